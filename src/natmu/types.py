@@ -1,0 +1,182 @@
+"""The small frozen types that every floor speaks; numpy only, so that reports and scores never load torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from natmu.errors import SettingError
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float32]
+Scenario = Literal["random", "hardest", "class", "subclass", "indices"]
+
+
+class Settings(BaseModel):
+    """A validated, frozen group of settings; unknown keys and non-finite numbers are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:
+        """Build the settings from plain values.
+
+        Args:
+            values: Plain values by name, as read from YAML, JSON or the command line.
+            where: What the values belong to, named in the error.
+
+        Raises:
+            SettingError: One sentence with the path of each wrong key and what it accepts.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise SettingError(_explain(error, where, cls)) from None
+
+
+def _explain(error: ValidationError, where: str, settings: type[BaseModel]) -> str:
+    """Turn a validation error into one sentence."""
+    faults = []
+    for fault in error.errors():
+        path = ".".join(str(step) for step in fault["loc"]) or "the settings"
+        if fault["type"] == "extra_forbidden":
+            known = f"; known here: {', '.join(sorted(settings.model_fields))}" if len(fault["loc"]) == 1 else ""
+            faults.append(f"{path} is not a setting{known}")
+        else:
+            shown = "" if fault["type"] == "missing" else f" (got {str(fault['input'])[:80]!r})"
+            faults.append(f"{path}: {fault['msg'].lower()}{shown}")
+    prefix = f"{where}: " if where else ""
+    return " ".join(f"{prefix}{'; '.join(faults)}.".split())
+
+
+@dataclass(frozen=True)
+class ForgetSet:
+    """The training samples to forget.
+
+    Attributes:
+        indices: Sorted, unique positions in the training data, int64 ``(F,)``.
+        spec: The text it came from, such as ``random:1%``.
+        scenario: Which kind of request it is.
+        classes: The forgotten labels of a ``class`` set, the forgotten fine labels of a ``subclass`` set, else empty.
+    """
+
+    indices: IntArray
+    spec: str
+    scenario: Scenario
+    classes: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def class_wise(self) -> bool:
+        """Whether whole classes or sub-classes are forgotten."""
+        return self.scenario in ("class", "subclass")
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal digest of the indices: equal sets have equal digests, wherever they came from."""
+        return hashlib.blake2b(np.ascontiguousarray(self.indices, np.dtype("<i8")).tobytes(), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True)
+class Part:
+    """One model's answers on one part of the data.
+
+    Attributes:
+        logits: float32 ``(N, C)``.
+        labels: int64 ``(N,)``.
+        fine_labels: int64 ``(N,)`` where the data has labels finer than the model's classes.
+    """
+
+    logits: FloatArray
+    labels: IntArray
+    fine_labels: IntArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: npt.NDArray[Any]) -> Part:
+        """The part at these rows, given as indices or as a boolean mask."""
+        fine = None if self.fine_labels is None else self.fine_labels[rows]
+        return Part(self.logits[rows], self.labels[rows], fine)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """One model's answers on the parts that scores compare.
+
+    ``test`` and ``holdout`` are without the forgotten classes when whole classes or sub-classes are forgotten;
+    ``forget_test`` is then the test samples of those classes, else None.
+    """
+
+    retain: Part
+    forget: Part
+    test: Part
+    forget_test: Part | None = None
+    holdout: Part | None = None
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """One model's answers on all its data in the data's order, stored once; every forget set is a view of them."""
+
+    train: Part
+    test: Part
+    holdout: Part | None = None
+
+    def split(self, forget: ForgetSet) -> Predictions:
+        """Divide the stored answers as the forget set asks."""
+        forgotten = np.zeros(len(self.train), bool)
+        forgotten[forget.indices] = True
+        test_gone = _of_forgotten_class(self.test, forget)
+        holdout = None if self.holdout is None else self.holdout.take(~_of_forgotten_class(self.holdout, forget))
+        return Predictions(
+            retain=self.train.take(~forgotten),
+            forget=self.train.take(forgotten),
+            test=self.test.take(~test_gone),
+            forget_test=self.test.take(test_gone) if forget.class_wise else None,
+            holdout=holdout,
+        )
+
+
+def _of_forgotten_class(part: Part, forget: ForgetSet) -> npt.NDArray[np.bool_]:
+    """Which samples of a part belong to a class that is forgotten as a whole."""
+    if not forget.class_wise:
+        return np.zeros(len(part), bool)
+    if forget.scenario == "class":
+        return np.isin(part.labels, forget.classes)
+    if part.fine_labels is None:
+        raise ValueError("a sub-class forget set needs predictions that carry fine labels")
+    return np.isin(part.fine_labels, forget.classes)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one run was, what it cost and what came out; one JSON file per run, and all that reports read.
+
+    Attributes:
+        spec: Everything that determines the result.
+        digest: Digest of ``spec``.
+        scores: Score name to value (percent for accuracies).
+        seconds: Wall time of the work itself, without loading data and without prediction.
+        peak_memory_mb: Largest resident memory of the process so far, in MiB.
+        versions: Package name to version.
+        hardware: Device, processor, cores, memory, precision.
+        finished: UTC time, ISO 8601.
+    """
+
+    spec: dict[str, Any]
+    digest: str
+    scores: dict[str, float]
+    seconds: float
+    peak_memory_mb: float
+    versions: dict[str, str] = field(default_factory=dict)
+    hardware: dict[str, str] = field(default_factory=dict)
+    finished: str = ""
