@@ -18,6 +18,20 @@ FloatArray = npt.NDArray[np.float32]
 Scenario = Literal["random", "hardest", "class", "subclass", "indices"]
 
 
+def seed_for(seed: int, *purpose: str | int) -> int:
+    """A seed for one purpose, independent of those for every other purpose of the same run.
+
+    Args:
+        seed: The run's seed.
+        purpose: What the numbers are for, such as ``"order", epoch``.
+
+    Returns:
+        A number in ``[0, 2**63)``.
+    """
+    key = repr((int(seed), *purpose)).encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
+
+
 class Settings(BaseModel):
     """A validated, frozen group of settings; unknown keys and non-finite numbers are refused."""
 
@@ -82,7 +96,9 @@ class ForgetSet:
     @property
     def digest(self) -> str:
         """Hexadecimal digest of the indices: equal sets have equal digests, wherever they came from."""
-        return hashlib.blake2b(np.ascontiguousarray(self.indices, np.dtype("<i8")).tobytes(), digest_size=16).hexdigest()
+        return hashlib.blake2b(
+            np.ascontiguousarray(self.indices, np.dtype("<i8")).tobytes(), digest_size=16
+        ).hexdigest()
 
 
 @dataclass(frozen=True)

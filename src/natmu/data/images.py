@@ -114,10 +114,10 @@ class ImageData:
         for start in range(0, len(self), 4096):
             stop = min(start + 4096, len(self))
             block = self.images[start:stop]
-            state.update(np.ascontiguousarray(block.cpu().numpy() if isinstance(block, Tensor) else block))
+            state.update(np.ascontiguousarray(block.cpu().numpy() if isinstance(block, Tensor) else block).data)
         for what, labels, names in self._labellings():
             state.update(repr((what, names)).encode())
-            state.update(np.ascontiguousarray(labels.numpy()))
+            state.update(np.ascontiguousarray(labels.numpy()).data)
         return state.hexdigest()
 
 

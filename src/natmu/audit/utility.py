@@ -1,0 +1,73 @@
+"""How useful a model still is, and how far its scores lie from those of a retrained one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from natmu.errors import UsageError
+from natmu.types import Part
+
+SAMPLE_WISE = ("test_acc", "retain_acc", "forget_acc", "mia_entropy")
+"""The scores that ``avg_gap`` averages over, whether samples or whole classes are forgotten."""
+
+
+def accuracy(part: Part) -> float:
+    """Percent of samples whose most probable class is their label.
+
+    Args:
+        part: Logits ``(N, C)`` and labels ``(N,)``.
+
+    Returns:
+        A percentage, 0 to 100.
+
+    Raises:
+        UsageError: If the part is empty.
+    """
+    if not len(part):
+        raise UsageError("An accuracy needs at least one sample; leave it out for an empty part.")
+    return 100.0 * float(np.mean(part.logits.argmax(axis=1) == part.labels))
+
+
+def avg_gap(scores: Mapping[str, float], reference: Mapping[str, float]) -> float:
+    """Mean of |unlearned - retrained| over ``test_acc``, ``retain_acc``, ``forget_acc`` and ``mia_entropy``.
+
+    When whole classes are forgotten the four are the same, and ``test_acc`` is without the forgotten classes.
+
+    Args:
+        scores: The unlearned model's scores in percent.
+        reference: The retrained model's scores in percent, or the mean over several retrained models.
+
+    Returns:
+        Percentage points, 0 to 100; 0 is as close as these scores can tell.
+
+    Raises:
+        UsageError: If either side lacks one of the four.
+    """
+    missing = [name for name in SAMPLE_WISE if name not in scores or name not in reference]
+    if missing:
+        raise UsageError(
+            f"avg_gap needs {', '.join(missing)} of both models; give both models retain, forget and test samples."
+        )
+    return float(np.mean([abs(scores[name] - reference[name]) for name in SAMPLE_WISE]))
+
+
+def mean_scores(references: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Average the scores of several retrained models, so that they serve as one reference.
+
+    Args:
+        references: One mapping of score names to values per retrained model, all with the same names.
+
+    Returns:
+        Score name to mean, in the order of the first mapping.
+
+    Raises:
+        UsageError: If there is no model, or the models were scored differently.
+    """
+    if not references:
+        raise UsageError("A mean of scores needs at least one model; retrain one first.")
+    names = list(references[0])
+    if any(set(reference) != set(names) for reference in references):
+        raise UsageError("The retrained models carry different scores; score all of them on the same forget set.")
+    return {name: float(np.mean([reference[name] for reference in references])) for name in names}

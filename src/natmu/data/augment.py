@@ -1,0 +1,72 @@
+"""Random crop and horizontal flip, for a whole batch at once on its device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """Where each image of an epoch is cropped and whether it is mirrored.
+
+    Attributes:
+        down: int64 ``(M,)``, ``0 … 2 * padding``; ``padding`` leaves the image where it is.
+        right: int64 ``(M,)``, likewise.
+        flip: bool ``(M,)``.
+    """
+
+    down: Tensor
+    right: Tensor
+    flip: Tensor
+
+    def take(self, rows: Tensor) -> Shifts:
+        """The shifts of these rows."""
+        return Shifts(self.down[rows], self.right[rows], self.flip[rows])
+
+    def to(self, device: torch.device) -> Shifts:
+        """The same shifts on the device."""
+        return Shifts(self.down.to(device), self.right.to(device), self.flip.to(device))
+
+
+def crop_padding(image_shape: tuple[int, int, int]) -> int:
+    """Padding of the random crop: 4 pixels at 32 px, 8 at 64 px, in proportion elsewhere, at least 1."""
+    return max(1, min(image_shape[1:]) // 8)
+
+
+def draw_shifts(augmented: Tensor, padding: int, generator: torch.Generator) -> Shifts:
+    """Draw one crop and one flip per row; rows that are not augmented stay as they are.
+
+    Args:
+        augmented: bool ``(M,)``, on the CPU.
+        padding: Largest shift in pixels.
+        generator: Source of the numbers, on the CPU, so that every device sees the same ones.
+    """
+    count = len(augmented)
+    down = torch.randint(0, 2 * padding + 1, (count,), generator=generator)
+    right = torch.randint(0, 2 * padding + 1, (count,), generator=generator)
+    flip = torch.rand(count, generator=generator) < 0.5
+    still = ~augmented
+    return Shifts(down.masked_fill(still, padding), right.masked_fill(still, padding), flip & augmented)
+
+
+def shift(images_BCHW: Tensor, shifts: Shifts, padding: int) -> Tensor:
+    """Crop each zero-padded image at its shift and mirror it where asked, in one gather.
+
+    Args:
+        images_BCHW: Images of any type.
+        shifts: One row per image, on the same device.
+        padding: Pixels of zeros on each side before the crop.
+    """
+    batch, channels, height, width = images_BCHW.shape
+    device = images_BCHW.device
+    padded = functional.pad(images_BCHW, (padding,) * 4)
+    columns = torch.arange(width, device=device)
+    rows_BH = shifts.down[:, None] + torch.arange(height, device=device)
+    columns_BW = shifts.right[:, None] + torch.where(shifts.flip[:, None], columns.flip(0), columns)
+    image = torch.arange(batch, device=device)[:, None, None, None]
+    channel = torch.arange(channels, device=device)[None, :, None, None]
+    return padded[image, channel, rows_BH[:, None, :, None], columns_BW[:, None, None, :]]

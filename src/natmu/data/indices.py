@@ -1,0 +1,145 @@
+"""Sample indices from files and from Python, checked before anything is forgotten."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from natmu.data.arrays import open_npy
+from natmu.data.pixels import as_integer
+from natmu.errors import DataError, ForgetSetError
+from natmu.types import IntArray
+
+_SHOWN = 5
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+
+
+def check_indices(values: object, total: int, what: str) -> IntArray:
+    """Check positions in the training data.
+
+    Args:
+        values: A sequence of integers, or an integer array or tensor ``(F,)``, in any order.
+        total: Number of training samples.
+        what: Names the indices in errors.
+
+    Returns:
+        Sorted int64 ``(F,)``.
+
+    Raises:
+        ForgetSetError: They are none, not integers, negative, out of range or duplicated; the first few are named.
+    """
+    array = _integers(values, what)
+    if array.ndim != 1:
+        raise ForgetSetError(f"{what} must be a flat list of indices, not an array of shape {array.shape}.")
+    if not len(array):
+        raise ForgetSetError(f"{what} are empty; name at least one training sample to forget.")
+    _refuse(array[array < 0], f"{what} must not be negative")
+    _refuse(array[array >= total], f"{what} must be below {total}, the number of training samples")
+    unique, counts = np.unique(array.astype(np.int64), return_counts=True)
+    _refuse(unique[counts > 1], f"{what} must not repeat")
+    return unique
+
+
+def read_index_file(path: Path, total: int) -> IntArray:
+    """Read indices from a file and check them.
+
+    Args:
+        path: ``.npy`` with an integer array; ``.txt`` with one index per line and ``#`` for comments; ``.csv`` with a
+            column ``index`` or a single column; ``.json`` with a list of integers.
+        total: Number of training samples.
+
+    Returns:
+        Sorted int64 ``(F,)``.
+
+    Raises:
+        ForgetSetError: The file cannot be read, or its content cannot be used; see ``check_indices``.
+    """
+    readers: dict[str, Callable[[Path], object]] = {
+        ".npy": open_npy,
+        ".txt": _read_text,
+        ".csv": _read_csv,
+        ".json": _read_json,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise ForgetSetError(f"Index file {str(path)!r} must end in {', '.join(readers)}.")
+    try:
+        values = reader(path)
+    except OSError as error:
+        raise ForgetSetError(f"Index file {path} cannot be read: {error.strerror or error}.") from None
+    except DataError as error:
+        raise ForgetSetError(f"Index file {error}") from None
+    except (ValueError, RecursionError, csv.Error) as error:
+        raise ForgetSetError(f"Index file {path} cannot be read ({str(error)[:120]}).") from None
+    return check_indices(values, total, f"The indices in {path}")
+
+
+def _integers(values: object, what: str) -> npt.NDArray[Any]:
+    """The values as an integer array."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    if isinstance(values, np.ndarray):
+        if not np.issubdtype(values.dtype, np.integer):
+            advice = "; turn a mask into positions first" if values.dtype == bool else ""
+            first = ", ".join(str(value) for value in values.ravel()[:_SHOWN])
+            raise ForgetSetError(f"{what} must be integers, not {values.dtype} (such as {first}){advice}.")
+        return values
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | dict):
+        raise ForgetSetError(f"{what} must be a list of integers, not a {type(values).__name__}.")
+    items = [(item, as_integer(item)) for item in values]
+    _refuse([item for item, number in items if number is None], f"{what} must be integers")
+    numbers = [number for _, number in items if number is not None]
+    _refuse([number for number in numbers if abs(number) >= 2**63], f"{what} must be positions in the training data")
+    return np.array(numbers, np.int64)
+
+
+def _refuse(offenders: Sequence[object] | npt.NDArray[Any], rule: str) -> None:
+    """Raise with the first few offenders, if there are any."""
+    if not len(offenders):
+        return
+    shown = ", ".join(repr(value) if isinstance(value, str) else str(value)[:40] for value in offenders[:_SHOWN])
+    more = f" and {len(offenders) - _SHOWN} more" if len(offenders) > _SHOWN else ""
+    raise ForgetSetError(f"{rule}, but these do: {shown}{more}.")
+
+
+def _number(text: str) -> int | str:
+    """The integer that the text writes, else the text, to be named in the error."""
+    return int(text) if _INTEGER.fullmatch(text) else text
+
+
+def _read_text(path: Path) -> list[int | str]:
+    lines = (line.partition("#")[0].strip() for line in path.read_text("utf-8-sig").splitlines())
+    return [_number(line) for line in lines if line]
+
+
+def _read_csv(path: Path) -> list[int | str]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    if not rows:
+        return []
+    head = [cell.lower() for cell in rows[0]]
+    if "index" in head:
+        column, body = head.index("index"), rows[1:]
+    elif len(head) == 1:
+        column, body = 0, rows if _INTEGER.fullmatch(head[0]) else rows[1:]
+    else:
+        raise ValueError(f"it has the columns {', '.join(rows[0])}, of which none is called index")
+    short = next((row for row in body if len(row) <= column), None)
+    if short is not None:
+        raise ValueError(f"the row {','.join(short)!r} is too short")
+    return [_number(row[column]) for row in body]
+
+
+def _read_json(path: Path) -> list[object]:
+    content = json.loads(path.read_text("utf-8-sig"))
+    if not isinstance(content, list):
+        raise ValueError(f"it holds a {type(content).__name__}, not a list of integers")
+    return content

@@ -1,0 +1,112 @@
+"""Weights and training states on disk: safetensors, written whole or not at all; loading executes no code."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from natmu.errors import RunError
+
+History = list[dict[str, float]]
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it when it is complete."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write a model's parameters and buffers."""
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    write_atomically(path, save(tensors))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read what ``save_weights`` wrote.
+
+    Raises:
+        RunError: The file is missing or damaged.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"The weights {path} cannot be read ({error}); delete that run and compute it again.") from None
+
+
+@dataclass
+class Checkpoint:
+    """The state of an unfinished run of the loop, in one file.
+
+    Attributes:
+        path: The file.
+        every_seconds: Shortest time between two writes; each is made at the end of an epoch.
+    """
+
+    path: Path
+    every_seconds: float = 20.0
+    _written: float = field(default_factory=time.monotonic)
+
+    def save(
+        self,
+        epochs: int,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        extra: dict[str, Tensor],
+        history: History,
+    ) -> None:
+        """Write the state after ``epochs`` epochs if the last write is long enough ago."""
+        if time.monotonic() - self._written < self.every_seconds:
+            return
+        tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+        tensors |= {f"extra/{name}": tensor for name, tensor in extra.items()}
+        for index, values in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{name}": value for name, value in values.items() if value is not None}
+        plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        metadata = {"epochs": str(epochs), "history": json.dumps(history)}
+        write_atomically(self.path, save(plain, metadata))
+        self._written = time.monotonic()
+
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Tensor], History] | None:
+        """Put the saved state into model and optimiser; None where there is none.
+
+        Returns:
+            Finished epochs, extra tensors, history.
+        """
+        if not self.path.exists():
+            return None
+        with safe_open(self.path, "pt") as file:
+            metadata = file.metadata()
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        model.load_state_dict(_below(tensors, "model/"))
+        _load_optimizer(optimizer, _below(tensors, "optimizer/"))
+        history: History = json.loads(metadata["history"])
+        return int(metadata["epochs"]), _below(tensors, "extra/"), history
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors under a prefix, named without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Fill the optimiser's state, each tensor in the memory layout of its parameter, as fused kernels expect."""
+    state: dict[int, dict[str, Any]] = {}
+    for name, tensor in tensors.items():
+        index, field_name = name.split("/", 1)
+        state.setdefault(int(index), {})[field_name] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for parameter, values in optimizer.state.items():
+        for field_name, value in values.items():
+            if value.shape == parameter.shape:
+                values[field_name] = torch.empty_like(parameter).copy_(value)

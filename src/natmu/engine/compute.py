@@ -1,0 +1,110 @@
+"""Where and in which precision the work is done."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+from natmu.errors import SettingError
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and a precision.
+
+    Attributes:
+        device: Where tensors live.
+        precision: ``fp32``, or ``bf16`` for mixed precision (weights stay fp32).
+    """
+
+    device: torch.device
+    precision: Literal["fp32", "bf16"]
+
+    @classmethod
+    def choose(cls, device: str = "auto", precision: str = "auto") -> Compute:
+        """Resolve what the user asked for.
+
+        Args:
+            device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+            precision: ``auto`` (bf16 where the hardware has it in matrix units), ``fp32`` or ``bf16``.
+
+        Raises:
+            SettingError: The device or the precision is unknown or absent.
+        """
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            chosen = torch.device(device)
+        except RuntimeError:
+            raise SettingError(f"Device {device!r} is not known; use auto, cpu, cuda or cuda:N.") from None
+        if chosen.type not in ("cpu", "cuda"):
+            raise SettingError(f"Device {device!r} is not supported; use auto, cpu, cuda or cuda:N.")
+        if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+            raise SettingError(f"Device {device!r} is not on this machine; use --device cpu.")
+        if precision == "auto":
+            return cls(chosen, "bf16" if _has_matrix_bf16(chosen) else "fp32")
+        if precision == "bf16":
+            return cls(chosen, "bf16")
+        if precision == "fp32":
+            return cls(chosen, "fp32")
+        raise SettingError(f"Precision {precision!r} is not known; use auto, fp32 or bf16.")
+
+    def place(self, model: nn.Module) -> nn.Module:
+        """Move a model in place to the device, with convolution weights channels last; returns it."""
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The context in which forward passes and losses are computed."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
+
+
+def _has_matrix_bf16(device: torch.device) -> bool:
+    """Whether bf16 products run in matrix units: CUDA from Ampere on, CPUs with AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text(errors="replace")
+
+
+def hardware(compute: Compute) -> dict[str, str]:
+    """What the work ran on, for the record."""
+    processor = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                processor = line.split(":", 1)[1].strip()
+                break
+    facts = {
+        "device": str(compute.device),
+        "precision": compute.precision,
+        "processor": processor,
+        "threads": str(torch.get_num_threads()),
+    }
+    if compute.device.type == "cuda":
+        facts["gpu"] = torch.cuda.get_device_name(compute.device)
+    return facts
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide the numbers."""
+    return {"python": platform.python_version()} | {name: version(name) for name in ("natmu", "torch", "numpy")}
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

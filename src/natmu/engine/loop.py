@@ -1,0 +1,151 @@
+"""The one training loop: pre-training, retraining and every fine-tuning method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from natmu.data.batches import Batch, Batches
+from natmu.engine.checkpoint import Checkpoint, History
+from natmu.engine.compute import Compute
+from natmu.engine.meter import Meter
+from natmu.engine.progress import task
+from natmu.engine.schedule import lr_factor
+from natmu.engine.settings import FitSettings
+from natmu.errors import ModelError, TrainingError
+from natmu.types import seed_for
+
+LossFunction = Callable[[nn.Module, Batch], Tensor]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What accompanies a run of the loop and does not change its weights.
+
+    Attributes:
+        label: Name of the work, for progress and errors.
+        meter: Notes answers during training; its accuracy goes to the history.
+        checkpoint: Where an unfinished run is kept; a run that finds its state there continues from it.
+        history: Filled with one row per epoch: epoch, lr, loss, accuracy (percent), seconds.
+    """
+
+    label: str
+    meter: Meter | None = None
+    checkpoint: Checkpoint | None = None
+    history: History | None = None
+
+
+def fit(
+    model: nn.Module,
+    batches: Batches,
+    loss: LossFunction,
+    settings: FitSettings,
+    compute: Compute,
+    watch: Watch,
+    after_step: Callable[[], None] | None = None,
+) -> nn.Module:
+    """Train a model in place.
+
+    Every random number depends on the seed of ``batches`` and the epoch alone, so an interrupted run that continues at
+    an epoch gives the weights of one that was never interrupted.
+
+    Args:
+        model: Trained in place, in training mode.
+        batches: One pass of them is an epoch.
+        loss: Scalar loss of a model on a batch; called inside autocast.
+        settings: Epochs, optimiser and schedule.
+        compute: Device and precision.
+        watch: Progress, history, checkpoint.
+        after_step: Called after each step of the optimiser, for constraints on the weights.
+
+    Raises:
+        ModelError: The model has nothing to train.
+        TrainingError: A loss is not finite.
+    """
+    compute.place(model)
+    optimizer = _optimizer(model, settings, compute)
+    history: History = [] if watch.history is None else watch.history
+    first = _resume(model, optimizer, watch, history)
+    model.train()
+    devices = [compute.device] if compute.device.type == "cuda" else []
+    with task(watch.label, batches.steps * settings.epochs, first * batches.steps) as advance:
+        for epoch in range(first, settings.epochs):
+            start = time.perf_counter()
+            losses = torch.zeros(batches.steps, device=compute.device)
+            rate = 0.0
+            with torch.random.fork_rng(devices):
+                torch.manual_seed(seed_for(batches.seed, "model", epoch))
+                for number, batch in enumerate(batches.epoch(epoch)):
+                    rate = _set_rate(optimizer, settings, epoch * batches.steps + number + 1, batches.steps)
+                    with compute.autocast():
+                        value = loss(model, batch)
+                    optimizer.zero_grad(set_to_none=True)
+                    value.backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                    if after_step is not None:
+                        after_step()
+                    losses[number] = value.detach()
+                    advance()
+            _require_finite(losses, epoch, settings, watch.label)
+            history.append(_row(epoch, rate, losses, watch.meter, time.perf_counter() - start))
+            if watch.checkpoint is not None:
+                extra = watch.meter.state() if watch.meter else {}
+                watch.checkpoint.save(epoch + 1, model, optimizer, extra, history)
+    return model
+
+
+def _optimizer(model: nn.Module, settings: FitSettings, compute: Compute) -> torch.optim.Optimizer:
+    """The optimiser over everything that requires a gradient, fused into one kernel."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise ModelError("The model has no parameter that requires a gradient; unfreeze what may be trained.")
+    fused = compute.device.type in ("cpu", "cuda") and all(parameter.is_floating_point() for parameter in parameters)
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused
+        )
+    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, settings.lr, weight_decay=settings.weight_decay, fused=fused)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int, epoch_steps: int) -> float:
+    """Set and return the learning rate of a step, counted from 1."""
+    warmup = round(settings.warmup_epochs * epoch_steps)
+    rate = settings.lr * lr_factor(settings.schedule, step, epoch_steps * settings.epochs, warmup)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, watch: Watch, history: History) -> int:
+    """Continue from the checkpoint if there is one; the number of epochs already done."""
+    saved = None if watch.checkpoint is None else watch.checkpoint.load(model, optimizer)
+    if saved is None:
+        return 0
+    epochs, extra, rows = saved
+    history.extend(rows)
+    if watch.meter is not None:
+        watch.meter.load(extra)
+    return epochs
+
+
+def _require_finite(losses: Tensor, epoch: int, settings: FitSettings, label: str) -> None:
+    """Stop a run whose loss is NaN or infinite; looked at once an epoch, so that no step waits for the device."""
+    broken = (~torch.isfinite(losses)).nonzero()
+    if len(broken):
+        step = epoch * len(losses) + int(broken[0]) + 1
+        shown = ", ".join(f"{name}={value}" for name, value in settings.model_dump().items())
+        raise TrainingError(
+            f"{label}: the loss is not finite at step {step} (epoch {epoch + 1}); try a lower lr. Settings: {shown}."
+        )
+
+
+def _row(epoch: int, rate: float, losses: Tensor, meter: Meter | None, seconds: float) -> dict[str, float]:
+    """One row of the history."""
+    row = {"epoch": float(epoch + 1), "lr": rate, "loss": float(losses.mean()), "seconds": round(seconds, 4)}
+    accuracy = None if meter is None else meter.accuracy()
+    return row if accuracy is None else row | {"accuracy": round(accuracy, 4)}

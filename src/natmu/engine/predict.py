@@ -1,0 +1,62 @@
+"""One model's answers on whole data sets."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from natmu.data.images import ImageData, Splits
+from natmu.engine.compute import Compute
+from natmu.engine.progress import task
+from natmu.errors import ModelError, TrainingError
+from natmu.types import Outputs, Part
+
+EVALUATION_BATCH = 512
+
+
+@torch.inference_mode()
+def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Compute) -> Tensor:
+    """Answers on un-augmented images, in eval mode.
+
+    Args:
+        model: On the device; left in the mode it came in.
+        data: Source of the images.
+        positions: int64 ``(M,)``.
+        compute: Device and precision.
+
+    Returns:
+        float32 ``(M, C)`` on the device.
+
+    Raises:
+        ModelError: The model does not answer with one row of logits per image.
+        TrainingError: An answer is not finite.
+    """
+    training = model.training
+    model.eval()
+    pieces = []
+    with task("predict", -(-len(positions) // EVALUATION_BATCH)) as advance, compute.autocast():
+        for rows in torch.split(positions, EVALUATION_BATCH):
+            images = data.take(rows).to(compute.device).to(torch.float32, memory_format=torch.channels_last).div_(255)
+            pieces.append(model(images).float())
+            advance()
+    model.train(training)
+    logits = torch.cat(pieces) if pieces else torch.zeros(0, data.num_classes, device=compute.device)
+    if logits.dim() != 2:
+        raise ModelError(f"The model answers with shape {tuple(logits.shape)}; one row of logits per image is needed.")
+    if not bool(torch.isfinite(logits).all()):
+        raise TrainingError("The model's answers are not finite; its weights are damaged or diverged.")
+    return logits
+
+
+def outputs_of(model: nn.Module, splits: Splits, compute: Compute) -> Outputs:
+    """Answers on all of a data set, in the data's order."""
+    holdout = None if splits.holdout is None else part_of(model, splits.holdout, compute)
+    return Outputs(part_of(model, splits.train, compute), part_of(model, splits.test, compute), holdout)
+
+
+def part_of(model: nn.Module, data: ImageData, compute: Compute) -> Part:
+    """Answers and labels of one split."""
+    logits = logits_of(model, data, torch.arange(len(data)), compute)
+    fine = None if data.fine is None else np.asarray(data.fine.labels)
+    return Part(logits.cpu().numpy(), np.asarray(data.labels), fine)

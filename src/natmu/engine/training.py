@@ -1,0 +1,48 @@
+"""Training a classifier from its initial weights."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from natmu.data.batches import Batches, plain
+from natmu.data.images import ImageData
+from natmu.engine.checkpoint import Checkpoint, History
+from natmu.engine.compute import Compute
+from natmu.engine.loop import Watch, fit
+from natmu.engine.meter import Meter
+from natmu.engine.settings import TrainSettings
+
+
+def train_classifier(
+    model: nn.Module,
+    data: ImageData,
+    positions: Tensor,
+    settings: TrainSettings,
+    compute: Compute,
+    *,
+    seed: int,
+    label: str = "train",
+    checkpoint: Checkpoint | None = None,
+    history: History | None = None,
+) -> Meter:
+    """Train in place on the samples at ``positions`` and note how hard each was to learn.
+
+    Args:
+        model: With its initial weights.
+        data: Source of the images.
+        positions: int64 ``(M,)``, the samples to train on; no other is read.
+        settings: The recipe.
+        compute: Device and precision.
+        seed: Of order, augmentation and dropout.
+        label: Name of the work, for progress and errors.
+        checkpoint: Where an unfinished run is kept.
+        history: Filled with one row per epoch.
+
+    Returns:
+        The meter, with each sample's mean confidence during training.
+    """
+    samples = plain(positions, data.labels[positions], augment=settings.augment)
+    batches = Batches(data, samples, batch_size=settings.batch_size, seed=seed, device=compute.device)
+    meter = Meter(len(data), compute.device)
+    fit(model, batches, meter.cross_entropy, settings, compute, Watch(label, meter, checkpoint, history))
+    return meter

@@ -1,0 +1,45 @@
+"""Unlearning methods. The tuple below is the one list of them."""
+
+from __future__ import annotations
+
+import difflib
+
+from natmu.errors import SettingError
+from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, Unlearned
+from natmu.methods.distillation import BadTeacher
+from natmu.methods.natmu import NatMU
+from natmu.methods.relabelling import Amnesiac
+from natmu.methods.retraining import Retrain
+from natmu.methods.saliency import SalUn
+
+METHODS: tuple[type[Method], ...] = (Retrain, NatMU, Amnesiac, BadTeacher, SalUn)
+
+
+def method_named(name: str) -> type[Method]:
+    """The method of this name.
+
+    Raises:
+        SettingError: There is none; names the closest ones.
+    """
+    known = {method.name: method for method in METHODS}
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}."
+        raise SettingError(f"There is no method {name!r}; {hint}")
+    return known[name]
+
+
+__all__ = [
+    "METHODS",
+    "Amnesiac",
+    "BadTeacher",
+    "FineTuneSettings",
+    "Method",
+    "NatMU",
+    "Paper",
+    "Problem",
+    "Retrain",
+    "SalUn",
+    "Unlearned",
+    "method_named",
+]

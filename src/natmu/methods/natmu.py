@@ -1,0 +1,141 @@
+"""Natural machine unlearning: forget images blended with retain images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from natmu.data.batches import Blend, Samples
+from natmu.engine.predict import logits_of
+from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, fine_tune
+from natmu.methods.partners import ANY_CLASS, assign_classes, draw_partners, rank_classes
+from natmu.models import reset_head
+from natmu.types import IntArray, seed_for
+
+
+def forget_weights(height: int, width: int, delta: float) -> Tensor:
+    """Weight of the forget image in each of the four kinds of hybrid.
+
+    With the tent ``t(i) = min(i, S - 1 - i) / b`` over the ``S`` rows or columns and ``b = ceil(S / 2)``, the masks are
+    ``t(row)``, ``t(column)``, ``(b - 1) / b - t(row)`` and ``(b - 1) / b - t(column)``, shifted by ``delta`` and
+    clipped to ``[0, 1]``. For an even square image this is the paper's definition. Odd sides keep what matters of it:
+    masks are symmetric, and a mask and its opposite add up to ``(b - 1) / b`` everywhere.
+
+    Args:
+        height: Rows.
+        width: Columns.
+        delta: Shift; 1 or more replaces the partner by the forget image, -1 or less the reverse.
+
+    Returns:
+        float32 ``(4, height, width)`` in ``[0, 1]``.
+    """
+
+    def tent(size: int) -> tuple[Tensor, Tensor]:
+        half = (size + 1) // 2
+        places = torch.arange(size, dtype=torch.float64)
+        rise = torch.minimum(places, size - 1 - places) / half
+        return rise, (half - 1) / half - rise
+
+    (row, row_opposite), (column, column_opposite) = tent(height), tent(width)
+    shape = (height, width)
+    masks = [
+        row[:, None].expand(shape),
+        column[None, :].expand(shape),
+        row_opposite[:, None].expand(shape),
+        column_opposite[None, :].expand(shape),
+    ]
+    return (torch.stack(masks) + delta).clamp(0, 1).float()
+
+
+class NatMU(Method):
+    """Blend each forget image with retain images of the classes it resembles, and learn the blends as the latter.
+
+    The model learns from correct information laid over each forget image, so that what it knew of that image fades
+    without teaching it anything false. Hybrids are blended batch by batch and never stored.
+
+    References:
+        Towards Natural Machine Unlearning (Zhengbao He, Tao Li, Xinwen Cheng, Zhehao Huang, Xiaolin Huang, 2024),
+        https://arxiv.org/abs/2405.15495
+    """
+
+    name = "natmu"
+    paper = Paper("Towards Natural Machine Unlearning", "He et al.", 2024, "https://arxiv.org/abs/2405.15495")
+
+    class Config(FineTuneSettings):
+        """Settings of ``natmu``; the defaults are the paper's for CIFAR-10 and VGG16."""
+
+        lr: float = Field(1e-3, gt=0, le=100, description="base learning rate")
+        weight_decay: float = Field(2e-3, ge=0, le=1, description="decoupled weight decay")
+        augment_retain: bool = Field(True, description="random crop and flip of retain images")
+        delta: float = Field(-0.19, ge=-1, le=1, description="shift of the forget image's weight")
+        n: int = Field(4, ge=1, le=4, description="hybrids per forget sample")
+        resample_partners: bool = Field(False, description="draw the partners anew each epoch")
+        reuse_partners: bool = Field(False, description="let a retain image serve several hybrids")
+        allow_true_class: bool = Field(False, description="let partners be of the forget sample's own class")
+        reset_head: bool = Field(False, description="re-initialise the last linear layer before fine-tuning")
+
+    def run(self, problem: Problem) -> nn.Module:
+        """Choose partners with the original model, then fine-tune on retain images and hybrids together."""
+        classes_FN = self._classes(problem)
+        if self.config.reset_head:
+            reset_head(problem.model, seed_for(problem.seed, "head"))
+        retain = problem.retain_samples(self.config)
+        samples: Samples | Callable[[int], Samples]
+        if self.config.resample_partners:
+            samples = lambda epoch: with_hybrids(retain, self.hybrids(problem, classes_FN, epoch))  # noqa: E731
+        else:
+            samples = with_hybrids(retain, self.hybrids(problem, classes_FN, 0))
+        return fine_tune(problem, samples, self.config)
+
+    def _classes(self, problem: Problem) -> IntArray:
+        """The classes of each forget sample's hybrids, ``(F, n)``."""
+        logits = logits_of(problem.model, problem.data, problem.forget_positions, problem.compute)
+        probabilities_FC = logits.softmax(1).cpu().numpy()
+        own = problem.labels(problem.forget_positions).numpy()
+        own_F = np.full_like(own, ANY_CLASS) if self.config.allow_true_class else own
+        classes = probabilities_FC.shape[1]
+        capacity_C = np.bincount(problem.labels(problem.retain_positions).numpy(), minlength=classes)
+        ranked_FC = rank_classes(probabilities_FC, own_F, capacity_C, self.config.n)
+        if self.config.reuse_partners:
+            return ranked_FC[:, : self.config.n].copy()
+        return assign_classes(ranked_FC, own_F, capacity_C, self.config.n)
+
+    def hybrids(self, problem: Problem, classes_FN: IntArray, epoch: int) -> Samples:
+        """The hybrids of one epoch: partners, their labels, and the forget image that is blended into each."""
+        retain = problem.retain_positions
+        retain_labels = problem.labels(retain).numpy()
+        rng = problem.rng("partners", epoch)
+        drawn_FN = draw_partners(classes_FN, retain_labels, rng, reuse=self.config.reuse_partners)
+        partners = retain[torch.from_numpy(drawn_FN.ravel())]
+        count = self.config.n
+        blend = Blend(
+            others=problem.forget_positions.repeat_interleave(count),
+            masks=torch.arange(count).repeat(len(problem.forget)),
+            weights=forget_weights(*problem.data.image_shape[1:], self.config.delta),
+        )
+        return Samples(partners, problem.labels(partners), torch.zeros(len(partners), dtype=torch.bool), blend)
+
+    def preview(self, problem: Problem) -> Samples:
+        """The hybrids that ``run`` starts with, for pictures."""
+        return self.hybrids(problem, self._classes(problem), 0)
+
+
+def with_hybrids(retain: Samples, hybrids: Samples) -> Samples:
+    """Retain images and hybrids as one derived data set; a retain image is a blend of weight 0 with itself."""
+    blend = hybrids.blend
+    assert blend is not None
+    nothing = torch.zeros(1, *blend.weights.shape[1:])
+    return Samples(
+        torch.cat([retain.positions, hybrids.positions]),
+        torch.cat([retain.labels, hybrids.labels]),
+        torch.cat([retain.augmented, hybrids.augmented]),
+        Blend(
+            others=torch.cat([retain.positions, blend.others]),
+            masks=torch.cat([torch.zeros_like(retain.positions), blend.masks + 1]),
+            weights=torch.cat([nothing, blend.weights]),
+        ),
+    )

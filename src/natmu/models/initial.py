@@ -1,0 +1,115 @@
+"""Initial weights: drawn from a seed alone, drawn again, or drawn again for the last layer only."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from natmu.errors import ModelError
+from natmu.models.faults import FAULTS, quoted
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draw random numbers on the CPU from a seed, and leave the global generators as they were.
+
+    CUDA's generators are neither used nor touched: weights are drawn on the CPU, so they are the same on every device.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def reinitialised(model: nn.Module, seed: int) -> nn.Module:
+    """A copy of a model with every weight drawn anew, as if it had just been built.
+
+    Each module draws its own weights and clears its running statistics with its ``reset_parameters`` method, as all
+    of PyTorch's and ours do. A buffer that no such method sets, such as the mean of :class:`~natmu.models.Normalize`,
+    is a constant and stays. Train or eval mode, device and memory format stay too.
+
+    Args:
+        model: The model; it is not changed.
+        seed: All that the new weights depend on, apart from the architecture.
+
+    Raises:
+        ModelError: Some parameter is not set by the method of its module, or the method is missing or fails.
+    """
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    fresh = copy.deepcopy(model).cpu()
+    with torch.no_grad():
+        for parameter in filter(torch.is_floating_point, fresh.parameters()):
+            parameter.fill_(math.nan)  # what is still so afterwards was not drawn anew
+        with seeded(seed):
+            fresh.apply(_reset)
+    for name, module in fresh.named_modules():
+        for parameter in module.parameters(recurse=False):
+            if parameter.isnan().any():
+                raise ModelError(
+                    f"The weights of {name or 'the model'} ({type(module).__name__}) cannot be drawn anew, because it "
+                    "has no method reset_parameters that sets them all: add one, or give an initial model."
+                )
+    return fresh.to(device)
+
+
+def _reset(module: nn.Module) -> None:
+    """Draw a module's own weights anew, if it knows how; nn.MultiheadAttention spells the method its own way."""
+    for method in ("reset_parameters", "_reset_parameters"):
+        if callable(reset := getattr(module, method, None)):
+            try:
+                reset()
+            except FAULTS as error:
+                raise ModelError(
+                    f"The weights of a {type(module).__name__} cannot be drawn anew, because its {method} failed "
+                    f"({quoted(error)}): mend it, or give an initial model."
+                ) from error
+            return
+
+
+def last_linear(model: nn.Module, num_classes: int | None = None) -> nn.Linear:
+    """The last linear layer of a classifier, in the order in which its modules were registered.
+
+    Args:
+        model: The classifier.
+        num_classes: Consider only layers with this many outputs; by default, all with at least two.
+
+    Raises:
+        ModelError: There is no such layer.
+    """
+    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    for linear in reversed(linears):
+        if linear.out_features == num_classes or (num_classes is None and linear.out_features > 1):
+            return linear
+    wanted = "linear layer" if num_classes is None else f"linear layer with {num_classes} outputs"
+    raise ModelError(f"{type(model).__name__} has no {wanted} to reset: leave reset_head off for this model.")
+
+
+def reset_head(model: nn.Module, seed: int, num_classes: int | None = None) -> None:
+    """Draw the weight of the last linear layer anew, in place: Xavier normal with gain √2; the bias stays.
+
+    Args:
+        model: The classifier to change.
+        seed: All that the new weight depends on, apart from its shape.
+        num_classes: As for :func:`last_linear`.
+
+    Raises:
+        ModelError: There is no linear layer, or its weight is computed from other parameters.
+
+    References:
+        Understanding the difficulty of training deep feedforward neural networks (Glorot and Bengio, 2010),
+        https://proceedings.mlr.press/v9/glorot10a.html
+    """
+    weight = last_linear(model, num_classes).weight
+    if not isinstance(weight, nn.Parameter):
+        raise ModelError(
+            "The weight of the last linear layer is computed from other parameters and cannot be reset: remove its "
+            "parametrisation, or leave reset_head off."
+        )
+    drawn = torch.empty(weight.shape)
+    nn.init.xavier_normal_(drawn, gain=math.sqrt(2), generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        weight.copy_(drawn)

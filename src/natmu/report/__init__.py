@@ -1,0 +1,16 @@
+"""Stored results as tables and pictures; nothing here trains."""
+
+from natmu.report.pictures import hybrid_sheet
+from natmu.report.study import COLUMNS, read_study, rows_for_summary
+from natmu.report.tables import ScenarioTable, markdown, print_tables, tables
+
+__all__ = [
+    "COLUMNS",
+    "ScenarioTable",
+    "hybrid_sheet",
+    "markdown",
+    "print_tables",
+    "read_study",
+    "rows_for_summary",
+    "tables",
+]

@@ -1,0 +1,67 @@
+"""What a study folder stores, and how it is read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from natmu.errors import RunError
+
+COLUMNS = (
+    "test_acc",
+    "forget_test_acc",
+    "retain_acc",
+    "forget_acc",
+    "mia_entropy",
+    "avg_gap",
+    "seconds",
+    "retrain_share",
+)
+"""What each row of a study measures, in the order of tables."""
+
+SUMMARY_COLUMNS = tuple(name for name in COLUMNS if name != "forget_test_acc")
+"""What each row of a summary holds besides its scenario and method."""
+
+
+def read_study(folder: Path) -> dict[str, Any]:
+    """Read the ``table.json`` of a study folder.
+
+    Args:
+        folder: Where the study was stored.
+
+    Returns:
+        ``name``, ``score_on`` (``test`` or ``holdout``) and ``rows``. A row has ``scenario``, ``method``, ``n`` (number
+        of seeds), ``failed`` (None or a sentence) and for each of ``COLUMNS`` None or ``mean``, ``std`` (sample
+        standard deviation, None for one seed) and ``values``: percent for accuracies and ``mia_entropy``, percentage
+        points for ``avg_gap``, a fraction of retraining's seconds for ``retrain_share``.
+
+    Raises:
+        RunError: If the file is missing or is not a study's table.
+    """
+    path = folder / "table.json"
+    try:
+        study = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"Cannot read {path} ({error}); run the study first, or name its folder.") from error
+    if not isinstance(study, dict) or not {"name", "score_on", "rows"} <= study.keys():
+        raise RunError(f"{path} is not the table of a study; run the study again to write it anew.")
+    return study
+
+
+def rows_for_summary(study: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Flatten a study to one row of means per scenario and method.
+
+    Args:
+        study: As ``read_study`` returns it.
+
+    Returns:
+        Rows in the study's order with ``scenario``, ``method`` and the ``SUMMARY_COLUMNS``, in the same units; None
+        where a column does not apply or the method failed.
+    """
+    return [
+        {"scenario": row["scenario"], "method": row["method"]}
+        | {name: None if row[name] is None else row[name]["mean"] for name in SUMMARY_COLUMNS}
+        for row in study["rows"]
+    ]

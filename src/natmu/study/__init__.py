@@ -1,0 +1,1 @@
+"""Studies: recipes, the jobs that they expand to, and the table that comes out."""

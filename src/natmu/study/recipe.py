@@ -1,0 +1,132 @@
+"""Recipes: everything a study needs to know, validated before anything runs."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from natmu.data import parse_forget
+from natmu.engine.settings import TrainSettings
+from natmu.errors import NatmuError, SettingError
+from natmu.methods import Retrain, method_named
+from natmu.types import Settings
+
+
+class DataSettings(Settings):
+    """Which data; where it lies on disk is said when the recipe runs."""
+
+    source: str = Field(min_length=1, description="name of a data set, or a path")
+    image_size: int | None = Field(None, ge=1, le=4096, description="resize all images to this many pixels")
+    train_size: int | None = Field(None, ge=1, description="keep a class-balanced random part of the training set")
+    holdout: bool = Field(False, description="set a fixed random fifth of the test set apart for tuning")
+
+
+class Seeds(Settings):
+    """Seeds of a study; one replicate takes one of each, and a single seed serves all replicates."""
+
+    split: tuple[int, ...] = Field((0,), min_length=1, description="of random forget sets")
+    training: tuple[int, ...] = Field((0,), min_length=1, description="of original and retrained models")
+    unlearning: tuple[int, ...] = Field((0,), min_length=1, description="of the methods")
+
+    @model_validator(mode="after")
+    def _same_number(self) -> Seeds:
+        counts = {len(self.split), len(self.training), len(self.unlearning)} - {1}
+        if len(counts) > 1:
+            raise ValueError("give each of split, training and unlearning one seed or the same number of seeds")
+        return self
+
+    def replicates(self) -> list[tuple[int, int, int]]:
+        """Split, training and unlearning seed of each replicate."""
+        count = max(len(self.split), len(self.training), len(self.unlearning))
+        columns = [
+            seeds * count if len(seeds) == 1 else seeds for seeds in (self.split, self.training, self.unlearning)
+        ]
+        return list(zip(*columns, strict=True))
+
+
+class MethodEntry(Settings):
+    """One method of a study, or several that differ by a grid of settings."""
+
+    method: str = Field(description="name of the method")
+    label: str | None = Field(None, description="name in the table")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
+    grid: dict[str, list[Any]] = Field(default_factory=dict, description="settings to try in every combination")
+
+    def expanded(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Label, method and settings of every combination."""
+        name = self.label or self.method
+        if not self.grid:
+            return [(name, self.method, self.settings)]
+        return [
+            (
+                " ".join([name, *(f"{key}={value}" for key, value in zip(self.grid, values, strict=True))]),
+                self.method,
+                self.settings | dict(zip(self.grid, values, strict=True)),
+            )
+            for values in itertools.product(*self.grid.values())
+        ]
+
+
+class Recipe(Settings):
+    """A study: one model trained with each training seed, forget sets, and the methods to compare."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="name of the study and its folder")
+    data: DataSettings
+    model: str = Field(min_length=1, description="name of a model, or package.module:factory")
+    training: TrainSettings = TrainSettings()
+    retrain: Retrain.Config = Retrain.Config()
+    forget: tuple[str, ...] = Field(min_length=1, description="forget sets")
+    methods: tuple[MethodEntry, ...] = Field((), description="methods to compare with retraining")
+    batch_size: int | None = Field(None, ge=1, description="samples per step of the methods; training's if not given")
+    seeds: Seeds = Seeds()
+    score_on: Literal["test", "holdout"] = Field("test", description="what stands for unseen data in the scores")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="precision of the arithmetic")
+
+    @field_validator("forget")
+    @classmethod
+    def _forget_sets_parse(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        for text in texts:
+            try:
+                parse_forget(text)
+            except NatmuError as error:
+                raise ValueError(str(error)) from None
+        return texts
+
+    @model_validator(mode="after")
+    def _methods_are_known(self) -> Recipe:
+        labels = []
+        for entry in self.methods:
+            for label, name, settings in entry.expanded():
+                try:
+                    method_named(name)(**settings)
+                except NatmuError as error:
+                    raise ValueError(str(error)) from None
+                labels.append(label)
+        twice = sorted({label for label in labels if labels.count(label) > 1} | ({"original", "retrained"} & {*labels}))
+        if twice:
+            raise ValueError(f"methods need different labels; taken twice or reserved: {', '.join(twice)}")
+        if self.score_on == "holdout" and not self.data.holdout:
+            raise ValueError("score_on: holdout needs data.holdout: true")
+        return self
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe.
+
+    Raises:
+        SettingError: The file is missing, is not YAML, or a key is wrong; names its path.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise SettingError(f"There is no recipe {path}; see recipes/ for those that come with natmu.") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise SettingError(f"{path} is not readable as YAML: {first}.") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise SettingError(f"{path} holds no recipe; it must be a mapping with name, data, model, forget and methods.")
+    return Recipe.parse(values, where=str(path))
