@@ -1,3 +1,20 @@
-"""Machine unlearning of image classifiers: forget training samples, and measure how close that is to retraining."""
+"""Machine unlearning of image classifiers: forget training samples, and measure how close that is to retraining.
+
+``unlearn`` and ``audit`` are imported when they are first used, because they load PyTorch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from natmu.study import AuditResult, UnlearnResult, audit, unlearn
 
 __version__ = "0.1.0"
+__all__ = ["AuditResult", "UnlearnResult", "__version__", "audit", "unlearn"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the Python interface on first use."""
+    if name not in __all__:
+        raise AttributeError(f"module 'natmu' has no attribute {name!r}")
+    return getattr(import_module("natmu.study"), name)

@@ -78,16 +78,17 @@ class Checkpoint:
         self._written = time.monotonic()
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Tensor], History] | None:
-        """Put the saved state into model and optimiser; None where there is none.
+        """Put the saved state into model and optimiser; None where there is none that can be read.
 
         Returns:
             Finished epochs, extra tensors, history.
         """
-        if not self.path.exists():
+        try:
+            with safe_open(self.path, "pt") as file:
+                metadata = file.metadata()
+                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError):
             return None
-        with safe_open(self.path, "pt") as file:
-            metadata = file.metadata()
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         model.load_state_dict(_below(tensors, "model/"))
         _load_optimizer(optimizer, _below(tensors, "optimizer/"))
         history: History = json.loads(metadata["history"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -20,7 +23,7 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
     """Answers on un-augmented images, in eval mode.
 
     Args:
-        model: On the device; left in the mode it came in.
+        model: On the device; each of its modules is left in the mode it came in.
         data: Source of the images.
         positions: int64 ``(M,)``.
         compute: Device and precision.
@@ -32,21 +35,31 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
         ModelError: The model does not answer with one row of logits per image.
         TrainingError: An answer is not finite.
     """
-    training = model.training
-    model.eval()
     pieces = []
-    with task("predict", -(-len(positions) // EVALUATION_BATCH)) as advance, compute.autocast():
+    steps = -(-len(positions) // EVALUATION_BATCH)
+    with _evaluating(model), task("predict", steps) as advance, compute.autocast():
         for rows in torch.split(positions, EVALUATION_BATCH):
             images = data.take(rows).to(compute.device).to(torch.float32, memory_format=torch.channels_last).div_(255)
             pieces.append(model(images).float())
             advance()
-    model.train(training)
     logits = torch.cat(pieces) if pieces else torch.zeros(0, data.num_classes, device=compute.device)
-    if logits.dim() != 2:
+    if logits.dim() != 2 or len(logits) != len(positions):
         raise ModelError(f"The model answers with shape {tuple(logits.shape)}; one row of logits per image is needed.")
     if not bool(torch.isfinite(logits).all()):
         raise TrainingError("The model's answers are not finite; its weights are damaged or diverged.")
     return logits
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; afterwards each module is in the mode it came in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def outputs_of(model: nn.Module, splits: Splits, compute: Compute) -> Outputs:

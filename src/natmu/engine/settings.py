@@ -19,7 +19,7 @@ class FitSettings(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; the others ignore it")
     weight_decay: float = Field(ge=0, le=1, description="weight decay, decoupled for adamw")
     schedule: Schedule = Field(description="course of the learning rate")
-    warmup_epochs: float = Field(0, ge=0, description="epochs of linear warm-up")
+    warmup_epochs: float = Field(0, ge=0, le=100_000, description="epochs of linear warm-up")
 
 
 class TrainSettings(FitSettings):
@@ -34,6 +34,6 @@ class TrainSettings(FitSettings):
     lr: float = Field(0.1, gt=0, le=100, description="base learning rate")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="weight decay, decoupled for adamw")
     schedule: Schedule = Field("step", description="course of the learning rate")
-    warmup_epochs: float = Field(2, ge=0, description="epochs of linear warm-up")
+    warmup_epochs: float = Field(2, ge=0, le=100_000, description="epochs of linear warm-up")
     batch_size: int = Field(128, ge=1, description="samples per step")
     augment: bool = Field(True, description="random crop and horizontal flip")

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from natmu.engine.checkpoint import Checkpoint, History, read_weights, save_weights
 from natmu.engine.compute import Compute, hardware, peak_memory_mb, versions
 from natmu.errors import RunError, UsageError
-from natmu.types import FloatArray, Outputs, Part, Record
+from natmu.types import FloatArray, ForgetSet, Outputs, Part, Record
 
 NUMERICS = "1"
 """Part of every digest; raised whenever a release changes the numbers that a spec gives."""
@@ -61,15 +62,31 @@ class Run:
         """The stored answers of the run's model."""
         try:
             arrays = load_file(self.path / "predictions.safetensors")
-        except (OSError, SafetensorError) as error:
-            raise RunError(f"The predictions in {self.path} cannot be read ({error}).") from None
-        holdout = _part(arrays, "holdout") if "holdout_logits" in arrays else None
-        return Outputs(_part(arrays, "train"), _part(arrays, "test"), holdout)
+            holdout = _part(arrays, "holdout") if "holdout_logits" in arrays else None
+            return Outputs(_part(arrays, "train"), _part(arrays, "test"), holdout)
+        except (OSError, SafetensorError, KeyError) as error:
+            raise RunError(_damaged("predictions", self.path, error)) from None
 
     def confidence(self) -> FloatArray | None:
         """Each training sample's mean confidence during training, where the run trained from initial weights."""
         path = self.path / "difficulty.npy"
-        return np.load(path, allow_pickle=False) if path.exists() else None
+        try:
+            return np.load(path, allow_pickle=False) if path.exists() else None
+        except (OSError, ValueError, EOFError) as error:
+            raise RunError(_damaged("difficulties", self.path, error)) from None
+
+    def forget(self) -> ForgetSet:
+        """The forget set of an unlearned model, as it was when it was forgotten.
+
+        Raises:
+            RunError: The run has none.
+        """
+        try:
+            said = self.record.spec["forget"]
+            indices = np.load(self.path / "forget.npy", allow_pickle=False)
+            return ForgetSet(indices, said["spec"], said["scenario"], tuple(said["classes"]))
+        except (KeyError, OSError, ValueError, EOFError):
+            raise RunError(f"{self.path} holds no forget set; name the run of an unlearned model.") from None
 
 
 @dataclass(frozen=True)
@@ -91,12 +108,15 @@ class Workplace:
         scores: dict[str, float],
         history: History,
         confidence: Tensor | None = None,
+        forget: ForgetSet | None = None,
     ) -> None:
         """Write everything that a run folder holds."""
         save_weights(model, self.folder / "model.safetensors")
         save_file(_arrays(outputs), self.folder / "predictions.safetensors")
         if confidence is not None:
             np.save(self.folder / "difficulty.npy", confidence.numpy())
+        if forget is not None:
+            np.save(self.folder / "forget.npy", forget.indices)
         (self.folder / "history.csv").write_text(_csv(history))
         (self.folder / "spec.json").write_text(json.dumps(self.spec, indent=1, sort_keys=True) + "\n")
         record = Record(
@@ -129,8 +149,9 @@ class Store:
         if (self.root / digest / "record.json").exists():
             return Run(self.root / digest)
         for path in sorted(self.root.glob("*/record.json")):
-            if Run(path.parent).record.digest == digest:
-                return Run(path.parent)
+            with suppress(RunError):  # a damaged run is none of this spec's business
+                if Run(path.parent).record.digest == digest:
+                    return Run(path.parent)
         return None
 
     def obtain(
@@ -183,18 +204,28 @@ class Store:
         if not resume:
             checkpoint.unlink(missing_ok=True)
         compute(Workplace(folder, spec, digest, Checkpoint(checkpoint, self.checkpoint_seconds)))
-        target = self.root / (name or digest)
-        folder.rename(target)
+        run = self._publish(folder, name or digest, digest)
         shutil.rmtree(work)
-        return Run(target)
+        return run
 
     def _copy(self, run: Run, name: str) -> Run:
         """The same run under another name."""
         partial = self.root / ".work" / f"{name}.{os.getpid()}"
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(run.path, partial)
-        partial.rename(self.root / name)
-        return Run(self.root / name)
+        return self._publish(partial, name, run.record.digest)
+
+    def _publish(self, folder: Path, name: str, digest: str) -> Run:
+        """Give a complete folder its name, unless another process has just given it to the same run."""
+        target = self.root / name
+        try:
+            folder.rename(target)
+        except OSError:
+            self._refuse_taken(name, digest)
+            if not target.exists():
+                raise
+            shutil.rmtree(folder)
+        return Run(target)
 
 
 def open_run(path: Path) -> Run:
@@ -206,6 +237,11 @@ def open_run(path: Path) -> Run:
     if not (path / "record.json").exists():
         raise UsageError(f"{path} is not a run folder: it holds no record.json; name one that natmu has completed.")
     return Run(path)
+
+
+def _damaged(what: str, run: Path, error: Exception) -> str:
+    """One sentence on a file of a run that cannot be read."""
+    return f"The {what} in {run} cannot be read ({error}); delete that run and compute it again."
 
 
 def _arrays(outputs: Outputs) -> dict[str, Any]:

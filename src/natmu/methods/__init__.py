@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import asdict
+from typing import Any
 
 from natmu.errors import SettingError
 from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, Unlearned
@@ -29,6 +31,27 @@ def method_named(name: str) -> type[Method]:
     return known[name]
 
 
+def catalogue() -> list[dict[str, Any]]:
+    """What there is to know of each method before it is used, as plain values: one row per method.
+
+    ``paper`` is None for retraining, which needs none.
+    """
+    return [
+        {
+            "name": method.name,
+            "summary": (method.__doc__ or "").splitlines()[0],
+            "paper": None if method.paper is None else asdict(method.paper),
+            "scenarios": list(method.scenarios),
+            "settings": [
+                {"name": name, "default": field.default, "description": field.description}
+                for name, field in method.Config.model_fields.items()
+                if not field.is_required()
+            ],
+        }
+        for method in METHODS
+    ]
+
+
 __all__ = [
     "METHODS",
     "Amnesiac",
@@ -41,5 +64,6 @@ __all__ = [
     "Retrain",
     "SalUn",
     "Unlearned",
+    "catalogue",
     "method_named",
 ]

@@ -72,7 +72,7 @@ class Problem:
     @cached_property
     def forget_positions(self) -> Tensor:
         """Positions of the forget set in the training data, int64 ``(F,)``."""
-        return torch.from_numpy(self.forget.indices)
+        return torch.tensor(self.forget.indices)
 
     @cached_property
     def retain_positions(self) -> Tensor:
@@ -114,20 +114,18 @@ class FineTuneSettings(FitSettings):
 
 
 def fine_tune(
+    method: Method,
     problem: Problem,
     samples: Samples | Callable[[int], Samples],
-    settings: FineTuneSettings,
     loss: LossFunction | None = None,
     after_step: Callable[[], None] | None = None,
 ) -> nn.Module:
     """Fine-tune the problem's model in place on a derived data set, with cross-entropy unless another loss is given."""
     compute = problem.compute
-    batches = Batches(
-        problem.data, samples, batch_size=problem.batch_size, seed=problem.seed, device=problem.compute.device
-    )
+    batches = Batches(problem.data, samples, batch_size=problem.batch_size, seed=problem.seed, device=compute.device)
     meter = Meter(len(problem.data), compute.device)
-    watch = Watch("unlearn", meter, problem.checkpoint, problem.history)
-    return fit(problem.model, batches, loss or meter.cross_entropy, settings, compute, watch, after_step)
+    watch = Watch(method.name, meter, problem.checkpoint, problem.history)
+    return fit(problem.model, batches, loss or meter.cross_entropy, method.config, compute, watch, after_step)
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,13 @@ class BadTeacher(Method):
         good = problem.frozen_copy()
         bad = problem.compute.place(reinitialised(good, seed_for(problem.seed, "bad teacher")).eval())
         if self.config.reset_head:
-            reset_head(problem.model, seed_for(problem.seed, "head"))
+            reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
         forget = plain(problem.forget_positions, problem.labels(problem.forget_positions), augment=False)
         retain = problem.retain_samples(self.config)
         live = self.config.augment_retain
-        positions = retain.positions[:0] if live else retain.positions
-        targets = torch.cat([self._soften(problem, bad, forget.positions), self._soften(problem, good, positions)])
+        targets = self._soften(problem, bad, forget.positions)
+        if not live:
+            targets = torch.cat([targets, self._soften(problem, good, retain.positions)])
         temperature, forgotten = self.config.temperature, len(forget)
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
@@ -61,7 +62,7 @@ class BadTeacher(Method):
             answer = (model(batch.images).float() / temperature).log_softmax(1)
             return functional.kl_div(answer, target, reduction="batchmean")
 
-        return fine_tune(problem, joined(forget, retain), self.config, loss)
+        return fine_tune(self, problem, joined(forget, retain), loss)
 
     def _soften(self, problem: Problem, teacher: nn.Module, positions: Tensor) -> Tensor:
         """A teacher's softened answers on un-augmented images; computed once, as neither of them changes."""

@@ -82,24 +82,23 @@ class NatMU(Method):
         """Choose partners with the original model, then fine-tune on retain images and hybrids together."""
         classes_FN = self._classes(problem)
         if self.config.reset_head:
-            reset_head(problem.model, seed_for(problem.seed, "head"))
+            reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
         retain = problem.retain_samples(self.config)
         samples: Samples | Callable[[int], Samples]
         if self.config.resample_partners:
             samples = lambda epoch: with_hybrids(retain, self.hybrids(problem, classes_FN, epoch))  # noqa: E731
         else:
             samples = with_hybrids(retain, self.hybrids(problem, classes_FN, 0))
-        return fine_tune(problem, samples, self.config)
+        return fine_tune(self, problem, samples)
 
     def _classes(self, problem: Problem) -> IntArray:
         """The classes of each forget sample's hybrids, ``(F, n)``."""
-        logits = logits_of(problem.model, problem.data, problem.forget_positions, problem.compute)
-        probabilities_FC = logits.softmax(1).cpu().numpy()
+        logits_FC = logits_of(problem.model, problem.data, problem.forget_positions, problem.compute).cpu().numpy()
         own = problem.labels(problem.forget_positions).numpy()
         own_F = np.full_like(own, ANY_CLASS) if self.config.allow_true_class else own
-        classes = probabilities_FC.shape[1]
+        classes = logits_FC.shape[1]
         capacity_C = np.bincount(problem.labels(problem.retain_positions).numpy(), minlength=classes)
-        ranked_FC = rank_classes(probabilities_FC, own_F, capacity_C, self.config.n)
+        ranked_FC = rank_classes(logits_FC, own_F, capacity_C, self.config.n)
         if self.config.reuse_partners:
             return ranked_FC[:, : self.config.n].copy()
         return assign_classes(ranked_FC, own_F, capacity_C, self.config.n)

@@ -12,11 +12,11 @@ ANY_CLASS = -1
 """In place of a sample's own class where every class may serve it."""
 
 
-def rank_classes(probabilities_FC: npt.NDArray[np.floating], own_F: IntArray, capacity_C: IntArray, n: int) -> IntArray:
+def rank_classes(logits_FC: npt.NDArray[np.floating], own_F: IntArray, capacity_C: IntArray, n: int) -> IntArray:
     """Classes that may serve each forget sample, most probable first.
 
     Args:
-        probabilities_FC: The original model's answers, ``(F, C)``; logits serve as well.
+        logits_FC: The original model's answers, ``(F, C)``; they keep apart what probabilities would round together.
         own_F: Class that must not serve each sample, ``(F,)``, or ``ANY_CLASS``.
         capacity_C: Retain images of each class, ``(C,)``.
         n: Classes wanted per sample.
@@ -27,8 +27,8 @@ def rank_classes(probabilities_FC: npt.NDArray[np.floating], own_F: IntArray, ca
     Raises:
         SettingError: Fewer than ``n`` classes may serve some sample.
     """
-    count = probabilities_FC.shape[1]
-    keys = probabilities_FC.astype(np.float64)
+    count = logits_FC.shape[1]
+    keys = logits_FC.astype(np.float64)
     keys[:, capacity_C == 0] = -np.inf
     rows = np.flatnonzero(own_F != ANY_CLASS)
     keys[rows, own_F[rows]] = -np.inf
@@ -49,8 +49,8 @@ def assign_classes(ranked_FC: IntArray, own_F: IntArray, capacity_C: IntArray, n
     """Give each forget sample ``n`` classes so that no class serves more hybrids than it has retain images.
 
     Walks the samples in order. Each takes its most probable classes that still have an unused image, all different
-    while that is possible. Where images run so short that the rest must be kept for samples of one class, a sample takes what
-    leaves a solution for those after it: if any assignment exists, one is found.
+    while that is possible. Where images run so short that the rest must be kept for samples of one class, a sample
+    takes what leaves a solution for those after it: if any assignment exists, one is found.
 
     Args:
         ranked_FC: From ``rank_classes``.

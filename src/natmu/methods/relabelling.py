@@ -34,7 +34,7 @@ class Amnesiac(Method):
     def run(self, problem: Problem) -> nn.Module:
         """Fine-tune on the retain set and the relabelled forget set."""
         if self.config.reset_head:
-            reset_head(problem.model, seed_for(problem.seed, "head"))
+            reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
         retain = problem.retain_samples(self.config)
         forget = plain(problem.forget_positions, torch.from_numpy(relabelled(problem)), augment=False)
-        return fine_tune(problem, joined(retain, forget), self.config)
+        return fine_tune(self, problem, joined(retain, forget))

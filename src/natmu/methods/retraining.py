@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Literal
 
 from pydantic import Field
@@ -11,7 +12,7 @@ from natmu.engine.training import train_classifier
 from natmu.errors import SettingError
 from natmu.methods.base import Method, Problem
 from natmu.models import reinitialised
-from natmu.types import Settings
+from natmu.types import Settings, seed_for
 
 
 class Retrain(Method):
@@ -29,9 +30,9 @@ class Retrain(Method):
     def run(self, problem: Problem) -> nn.Module:
         """Train from initial weights on the retain set."""
         if self.config.init == "fresh":
-            model = reinitialised(problem.model, problem.seed)
+            model = reinitialised(problem.model, seed_for(problem.seed, "fresh weights"))
         elif problem.initial_model is not None:
-            model = problem.initial_model()
+            model = copy.deepcopy(problem.initial_model())
         else:
             raise SettingError("retrain: the original's initial weights are not known; give them, or set init=fresh.")
         train_classifier(

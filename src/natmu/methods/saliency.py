@@ -50,7 +50,7 @@ class SalUn(Method):
         """Find the salient weights, then fine-tune them on the retain set and the relabelled forget set."""
         salient = most_salient(saliency(problem), self.config.threshold)
         if self.config.reset_head:
-            reset_head(problem.model, seed_for(problem.seed, "head"))
+            reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
         retain = problem.retain_samples(self.config)
 
         def samples(epoch: int) -> Samples:
@@ -58,7 +58,7 @@ class SalUn(Method):
             return joined(retain, plain(problem.forget_positions, torch.from_numpy(labels), augment=False))
 
         derived = samples if self.config.relabel == "each_epoch" else samples(0)
-        return fine_tune(problem, derived, self.config, after_step=_pinned(problem.model, salient))
+        return fine_tune(self, problem, derived, after_step=_pinned(problem.model, salient))
 
 
 def saliency(problem: Problem) -> list[Tensor]:

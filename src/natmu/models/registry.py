@@ -60,8 +60,8 @@ _MODELS = {
     "small_cnn": _Entry(SmallCNN, {}, "three convolutions, for seconds on a CPU", ""),
     "small_resnet": _Entry(
         ResNet,
-        {"block": BasicBlock, "blocks": (1, 1, 1, 1), "width": 32},
-        "ResNet of half the width with one block per stage, for minutes on a CPU",
+        {"block": BasicBlock, "blocks": (1, 1, 1, 1), "width": 32, "stem_stride": 2},
+        "ResNet of half the width and resolution with one block per stage, for minutes on a CPU",
         RESNET_PAPER,
     ),
     "small_vit": _Entry(ViT, {}, "vision transformer of DeiT-Ti's width and half its depth", VIT_PAPER),

@@ -1,5 +1,6 @@
 """Stored results as tables and pictures; nothing here trains."""
 
+from natmu.report.folder import illustrate, write_summary
 from natmu.report.pictures import hybrid_sheet
 from natmu.report.study import COLUMNS, read_study, rows_for_summary
 from natmu.report.tables import ScenarioTable, markdown, print_tables, tables
@@ -8,9 +9,11 @@ __all__ = [
     "COLUMNS",
     "ScenarioTable",
     "hybrid_sheet",
+    "illustrate",
     "markdown",
     "print_tables",
     "read_study",
     "rows_for_summary",
     "tables",
+    "write_summary",
 ]

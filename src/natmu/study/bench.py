@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from natmu.audit import SCORE_NAMES, avg_gap, holdout_as_test, mean_scores, scores
-from natmu.data import Splits, load, resolve_forget
+from natmu.data import resolve_forget
 from natmu.engine.checkpoint import write_atomically
 from natmu.engine.compute import Compute, hardware, versions
 from natmu.engine.progress import say, showing, task
 from natmu.engine.store import Run, Store
-from natmu.errors import TrainingError
-from natmu.methods import Method, Retrain, method_named
-from natmu.study.jobs import Bench, Original, train_original, unlearn_from
+from natmu.errors import NatmuError
+from natmu.methods import Method, NatMU, Retrain, method_named
+from natmu.study.examples import store_hybrids
+from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
 from natmu.study.recipe import Recipe
 from natmu.types import ForgetSet, Outputs
 
@@ -31,16 +33,27 @@ class Cell:
     """All replicates of one method on one forget spec.
 
     Attributes:
+        runs: Folder of each replicate's run; one that serves several replicates, because it shares their seeds and
+            their forget set, counts once.
         scores: One per replicate.
-        seconds: Wall time of unlearning, one per replicate; empty for the original, which does nothing.
+        seconds: Wall time of each replicate's run.
         forgets: Digest of each replicate's forget set, which decides the references it is compared with.
         failed: Why a replicate could not be computed.
     """
 
+    runs: list[Path] = field(default_factory=list)
     scores: list[Scores] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     forgets: list[str] = field(default_factory=list)
     failed: str | None = None
+
+    def add(self, run: Run, found: Scores, forget: ForgetSet) -> None:
+        """Add one replicate, unless its run is already there with the same forget set."""
+        if (run.path, forget.digest) not in zip(self.runs, self.forgets, strict=True):
+            self.runs.append(run.path)
+            self.scores.append(found)
+            self.seconds.append(run.record.seconds)
+            self.forgets.append(forget.digest)
 
 
 Cells = dict[tuple[str, str], Cell]
@@ -57,33 +70,29 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
         progress: Whether to show progress on standard error.
 
     Returns:
-        The study's folder, which holds ``table.json``.
+        The study's folder, which holds ``table.json`` and, where NatMU takes part, ``hybrids.npz``.
 
     Raises:
         NatmuError: The data, the model or an original cannot be had.
     """
     compute = Compute.choose(device, recipe.precision)
     with showing(progress):
-        bench = Bench(recipe.data, load_data(recipe, data_dir), recipe.model, recipe.training, compute, Store(out))
+        bench = Bench(recipe.data, load_data(recipe.data, data_dir), recipe.model, recipe.training, compute, Store(out))
         cells = _run_all(recipe, bench)
         folder = out / recipe.name
         folder.mkdir(parents=True, exist_ok=True)
+        labels = [label for entry in recipe.methods for label, _, _ in entry.expanded()]
         table = {
             "name": recipe.name,
             "score_on": recipe.score_on,
             "recipe": recipe.model_dump(mode="json"),
             "hardware": hardware(compute),
             "versions": versions(),
-            "rows": _rows(recipe, cells),
+            "rows": table_rows(recipe.forget, [ORIGINAL, RETRAINED, *labels], cells),
         }
+        _store_examples(recipe, bench, folder)
         write_atomically(folder / "table.json", (json.dumps(table, indent=1, allow_nan=False) + "\n").encode())
     return folder
-
-
-def load_data(recipe: Recipe, data_dir: Path) -> Splits:
-    """The data that a recipe names."""
-    asked = recipe.data
-    return load(asked.source, data_dir, image_size=asked.image_size, train_size=asked.train_size, holdout=asked.holdout)
 
 
 def _run_all(recipe: Recipe, bench: Bench) -> Cells:
@@ -95,11 +104,11 @@ def _run_all(recipe: Recipe, bench: Bench) -> Cells:
     with task(recipe.name, total) as advance:
         for split_seed, training_seed, unlearning_seed in replicates:
             original = train_original(bench, training_seed)
-            say(f"original, seed {training_seed}: {_brief(original.run)}")
+            say(f"original, seed {training_seed}: {_brief(_seen(recipe, original.run), original.run)}")
             advance()
             for text in recipe.forget:
                 forget = resolve_forget(text, bench.splits.train, seed=split_seed, hardness=original.hardness())
-                _note(cells[text, ORIGINAL], recipe, original.outputs, forget, None)
+                cells[text, ORIGINAL].add(original.run, _scores(recipe, original.outputs, forget), forget)
                 for label, method, seed in _methods(recipe, training_seed, unlearning_seed):
                     _run_method(cells[text, label], recipe, original, forget, method, seed, f"{text}, {label}")
                     advance()
@@ -117,47 +126,67 @@ def _methods(recipe: Recipe, training_seed: int, unlearning_seed: int) -> Iterat
 def _run_method(
     cell: Cell, recipe: Recipe, original: Original, forget: ForgetSet, method: Method, seed: int, label: str
 ) -> None:
-    """One replicate of one method; training that diverges is a result, and does not stop the others."""
+    """One replicate of one method; one that fails is a result, and does not stop the others."""
     try:
         run = unlearn_from(original, forget, method, seed=seed, batch_size=recipe.batch_size)
-    except TrainingError as error:
+    except NatmuError as error:
         if cell.failed is None:
             cell.failed = str(error)
         say(f"{label}, seed {seed}: failed. {error}")
         return
-    _note(cell, recipe, run.outputs(), forget, run.record.seconds)
-    say(f"{label}, seed {seed}: {_brief(run)}")
+    found = _scores(recipe, run.outputs(), forget)
+    cell.add(run, found, forget)
+    say(f"{label}, seed {seed}: {_brief(found, run)}")
 
 
-def _note(cell: Cell, recipe: Recipe, outputs: Outputs, forget: ForgetSet, seconds: float | None) -> None:
-    """Add one replicate's scores to its cell."""
+def _scores(recipe: Recipe, outputs: Outputs, forget: ForgetSet) -> Scores:
+    """Scores on the test set, or with the holdout in its place."""
     predictions = outputs.split(forget)
-    cell.scores.append(scores(holdout_as_test(predictions) if recipe.score_on == "holdout" else predictions))
-    cell.forgets.append(forget.digest)
-    if seconds is not None:
-        cell.seconds.append(seconds)
+    return scores(holdout_as_test(predictions) if recipe.score_on == "holdout" else predictions)
 
 
-def _brief(run: Run) -> str:
-    """A run's scores and seconds in one line."""
-    record = run.record
-    return ", ".join(f"{name} {value:.2f}" for name, value in record.scores.items()) + f" ({record.seconds:.1f} s)"
+def _seen(recipe: Recipe, run: Run) -> Scores:
+    """A run's recorded scores without those of the test set, where the study must not see them."""
+    hidden = "test" if recipe.score_on == "holdout" else "holdout"
+    return {name: value for name, value in run.record.scores.items() if not name.startswith(hidden)}
 
 
-def _rows(recipe: Recipe, cells: Cells) -> list[dict[str, Any]]:
-    """The table, one row per forget spec and method."""
-    labels = [ORIGINAL, RETRAINED, *(label for entry in recipe.methods for label, _, _ in entry.expanded())]
+def _brief(found: Scores, run: Run) -> str:
+    """Scores and a run's seconds in one line."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in found.items()) + f" ({run.record.seconds:.1f} s)"
+
+
+def _store_examples(recipe: Recipe, bench: Bench, folder: Path) -> None:
+    """Keep a few hybrids of the first replicate for a picture, if NatMU takes part."""
+    entries = [settings for entry in recipe.methods for _, name, settings in entry.expanded() if name == NatMU.name]
+    if entries:
+        split_seed, training_seed, unlearning_seed = recipe.seeds.replicates()[0]
+        original = train_original(bench, training_seed)
+        train = bench.splits.train
+        forget = resolve_forget(recipe.forget[0], train, seed=split_seed, hardness=original.hardness())
+        with suppress(NatmuError):  # where NatMU cannot serve this forget set, its row of the table says why
+            store_hybrids(original, forget, NatMU(**entries[0]), unlearning_seed, folder)
+
+
+def table_rows(texts: Sequence[str], labels: Sequence[str], cells: Cells) -> list[dict[str, Any]]:
+    """The table of a study, one row per forget spec and method.
+
+    Args:
+        texts: The forget specs.
+        labels: The methods in order, ``original`` and ``retrained`` included.
+        cells: What is known, by forget spec and method.
+    """
     rows = []
-    for text in recipe.forget:
+    for text in texts:
         reference = cells[text, RETRAINED]
         for label in labels:
             cell = cells[text, label]
             row: dict[str, Any] = {"scenario": text, "method": label, "n": len(cell.scores), "failed": cell.failed}
             row |= {name: summary([found[name] for found in cell.scores if name in found]) for name in SCORE_NAMES}
             row["avg_gap"] = summary(_gaps(cell, reference, itself=label == RETRAINED))
-            row["seconds"] = summary(cell.seconds)
-            shares = [one / statistics.mean(reference.seconds) for one in cell.seconds] if reference.seconds else []
-            row["retrain_share"] = summary(shares)
+            seconds = [] if label == ORIGINAL else cell.seconds
+            shares = [one / statistics.mean(reference.seconds) for one in seconds] if reference.seconds else []
+            row |= {"seconds": summary(seconds), "retrain_share": summary(shares)}
             rows.append(row)
     return rows
 

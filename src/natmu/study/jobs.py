@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import time
 from collections.abc import Mapping
@@ -16,18 +15,28 @@ import torch
 from torch import nn
 
 from natmu.audit import accuracy, scores
-from natmu.data import Splits
+from natmu.data import Splits, load
 from natmu.engine.checkpoint import History
 from natmu.engine.compute import Compute
 from natmu.engine.predict import outputs_of
 from natmu.engine.settings import TrainSettings
 from natmu.engine.store import Run, Store, Workplace
 from natmu.engine.training import train_classifier
-from natmu.errors import ModelError
+from natmu.errors import ModelError, RunError
 from natmu.methods import Method, Problem
 from natmu.models import build_model, load_weights
 from natmu.study.recipe import DataSettings
 from natmu.types import FloatArray, ForgetSet, Outputs, seed_for
+
+
+def load_data(asked: DataSettings, data_dir: Path) -> Splits:
+    """The data that the settings name.
+
+    Args:
+        asked: Which data.
+        data_dir: Where it lies.
+    """
+    return load(asked.source, data_dir, image_size=asked.image_size, train_size=asked.train_size, holdout=asked.holdout)
 
 
 @dataclass(frozen=True)
@@ -118,7 +127,11 @@ class Original:
     def model(self) -> nn.Module:
         """A copy of it, on the device."""
         model = self.bench.build(self.seed)
-        model.load_state_dict(self.run.weights())
+        try:
+            model.load_state_dict(self.run.weights())
+        except RuntimeError:
+            where = self.run.path
+            raise RunError(f"The weights in {where} do not fit {self.bench.model}; delete that run.") from None
         return model
 
     def initial_model(self) -> nn.Module:
@@ -209,7 +222,13 @@ def unlearn_from(
     spec = {
         "kind": "unlearn",
         "original": original.spec,
-        "forget": {"spec": forget.spec, "scenario": forget.scenario, "digest": forget.digest, "count": len(forget)},
+        "forget": {
+            "spec": forget.spec,
+            "scenario": forget.scenario,
+            "classes": list(forget.classes),
+            "digest": forget.digest,
+            "count": len(forget),
+        },
         "method": method.name,
         "settings": method.config.model_dump(),
         "batch_size": size,
@@ -240,6 +259,7 @@ def unlearn_from(
             seconds=max(unlearned.seconds, _total_seconds(problem.history)),
             scores=scores(outputs.split(forget)),
             history=problem.history,
+            forget=forget,
         )
 
     return bench.store.obtain(spec, compute, name=name, resume=bench.resume)
@@ -254,8 +274,3 @@ def _plain_scores(outputs: Outputs) -> dict[str, float]:
     """Scores of a model before any forget set is known."""
     found = {"train_acc": accuracy(outputs.train), "test_acc": accuracy(outputs.test)}
     return found if outputs.holdout is None else found | {"holdout_acc": accuracy(outputs.holdout)}
-
-
-def copied(model: nn.Module, compute: Compute) -> nn.Module:
-    """A private copy of a model on the device."""
-    return compute.place(copy.deepcopy(model))

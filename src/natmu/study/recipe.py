@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, field_validator, model_validator
@@ -54,7 +54,18 @@ class MethodEntry(Settings):
     method: str = Field(description="name of the method")
     label: str | None = Field(None, description="name in the table")
     settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
-    grid: dict[str, list[Any]] = Field(default_factory=dict, description="settings to try in every combination")
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default_factory=dict, description="settings to try in every combination"
+    )
+
+    @model_validator(mode="after")
+    def _is_known(self) -> MethodEntry:
+        for _, name, settings in self.expanded():
+            try:
+                method_named(name).Config.parse(settings, where=name)
+            except NatmuError as error:
+                raise ValueError(str(error)) from None
+        return self
 
     def expanded(self) -> list[tuple[str, str, dict[str, Any]]]:
         """Label, method and settings of every combination."""
@@ -94,24 +105,25 @@ class Recipe(Settings):
                 parse_forget(text)
             except NatmuError as error:
                 raise ValueError(str(error)) from None
+        twice = sorted({text for text in texts if texts.count(text) > 1})
+        if twice:
+            raise ValueError(f"each forget set is named once; named again: {', '.join(twice)}")
         return texts
 
     @model_validator(mode="after")
-    def _methods_are_known(self) -> Recipe:
-        labels = []
-        for entry in self.methods:
-            for label, name, settings in entry.expanded():
-                try:
-                    method_named(name)(**settings)
-                except NatmuError as error:
-                    raise ValueError(str(error)) from None
-                labels.append(label)
+    def _fits_together(self) -> Recipe:
+        labels = [label for entry in self.methods for label, _, _ in entry.expanded()]
         twice = sorted({label for label in labels if labels.count(label) > 1} | ({"original", "retrained"} & {*labels}))
         if twice:
             raise ValueError(f"methods need different labels; taken twice or reserved: {', '.join(twice)}")
         if self.score_on == "holdout" and not self.data.holdout:
             raise ValueError("score_on: holdout needs data.holdout: true")
         return self
+
+
+def demo_recipe() -> Recipe:
+    """The recipe of ``natmu demo``."""
+    return read_recipe(Path(__file__).with_name("demo.yaml"))
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -124,7 +136,8 @@ def read_recipe(path: Path) -> Recipe:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError:
         raise SettingError(f"There is no recipe {path}; see recipes/ for those that come with natmu.") from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        # PyYAML lets the last four escape from values that do not fit their tag, such as `!!int ""`.
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SettingError(f"{path} is not readable as YAML: {first}.") from None
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):

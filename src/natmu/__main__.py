@@ -1,0 +1,5 @@
+"""``python -m natmu``."""
+
+from natmu.cli import main
+
+main()

@@ -1,0 +1,77 @@
+"""The application: verbs, and what becomes of errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated
+
+import typer
+
+from natmu import __version__
+from natmu.cli import audit, bench, data, demo, methods, models, train, unlearn
+from natmu.errors import NatmuError
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"natmu {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Make image classifiers forget training samples, and measure how close that comes to retraining."""
+
+
+def application() -> typer.Typer:
+    """The command line with all its verbs."""
+    app = typer.Typer(name="natmu", rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
+    app.callback()(_root)
+    for verb in (demo, train, unlearn, audit, bench, methods, models):
+        app.command(verb.__name__.rpartition(".")[2])(verb.run)
+    app.add_typer(data.app, name="data")
+    return app
+
+
+def main() -> None:
+    """Run the command line; errors end in one sentence and an exit status, never in a traceback.
+
+    Exit status: 0 done, 1 something failed, 2 the command cannot be carried out as given, 130 interrupted.
+    """
+    sys.excepthook = _report_bug
+    try:
+        status = application()(standalone_mode=False)
+    except NatmuError as error:
+        _end(str(error), error.exit_status)
+    except typer.TyperException as error:
+        _end(f"{error.format_message()} See natmu --help.", 2)
+    except (KeyboardInterrupt, typer.Abort):
+        _end("Interrupted; what was complete is kept, and --resume continues the rest.", 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        _end(f"{error.filename or 'The system'}: {error.strerror or error}.", 1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _end(sentence: str, status: int) -> None:
+    """Print one line on standard error and exit."""
+    sys.stderr.write(f"natmu: {' '.join(sentence.split())}\n")
+    sys.exit(status)
+
+
+def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """What a user sees of a bug of ours: one sentence and a file with the details."""
+    with tempfile.NamedTemporaryFile("w", prefix="natmu-", suffix=".log", delete=False) as log:
+        log.writelines(traceback.format_exception(kind, error, trace))
+    sentence = " ".join(str(error).split())[:200]
+    sys.stderr.write(f"natmu: a bug ({kind.__name__}: {sentence}); please report it with {Path(log.name)}\n")

@@ -1,0 +1,29 @@
+"""``natmu bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from natmu.cli.options import DataDir, Device, Json
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; recipes/ holds those of the paper.")],
+    data_dir: DataDir = Path("data"),
+    out: Annotated[Path, typer.Option("--out", help="Folder of all runs.")] = Path("runs"),
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Run a recipe, or what is missing of it, and print its table; the same command continues an interrupted run."""
+    from natmu.cli.output import print_study
+    from natmu.report import illustrate, read_study
+    from natmu.study import read_recipe, run_recipe
+
+    folder = run_recipe(read_recipe(recipe), data_dir=data_dir, out=out, device=device)
+    written = illustrate(folder)
+    print_study(read_study(folder), as_json=as_json)
+    for path in [] if as_json else written:
+        typer.echo(path)

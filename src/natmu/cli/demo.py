@@ -1,0 +1,33 @@
+"""``natmu demo``."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from natmu.cli.options import Device, Json
+
+
+def run(
+    out: Annotated[Path, typer.Option("--out", help="Folder of all runs.")] = Path("runs"),
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Forget handwritten digits with every method and compare with retraining; needs no download, takes a minute."""
+    start = time.perf_counter()
+    from natmu.cli.output import print_json, print_study
+    from natmu.report import illustrate, read_study, write_summary
+    from natmu.study import demo_recipe, run_recipe
+
+    folder = run_recipe(demo_recipe(), data_dir=Path("data"), out=out, device=device)
+    written = illustrate(folder)
+    summary = write_summary(folder, time.perf_counter() - start)
+    if as_json:
+        print_json({"folder": str(folder), "summary": str(summary)})
+        return
+    print_study(read_study(folder), as_json=False)
+    for path in [summary, *written]:
+        typer.echo(path)

@@ -1,0 +1,76 @@
+"""``natmu train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from natmu.cli.options import (
+    DataDir,
+    Device,
+    Holdout,
+    ImageSize,
+    Json,
+    Model,
+    Out,
+    Precision,
+    Resume,
+    Seed,
+    TrainSize,
+    store_and_name,
+)
+
+
+def run(
+    data: Annotated[str, typer.Option("--data", help="Name of a data set, or a path; natmu data lists the names.")],
+    model: Model,
+    data_dir: DataDir = Path("data"),
+    image_size: ImageSize = None,
+    train_size: TrainSize = None,
+    holdout: Holdout = False,
+    epochs: Annotated[int, typer.Option("--epochs", help="Passes over the data.")] = 100,
+    optimizer: Annotated[str, typer.Option("--optimizer", help="sgd, adam or adamw.")] = "sgd",
+    lr: Annotated[float, typer.Option("--lr", help="Base learning rate.")] = 0.1,
+    schedule: Annotated[str, typer.Option("--schedule", help="constant, cosine or step.")] = "step",
+    warmup_epochs: Annotated[float, typer.Option("--warmup-epochs", help="Epochs of linear warm-up.")] = 2,
+    weight_decay: Annotated[float, typer.Option("--weight-decay", help="Weight decay.")] = 5e-4,
+    batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per step.")] = 128,
+    augment: Annotated[bool, typer.Option(help="Random crop and horizontal flip.")] = True,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    out: Out = None,
+    resume: Resume = False,
+    as_json: Json = False,
+) -> None:
+    """Train an original model and keep it in a run folder."""
+    from natmu.cli.output import print_run
+    from natmu.engine.progress import showing
+    from natmu.study.workbench import train
+
+    root, name = store_and_name(out)
+    with showing():
+        run = train(
+            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
+            data_dir=data_dir,
+            model=model,
+            training={
+                "epochs": epochs,
+                "optimizer": optimizer,
+                "lr": lr,
+                "schedule": schedule,
+                "warmup_epochs": warmup_epochs,
+                "weight_decay": weight_decay,
+                "batch_size": batch_size,
+                "augment": augment,
+            },
+            seed=seed,
+            device=device,
+            precision=precision,
+            root=root,
+            name=name,
+            resume=resume,
+        )
+    print_run(run.path, run.record, as_json=as_json)

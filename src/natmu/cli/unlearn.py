@@ -1,0 +1,80 @@
+"""``natmu unlearn``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from natmu.cli.options import (
+    BatchSize,
+    DataDir,
+    Device,
+    Holdout,
+    ImageSize,
+    Json,
+    Out,
+    Precision,
+    Resume,
+    Seed,
+    Set,
+    TrainSize,
+    parse_settings,
+    store_and_name,
+)
+
+
+def run(
+    source: Annotated[
+        Path, typer.Option("--from", help="Run folder of the original model, or a .safetensors, .pt or .pth file.")
+    ],
+    forget: Annotated[
+        str,
+        typer.Option("--forget", help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME or indices:FILE."),
+    ],
+    method: Annotated[str, typer.Option("--method", help="Unlearning method; natmu methods lists them.")] = "natmu",
+    settings: Set = None,
+    data: Annotated[str | None, typer.Option("--data", help="With a weights file: the data it was trained on.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="With a weights file: its architecture.")] = None,
+    data_dir: DataDir = Path("data"),
+    image_size: ImageSize = None,
+    train_size: TrainSize = None,
+    holdout: Holdout = False,
+    batch_size: BatchSize = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    out: Out = None,
+    resume: Resume = False,
+    as_json: Json = False,
+) -> None:
+    """Forget training samples from a trained model and keep the result in a run folder.
+
+    Epochs, optimizer, learning rate and the rest are settings of the method: --set lr=1e-3 --set epochs=5.
+    """
+    from natmu.cli.output import print_run
+    from natmu.engine.progress import showing
+    from natmu.study.workbench import unlearn_run
+
+    beside = source.parent if source.is_dir() else Path("runs")
+    root, name = store_and_name(out, beside)
+    asked = {"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout}
+    with showing():
+        run = unlearn_run(
+            source=source,
+            data=None if data is None else asked,
+            data_dir=data_dir,
+            model=model,
+            forget=forget,
+            method=method,
+            settings=parse_settings(settings),
+            batch_size=batch_size,
+            seed=seed,
+            device=device,
+            precision=precision,
+            root=root,
+            name=name,
+            resume=resume,
+        )
+    print_run(run.path, run.record, as_json=as_json)

@@ -1,0 +1,1 @@
+"""The one training loop, prediction, precision and device, checkpoints and run folders."""

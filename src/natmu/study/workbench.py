@@ -1,0 +1,187 @@
+"""The verbs of the command line on single models: train, unlearn, audit, with the run folders as their memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from natmu.audit import scores
+from natmu.data import resolve_forget
+from natmu.engine.compute import Compute
+from natmu.engine.progress import say, task
+from natmu.engine.settings import TrainSettings
+from natmu.engine.store import Run, Store, digest_of, open_run
+from natmu.errors import DataError, ModelError, UsageError
+from natmu.methods import Retrain, method_named
+from natmu.study.bench import ORIGINAL, RETRAINED, Cell, table_rows
+from natmu.study.jobs import Bench, Original, import_original, load_data, train_original, unlearn_from
+from natmu.study.recipe import DataSettings
+
+
+def train(
+    *,
+    data: Mapping[str, Any],
+    data_dir: Path,
+    model: str,
+    training: Mapping[str, Any],
+    seed: int,
+    device: str,
+    precision: str,
+    root: Path,
+    name: str | None,
+    resume: bool,
+) -> Run:
+    """Train an original model, or find it in the store.
+
+    Args:
+        data: Values for ``DataSettings``.
+        data_dir: Where the data lies.
+        model: Name of the architecture.
+        training: Values for ``TrainSettings``.
+        seed: Of initial weights, order and augmentation.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        root: Folder of all runs.
+        name: Name of the run folder; its digest if None.
+        resume: Whether to continue an interrupted run.
+
+    Raises:
+        UsageError: Something asked for cannot be done.
+        TrainingError: The loss is no longer finite.
+    """
+    recipe = TrainSettings.parse(training)
+    compute = Compute.choose(device, precision)
+    bench = _bench(DataSettings.parse(data, "data"), data_dir, model, recipe, compute, Store(root), resume)
+    return train_original(bench, seed, name).run
+
+
+def unlearn_run(
+    *,
+    source: Path,
+    data: Mapping[str, Any] | None,
+    data_dir: Path,
+    model: str | None,
+    forget: str,
+    method: str,
+    settings: Mapping[str, Any],
+    batch_size: int | None,
+    seed: int,
+    device: str,
+    precision: str,
+    root: Path,
+    name: str | None,
+    resume: bool,
+) -> Run:
+    """Unlearn from a run folder, or from a weights file that was trained elsewhere.
+
+    Args:
+        source: A run folder of a trained model, or a ``.safetensors``, ``.pt`` or ``.pth`` file.
+        data: Values for ``DataSettings``; needed with a weights file, otherwise read from the run.
+        data_dir: Where the data lies.
+        model: Architecture; needed with a weights file, otherwise read from the run.
+        forget: Forget spec.
+        method: Name of the method.
+        settings: Its settings.
+        batch_size: Samples per step; the original's if None.
+        seed: Of a random forget set and of the method.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto`` (the original's), ``fp32`` or ``bf16``.
+        root: Folder of all runs.
+        name: Name of the run folder; its digest if None.
+        resume: Whether to continue an interrupted run.
+
+    Raises:
+        UsageError: Something asked for cannot be done.
+        TrainingError: The loss is no longer finite.
+    """
+    chosen = method_named(method)(**settings)
+    if source.is_dir():
+        original = open_original(source, data_dir, device, Store(root), precision=precision, resume=resume)
+    else:
+        if data is None or model is None:
+            raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
+        compute = Compute.choose(device, precision)
+        bench = _bench(DataSettings.parse(data, "data"), data_dir, model, TrainSettings(), compute, Store(root), resume)
+        original = import_original(bench, source)
+    forgotten = resolve_forget(forget, original.bench.splits.train, seed=seed, hardness=original.hardness())
+    return unlearn_from(original, forgotten, chosen, seed=seed, batch_size=batch_size, name=name)
+
+
+def open_original(
+    path: Path, data_dir: Path, device: str, store: Store, *, precision: str = "auto", resume: bool = True
+) -> Original:
+    """The trained model in a run folder, with the data and the recipe that its spec names.
+
+    Raises:
+        UsageError: The folder holds no trained model, or the data is not what it was trained on.
+    """
+    run = open_run(path)
+    spec = run.record.spec
+    if spec["kind"] not in ("train", "import"):
+        raise ModelError(f"{path} holds an unlearned model; name the run of the original, so that it is clear what.")
+    compute = Compute.choose(device, spec["precision"] if precision == "auto" else precision)
+    digests = spec["data"]["digests"]
+    asked = DataSettings.parse({key: value for key, value in spec["data"].items() if key != "digests"}, "data")
+    recipe = TrainSettings.parse(spec["training"], "training")
+    bench = _bench(asked, data_dir, spec["model"], recipe, compute, store, resume)
+    if bench.base_spec["data"]["digests"] != digests:
+        raise DataError(f"The data in {data_dir} is not what {path} was made with; give the folder that it came from.")
+    return Original(bench, run, spec.get("seed", 0))
+
+
+def audit_run(path: Path, data_dir: Path, references: int, device: str) -> dict[str, Any]:
+    """Compare an unlearned model with its original and with retrained models, which are trained if they are missing.
+
+    The first reference starts from the original's initial weights where they are known; the others, and all where they
+    are not, start from fresh ones.
+
+    Args:
+        path: Run folder of an unlearned model.
+        data_dir: Where the data lies.
+        references: How many retrained models to compare with.
+        device: Where missing ones are trained.
+
+    Returns:
+        A table as ``natmu bench`` writes it.
+
+    Raises:
+        UsageError: The folder holds no unlearned model, or its original is not in the store beside it.
+    """
+    run = open_run(path)
+    spec = run.record.spec
+    if spec["kind"] != "unlearn":
+        raise UsageError(f"{path} holds an original model; audit the run of a model unlearned from it.")
+    store = Store(path.parent)
+    source = store.find(digest_of(spec["original"]))
+    if source is None:
+        raise UsageError(f"The original of {path} is not in {store.root}; train it again with --out {store.root}/NAME.")
+    original = open_original(source.path, data_dir, device, store)
+    forget = run.forget()
+    text, label = forget.spec, spec["method"]
+    cells = {(text, name): Cell() for name in (ORIGINAL, RETRAINED, label)}
+    cells[text, ORIGINAL].add(source, scores(original.outputs.split(forget)), forget)
+    cells[text, label].add(run, scores(run.outputs().split(forget)), forget)
+    with task("references", references) as advance:
+        for number in range(references):
+            init = "original" if number == 0 and original.trained_here else "fresh"
+            retrained = unlearn_from(original, forget, Retrain(init=init), seed=original.seed + number)
+            cells[text, RETRAINED].add(retrained, scores(retrained.outputs().split(forget)), forget)
+            say(f"retrained {number + 1} of {references}: {retrained.path}")
+            advance()
+    rows = table_rows([text], [ORIGINAL, RETRAINED, label], cells)
+    return {"name": path.name, "score_on": "test", "rows": rows}
+
+
+def _bench(
+    data: DataSettings,
+    data_dir: Path,
+    model: str,
+    training: TrainSettings,
+    compute: Compute,
+    store: Store,
+    resume: bool,
+) -> Bench:
+    """The bench for data that is asked for by its settings."""
+    splits = load_data(data, data_dir)
+    return Bench(data, splits, model, training, compute, store, resume)

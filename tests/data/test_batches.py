@@ -1,0 +1,242 @@
+"""Batches of derived data sets, against loops over single rows."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from natmu.data import ImageData
+from natmu.data import batches as batches_module
+from natmu.data.augment import crop_padding
+from natmu.data.batches import Batches, Blend, Samples, joined, plain, render
+
+from .test_augment import slow_shift
+
+CPU = torch.device("cpu")
+
+
+def image_data(count, shape=(1, 8, 8), classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    images = torch.from_numpy(rng.integers(0, 256, (count, *shape), dtype=np.uint8))
+    labels = torch.from_numpy(rng.integers(0, classes, count))
+    return ImageData(images, labels, tuple(f"class {number}" for number in range(classes)))
+
+
+def mapped(data, folder):
+    """The same data, its images read from a file."""
+    path = folder / "images.npy"
+    np.save(path, data.images.numpy())
+    return ImageData(np.load(path, mmap_mode="r"), data.labels, data.class_names)
+
+
+def make(data, batch_size=4, seed=0, augment=False, samples=None):
+    rows = plain(torch.arange(len(data)), data.labels, augment=augment) if samples is None else samples
+    return Batches(data, rows, batch_size=batch_size, seed=seed, device=CPU)
+
+
+def order(batches, epoch):
+    return torch.cat([batch.rows for batch in batches.epoch(epoch)]).tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 5), st.integers(0, 10**6))
+def test_every_row_comes_once_and_steps_are_of_the_promised_size(rows, batch_size, epoch, seed):
+    data = image_data(rows)
+    batches = make(data, batch_size, seed)
+    found = list(batches.epoch(epoch))
+    assert sorted(torch.cat([batch.rows for batch in found]).tolist()) == list(range(rows))
+    assert len(found) == batches.steps
+    sizes = [len(batch.labels) for batch in found]
+    whole, rest = divmod(rows, batch_size)
+    if rest == 1 and whole:
+        assert sizes == [batch_size] * (whole - 1) + [batch_size + 1]
+    else:
+        assert sizes == [batch_size] * whole + ([rest] if rest else [])
+    for batch in found:
+        assert batch.images.shape == (len(batch.rows), 1, 8, 8)
+        assert batch.labels.tolist() == data.labels[batch.rows].tolist()
+        assert torch.equal(batch.positions, batch.rows)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    data = image_data(50)
+    first, again, other = make(data, seed=1), make(data, batch_size=7, seed=1), make(data, seed=2)
+    assert order(first, 3) == order(again, 3) == order(first, 3)
+    assert len({tuple(order(first, epoch)) for epoch in range(6)}) == 6
+    assert order(first, 0) != order(other, 0)
+
+
+def test_epochs_can_be_asked_for_in_any_order():
+    batches = make(image_data(20), augment=True)
+    late = [batch.images for batch in batches.epoch(5)]
+    list(batches.epoch(0))
+    assert all(torch.equal(one, two.images) for one, two in zip(late, batches.epoch(5), strict=True))
+
+
+def test_batches_leave_the_global_generator_alone():
+    state = torch.get_rng_state()
+    list(make(image_data(20), augment=True).epoch(0))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from([(1, 8, 8), (3, 8, 8), (1, 9, 5), (3, 16, 24)]), st.booleans(), st.booleans(), st.integers(0, 10**6)
+)
+def test_pixels_are_those_of_a_loop_over_single_rows(shape, augment, blended, seed):
+    """The augmented images are recovered from one another: crop and flip of each row must be one of those possible."""
+    rng = np.random.default_rng(seed)
+    data = image_data(12, shape, seed=seed)
+    positions = torch.from_numpy(rng.integers(0, 12, 20))
+    augmented = torch.from_numpy(rng.random(20) < 0.5) & augment
+    blend = None
+    if blended:
+        blend = Blend(
+            torch.from_numpy(rng.integers(0, 12, 20)),
+            torch.from_numpy(rng.integers(0, 3, 20)),
+            torch.from_numpy(rng.random((3, *shape[1:]), dtype=np.float32)),
+        )
+    samples = Samples(positions, data.labels[positions], augmented, blend)
+    padding = crop_padding(shape)
+    for batch in make(data, 6, seed, samples=samples).epoch(0):
+        assert batch.images.dtype == torch.float32
+        for row, image in zip(batch.rows.tolist(), batch.images.numpy(), strict=True):
+            first = data.images[positions[row]].numpy()
+            moves = [(padding, padding, False)]
+            if augmented[row]:
+                places = range(2 * padding + 1)
+                moves = [(down, right, flip) for down in places for right in places for flip in (False, True)]
+            candidates = (slow_shift(first, *move, padding).astype(np.float64) for move in moves)
+            if blend is not None:
+                weight = blend.weights[blend.masks[row]].numpy().astype(np.float64)
+                other = data.images[blend.others[row]].numpy().astype(np.float64)
+                candidates = (one * (1 - weight) + other * weight for one in candidates)
+            assert any(np.allclose(image, np.clip(one, 0, 255) / 255, atol=2e-6, rtol=0) for one in candidates)
+        assert batch.labels.tolist() == samples.labels[batch.rows].tolist()
+        assert batch.positions.tolist() == positions[batch.rows].tolist()
+
+
+def test_a_blend_of_weight_zero_and_one_is_exact():
+    data = image_data(4)
+    weights = torch.stack([torch.zeros(8, 8), torch.ones(8, 8)])
+    samples = Samples(
+        torch.tensor([0, 0]),
+        data.labels[[0, 0]],
+        torch.zeros(2, dtype=torch.bool),
+        Blend(torch.tensor([1, 1]), torch.tensor([0, 1]), weights),
+    )
+    images = render(data, samples, torch.tensor([0, 1]))
+    assert torch.equal(images, data.images[:2].float() / 255)
+
+
+def test_hybrids_are_not_augmented_but_the_retain_images_beside_them_are():
+    data = image_data(200)
+    augmented = torch.arange(200) < 100
+    blend = Blend(torch.arange(200), torch.zeros(200, dtype=torch.int64), torch.zeros(1, 8, 8))
+    samples = Samples(torch.arange(200), data.labels, augmented, blend)
+    for batch in make(data, 50, samples=samples).epoch(0):
+        same = (batch.images == data.images[batch.rows].float() / 255).flatten(1).all(1)
+        assert same[batch.rows >= 100].all()
+        assert same[batch.rows < 100].float().mean() < 0.4
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 12, 7)])
+def test_mapped_and_resident_data_give_the_same_batches(tmp_path, shape):
+    data = image_data(30, shape)
+    rows = torch.arange(30)
+    blend = Blend(rows.flip(0), rows % 2, torch.rand(2, *shape[1:], generator=torch.Generator().manual_seed(0)))
+    samples = Samples(rows, data.labels, rows % 3 > 0, blend)
+    resident, lazy = make(data, 7, 5, samples=samples), make(mapped(data, tmp_path), 7, 5, samples=samples)
+    assert resident.data.resident
+    assert not lazy.data.resident
+    for epoch in range(2):
+        for one, two in zip(resident.epoch(epoch), lazy.epoch(epoch), strict=True):
+            assert torch.equal(one.images, two.images)
+            assert torch.equal(one.labels, two.labels)
+            assert torch.equal(one.rows, two.rows)
+            assert torch.equal(one.positions, two.positions)
+
+
+def test_mapped_batches_are_prepared_one_step_ahead_in_one_other_thread(tmp_path, monkeypatch):
+    seen = []
+
+    def noted(*arguments):
+        seen.append(threading.current_thread().name)
+        return render(*arguments)
+
+    monkeypatch.setattr(batches_module, "render", noted)
+    iterator = make(mapped(image_data(20), tmp_path), 5).epoch(0)
+    next(iterator)
+    next(iterator)
+    for _ in range(2):
+        next(iterator)
+    assert len(seen) == 4
+    assert len(set(seen)) == 1
+    assert threading.current_thread().name not in seen
+    assert next(iterator, None) is None
+
+
+def prefetching():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+
+
+def test_abandoned_iteration_leaves_no_thread_behind(tmp_path):
+    iterator = make(mapped(image_data(20), tmp_path), 5).epoch(0)
+    next(iterator)
+    assert prefetching()
+    iterator.close()
+    assert not prefetching()
+
+
+def test_an_error_while_reading_ahead_reaches_the_loop(tmp_path, monkeypatch):
+    calls = []
+
+    def broken(*arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError("the disk is gone")
+        return render(*arguments)
+
+    monkeypatch.setattr(batches_module, "render", broken)
+    with pytest.raises(OSError, match="the disk is gone"):
+        list(make(mapped(image_data(20), tmp_path), 5).epoch(0))
+    assert not prefetching()
+
+
+def test_samples_may_be_derived_anew_for_each_epoch():
+    data = image_data(40)
+
+    def samples(epoch):
+        return plain(torch.arange(10) + 10 * epoch, torch.full((10,), epoch), augment=False)
+
+    batches = make(data, 4, samples=samples)
+    assert (batches.rows, batches.steps) == (10, 3)
+    for epoch in range(3):
+        found = list(batches.epoch(epoch))
+        assert sorted(torch.cat([batch.positions for batch in found]).tolist()) == list(
+            range(10 * epoch, 10 * epoch + 10)
+        )
+        assert {label for batch in found for label in batch.labels.tolist()} == {epoch}
+
+
+def test_images_are_channels_last_for_the_convolutions_that_follow():
+    batch = next(iter(make(image_data(8, (3, 8, 8))).epoch(0)))
+    assert batch.images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_joined_rows_follow_one_another():
+    data = image_data(6)
+    both = joined(
+        plain(torch.tensor([4, 2]), torch.tensor([0, 1]), augment=True),
+        plain(torch.tensor([5]), torch.tensor([2]), augment=False),
+    )
+    assert both.positions.tolist() == [4, 2, 5]
+    assert both.labels.tolist() == [0, 1, 2]
+    assert both.augmented.tolist() == [True, True, False]
+    assert len(both) == 3
+    assert make(data, samples=both).rows == 3

@@ -1,0 +1,146 @@
+"""Bad teacher: its loss in closed form, which teacher each row follows, and that no teacher moves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+
+from natmu.methods import BadTeacher, Problem, distillation
+
+from .problems import intercept, noise_data, problem_of, same_state, state_of, unnormed_net
+
+FORGET = list(range(0, 40, 3))
+
+
+@pytest.fixture
+def teachers(monkeypatch):
+    """The teachers that a method makes, with their states at birth: the good one, then the bad one."""
+    made = []
+    frozen_copy, reinitialised = Problem.frozen_copy, distillation.reinitialised
+
+    def spy_good(problem):
+        made.append(frozen_copy(problem))
+        return made[-1]
+
+    def spy_bad(model, seed):
+        made.append(reinitialised(model, seed))
+        return made[-1]
+
+    monkeypatch.setattr(Problem, "frozen_copy", spy_good)
+    monkeypatch.setattr(distillation, "reinitialised", spy_bad)
+    return made
+
+
+def slow_answers(model, images):
+    was = model.training
+    model.eval()
+    with torch.no_grad():
+        answers = torch.cat([model(image[None]) for image in images]).double().numpy()
+    model.train(was)
+    return answers
+
+
+def slow_loss(batch, forgotten, student, good, bad, temperature):
+    """KL(teacher ‖ student), one sample after the other; the student's answers are given."""
+    good_answers, bad_answers = slow_answers(good, batch.images), slow_answers(bad, batch.images)
+    total = 0.0
+    for row, position in enumerate(batch.positions.tolist()):
+        answer = bad_answers[row] if position in forgotten else good_answers[row]
+        teacher = log_softmax(answer / temperature)
+        learner = log_softmax(student[row] / temperature)
+        total += sum(np.exp(p) * (p - q) for p, q in zip(teacher, learner, strict=True))
+    return total / len(batch.positions)
+
+
+@pytest.mark.parametrize("augment", [False, True])
+@pytest.mark.parametrize("temperature", [0.72, 1, 7.2])
+def test_the_loss_is_the_mean_divergence_from_the_right_teacher(monkeypatch, teachers, temperature, augment):
+    model = unnormed_net((3, 8, 8), 5)
+    with torch.no_grad():
+        model[3].weight *= 30  # a confident original
+    problem = problem_of(noise_data(80), FORGET, model=model)
+    method = BadTeacher(temperature=temperature, augment_retain=augment)
+    caught = intercept(monkeypatch, method, problem)
+    good, bad = teachers
+    student = unnormed_net(problem.data.image_shape, 5, seed=9).eval()
+    mixed = 0
+    for batch in caught.batches.epoch(0):
+        expected = slow_loss(batch, set(FORGET), slow_answers(student, batch.images), good, bad, temperature)
+        assert caught.loss(student, batch).item() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        mixed += 0 < np.isin(batch.positions, FORGET).sum() < len(batch.positions)
+    assert mixed >= 2
+
+
+def test_retain_images_are_augmented_only_where_asked_and_forget_images_never(monkeypatch):
+    problem = problem_of(noise_data(80), FORGET)
+    for augment in (False, True):
+        rows = intercept(monkeypatch, BadTeacher(augment_retain=augment), problem).epoch()
+        still = (rows.images == problem.data.images[rows.positions].float() / 255).flatten(1).all(1)
+        forgotten = torch.isin(rows.positions, problem.forget_positions)
+        assert forgotten.sum() == len(FORGET)
+        assert still[forgotten].all()
+        assert still[~forgotten].all() == (not augment)
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_teachers_stay_frozen_to_the_bit_in_eval_mode_and_the_student_moves(teachers, trained, digits, augment):
+    problem = problem_of(digits, FORGET, model=trained)
+    original = state_of(trained)
+    method = BadTeacher(lr=1e-3, epochs=2, augment_retain=augment)
+    student = method(problem).model
+    good, bad = teachers
+    assert same_state(state_of(good), original)
+    assert torch.equal(bad[1].running_mean, torch.zeros(8))  # no batch ever passed through it in training mode
+    for teacher in (good, bad):
+        assert not any(module.training for module in teacher.modules())
+        assert not any(parameter.requires_grad or parameter.grad is not None for parameter in teacher.parameters())
+    assert not same_state(state_of(student), original)
+    again = method(problem)
+    assert same_state(state_of(again.model), state_of(student))
+    assert same_state(state_of(teachers[3]), state_of(bad))  # as drawn the second time: training had not moved it
+
+
+def test_the_bad_teacher_is_another_network_for_another_seed_and_never_the_original(teachers, trained, digits):
+    for seed in (0, 1):
+        BadTeacher(epochs=1)(problem_of(digits, FORGET, model=trained, seed=seed))
+    weights = [state_of(model)["0.weight"] for model in teachers]
+    assert torch.equal(weights[0], weights[2])
+    assert not torch.equal(weights[1], weights[3])
+    assert not torch.equal(weights[0], weights[1])
+
+
+def test_only_the_students_head_is_reset(monkeypatch, teachers, trained, digits):
+    problem = problem_of(digits, FORGET, model=trained)
+    student = intercept(monkeypatch, BadTeacher(reset_head=True), problem).model
+    assert torch.equal(teachers[0][5].weight, trained[5].weight)
+    assert not torch.equal(student[5].weight, trained[5].weight)
+    assert torch.equal(student[0].weight, trained[0].weight)
+
+
+def test_a_student_that_agrees_with_its_teachers_has_no_loss(monkeypatch, teachers):
+    problem = problem_of(noise_data(80), FORGET)
+    caught = intercept(monkeypatch, BadTeacher(), problem)
+    retain_only = [
+        type(b)(*(value[keep] for value in (b.images, b.labels, b.rows, b.positions)))
+        for b in caught.batches.epoch(0)
+        for keep in [~torch.isin(b.positions, problem.forget_positions)]
+    ]
+    assert all(abs(caught.loss(teachers[0], batch).item()) < 1e-6 for batch in retain_only)
+
+
+def test_distilling_brings_the_student_to_the_bad_teacher_on_the_forget_set_alone(teachers, trained, digits):
+    problem = problem_of(digits, FORGET, model=trained)
+    student = BadTeacher(lr=1e-2, epochs=40, temperature=1, weight_decay=0)(problem).model
+    good, bad = teachers
+    images = digits.images.float() / 255
+    chosen = torch.zeros(len(digits), dtype=torch.bool)
+    chosen[problem.forget_positions] = True
+
+    def distance(first, second, rows):
+        one, two = (slow_answers(model, images[rows]) for model in (first, second))
+        return np.abs(np.exp(log_softmax(one, 1)) - np.exp(log_softmax(two, 1))).mean()
+
+    assert distance(student, bad, chosen) < 0.8 * distance(trained, bad, chosen)
+    assert distance(student, good, ~chosen) < 0.5 * distance(student, good, chosen)

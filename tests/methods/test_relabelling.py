@@ -1,0 +1,99 @@
+"""Wrong labels, and the method that trains on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+
+from natmu.data import resolve_forget
+from natmu.errors import ScenarioError
+from natmu.methods import Amnesiac
+from natmu.methods.labels import wrong_labels
+
+from .problems import intercept, noise_data, problem_of, state_of, superclass_data
+
+FORGET = list(range(0, 60, 3))
+
+
+def forget_labels(caught, problem, epoch=0):
+    """Labels of the forget samples in an epoch; they must come once each."""
+    rows = caught.epoch(epoch)
+    chosen = torch.isin(rows.positions, problem.forget_positions)
+    assert torch.equal(rows.positions[chosen], problem.forget_positions)
+    kept = rows.positions[~chosen]
+    assert torch.equal(rows.labels[~chosen], problem.data.labels[kept])
+    return rows.labels[chosen]
+
+
+@given(
+    own=st.lists(st.integers(0, 6), min_size=1, max_size=30), extra=st.integers(1, 5), seed=st.integers(0, 2**32 - 1)
+)
+def test_a_wrong_label_is_a_class_and_never_the_true_one(own, extra, seed):
+    classes = max(own) + 1 + extra
+    drawn = wrong_labels(np.array(own), classes, np.random.default_rng(seed))
+    assert ((drawn >= 0) & (drawn < classes) & (drawn != own)).all()
+
+
+@pytest.mark.parametrize("own", [0, 2, 5])
+def test_wrong_labels_are_uniform_over_the_other_classes(own):
+    drawn = wrong_labels(np.full(6_000, own), 6, np.random.default_rng(own))
+    counts = np.bincount(drawn, minlength=6)
+    assert counts[own] == 0
+    assert chisquare(np.delete(counts, own)).pvalue > 1e-3
+
+
+def test_a_single_class_has_no_wrong_label():
+    with pytest.raises(ScenarioError, match="two classes"):
+        wrong_labels(np.zeros(3, np.int64), 1, np.random.default_rng(0))
+
+
+def test_each_forget_sample_has_one_wrong_label_for_all_epochs(monkeypatch):
+    problem = problem_of(noise_data(100), FORGET)
+    caught = intercept(monkeypatch, Amnesiac(), problem)
+    first = forget_labels(caught, problem)
+    assert not (first == problem.data.labels[problem.forget_positions]).any()
+    assert len(set(first.tolist())) > 2
+    for epoch in (1, 2):
+        assert torch.equal(forget_labels(caught, problem, epoch), first)
+
+
+def test_another_seed_draws_other_labels(monkeypatch):
+    problems = [problem_of(noise_data(100), FORGET, seed=seed) for seed in (0, 0, 1)]
+    labels = [forget_labels(intercept(monkeypatch, Amnesiac(), p), p) for p in problems]
+    assert torch.equal(labels[0], labels[1])
+    assert not torch.equal(labels[0], labels[2])
+
+
+def test_forgetting_a_class_takes_the_labels_of_random_retain_images(monkeypatch):
+    """Retain labels are 2 : 1 here, so labels drawn uniformly over classes would stand out."""
+    data = noise_data(800, classes=4)
+    labels = torch.where((data.labels == 2) & (torch.arange(800) % 8 != 2), 1, data.labels)
+    skewed = type(data)(data.images, labels, data.class_names)
+    problem = problem_of(skewed, resolve_forget("class:c0", skewed, seed=0))
+    drawn = forget_labels(intercept(monkeypatch, Amnesiac(), problem), problem)
+    kept = np.bincount(skewed.labels[problem.retain_positions].numpy(), minlength=4)
+    counts = np.bincount(drawn.numpy(), minlength=4)
+    assert counts[0] == kept[0] == 0
+    expected = kept[1:] / kept.sum() * len(drawn)
+    assert chisquare(counts[1:], expected).pvalue > 1e-3
+    assert chisquare(counts[1:]).pvalue < 1e-4
+
+
+def test_forgetting_a_subclass_may_keep_its_coarse_label_as_its_siblings_have_it(monkeypatch):
+    data = superclass_data(400)
+    problem = problem_of(data, resolve_forget("subclass:c2", data, seed=0))
+    drawn = forget_labels(intercept(monkeypatch, Amnesiac(), problem), problem)
+    assert set(drawn.tolist()) == {0, 1, 2, 3}
+
+
+def test_the_head_is_reset_only_where_asked(monkeypatch, trained, digits):
+    problem = problem_of(digits, FORGET, model=trained)
+    before = state_of(trained)
+    for reset in (False, True):
+        after = state_of(intercept(monkeypatch, Amnesiac(reset_head=reset), problem).model)
+        assert torch.equal(after["5.weight"], before["5.weight"]) != reset
+        assert all(torch.equal(after[name], before[name]) for name in before if name != "5.weight")

@@ -1,0 +1,255 @@
+"""A whole study on scikit-learn's digits, against what its stored runs say."""
+
+from __future__ import annotations
+
+import json
+import statistics
+
+import numpy as np
+import pytest
+
+from natmu.audit import SCORE_NAMES
+from natmu.data import load
+from natmu.data.digits import load_digits
+from natmu.engine.store import Run
+from natmu.study.bench import run_recipe, summary
+
+from . import fakes
+
+COLUMNS = {"scenario", "method", "n", "failed", *SCORE_NAMES, "avg_gap", "seconds", "retrain_share"}
+
+
+def runs(out):
+    return [Run(path.parent) for path in sorted(out.glob("*/record.json"))]
+
+
+def run_study(recipe, out):
+    folder = run_recipe(recipe, data_dir=out, out=out, device="cpu", progress=False)
+    return json.loads((folder / "table.json").read_text())
+
+
+def rows_of(table):
+    return {(row["scenario"], row["method"]): row for row in table["rows"]}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    return out, run_study(fakes.recipe(), out)
+
+
+def test_the_table_has_every_row_and_column(study):
+    _, table = study
+    assert [(row["scenario"], row["method"]) for row in table["rows"]] == [
+        (text, label)
+        for text in ("random:10%", "hardest:5%", "class:3")
+        for label in ("original", "retrained", "natmu", "amnesiac", "diverging")
+    ]
+    for row in table["rows"]:
+        assert row.keys() == COLUMNS
+        assert (row["forget_test_acc"] is not None) == (row["scenario"] == "class:3" and row["method"] != "diverging")
+        if row["method"] != "diverging":
+            assert (row["n"], row["failed"]) == (2, None)
+            for name in ("test_acc", "retain_acc", "forget_acc", "mia_entropy"):
+                assert len(row[name]["values"]) == 2
+                assert all(0 <= value <= 100 for value in row[name]["values"])
+        assert (row["seconds"] is None) == (row["method"] in ("original", "diverging"))
+    assert table["score_on"] == "test"
+    assert table["hardware"]["precision"] == "fp32"
+    assert table["versions"]["torch"]
+    assert fakes.recipe() == fakes.Recipe.parse(table["recipe"])
+
+
+def test_a_method_that_diverges_is_a_failed_row_and_the_others_complete(study):
+    for (_, label), row in rows_of(study[1]).items():
+        if label == "diverging":
+            assert row["n"] == 0
+            assert "not finite" in row["failed"]
+            assert all(row[name] is None for name in COLUMNS - {"scenario", "method", "n", "failed"})
+
+
+def test_a_second_run_computes_nothing(study):
+    out, table = study
+
+    def stamps():
+        return {
+            path: path.stat().st_mtime_ns
+            for path in out.rglob("*")
+            if path.is_file() and not {".work", "tiny"} & set(path.relative_to(out).parts)
+        }
+
+    before = stamps()
+    assert run_study(fakes.recipe(), out)["rows"] == table["rows"]
+    assert stamps() == before
+
+
+def chosen(out, method, text, seed):
+    """The stored run of a method, told from the others by its spec alone."""
+    found = [
+        run
+        for run in runs(out)
+        if run.record.spec["kind"] == "unlearn"
+        and (run.record.spec["method"], run.record.spec["forget"]["spec"], run.record.spec["seed"])
+        == (method, text, seed)
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def four(run, forgotten, without=None):
+    """The scores that the gap averages over, from the stored answers; the attack's is taken from the record."""
+    outputs = run.outputs()
+    hit = outputs.train.logits.argmax(1) == outputs.train.labels
+    test_hit = outputs.test.logits.argmax(1) == outputs.test.labels
+    test_kept = outputs.test.labels != without
+    return [
+        100 * statistics.mean(test_hit[test_kept].tolist()),
+        100 * statistics.mean(hit[~forgotten].tolist()),
+        100 * statistics.mean(hit[forgotten].tolist()),
+        run.record.scores["mia_entropy"],
+    ]
+
+
+@pytest.mark.parametrize("method", ["natmu", "amnesiac"])
+def test_avg_gap_is_the_distance_to_the_mean_of_the_retrained_models(study, method):
+    out, table = study
+    labels = chosen(out, method, "class:3", 0).outputs().train.labels
+    forgotten = labels == 3
+    retrained = [four(chosen(out, "retrain", "class:3", seed), forgotten, 3) for seed in (0, 1)]
+    reference = [statistics.mean(column) for column in zip(*retrained, strict=True)]
+    expected = []
+    for seed in (0, 1):
+        found = four(chosen(out, method, "class:3", seed), forgotten, 3)
+        expected.append(statistics.mean(abs(one - other) for one, other in zip(found, reference, strict=True)))
+    row = rows_of(table)["class:3", method]
+    assert row["avg_gap"]["values"] == pytest.approx(expected)
+    assert row["avg_gap"]["mean"] == pytest.approx(statistics.mean(expected))
+    assert row["avg_gap"]["std"] == pytest.approx(abs(expected[0] - expected[1]) / 2**0.5)
+
+
+def test_a_retrained_model_is_compared_with_the_others_only(study):
+    out, table = study
+    forgotten = chosen(out, "retrain", "class:3", 0).outputs().train.labels == 3
+    first, second = (four(chosen(out, "retrain", "class:3", seed), forgotten, 3) for seed in (0, 1))
+    between = statistics.mean(abs(one - other) for one, other in zip(first, second, strict=True))
+    assert rows_of(table)["class:3", "retrained"]["avg_gap"]["values"] == pytest.approx([between, between])
+    assert between > 0
+
+
+def test_the_hardest_samples_are_those_of_least_confidence_in_each_original(study):
+    out, table = study
+    digests = []
+    for seed in (0, 1):
+        unlearned = chosen(out, "natmu", "hardest:5%", seed)
+        original = next(run for run in runs(out) if run.record.spec == unlearned.record.spec["original"])
+        confidence = original.confidence()
+        hardest = sorted(sorted(range(150), key=lambda row: (confidence[row], row))[:8])
+        assert unlearned.record.spec["forget"]["count"] == 8
+        assert unlearned.forget().indices.tolist() == hardest
+        digests.append(unlearned.record.spec["forget"]["digest"])
+    assert digests[0] != digests[1]
+    row = rows_of(table)["hardest:5%", "retrained"]
+    assert row["n"] == 2
+    assert row["avg_gap"] is None
+
+
+def test_scores_and_costs_are_those_of_the_records(study):
+    out, table = study
+    for text in ("random:10%", "class:3"):
+        row = rows_of(table)[text, "natmu"]
+        records = [chosen(out, "natmu", text, seed).record for seed in (0, 1)]
+        for name, value in records[0].scores.items():
+            assert row[name]["values"] == [value, records[1].scores[name]]
+        retrain = statistics.mean(chosen(out, "retrain", text, seed).record.seconds for seed in (0, 1))
+        assert row["seconds"]["values"] == [record.seconds for record in records]
+        assert row["retrain_share"]["values"] == pytest.approx([record.seconds / retrain for record in records])
+
+
+def test_originals_are_scored_on_each_forget_set(study):
+    out, table = study
+    originals = [run for run in runs(out) if run.record.spec["kind"] == "train"]
+    assert len(originals) == 2
+    part = {run.record.spec["seed"]: run.outputs().train for run in originals}
+    found = [100 * np.mean((part[seed].logits.argmax(1) == 3)[part[seed].labels == 3]) for seed in (0, 1)]
+    assert rows_of(table)["class:3", "original"]["forget_acc"]["values"] == pytest.approx(found)
+
+
+def test_one_run_for_several_replicates_counts_once(study):
+    """A single training seed has a single retrained model: three unlearning seeds do not make it three."""
+    out, _ = study
+    recipe = fakes.recipe(
+        name="shared",
+        forget=["random:10%"],
+        methods=[{"method": "amnesiac", "settings": {"epochs": 1, "lr": 1e-3}}],
+        seeds={"split": [0], "training": [0], "unlearning": [0, 1, 2]},
+    )
+    rows = rows_of(run_study(recipe, out))
+    assert rows["random:10%", "amnesiac"]["n"] == 3
+    assert rows["random:10%", "original"]["n"] == rows["random:10%", "retrained"]["n"] == 1
+    assert rows["random:10%", "retrained"]["avg_gap"] is None
+    assert len(rows["random:10%", "amnesiac"]["avg_gap"]["values"]) == 3
+
+
+def test_one_original_with_several_forget_sets_counts_once_for_each(study):
+    out, _ = study
+    recipe = fakes.recipe(
+        name="splits",
+        forget=["random:10%"],
+        methods=[],
+        seeds={"split": [0, 1], "training": [0], "unlearning": [0]},
+    )
+    rows = rows_of(run_study(recipe, out))
+    assert rows["random:10%", "original"]["n"] == rows["random:10%", "retrained"]["n"] == 2
+    assert len(rows["random:10%", "original"]["avg_gap"]["values"]) == 2
+
+
+def test_a_search_is_scored_on_the_holdout_and_shows_no_test_score(tmp_path, capsys):
+    recipe = fakes.recipe(
+        data={"source": "digits", "train_size": 150, "holdout": True},
+        forget=["random:10%"],
+        methods=[],
+        seeds={"training": [0]},
+        score_on="holdout",
+    )
+    run_recipe(recipe, data_dir=tmp_path, out=tmp_path, device="cpu")
+    table = json.loads((tmp_path / "tiny" / "table.json").read_text())
+    retrained = next(run for run in runs(tmp_path) if run.record.spec["kind"] == "unlearn")
+    holdout = retrained.outputs().holdout
+    found = 100 * float(np.mean(holdout.logits.argmax(1) == holdout.labels))
+    row = rows_of(table)["random:10%", "retrained"]
+    assert row["test_acc"]["values"] == [pytest.approx(found)]
+    original = next(run for run in runs(tmp_path) if run.record.spec["kind"] == "train").record.scores
+    told = {line.split(",")[0]: line for line in capsys.readouterr().err.splitlines()}
+    assert f"holdout_acc {original['holdout_acc']:.2f}" in told["original"]
+    assert "test_acc" not in told["original"]
+    assert retrained.record.scores["test_acc"] != found
+    assert f"test_acc {found:.2f}" in told["random:10%"]
+
+
+def test_too_few_partners_are_a_failed_row_and_the_table_is_written(study):
+    out, _ = study
+    recipe = fakes.recipe(
+        name="short",
+        forget=["random:60%"],
+        methods=[{"method": "natmu", "settings": {"epochs": 1}}],
+        seeds={"training": [0]},
+    )
+    rows = rows_of(run_study(recipe, out))
+    assert rows["random:60%", "natmu"]["n"] == 0
+    assert "reuse_partners" in rows["random:60%", "natmu"]["failed"]
+    assert rows["random:60%", "retrained"]["n"] == 1
+
+
+def test_summary():
+    assert summary([]) is None
+    assert summary([3.0]) == {"mean": 3.0, "std": None, "values": [3.0]}
+    assert summary([1.0, 3.0]) == {"mean": 2.0, "std": pytest.approx(2**0.5), "values": [1.0, 3.0]}
+
+
+def test_the_study_saw_a_balanced_part_of_the_digits(study):
+    out, _ = study
+    train, _ = load_digits()
+    splits = load("digits", out, train_size=150)
+    assert np.bincount(splits.train.labels.numpy()).tolist() == [15] * 10
+    assert len(train) > 150
+    assert {len(run.outputs().train) for run in runs(out)} == {150}

@@ -1,0 +1,79 @@
+"""A study that is killed and started again ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+SCRIPT = textwrap.dedent("""
+    import sys
+    from functools import partial
+    from pathlib import Path
+    import natmu.study.bench as bench
+    from natmu.engine.store import Store
+    from natmu.study.recipe import Recipe
+
+    bench.Store = partial(Store, checkpoint_seconds=0)
+    recipe = Recipe.parse({
+        "name": "killed",
+        "data": {"source": "digits", "train_size": 100},
+        "model": "small_cnn",
+        "training": {"epochs": 10, "lr": 0.05, "schedule": "cosine", "batch_size": 32},
+        "forget": ["hardest:10%"],
+        "methods": [{"method": "natmu", "settings": {"epochs": 2, "n": 2}}, {"method": "amnesiac"}],
+        "precision": "fp32",
+    })
+    for out in sys.argv[1:]:
+        bench.run_recipe(recipe, data_dir=Path(out), out=Path(out), device="cpu", progress=False)
+""")
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def start(*outs):
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, *map(str, outs)], env=ENVIRONMENT, stderr=subprocess.PIPE)
+
+
+def comparable(out):
+    table = json.loads((out / "killed" / "table.json").read_text())
+    table["rows"] = [
+        {name: value for name, value in row.items() if name not in ("seconds", "retrain_share")}
+        for row in table["rows"]
+    ]
+    return {name: value for name, value in table.items() if name != "versions"}
+
+
+def test_a_killed_study_started_again_gives_the_table_of_one_that_was_not(tmp_path):
+    out, whole = tmp_path / "killed and started again", tmp_path / "never killed"
+    process = start(out)
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and process.poll() is None:
+        if list(out.glob("*/record.json")) and list(out.glob(".work/*/checkpoint.safetensors")):
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    done = {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/record.json")}
+    assert done
+    assert not (out / "killed").exists()
+
+    again = start(out, whole)
+    _, errors = again.communicate(timeout=150)
+    assert (again.returncode, errors) == (0, b"")
+    assert comparable(out) == comparable(whole)
+    assert {name: (out / name / "record.json").stat().st_mtime_ns for name in done} == done
+
+    for root in (out, whole):
+        folders = {path.name for path in root.iterdir()} - {".work", "killed"}
+        assert len(folders) == 1 + 3
+        assert all((root / name / "record.json").exists() for name in folders)
+        assert [path for path in (root / ".work").iterdir() if path.suffix != ".lock"] == []
+        assert list(root.rglob("*.partial")) == []
+    for name in {path.name for path in out.iterdir()} - {".work", "killed"}:
+        for file in ("model.safetensors", "predictions.safetensors", "spec.json"):
+            assert (out / name / file).read_bytes() == (whole / name / file).read_bytes()
