@@ -36,7 +36,7 @@ class Retrain(Method):
         else:
             raise SettingError("retrain: the original's initial weights are not known; give them, or set init=fresh.")
         train_classifier(
-            model.requires_grad_(True),
+            model,
             problem.data,
             problem.retain_positions,
             problem.training,

@@ -92,7 +92,7 @@ def most_salient(saliencies: list[Tensor], threshold: float) -> list[Tensor]:
     """
     flat = torch.cat([values.flatten() for values in saliencies])
     chosen = torch.zeros_like(flat, dtype=torch.bool)
-    chosen[flat.topk(math.ceil(threshold * len(flat)), sorted=False).indices] = True
+    chosen[flat.topk(math.ceil(round(threshold * len(flat), 6)), sorted=False).indices] = True
     pieces = torch.split(chosen, [values.numel() for values in saliencies])
     return [piece.view(values.shape) for piece, values in zip(pieces, saliencies, strict=True)]
 

@@ -1,0 +1,52 @@
+import json
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from natmu.cli import main
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a user sees of one command."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def natmu(monkeypatch, capsys, tmp_path):
+    """Run one command in an empty folder, as a user would."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["natmu", *map(str, words)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Outcome(ended.value.code or 0, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def refused(natmu):
+    """Run a command that must be refused: status 2, one sentence on standard error, nothing on standard output."""
+
+    def run(*words):
+        outcome = natmu(*words)
+        assert (outcome.status, outcome.out) == (2, ""), outcome
+        assert outcome.err.count("\n") == 1
+        assert outcome.err.startswith("natmu: ")
+        assert "Traceback" not in outcome.err
+        return outcome.err
+
+    return run

@@ -1,0 +1,155 @@
+"""What a user gets wrong: one sentence, status 2, nothing written."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+TINY = ["--data", "digits", "--model", "small_cnn", "--epochs", "1", "--precision", "fp32"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["frobnicate"], "frobnicate"),
+        (["train", "--data", "digits"], "--model"),
+        (["train", "--data", "digitz", "--model", "small_cnn"], "digits"),
+        (["train", "--data", "digits", "--model", "vgg61"], "vgg16"),
+        (["train", "--data", "digits", "--model", "vgg16"], "32"),
+        (["train", "--data", "cifar10", "--model", "vgg16"], "natmu data download cifar10"),
+        (["train", *TINY, "--epochs", "0"], "epochs"),
+        (["train", *TINY, "--lr", "-1"], "lr"),
+        (["train", *TINY, "--lr", "nan"], "lr"),
+        (["train", *TINY, "--optimizer", "lion"], "optimizer"),
+        (["train", *TINY, "--schedule", "zigzag"], "schedule"),
+        (["train", *TINY, "--device", "tpu"], "tpu"),
+        (["train", *TINY, "--device", "cuda:99"], "cuda:99"),
+        (["train", *TINY, "--precision", "fp8"], "fp8"),
+        (["train", *TINY, "--seed", "-1"], "seed"),
+        (["train", *TINY, "--out", "."], "--out"),
+        (["unlearn", "--from", "runs/none", "--forget", "random:1%"], "runs/none"),
+        (["unlearn", "--forget", "random:1%"], "--from"),
+        (["audit", "runs/none"], "runs/none"),
+        (["bench", "none.yaml"], "none.yaml"),
+        (["data", "download", "mnist"], "mnist"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_refused(refused, tmp_path, words, said):
+    assert said in refused(*words)
+    assert not list(tmp_path.rglob("record.json"))
+
+
+@pytest.fixture
+def original(natmu):
+    assert natmu("train", *TINY, "--out", "runs/original").status == 0
+    return "runs/original"
+
+
+def test_refused_after_training(refused, original, tmp_path):
+    def unlearn(*words):
+        return refused("unlearn", "--from", original, *words)
+
+    assert "random" in unlearn("--forget", "rnadom:1%")
+    assert "class" in unlearn("--forget", "class:seventeen")
+    assert "natmu" in unlearn("--forget", "random:1%", "--method", "natmoo")
+    assert "delta" in unlearn("--forget", "random:1%", "--set", "delta=7")
+    assert "speed" in unlearn("--forget", "random:1%", "--set", "speed=7")
+    assert "KEY=VALUE" in unlearn("--forget", "random:1%", "--set", "lr")
+    assert "twice" in unlearn("--forget", "random:1%", "--set", "lr=1", "--set", "lr=2")
+    assert "reuse_partners" in unlearn("--forget", "random:60%", "--set", "epochs=1")
+    assert "already holds" in unlearn("--forget", "random:1%", "--set", "epochs=1", "--out", original)
+    assert "nowhere.npy" in unlearn("--forget", "indices:nowhere.npy")
+    (tmp_path / "bad.json").write_text(json.dumps([1, 1, -4]))
+    assert "-4" in unlearn("--forget", "indices:bad.json")
+    assert "original model" in refused("audit", original)
+    assert {path.name for path in (tmp_path / "runs").iterdir() if not path.name.startswith(".")} == {"original"}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.one_of(st.text(max_size=30), st.from_regex(r"(random|hardest|class|indices):.{0,12}", fullmatch=True)))
+def test_no_forget_spec_shows_a_traceback(natmu, original_once, text):
+    outcome = natmu(
+        "unlearn", f"--from={original_once}", f"--forget={text}", "--set", "epochs=1", "--method", "amnesiac"
+    )
+    assert outcome.status in (0, 2), outcome
+    assert "Traceback" not in outcome.err
+    assert "a bug" not in outcome.err
+
+
+@pytest.fixture(scope="module")
+def original_once(tmp_path_factory):
+    from natmu.study.workbench import train
+
+    return train(
+        data={"source": "digits", "train_size": 60},
+        data_dir=tmp_path_factory.mktemp("data"),
+        model="small_cnn",
+        training={"epochs": 1},
+        seed=0,
+        device="cpu",
+        precision="fp32",
+        root=tmp_path_factory.mktemp("runs"),
+        name="original",
+        resume=False,
+    ).path
+
+
+def test_something_that_fails_is_status_1(natmu, tmp_path):
+    outcome = natmu("train", *TINY, "--optimizer", "sgd", "--lr", "100", "--schedule", "constant", "--epochs", "3")
+    if outcome.status:
+        assert (outcome.status, outcome.err.count("\n")) == (1, 1)
+    (tmp_path / "runs").mkdir(exist_ok=True)
+    (tmp_path / "runs/broken").mkdir()
+    (tmp_path / "runs/broken/record.json").write_text("{")
+    broken = natmu("audit", "runs/broken")
+    assert broken.status == 1
+    assert "runs/broken" in broken.err
+
+
+def test_a_bug_of_ours_is_one_sentence_and_a_log(tmp_path):
+    code = "from natmu.cli import app, methods\ndef run(): raise KeyError('oops')\nmethods.run = run\napp.main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "methods"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (log,) = tmp_path.glob("natmu-*.log")
+    assert str(log) in done.stderr
+    assert "oops" in log.read_text()
+
+
+def test_help_and_lists_do_not_load_torch():
+    code = (
+        "import sys; sys.argv = ['natmu', '--help']\nfrom natmu.cli import main\n"
+        "try: main()\nexcept SystemExit: pass\nassert not {'torch', 'numpy', 'pydantic', 'rich'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for verb in ("demo", "train", "unlearn", "audit", "bench", "methods", "models", "data"):
+        assert verb in done.stdout
+
+
+def test_interrupted_training_leaves_nothing_half_written_and_resumes(tmp_path):
+    words = ["train", *TINY[:4], "--epochs", "400", "--precision", "fp32", "--out", "runs/long"]
+    command = [sys.executable, "-m", "natmu", *words]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/.work/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs/long").exists()

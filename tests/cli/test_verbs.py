@@ -1,0 +1,139 @@
+"""The verbs, one after the other, as a newcomer would use them."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from natmu import study
+from natmu.engine.store import Run
+from natmu.study import demo_recipe
+from natmu.study.recipe import Seeds
+
+TINY = ["--data", "digits", "--model", "small_cnn", "--epochs", 2, "--precision", "fp32", "--schedule", "cosine"]
+
+
+def test_train_unlearn_audit(natmu, tmp_path):
+    trained = natmu("train", *TINY, "--out", "runs/original", "--json")
+    assert trained.status == 0, trained.err
+    assert trained.json["run"] == "runs/original"
+    assert trained.json["scores"].keys() == {"train_acc", "test_acc"}
+    files = {path.name for path in (tmp_path / "runs/original").iterdir()}
+    assert files >= {"spec.json", "model.safetensors", "predictions.safetensors", "record.json", "history.csv"}
+    with (tmp_path / "runs/original/history.csv").open() as history:
+        assert [row["epoch"] for row in csv.DictReader(history)] == ["1.0", "2.0"]
+
+    forgotten = natmu(
+        *("unlearn", "--from", "runs/original", "--forget", "random:10%", "--method", "natmu"),
+        *("--set", "epochs=1", "--set", "lr=1e-3", "--out", "runs/natmu", "--json"),
+    )
+    assert forgotten.status == 0, forgotten.err
+    spec = forgotten.json["spec"]
+    assert (spec["method"], spec["settings"]["epochs"], spec["settings"]["lr"]) == ("natmu", 1, 1e-3)
+    assert len(Run(tmp_path / "runs/natmu").forget()) == spec["forget"]["count"] == 144
+
+    audited = natmu("audit", "runs/natmu", "--references", 2, "--json")
+    assert audited.status == 0, audited.err
+    rows = {row["method"]: row for row in audited.json["rows"]}
+    assert list(rows) == ["original", "retrained", "natmu"]
+    assert rows["retrained"]["n"] == 2
+    names = ("test_acc", "retain_acc", "forget_acc", "mia_entropy")
+    gaps = [abs(rows["natmu"][name]["mean"] - rows["retrained"][name]["mean"]) for name in names]
+    assert rows["natmu"]["avg_gap"]["mean"] == pytest.approx(np.mean(gaps))
+
+    again = natmu("audit", "runs/natmu", "--references", 2)
+    assert "retrained" in again.out
+    assert "avg_gap" in again.out
+
+
+def test_the_same_spec_is_never_computed_twice(natmu, tmp_path):
+    first = natmu("train", *TINY, "--json").json
+    record = tmp_path / first["run"] / "record.json"
+    before = record.stat().st_mtime_ns
+    assert natmu("train", *TINY, "--json").json == first
+    assert record.stat().st_mtime_ns == before
+
+
+def test_weights_from_elsewhere(natmu, tmp_path):
+    trained = natmu("train", *TINY, "--out", "runs/original", "--json").json
+    torch.save(Run(tmp_path / "runs/original").weights(), tmp_path / "mine.pt")
+    common = ["unlearn", "--from", "mine.pt", "--forget", "indices:gone.txt", "--set", "epochs=1"]
+    (tmp_path / "gone.txt").write_text("3\n5\n8\n")
+    outcome = natmu(*common, "--data", "digits", "--model", "small_cnn", "--precision", "fp32", "--json")
+    assert outcome.status == 0, outcome.err
+    imported = outcome.json["spec"]["original"]
+    assert imported["kind"] == "import"
+    assert Run(tmp_path / outcome.json["run"]).forget().indices.tolist() == [3, 5, 8]
+    originals = [Run(path.parent).record for path in (tmp_path / "runs").glob("*/record.json")]
+    (found,) = [record for record in originals if record.spec["kind"] == "import"]
+    assert found.scores["test_acc"] == pytest.approx(trained["scores"]["test_acc"])
+
+
+def test_a_model_and_images_of_the_users_own(natmu, tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "mine.npz", images=rng.integers(0, 255, (60, 9, 7, 3), np.uint8), labels=np.arange(60, dtype=int) % 3
+    )
+    (tmp_path / "zoo.py").write_text(
+        "from torch import nn\n\n\ndef tiny():\n    return nn.Sequential(nn.Flatten(), nn.Linear(189, 3))\n"
+    )
+    words = ["train", "--data", "mine.npz", "--model", "zoo:tiny", "--epochs", 1, "--out", "runs/mine"]
+    assert natmu(*words).status == 0
+    words = ["unlearn", "--from", "runs/mine", "--forget", "class:1", "--set", "epochs=1", "--set", "n=2"]
+    assert natmu(*words, "--out", "runs/less").status == 0
+    assert set(Run(tmp_path / "runs/less").forget().indices) == set(
+        np.flatnonzero(Run(tmp_path / "runs/mine").outputs().train.labels == 1)
+    )
+
+
+def test_bench_prints_and_writes_the_table(natmu, tmp_path):
+    (tmp_path / "recipe.yaml").write_text(
+        "name: tiny\ndata: {source: digits}\nmodel: small_cnn\nprecision: fp32\n"
+        "training: {epochs: 1, schedule: cosine}\nforget: ['random:5%']\nseeds: {training: [0, 1]}\n"
+        "methods: [{method: natmu, settings: {epochs: 1}}]\n"
+    )
+    outcome = natmu("bench", "recipe.yaml")
+    assert outcome.status == 0, outcome.err
+    assert (tmp_path / "runs/tiny/table.md").read_text().count("| natmu |") == 1
+    assert (tmp_path / "runs/tiny/hybrids.png").read_bytes().startswith(b"\x89PNG")
+    table = natmu("bench", "recipe.yaml", "--json").json
+    assert [row["method"] for row in table["rows"]] == ["original", "retrained", "natmu"]
+    assert [row["n"] for row in table["rows"]] == [2, 2, 2]
+
+
+def test_demo_writes_its_summary(natmu, tmp_path, monkeypatch):
+    """The demo as it is, but for fewer epochs and seeds."""
+    whole = demo_recipe()
+    methods = [entry.model_copy(update={"settings": entry.settings | {"epochs": 1}}) for entry in whole.methods]
+    training = whole.training.model_copy(update={"epochs": 1})
+    short = whole.model_copy(update={"seeds": Seeds(), "training": training, "methods": tuple(methods)})
+    monkeypatch.setattr(study, "demo_recipe", lambda: short)
+    outcome = natmu("demo")
+    assert outcome.status == 0, outcome.err
+    summary = json.loads((tmp_path / "runs/demo/summary.json").read_text())
+    assert summary["seconds"] > 0
+    found = {(row["scenario"], row["method"]) for row in summary["rows"]}
+    methods = {"original", "retrained", "natmu", "amnesiac", "bad_teacher", "salun"}
+    assert found == {(scenario, method) for scenario in ("random:10%", "class:3") for method in methods}
+    scores = {"test_acc", "retain_acc", "forget_acc", "mia_entropy", "avg_gap", "seconds", "retrain_share"}
+    assert all(row.keys() == {"scenario", "method"} | scores for row in summary["rows"])
+    assert (tmp_path / "runs/demo/hybrids.png").exists()
+    for text in ("random:10%", "class:3", "bad_teacher", "runs/demo/summary.json"):
+        assert text in outcome.out
+
+
+def test_lists_are_machine_readable(natmu):
+    methods = {row["name"]: row for row in natmu("methods", "--json").json}
+    assert {"retrain", "natmu", "amnesiac", "bad_teacher", "salun"} <= methods.keys()
+    assert methods["natmu"]["paper"]["url"] == "https://arxiv.org/abs/2405.15495"
+    assert methods["natmu"]["scenarios"] == ["random", "hardest", "class", "subclass", "indices"]
+    assert {"lr", "delta", "n"} <= {setting["name"] for setting in methods["natmu"]["settings"]}
+    models = {row["name"]: row["parameters"] for row in natmu("models", "--json").json}
+    assert models["resnet18"] == 11_173_962
+    data = {row["name"]: row for row in natmu("data", "--json").json}
+    assert data["cifar10"]["train"] == 50_000
+    assert "small_cnn" in natmu("models").out
+    assert "cifar100" in natmu("data").out
+    assert "He et al." in natmu("methods").out

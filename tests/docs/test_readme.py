@@ -1,0 +1,42 @@
+"""The README's example runs as it stands, and its commands and methods exist."""
+
+import re
+from pathlib import Path
+
+import torch
+
+import natmu
+from natmu.data import load
+from natmu.methods import METHODS
+from natmu.models import build_model
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_example_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in example.splitlines() if line]) <= 5
+    splits = load("digits", Path())
+    shape = {"num_classes": 10, "image_shape": (1, 8, 8), "mean": splits.mean, "std": splits.std}
+    names = {
+        "model": build_model("small_cnn", **shape, seed=0),
+        "retrained": build_model("small_cnn", **shape, seed=1),
+        "train_data": (splits.train.images, splits.train.labels),
+        "test_data": (splits.test.images, splits.test.labels),
+    }
+    before = {name: tensor.clone() for name, tensor in names["model"].state_dict().items()}
+    exec(example, names)
+    assert natmu.__name__ in example
+    result, scores = names["result"], names["scores"]
+    assert result.seconds > 0
+    assert result.spec["method"] == "natmu"
+    assert scores.avg_gap >= 0
+    assert scores.original.keys() == scores.retrained.keys() == scores.scores.keys()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in names["model"].state_dict().items())
+    assert any(not torch.equal(tensor, before[name]) for name, tensor in result.model.state_dict().items())
+    assert capsys.readouterr().out.count(str(scores.avg_gap)) == 1
+
+
+def test_every_method_is_in_the_table():
+    rows = re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE)
+    assert rows == [method.name for method in METHODS]
