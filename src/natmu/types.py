@@ -64,9 +64,10 @@ def _explain(error: ValidationError, where: str, settings: type[BaseModel]) -> s
             faults.append(f"{path} is not a setting{known}")
         else:
             shown = "" if fault["type"] == "missing" else f" (got {str(fault['input'])[:80]!r})"
-            faults.append(f"{path}: {fault['msg'].lower()}{shown}")
+            message = fault["msg"].removeprefix("Value error, ")
+            faults.append(f"{path}: {message[:1].lower()}{message[1:]}{shown}")
     prefix = f"{where}: " if where else ""
-    return " ".join(f"{prefix}{'; '.join(faults)}.".split())
+    return " ".join(f"{prefix}{'; '.join(faults).rstrip('.')}.".split())
 
 
 @dataclass(frozen=True)

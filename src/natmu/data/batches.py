@@ -159,7 +159,8 @@ def render(data: ImageData, samples: Samples, rows: Tensor, move: tuple[Shifts, 
     pixels = images.to(torch.float32, memory_format=torch.channels_last)
     if samples.blend is not None:
         weight = samples.blend.weights[samples.blend.masks[rows]].unsqueeze(1)
-        pixels = pixels * (1 - weight) + data.take(samples.blend.others[rows]).to(rows.device) * weight
+        others = data.take(samples.blend.others[rows]).to(rows.device)
+        pixels = (pixels * (1 - weight) + others * weight).clamp_(0, 255)
     return pixels.div_(255)
 
 

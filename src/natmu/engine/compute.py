@@ -64,6 +64,10 @@ class Compute:
         """Move a model in place to the device, with convolution weights channels last; returns it."""
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
 
+    def private_randomness(self) -> AbstractContextManager[object]:
+        """A context that leaves the global generators of every device as they were."""
+        return torch.random.fork_rng(range(torch.cuda.device_count()) if self.device.type == "cuda" else [])
+
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which forward passes and losses are computed."""
         if self.precision == "fp32":

@@ -71,31 +71,44 @@ def fit(
     history: History = [] if watch.history is None else watch.history
     first = _resume(model, optimizer, watch, history)
     model.train()
-    devices = [compute.device] if compute.device.type == "cuda" else []
     with task(watch.label, batches.steps * settings.epochs, first * batches.steps) as advance:
         for epoch in range(first, settings.epochs):
             start = time.perf_counter()
             losses = torch.zeros(batches.steps, device=compute.device)
-            rate = 0.0
-            with torch.random.fork_rng(devices):
+            with compute.private_randomness():
                 torch.manual_seed(seed_for(batches.seed, "model", epoch))
                 for number, batch in enumerate(batches.epoch(epoch)):
-                    rate = _set_rate(optimizer, settings, epoch * batches.steps + number + 1, batches.steps)
-                    with compute.autocast():
-                        value = loss(model, batch)
-                    optimizer.zero_grad(set_to_none=True)
-                    value.backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
+                    _set_rate(optimizer, settings, epoch * batches.steps + number + 1, batches.steps)
+                    losses[number] = _step(model, batch, loss, optimizer, compute)
                     if after_step is not None:
                         after_step()
-                    losses[number] = value.detach()
                     advance()
             _require_finite(losses, epoch, settings, watch.label)
+            rate = optimizer.param_groups[0]["lr"]
             history.append(_row(epoch, rate, losses, watch.meter, time.perf_counter() - start))
             if watch.checkpoint is not None:
                 extra = watch.meter.state() if watch.meter else {}
                 watch.checkpoint.save(epoch + 1, model, optimizer, extra, history)
     return model
+
+
+def _step(
+    model: nn.Module, batch: Batch, loss: LossFunction, optimizer: torch.optim.Optimizer, compute: Compute
+) -> Tensor:
+    """One forward pass, backward pass and step of the optimiser; the loss, detached."""
+    try:
+        with compute.autocast():
+            value = loss(model, batch)
+    except ValueError:
+        if len(batch.labels) > 1:
+            raise
+        raise ModelError(
+            "Batch normalisation cannot learn from a single sample; use a batch size above 1 and retain two samples."
+        ) from None
+    optimizer.zero_grad(set_to_none=True)
+    value.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return value.detach()
 
 
 def _optimizer(model: nn.Module, settings: FitSettings, compute: Compute) -> torch.optim.Optimizer:
@@ -112,13 +125,12 @@ def _optimizer(model: nn.Module, settings: FitSettings, compute: Compute) -> tor
     return kind(parameters, settings.lr, weight_decay=settings.weight_decay, fused=fused)
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int, epoch_steps: int) -> float:
-    """Set and return the learning rate of a step, counted from 1."""
+def _set_rate(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int, epoch_steps: int) -> None:
+    """Set the learning rate of a step, counted from 1."""
     warmup = round(settings.warmup_epochs * epoch_steps)
     rate = settings.lr * lr_factor(settings.schedule, step, epoch_steps * settings.epochs, warmup)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    return rate
 
 
 def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, watch: Watch, history: History) -> int:

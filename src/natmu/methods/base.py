@@ -176,7 +176,7 @@ class Method(ABC):
         device = problem.compute.device
         start = time.perf_counter()
         private = replace(problem, model=problem.compute.place(copy.deepcopy(problem.model)))
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        with problem.compute.private_randomness():
             torch.manual_seed(seed_for(problem.seed, self.name))
             model = self.run(private)
         if device.type == "cuda":

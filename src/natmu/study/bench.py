@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from natmu.audit import SCORE_NAMES, avg_gap, holdout_as_test, mean_scores, scores
-from natmu.data import resolve_forget
+from natmu.data import parse_forget, resolve_forget
 from natmu.engine.checkpoint import write_atomically
 from natmu.engine.compute import Compute, hardware, versions
 from natmu.engine.progress import say, showing, task
 from natmu.engine.store import Run, Store
-from natmu.errors import NatmuError
+from natmu.errors import NatmuError, TrainingError, UsageError
 from natmu.methods import Method, NatMU, Retrain, method_named
 from natmu.study.examples import store_hybrids
 from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
@@ -100,6 +100,9 @@ def _run_all(recipe: Recipe, bench: Bench) -> Cells:
     cells: Cells = defaultdict(Cell)
     entries = [expanded for entry in recipe.methods for expanded in entry.expanded()]
     replicates = recipe.seeds.replicates()
+    for text in recipe.forget:
+        if parse_forget(text).kind != "hardest":  # a name that the data does not have is refused before any training
+            resolve_forget(text, bench.splits.train, seed=replicates[0][0])
     total = len(replicates) * (1 + len(recipe.forget) * (1 + len(entries)))
     with task(recipe.name, total) as advance:
         for split_seed, training_seed, unlearning_seed in replicates:
@@ -128,8 +131,9 @@ def _run_method(
 ) -> None:
     """One replicate of one method; one that fails is a result, and does not stop the others."""
     try:
-        run = unlearn_from(original, forget, method, seed=seed, batch_size=recipe.batch_size)
-    except NatmuError as error:
+        batch_size = None if isinstance(method, Retrain) else recipe.batch_size
+        run = unlearn_from(original, forget, method, seed=seed, batch_size=batch_size)
+    except (TrainingError, UsageError) as error:
         if cell.failed is None:
             cell.failed = str(error)
         say(f"{label}, seed {seed}: failed. {error}")
