@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from natmu import study
-from natmu.engine.store import Run
+from natmu.engine.meter import Meter
+from natmu.engine.store import Run, Store
 from natmu.study import demo_recipe
 from natmu.study.recipe import Seeds
 
@@ -27,7 +28,7 @@ def test_train_unlearn_audit(natmu, tmp_path):
 
     forgotten = natmu(
         *("unlearn", "--from", "runs/original", "--forget", "random:10%", "--method", "natmu"),
-        *("--set", "epochs=1", "--set", "lr=1e-3", "--out", "runs/natmu", "--json"),
+        *("--epochs", 1, "--set", "lr=1e-3", "--out", "runs/natmu", "--json"),
     )
     assert forgotten.status == 0, forgotten.err
     spec = forgotten.json["spec"]
@@ -54,6 +55,29 @@ def test_the_same_spec_is_never_computed_twice(natmu, tmp_path):
     before = record.stat().st_mtime_ns
     assert natmu("train", *TINY, "--json").json == first
     assert record.stat().st_mtime_ns == before
+
+
+def test_resume_gives_the_weights_of_an_uninterrupted_run(natmu, tmp_path, monkeypatch):
+    words = ["train", *TINY[:4], "--epochs", 4, "--precision", "fp32"]
+    assert natmu(*words, "--out", "whole/run").status == 0
+    monkeypatch.setattr(Store.__init__, "__defaults__", (0.0,))
+    accuracy, calls = Meter.accuracy, []
+
+    def interrupt_in_the_third_epoch(meter):
+        calls.append(meter)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return accuracy(meter)
+
+    monkeypatch.setattr(Meter, "accuracy", interrupt_in_the_third_epoch)
+    stopped = natmu(*words, "--out", "parts/run")
+    assert stopped.status == 130
+    assert "--resume" in stopped.err
+    assert not (tmp_path / "parts/run").exists()
+    assert natmu(*words, "--out", "parts/run", "--resume").status == 0
+    assert len(calls) == 3 + 2
+    for name in ("model.safetensors", "predictions.safetensors", "difficulty.npy"):
+        assert (tmp_path / "parts/run" / name).read_bytes() == (tmp_path / "whole/run" / name).read_bytes()
 
 
 def test_weights_from_elsewhere(natmu, tmp_path):
@@ -96,7 +120,8 @@ def test_bench_prints_and_writes_the_table(natmu, tmp_path):
     )
     outcome = natmu("bench", "recipe.yaml")
     assert outcome.status == 0, outcome.err
-    assert (tmp_path / "runs/tiny/table.md").read_text().count("| natmu |") == 1
+    table = (tmp_path / "runs/tiny/table.md").read_text()
+    assert all(name in table for name in ("original", "retrained", "natmu", "random:5%, 2 seeds"))
     assert (tmp_path / "runs/tiny/hybrids.png").read_bytes().startswith(b"\x89PNG")
     table = natmu("bench", "recipe.yaml", "--json").json
     assert [row["method"] for row in table["rows"]] == ["original", "retrained", "natmu"]

@@ -16,6 +16,9 @@ from natmu import __version__
 from natmu.cli import audit, bench, data, demo, methods, models, train, unlearn
 from natmu.errors import NatmuError
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, which the command-line library returns as well."""
+
 
 def _version(asked: bool) -> None:
     if asked:
@@ -48,18 +51,20 @@ def main() -> None:
     """
     sys.excepthook = _report_bug
     try:
-        status = application()(standalone_mode=False)
+        status = typer.main.get_command(application()).main(prog_name="natmu", standalone_mode=False)
     except NatmuError as error:
         _end(str(error), error.exit_status)
     except typer.TyperException as error:
         _end(f"{error.format_message()} See natmu --help.", 2)
-    except (KeyboardInterrupt, typer.Abort):
-        _end("Interrupted; what was complete is kept, and --resume continues the rest.", 130)
+    except KeyboardInterrupt:
+        status = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         _end(f"{error.filename or 'The system'}: {error.strerror or error}.", 1)
+    if status == INTERRUPTED:
+        _end("Interrupted; what was complete is kept, and --resume continues the rest.", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 

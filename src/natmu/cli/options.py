@@ -28,15 +28,19 @@ Set = Annotated[
 ]
 
 
-def parse_settings(pairs: list[str] | None) -> dict[str, Any]:
+def parse_settings(pairs: list[str] | None, **flags: object) -> dict[str, Any]:
     """Settings from ``key=value`` texts; values are read as YAML, so numbers, true and false mean themselves.
+
+    Args:
+        pairs: The texts.
+        flags: Settings that have a flag of their own; None where it was not given.
 
     Raises:
         SettingError: A text is not ``key=value``, or a key comes twice.
     """
     import yaml
 
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     for pair in pairs or []:
         key, separator, text = pair.partition("=")
         if not separator or not key.strip():

@@ -34,6 +34,11 @@ def run(
         typer.Option("--forget", help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME or indices:FILE."),
     ],
     method: Annotated[str, typer.Option("--method", help="Unlearning method; natmu methods lists them.")] = "natmu",
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None,
+    optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd, adam or adamw.")] = None,
+    lr: Annotated[float | None, typer.Option("--lr", help="Base learning rate.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="constant, cosine or step.")] = None,
+    weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Weight decay.")] = None,
     settings: Set = None,
     data: Annotated[str | None, typer.Option("--data", help="With a weights file: the data it was trained on.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="With a weights file: its architecture.")] = None,
@@ -51,7 +56,7 @@ def run(
 ) -> None:
     """Forget training samples from a trained model and keep the result in a run folder.
 
-    Epochs, optimizer, learning rate and the rest are settings of the method: --set lr=1e-3 --set epochs=5.
+    What is not given keeps the method's default; natmu methods lists every setting.
     """
     from natmu.cli.output import print_run
     from natmu.engine.progress import showing
@@ -68,7 +73,9 @@ def run(
             model=model,
             forget=forget,
             method=method,
-            settings=parse_settings(settings),
+            settings=parse_settings(
+                settings, epochs=epochs, optimizer=optimizer, lr=lr, schedule=schedule, weight_decay=weight_decay
+            ),
             batch_size=batch_size,
             seed=seed,
             device=device,
