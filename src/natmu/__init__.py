@@ -30,6 +30,10 @@ class _Package(ModuleType):
     def audit(self, subpackage: object) -> None:
         """Ignore the import system, which binds each subpackage to its parent."""
 
+    def __dir__(self) -> list[str]:
+        """The interface is listed before it is imported."""
+        return sorted({*super().__dir__(), *__all__})
+
     def __getattr__(self, name: str) -> object:
         """Import the rest of the Python interface on first use."""
         if name not in __all__:

@@ -15,6 +15,10 @@ class RunError(NatmuError):
     """A run folder cannot be read or written."""
 
 
+class DownloadError(NatmuError):
+    """A server cannot be reached, or what it sends cannot be stored."""
+
+
 class UsageError(NatmuError):
     """What was asked for cannot be done as asked; the command line exits with status 2."""
 

@@ -1,4 +1,4 @@
-"""The small frozen types that every floor speaks; numpy only, so that reports and scores never load torch."""
+"""The small frozen types that every floor speaks; without torch, so that reports and scores never load torch."""
 
 from __future__ import annotations
 
@@ -185,7 +185,7 @@ class Record:
         seconds: Wall time of the work itself, without loading data and without prediction.
         peak_memory_mb: Largest resident memory of the process so far, in MiB.
         versions: Package name to version.
-        hardware: Device, processor, cores, memory, precision.
+        hardware: Device, precision, processor, threads, and the GPU if there is one.
         finished: UTC time, ISO 8601.
     """
 

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from natmu.cli.app import _report_bug
+
 TINY = ["--data", "digits", "--model", "small_cnn", "--epochs", "1", "--precision", "fp32"]
 
 
@@ -154,3 +156,8 @@ def test_interrupted_training_leaves_nothing_half_written(tmp_path):
     assert "Interrupted" in err
     assert "Traceback" not in err
     assert not (tmp_path / "runs/long").exists()
+
+
+def test_out_of_memory_says_what_to_do(capsys):
+    _report_bug(MemoryError, MemoryError(), None)
+    assert capsys.readouterr().err == "natmu: Out of memory; use a smaller --batch-size or another --device.\n"

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -162,3 +163,54 @@ def test_lists_are_machine_readable(natmu):
     assert "small_cnn" in natmu("models").out
     assert "cifar100" in natmu("data").out
     assert "He et al." in natmu("methods").out
+
+
+def test_another_file_behind_a_factory_is_another_model(natmu, refused, tmp_path):
+    zoo = "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, {}))\n"
+    words = ["train", "--data", "digits", "--model", "zoo_a:net", "--epochs", 1, "--json"]
+    (tmp_path / "zoo_a.py").write_text(zoo.format("10"))
+    first = natmu(*words).json
+    (tmp_path / "zoo_a.py").write_text(zoo.format("10, bias=False"))
+    del sys.modules["zoo_a"]
+    assert "has changed" in refused("unlearn", "--from", first["run"], "--forget", "random:1%")
+    second = natmu(*words).json
+    assert second["digest"] != first["digest"]
+
+
+def test_a_model_with_bare_parameters_has_references_and_bad_teachers(natmu, tmp_path):
+    (tmp_path / "zoo_b.py").write_text(
+        "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.token = nn.Parameter(torch.randn(64))\n"
+        "        self.head = nn.Linear(64, 10)\n\n"
+        "    def forward(self, images):\n        return self.head(images.flatten(1) + self.token)\n"
+    )
+    assert natmu("train", "--data", "digits", "--model", "zoo_b:Net", "--epochs", 1, "--out", "runs/a").status == 0
+    words = ["unlearn", "--from", "runs/a", "--forget", "random:5%", "--method", "bad_teacher", "--epochs", 1]
+    assert natmu(*words, "--out", "runs/b").status == 0
+    assert natmu("audit", "runs/b", "--references", 2, "--json").json["rows"][1]["n"] == 2
+
+
+def test_a_retrained_model_is_not_compared_with_itself(natmu, refused):
+    natmu("train", *TINY, "--out", "runs/a")
+    words = ["unlearn", "--from", "runs/a", "--forget", "random:10%", "--method", "retrain"]
+    assert "batch size" in refused(*words, "--batch-size", 5)
+    assert natmu(*words, "--out", "elsewhere/b").status == 0
+    assert "--from" in refused("audit", "elsewhere/b")
+    rows = natmu("audit", "elsewhere/b", "--from", "runs/a", "--json").json["rows"]
+    assert [row["method"] for row in rows] == ["original", "retrained", "retrain"]
+    assert rows[2]["avg_gap"]["mean"] > 0
+
+
+def test_a_run_finds_its_data_where_it_lies_now(natmu, refused, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "mine.npz", images=rng.integers(0, 255, (40, 8, 8), np.uint8), labels=np.arange(40) % 2)
+    words = ["train", "--data", "mine.npz", "--model", "small_cnn", "--epochs", 1, "--out", "runs/a"]
+    assert natmu(*words).status == 0
+    (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
+    words = ["unlearn", "--from", "runs/a", "--forget", "random:10%", "--method", "amnesiac", "--epochs", 1]
+    assert "mine.npz" in refused(*words)
+    assert "leave them out" in refused(*words, "--data", "moved.npz", "--image-size", 9)
+    assert "not what" in refused(*words, "--data", "digits")
+    assert natmu(*words, "--data", "moved.npz", "--out", "runs/b").status == 0
+    monkeypatch.chdir(tmp_path / "runs/b")
+    assert "mine.npz" in refused("audit", ".")

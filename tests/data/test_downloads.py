@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from natmu.data import DownloadError, download, downloads, load
+from natmu.data import download, downloads, load
 from natmu.data.downloads import Archive, official_archives
-from natmu.errors import DataError, UsageError
+from natmu.errors import DataError, DownloadError, UsageError
 
 from .fakes import tar_of, write_cifar10, write_cifar100, write_tiny_imagenet, zip_of
 

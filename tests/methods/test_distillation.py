@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from natmu.methods import BadTeacher, Problem, distillation
+from natmu.methods import BadTeacher, Problem, base
 
 from .problems import intercept, noise_data, problem_of, same_state, state_of, unnormed_net
 
@@ -18,7 +18,7 @@ FORGET = list(range(0, 40, 3))
 def teachers(monkeypatch):
     """The teachers that a method makes, with their states at birth: the good one, then the bad one."""
     made = []
-    frozen_copy, reinitialised = Problem.frozen_copy, distillation.reinitialised
+    frozen_copy, reinitialised = Problem.frozen_copy, base.reinitialised
 
     def spy_good(problem):
         made.append(frozen_copy(problem))
@@ -29,7 +29,7 @@ def teachers(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(Problem, "frozen_copy", spy_good)
-    monkeypatch.setattr(distillation, "reinitialised", spy_bad)
+    monkeypatch.setattr(base, "reinitialised", spy_bad)
     return made
 
 

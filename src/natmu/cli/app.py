@@ -62,9 +62,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        _end(f"{error.filename or 'The system'}: {error.strerror or error}.", 1)
+        _end(f"{error.filename or 'The system'}: {error.strerror or error}; choose another folder or make room.", 1)
     if status == INTERRUPTED:
-        _end("Interrupted; what was complete is kept, and --resume continues the rest.", INTERRUPTED)
+        _end("Interrupted; run the same command again to continue (train and unlearn: with --resume).", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -76,6 +76,9 @@ def _end(sentence: str, status: int) -> None:
 
 def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What a user sees of a bug of ours: one sentence and a file with the details."""
+    if kind.__name__ in ("OutOfMemoryError", "MemoryError"):
+        sys.stderr.write("natmu: Out of memory; use a smaller --batch-size or another --device.\n")
+        return
     with tempfile.NamedTemporaryFile("w", prefix="natmu-", suffix=".log", delete=False) as log:
         log.writelines(traceback.format_exception(kind, error, trace))
     sentence = " ".join(str(error).split())[:200]

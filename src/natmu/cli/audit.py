@@ -12,6 +12,9 @@ from natmu.cli.options import DataDir, Device, Json
 
 def run(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of an unlearned model.")],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Run folder of the original, if it does not lie beside RUN.")
+    ] = None,
     references: Annotated[int, typer.Option("--references", min=1, help="Retrained models to compare with.")] = 1,
     data_dir: DataDir = Path("data"),
     device: Device = "auto",
@@ -23,5 +26,5 @@ def run(
     from natmu.study.workbench import audit_run
 
     with showing():
-        study = audit_run(folder, data_dir, references, device)
+        study = audit_run(folder, data_dir, references, device, source)
     print_study(study, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -26,7 +27,7 @@ def run(
     written = illustrate(folder)
     summary = write_summary(folder, time.perf_counter() - start)
     if as_json:
-        print_json({"folder": str(folder), "summary": str(summary)})
+        print_json(json.loads(summary.read_text()))
         return
     print_study(read_study(folder), as_json=False)
     for path in [summary, *written]:

@@ -15,5 +15,5 @@ def run(as_json: Json = False) -> None:
         print_json(rows)
     else:
         for row in rows:
-            row["settings"] = ", ".join(f"{one['name']}={one['default']}" for one in row["settings"])
+            row["settings"] = "\n".join(f"{one['name']}={one['default']}" for one in row["settings"])
         print_rows(rows, ["name", "summary", "paper", "scenarios", "settings"])

@@ -43,7 +43,9 @@ def print_study(study: Mapping[str, Any], *, as_json: bool) -> None:
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Print rows as a table of the named columns."""
-    table = Table(*columns, show_lines=True)
+    table = Table(show_lines=True)
+    for column in columns:
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_shown(row[column])) for column in columns))
     Console(highlight=False).print(table)

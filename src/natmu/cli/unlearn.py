@@ -40,7 +40,9 @@ def run(
     schedule: Annotated[str | None, typer.Option("--schedule", help="constant, cosine or step.")] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Weight decay.")] = None,
     settings: Set = None,
-    data: Annotated[str | None, typer.Option("--data", help="With a weights file: the data it was trained on.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="With a weights file: its data. With a run: where its data lies now.")
+    ] = None,
     model: Annotated[str | None, typer.Option("--model", help="With a weights file: its architecture.")] = None,
     data_dir: DataDir = Path("data"),
     image_size: ImageSize = None,
@@ -62,13 +64,13 @@ def run(
     from natmu.engine.progress import showing
     from natmu.study.workbench import unlearn_run
 
-    beside = source.parent if source.is_dir() else Path("runs")
+    beside = source.resolve().parent if source.is_dir() else Path("runs")
     root, name = store_and_name(out, beside)
     asked = {"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout}
     with showing():
         run = unlearn_run(
             source=source,
-            data=None if data is None else asked,
+            data=asked,
             data_dir=data_dir,
             model=model,
             forget=forget,

@@ -2,12 +2,11 @@
 
 from natmu.data.catalogue import SourceInfo, load, sources
 from natmu.data.datasets import from_dataset
-from natmu.data.downloads import DownloadError, download
+from natmu.data.downloads import download
 from natmu.data.forgetting import ForgetRequest, forget_from_indices, parse_forget, resolve_forget
 from natmu.data.images import ImageData, Labelling, Splits
 
 __all__ = [
-    "DownloadError",
     "ForgetRequest",
     "ImageData",
     "Labelling",

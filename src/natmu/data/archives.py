@@ -48,6 +48,8 @@ def extract(archive: Path, folder: str, target_dir: Path) -> Path:
 
 
 def _unpack(archive: Path, target: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise DataError(f"This Python cannot unpack {archive.name} safely; use 3.11.4 or newer.")
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as zipped:

@@ -15,14 +15,10 @@ from natmu.data.archives import extract
 from natmu.data.cifar import CIFAR10_FILES, CIFAR100_FILES
 from natmu.data.suggest import hint
 from natmu.data.tiny_imagenet import OFFICIAL_FILES
-from natmu.errors import DataError, NatmuError
+from natmu.errors import DataError, DownloadError
 
 _TIMEOUT_S = 30
 _CHUNK_BYTES = 2**14
-
-
-class DownloadError(NatmuError):
-    """A server cannot be reached, or what it sends cannot be stored."""
 
 
 @dataclass(frozen=True)

@@ -180,7 +180,8 @@ def _hardness(request: ForgetRequest, total: int, hardness: Mapping[str, FloatAr
     if request.criterion not in hardness:
         raise ForgetSetError(
             f"{request.text!r} needs the {request.criterion} of every training sample, which is recorded while the "
-            "original model trains; train the original on this data with natmu first, or choose another forget set."
+            "original model trains; train the original on this data with natmu first, or write "
+            f"{request.text.removesuffix(':confidence')}:loss to go by the loss at the end."
         )
     values = np.asarray(hardness[request.criterion], np.float32)
     if values.shape != (total,) or not np.isfinite(values).all():

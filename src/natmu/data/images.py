@@ -95,9 +95,13 @@ class ImageData:
         return torch.from_numpy(np.ascontiguousarray(self.images[indices.cpu().numpy()]))
 
     def to(self, device: torch.device) -> ImageData:
-        """The same data with its resident tensors on the device; a mapped array stays where it is."""
-        images = self.images.to(device) if isinstance(self.images, Tensor) else self.images
-        return replace(self, images=images)
+        """The same data with its images on the device; a mapped array stays mapped unless it fits a GPU twice."""
+        images = self.images
+        if isinstance(images, Tensor):
+            return replace(self, images=images.to(device))
+        if device.type == "cuda" and 2 * images.nbytes < torch.cuda.mem_get_info(device)[0]:
+            return replace(self, images=torch.from_numpy(np.ascontiguousarray(images)).to(device))
+        return self
 
     def subset(self, indices: IntArray | Sequence[int]) -> ImageData:
         """A copy of the samples at these positions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,7 +54,9 @@ def _load_official(folder: Path, side: int) -> tuple[ImageData, ImageData]:
     def read(rows: Sequence[tuple[Path, int]], what: str) -> ImageData:
         if not rows:
             raise DataError(f"{folder} holds no {what} images; remove it and get it again.")
-        images = decode([path for path, _ in rows], Form(3, side, side), cache_dir=folder)
+        images = decode(
+            [path for path, _ in rows], Form(3, side, side), cache_dir=folder if os.access(folder, os.W_OK) else None
+        )
         return image_data(images, np.array([label for _, label in rows], np.int64), names)
 
     return read(train, "training"), read(test, "validation")

@@ -16,8 +16,6 @@ from torch import nn
 
 from natmu.errors import SettingError
 
-Precision = Literal["auto", "fp32", "bf16"]
-
 
 @dataclass(frozen=True)
 class Compute:
@@ -48,7 +46,7 @@ class Compute:
             chosen = torch.device(device)
         except RuntimeError:
             raise SettingError(f"Device {device!r} is not known; use auto, cpu, cuda or cuda:N.") from None
-        if chosen.type not in ("cpu", "cuda"):
+        if chosen.type not in ("cpu", "cuda") or (chosen.type == "cpu" and chosen.index is not None):
             raise SettingError(f"Device {device!r} is not supported; use auto, cpu, cuda or cuda:N.")
         if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
             raise SettingError(f"Device {device!r} is not on this machine; use --device cpu.")

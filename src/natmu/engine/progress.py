@@ -1,13 +1,17 @@
-"""Progress on standard error: a bar on a terminal, one line per finished piece of work elsewhere."""
+"""Progress on standard error: bars on a terminal; elsewhere a line per finished piece of work, and some between."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+QUIET_SECONDS = 30.0
+"""Without a terminal, the shortest time between two lines on the same piece of work."""
 
 _current: ContextVar[Progress | None] = ContextVar("natmu_progress", default=None)
 
@@ -45,8 +49,18 @@ def task(label: str, total: int, done: int = 0) -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     bar = progress.add_task(label, total=total, completed=done)
+    said, count = time.monotonic(), done
+
+    def advance() -> None:
+        nonlocal said, count
+        count += 1
+        progress.advance(bar)
+        if progress.disable and time.monotonic() - said > QUIET_SECONDS:
+            said = time.monotonic()
+            say(f"{label}: {count} of {total}")
+
     try:
-        yield lambda: progress.advance(bar)
+        yield advance
     finally:
         progress.remove_task(bar)
 

@@ -129,7 +129,7 @@ class Workplace:
             hardware=hardware(compute),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        (self.folder / "record.json").write_text(json.dumps(asdict(record), indent=1, sort_keys=True) + "\n")
+        (self.folder / "record.json").write_text(json.dumps(asdict(record), indent=1) + "\n")
 
 
 class Store:

@@ -23,7 +23,8 @@ from natmu.engine.loop import LossFunction, Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.schedule import Schedule
 from natmu.engine.settings import FitSettings, TrainSettings
-from natmu.errors import ForgetSetError, ModelError, ScenarioError, TrainingError
+from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, TrainingError
+from natmu.models import reinitialised
 from natmu.types import ForgetSet, Scenario, Settings, seed_for
 
 EVERY_SCENARIO: tuple[Scenario, ...] = ("random", "hardest", "class", "subclass", "indices")
@@ -52,6 +53,8 @@ class Problem:
         seed: Of everything random in the method.
         batch_size: Samples per step.
         initial_model: Makes the model with the original's initial weights, where they are known.
+        fresh_model: Makes the architecture with the initial weights of a seed, where that is known; for models that
+            cannot be re-initialised layer by layer.
         holdout: Samples never trained on, apart from the test set, where there are any.
         checkpoint: Where an unfinished run is kept.
         history: Filled with one row per epoch.
@@ -65,9 +68,14 @@ class Problem:
     seed: int = 0
     batch_size: int = 128
     initial_model: Callable[[], nn.Module] | None = None
+    fresh_model: Callable[[int], nn.Module] | None = None
     holdout: ImageData | None = None
     checkpoint: Checkpoint | None = None
     history: History = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise SettingError(f"batch_size must be a whole number of at least 1, not {self.batch_size!r}.")
 
     @cached_property
     def forget_positions(self) -> Tensor:
@@ -97,6 +105,19 @@ class Problem:
             chosen = self.rng("retain share").choice(len(positions), count, replace=False)
             positions = positions[torch.from_numpy(np.sort(chosen))]
         return plain(positions, self.labels(positions), augment=settings.augment_retain)
+
+    def fresh(self, seed: int) -> nn.Module:
+        """The architecture with fresh initial weights.
+
+        Raises:
+            ModelError: Some layer cannot draw its weights anew, and nothing else is known that makes the model.
+        """
+        try:
+            return reinitialised(self.model, seed)
+        except ModelError:
+            if self.fresh_model is None:
+                raise
+            return self.fresh_model(seed)
 
     def frozen_copy(self) -> nn.Module:
         """A copy of the original in eval mode that nothing can train."""

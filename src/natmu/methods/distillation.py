@@ -10,7 +10,7 @@ from torch.nn import functional
 from natmu.data.batches import Batch, joined, plain
 from natmu.engine.predict import logits_of
 from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, fine_tune
-from natmu.models import reinitialised, reset_head
+from natmu.models import reset_head
 from natmu.types import seed_for
 
 
@@ -40,7 +40,8 @@ class BadTeacher(Method):
     def run(self, problem: Problem) -> nn.Module:
         """Distil both teachers into a student that starts as the original."""
         good = problem.frozen_copy()
-        bad = problem.compute.place(reinitialised(good, seed_for(problem.seed, "bad teacher")).eval())
+        bad = problem.fresh(seed_for(problem.seed, "bad teacher")).eval().requires_grad_(False)
+        bad = problem.compute.place(bad)
         if self.config.reset_head:
             reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
         forget = plain(problem.forget_positions, problem.labels(problem.forget_positions), augment=False)

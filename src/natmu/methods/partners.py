@@ -36,10 +36,10 @@ def rank_classes(logits_FC: npt.NDArray[np.floating], own_F: IntArray, capacity_
     ranked[np.take_along_axis(keys, ranked, 1) == -np.inf] = count
     serving = int((ranked < count).sum(1).min())
     if serving == 0:
-        raise SettingError("natmu: no other class has retain images to blend in; use another method.")
+        raise SettingError("No other class has retain images to blend in; use another method.")
     if serving < n:
         raise SettingError(
-            f"natmu: n={n} asks for {n} other classes per forget sample, but for some of them only {serving} have "
+            f"n={n} asks for {n} other classes per forget sample, but for some of them only {serving} have "
             f"retain images; set n={serving}."
         )
     return ranked
@@ -82,7 +82,7 @@ def _require_enough(own_F: IntArray, capacity_C: IntArray, n: int) -> IntArray:
     slack_C = np.where(demand_C > 0, total - capacity_C - demand_C, total)
     if wanted > total or slack_C.min() < 0:
         raise SettingError(
-            f"natmu: {wanted} hybrids need as many different retain images of other classes, and there are not enough "
+            f"{wanted} hybrids need as many different retain images of other classes, and there are not enough "
             f"(the retain set has {total}); set a smaller n, or reuse_partners=true."
         )
     return slack_C.astype(np.int64)

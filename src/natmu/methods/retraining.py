@@ -11,7 +11,6 @@ from torch import nn
 from natmu.engine.training import train_classifier
 from natmu.errors import SettingError
 from natmu.methods.base import Method, Problem
-from natmu.models import reinitialised
 from natmu.types import Settings, seed_for
 
 
@@ -30,7 +29,7 @@ class Retrain(Method):
     def run(self, problem: Problem) -> nn.Module:
         """Train from initial weights on the retain set."""
         if self.config.init == "fresh":
-            model = reinitialised(problem.model, seed_for(problem.seed, "fresh weights"))
+            model = problem.fresh(seed_for(problem.seed, "fresh weights"))
         elif problem.initial_model is not None:
             model = copy.deepcopy(problem.initial_model())
         else:

@@ -3,7 +3,7 @@
 All of ours take images in [0, 1] and normalise them in their first layer.
 """
 
-from natmu.models.factory import check_fit
+from natmu.models.factory import check_fit, source_digest
 from natmu.models.foreign import load_weights
 from natmu.models.initial import last_linear, reinitialised, reset_head
 from natmu.models.layers import ImageShape, Normalize
@@ -28,4 +28,5 @@ __all__ = [
     "models",
     "reinitialised",
     "reset_head",
+    "source_digest",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import inspect
 import pkgutil
 import sys
@@ -56,6 +57,19 @@ def from_factory(name: str, *, num_classes: int, image_shape: ImageShape, seed: 
         raise ModelError(f"{name} returned {type(model).__name__}: it must return a torch.nn.Module.")
     check_fit(model, num_classes=num_classes, image_shape=image_shape)
     return model
+
+
+def source_digest(name: str) -> str:
+    """Hexadecimal digest of the file that defines a user's factory: another file, another architecture.
+
+    Args:
+        name: ``package.module:factory``, which ``from_factory`` has accepted.
+    """
+    with _current_directory_first():
+        factory = inspect.unwrap(pkgutil.resolve_name(name))
+    module = sys.modules[getattr(factory, "__module__", None) or name.partition(":")[0]]
+    file = getattr(module, "__file__", None)
+    return hashlib.blake2b(Path(file).read_bytes() if file else b"", digest_size=16).hexdigest()
 
 
 def check_fit(model: nn.Module, *, num_classes: int, image_shape: ImageShape) -> None:

@@ -25,7 +25,7 @@ def illustrate(folder: Path) -> list[Path]:
         RunError: The folder holds no study.
     """
     written = [folder / "table.md"]
-    written[0].write_text(markdown(read_study(folder)), encoding="utf-8")
+    _write(written[0], markdown(read_study(folder)))
     examples = folder / "hybrids.npz"
     if examples.exists():
         with np.load(examples, allow_pickle=False) as arrays:
@@ -43,5 +43,12 @@ def write_summary(folder: Path, seconds: float) -> Path:
     """
     path = folder / "summary.json"
     summary = {"seconds": round(seconds, 2), "rows": rows_for_summary(read_study(folder))}
-    path.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    _write(path, json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return path
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

@@ -24,7 +24,7 @@ from natmu.engine.store import Run, Store, Workplace
 from natmu.engine.training import train_classifier
 from natmu.errors import ModelError, RunError
 from natmu.methods import Method, Problem
-from natmu.models import build_model, load_weights
+from natmu.models import build_model, load_weights, source_digest
 from natmu.study.recipe import DataSettings
 from natmu.types import FloatArray, ForgetSet, Outputs, seed_for
 
@@ -75,11 +75,15 @@ class Bench:
         digests = {"train": splits.train.digest, "test": splits.test.digest}
         if splits.holdout is not None:
             digests["holdout"] = splits.holdout.digest
-        return {
+        spec: dict[str, Any] = {
             "data": self.data.model_dump() | {"digests": digests},
             "model": self.model,
             "precision": self.compute.precision,
         }
+        if ":" in self.model:
+            self.build(0)  # finds what is wrong with a factory, in a sentence, before its source is read
+            spec["model_source"] = source_digest(self.model)
+        return spec
 
     def build(self, seed: int) -> nn.Module:
         """The architecture with the initial weights of a training seed, on the device."""
@@ -247,6 +251,7 @@ def unlearn_from(
             seed=seed,
             batch_size=size,
             initial_model=original.initial_model if original.trained_here else None,
+            fresh_model=bench.build,
             holdout=data.holdout,
             checkpoint=work.checkpoint,
         )

@@ -17,7 +17,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
 from natmu.engine.progress import showing
 from natmu.engine.settings import TrainSettings
-from natmu.methods import Problem, method_named
+from natmu.methods import Problem, Retrain, method_named
 from natmu.models import check_fit
 from natmu.study.jobs import sample_losses
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs
@@ -32,7 +32,8 @@ class UnlearnResult:
     Attributes:
         model: The unlearned model, on the device of the original; it shares nothing with the original.
         seconds: Wall time of unlearning.
-        spec: Method, its complete settings, forget set, seed and precision, as plain values.
+        spec: Method, its complete settings, forget set, seed and precision, as plain values; ``training`` is the
+            recipe of a retrained model, None for other methods.
         history: One row per epoch.
         forget: The forget set.
     """
@@ -123,7 +124,8 @@ def unlearn(
         "method": method,
         "settings": chosen.config.model_dump(),
         "forget": {"spec": forgotten.spec, "digest": forgotten.digest, "count": len(forgotten)},
-        "batch_size": batch_size,
+        "batch_size": recipe.batch_size if isinstance(chosen, Retrain) else batch_size,
+        "training": recipe.model_dump() if isinstance(chosen, Retrain) else None,
         "seed": seed,
         "precision": compute.precision,
     }
@@ -137,7 +139,7 @@ def audit(
     test_data: object,
     forget: str | Indices | ForgetSet,
     *,
-    retrained: Sequence[nn.Module] = (),
+    retrained: nn.Module | Sequence[nn.Module] = (),
     original: nn.Module | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -151,7 +153,7 @@ def audit(
         train_data: What the original was trained on, forget set included.
         test_data: Samples that no model has seen.
         forget: The same as for ``unlearn``; a spec that draws at random needs the same seed.
-        retrained: Models trained without the forget set; with several, their mean scores are the reference.
+        retrained: Model or models trained without the forget set; with several, their mean scores are the reference.
         original: The model before unlearning; needed for ``hardest:…:loss``.
         seed: Of a forget set that is drawn at random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -163,8 +165,10 @@ def audit(
     """
     compute = Compute.choose(device, precision)
     train, test = from_dataset(train_data), from_dataset(test_data)
-    for one in (model, *retrained, *([] if original is None else [original])):
+    references = [retrained] if isinstance(retrained, nn.Module) else list(retrained)
+    for one in (model, *references, *([] if original is None else [original])):
         check_fit(one, num_classes=train.num_classes, image_shape=train.image_shape)
+        check_fit(one, num_classes=train.num_classes, image_shape=test.image_shape)
     with showing(progress):
         forgotten = _forget_set(forget, train, model if original is None else original, compute, seed)
 
@@ -174,7 +178,7 @@ def audit(
             return scores(outputs.split(forgotten))
 
         found = score(model)
-        reference = mean_scores([score(one) for one in retrained]) if retrained else None
+        reference = mean_scores([score(one) for one in references]) if references else None
         ceiling = None if original is None else score(original)
     return AuditResult(found, reference, ceiling, None if reference is None else avg_gap(found, reference))
 
@@ -184,6 +188,7 @@ def _forget_set(
 ) -> ForgetSet:
     """The forget set in any of the forms that a user may give."""
     if isinstance(forget, ForgetSet):
+        forget_from_indices(forget.indices, data)  # refuses what does not fit this data
         return forget
     if not isinstance(forget, str):
         return forget_from_indices(forget, data)

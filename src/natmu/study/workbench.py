@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.progress import say, task
 from natmu.engine.settings import TrainSettings
 from natmu.engine.store import Run, Store, digest_of, open_run
-from natmu.errors import DataError, ModelError, UsageError
+from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.methods import Retrain, method_named
 from natmu.study.bench import ORIGINAL, RETRAINED, Cell, table_rows
 from natmu.study.jobs import Bench, Original, import_original, load_data, train_original, unlearn_from
@@ -59,7 +60,7 @@ def train(
 def unlearn_run(
     *,
     source: Path,
-    data: Mapping[str, Any] | None,
+    data: Mapping[str, Any],
     data_dir: Path,
     model: str | None,
     forget: str,
@@ -77,7 +78,8 @@ def unlearn_run(
 
     Args:
         source: A run folder of a trained model, or a ``.safetensors``, ``.pt`` or ``.pth`` file.
-        data: Values for ``DataSettings``; needed with a weights file, otherwise read from the run.
+        data: Values for ``DataSettings``; needed with a weights file, otherwise read from the run, except that another
+            ``source`` says where the same data lies now.
         data_dir: Where the data lies.
         model: Architecture; needed with a weights file, otherwise read from the run.
         forget: Forget spec.
@@ -96,10 +98,19 @@ def unlearn_run(
         TrainingError: The loss is no longer finite.
     """
     chosen = method_named(method)(**settings)
+    if batch_size is not None and isinstance(chosen, Retrain):
+        raise SettingError("retrain uses the original's batch size; leave --batch-size out.")
     if source.is_dir():
-        original = open_original(source, data_dir, device, Store(root), precision=precision, resume=resume)
+        given = {name for name, value in data.items() if value and name != "source"}
+        if model is not None or given:
+            raise SettingError(
+                f"{source} says its own --model, --image-size, --train-size and --holdout; leave them out."
+            )
+        original = open_original(
+            source, data_dir, device, Store(root), data.get("source"), precision=precision, resume=resume
+        )
     else:
-        if data is None or model is None:
+        if data.get("source") is None or model is None:
             raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
         compute = Compute.choose(device, precision)
         bench = _bench(DataSettings.parse(data, "data"), data_dir, model, TrainSettings(), compute, Store(root), resume)
@@ -109,9 +120,25 @@ def unlearn_run(
 
 
 def open_original(
-    path: Path, data_dir: Path, device: str, store: Store, *, precision: str = "auto", resume: bool = True
+    path: Path,
+    data_dir: Path,
+    device: str,
+    store: Store,
+    source: str | None = None,
+    *,
+    precision: str = "auto",
+    resume: bool = True,
 ) -> Original:
     """The trained model in a run folder, with the data and the recipe that its spec names.
+
+    Args:
+        path: The run folder.
+        data_dir: Where the data lies.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        store: Where runs made from it are kept.
+        source: Where the same data is to be had now, if not where the spec says.
+        precision: ``auto`` (the original's), ``fp32`` or ``bf16``.
+        resume: Whether unfinished runs are continued.
 
     Raises:
         UsageError: The folder holds no trained model, or the data is not what it was trained on.
@@ -119,18 +146,21 @@ def open_original(
     run = open_run(path)
     spec = run.record.spec
     if spec["kind"] not in ("train", "import"):
-        raise ModelError(f"{path} holds an unlearned model; name the run of the original, so that it is clear what.")
+        raise ModelError(f"{path} holds an unlearned model; name the run of its original.")
     compute = Compute.choose(device, spec["precision"] if precision == "auto" else precision)
     digests = spec["data"]["digests"]
-    asked = DataSettings.parse({key: value for key, value in spec["data"].items() if key != "digests"}, "data")
+    said = {key: value for key, value in spec["data"].items() if key != "digests"}
+    asked = DataSettings.parse(said | ({} if source is None else {"source": source}), "data")
     recipe = TrainSettings.parse(spec["training"], "training")
     bench = _bench(asked, data_dir, spec["model"], recipe, compute, store, resume)
     if bench.base_spec["data"]["digests"] != digests:
         raise DataError(f"The data in {data_dir} is not what {path} was made with; give the folder that it came from.")
+    if bench.base_spec.get("model_source") != spec.get("model_source"):
+        raise ModelError(f"The file that defines {spec['model']} has changed since {path} was trained; restore it.")
     return Original(bench, run, spec.get("seed", 0))
 
 
-def audit_run(path: Path, data_dir: Path, references: int, device: str) -> dict[str, Any]:
+def audit_run(path: Path, data_dir: Path, references: int, device: str, source: Path | None = None) -> dict[str, Any]:
     """Compare an unlearned model with its original and with retrained models, which are trained if they are missing.
 
     The first reference starts from the original's initial weights where they are known; the others, and all where they
@@ -141,6 +171,7 @@ def audit_run(path: Path, data_dir: Path, references: int, device: str) -> dict[
         data_dir: Where the data lies.
         references: How many retrained models to compare with.
         device: Where missing ones are trained.
+        source: Run folder of the original, if it does not lie beside this one.
 
     Returns:
         A table as ``natmu bench`` writes it.
@@ -152,25 +183,39 @@ def audit_run(path: Path, data_dir: Path, references: int, device: str) -> dict[
     spec = run.record.spec
     if spec["kind"] != "unlearn":
         raise UsageError(f"{path} holds an original model; audit the run of a model unlearned from it.")
-    store = Store(path.parent)
-    source = store.find(digest_of(spec["original"]))
-    if source is None:
-        raise UsageError(f"The original of {path} is not in {store.root}; train it again with --out {store.root}/NAME.")
-    original = open_original(source.path, data_dir, device, store)
+    original = _original_of(run, source, data_dir, device)
     forget = run.forget()
     text, label = forget.spec, spec["method"]
     cells = {(text, name): Cell() for name in (ORIGINAL, RETRAINED, label)}
-    cells[text, ORIGINAL].add(source, scores(original.outputs.split(forget)), forget)
+    cells[text, ORIGINAL].add(original.run, scores(original.outputs.split(forget)), forget)
     cells[text, label].add(run, scores(run.outputs().split(forget)), forget)
+    if not original.trained_here:
+        say("The recipe of the original is not known; references are trained with the default one of natmu train.")
     with task("references", references) as advance:
-        for number in range(references):
+        for number in itertools.count():
             init = "original" if number == 0 and original.trained_here else "fresh"
             retrained = unlearn_from(original, forget, Retrain(init=init), seed=original.seed + number)
+            if retrained.record.digest == run.record.digest:
+                continue  # a retrained model is compared with others, never with itself
             cells[text, RETRAINED].add(retrained, scores(retrained.outputs().split(forget)), forget)
-            say(f"retrained {number + 1} of {references}: {retrained.path}")
+            done = len(cells[text, RETRAINED].scores)
+            say(f"retrained {done} of {references}: {retrained.path}")
             advance()
+            if done == references:
+                break
     rows = table_rows([text], [ORIGINAL, RETRAINED, label], cells)
     return {"name": path.name, "score_on": "test", "rows": rows}
+
+
+def _original_of(run: Run, source: Path | None, data_dir: Path, device: str) -> Original:
+    """The original of an unlearned model: where the user says, or in the same store."""
+    spec = run.record.spec
+    store = Store(run.path.resolve().parent)
+    found = store.find(digest_of(spec["original"])) if source is None else open_run(source)
+    if found is None or found.record.digest != digest_of(spec["original"]):
+        where = store.root if source is None else source
+        raise UsageError(f"The original of {run.path} is not in {where}; name its run folder with --from.")
+    return open_original(found.path, data_dir, device, store, precision=spec["precision"])
 
 
 def _bench(
