@@ -17,7 +17,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
 from natmu.engine.progress import showing
 from natmu.engine.settings import TrainSettings
-from natmu.methods import Problem, Retrain, method_named
+from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import check_fit
 from natmu.study.jobs import sample_losses
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs
@@ -120,17 +120,8 @@ def unlearn(
             holdout=None if holdout is None else from_dataset(holdout),
         )
         done = chosen(problem)
-    spec = {
-        "method": method,
-        "settings": chosen.config.model_dump(),
-        "forget": {"spec": forgotten.spec, "digest": forgotten.digest, "count": len(forgotten)},
-        "batch_size": recipe.batch_size if isinstance(chosen, Retrain) else batch_size,
-        "training": recipe.model_dump() if isinstance(chosen, Retrain) else None,
-        "seed": seed,
-        "precision": compute.precision,
-    }
     home = next(model.parameters()).device
-    return UnlearnResult(done.model.to(home), done.seconds, spec, problem.history, forgotten)
+    return UnlearnResult(done.model.to(home), done.seconds, _spec(chosen, problem), problem.history, forgotten)
 
 
 def audit(
@@ -181,6 +172,20 @@ def audit(
         reference = mean_scores([score(one) for one in references]) if references else None
         ceiling = None if original is None else score(original)
     return AuditResult(found, reference, ceiling, None if reference is None else avg_gap(found, reference))
+
+
+def _spec(method: Method, problem: Problem) -> dict[str, Any]:
+    """Everything that was asked for, as plain values."""
+    retraining = isinstance(method, Retrain)
+    return {
+        "method": method.name,
+        "settings": method.config.model_dump(),
+        "forget": {"spec": problem.forget.spec, "digest": problem.forget.digest, "count": len(problem.forget)},
+        "training": problem.training.model_dump() if retraining else None,
+        "batch_size": problem.training.batch_size if retraining else problem.batch_size,
+        "seed": problem.seed,
+        "precision": problem.compute.precision,
+    }
 
 
 def _forget_set(
