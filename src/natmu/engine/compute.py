@@ -103,7 +103,8 @@ def hardware(compute: Compute) -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
-    return {"python": platform.python_version()} | {name: version(name) for name in ("natmu", "torch", "numpy")}
+    found = {"python": platform.python_version(), "torch": torch.__version__}
+    return found | {name: version(name) for name in ("natmu", "numpy")}
 
 
 def peak_memory_mb() -> float:
