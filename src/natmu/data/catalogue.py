@@ -15,9 +15,8 @@ from natmu.data.folders import load_folder
 from natmu.data.images import ImageData, Splits
 from natmu.data.pixels import channel_statistics, resized
 from natmu.data.sampling import FIXED_SEED, balanced_draw, fixed_fifth
-from natmu.data.suggest import hint
 from natmu.data.tiny_imagenet import load_tiny_imagenet
-from natmu.errors import DataError
+from natmu.errors import DataError, hint
 
 _Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 

@@ -13,9 +13,8 @@ from tqdm import tqdm
 
 from natmu.data.archives import extract
 from natmu.data.cifar import CIFAR10_FILES, CIFAR100_FILES
-from natmu.data.suggest import hint
 from natmu.data.tiny_imagenet import OFFICIAL_FILES
-from natmu.errors import DataError, DownloadError
+from natmu.errors import DataError, DownloadError, hint
 
 _TIMEOUT_S = 30
 _CHUNK_BYTES = 2**14

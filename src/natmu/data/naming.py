@@ -8,8 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from natmu.data.images import ImageData
-from natmu.data.suggest import fold, hint
-from natmu.errors import ForgetSetError
+from natmu.errors import ForgetSetError, fold, hint
 from natmu.types import IntArray
 
 _LISTED = 10

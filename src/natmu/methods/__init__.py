@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import asdict
 from typing import Any
 
-from natmu.errors import SettingError
+from natmu.errors import SettingError, hint
 from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, Unlearned
 from natmu.methods.distillation import BadTeacher
 from natmu.methods.natmu import NatMU
@@ -25,9 +24,7 @@ def method_named(name: str) -> type[Method]:
     """
     known = {method.name: method for method in METHODS}
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"choose one of {', '.join(known)}."
-        raise SettingError(f"There is no method {name!r}; {hint}")
+        raise SettingError(f"There is no method {name!r}{hint(name, known)}; choose one of {', '.join(known)}.")
     return known[name]
 
 

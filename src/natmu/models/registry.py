@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from natmu.errors import ModelError
+from natmu.errors import ModelError, hint
 from natmu.models.factory import from_factory
 from natmu.models.initial import seeded
 from natmu.models.layers import ImageShape, Normalize
@@ -116,10 +115,9 @@ def build_model(
     if ":" in name:
         return from_factory(name, num_classes=num_classes, image_shape=image_shape, seed=seed)
     if name not in _MODELS:
-        closest = difflib.get_close_matches(name.lower(), _MODELS, n=1, cutoff=0)[0]
         raise ModelError(
-            f"There is no model {name!r}: did you mean {closest}? Choose one of {', '.join(_MODELS)}, or give your own "
-            "as package.module:factory."
+            f"There is no model {name!r}{hint(name, _MODELS)}; choose one of {', '.join(_MODELS)}, or give your own as "
+            "package.module:factory."
         )
     if len(mean) != image_shape[0]:
         raise ModelError(
