@@ -66,6 +66,16 @@ class Compute:
         """A context that leaves the global generators of every device as they were."""
         return torch.random.fork_rng(range(torch.cuda.device_count()) if self.device.type == "cuda" else [])
 
+    @property
+    def records(self) -> bool:
+        """Whether steps of training are recorded and replayed, which takes learning rates that are tensors."""
+        return self.device.type == "cuda"
+
+    def kernels(self) -> AbstractContextManager[object]:
+        """A context in which CUDA picks convolution kernels: the fastest in bf16, reproducible ones in fp32."""
+        fast = self.precision == "bf16"
+        return torch.backends.cudnn.flags(enabled=True, benchmark=fast, deterministic=not fast)
+
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which forward passes and losses are computed."""
         if self.precision == "fp32":

@@ -9,17 +9,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from natmu.data.batches import Batch, Batches
+from natmu.data.batches import Batches
 from natmu.engine.checkpoint import Checkpoint, History
 from natmu.engine.compute import Compute
 from natmu.engine.meter import Meter
 from natmu.engine.progress import task
 from natmu.engine.schedule import lr_factor
 from natmu.engine.settings import FitSettings
+from natmu.engine.step import LossFunction, Step, for_an_epoch
 from natmu.errors import ModelError, TrainingError
 from natmu.types import seed_for
-
-LossFunction = Callable[[nn.Module, Batch], Tensor]
 
 
 @dataclass(frozen=True)
@@ -71,20 +70,19 @@ def fit(
     history: History = [] if watch.history is None else watch.history
     first = _resume(model, optimizer, watch, history)
     model.train()
+    step = Step(model, loss, optimizer, compute, after_step)
     with task(watch.label, batches.steps * settings.epochs, first * batches.steps) as advance:
         for epoch in range(first, settings.epochs):
             start = time.perf_counter()
             losses = torch.zeros(batches.steps, device=compute.device)
-            with compute.private_randomness():
+            with compute.private_randomness(), compute.kernels():
                 torch.manual_seed(seed_for(batches.seed, "model", epoch))
+                take = for_an_epoch(step)
                 for number, batch in enumerate(batches.epoch(epoch)):
-                    _set_rate(optimizer, settings, epoch * batches.steps + number + 1, batches.steps)
-                    losses[number] = _step(model, batch, loss, optimizer, compute)
-                    if after_step is not None:
-                        after_step()
+                    rate = _set_rate(optimizer, settings, epoch * batches.steps + number + 1, batches.steps)
+                    losses[number] = take(batch)
                     advance()
             _require_finite(losses, epoch, settings, watch.label)
-            rate = optimizer.param_groups[0]["lr"]
             history.append(_row(epoch, rate, losses, watch.meter, time.perf_counter() - start))
             if watch.checkpoint is not None:
                 extra = watch.meter.state() if watch.meter else {}
@@ -92,45 +90,32 @@ def fit(
     return model
 
 
-def _step(
-    model: nn.Module, batch: Batch, loss: LossFunction, optimizer: torch.optim.Optimizer, compute: Compute
-) -> Tensor:
-    """One forward pass, backward pass and step of the optimiser; the loss, detached."""
-    try:
-        with compute.autocast():
-            value = loss(model, batch)
-    except ValueError:
-        if len(batch.labels) > 1:
-            raise
-        raise ModelError(
-            "Batch normalisation cannot learn from a single sample; use a batch size above 1 and retain two samples."
-        ) from None
-    optimizer.zero_grad(set_to_none=True)
-    value.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return value.detach()
-
-
 def _optimizer(model: nn.Module, settings: FitSettings, compute: Compute) -> torch.optim.Optimizer:
     """The optimiser over everything that requires a gradient, fused into one kernel."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise ModelError("The model has no parameter that requires a gradient; unfreeze what may be trained.")
-    fused = compute.device.type in ("cpu", "cuda") and all(parameter.is_floating_point() for parameter in parameters)
+    kind = compute.device.type
+    fused = kind in ("cpu", "cuda") and all(parameter.is_floating_point() for parameter in parameters)
+    lr = torch.tensor(settings.lr, device=compute.device) if compute.records else settings.lr
     if settings.optimizer == "sgd":
         return torch.optim.SGD(
-            parameters, settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused
+            parameters, lr, momentum=settings.momentum, weight_decay=settings.weight_decay, fused=fused
         )
-    kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, settings.lr, weight_decay=settings.weight_decay, fused=fused)
+    rule = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
+    return rule(parameters, lr, weight_decay=settings.weight_decay, fused=fused, capturable=compute.records)
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int, epoch_steps: int) -> None:
-    """Set the learning rate of a step, counted from 1."""
+def _set_rate(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int, epoch_steps: int) -> float:
+    """Set the learning rate of a step, counted from 1; returns it."""
     warmup = round(settings.warmup_epochs * epoch_steps)
     rate = settings.lr * lr_factor(settings.schedule, step, epoch_steps * settings.epochs, warmup)
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
+    return rate
 
 
 def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, watch: Watch, history: History) -> int:

@@ -25,7 +25,7 @@ class Meter:
         self.confidence_sum = torch.zeros(num_samples, device=device)
         self.visits = torch.zeros(num_samples, device=device)
         self._hits = torch.zeros((), device=device)
-        self._seen = 0
+        self._seen = torch.zeros((), device=device)
 
     def cross_entropy(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean cross-entropy of a batch, noting what the model answered."""
@@ -43,12 +43,10 @@ class Meter:
 
     def accuracy(self) -> float | None:
         """Percent correct since the last call; None where nothing was noted."""
-        if not self._seen:
-            return None
-        percent = 100 * self._hits.item() / self._seen
+        hits, seen = self._hits.item(), self._seen.item()
         self._hits.zero_()
-        self._seen = 0
-        return percent
+        self._seen.zero_()
+        return 100 * hits / seen if seen else None
 
     def state(self) -> dict[str, Tensor]:
         """What a resumed run needs, at the end of an epoch."""

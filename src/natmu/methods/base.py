@@ -19,10 +19,11 @@ from natmu.data.batches import Batches, Samples, plain
 from natmu.data.images import ImageData
 from natmu.engine.checkpoint import Checkpoint, History
 from natmu.engine.compute import Compute
-from natmu.engine.loop import LossFunction, Watch, fit
+from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.schedule import Schedule
 from natmu.engine.settings import FitSettings, TrainSettings
+from natmu.engine.step import LossFunction
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, TrainingError
 from natmu.models import reinitialised
 from natmu.types import ForgetSet, Scenario, Settings, seed_for

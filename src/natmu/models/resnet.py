@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from torch import Tensor, nn
-from torch.nn.functional import relu
+from torch.nn.functional import relu_
 
+from natmu.models.convolution import Conv2d
 from natmu.models.layers import ImageShape, check_image_shape
 
 
@@ -24,16 +25,16 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.conv1 = Conv2d(channels, width, kernel_size=3, stride=stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, kernel_size=3, padding=1, bias=False)
+        self.conv2 = Conv2d(width, width, kernel_size=3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
         self.shortcut = _shortcut(channels, width, stride)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features ``(B, width, H / stride, W / stride)`` of features ``(B, channels, H, W)``."""
-        hidden = relu(self.bn1(self.conv1(features)))
-        return relu(self.bn2(self.conv2(hidden)) + self.shortcut(features))
+        hidden = relu_(self.bn1(self.conv1(features)))
+        return relu_(self.bn2(self.conv2(hidden)) + self.shortcut(features))
 
 
 class Bottleneck(nn.Module):
@@ -49,19 +50,19 @@ class Bottleneck(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, width, kernel_size=1, bias=False)
+        self.conv1 = Conv2d(channels, width, kernel_size=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, kernel_size=3, stride=stride, padding=1, bias=False)
+        self.conv2 = Conv2d(width, width, kernel_size=3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, 4 * width, kernel_size=1, bias=False)
+        self.conv3 = Conv2d(width, 4 * width, kernel_size=1, bias=False)
         self.bn3 = nn.BatchNorm2d(4 * width)
         self.shortcut = _shortcut(channels, 4 * width, stride)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features ``(B, 4 * width, H / stride, W / stride)`` of features ``(B, channels, H, W)``."""
-        hidden = relu(self.bn1(self.conv1(features)))
-        hidden = relu(self.bn2(self.conv2(hidden)))
-        return relu(self.bn3(self.conv3(hidden)) + self.shortcut(features))
+        hidden = relu_(self.bn1(self.conv1(features)))
+        hidden = relu_(self.bn2(self.conv2(hidden)))
+        return relu_(self.bn3(self.conv3(hidden)) + self.shortcut(features))
 
 
 class ResNet(nn.Module):
@@ -102,7 +103,7 @@ class ResNet(nn.Module):
         super().__init__()
         check_image_shape("ResNet", image_shape, self.min_size)
         self.normalize = normalize
-        self.conv1 = nn.Conv2d(image_shape[0], width, kernel_size=3, stride=stem_stride, padding=1, bias=False)
+        self.conv1 = Conv2d(image_shape[0], width, kernel_size=3, stride=stem_stride, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         count1, count2, count3, count4 = blocks
         outputs = block.expansion * width
@@ -114,7 +115,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits ``(B, num_classes)`` of images ``(B, C, H, W)`` in [0, 1]."""
-        features = relu(self.bn1(self.conv1(self.normalize(images))))
+        features = relu_(self.bn1(self.conv1(self.normalize(images))))
         features = self.layer4(self.layer3(self.layer2(self.layer1(features))))
         logits: Tensor = self.linear(features.mean(dim=(2, 3)))
         return logits
@@ -133,5 +134,5 @@ def _shortcut(channels: int, outputs: int, stride: int) -> nn.Sequential:
     if stride == 1 and channels == outputs:
         return nn.Sequential()
     return nn.Sequential(
-        nn.Conv2d(channels, outputs, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
+        Conv2d(channels, outputs, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
     )

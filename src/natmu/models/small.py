@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from natmu.models.convolution import Conv2d
 from natmu.models.layers import ImageShape, check_image_shape
 
 
@@ -48,7 +49,7 @@ class SmallCNN(nn.Module):
 def _block(channels: int, width: int) -> tuple[nn.Module, ...]:
     """Convolution, batch normalisation, rectifier."""
     return (
-        nn.Conv2d(channels, width, kernel_size=3, padding=1, bias=False),
+        Conv2d(channels, width, kernel_size=3, padding=1, bias=False),
         nn.BatchNorm2d(width),
         nn.ReLU(inplace=True),
     )

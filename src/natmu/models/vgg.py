@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from natmu.models.convolution import Conv2d
 from natmu.models.layers import ImageShape, check_image_shape
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -56,7 +57,7 @@ def _feature_layers(channels: int, convolutions: Sequence[int]) -> Iterator[nn.M
     """The layers from image to features, a max-pool closing each stage."""
     for width, count in zip(WIDTHS, convolutions, strict=True):
         for _ in range(count):
-            yield nn.Conv2d(channels, width, kernel_size=3, padding=1)
+            yield Conv2d(channels, width, kernel_size=3, padding=1)
             yield nn.BatchNorm2d(width)
             yield nn.ReLU(inplace=True)
             channels = width
