@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format bench-speed catalogue golden clean
 
 demo: $(STAMP)
 	$(BIN)/natmu demo
@@ -20,6 +20,15 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-speed: $(STAMP)
+	$(BIN)/python benchmarks/step.py
+
+catalogue: $(STAMP)
+	$(BIN)/python -m tests.methods.test_catalogue
+
+golden: $(STAMP)
+	$(BIN)/python -m tests.methods.golden $(NAMES)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info src/*.egg-info

@@ -50,6 +50,14 @@ def test_shift_is_pad_crop_and_flip(batch, channels, height, width, padding, dty
         assert np.array_equal(moved[row].numpy(), expected)
 
 
+def test_the_memory_format_of_the_images_does_not_matter():
+    images = torch.randint(0, 256, (20, 3, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    moves = draw_shifts(torch.ones(20, dtype=torch.bool), 2, torch.Generator().manual_seed(1))
+    moved = shift(images, moves, 2)
+    assert torch.equal(shift(images.contiguous(memory_format=torch.channels_last), moves, 2), moved)
+    assert torch.equal(shift(images[:1].expand(20, 3, 6, 5), moves, 2), shift(images[:1].repeat(20, 1, 1, 1), moves, 2))
+
+
 def test_rows_that_are_not_augmented_stay_as_they_are():
     augmented = torch.arange(400) % 3 == 0
     images = torch.randint(0, 256, (400, 2, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -94,14 +94,16 @@ def test_pixels_are_those_of_a_loop_over_single_rows(shape, augment, blended, se
     data = image_data(12, shape, seed=seed)
     positions = torch.from_numpy(rng.integers(0, 12, 20))
     augmented = torch.from_numpy(rng.random(20) < 0.5) & augment
-    blend = None
+    blend, unblended = None, 20
     if blended:
+        unblended = int(rng.integers(0, 21))
         blend = Blend(
-            torch.from_numpy(rng.integers(0, 12, 20)),
-            torch.from_numpy(rng.integers(0, 3, 20)),
+            torch.from_numpy(rng.integers(0, 12, 20 - unblended)),
+            torch.from_numpy(rng.integers(0, 3, 20 - unblended)),
             torch.from_numpy(rng.random((3, *shape[1:]), dtype=np.float32)),
         )
     samples = Samples(positions, data.labels[positions], augmented, blend)
+    assert samples.unblended == unblended
     padding = crop_padding(shape)
     for batch in make(data, 6, seed, samples=samples).epoch(0):
         assert batch.images.dtype == torch.float32
@@ -112,9 +114,9 @@ def test_pixels_are_those_of_a_loop_over_single_rows(shape, augment, blended, se
                 places = range(2 * padding + 1)
                 moves = [(down, right, flip) for down in places for right in places for flip in (False, True)]
             candidates = (slow_shift(first, *move, padding).astype(np.float64) for move in moves)
-            if blend is not None:
-                weight = blend.weights[blend.masks[row]].numpy().astype(np.float64)
-                other = data.images[blend.others[row]].numpy().astype(np.float64)
+            if blend is not None and row >= unblended:
+                weight = blend.weights[blend.masks[row - unblended]].numpy().astype(np.float64)
+                other = data.images[blend.others[row - unblended]].numpy().astype(np.float64)
                 candidates = (one * (1 - weight) + other * weight for one in candidates)
             assert any(np.allclose(image, np.clip(one, 0, 255) / 255, atol=2e-6, rtol=0) for one in candidates)
         assert batch.labels.tolist() == samples.labels[batch.rows].tolist()
@@ -137,7 +139,7 @@ def test_a_blend_of_weight_zero_and_one_is_exact():
 def test_hybrids_are_not_augmented_but_the_retain_images_beside_them_are():
     data = image_data(200)
     augmented = torch.arange(200) < 100
-    blend = Blend(torch.arange(200), torch.zeros(200, dtype=torch.int64), torch.zeros(1, 8, 8))
+    blend = Blend(torch.arange(100, 200), torch.zeros(100, dtype=torch.int64), torch.zeros(1, 8, 8))
     samples = Samples(torch.arange(200), data.labels, augmented, blend)
     for batch in make(data, 50, samples=samples).epoch(0):
         same = (batch.images == data.images[batch.rows].float() / 255).flatten(1).all(1)
@@ -145,12 +147,81 @@ def test_hybrids_are_not_augmented_but_the_retain_images_beside_them_are():
         assert same[batch.rows < 100].float().mean() < 0.4
 
 
+def tail_blended(data, count):
+    """Every image once, some augmented, and another one blended into each of the last few."""
+    rows = torch.arange(len(data))
+    others, masks = rows.flip(0)[:count] // 2, rows[:count] % 2
+    weights = torch.rand(2, *data.image_shape[1:], generator=torch.Generator().manual_seed(0))
+    return Samples(rows, data.labels, rows % 3 > 0, Blend(others, masks, weights))
+
+
+def blended_with_all(data, samples):
+    """The same rows with an image blended into every one of them, at weight 0 where there was none."""
+    blend, first = samples.blend, samples.unblended
+    everywhere = Blend(
+        torch.cat([samples.positions[:first], blend.others]),
+        torch.cat([torch.zeros(first, dtype=torch.int64), blend.masks + 1]),
+        torch.cat([torch.zeros(1, *data.image_shape[1:]), blend.weights]),
+    )
+    return Samples(samples.positions, samples.labels, samples.augmented, everywhere)
+
+
+@pytest.mark.parametrize("share", [(0, 1), (0, 2), (1, 2)])
+@pytest.mark.parametrize("count", [0, 1, 12, 30])
+def test_pixels_are_to_the_bit_those_of_blending_every_row(share, count):
+    data = image_data(30, (3, 12, 7))
+    samples = tail_blended(data, count)
+    one, other = (
+        Batches(data, rows, batch_size=7, seed=5, device=CPU, share=share).epoch(2)
+        for rows in (samples, blended_with_all(data, samples))
+    )
+    for some, every in zip(one, other, strict=True):
+        assert torch.equal(some.rows, every.rows)
+        assert torch.equal(some.images, every.images)
+
+
+@pytest.mark.parametrize("batch_size", [7, 29])  # 29 leaves one row over, which joins the step before it
+def test_rows_are_blended_alike_in_a_batch_and_on_their_own(batch_size):
+    data = image_data(30)
+    samples = tail_blended(data, 12)
+    still = Samples(samples.positions, samples.labels, torch.zeros(30, dtype=torch.bool), samples.blend)
+    for batch in make(data, batch_size, samples=still).epoch(0):
+        assert torch.equal(render(data, still, batch.rows), batch.images)
+        for row, image in zip(batch.rows, batch.images, strict=True):
+            assert torch.equal(render(data, still, row[None])[0], image)
+
+
+@pytest.mark.parametrize("count", [0, 5, 30])
+def test_second_images_are_read_for_blended_rows_alone(tmp_path, monkeypatch, count):
+    data = mapped(image_data(30), tmp_path)
+    read, take = [], ImageData.take
+
+    def noted(self, indices):
+        read.extend(indices.tolist())
+        return take(self, indices)
+
+    monkeypatch.setattr(ImageData, "take", noted)
+    samples = tail_blended(data, count)
+    list(make(data, 7, samples=samples).epoch(0))
+    assert sorted(read) == sorted([*range(30), *samples.blend.others.tolist()])
+
+
+@pytest.mark.parametrize("share", [(0, 1), (1, 2)])
+def test_nothing_in_an_epoch_asks_the_device_for_a_value(share):
+    """Tensors on the meta device have none: whatever would wait for a GPU fails on them."""
+    nowhere = torch.device("meta")
+    data = image_data(30, (3, 12, 7))
+    samples = tail_blended(data, 12)
+    batches = Batches(data.to(nowhere), samples, batch_size=7, seed=5, device=nowhere, share=share)
+    for batch in batches.epoch(0):
+        assert batch.images.shape == (len(batch.rows), 3, 12, 7)
+        assert {tensor.device for tensor in (batch.images, batch.labels, batch.positions)} == {nowhere}
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 12, 7)])
 def test_mapped_and_resident_data_give_the_same_batches(tmp_path, shape):
     data = image_data(30, shape)
-    rows = torch.arange(30)
-    blend = Blend(rows.flip(0), rows % 2, torch.rand(2, *shape[1:], generator=torch.Generator().manual_seed(0)))
-    samples = Samples(rows, data.labels, rows % 3 > 0, blend)
+    samples = tail_blended(data, 12)
     resident, lazy = make(data, 7, 5, samples=samples), make(mapped(data, tmp_path), 7, 5, samples=samples)
     assert resident.data.resident
     assert not lazy.data.resident
@@ -240,3 +311,13 @@ def test_joined_rows_follow_one_another():
     assert both.augmented.tolist() == [True, True, False]
     assert len(both) == 3
     assert make(data, samples=both).rows == 3
+
+
+def test_joined_rows_keep_the_blend_of_the_second():
+    data = image_data(6)
+    blended = tail_blended(data, 6)
+    both = joined(plain(torch.tensor([4, 2]), torch.tensor([0, 1]), augment=False), blended)
+    assert both.unblended == 2
+    images = render(data, both, torch.arange(8))
+    assert torch.equal(images[:2], data.images[[4, 2]].float() / 255)
+    assert torch.equal(images[2:], render(data, blended, torch.arange(6)))

@@ -33,6 +33,29 @@ def test_holdout_is_taken_out_of_the_test_set(tmp_path: Path) -> None:
     assert divided.holdout.labels.bincount(minlength=10).min() >= 6
 
 
+@pytest.mark.parametrize("image_size", [None, 5])
+def test_parts_of_mapped_data_stay_mapped_and_are_those_of_data_in_memory(
+    tmp_path: Path, image_size: int | None
+) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {
+        "train_images": rng.integers(0, 256, (60, 3, 9, 7), dtype=np.uint8),
+        "train_labels": np.arange(60) % 3,
+        "test_images": rng.integers(0, 256, (30, 3, 9, 7), dtype=np.uint8),
+        "test_labels": np.arange(30) % 3,
+    }
+    (tmp_path / "folder").mkdir()
+    for name, array in arrays.items():
+        np.save(tmp_path / "folder" / f"{name}.npy", array)
+    np.savez(tmp_path / "file.npz", **arrays)
+    options = {"train_size": 20, "holdout": True, "image_size": image_size}
+    lazy, resident = (load(str(tmp_path / name), tmp_path, **options) for name in ("folder", "file.npz"))
+    assert (lazy.mean, lazy.std) == (resident.mean, resident.std)
+    for part in ("train", "test", "holdout"):
+        assert getattr(lazy, part).resident == (image_size is not None)
+        assert getattr(lazy, part).digest == getattr(resident, part).digest
+
+
 def test_image_size_applies_to_every_source_and_part(tmp_path: Path) -> None:
     splits = load("digits", tmp_path, image_size=12, holdout=True)
     assert splits.holdout is not None

@@ -43,7 +43,7 @@ def test_accuracy_and_confidence_are_those_of_a_loop():
             seen[position].append(probabilities(row)[label])
             hits += row.index(max(row)) == label
             total += 1
-    assert abs(meter.accuracy() - 100 * hits / total) < 1e-9
+    assert abs(meter.close_epoch() - 100 * hits / total) < 1e-9
     confidence = meter.confidence()
     assert confidence.shape == (9,)
     for position, values in seen.items():
@@ -56,12 +56,12 @@ def test_accuracy_and_confidence_are_those_of_a_loop():
 
 def test_accuracy_is_of_what_came_since_the_last_call():
     meter = Meter(2, torch.device("cpu"))
-    assert meter.accuracy() is None
+    assert meter.close_epoch() is None
     meter.note(batch_of([0, 1], [0, 0]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))
-    assert meter.accuracy() == 50.0
-    assert meter.accuracy() is None
+    assert meter.close_epoch() == 50.0
+    assert meter.close_epoch() is None
     meter.note(batch_of([0], [0]), torch.tensor([[1.0, 0.0]]))
-    assert meter.accuracy() == 100.0
+    assert meter.close_epoch() == 100.0
 
 
 def test_confidence_of_a_training_run_is_the_mean_over_its_forward_passes():

@@ -114,6 +114,20 @@ def test_retain_images_are_bit_identical_to_images_without_any_blend(monkeypatch
     assert torch.equal(rows.images[:54], problem.data.images[positions].float() / 255)
 
 
+def test_second_images_are_read_for_hybrids_alone(monkeypatch):
+    problem = problem_of(noise_data(60), FORGET)
+    caught = intercept(monkeypatch, NatMU(n=3), problem)
+    read, take = [], type(problem.data).take
+
+    def noted(self, indices):
+        read.extend(indices.tolist())
+        return take(self, indices)
+
+    monkeypatch.setattr(type(problem.data), "take", noted)
+    rows = caught.epoch()
+    assert sorted(read) == sorted([*rows.positions.tolist(), *FORGET * 3])
+
+
 def test_retain_images_are_cropped_and_flipped_by_default(monkeypatch):
     problem = problem_of(noise_data(60), FORGET)
     rows = intercept(monkeypatch, NatMU(), problem).epoch()

@@ -14,6 +14,7 @@ import typer
 
 from natmu import __version__
 from natmu.cli import audit, bench, data, demo, methods, models, train, unlearn
+from natmu.cli.torchrun import all_processes
 from natmu.errors import NatmuError
 
 INTERRUPTED = 130
@@ -51,7 +52,8 @@ def main() -> None:
     """
     sys.excepthook = _report_bug
     try:
-        status = typer.main.get_command(application()).main(prog_name="natmu", standalone_mode=False)
+        with all_processes():
+            status = typer.main.get_command(application()).main(prog_name="natmu", standalone_mode=False)
     except NatmuError as error:
         _end(str(error), error.exit_status)
     except typer.TyperException as error:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from natmu.cli.options import DataDir, Device, Json
+from natmu.cli.torchrun import first_process_goes_on
 
 
 def run(
@@ -23,6 +24,7 @@ def run(
     from natmu.study import read_recipe, run_recipe
 
     folder = run_recipe(read_recipe(recipe), data_dir=data_dir, out=out, device=device)
+    first_process_goes_on()
     written = illustrate(folder)
     print_study(read_study(folder), as_json=as_json)
     for path in [] if as_json else written:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from natmu.cli.options import Device, Json
+from natmu.cli.torchrun import first_process_goes_on
 
 
 def run(
@@ -24,6 +25,7 @@ def run(
     from natmu.study import demo_recipe, run_recipe
 
     folder = run_recipe(demo_recipe(), data_dir=Path("data"), out=out, device=device)
+    first_process_goes_on()
     written = illustrate(folder)
     summary = write_summary(folder, time.perf_counter() - start)
     if as_json:

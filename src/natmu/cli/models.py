@@ -7,12 +7,12 @@ from natmu.cli.options import Json
 
 def run(as_json: Json = False) -> None:
     """List the architectures with their parameter counts."""
-    from dataclasses import asdict
+    import json
+    from importlib.resources import files
 
     from natmu.cli.output import print_json, print_rows
-    from natmu.models import models
 
-    rows = [asdict(model) for model in models()]
+    rows = json.loads(files("natmu").joinpath("models/catalogue.json").read_text(encoding="utf-8"))
     if as_json:
         print_json(rows)
     else:

@@ -20,6 +20,9 @@ BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Samp
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")]
+SyncBatchNorm = Annotated[
+    bool, typer.Option("--sync-batch-norm", help="Under torchrun: batch statistics over all processes.")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder to write; runs/<digest> if not given.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same settings.")]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]

@@ -6,15 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from natmu.report import print_tables
-from natmu.types import Record
+if TYPE_CHECKING:
+    from natmu.types import Record
 
 
 def print_json(value: object) -> None:
@@ -38,6 +38,8 @@ def print_study(study: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(study)
     else:
+        from natmu.report import print_tables
+
         print_tables(study, Console(highlight=False))
 
 

@@ -18,6 +18,7 @@ from natmu.cli.options import (
     Precision,
     Resume,
     Seed,
+    SyncBatchNorm,
     TrainSize,
     store_and_name,
 )
@@ -41,6 +42,7 @@ def run(
     seed: Seed = 0,
     device: Device = "auto",
     precision: Precision = "auto",
+    sync_batch_norm: SyncBatchNorm = False,
     out: Out = None,
     resume: Resume = False,
     as_json: Json = False,
@@ -69,6 +71,7 @@ def run(
             seed=seed,
             device=device,
             precision=precision,
+            sync_batch_norm=sync_batch_norm,
             root=root,
             name=name,
             resume=resume,

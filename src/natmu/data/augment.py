@@ -54,7 +54,7 @@ def draw_shifts(augmented: Tensor, padding: int, generator: torch.Generator) -> 
 
 
 def shift(images_BCHW: Tensor, shifts: Shifts, padding: int) -> Tensor:
-    """Crop each zero-padded image at its shift and mirror it where asked, in one gather.
+    """Crop each zero-padded image at its shift and mirror it where asked, by copying whole lines of pixels.
 
     Args:
         images_BCHW: Images of any type.
@@ -64,9 +64,10 @@ def shift(images_BCHW: Tensor, shifts: Shifts, padding: int) -> Tensor:
     batch, channels, height, width = images_BCHW.shape
     device = images_BCHW.device
     padded = functional.pad(images_BCHW, (padding,) * 4)
-    columns = torch.arange(width, device=device)
-    rows_BH = shifts.down[:, None] + torch.arange(height, device=device)
-    columns_BW = shifts.right[:, None] + torch.where(shifts.flip[:, None], columns.flip(0), columns)
-    image = torch.arange(batch, device=device)[:, None, None, None]
-    channel = torch.arange(channels, device=device)[None, :, None, None]
-    return padded[image, channel, rows_BH[:, None, :, None], columns_BW[:, None, None, :]]
+    planes_BC1 = torch.arange(batch * channels, device=device).view(batch, channels, 1)
+    down_B11, right_B11 = shifts.down.view(-1, 1, 1), shifts.right.view(-1, 1, 1)
+    lines_BCH = planes_BC1 * padded.shape[2] + down_B11 + torch.arange(height, device=device)
+    starts = (lines_BCH * padded.shape[3] + right_B11).flatten()
+    moved = padded.flatten().unfold(0, width, 1).index_select(0, starts).view(images_BCHW.shape)
+    chosen = torch.arange(batch, device=device) + shifts.flip * batch
+    return torch.cat([moved, moved.flip(3)]).index_select(0, chosen)

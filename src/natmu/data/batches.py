@@ -11,16 +11,17 @@ from torch import Tensor
 
 from natmu.data.augment import Shifts, crop_padding, draw_shifts, shift
 from natmu.data.images import ImageData
+from natmu.errors import SettingError
 from natmu.types import seed_for
 
 
 @dataclass(frozen=True)
 class Blend:
-    """A second image mixed into each row.
+    """A second image mixed into each of the last ``L`` rows.
 
     Attributes:
-        others: int64 ``(M,)``, position of the image to mix in; a row's own position where nothing is mixed.
-        masks: int64 ``(M,)``, which of ``weights`` applies.
+        others: int64 ``(L,)``, position of the image to mix in.
+        masks: int64 ``(L,)``, which of ``weights`` applies.
         weights: float32 ``(K, H, W)``, weight of the other image, 0 … 1.
     """
 
@@ -37,7 +38,7 @@ class Samples:
         positions: int64 ``(M,)``, the image that each row shows.
         labels: int64 ``(M,)``, what the row is labelled as.
         augmented: bool ``(M,)``, whether the row is cropped and flipped at random.
-        blend: A second image mixed in, after augmentation of the first.
+        blend: A second image mixed into the last rows, after augmentation of the first.
     """
 
     positions: Tensor
@@ -47,6 +48,11 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    @property
+    def unblended(self) -> int:
+        """Number of rows, all before the blended ones, that show one image alone."""
+        return len(self) - (0 if self.blend is None else len(self.blend.others))
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,15 @@ class Batch:
         labels: int64 ``(B,)``.
         rows: int64 ``(B,)``, positions in the derived data set.
         positions: int64 ``(B,)``, positions in the source of images.
+        weight: What a mean over these rows counts for in the step: 1, or with several processes their number times this
+            one's share of the step's rows.
     """
 
     images: Tensor
     labels: Tensor
     rows: Tensor
     positions: Tensor
+    weight: float = 1.0
 
 
 def plain(positions: Tensor, labels: Tensor, *, augment: bool) -> Samples:
@@ -72,24 +81,33 @@ def plain(positions: Tensor, labels: Tensor, *, augment: bool) -> Samples:
 
 
 def joined(first: Samples, second: Samples) -> Samples:
-    """The rows of two derived data sets without blends, one after the other."""
+    """The rows of two derived data sets, one after the other; the first is without blends."""
+    assert first.blend is None
     return Samples(
         torch.cat([first.positions, second.positions]),
         torch.cat([first.labels, second.labels]),
         torch.cat([first.augmented, second.augmented]),
+        second.blend,
     )
 
 
 class Batches:
     """Shuffled batches of a derived data set, the same for the same seed and epoch on every device.
 
+    Several processes see every row once an epoch between them, each with the same crop as one process would see.
+
     Args:
         data: Source of the images, on the device or mapped from disk.
         samples: The rows, or a function that derives them anew for each epoch; always the same number.
-        batch_size: Rows per step. The last step of an epoch takes what is left; a single row left over joins the step
-            before it, because batch normalisation cannot learn from one sample.
+        batch_size: Rows per step, over all processes. The last step of an epoch takes what is left; a single row left
+            over joins the step before it, because batch normalisation cannot learn from one sample. With several
+            processes, less than two rows for each join it.
         seed: Of order and augmentation.
         device: Where the batches are wanted.
+        share: Number of this process, and how many divide the rows of each step among them.
+
+    Raises:
+        SettingError: There are not two rows of each step for every process.
     """
 
     def __init__(
@@ -100,6 +118,7 @@ class Batches:
         batch_size: int,
         seed: int,
         device: torch.device,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         self.data = data
         self.batch_size = batch_size
@@ -108,12 +127,18 @@ class Batches:
         self._samples = samples if callable(samples) else lambda _epoch: samples
         self._padding = crop_padding(data.image_shape)
         self.rows = len(self._samples(0))
+        self._rank, self._processes = share
+        if self._processes > 1 and min(self.rows, batch_size) < 2 * self._processes:
+            raise SettingError(
+                f"{self._processes} processes need at least {2 * self._processes} rows in each step, not "
+                f"{min(self.rows, batch_size)}; start fewer processes or use a larger batch size."
+            )
 
     @property
     def steps(self) -> int:
         """Steps per epoch."""
         whole, rest = divmod(self.rows, self.batch_size)
-        return max(1, whole + (rest > 1))
+        return max(1, whole + (rest >= 2 * self._processes))
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, counted from 0."""
@@ -125,23 +150,45 @@ class Batches:
         sizes = [self.batch_size] * (self.steps - 1)
         steps = torch.split(order.to(self.device), [*sizes, len(samples) - sum(sizes)])
         make = self._maker(on_device, shifts, bool(samples.augmented.any()))
+        blended = self._blended(order >= samples.unblended)
         if self.data.resident:
-            yield from map(make, steps)
+            yield from map(make, steps, blended)
         else:
-            yield from _ahead(make, steps)
+            yield from _ahead(make, list(zip(steps, blended, strict=True)))
 
-    def _maker(self, samples: Samples, shifts: Shifts, augment: bool) -> Callable[[Tensor], Batch]:
-        """The function from rows to their batch."""
+    def _blended(self, hybrid: Tensor) -> tuple[Tensor, ...]:
+        """Places of the blended rows in this process's part of each step, found on the CPU: a GPU would be waited for.
 
-        def make(rows: Tensor) -> Batch:
+        Args:
+            hybrid: bool ``(M,)``, whether a row is blended, in the epoch's order, on the CPU.
+        """
+        found = hybrid.nonzero().squeeze(1)
+        step = (found // self.batch_size).clamp(max=self.steps - 1)
+        place = found - step * self.batch_size
+        own = place % self._processes == self._rank
+        counts = torch.bincount(step[own], minlength=self.steps).tolist()
+        return torch.split((place[own] // self._processes).to(self.device), counts)
+
+    def _maker(self, samples: Samples, shifts: Shifts, augment: bool) -> Callable[[Tensor, Tensor], Batch]:
+        """The function from a step's rows, and the places of the blended ones, to this process's batch."""
+
+        def make(step: Tensor, blended: Tensor) -> Batch:
+            rows = step[self._rank :: self._processes]
+            weight = self._processes * len(rows) / len(step)
             move = (shifts.take(rows), self._padding) if augment else None
-            images = render(self.data, samples, rows, move)
-            return Batch(images, samples.labels[rows], rows, samples.positions[rows])
+            images = render(self.data, samples, rows, move, blended)
+            return Batch(images, samples.labels[rows], rows, samples.positions[rows], weight)
 
         return make
 
 
-def render(data: ImageData, samples: Samples, rows: Tensor, move: tuple[Shifts, int] | None = None) -> Tensor:
+def render(
+    data: ImageData,
+    samples: Samples,
+    rows: Tensor,
+    move: tuple[Shifts, int] | None = None,
+    blended: Tensor | None = None,
+) -> Tensor:
     """The images of some rows, blended where the rows say so.
 
     Args:
@@ -149,6 +196,8 @@ def render(data: ImageData, samples: Samples, rows: Tensor, move: tuple[Shifts, 
         samples: The derived data set, on the device where the images are wanted.
         rows: int64 ``(B,)``, on the same device.
         move: Shifts of these rows and their padding; None for un-augmented images.
+        blended: int64, the places in ``rows`` of the blended ones, on the same device; None to look for them, which
+            waits for a GPU.
 
     Returns:
         float32 ``(B, C, H, W)`` in ``[0, 1]``, channels last.
@@ -156,12 +205,25 @@ def render(data: ImageData, samples: Samples, rows: Tensor, move: tuple[Shifts, 
     images = data.take(samples.positions[rows]).to(rows.device)
     if move is not None:
         images = shift(images, *move)
-    pixels = images.to(torch.float32, memory_format=torch.channels_last)
+    pixels = channels_last(images)
     if samples.blend is not None:
-        weight = samples.blend.weights[samples.blend.masks[rows]].unsqueeze(1)
-        others = data.take(samples.blend.others[rows]).to(rows.device)
-        pixels = (pixels * (1 - weight) + others * weight).clamp_(0, 255)
+        places = (rows >= samples.unblended).nonzero().squeeze(1) if blended is None else blended
+        tail = rows[places] - samples.unblended
+        weight = samples.blend.weights.index_select(0, samples.blend.masks[tail]).unsqueeze(1)
+        others = data.take(samples.blend.others[tail]).to(rows.device)
+        mixed = images.index_select(0, places) * (1 - weight) + others * weight
+        pixels.index_copy_(0, places, channels_last(mixed.clamp_(0, 255)))
     return pixels.div_(255)
+
+
+def channels_last(images_BCHW: Tensor) -> Tensor:
+    """The images as float32 ``(B, C, H, W)``, channels last.
+
+    Plane by plane, which a CPU does several times faster than ``Tensor.to`` with a memory format.
+    """
+    batch, channels, height, width = images_BCHW.shape
+    pixels_BHWC = torch.empty(batch, height, width, channels, device=images_BCHW.device)
+    return torch.stack(images_BCHW.unbind(1), -1, out=pixels_BHWC).permute(0, 3, 1, 2)
 
 
 def _to(samples: Samples, device: torch.device) -> Samples:
@@ -172,11 +234,11 @@ def _to(samples: Samples, device: torch.device) -> Samples:
     return Samples(samples.positions.to(device), samples.labels.to(device), samples.augmented, blend)
 
 
-def _ahead(make: Callable[[Tensor], Batch], steps: tuple[Tensor, ...]) -> Iterator[Batch]:
+def _ahead(make: Callable[[Tensor, Tensor], Batch], steps: list[tuple[Tensor, Tensor]]) -> Iterator[Batch]:
     """Prepare each batch in one thread while the step before it is at work."""
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
-        waiting: Future[Batch] = thread.submit(make, steps[0])
-        for rows in steps[1:]:
-            batch, waiting = waiting.result(), thread.submit(make, rows)
+        waiting: Future[Batch] = thread.submit(make, *steps[0])
+        for step in steps[1:]:
+            batch, waiting = waiting.result(), thread.submit(make, *step)
             yield batch
         yield waiting.result()

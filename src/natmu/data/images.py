@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,9 @@ from natmu.errors import DataError
 from natmu.types import IntArray
 
 ByteArray = npt.NDArray[np.uint8]
+
+_BLOCK = 1024
+"""Images that are read at a time where all of them are read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +36,81 @@ class Labelling:
     names: tuple[str, ...]
 
 
+class MappedImages:
+    """Rows of an array that is mapped from a file, read only where they are indexed.
+
+    Pickled, it is the file's name and a place in it; the other process maps the same file.
+
+    Args:
+        array: uint8 ``(M, C, H, W)``, a view of a ``np.memmap`` in any order of its axes.
+        rows: int64 ``(N,)``, which of them; all where None.
+    """
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, array: ByteArray, rows: IntArray | None = None) -> None:
+        self._array = array
+        self._rows = rows
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(N, C, H, W)``."""
+        return (len(self), *self._array.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self._array if self._rows is None else self._rows)
+
+    def __getitem__(self, key: int | slice | IntArray) -> ByteArray:
+        images: ByteArray = self._array[key if self._rows is None else self._rows[key]]
+        return images
+
+    def subset(self, rows: IntArray) -> MappedImages:
+        """The images at these positions, mapped still."""
+        return MappedImages(self._array, rows if self._rows is None else self._rows[rows])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        mapping = _mapping(self._array)
+        assert mapping is not None
+        first = mapping.offset + self._array.ctypes.data - mapping.ctypes.data
+        return _remapped, (str(mapping.filename), first, self._array.shape, self._array.strides, self._rows)
+
+
+def _mapping(array: ByteArray) -> np.memmap[Any, Any] | None:
+    """The mapping of a file that an array is a view of, where it is one."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array if isinstance(array, np.memmap) and array.filename is not None else None
+
+
+def _remapped(
+    file: str, first: int, shape: tuple[int, ...], strides: tuple[int, ...], rows: IntArray | None
+) -> MappedImages:
+    """Map images once more, in a process that was sent them.
+
+    Raises:
+        DataError: The file is gone, or ends before the images do.
+    """
+    try:
+        whole = np.memmap(file, np.uint8, "r")
+        return MappedImages(np.ndarray(shape, np.uint8, whole, first, strides), rows)
+    except (OSError, TypeError, ValueError) as error:
+        raise DataError(
+            f"The images in {file} cannot be read by another process ({error}); leave the file as it is while "
+            "the work goes on."
+        ) from None
+
+
+Images = Tensor | ByteArray | MappedImages
+
+
 @dataclass(frozen=True, eq=False)
 class ImageData:
     """Labelled images, read through ``take`` alone.
 
+    Pickled, images that are mapped from a file are its name and a place in it, and never copied.
+
     Attributes:
-        images: uint8 ``(N, C, H, W)``, a tensor, or a numpy array that may be mapped from disk.
+        images: uint8 ``(N, C, H, W)``, a tensor, a numpy array that may be mapped from disk, or rows of a mapped one.
         labels: int64 ``(N,)``, the classes of the model, ``0 … len(class_names) - 1``.
         class_names: One name per class.
         fine: Labels finer than ``labels`` (CIFAR-20's 100 classes), if there are any.
@@ -46,7 +120,7 @@ class ImageData:
         DataError: Shapes, types or label values do not fit together.
     """
 
-    images: Tensor | ByteArray
+    images: Images
     labels: Tensor
     class_names: tuple[str, ...]
     fine: Labelling | None = None
@@ -96,28 +170,39 @@ class ImageData:
 
     def to(self, device: torch.device) -> ImageData:
         """The same data with its images on the device; a mapped array stays mapped unless it fits a GPU twice."""
-        images = self.images
-        if isinstance(images, Tensor):
-            return replace(self, images=images.to(device))
-        if device.type == "cuda" and 2 * images.nbytes < torch.cuda.mem_get_info(device)[0]:
-            return replace(self, images=torch.from_numpy(np.ascontiguousarray(images)).to(device))
+        if isinstance(self.images, Tensor):
+            return replace(self, images=self.images.to(device))
+        if device.type == "cuda" and 2 * math.prod(self.images.shape) < torch.cuda.mem_get_info(device)[0]:
+            blocks = torch.split(torch.arange(len(self)), _BLOCK)
+            return replace(self, images=torch.cat([self.take(rows).to(device) for rows in blocks]))
         return self
 
     def subset(self, indices: IntArray | Sequence[int]) -> ImageData:
-        """A copy of the samples at these positions."""
-        rows = torch.as_tensor(np.asarray(indices, np.int64))
+        """The samples at these positions: a copy, or rows of the same file where the images are mapped."""
+        positions = np.asarray(indices, np.int64)
+        rows = torch.as_tensor(positions)
+        mapped = self._mapped()
+        images = self.take(rows) if mapped is None else mapped.subset(positions)
         fine = None if self.fine is None else Labelling(self.fine.labels[rows], self.fine.names)
         coarse = None if self.coarse is None else Labelling(self.coarse.labels[rows], self.coarse.names)
-        return ImageData(self.take(rows), self.labels[rows], self.class_names, fine, coarse)
+        return ImageData(images, self.labels[rows], self.class_names, fine, coarse)
+
+    def _mapped(self) -> MappedImages | None:
+        """The images where they are mapped from a file."""
+        if isinstance(self.images, np.ndarray):
+            return None if _mapping(self.images) is None else MappedImages(self.images)
+        return None if isinstance(self.images, Tensor) else self.images
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"images": self._mapped() or self.images}
 
     @cached_property
     def digest(self) -> str:
         """Hexadecimal digest of images, labels and names."""
         state = hashlib.blake2b(digest_size=16)
         state.update(repr((tuple(self.images.shape), self.class_names)).encode())
-        for start in range(0, len(self), 4096):
-            stop = min(start + 4096, len(self))
-            block = self.images[start:stop]
+        for start in range(0, len(self), _BLOCK):
+            block = self.images[start : start + _BLOCK]
             state.update(np.ascontiguousarray(block.cpu().numpy() if isinstance(block, Tensor) else block).data)
         for what, labels, names in self._labellings():
             state.update(repr((what, names)).encode())

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from natmu.data.images import ByteArray, ImageData
+from natmu.data.images import ByteArray, ImageData, Images
 from natmu.errors import DataError
 from natmu.types import IntArray
 
@@ -132,7 +132,7 @@ def resident(images: ByteArray) -> Tensor:
     return torch.from_numpy(np.require(images, requirements=["C", "W"]))
 
 
-def resized(images: Tensor | ByteArray, size: int) -> Tensor | ByteArray:
+def resized(images: Images, size: int) -> Images:
     """The images at ``(size, size)`` by Pillow's bilinear filter, in memory; as they are when they have that size."""
     count, channels, height, width = (int(length) for length in images.shape)
     if (height, width) == (size, size):
@@ -145,7 +145,7 @@ def resized(images: Tensor | ByteArray, size: int) -> Tensor | ByteArray:
     return torch.from_numpy(result)
 
 
-def channel_statistics(images: Tensor | ByteArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, exact, in the memory of one block.
 
     Args:

@@ -14,13 +14,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from natmu.engine import processes
 from natmu.errors import RunError
 
 History = list[dict[str, float]]
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it when it is complete."""
+    """Write a file under a temporary name and rename it when it is complete; of several processes the first does."""
+    if not processes.writes():
+        return
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     partial.write_bytes(content)
     partial.replace(path)

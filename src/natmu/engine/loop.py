@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from natmu.data.batches import Batches
+from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint, History
 from natmu.engine.compute import Compute
 from natmu.engine.meter import Meter
+from natmu.engine.processes import synced_norms
 from natmu.engine.progress import task
 from natmu.engine.schedule import lr_factor
 from natmu.engine.settings import FitSettings
@@ -55,7 +57,7 @@ def fit(
     Args:
         model: Trained in place, in training mode.
         batches: One pass of them is an epoch.
-        loss: Scalar loss of a model on a batch; called inside autocast.
+        loss: Scalar loss of a model on a batch, a mean over its rows; called inside autocast.
         settings: Epochs, optimiser and schedule.
         compute: Device and precision.
         watch: Progress, history, checkpoint.
@@ -66,6 +68,7 @@ def fit(
         TrainingError: A loss is not finite.
     """
     compute.place(model)
+    processes.same_everywhere(model)
     optimizer = _optimizer(model, settings, compute)
     history: History = [] if watch.history is None else watch.history
     first = _resume(model, optimizer, watch, history)
@@ -75,13 +78,14 @@ def fit(
         for epoch in range(first, settings.epochs):
             start = time.perf_counter()
             losses = torch.zeros(batches.steps, device=compute.device)
-            with compute.private_randomness(), compute.kernels():
-                torch.manual_seed(seed_for(batches.seed, "model", epoch))
+            with compute.private_randomness(), compute.kernels(), synced_norms(model, compute.sync_batch_norm):
+                torch.manual_seed(seed_for(batches.seed, "model", epoch, *processes.own_seed()))
                 take = for_an_epoch(step)
                 for number, batch in enumerate(batches.epoch(epoch)):
                     rate = _set_rate(optimizer, settings, epoch * batches.steps + number + 1, batches.steps)
                     losses[number] = take(batch)
                     advance()
+            processes.average([losses, *model.buffers()])
             _require_finite(losses, epoch, settings, watch.label)
             history.append(_row(epoch, rate, losses, watch.meter, time.perf_counter() - start))
             if watch.checkpoint is not None:
@@ -144,5 +148,5 @@ def _require_finite(losses: Tensor, epoch: int, settings: FitSettings, label: st
 def _row(epoch: int, rate: float, losses: Tensor, meter: Meter | None, seconds: float) -> dict[str, float]:
     """One row of the history."""
     row = {"epoch": float(epoch + 1), "lr": rate, "loss": float(losses.mean()), "seconds": round(seconds, 4)}
-    accuracy = None if meter is None else meter.accuracy()
+    accuracy = None if meter is None else meter.close_epoch()
     return row if accuracy is None else row | {"accuracy": round(accuracy, 4)}

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from natmu.data.batches import Batch
+from natmu.engine import processes
 
 
 class Meter:
@@ -17,15 +18,16 @@ class Meter:
         device: Where batches live.
 
     Attributes:
-        confidence_sum: float32 ``(num_samples,)``, sum over visits of the probability of the label.
-        visits: float32 ``(num_samples,)``.
+        confidence_sum: float32 ``(num_samples,)``, sum over visits of the probability of the label, up to the last
+            closed epoch.
+        visits: float32 ``(num_samples,)``, likewise.
     """
 
     def __init__(self, num_samples: int, device: torch.device) -> None:
         self.confidence_sum = torch.zeros(num_samples, device=device)
         self.visits = torch.zeros(num_samples, device=device)
-        self._hits = torch.zeros((), device=device)
-        self._seen = torch.zeros((), device=device)
+        self._counts = torch.zeros(2, device=device)  # hits and rows of this epoch and process
+        self._sums = torch.zeros(2, num_samples, device=device)  # confidences and visits, likewise
 
     def cross_entropy(self, model: nn.Module, batch: Batch) -> Tensor:
         """Mean cross-entropy of a batch, noting what the model answered."""
@@ -35,18 +37,21 @@ class Meter:
 
     def note(self, batch: Batch, logits_BC: Tensor) -> None:
         """Count one batch's answers."""
-        self._hits += (logits_BC.argmax(1) == batch.labels).sum()
-        self._seen += len(batch.labels)
+        self._counts[0] += (logits_BC.argmax(1) == batch.labels).sum()
+        self._counts[1] += len(batch.labels)
         confidence = logits_BC.softmax(1).gather(1, batch.labels[:, None]).squeeze(1)
-        self.confidence_sum.index_add_(0, batch.positions, confidence)
-        self.visits.index_add_(0, batch.positions, torch.ones_like(confidence))
+        self._sums[0].index_add_(0, batch.positions, confidence)
+        self._sums[1].index_add_(0, batch.positions, torch.ones_like(confidence))
 
-    def accuracy(self) -> float | None:
-        """Percent correct since the last call; None where nothing was noted."""
-        hits, seen = self._hits.item(), self._seen.item()
-        self._hits.zero_()
-        self._seen.zero_()
-        return 100 * hits / seen if seen else None
+    def close_epoch(self) -> float | None:
+        """Add what was noted since the last call, by all processes; percent correct, None where nothing was noted."""
+        confidences, visits = processes.total(self._sums)
+        self.confidence_sum += confidences
+        self.visits += visits
+        hits, rows = processes.total(self._counts).tolist()
+        self._sums.zero_()
+        self._counts.zero_()
+        return 100 * hits / rows if rows else None
 
     def state(self) -> dict[str, Tensor]:
         """What a resumed run needs, at the end of an epoch."""

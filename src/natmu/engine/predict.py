@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from natmu.data.images import ImageData, Splits
+from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.engine.progress import task
 from natmu.errors import ModelError, TrainingError
@@ -20,7 +21,7 @@ EVALUATION_BATCH = 512
 
 @torch.inference_mode()
 def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Compute) -> Tensor:
-    """Answers on un-augmented images, in eval mode.
+    """Answers on un-augmented images, in eval mode; several processes share the work, and each has all the answers.
 
     Args:
         model: On the device; each of its modules is left in the mode it came in.
@@ -36,18 +37,19 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
         TrainingError: An answer is not finite.
     """
     pieces = []
-    steps = -(-len(positions) // EVALUATION_BATCH)
-    with _evaluating(model), task("predict", steps) as advance, compute.autocast():
-        for rows in torch.split(positions, EVALUATION_BATCH):
+    own = positions.tensor_split(processes.count())[processes.rank()]
+    steps = -(-len(own) // EVALUATION_BATCH)
+    with _evaluating(model), task("predict", steps) as advance, compute.kernels(), compute.autocast():
+        for rows in torch.split(own, EVALUATION_BATCH):
             images = data.take(rows).to(compute.device).to(torch.float32, memory_format=torch.channels_last).div_(255)
             pieces.append(model(images).float())
             advance()
     logits = torch.cat(pieces) if pieces else torch.zeros(0, data.num_classes, device=compute.device)
-    if logits.dim() != 2 or len(logits) != len(positions):
+    if logits.dim() != 2 or len(logits) != len(own):
         raise ModelError(f"The model answers with shape {tuple(logits.shape)}; one row of logits per image is needed.")
     if not bool(torch.isfinite(logits).all()):
         raise TrainingError("The model's answers are not finite; its weights are damaged or diverged.")
-    return logits
+    return processes.gathered(logits, len(positions))
 
 
 @contextmanager

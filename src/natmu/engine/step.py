@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from natmu.data.batches import Batch
+from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.engine.progress import say
 from natmu.errors import ModelError
@@ -27,7 +28,7 @@ class Step:
 
     Attributes:
         model: In training mode.
-        loss: Scalar loss of the model on a batch; called inside autocast.
+        loss: Scalar loss of the model on a batch, a mean over its rows; called inside autocast.
         optimizer: Over the model's parameters.
         compute: Device and precision.
         after_step: Called after the update, for constraints on the weights.
@@ -40,14 +41,15 @@ class Step:
     after_step: Callable[[], None] | None = None
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Take the step; the loss before it, detached.
+        """Take the step; the loss before it, detached: this process's part of it, where there are several.
 
         Raises:
             ModelError: Batch normalisation was given a single sample.
         """
+        self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, whose activations can use their memory
         try:
             with self.compute.autocast():
-                value = self.loss(self.model, batch)
+                value = self.loss(self.model, batch) * batch.weight
         except ValueError:
             if len(batch.labels) > 1:
                 raise
@@ -55,8 +57,8 @@ class Step:
                 "Batch normalisation cannot learn from a single sample; use a batch size above 1 and retain two "
                 "samples."
             ) from None
-        self.optimizer.zero_grad(set_to_none=True)
         value.backward()  # type: ignore[no-untyped-call]
+        processes.average(parameter.grad for parameter in self.model.parameters())
         self.optimizer.step()
         if self.after_step is not None:
             self.after_step()
@@ -153,8 +155,8 @@ def for_an_epoch(step: Step) -> Callable[[Batch], Tensor]:
 
 def _like(batch: Batch) -> Batch:
     """Memory for batches of this shape."""
-    tensors = (batch.images, batch.labels, batch.rows, batch.positions)
-    return Batch(*map(torch.empty_like, tensors))
+    images, labels = torch.empty_like(batch.images), torch.empty_like(batch.labels)
+    return Batch(images, labels, torch.empty_like(batch.rows), torch.empty_like(batch.positions), batch.weight)
 
 
 def _copy(batch: Batch, into: Batch) -> None:

@@ -21,13 +21,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
+from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint, History, read_weights, save_weights
 from natmu.engine.compute import Compute, hardware, peak_memory_mb, versions
 from natmu.errors import RunError, UsageError
 from natmu.types import FloatArray, ForgetSet, Outputs, Part, Record
 
-NUMERICS = "1"
+NUMERICS = "2"
 """Part of every digest; raised whenever a release changes the numbers that a spec gives."""
+
+
+CHECKPOINT = "checkpoint.safetensors"
+"""Name of the state of an unfinished run."""
 
 
 def digest_of(spec: Mapping[str, Any]) -> str:
@@ -110,7 +115,9 @@ class Workplace:
         confidence: Tensor | None = None,
         forget: ForgetSet | None = None,
     ) -> None:
-        """Write everything that a run folder holds."""
+        """Write everything that a run folder holds; of several processes the first does."""
+        if not processes.writes():
+            return
         save_weights(model, self.folder / "model.safetensors")
         save_file(_arrays(outputs), self.folder / "predictions.safetensors")
         if confidence is not None:
@@ -174,6 +181,8 @@ class Store:
             UsageError: ``name`` is taken by another run.
         """
         digest = digest_of(spec)
+        if not processes.writes():
+            return self._help(dict(spec), digest, compute)
         self._refuse_taken(name, digest)
         found = self.find(digest)
         if found is None:
@@ -181,7 +190,17 @@ class Store:
             work.mkdir(parents=True, exist_ok=True)
             with FileLock(work.with_suffix(".lock")):
                 found = self.find(digest) or self._compute(dict(spec), digest, work, compute, name, resume)
-        return found if name is None or found.path.name == name else self._copy(found, name)
+        run = found if name is None or found.path.name == name else self._copy(found, name)
+        processes.agree(run.path)
+        return run
+
+    def _help(self, spec: dict[str, Any], digest: str, compute: Callable[[Workplace], None]) -> Run:
+        """The run of a spec as the first process has it: that one decides, and this one helps to compute it."""
+        said = processes.agree(Path())
+        if said.name == CHECKPOINT:
+            compute(Workplace(said.parent, spec, digest, Checkpoint(said)))
+            said = processes.agree(Path())
+        return Run(said)
 
     def _refuse_taken(self, name: str | None, digest: str) -> None:
         if name is None or not (self.root / name).exists():
@@ -198,11 +217,12 @@ class Store:
         name: str | None,
         resume: bool,
     ) -> Run:
-        folder, checkpoint = work / "run", work / "checkpoint.safetensors"
+        folder, checkpoint = work / "run", work / CHECKPOINT
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
         if not resume:
             checkpoint.unlink(missing_ok=True)
+        processes.agree(checkpoint)
         compute(Workplace(folder, spec, digest, Checkpoint(checkpoint, self.checkpoint_seconds)))
         run = self._publish(folder, name or digest, digest)
         shutil.rmtree(work)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from natmu.data.batches import Batches, plain
 from natmu.data.images import ImageData
+from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint, History
 from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
@@ -42,7 +43,9 @@ def train_classifier(
         The meter, with each sample's mean confidence during training.
     """
     samples = plain(positions, data.labels[positions], augment=settings.augment)
-    batches = Batches(data, samples, batch_size=settings.batch_size, seed=seed, device=compute.device)
+    batches = Batches(
+        data, samples, batch_size=settings.batch_size, seed=seed, device=compute.device, share=processes.share()
+    )
     meter = Meter(len(data), compute.device)
     fit(model, batches, meter.cross_entropy, settings, compute, Watch(label, meter, checkpoint, history))
     return meter

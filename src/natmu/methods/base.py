@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from natmu.data.batches import Batches, Samples, plain
 from natmu.data.images import ImageData
+from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint, History
 from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
@@ -144,7 +145,14 @@ def fine_tune(
 ) -> nn.Module:
     """Fine-tune the problem's model in place on a derived data set, with cross-entropy unless another loss is given."""
     compute = problem.compute
-    batches = Batches(problem.data, samples, batch_size=problem.batch_size, seed=problem.seed, device=compute.device)
+    batches = Batches(
+        problem.data,
+        samples,
+        batch_size=problem.batch_size,
+        seed=problem.seed,
+        device=compute.device,
+        share=processes.share(),
+    )
     meter = Meter(len(problem.data), compute.device)
     watch = Watch(method.name, meter, problem.checkpoint, problem.history)
     return fit(problem.model, batches, loss or meter.cross_entropy, method.config, compute, watch, after_step)

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from natmu.data.batches import Blend, Samples
+from natmu.data.batches import Blend, Samples, joined
 from natmu.engine.predict import logits_of
 from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, fine_tune
 from natmu.methods.partners import ANY_CLASS, assign_classes, draw_partners, rank_classes
@@ -86,9 +86,9 @@ class NatMU(Method):
         retain = problem.retain_samples(self.config)
         samples: Samples | Callable[[int], Samples]
         if self.config.resample_partners:
-            samples = lambda epoch: with_hybrids(retain, self.hybrids(problem, classes_FN, epoch))  # noqa: E731
+            samples = lambda epoch: joined(retain, self.hybrids(problem, classes_FN, epoch))  # noqa: E731
         else:
-            samples = with_hybrids(retain, self.hybrids(problem, classes_FN, 0))
+            samples = joined(retain, self.hybrids(problem, classes_FN, 0))
         return fine_tune(self, problem, samples)
 
     def _classes(self, problem: Problem) -> IntArray:
@@ -121,20 +121,3 @@ class NatMU(Method):
     def preview(self, problem: Problem) -> Samples:
         """The hybrids that ``run`` starts with, for pictures."""
         return self.hybrids(problem, self._classes(problem), 0)
-
-
-def with_hybrids(retain: Samples, hybrids: Samples) -> Samples:
-    """Retain images and hybrids as one derived data set; a retain image is a blend of weight 0 with itself."""
-    blend = hybrids.blend
-    assert blend is not None
-    nothing = torch.zeros(1, *blend.weights.shape[1:])
-    return Samples(
-        torch.cat([retain.positions, hybrids.positions]),
-        torch.cat([retain.labels, hybrids.labels]),
-        torch.cat([retain.augmented, hybrids.augmented]),
-        Blend(
-            others=torch.cat([retain.positions, blend.others]),
-            masks=torch.cat([torch.zeros_like(retain.positions), blend.masks + 1]),
-            weights=torch.cat([nothing, blend.weights]),
-        ),
-    )

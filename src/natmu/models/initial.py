@@ -39,8 +39,9 @@ def reinitialised(model: nn.Module, seed: int) -> nn.Module:
     Raises:
         ModelError: Some parameter is not set by the method of its module, or the method is missing or fails.
     """
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    result = copy.deepcopy(model)
     fresh = copy.deepcopy(model).cpu()
+    fresh.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # some PyTorch draws in memory order
     with torch.no_grad():
         for parameter in filter(torch.is_floating_point, fresh.parameters()):
             parameter.fill_(math.nan)  # what is still so afterwards was not drawn anew
@@ -53,7 +54,8 @@ def reinitialised(model: nn.Module, seed: int) -> nn.Module:
                     f"The weights of {name or 'the model'} ({type(module).__name__}) cannot be drawn anew, because it "
                     "has no method reset_parameters that sets them all: add one, or give an initial model."
                 )
-    return fresh.to(device)
+    result.load_state_dict(fresh.state_dict())
+    return result
 
 
 def _reset(module: nn.Module) -> None:

@@ -133,6 +133,4 @@ def _shortcut(channels: int, outputs: int, stride: int) -> nn.Sequential:
     """The identity, or a 1 x 1 projection where resolution or channels change."""
     if stride == 1 and channels == outputs:
         return nn.Sequential()
-    return nn.Sequential(
-        Conv2d(channels, outputs, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(outputs)
-    )
+    return nn.Sequential(Conv2d(channels, outputs, kernel_size=1, stride=stride, bias=False), nn.BatchNorm2d(outputs))

@@ -13,12 +13,14 @@ from typing import Any
 
 from natmu.audit import SCORE_NAMES, avg_gap, holdout_as_test, mean_scores, scores
 from natmu.data import parse_forget, resolve_forget
+from natmu.engine import processes
 from natmu.engine.checkpoint import write_atomically
 from natmu.engine.compute import Compute, hardware, versions
 from natmu.engine.progress import say, showing, task
 from natmu.engine.store import Run, Store
 from natmu.errors import NatmuError, TrainingError, UsageError
 from natmu.methods import Method, NatMU, Retrain, method_named
+from natmu.study.ahead import Reference, retrain_ahead, train_ahead
 from natmu.study.examples import store_hybrids
 from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
 from natmu.study.recipe import Recipe
@@ -37,6 +39,7 @@ class Cell:
             their forget set, counts once.
         scores: One per replicate.
         seconds: Wall time of each replicate's run.
+        hardware: What each replicate's run was made on, with how many threads.
         forgets: Digest of each replicate's forget set, which decides the references it is compared with.
         failed: Why a replicate could not be computed.
     """
@@ -44,6 +47,7 @@ class Cell:
     runs: list[Path] = field(default_factory=list)
     scores: list[Scores] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    hardware: list[dict[str, str]] = field(default_factory=list)
     forgets: list[str] = field(default_factory=list)
     failed: str | None = None
 
@@ -53,6 +57,7 @@ class Cell:
             self.runs.append(run.path)
             self.scores.append(found)
             self.seconds.append(run.record.seconds)
+            self.hardware.append(run.record.hardware)
             self.forgets.append(forget.digest)
 
 
@@ -75,7 +80,7 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
     Raises:
         NatmuError: The data, the model or an original cannot be had.
     """
-    compute = Compute.choose(device, recipe.precision)
+    compute = Compute.choose(device, recipe.precision, sync_batch_norm=recipe.sync_batch_norm)
     with showing(progress):
         bench = Bench(recipe.data, load_data(recipe.data, data_dir), recipe.model, recipe.training, compute, Store(out))
         cells = _run_all(recipe, bench)
@@ -92,7 +97,7 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
         }
         _store_examples(recipe, bench, folder)
         write_atomically(folder / "table.json", (json.dumps(table, indent=1, allow_nan=False) + "\n").encode())
-    return folder
+    return processes.agree(folder)
 
 
 def _run_all(recipe: Recipe, bench: Bench) -> Cells:
@@ -103,6 +108,9 @@ def _run_all(recipe: Recipe, bench: Bench) -> Cells:
     for text in recipe.forget:
         if parse_forget(text).kind != "hardest":  # a name that the data does not have is refused before any training
             resolve_forget(text, bench.splits.train, seed=replicates[0][0])
+    train_ahead(bench, list(dict.fromkeys(training_seed for _, training_seed, _ in replicates)))
+    firsts = len(recipe.forget)
+    retrain_ahead(bench, _references(recipe, bench), firsts * len(replicates), alone=firsts)
     total = len(replicates) * (1 + len(recipe.forget) * (1 + len(entries)))
     with task(recipe.name, total) as advance:
         for split_seed, training_seed, unlearning_seed in replicates:
@@ -116,6 +124,15 @@ def _run_all(recipe: Recipe, bench: Bench) -> Cells:
                     _run_method(cells[text, label], recipe, original, forget, method, seed, f"{text}, {label}")
                     advance()
     return cells
+
+
+def _references(recipe: Recipe, bench: Bench) -> Iterator[Reference]:
+    """The retrained reference of each replicate and forget set, those of the first replicate first."""
+    for split_seed, training_seed, _ in recipe.seeds.replicates():
+        original = train_original(bench, training_seed)
+        for text in recipe.forget:
+            forget = resolve_forget(text, bench.splits.train, seed=split_seed, hardness=original.hardness())
+            yield original, forget, Retrain(**recipe.retrain.model_dump()), training_seed
 
 
 def _methods(recipe: Recipe, training_seed: int, unlearning_seed: int) -> Iterator[tuple[str, Method, int]]:
@@ -188,11 +205,29 @@ def table_rows(texts: Sequence[str], labels: Sequence[str], cells: Cells) -> lis
             row: dict[str, Any] = {"scenario": text, "method": label, "n": len(cell.scores), "failed": cell.failed}
             row |= {name: summary([found[name] for found in cell.scores if name in found]) for name in SCORE_NAMES}
             row["avg_gap"] = summary(_gaps(cell, reference, itself=label == RETRAINED))
-            seconds = [] if label == ORIGINAL else cell.seconds
-            shares = [one / statistics.mean(reference.seconds) for one in seconds] if reference.seconds else []
+            seconds, shares = ([], []) if label == ORIGINAL else _costs(cell, reference)
             row |= {"seconds": summary(seconds), "retrain_share": summary(shares)}
             rows.append(row)
     return rows
+
+
+def _costs(cell: Cell, reference: Cell) -> tuple[list[float], list[float]]:
+    """Seconds of a method, and as shares of the seconds of retraining.
+
+    Only like is compared with like: of each method the runs that had the most threads, which are those that had the
+    machine to themselves, and of retraining those on the same hardware with as many threads. References that were
+    trained beside others do not count.
+    """
+    if not cell.runs:
+        return [], []
+    best = max(cell.hardware, key=lambda facts: int(facts["threads"]))
+    seconds, retraining = _seconds_on(best, cell), _seconds_on(best, reference)
+    return seconds, [one / statistics.mean(retraining) for one in seconds] if retraining else []
+
+
+def _seconds_on(hardware: dict[str, str], cell: Cell) -> list[float]:
+    """Seconds of the runs that were made on this hardware."""
+    return [seconds for seconds, facts in zip(cell.seconds, cell.hardware, strict=True) if facts == hardware]
 
 
 def _gaps(cell: Cell, reference: Cell, *, itself: bool) -> list[float]:

@@ -78,7 +78,7 @@ class Bench:
         spec: dict[str, Any] = {
             "data": self.data.model_dump() | {"digests": digests},
             "model": self.model,
-            "precision": self.compute.precision,
+            **self.compute.spec,
         }
         if ":" in self.model:
             self.build(0)  # finds what is wrong with a factory, in a sentence, before its source is read
@@ -158,7 +158,6 @@ def sample_losses(logits_NC: FloatArray, labels_N: np.ndarray[Any, np.dtype[np.i
 
 def train_original(bench: Bench, seed: int, name: str | None = None) -> Original:
     """The original model of a training seed: found in the store, or trained."""
-    spec = {"kind": "train", **bench.base_spec, "training": bench.training.model_dump(), "seed": seed}
 
     def compute(work: Workplace) -> None:
         model = bench.build(seed)
@@ -188,7 +187,13 @@ def train_original(bench: Bench, seed: int, name: str | None = None) -> Original
             confidence=meter.confidence(),
         )
 
-    return Original(bench, bench.store.obtain(spec, compute, name=name, resume=bench.resume), seed)
+    run = bench.store.obtain(original_spec(bench, seed), compute, name=name, resume=bench.resume)
+    return Original(bench, run, seed)
+
+
+def original_spec(bench: Bench, seed: int) -> dict[str, Any]:
+    """Everything that determines the original model of a training seed."""
+    return {"kind": "train", **bench.base_spec, "training": bench.training.model_dump(), "seed": seed}
 
 
 def import_original(bench: Bench, weights: Path, seed: int = 0) -> Original:
@@ -223,22 +228,6 @@ def unlearn_from(
     """A model unlearned from an original: found in the store, or computed."""
     bench = original.bench
     size = batch_size or bench.training.batch_size
-    spec = {
-        "kind": "unlearn",
-        "original": original.spec,
-        "forget": {
-            "spec": forget.spec,
-            "scenario": forget.scenario,
-            "classes": list(forget.classes),
-            "digest": forget.digest,
-            "count": len(forget),
-        },
-        "method": method.name,
-        "settings": method.config.model_dump(),
-        "batch_size": size,
-        "seed": seed,
-        "precision": bench.compute.precision,
-    }
 
     def compute(work: Workplace) -> None:
         data = bench.on_device
@@ -267,7 +256,28 @@ def unlearn_from(
             forget=forget,
         )
 
+    spec = unlearned_spec(original, forget, method, seed, size)
     return bench.store.obtain(spec, compute, name=name, resume=bench.resume)
+
+
+def unlearned_spec(original: Original, forget: ForgetSet, method: Method, seed: int, batch_size: int) -> dict[str, Any]:
+    """Everything that determines a model unlearned from an original."""
+    return {
+        "kind": "unlearn",
+        "original": original.spec,
+        "forget": {
+            "spec": forget.spec,
+            "scenario": forget.scenario,
+            "classes": list(forget.classes),
+            "digest": forget.digest,
+            "count": len(forget),
+        },
+        "method": method.name,
+        "settings": method.config.model_dump(),
+        "batch_size": batch_size,
+        "seed": seed,
+        **original.bench.compute.spec,
+    }
 
 
 def _total_seconds(history: History) -> float:

@@ -96,6 +96,7 @@ class Recipe(Settings):
     seeds: Seeds = Seeds()
     score_on: Literal["test", "holdout"] = Field("test", description="what stands for unseen data in the scores")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="precision of the arithmetic")
+    sync_batch_norm: bool = Field(False, description="with several processes, batch statistics over all of them")
 
     @field_validator("forget")
     @classmethod

@@ -184,7 +184,7 @@ def _spec(method: Method, problem: Problem) -> dict[str, Any]:
         "training": problem.training.model_dump() if retraining else None,
         "batch_size": problem.training.batch_size if retraining else problem.batch_size,
         "seed": problem.seed,
-        "precision": problem.compute.precision,
+        **problem.compute.spec,
     }
 
 

@@ -15,9 +15,11 @@ from natmu.engine.settings import TrainSettings
 from natmu.engine.store import Run, Store, digest_of, open_run
 from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.methods import Retrain, method_named
+from natmu.study.ahead import Reference, retrain_ahead
 from natmu.study.bench import ORIGINAL, RETRAINED, Cell, table_rows
 from natmu.study.jobs import Bench, Original, import_original, load_data, train_original, unlearn_from
 from natmu.study.recipe import DataSettings
+from natmu.types import ForgetSet
 
 
 def train(
@@ -29,6 +31,7 @@ def train(
     seed: int,
     device: str,
     precision: str,
+    sync_batch_norm: bool = False,
     root: Path,
     name: str | None,
     resume: bool,
@@ -43,6 +46,7 @@ def train(
         seed: Of initial weights, order and augmentation.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32`` or ``bf16``.
+        sync_batch_norm: With several processes, whether batch normalisation sees the rows of all of them.
         root: Folder of all runs.
         name: Name of the run folder; its digest if None.
         resume: Whether to continue an interrupted run.
@@ -52,7 +56,7 @@ def train(
         TrainingError: The loss is no longer finite.
     """
     recipe = TrainSettings.parse(training)
-    compute = Compute.choose(device, precision)
+    compute = Compute.choose(device, precision, sync_batch_norm=sync_batch_norm)
     bench = _bench(DataSettings.parse(data, "data"), data_dir, model, recipe, compute, Store(root), resume)
     return train_original(bench, seed, name).run
 
@@ -70,6 +74,7 @@ def unlearn_run(
     seed: int,
     device: str,
     precision: str,
+    sync_batch_norm: bool = False,
     root: Path,
     name: str | None,
     resume: bool,
@@ -89,6 +94,7 @@ def unlearn_run(
         seed: Of a random forget set and of the method.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` (the original's), ``fp32`` or ``bf16``.
+        sync_batch_norm: With several processes, whether batch normalisation sees the rows of all of them.
         root: Folder of all runs.
         name: Name of the run folder; its digest if None.
         resume: Whether to continue an interrupted run.
@@ -107,12 +113,19 @@ def unlearn_run(
                 f"{source} says its own --model, --image-size, --train-size and --holdout; leave them out."
             )
         original = open_original(
-            source, data_dir, device, Store(root), data.get("source"), precision=precision, resume=resume
+            source,
+            data_dir,
+            device,
+            Store(root),
+            data.get("source"),
+            precision=precision,
+            sync_batch_norm=sync_batch_norm,
+            resume=resume,
         )
     else:
         if data.get("source") is None or model is None:
             raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
-        compute = Compute.choose(device, precision)
+        compute = Compute.choose(device, precision, sync_batch_norm=sync_batch_norm)
         bench = _bench(DataSettings.parse(data, "data"), data_dir, model, TrainSettings(), compute, Store(root), resume)
         original = import_original(bench, source)
     forgotten = resolve_forget(forget, original.bench.splits.train, seed=seed, hardness=original.hardness())
@@ -127,6 +140,7 @@ def open_original(
     source: str | None = None,
     *,
     precision: str = "auto",
+    sync_batch_norm: bool = False,
     resume: bool = True,
 ) -> Original:
     """The trained model in a run folder, with the data and the recipe that its spec names.
@@ -138,6 +152,7 @@ def open_original(
         store: Where runs made from it are kept.
         source: Where the same data is to be had now, if not where the spec says.
         precision: ``auto`` (the original's), ``fp32`` or ``bf16``.
+        sync_batch_norm: With several processes, whether batch normalisation sees the rows of all of them.
         resume: Whether unfinished runs are continued.
 
     Raises:
@@ -147,7 +162,8 @@ def open_original(
     spec = run.record.spec
     if spec["kind"] not in ("train", "import"):
         raise ModelError(f"{path} holds an unlearned model; name the run of its original.")
-    compute = Compute.choose(device, spec["precision"] if precision == "auto" else precision)
+    precision = spec["precision"] if precision == "auto" else precision
+    compute = Compute.choose(device, precision, sync_batch_norm=sync_batch_norm)
     digests = spec["data"]["digests"]
     said = {key: value for key, value in spec["data"].items() if key != "digests"}
     asked = DataSettings.parse(said | ({} if source is None else {"source": source}), "data")
@@ -191,10 +207,12 @@ def audit_run(path: Path, data_dir: Path, references: int, device: str, source: 
     cells[text, label].add(run, scores(run.outputs().split(forget)), forget)
     if not original.trained_here:
         say("The recipe of the original is not known; references are trained with the default one of natmu train.")
+    numbered = (_reference(original, forget, number) for number in range(references))
+    retrain_ahead(original.bench, numbered, references, alone=1)
     with task("references", references) as advance:
         for number in itertools.count():
-            init = "original" if number == 0 and original.trained_here else "fresh"
-            retrained = unlearn_from(original, forget, Retrain(init=init), seed=original.seed + number)
+            _, _, method, seed = _reference(original, forget, number)
+            retrained = unlearn_from(original, forget, method, seed=seed)
             if retrained.record.digest == run.record.digest:
                 continue  # a retrained model is compared with others, never with itself
             cells[text, RETRAINED].add(retrained, scores(retrained.outputs().split(forget)), forget)
@@ -205,6 +223,12 @@ def audit_run(path: Path, data_dir: Path, references: int, device: str, source: 
                 break
     rows = table_rows([text], [ORIGINAL, RETRAINED, label], cells)
     return {"name": path.name, "score_on": "test", "rows": rows}
+
+
+def _reference(original: Original, forget: ForgetSet, number: int) -> Reference:
+    """The retrained model of this number, counted from 0."""
+    init = "original" if number == 0 and original.trained_here else "fresh"
+    return original, forget, Retrain(init=init), original.seed + number
 
 
 def _original_of(run: Run, source: Path | None, data_dir: Path, device: str) -> Original:

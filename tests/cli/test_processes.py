@@ -1,0 +1,71 @@
+"""Commands started by torchrun in two processes: one run folder, one voice, the model of a single process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+TRAIN = ["train", "--data", "digits", "--model", "small_cnn", "--train-size", "200", "--epochs", "3", "--lr", "0.02"]
+TRAIN += ["--batch-size", "64", "--precision", "fp32", "--json"]
+UNLEARN = ["unlearn", "--from", "runs/original", "--forget", "random:10%", "--set", "n=2", "--epochs", "2", "--json"]
+
+
+def natmu(*arguments, processes, cwd):
+    """Run a command in so many processes, each with one thread; what it printed, from torchrun's own words apart."""
+    module = ["-m", "natmu", *arguments]
+    if processes > 1:
+        launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
+        module = [*launch, "--local-addr", "127.0.0.1", *module]
+    return subprocess.run([sys.executable, *module], capture_output=True, text=True, cwd=cwd, timeout=200)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A folder for one process and one for two, each with an original and a model unlearned from it."""
+    found = {}
+    for processes in (1, 2):
+        folder = found[processes] = tmp_path_factory.mktemp(f"processes{processes}")
+        synced = ["--sync-batch-norm"] if processes == 2 else []
+        for command, name in ((TRAIN, "original"), (UNLEARN, "unlearned")):
+            done = natmu(*command, *synced, "--out", f"runs/{name}", processes=processes, cwd=folder)
+            assert done.returncode == 0, done.stderr[-2000:]
+            record = json.loads(done.stdout)  # one process speaks
+            assert record["spec"].get("processes") == (2 if processes == 2 else None)
+    return found
+
+
+@pytest.mark.parametrize("run", ["original", "unlearned"])
+def test_answers_are_those_of_one_process(folders, run):
+    one, two = (load_file(folders[count] / "runs" / run / "predictions.safetensors") for count in (1, 2))
+    assert one.keys() == two.keys()
+    for name, answers in one.items():
+        np.testing.assert_allclose(two[name], answers, rtol=5e-3, atol=5e-3)
+
+
+def test_one_process_writes(folders):
+    runs = folders[2] / "runs"
+    assert sorted(path.name for path in runs.iterdir() if path.name != ".work") == ["original", "unlearned"]
+    assert sorted(path.name for path in (runs / ".work").iterdir() if path.suffix != ".lock") == []
+    assert not list(runs.rglob("*.partial"))
+    records = [json.loads((folders[count] / "runs" / "original" / "record.json").read_text()) for count in (1, 2)]
+    assert records[0]["digest"] != records[1]["digest"]
+
+
+def test_a_run_that_is_there_is_not_computed_again(folders):
+    before = (folders[2] / "runs" / "original" / "record.json").stat().st_mtime_ns
+    done = natmu(*TRAIN, "--sync-batch-norm", "--out", "runs/original", processes=2, cwd=folders[2])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (folders[2] / "runs" / "original" / "record.json").stat().st_mtime_ns == before
+
+
+def test_an_error_is_one_sentence(folders):
+    done = natmu("train", "--data", "digits", "--model", "vgg99", processes=2, cwd=folders[2])
+    assert done.returncode != 0
+    sentence, *others = [line for line in done.stderr.splitlines() if line.startswith("natmu: ")]
+    assert "vgg99" in sentence
+    assert not others

@@ -1,0 +1,40 @@
+"""What only tells must answer at once: it loads no PyTorch. benchmarks/startup.py measures how long it takes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import natmu
+
+VERBS = ("demo", "train", "unlearn", "audit", "bench", "methods", "models", "data")
+
+
+@pytest.mark.parametrize("words", [["methods"], ["methods", "--json"], ["models"], ["models", "--json"]])
+def test_the_lists_of_methods_and_models_do_not_load_torch(words):
+    done = _without_torch([words])
+    assert "natmu" in done or "small_cnn" in done
+
+
+def test_the_help_of_a_verb_does_not_load_torch():
+    done = _without_torch([[verb, "--help"] for verb in VERBS] + [["data", "download", "--help"]])
+    assert done.count("Usage: natmu ") == len(VERBS) + 1
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "natmu", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"natmu {natmu.__version__}\n"
+
+
+def _without_torch(commands):
+    """What the commands print, one after the other in a process that must end without PyTorch."""
+    code = (
+        "import json, sys\nfrom natmu.cli import main\n"
+        "for words in json.loads(sys.argv[1]):\n    sys.argv = ['natmu', *words]\n    try: main()\n"
+        "    except SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(commands)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -1,0 +1,100 @@
+"""Two real processes, started by torchrun, against one with the same global batch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+SCRIPT = Path(__file__).with_name("work_of_one_or_two.py")
+TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}
+"""Sums over rows are made in another order: 1e-7 a step, a few dozen steps, each a little larger than the last."""
+
+SYNCED = ["without batch norm", "synced", "twice", "resumed", "natmu", "bad_teacher", "salun", "retrain"]
+TRAINED = ["without batch norm", "synced", "apart", "resumed"]
+
+
+def torchrun(count, *command, cwd=None):
+    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
+    launch += ["--local-addr", "127.0.0.1", *command]
+    return subprocess.run(launch, capture_output=True, text=True, cwd=cwd, timeout=200)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What each process ended with, by number of processes and rank."""
+    folder = tmp_path_factory.mktemp("processes")
+    for count in (1, 2):
+        done = torchrun(count, str(SCRIPT), str(folder))
+        assert done.returncode == 0, done.stderr[-3000:]
+    return {key: torch.load(folder / f"{key[0]}-{key[1]}.pt") for key in [(1, 0), (2, 0), (2, 1)]}
+
+
+def assert_close(first, second, **tolerance):
+    assert first.keys() == second.keys()
+    for name in first:
+        torch.testing.assert_close(
+            first[name], second[name], **(tolerance or TOLERANCE), msg=lambda text, n=name: f"{n}: {text}"
+        )
+
+
+@pytest.mark.parametrize("work", SYNCED)
+def test_two_processes_give_the_model_of_one(found, work):
+    one, two = found[1, 0][work], found[2, 0][work]
+    assert_close(two["state"], one["state"])
+    torch.testing.assert_close(two["answers"], one["answers"], **TOLERANCE)
+
+
+@pytest.mark.parametrize("work", [*SYNCED, "apart", "different weights"])
+def test_all_processes_hold_the_same_model_and_answers(found, work):
+    first, second = found[2, 0][work], found[2, 1][work]
+    assert_close(first["state"], second["state"], rtol=0, atol=0)
+    assert torch.equal(first["answers"], second["answers"])
+
+
+def test_batch_statistics_are_of_each_process_unless_they_are_synced(found):
+    one, two = found[1, 0]["apart"]["state"], found[2, 0]["apart"]["state"]
+    assert not torch.allclose(one["1.running_var"], two["1.running_var"], **TOLERANCE)
+    torch.testing.assert_close(one["1.running_mean"], two["1.running_mean"], rtol=0.05, atol=0.02)
+
+
+@pytest.mark.parametrize("work", TRAINED)
+def test_every_row_is_seen_once_an_epoch_in_shares_that_differ_by_one(found, work):
+    first, second = found[2, 0][work]["rows"], found[2, 1][work]["rows"]
+    assert [len(rows) for _, rows in first][-3:] == [16, 16, 14]
+    assert [len(rows) for _, rows in second][-3:] == [16, 16, 13]
+    for epoch in {epoch for epoch, _ in first}:
+        seen = [row for number, rows in first + second for row in rows if number == epoch]
+        assert sorted(seen) == list(range(91))
+    steps = [sorted(a + b) for (_, a), (_, b) in zip(first, second, strict=True)]
+    assert steps == [sorted(rows) for _, rows in found[1, 0][work]["rows"]]
+
+
+@pytest.mark.parametrize("work", ["without batch norm", "synced", "resumed"])
+def test_history_and_difficulty_are_of_all_rows(found, work):
+    one, two, other = (found[key][work] for key in [(1, 0), (2, 0), (2, 1)])
+    for name in ("history", "confidence", "visits"):
+        torch.testing.assert_close(two[name], one[name], **TOLERANCE)
+        assert torch.equal(two[name], other[name])
+    assert torch.equal(one["visits"], torch.full((91,), 3.0))
+
+
+def test_an_interrupted_run_of_two_continues_to_the_same_model(found):
+    assert_close(found[2, 0]["resumed"]["state"], found[2, 0]["synced"]["state"], rtol=0, atol=0)
+    assert {epoch for epoch, _ in found[2, 0]["resumed"]["rows"]} == {2}
+
+
+def test_the_model_keeps_its_own_kinds_of_layers(found):
+    assert found[2, 0]["synced"]["kinds"] == ["Conv2d", "BatchNorm2d", "ReLU", "Flatten", "Linear"]
+
+
+def test_weights_that_differ_at_first_are_those_of_the_first_process(found):
+    assert_close(found[2, 0]["different weights"]["state"], found[2, 0]["without batch norm"]["state"], rtol=0, atol=0)
+
+
+def test_a_batch_too_small_for_its_processes_is_refused(found):
+    assert found[1, 0]["refused"] == ""
+    assert "2 processes need at least 4 rows in each step, not 3" in found[2, 1]["refused"]
