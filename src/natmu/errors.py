@@ -20,6 +20,10 @@ class TrainingError(NatmuError):
     """Training cannot go on, for example because a loss is no longer finite."""
 
 
+class SharedMemoryError(NatmuError):
+    """Shared memory cannot hold what several processes should share."""
+
+
 class RunError(NatmuError):
     """A run folder cannot be read or written."""
 

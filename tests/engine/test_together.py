@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from natmu.engine import processes
+from natmu.engine import processes, together
 from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.progress import say, showing, task
-from natmu.engine.together import FASTER_BELOW, WORTH_STARTING, processes_for, run_together
-from natmu.errors import DataError, TrainingError
+from natmu.engine.together import WORTH_STARTING, processes_for, run_together
+from natmu.errors import DataError, SharedMemoryError, TrainingError
 from natmu.models import build_model
 
 from . import fakes
@@ -85,7 +85,7 @@ def chosen(compute=fakes.CPU, batch_size=64, steps=1000, count=4):
 def test_small_models_are_trained_together_and_large_ones_in_turn(two_threads):
     assert chosen() == 2
     assert chosen(batch_size=100_000) == 1
-    assert chosen(Compute(fakes.CPU.device, "bf16"), batch_size=100_000) == 2
+    assert chosen(Compute(fakes.CPU.device, "bf16")) == 2
 
 
 def test_so_many_processes_as_there_are_models_and_threads(two_threads):
@@ -108,7 +108,7 @@ def test_the_threshold_is_on_the_work_of_a_step(two_threads, monkeypatch):
     """A step of 64 images: three convolutions over 8 x 8, 4 x 4 and 2 x 2 pixels, and one product."""
     products = 64 * 9 * 1 * 32 + 16 * 9 * 32 * 64 + 4 * 9 * 64 * 128 + 128 * 10
     for limit, answer in ((64 * 2 * products, 1), (64 * 2 * products + 1, 2)):
-        monkeypatch.setitem(FASTER_BELOW, "fp32", limit)
+        monkeypatch.setattr(together, "FASTER_BELOW", limit)
         assert chosen() == answer
 
 
@@ -164,6 +164,16 @@ def test_a_killed_process_ends_in_one_sentence(capfd):
     assert capfd.readouterr() == ("", "")
 
 
+class TooLarge:
+    def __reduce__(self):
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+def test_too_little_shared_memory_is_said_in_one_sentence():
+    with pytest.raises(SharedMemoryError, match=r"unable to allocate shared memory.*docker run --shm-size=4g\.$"):
+        run_together(partial(print, TooLarge()), [(0,), (1,)], 2, "models")
+
+
 def test_what_workers_say_is_said_here(capsys):
     with showing():
         run_together(tell, [(0,), (1,)], 2, "models")
@@ -175,7 +185,7 @@ def test_what_workers_say_is_said_here(capsys):
 SCRIPT = textwrap.dedent("""
     import time
     print("run", flush=True)
-    from natmu.engine.together import FASTER_BELOW, WORTH_STARTING, processes_for, run_together
+    from natmu.engine.together import run_together
     run_together(time.sleep, [(600,), (600,)], 2, "naps")
 """)
 """A script without the usual guard, which workers must not run again."""

@@ -10,7 +10,9 @@ from natmu.data import resolve_forget
 from natmu.engine import together
 from natmu.engine.checkpoint import save_weights
 from natmu.engine.compute import Compute
+from natmu.engine.progress import showing
 from natmu.engine.store import Run, Store
+from natmu.errors import SharedMemoryError
 from natmu.methods import Retrain, method_named
 from natmu.study import ahead
 from natmu.study.bench import ORIGINAL, RETRAINED, Cell, run_recipe, table_rows
@@ -87,6 +89,17 @@ def test_a_study_that_is_not_faster_together_looks_at_nothing_ahead(tmp_path, mo
     monkeypatch.setattr(ahead, "run_together", refuse)
     ahead.train_ahead(bench(tmp_path), [0, 1, 2])
     ahead.retrain_ahead(bench(tmp_path), map(refuse, [0, 1]), 2, alone=1)
+
+
+def test_where_memory_cannot_be_shared_models_are_trained_in_turn(tmp_path, asked, monkeypatch, capsys):
+    def refuse(*_):
+        raise SharedMemoryError("It is full.")
+
+    monkeypatch.setattr(together, "run_together", refuse)
+    with showing():
+        ahead.train_ahead(bench(tmp_path), [0, 1])
+    assert asked == [("originals", 2, 2)]
+    assert capsys.readouterr().err == "It is full. The originals are trained one after another.\n"
 
 
 def bench(out):

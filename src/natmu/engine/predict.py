@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from natmu.data.batches import channels_last
 from natmu.data.images import ImageData, Splits
 from natmu.engine import processes
 from natmu.engine.compute import Compute
@@ -41,7 +42,7 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
     steps = -(-len(own) // EVALUATION_BATCH)
     with _evaluating(model), task("predict", steps) as advance, compute.kernels(), compute.autocast():
         for rows in torch.split(own, EVALUATION_BATCH):
-            images = data.take(rows).to(compute.device).to(torch.float32, memory_format=torch.channels_last).div_(255)
+            images = channels_last(data.take(rows).to(compute.device)).div_(255)
             pieces.append(model(images).float())
             advance()
     logits = torch.cat(pieces) if pieces else torch.zeros(0, data.num_classes, device=compute.device)

@@ -96,7 +96,8 @@ class CudaGraphs:
     def record(self, function: Replay) -> Replay:
         """Capture a function's kernels; each replay launches all of them at once."""
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream):
+        own_thread = "thread_local"  # another may be reading ahead meanwhile
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode=own_thread):
             value = function()
 
         def replay() -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import os
 import signal
 import sys
@@ -25,8 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from natmu.engine import processes as several
 from natmu.engine.compute import Compute
 from natmu.engine.progress import Advance, say, shown_on, task
-from natmu.errors import NatmuError, TrainingError
-from natmu.models.faults import FAULTS
+from natmu.errors import NatmuError, SharedMemoryError, TrainingError
+from natmu.models.faults import FAULTS, quoted
 
 TELL_SECONDS = 0.2
 """Shortest time between two messages from a worker on the progress of one piece of work."""
@@ -35,8 +34,13 @@ Work = Callable[..., object]
 Arguments = tuple[Any, ...]
 
 
-FASTER_BELOW = {"fp32": 3e9, "bf16": math.inf}
-"""TBD"""
+FASTER_BELOW = 1e10
+"""Floating-point operations of a step's forward pass below which models train faster side by side.
+
+On two cores two processes made 1.6 times as many steps of small_cnn (8e7 and 2e8 operations) as one process with both
+threads, 1.2 times as many of small_resnet (4e9), and no more of ResNet18 (1e11), in fp32 and bf16; one batched
+computation by ``torch.func`` made 0.4 to 0.9 times as many: benchmarks/results/cpu-engine.md.
+"""
 
 WORTH_STARTING = 3000
 """Steps of all models together from which on they repay the start of processes.
@@ -68,7 +72,7 @@ def processes_for(
     if compute.device.type != "cpu" or several.count() > 1 or count * steps < WORTH_STARTING:
         return 1
     work = batch_size * _flops(model, image_shape)
-    return min(count, torch.get_num_threads()) if work < FASTER_BELOW[compute.precision] else 1
+    return min(count, torch.get_num_threads()) if work < FASTER_BELOW else 1
 
 
 def _flops(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
@@ -94,6 +98,7 @@ def run_together(function: Work, arguments: Sequence[Arguments], processes: int,
         label: Name of the work, for progress.
 
     Raises:
+        SharedMemoryError: Shared memory cannot hold the function's tensors.
         TrainingError: A process was ended from outside.
         Exception: What a call raised. The calls at work are stopped, and those not yet begun are left out.
     """
@@ -138,7 +143,13 @@ def _worker(function: Work, threads: int) -> Iterator[_Worker]:
     ours, theirs = context.Pipe()
     with ours:
         process = context.Process(target=_serve, args=(theirs, function, threads), daemon=True)
-        process.start()
+        try:
+            process.start()
+        except RuntimeError as error:
+            raise SharedMemoryError(
+                f"Processes cannot share the data ({quoted(error)}); give the machine or the container more shared "
+                "memory, such as docker run --shm-size=4g."
+            ) from None
         theirs.close()  # so that the end of the process is the end of the connection
         worker = _Worker(process, ours)
         try:

@@ -12,9 +12,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from natmu.engine.progress import say
 from natmu.engine.store import Run, digest_of
-from natmu.engine.together import processes_for, run_together
-from natmu.errors import TrainingError, UsageError
+from natmu.engine.together import Arguments, Work, processes_for, run_together
+from natmu.errors import SharedMemoryError, TrainingError, UsageError
 from natmu.methods import Retrain
 from natmu.study.jobs import Bench, Original, original_spec, train_original, unlearn_from, unlearned_spec
 from natmu.types import ForgetSet
@@ -36,7 +37,7 @@ def train_ahead(bench: Bench, seeds: Sequence[int]) -> None:
     if processes > 1:
         chosen = _in_company(seeds, processes)
         missing = [(seed,) for seed in chosen if _is_missing(bench, original_spec(bench, seed))]
-        run_together(partial(train_original, bench), missing, processes, "originals")
+        _run_together(partial(train_original, bench), missing, processes, "originals")
 
 
 def retrain_ahead(bench: Bench, references: Iterable[Reference], count: int, alone: int) -> None:
@@ -59,12 +60,20 @@ def retrain_ahead(bench: Bench, references: Iterable[Reference], count: int, alo
             for original, forget, method, seed in chosen
             if _is_missing(bench, _spec((original, forget, method, seed)))
         ]
-        run_together(partial(_retrain, bench), missing, processes, "references")
+        _run_together(partial(_retrain, bench), missing, processes, "references")
 
 
 def _in_company(models: Sequence[Model], processes: int) -> Sequence[Model]:
     """The models without a last one that no other would be trained beside: alone it may as well have all threads."""
     return models[: len(models) - (len(models) % processes == 1)]
+
+
+def _run_together(function: Work, arguments: Sequence[Arguments], processes: int, label: str) -> None:
+    """Train models together, or leave them to be trained one after another where memory cannot be shared."""
+    try:
+        run_together(function, arguments, processes, label)
+    except SharedMemoryError as error:
+        say(f"{error} The {label} are trained one after another.")
 
 
 def _retrain(bench: Bench, run: Run, original_seed: int, forget: ForgetSet, method: Retrain, seed: int) -> None:
