@@ -62,15 +62,15 @@ def test_resume_gives_the_weights_of_an_uninterrupted_run(natmu, tmp_path, monke
     words = ["train", *TINY[:4], "--epochs", 4, "--precision", "fp32"]
     assert natmu(*words, "--out", "whole/run").status == 0
     monkeypatch.setattr(Store.__init__, "__defaults__", (0.0,))
-    accuracy, calls = Meter.accuracy, []
+    close, calls = Meter.close_epoch, []
 
     def interrupt_in_the_third_epoch(meter):
         calls.append(meter)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return accuracy(meter)
+        return close(meter)
 
-    monkeypatch.setattr(Meter, "accuracy", interrupt_in_the_third_epoch)
+    monkeypatch.setattr(Meter, "close_epoch", interrupt_in_the_third_epoch)
     stopped = natmu(*words, "--out", "parts/run")
     assert stopped.status == 130
     assert "--resume" in stopped.err
