@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -69,3 +70,27 @@ def test_an_error_is_one_sentence(folders):
     sentence, *others = [line for line in done.stderr.splitlines() if line.startswith("natmu: ")]
     assert "vgg99" in sentence
     assert not others
+
+
+def test_what_fails_in_the_second_process_alone_is_told(folders):
+    (folders[2] / "own.py").write_text(
+        "import os\n"
+        "from torch import nn\n"
+        "def build(**shape):\n"
+        "    assert os.environ['RANK'] == '0', 'this GPU has fallen off the bus'\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    own = ["own:build" if word == "small_cnn" else word for word in TRAIN]
+    done = natmu(*own, "--out", "runs/own", processes=2, cwd=folders[2])
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("natmu: ")]
+    assert "fallen off the bus" in line
+    assert not (folders[2] / "runs" / "own").exists()
+
+
+def test_processes_that_torchrun_did_not_start_are_refused(folders):
+    environment = {name: value for name, value in os.environ.items() if name != "RANK"} | {"WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", "natmu", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folders[2])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "start several processes with torchrun" in done.stderr

@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).with_name("work_of_one_or_two.py")
 TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}
 """Sums over rows are made in another order: 1e-7 a step, a few dozen steps, each a little larger than the last."""
 
-SYNCED = ["without batch norm", "synced", "twice", "resumed", "natmu", "bad_teacher", "salun", "retrain"]
+SYNCED = ["without batch norm", "synced", "twice", "resumed", "branching", "natmu", "bad_teacher", "salun", "retrain"]
 TRAINED = ["without batch norm", "synced", "apart", "resumed"]
 
 
@@ -93,6 +93,43 @@ def test_the_model_keeps_its_own_kinds_of_layers(found):
 
 def test_weights_that_differ_at_first_are_those_of_the_first_process(found):
     assert_close(found[2, 0]["different weights"]["state"], found[2, 0]["without batch norm"]["state"], rtol=0, atol=0)
+
+
+def test_a_weight_that_no_process_reaches_stays_and_other_buffers_are_those_of_the_first(found):
+    states = [found[key]["branching"]["state"] for key in [(1, 0), (2, 0), (2, 1)]]
+    assert all(torch.equal(state["never.weight"], states[0]["never.weight"]) for state in states)
+    assert [float(state["kept"]) for state in states] == [0, 0, 0]
+
+
+def test_synced_batch_norm_is_that_of_one_process_with_all_rows(found):
+    one, first, second = (found[key]["normalised"] for key in [(1, 0), (2, 0), (2, 1)])
+    for name in ("answers", "gradient"):
+        both = torch.stack([first[name][0], second[name][0], first[name][1]])
+        torch.testing.assert_close(both, one[name], rtol=1e-5, atol=1e-6)
+    for name in ("weights", "running_mean", "running_var", "num_batches_tracked"):
+        torch.testing.assert_close(first[name], one[name], rtol=2e-5, atol=1e-6)
+        assert torch.equal(first[name], second[name])
+
+
+def test_each_process_draws_its_own_dropout(found):
+    assert torch.equal(found[1, 0]["dropout"][0], found[2, 0]["dropout"][0])
+    same = (found[2, 0]["dropout"] == found[2, 1]["dropout"]).float().mean()
+    assert 0.4 < same < 0.6
+
+
+def test_fewer_images_than_processes_are_answered_to(found):
+    assert found[2, 0]["one image"].shape == (1, 4)
+    assert all(torch.equal(found[key]["one image"], found[1, 0]["one image"]) for key in found)
+
+
+def test_answers_that_are_not_finite_in_one_process_are_refused_by_all(found):
+    assert all("not finite" in found[key]["diverged"] for key in found)
+
+
+def test_the_salient_weights_are_those_of_the_first_process(found):
+    one, first, second = (found[key]["saliency"] for key in [(1, 0), (2, 0), (2, 1)])
+    assert_close(first, one, rtol=0, atol=0)
+    assert_close(second, one, rtol=0, atol=0)
 
 
 def test_a_batch_too_small_for_its_processes_is_refused(found):

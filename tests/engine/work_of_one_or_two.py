@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -24,8 +25,8 @@ from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.predict import logits_of
 from natmu.engine.settings import FitSettings, TrainSettings
-from natmu.errors import SettingError
-from natmu.methods import Problem, method_named
+from natmu.errors import SettingError, TrainingError
+from natmu.methods import Problem, method_named, saliency
 
 ROWS, CLASSES, BATCH = 91, 4, 32
 SETTINGS = FitSettings(epochs=3, optimizer="sgd", lr=0.05, weight_decay=0.01, schedule="cosine")
@@ -91,7 +92,7 @@ def resumed(folder, compute):
     try:
         trained(network(nn.BatchNorm2d), compute, checkpoint=Checkpoint(path, every_seconds=0), stop_after=7)
     except InterruptedError:
-        processes.agree(None)
+        processes.agree(lambda: None)
     return trained(network(nn.BatchNorm2d), compute, checkpoint=Checkpoint(path))
 
 
@@ -104,6 +105,112 @@ def unlearned(name, compute):
     settings |= {"n": 2} if name == "natmu" else {}
     model = method_named(name)(**settings)(problem).model
     return {"state": dict(model.state_dict()), "answers": logits_of(model, data, torch.arange(ROWS), compute)}
+
+
+class Branching(nn.Module):
+    """A head that only some rows train, one that none trains, and a buffer that is no running statistic."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body, self.sometimes, self.never = (nn.Linear(64, CLASSES) for _ in range(3))
+        self.register_buffer("kept", torch.tensor(float(processes.rank())))
+
+    def forward(self, images):
+        return self.body(images.flatten(1))
+
+
+def branching(compute):
+    """A loss that reaches a weight in one process and not in the other."""
+
+    def loss(model, batch):
+        value = cross_entropy(model(batch.images), batch.labels)
+        chosen = batch.positions < 6
+        if not chosen.any():
+            return value
+        answers = model.sometimes(batch.images[chosen].flatten(1))
+        return value + cross_entropy(answers, batch.labels[chosen], reduction="sum") / len(batch.labels)
+
+    model, data = Branching(), images()
+    rows = plain(torch.arange(len(data)), data.labels, augment=False)
+    batches = Batches(data, rows, batch_size=7, seed=1, device=compute.device, share=processes.share())
+    model.kept.fill_(processes.rank())
+    settings = SETTINGS.model_copy(update={"optimizer": "adamw", "weight_decay": 0.1})
+
+    def after_step():
+        model.kept.fill_(processes.rank())  # as a buffer that follows what each process has seen
+
+    fit(model, batches, loss, settings, compute, Watch("train"), after_step)
+    return {"state": dict(model.state_dict()), "answers": logits_of(model, data, torch.arange(ROWS), compute)}
+
+
+class Viewing(nn.Module):
+    """Reads its images as many models do, which cannot be done with none."""
+
+    def forward(self, images):
+        return images.view(images.size(0), -1)[:, :CLASSES]
+
+
+class Diverged(nn.Module):
+    """Answers to one of the images with infinity."""
+
+    def forward(self, images):
+        answers = images.flatten(1)[:, :CLASSES]
+        return torch.where(images.flatten(1)[:, :1] == 1, torch.inf, answers)
+
+
+def diverged(compute):
+    data = images()
+    data.images[:, 0, 0, 0] = 0
+    data.images[-1, 0, 0, 0] = 255
+    try:
+        logits_of(Diverged(), data, torch.arange(ROWS), compute)
+    except TrainingError as error:
+        said = str(error)
+        return processes.agree(lambda: said)  # all processes have come here
+    return ""
+
+
+def normalised(compute):
+    """Three rows through synchronised batch normalisation, unequally shared: answers, gradients, statistics."""
+    generator = torch.Generator().manual_seed(0)
+    rows, slopes = (torch.randn(3, 2, 1, 2, generator=generator) * 3 + 5 for _ in range(2))
+    rank, count = processes.share()
+    mine = rows[rank::count].clone().requires_grad_()
+    norm = nn.BatchNorm2d(2, momentum=None)
+    with processes.synced_norms(norm, True):
+        answers = norm(mine)
+        (answers * slopes[rank::count]).sum().backward()
+    weights = processes.total(norm.weight.grad)
+    return {"answers": answers.detach(), "gradient": mine.grad, "weights": weights, **norm.state_dict()}
+
+
+def dropped(compute):
+    """Which of 64 ones dropout leaves, in each step."""
+    left = []
+
+    def loss(model, batch):
+        left.append(model[0](torch.ones(64)) > 0)
+        return cross_entropy(model(batch.images), batch.labels)
+
+    trained(nn.Sequential(nn.Dropout(0.5), *network(nn.Identity)), compute, loss=loss)
+    return torch.stack(left)
+
+
+def wobbling(compute):
+    """Gradients that differ a little between processes, as kernels that are chosen by the clock may make them."""
+    backward = saliency.functional.cross_entropy
+
+    def rough(*arguments, **named):
+        return backward(*arguments, **named) * (1 + 0.5 * processes.rank() * torch.rand(()))
+
+    with patch.object(saliency.functional, "cross_entropy", rough):
+        model = compute.place(network(nn.Identity))
+        forget = forget_from_indices(np.arange(0, ROWS, 9), images())
+        problem = Problem(model, images(), forget, TrainSettings(epochs=2, lr=0.05), compute, batch_size=BATCH)
+        with torch.random.fork_rng():
+            torch.manual_seed(processes.rank())
+            return {str(n): one for n, one in enumerate(saliency.saliency(problem))}
 
 
 def refused(compute):
@@ -131,6 +238,12 @@ def everything(folder):
         "resumed": resumed(folder, synced),
         "different weights": trained(network(nn.Identity, seed=processes.rank()), apart),
         "refused": refused(apart),
+        "branching": branching(apart),
+        "one image": logits_of(Viewing(), images(), torch.arange(1), apart),
+        "diverged": diverged(apart),
+        "normalised": normalised(apart),
+        "dropout": dropped(apart),
+        "saliency": wobbling(apart),
     }
     return found | {name: unlearned(name, synced) for name in ("natmu", "bad_teacher", "salun", "retrain")}
 

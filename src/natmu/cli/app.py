@@ -54,19 +54,19 @@ def main() -> None:
     try:
         with all_processes():
             status = typer.main.get_command(application()).main(prog_name="natmu", standalone_mode=False)
+            if status == INTERRUPTED:
+                raise KeyboardInterrupt
     except NatmuError as error:
         _end(str(error), error.exit_status)
     except typer.TyperException as error:
         _end(f"{error.format_message()} See natmu --help.", 2)
     except KeyboardInterrupt:
-        status = INTERRUPTED
+        _end("Interrupted; run the same command again to continue (train and unlearn: with --resume).", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
         _end(f"{error.filename or 'The system'}: {error.strerror or error}; choose another folder or make room.", 1)
-    if status == INTERRUPTED:
-        _end("Interrupted; run the same command again to continue (train and unlearn: with --resume).", INTERRUPTED)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import os
-import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import typer
 
 
 def rank() -> int:
     """Number of this process, from 0; 0 where torchrun did not start several."""
-    return int(os.environ["RANK"]) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
+    return int(os.environ["RANK"]) if _several() else 0
 
 
-def all_processes() -> AbstractContextManager[None]:
-    """The group of processes, where torchrun started several; all but the first fall silent."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return nullcontext()
-    if rank():
-        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - until the process ends
-    from natmu.engine.processes import group
+def _several() -> bool:
+    return int(os.environ.get("WORLD_SIZE") or 1) > 1
 
-    return group()
+
+@contextmanager
+def all_processes() -> Iterator[None]:
+    """The group of processes, where torchrun started several; inside, all but the first are silent.
+
+    An error that gets out of it is the first of all processes, and is to be told.
+    """
+    with ExitStack() as stack:
+        if _several():
+            from natmu.engine.processes import group
+
+            stack.enter_context(group())
+            if rank():
+                nowhere = stack.enter_context(Path(os.devnull).open("w"))
+                stack.enter_context(redirect_stdout(nowhere))
+                stack.enter_context(redirect_stderr(nowhere))
+        yield
 
 
 def first_process_goes_on() -> None:

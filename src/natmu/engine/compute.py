@@ -59,8 +59,8 @@ class Compute:
             raise SettingError(f"Device {device!r} is not supported; use auto, cpu, cuda or cuda:N.")
         if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
             raise SettingError(f"Device {device!r} is not on this machine; use --device cpu.")
-        if chosen.type == "cuda" and chosen.index is None and processes.count() > 1:
-            chosen = torch.device("cuda", torch.cuda.current_device())
+        if chosen.type == "cuda" and processes.count() > 1:
+            chosen = _own_gpu(chosen)
         if precision == "auto":
             precision = "bf16" if _has_matrix_bf16(chosen) else "fp32"
         if precision == "bf16":
@@ -117,6 +117,20 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 2**30)
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _own_gpu(asked: torch.device) -> torch.device:
+    """The GPU of this one of several processes.
+
+    Raises:
+        SettingError: It would not have one to itself.
+    """
+    place, gpus = processes.local_rank(), torch.cuda.device_count()
+    if asked.index is not None:
+        raise SettingError(f"Device {str(asked)!r} is one GPU and there are several processes; use --device cuda.")
+    if place >= gpus:
+        raise SettingError(f"There are more processes than GPUs; start {gpus} on this machine, or use --device cpu.")
+    return torch.device("cuda", place)
 
 
 def _has_matrix_bf16(device: torch.device) -> bool:

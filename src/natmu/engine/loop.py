@@ -68,7 +68,7 @@ def fit(
         TrainingError: A loss is not finite.
     """
     compute.place(model)
-    processes.same_everywhere(model)
+    processes.same_everywhere(model.state_dict().values())
     optimizer = _optimizer(model, settings, compute)
     history: History = [] if watch.history is None else watch.history
     first = _resume(model, optimizer, watch, history)
@@ -85,7 +85,8 @@ def fit(
                     rate = _set_rate(optimizer, settings, epoch * batches.steps + number + 1, batches.steps)
                     losses[number] = take(batch)
                     advance()
-            processes.average([losses, *model.buffers()])
+            processes.average([losses])
+            processes.settle(model)
             _require_finite(losses, epoch, settings, watch.label)
             history.append(_row(epoch, rate, losses, watch.meter, time.perf_counter() - start))
             if watch.checkpoint is not None:

@@ -38,7 +38,8 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
         TrainingError: An answer is not finite.
     """
     pieces = []
-    own = positions.tensor_split(processes.count())[processes.rank()]
+    shared = len(positions) >= processes.count()  # not every model answers to no image at all
+    own = positions.tensor_split(processes.count())[processes.rank()] if shared else positions
     steps = -(-len(own) // EVALUATION_BATCH)
     with _evaluating(model), task("predict", steps) as advance, compute.kernels(), compute.autocast():
         for rows in torch.split(own, EVALUATION_BATCH):
@@ -48,9 +49,10 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
     logits = torch.cat(pieces) if pieces else torch.zeros(0, data.num_classes, device=compute.device)
     if logits.dim() != 2 or len(logits) != len(own):
         raise ModelError(f"The model answers with shape {tuple(logits.shape)}; one row of logits per image is needed.")
+    logits = processes.gathered(logits, len(positions)) if shared else logits
     if not bool(torch.isfinite(logits).all()):
         raise TrainingError("The model's answers are not finite; its weights are damaged or diverged.")
-    return processes.gathered(logits, len(positions))
+    return logits
 
 
 @contextmanager

@@ -8,40 +8,83 @@ model at all times; the first alone writes. With a single process every function
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from contextvars import ContextVar
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from natmu.errors import NatmuError, SettingError
+
 Value = TypeVar("Value")
+
+PATIENCE = timedelta(days=7)
+"""How long one process waits for another, which may be waiting for a run that somebody else is computing."""
+
+ROLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun tells each process."""
+
+_joined: ContextVar[bool] = ContextVar("natmu_processes", default=False)
 
 
 @contextmanager
 def group() -> Iterator[None]:
     """Join the processes that torchrun started, over gloo for what is on the CPU and NCCL for what is on a GPU.
 
-    Each process takes the GPU of its local rank, where there are GPUs.
+    Each process takes the GPU of its local rank, where there are so many. Of processes that fail, the first to do so
+    raises its error; the others end, and are silent about what is most often the end of the first. A group that another
+    program has made for its own ends is left alone.
+
+    Raises:
+        SettingError: torchrun did not start this process.
     """
-    on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo")
-    yield
+    missing = [name for name in ROLES if name not in os.environ]
+    if missing:
+        raise SettingError(f"{', '.join(missing)} not set; start several processes with torchrun, or unset WORLD_SIZE.")
+    on_gpu, place = torch.cuda.is_available(), int(os.environ["LOCAL_RANK"])
+    if on_gpu and place < torch.cuda.device_count():
+        torch.cuda.set_device(place)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    token = _joined.set(True)
+    try:
+        yield
+    except BaseException:
+        if _is_first_to_fail():
+            raise
+        raise SystemExit(1) from None
+    finally:
+        _joined.reset(token)
     distributed.destroy_process_group()  # not after an error: the others may be waiting, and torchrun ends them
+
+
+def _is_first_to_fail() -> bool:
+    """Whether no other process has failed before this one."""
+    try:
+        store = distributed.TCPStore(  # type: ignore[attr-defined]
+            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=5)
+        )
+        return bool(store.add(f"natmu failed {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1)
+    except RuntimeError:  # torchrun has ended before this process
+        return rank() == 0
 
 
 def count() -> int:
     """Number of processes at work on the same model."""
-    return distributed.get_world_size() if distributed.is_initialized() else 1
+    return distributed.get_world_size() if _joined.get() else 1
 
 
 def rank() -> int:
     """Number of this process, from 0."""
-    return distributed.get_rank() if distributed.is_initialized() else 0
+    return distributed.get_rank() if _joined.get() else 0
+
+
+def local_rank() -> int:
+    """Number of this process among those on this machine, from 0."""
+    return int(os.environ["LOCAL_RANK"]) if _joined.get() else 0
 
 
 def own_seed() -> list[int]:
@@ -59,24 +102,43 @@ def writes() -> bool:
     return rank() == 0
 
 
-def agree(value: Value) -> Value:
-    """What the first process says, once all have come here.
+def agree(decide: Callable[[], Value]) -> Value:
+    """What the first process decides, once all have come here.
 
     Args:
-        value: Plain values; what the others give is not looked at.
+        decide: Gives plain values; the first process alone calls it.
+
+    Raises:
+        NatmuError: The first process cannot decide; then no process can.
     """
     if count() == 1:
-        return value
-    box = [value]
-    distributed.broadcast_object_list(box)
-    return box[0]
+        return decide()
+    box: list[Any] = [None, None]
+    if writes():
+        try:
+            box[0] = decide()
+        except NatmuError as error:
+            box[1] = error
+    distributed.broadcast_object_list(box, device=torch.device("cpu"))
+    if box[1] is not None:
+        raise box[1]
+    return box[0]  # type: ignore[no-any-return]
 
 
-def same_everywhere(model: nn.Module) -> None:
-    """Give every process the weights of the first."""
+def same_everywhere(tensors: Iterable[Tensor]) -> None:
+    """Give every process the values of the first."""
     if count() > 1:
-        for tensor in model.state_dict().values():
+        for tensor in tensors:
             distributed.broadcast(tensor, 0)
+
+
+def settle(model: nn.Module) -> None:
+    """Give every process the means of all running statistics, and everything else that is no weight from the first."""
+    if count() > 1:
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        same = {id(kept) for norm in norms for kept in (norm.running_mean, norm.running_var)}
+        same_everywhere(kept for kept in model.buffers() if id(kept) not in same)
+        average([norm.running_mean for norm in norms] + [norm.running_var for norm in norms])
 
 
 def total(tensor: Tensor) -> Tensor:
@@ -95,6 +157,24 @@ def average(tensors: Iterable[Tensor | None]) -> None:
         flat = total(torch.cat([tensor.flatten() for tensor in found])).div_(count())
         for tensor, mean in zip(found, torch.split(flat, [tensor.numel() for tensor in found]), strict=True):
             tensor.copy_(mean.view(tensor.shape))
+
+
+def average_gradients(weights: Sequence[Tensor]) -> None:
+    """Replace gradients by their means over processes, in one message.
+
+    A weight that the loss has not reached in some process counts as 0 there, and keeps no gradient if none has.
+    """
+    if count() == 1:
+        return
+    weights = [weight for weight in weights if weight.requires_grad]
+    gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+    reached = torch.tensor([float(weight.grad is not None) for weight in weights], device=weights[0].device)
+    complete = all(weight.grad is not None for weight in weights)  # then nothing has to be read from the device
+    average([*gradients, reached])
+    for weight, gradient, any_reached in zip(
+        weights, gradients, [1.0] * len(weights) if complete else reached.tolist(), strict=True
+    ):
+        weight.grad = gradient if any_reached else None
 
 
 def gathered(rows: Tensor, length: int) -> Tensor:
@@ -148,9 +228,21 @@ class _SyncedNorm(_BatchNorm):
             self.running_var.lerp_(variance, pace)
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over processes; the gradient of each part is the sum of the gradients of all."""
+
+    @staticmethod
+    def forward(context: object, part: Tensor) -> Tensor:  # noqa: ARG004
+        return total(part.clone())
+
+    @staticmethod
+    def backward(context: object, gradient: Tensor) -> Tensor:  # noqa: ARG004
+        return total(gradient.clone())
+
+
 def _summed(tensor: Tensor) -> Tensor:
     """The sum over processes, through which gradients flow."""
-    result: Tensor = all_reduce(tensor)  # type: ignore[no-untyped-call]
+    result: Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -58,7 +58,7 @@ class Step:
                 "samples."
             ) from None
         value.backward()  # type: ignore[no-untyped-call]
-        processes.average(parameter.grad for parameter in self.model.parameters())
+        processes.average_gradients(list(self.model.parameters()))
         self.optimizer.step()
         if self.after_step is not None:
             self.after_step()

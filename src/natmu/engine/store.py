@@ -8,10 +8,11 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,6 @@ from natmu.types import FloatArray, ForgetSet, Outputs, Part, Record
 
 NUMERICS = "2"
 """Part of every digest; raised whenever a release changes the numbers that a spec gives."""
-
-
-CHECKPOINT = "checkpoint.safetensors"
-"""Name of the state of an unfinished run."""
 
 
 def digest_of(spec: Mapping[str, Any]) -> str:
@@ -181,26 +178,20 @@ class Store:
             UsageError: ``name`` is taken by another run.
         """
         digest = digest_of(spec)
-        if not processes.writes():
-            return self._help(dict(spec), digest, compute)
-        self._refuse_taken(name, digest)
-        found = self.find(digest)
+        found = processes.agree(lambda: self._known(name, digest))
         if found is None:
             work = self.root / ".work" / digest
-            work.mkdir(parents=True, exist_ok=True)
-            with FileLock(work.with_suffix(".lock")):
-                found = self.find(digest) or self._compute(dict(spec), digest, work, compute, name, resume)
-        run = found if name is None or found.path.name == name else self._copy(found, name)
-        processes.agree(run.path)
-        return run
+            with _locked(work) if processes.writes() else nullcontext():
+                found = processes.agree(lambda: self.find(digest))
+                found = found or self._compute(dict(spec), digest, work, compute, name, resume)
+        if name is None or found.path.name == name:
+            return found
+        return processes.agree(partial(self._copy, found, name))
 
-    def _help(self, spec: dict[str, Any], digest: str, compute: Callable[[Workplace], None]) -> Run:
-        """The run of a spec as the first process has it: that one decides, and this one helps to compute it."""
-        said = processes.agree(Path())
-        if said.name == CHECKPOINT:
-            compute(Workplace(said.parent, spec, digest, Checkpoint(said)))
-            said = processes.agree(Path())
-        return Run(said)
+    def _known(self, name: str | None, digest: str) -> Run | None:
+        """The run of a digest, if there is one and its name is free for it."""
+        self._refuse_taken(name, digest)
+        return self.find(digest)
 
     def _refuse_taken(self, name: str | None, digest: str) -> None:
         if name is None or not (self.root / name).exists():
@@ -217,23 +208,29 @@ class Store:
         name: str | None,
         resume: bool,
     ) -> Run:
-        folder, checkpoint = work / "run", work / CHECKPOINT
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        if not resume:
-            checkpoint.unlink(missing_ok=True)
-        processes.agree(checkpoint)
+        folder, checkpoint = work / "run", work / "checkpoint.safetensors"
+
+        def make_room() -> None:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            if not resume:
+                checkpoint.unlink(missing_ok=True)
+
+        def publish() -> Run:
+            run = self._publish(folder, name or digest, digest)
+            shutil.rmtree(work)
+            return run
+
+        processes.agree(make_room)
         compute(Workplace(folder, spec, digest, Checkpoint(checkpoint, self.checkpoint_seconds)))
-        run = self._publish(folder, name or digest, digest)
-        shutil.rmtree(work)
-        return run
+        return processes.agree(publish)
 
     def _copy(self, run: Run, name: str) -> Run:
         """The same run under another name."""
-        partial = self.root / ".work" / f"{name}.{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(run.path, partial)
-        return self._publish(partial, name, run.record.digest)
+        copy = self.root / ".work" / f"{name}.{os.getpid()}"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(run.path, copy)
+        return self._publish(copy, name, run.record.digest)
 
     def _publish(self, folder: Path, name: str, digest: str) -> Run:
         """Give a complete folder its name, unless another process has just given it to the same run."""
@@ -246,6 +243,14 @@ class Store:
                 raise
             shutil.rmtree(folder)
         return Run(target)
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """Nobody else computes this run meanwhile."""
+    work.mkdir(parents=True, exist_ok=True)
+    with FileLock(work.with_suffix(".lock")):
+        yield
 
 
 def open_run(path: Path) -> Run:

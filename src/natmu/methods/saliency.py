@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from natmu.data.batches import Samples, joined, plain, render
+from natmu.engine import processes
 from natmu.engine.predict import EVALUATION_BATCH
 from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, fine_tune
 from natmu.methods.labels import relabelled
@@ -62,7 +63,11 @@ class SalUn(Method):
 
 
 def saliency(problem: Problem) -> list[Tensor]:
-    """|gradient of the cross-entropy summed over the forget set|, per parameter, in eval mode with true labels."""
+    """|gradient of the cross-entropy summed over the forget set|, per parameter, in eval mode with true labels.
+
+    Every one of several processes computes all of it, and takes what the first has found: a last bit that differs would
+    let other weights move.
+    """
     model, device = problem.model, problem.compute.device
     positions = problem.forget_positions
     samples = plain(positions.to(device), problem.labels(positions).to(device), augment=False)
@@ -75,6 +80,7 @@ def saliency(problem: Problem) -> list[Tensor]:
             loss = functional.cross_entropy(logits, samples.labels[rows], reduction="sum")
         loss.backward()  # type: ignore[no-untyped-call]
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad.abs() for p in model.parameters()]
+    processes.same_everywhere(gradients)
     model.zero_grad(set_to_none=True)
     model.train(training)
     return gradients

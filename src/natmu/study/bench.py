@@ -97,7 +97,7 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
         }
         _store_examples(recipe, bench, folder)
         write_atomically(folder / "table.json", (json.dumps(table, indent=1, allow_nan=False) + "\n").encode())
-    return processes.agree(folder)
+    return processes.agree(lambda: folder)
 
 
 def _run_all(recipe: Recipe, bench: Bench) -> Cells:

@@ -239,7 +239,8 @@ def _original_of(run: Run, source: Path | None, data_dir: Path, device: str) -> 
     if found is None or found.record.digest != digest_of(spec["original"]):
         where = store.root if source is None else source
         raise UsageError(f"The original of {run.path} is not in {where}; name its run folder with --from.")
-    return open_original(found.path, data_dir, device, store, precision=spec["precision"])
+    synced = spec.get("sync_batch_norm", False)
+    return open_original(found.path, data_dir, device, store, precision=spec["precision"], sync_batch_norm=synced)
 
 
 def _bench(
