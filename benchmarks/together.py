@@ -280,7 +280,10 @@ def measure(case: Case, names: list[str], count: int, rounds: int, patience: int
     in_turn(case, data, 1)
     found = (quiet_round(ways) for _ in range(patience * rounds))
     timed = list(islice(filter(None, found), rounds))
-    for name in ways if timed else []:
+    if not timed:
+        print("  no round without disturbance")
+        return
+    for name in ways:
         rates = [count * case.steps / found[name].seconds for found in timed]
         ratios = [found["in turn"].seconds / found[name].seconds for found in timed]
         difference = float((timed[0][name].weights - timed[0]["in turn"].weights).abs().max())

@@ -158,6 +158,16 @@ def test_interrupted_training_leaves_nothing_half_written(tmp_path):
     assert not (tmp_path / "runs/long").exists()
 
 
+def test_interruption_ends_with_its_status_even_inside_the_exec_of_a_string(tmp_path):
+    (tmp_path / "interrupted.py").write_text(
+        "from natmu.cli import app, methods\ndef run(): exec('raise KeyboardInterrupt')\nmethods.run = run\napp.main()"
+    )
+    command = [sys.executable, "-m", "interrupted", "methods"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert "Interrupted" in done.stderr
+
+
 def test_out_of_memory_says_what_to_do(capsys):
     _report_bug(MemoryError, MemoryError(), None)
     assert capsys.readouterr().err == "natmu: Out of memory; use a smaller --batch-size or another --device.\n"

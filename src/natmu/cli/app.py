@@ -61,6 +61,9 @@ def main() -> None:
     except typer.TyperException as error:
         _end(f"{error.format_message()} See natmu --help.", 2)
     except KeyboardInterrupt:
+        # Ctrl-C inside the exec of a string, as in the making of a dataclass, leaves a mark in CPython that makes the
+        # interpreter end by the signal instead of by our status; the next exec takes the mark away.
+        exec("")
         _end("Interrupted; run the same command again to continue (train and unlearn: with --resume).", INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -37,15 +37,16 @@ Arguments = tuple[Any, ...]
 FASTER_BELOW = 1e10
 """Floating-point operations of a step's forward pass below which models train faster side by side.
 
-On two cores two processes made 1.6 times as many steps of small_cnn (8e7 and 2e8 operations) as one process with both
-threads, 1.2 times as many of small_resnet (4e9), and no more of ResNet18 (1e11), in fp32 and bf16; one batched
-computation by ``torch.func`` made 0.4 to 0.9 times as many: benchmarks/results/cpu-engine.md.
+On two cores two processes made 1.3 and 1.6 times as many steps of small_cnn (8e7 operations in fp32, 2e8 in bf16) as
+one process with both threads, 1.0 and 1.2 times as many of small_resnet (4e9 in fp32 and bf16), and 0.9 to 1.0 times as
+many of ResNet18 and VGG16 (4e10 to 1e11). One batched computation by ``torch.func`` was always slower than training in
+turn: benchmarks/results/cpu-engine.md.
 """
 
 WORTH_STARTING = 3000
 """Steps of all models together from which on they repay the start of processes.
 
-Two processes are ready after about 4 s; small_cnn on the digits saves 1.7 ms a step and larger models save more.
+Two processes are ready after about 4 s; small_cnn on the digits saves 1.5 ms a step and larger models save more.
 """
 
 
