@@ -50,7 +50,7 @@ def test_every_row_comes_once_and_steps_are_of_the_promised_size(rows, batch_siz
     batches = make(data, batch_size, seed)
     found = list(batches.epoch(epoch))
     assert sorted(torch.cat([batch.rows for batch in found]).tolist()) == list(range(rows))
-    assert len(found) == batches.steps
+    assert len(found) == batches.steps(epoch)
     sizes = [len(batch.labels) for batch in found]
     whole, rest = divmod(rows, batch_size)
     if rest == 1 and whole:
@@ -286,7 +286,7 @@ def test_samples_may_be_derived_anew_for_each_epoch():
         return plain(torch.arange(10) + 10 * epoch, torch.full((10,), epoch), augment=False)
 
     batches = make(data, 4, samples=samples)
-    assert (batches.rows, batches.steps) == (10, 3)
+    assert (batches.rows(0), batches.steps(0)) == (10, 3)
     for epoch in range(3):
         found = list(batches.epoch(epoch))
         assert sorted(torch.cat([batch.positions for batch in found]).tolist()) == list(
@@ -310,7 +310,7 @@ def test_joined_rows_follow_one_another():
     assert both.labels.tolist() == [0, 1, 2]
     assert both.augmented.tolist() == [True, True, False]
     assert len(both) == 3
-    assert make(data, samples=both).rows == 3
+    assert make(data, samples=both).rows(0) == 3
 
 
 def test_joined_rows_keep_the_blend_of_the_second():

@@ -123,13 +123,14 @@ class Intercepted:
     loss: Any
     settings: Any
     after_step: Any
+    direction: Any
 
     def epoch(self, number: int = 0) -> Rows:
         """All rows of an epoch, each of which must have come exactly once."""
         batches = list(self.batches.epoch(number))
         rows = torch.cat([batch.rows for batch in batches])
         order = rows.argsort()
-        assert torch.equal(rows[order], torch.arange(self.batches.rows))
+        assert torch.equal(rows[order], torch.arange(self.batches.rows(number)))
         return Rows(
             *(torch.cat([getattr(b, name) for b in batches])[order] for name in ("images", "labels", "positions"))
         )
@@ -139,8 +140,8 @@ def intercept(monkeypatch: Any, method: Method, problem: Problem) -> Intercepted
     """Run a fine-tuning method up to its training, and return what it would have trained with."""
     caught: list[Intercepted] = []
 
-    def instead(model, batches, loss, settings, compute, watch, after_step=None):
-        caught.append(Intercepted(model, batches, loss, settings, after_step))
+    def instead(model, batches, loss, settings, compute, watch, after_step=None, direction=None):
+        caught.append(Intercepted(model, batches, loss, settings, after_step, direction))
         return model
 
     with monkeypatch.context() as patch:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,6 +69,8 @@ class Batch:
         positions: int64 ``(B,)``, positions in the source of images.
         weight: What a mean over these rows counts for in the step: 1, or with several processes their number times this
             one's share of the step's rows.
+        epoch: The epoch that it belongs to, counted from 0.
+        paired: Rows of the second derived data set, where this step has any.
     """
 
     images: Tensor
@@ -73,6 +78,8 @@ class Batch:
     rows: Tensor
     positions: Tensor
     weight: float = 1.0
+    epoch: int = 0
+    paired: Batch | None = None
 
 
 def plain(positions: Tensor, labels: Tensor, *, augment: bool) -> Samples:
@@ -91,6 +98,10 @@ def joined(first: Samples, second: Samples) -> Samples:
     )
 
 
+Derived = Samples | Sequence[Samples] | Callable[[int], Samples]
+Maker = Callable[[Tensor, Tensor, Callable[[], Batch] | None], Batch]
+
+
 class Batches:
     """Shuffled batches of a derived data set, the same for the same seed and epoch on every device.
 
@@ -98,13 +109,18 @@ class Batches:
 
     Args:
         data: Source of the images, on the device or mapped from disk.
-        samples: The rows, or a function that derives them anew for each epoch; always the same number.
+        samples: The rows; or those of each epoch; or a function that derives them anew for each epoch, always the same
+            number.
         batch_size: Rows per step, over all processes. The last step of an epoch takes what is left; a single row left
             over joins the step before it, because batch normalisation cannot learn from one sample. With several
             processes, less than two rows for each join it.
         seed: Of order and augmentation.
         device: Where the batches are wanted.
         share: Number of this process, and how many divide the rows of each step among them.
+        paired: A second derived data set. Steps get as many of its rows as a batch has, or all of them where they are
+            fewer, shuffled, and begin it again when it is through; a single row comes twice, because batch
+            normalisation cannot learn from one.
+        paired_every: Every how many steps, from the first of each epoch on.
 
     Raises:
         SettingError: There are not two rows of each step for every process.
@@ -113,71 +129,115 @@ class Batches:
     def __init__(
         self,
         data: ImageData,
-        samples: Samples | Callable[[int], Samples],
+        samples: Derived,
         *,
         batch_size: int,
         seed: int,
         device: torch.device,
         share: tuple[int, int] = (0, 1),
+        paired: Samples | None = None,
+        paired_every: int = 1,
     ) -> None:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
         self.device = device
-        self._samples = samples if callable(samples) else lambda _epoch: samples
+        self._samples = samples
         self._padding = crop_padding(data.image_shape)
-        self.rows = len(self._samples(0))
         self._rank, self._processes = share
-        if self._processes > 1 and min(self.rows, batch_size) < 2 * self._processes:
+        self._paired, self._paired_every = paired, paired_every
+        self._rows = [len(epoch) for epoch in samples] if isinstance(samples, Sequence) else [len(self.samples(0))]
+        fewest = min(self._rows)
+        if self._processes > 1 and min(fewest, batch_size) < 2 * self._processes:
             raise SettingError(
                 f"{self._processes} processes need at least {2 * self._processes} rows in each step, not "
-                f"{min(self.rows, batch_size)}; start fewer processes or use a larger batch size."
+                f"{min(fewest, batch_size)}; start fewer processes or use a larger batch size."
             )
 
-    @property
-    def steps(self) -> int:
-        """Steps per epoch."""
-        whole, rest = divmod(self.rows, self.batch_size)
-        return max(1, whole + (rest >= 2 * self._processes))
+    def samples(self, epoch: int) -> Samples:
+        """The rows of an epoch, counted from 0."""
+        if callable(self._samples):
+            return self._samples(epoch)
+        return self._samples[epoch] if isinstance(self._samples, Sequence) else self._samples
+
+    def rows(self, epoch: int) -> int:
+        """Number of rows of an epoch."""
+        return self._rows[epoch if isinstance(self._samples, Sequence) else 0]
+
+    def steps(self, epoch: int) -> int:
+        """Number of steps of an epoch."""
+        return self._steps(self.rows(epoch))
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of one epoch, counted from 0."""
-        samples = self._samples(epoch)
+        samples = self.samples(epoch)
+        count = self._steps(len(samples))
         generator = torch.Generator().manual_seed(seed_for(self.seed, "epoch", epoch))
         order = torch.randperm(len(samples), generator=generator)
         shifts = draw_shifts(samples.augmented, self._padding, generator).to(self.device)
         on_device = _to(samples, self.device)
-        sizes = [self.batch_size] * (self.steps - 1)
+        sizes = [self.batch_size] * (count - 1)
         steps = torch.split(order.to(self.device), [*sizes, len(samples) - sum(sizes)])
-        make = self._maker(on_device, shifts, bool(samples.augmented.any()))
-        blended = self._blended(order >= samples.unblended)
+        make = self._maker(on_device, shifts, bool(samples.augmented.any()), epoch)
+        blended = self._blended(order >= samples.unblended, count)
         if self.data.resident:
-            yield from map(make, steps, blended)
+            yield from map(make, steps, blended, self._pairs(epoch, count))
         else:
-            yield from _ahead(make, list(zip(steps, blended, strict=True)))
+            yield from _ahead(make, list(zip(steps, blended, self._pairs(epoch, count), strict=True)))
 
-    def _blended(self, hybrid: Tensor) -> tuple[Tensor, ...]:
+    def _steps(self, rows: int) -> int:
+        """Steps that so many rows take."""
+        whole, rest = divmod(rows, self.batch_size)
+        return max(1, whole + (rest >= 2 * self._processes))
+
+    def _blended(self, hybrid: Tensor, steps: int) -> tuple[Tensor, ...]:
         """Places of the blended rows in this process's part of each step, found on the CPU: a GPU would be waited for.
 
         Args:
             hybrid: bool ``(M,)``, whether a row is blended, in the epoch's order, on the CPU.
+            steps: Steps of the epoch.
         """
         found = hybrid.nonzero().squeeze(1)
-        step = (found // self.batch_size).clamp(max=self.steps - 1)
+        step = (found // self.batch_size).clamp(max=steps - 1)
         place = found - step * self.batch_size
         own = place % self._processes == self._rank
-        counts = torch.bincount(step[own], minlength=self.steps).tolist()
+        counts = torch.bincount(step[own], minlength=steps).tolist()
         return torch.split((place[own] // self._processes).to(self.device), counts)
 
-    def _maker(self, samples: Samples, shifts: Shifts, augment: bool) -> Callable[[Tensor, Tensor], Batch]:
-        """The function from a step's rows, and the places of the blended ones, to this process's batch."""
+    def _pairs(self, epoch: int, steps: int) -> list[Callable[[], Batch] | None]:
+        """For each step, what makes its paired rows; None where it has none."""
+        if self._paired is None:
+            return [None] * steps
+        samples = self._paired
+        size = max(2, min(self.batch_size, len(samples)))
+        size = -(-size // self._processes) * self._processes  # so that a mean over processes is a mean over rows
+        generator = torch.Generator().manual_seed(seed_for(self.seed, "paired", epoch))
+        needed = size * -(-steps // self._paired_every)
+        rounds = -(-needed // len(samples))
+        order = torch.cat([torch.randperm(len(samples), generator=generator) for _ in range(rounds)])[:needed]
+        shifts = draw_shifts(samples.augmented[order], self._padding, generator).to(self.device)
+        moves = bool(samples.augmented.any())
+        on_device, order = _to(samples, self.device), order.to(self.device)
 
-        def make(step: Tensor, blended: Tensor) -> Batch:
+        def make(start: int) -> Batch:
+            own = torch.arange(start + self._rank, start + size, self._processes, device=self.device)
+            images = render(self.data, on_device, order[own], (shifts.take(own), self._padding) if moves else None)
+            rows = order[own]
+            return Batch(images, on_device.labels[rows], rows, on_device.positions[rows], epoch=epoch)
+
+        starts = itertools.count(0, size)
+        return [partial(make, next(starts)) if step % self._paired_every == 0 else None for step in range(steps)]
+
+    def _maker(self, samples: Samples, shifts: Shifts, augment: bool, epoch: int) -> Maker:
+        """The function from a step's rows, the places of the blended ones and its pair to this process's batch."""
+
+        def make(step: Tensor, blended: Tensor, pair: Callable[[], Batch] | None) -> Batch:
             rows = step[self._rank :: self._processes]
             weight = self._processes * len(rows) / len(step)
             move = (shifts.take(rows), self._padding) if augment else None
             images = render(self.data, samples, rows, move, blended)
-            return Batch(images, samples.labels[rows], rows, samples.positions[rows], weight)
+            paired = None if pair is None else pair()
+            return Batch(images, samples.labels[rows], rows, samples.positions[rows], weight, epoch, paired)
 
         return make
 
@@ -234,7 +294,7 @@ def _to(samples: Samples, device: torch.device) -> Samples:
     return Samples(samples.positions.to(device), samples.labels.to(device), samples.augmented, blend)
 
 
-def _ahead(make: Callable[[Tensor, Tensor], Batch], steps: list[tuple[Tensor, Tensor]]) -> Iterator[Batch]:
+def _ahead(make: Maker, steps: Sequence[Any]) -> Iterator[Batch]:
     """Prepare each batch in one thread while the step before it is at work."""
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
         waiting: Future[Batch] = thread.submit(make, *steps[0])

@@ -60,6 +60,10 @@ class Checkpoint:
     every_seconds: float = 20.0
     _written: float = field(default_factory=time.monotonic)
 
+    def stage(self, name: str) -> Checkpoint:
+        """The state of one of several runs of the loop that follow each other."""
+        return Checkpoint(self.path.with_name(f"{self.path.name}.{name}"), self.every_seconds)
+
     def save(
         self,
         epochs: int,

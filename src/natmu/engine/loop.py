@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from natmu.engine.processes import synced_norms
 from natmu.engine.progress import task
 from natmu.engine.schedule import lr_factor
 from natmu.engine.settings import FitSettings
-from natmu.engine.step import LossFunction, Step, for_an_epoch
+from natmu.engine.step import Direction, LossFunction, Step, for_an_epoch
 from natmu.errors import ModelError, TrainingError
 from natmu.types import seed_for
 
@@ -48,6 +49,7 @@ def fit(
     compute: Compute,
     watch: Watch,
     after_step: Callable[[], None] | None = None,
+    direction: Direction | None = None,
 ) -> nn.Module:
     """Train a model in place.
 
@@ -57,11 +59,13 @@ def fit(
     Args:
         model: Trained in place, in training mode.
         batches: One pass of them is an epoch.
-        loss: Scalar loss of a model on a batch, a mean over its rows; called inside autocast.
+        loss: Loss of a model on a batch, a mean over its rows, or that and a mean over its paired rows; called inside
+            autocast.
         settings: Epochs, optimiser and schedule.
         compute: Device and precision.
         watch: Progress, history, checkpoint.
         after_step: Called after each step of the optimiser, for constraints on the weights.
+        direction: From the gradients of the loss's terms to the one that the optimiser follows; their sum if None.
 
     Raises:
         ModelError: The model has nothing to train.
@@ -73,21 +77,22 @@ def fit(
     history: History = [] if watch.history is None else watch.history
     first = _resume(model, optimizer, watch, history)
     model.train()
-    step = Step(model, loss, optimizer, compute, after_step)
-    with task(watch.label, batches.steps * settings.epochs, first * batches.steps) as advance:
+    step = Step(model, loss, optimizer, compute, after_step, direction)
+    ends = list(accumulate(map(batches.steps, range(settings.epochs)), initial=0))
+    with task(watch.label, ends[-1], ends[first]) as advance:
         for epoch in range(first, settings.epochs):
             start = time.perf_counter()
-            losses = torch.zeros(batches.steps, device=compute.device)
+            losses = torch.zeros(batches.steps(epoch), device=compute.device)
             with compute.private_randomness(), compute.kernels(), synced_norms(model, compute.sync_batch_norm):
                 torch.manual_seed(seed_for(batches.seed, "model", epoch, *processes.own_seed()))
                 take = for_an_epoch(step)
                 for number, batch in enumerate(batches.epoch(epoch)):
-                    rate = _set_rate(optimizer, settings, epoch * batches.steps + number + 1, batches.steps)
+                    rate = _set_rate(optimizer, settings, ends[epoch] + number + 1, ends[-1])
                     losses[number] = take(batch)
                     advance()
             processes.average([losses])
             processes.settle(model)
-            _require_finite(losses, epoch, settings, watch.label)
+            _require_finite(losses, epoch, ends[epoch], settings, watch.label)
             history.append(_row(epoch, rate, losses, watch.meter, time.perf_counter() - start))
             if watch.checkpoint is not None:
                 extra = watch.meter.state() if watch.meter else {}
@@ -111,10 +116,10 @@ def _optimizer(model: nn.Module, settings: FitSettings, compute: Compute) -> tor
     return rule(parameters, lr, weight_decay=settings.weight_decay, fused=fused, capturable=compute.records)
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int, epoch_steps: int) -> float:
-    """Set the learning rate of a step, counted from 1; returns it."""
-    warmup = round(settings.warmup_epochs * epoch_steps)
-    rate = settings.lr * lr_factor(settings.schedule, step, epoch_steps * settings.epochs, warmup)
+def _set_rate(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int, steps: int) -> float:
+    """Set the learning rate of a step, counted from 1, of all the steps of the run; returns it."""
+    warmup = round(settings.warmup_epochs * steps / settings.epochs)
+    rate = settings.lr * lr_factor(settings.schedule, step, steps, warmup)
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(rate)
@@ -135,11 +140,11 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, watch: Watch, hi
     return epochs
 
 
-def _require_finite(losses: Tensor, epoch: int, settings: FitSettings, label: str) -> None:
+def _require_finite(losses: Tensor, epoch: int, before: int, settings: FitSettings, label: str) -> None:
     """Stop a run whose loss is NaN or infinite; looked at once an epoch, so that no step waits for the device."""
     broken = (~torch.isfinite(losses)).nonzero()
     if len(broken):
-        step = epoch * len(losses) + int(broken[0]) + 1
+        step = before + int(broken[0]) + 1
         shown = ", ".join(f"{name}={value}" for name, value in settings.model_dump().items())
         raise TrainingError(
             f"{label}: the loss is not finite at step {step} (epoch {epoch + 1}); try a lower lr. Settings: {shown}."

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,15 @@ from natmu.engine.compute import Compute
 from natmu.engine.progress import say
 from natmu.errors import ModelError
 
-LossFunction = Callable[[nn.Module, Batch], Tensor]
+LossFunction = Callable[[nn.Module, Batch], Tensor | tuple[Tensor, Tensor]]
+"""A loss: one mean over the rows of the batch, or that and a second one over the paired rows, to be added up."""
+
+Gradients = list[Tensor]
+"""One tensor per parameter that requires a gradient, in the model's order."""
+
+Direction = Callable[[Sequence[Gradients]], Gradients]
+"""From the gradients of a loss's terms, each computed apart, to the gradient that the optimiser follows."""
+
 Replay = Callable[[], Tensor]
 
 WARM_UP = 3
@@ -28,10 +36,11 @@ class Step:
 
     Attributes:
         model: In training mode.
-        loss: Scalar loss of the model on a batch, a mean over its rows; called inside autocast.
+        loss: Loss of the model on a batch; called inside autocast.
         optimizer: Over the model's parameters.
         compute: Device and precision.
         after_step: Called after the update, for constraints on the weights.
+        direction: What the optimiser follows; the gradient of the sum of the loss's terms if None.
     """
 
     model: nn.Module
@@ -39,6 +48,7 @@ class Step:
     optimizer: torch.optim.Optimizer
     compute: Compute
     after_step: Callable[[], None] | None = None
+    direction: Direction | None = None
 
     def __call__(self, batch: Batch) -> Tensor:
         """Take the step; the loss before it, detached: this process's part of it, where there are several.
@@ -47,9 +57,23 @@ class Step:
             ModelError: Batch normalisation was given a single sample.
         """
         self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, whose activations can use their memory
+        terms = self._terms(batch)
+        value = sum(terms[1:], start=terms[0])
+        if self.direction is None:
+            value.backward()  # type: ignore[no-untyped-call]
+            processes.average_gradients(list(self.model.parameters()))
+        else:
+            self._follow(self.direction, terms)
+        self.optimizer.step()
+        if self.after_step is not None:
+            self.after_step()
+        return value.detach()
+
+    def _terms(self, batch: Batch) -> list[Tensor]:
+        """The loss's terms, each weighted as this process's part of the step."""
         try:
             with self.compute.autocast():
-                value = self.loss(self.model, batch) * batch.weight
+                terms = self.loss(self.model, batch)
         except ValueError:
             if len(batch.labels) > 1:
                 raise
@@ -57,12 +81,22 @@ class Step:
                 "Batch normalisation cannot learn from a single sample; use a batch size above 1 and retain two "
                 "samples."
             ) from None
-        value.backward()  # type: ignore[no-untyped-call]
-        processes.average_gradients(list(self.model.parameters()))
-        self.optimizer.step()
-        if self.after_step is not None:
-            self.after_step()
-        return value.detach()
+        if isinstance(terms, Tensor):
+            return [terms * batch.weight]
+        own, paired = terms
+        return [own * batch.weight, paired]
+
+    def _follow(self, direction: Direction, terms: list[Tensor]) -> None:
+        """Give every parameter the gradient that is to be followed."""
+        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        gradients = []
+        for term in terms:
+            self.optimizer.zero_grad(set_to_none=True)
+            term.backward()  # type: ignore[no-untyped-call]
+            processes.average_gradients(parameters)
+            gradients.append([torch.zeros_like(p) if p.grad is None else p.grad for p in parameters])
+        for parameter, gradient in zip(parameters, direction(gradients), strict=True):
+            parameter.grad = gradient
 
 
 class Recorder(Protocol):
@@ -108,10 +142,11 @@ class CudaGraphs:
 
 
 class RecordedStep:
-    """The step of one epoch, recorded on a full batch after a few steps as written, and replayed from then on.
+    """The steps of one epoch, recorded on a full batch after a few steps as written, and replayed from then on.
 
     What Python does inside the loss and the constraint happens when the step is recorded, so it may change from epoch
-    to epoch; what changes from step to step must be in tensors. A step that cannot be recorded is taken as written.
+    to epoch; what changes from step to step must be in tensors. Steps with and without paired rows are recorded apart.
+    A step that cannot be recorded is taken as written.
 
     Args:
         step: The step as it is written.
@@ -121,24 +156,20 @@ class RecordedStep:
     def __init__(self, step: Step, recorder: Recorder) -> None:
         self._step = step
         self._recorder = recorder
-        self._inputs: Batch | None = None
-        self._replay: Replay | None = None
-        self._taken = 0
+        self._forms: dict[bool, _Form] = {}
 
     def __call__(self, batch: Batch) -> Tensor:
         """Take the step; the loss before it, detached, in a tensor that the next call may overwrite."""
-        if self._inputs is None:
-            self._inputs = _like(batch)
-        if batch.images.shape != self._inputs.images.shape:
+        form = self._forms.setdefault(batch.paired is None, _Form(_like(batch)))
+        if batch.images.shape != form.inputs.images.shape:
             return self._step(batch)
-        inputs = self._inputs
-        _copy(batch, inputs)
-        self._taken += 1
-        if self._taken <= WARM_UP:
-            return self._recorder.warm(lambda: self._step(inputs))
-        if self._replay is None:
-            self._replay = self._recorded(inputs)
-        return self._replay()
+        _copy(batch, form.inputs)
+        form.taken += 1
+        if form.taken <= WARM_UP:
+            return self._recorder.warm(lambda: self._step(form.inputs))
+        if form.replay is None:
+            form.replay = self._recorded(form.inputs)
+        return form.replay()
 
     def _recorded(self, inputs: Batch) -> Replay:
         """The step on the fixed inputs as a replay, or as it is written where it cannot be recorded."""
@@ -149,6 +180,15 @@ class RecordedStep:
             return lambda: self._step(inputs)
 
 
+@dataclass
+class _Form:
+    """One form of an epoch's steps: its fixed inputs, how often it was taken, its recording."""
+
+    inputs: Batch
+    taken: int = 0
+    replay: Replay | None = None
+
+
 def for_an_epoch(step: Step) -> Callable[[Batch], Tensor]:
     """The fastest form of a step on its device."""
     return RecordedStep(step, CudaGraphs(step.compute.device)) if step.compute.records else step
@@ -156,13 +196,18 @@ def for_an_epoch(step: Step) -> Callable[[Batch], Tensor]:
 
 def _like(batch: Batch) -> Batch:
     """Memory for batches of this shape."""
-    images, labels = torch.empty_like(batch.images), torch.empty_like(batch.labels)
-    return Batch(images, labels, torch.empty_like(batch.rows), torch.empty_like(batch.positions), batch.weight)
+    tensors: dict[str, Any] = {name: torch.empty_like(value) for name, value in _tensors(batch).items()}
+    return replace(batch, **tensors, paired=None if batch.paired is None else _like(batch.paired))
 
 
 def _copy(batch: Batch, into: Batch) -> None:
     """Fill that memory."""
-    into.images.copy_(batch.images)
-    into.labels.copy_(batch.labels)
-    into.rows.copy_(batch.rows)
-    into.positions.copy_(batch.positions)
+    for name, value in _tensors(batch).items():
+        getattr(into, name).copy_(value)
+    if batch.paired is not None and into.paired is not None:
+        _copy(batch.paired, into.paired)
+
+
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    """What differs between batches of one shape."""
+    return {field.name: value for field in fields(batch) if isinstance(value := getattr(batch, field.name), Tensor)}

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from natmu.data.batches import Batches, Samples, plain
+from natmu.data.batches import Batches, Derived, Samples, plain
 from natmu.data.images import ImageData
 from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint, History
@@ -24,10 +24,10 @@ from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.schedule import Schedule
 from natmu.engine.settings import FitSettings, TrainSettings
-from natmu.engine.step import LossFunction
+from natmu.engine.step import Direction, LossFunction
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, TrainingError
 from natmu.models import reinitialised
-from natmu.types import ForgetSet, Scenario, Settings, seed_for
+from natmu.types import ForgetSet, IntArray, Scenario, Settings, seed_for
 
 EVERY_SCENARIO: tuple[Scenario, ...] = ("random", "hardest", "class", "subclass", "indices")
 
@@ -50,6 +50,7 @@ class Problem:
         model: The original model.
         data: The training data, retain and forget part together.
         forget: Which of them to forget.
+        aside: Positions that belong to neither part, int64.
         training: The recipe that the original was trained with.
         compute: Device and precision.
         seed: Of everything random in the method.
@@ -74,6 +75,7 @@ class Problem:
     holdout: ImageData | None = None
     checkpoint: Checkpoint | None = None
     history: History = field(default_factory=list)
+    aside: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
@@ -89,6 +91,7 @@ class Problem:
         """Positions of the retain set in the training data, int64 ``(R,)``."""
         kept = torch.ones(len(self.data), dtype=torch.bool)
         kept[self.forget_positions] = False
+        kept[torch.from_numpy(self.aside)] = False
         return kept.nonzero().squeeze(1)
 
     def labels(self, positions: Tensor) -> Tensor:
@@ -99,7 +102,16 @@ class Problem:
         """A source of random numbers for one purpose."""
         return np.random.default_rng(seed_for(self.seed, *purpose))
 
-    def retain_samples(self, settings: FineTuneSettings) -> Samples:
+    def stage(self, name: str) -> Problem:
+        """The same problem for one of several runs of the loop that follow each other on the same model."""
+        checkpoint = None if self.checkpoint is None else self.checkpoint.stage(name)
+        return replace(self, seed=seed_for(self.seed, "stage", name), checkpoint=checkpoint)
+
+    def forget_samples(self) -> Samples:
+        """The forget set with its true labels, as it is."""
+        return plain(self.forget_positions, self.labels(self.forget_positions), augment=False)
+
+    def retain_samples(self, settings: RetainSettings) -> Samples:
         """The retain set with its true labels, or the random share of it that the settings ask for."""
         positions = self.retain_positions
         if settings.retain_fraction < 1:
@@ -126,24 +138,64 @@ class Problem:
         return copy.deepcopy(self.model).eval().requires_grad_(False)
 
 
-class FineTuneSettings(FitSettings):
-    """Settings that all fine-tuning methods share; the defaults are those of the research code of NatMU."""
+class RetainSettings(Settings):
+    """Settings of all methods that train on retain images."""
+
+    augment_retain: bool = Field(False, description="random crop and flip of retain images")
+    retain_fraction: float = Field(1, gt=0, le=1, description="random share of the retain set to fine-tune on")
+
+
+class FineTuneSettings(FitSettings, RetainSettings):
+    """Settings that fine-tuning methods share; the defaults are those of the research code of NatMU."""
 
     epochs: int = Field(5, ge=1, le=100_000, description="passes over the derived data set")
     optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="update rule")
     schedule: Schedule = Field("cosine", description="course of the learning rate")
-    augment_retain: bool = Field(False, description="random crop and flip of retain images")
-    retain_fraction: float = Field(1, gt=0, le=1, description="random share of the retain set to fine-tune on")
+
+
+class SGDSettings(FitSettings):
+    """Settings of methods that most research code runs with SGD at a constant rate."""
+
+    epochs: int = Field(10, ge=1, le=100_000, description="passes over the derived data set")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="update rule")
+    lr: float = Field(0.01, gt=0, le=100, description="base learning rate")
+    weight_decay: float = Field(5e-4, ge=0, le=1, description="weight decay, decoupled for adamw")
+    schedule: Schedule = Field("constant", description="course of the learning rate")
+
+
+class SGDRetainSettings(SGDSettings, RetainSettings):
+    """The same for methods that train on retain images."""
 
 
 def fine_tune(
     method: Method,
     problem: Problem,
-    samples: Samples | Callable[[int], Samples],
+    samples: Derived,
     loss: LossFunction | None = None,
     after_step: Callable[[], None] | None = None,
+    *,
+    paired: Samples | None = None,
+    paired_every: int = 1,
+    direction: Direction | None = None,
+    settings: FitSettings | None = None,
 ) -> nn.Module:
-    """Fine-tune the problem's model in place on a derived data set, with cross-entropy unless another loss is given."""
+    """Fine-tune the problem's model in place on a derived data set.
+
+    Args:
+        method: Names the work and gives its settings.
+        problem: Of which the model is trained; a stage of it, where a method has several runs of the loop.
+        samples: The rows of every epoch, or of each.
+        loss: Loss of a model on a batch; cross-entropy if None.
+        after_step: Called after each step of the optimiser, for constraints on the weights.
+        paired: Rows of a second derived data set that steps get beside their own, as ``batch.paired``.
+        paired_every: Every how many steps they do.
+        direction: From the gradients of the loss's terms to the one that the optimiser follows; their sum if None.
+        settings: Settings of the run, where they are not the method's own.
+
+    Raises:
+        ModelError: The model has nothing to train.
+        TrainingError: A loss is not finite.
+    """
     compute = problem.compute
     batches = Batches(
         problem.data,
@@ -152,10 +204,17 @@ def fine_tune(
         seed=problem.seed,
         device=compute.device,
         share=processes.share(),
+        paired=paired,
+        paired_every=paired_every,
     )
     meter = Meter(len(problem.data), compute.device)
-    watch = Watch(method.name, meter, problem.checkpoint, problem.history)
-    return fit(problem.model, batches, loss or meter.cross_entropy, method.config, compute, watch, after_step)
+    history: History = []
+    watch = Watch(method.name, meter, problem.checkpoint, history)
+    loss = loss or meter.cross_entropy
+    model = fit(problem.model, batches, loss, settings or method.config, compute, watch, after_step, direction)
+    done = len(problem.history)
+    problem.history.extend(row | {"epoch": row["epoch"] + done} for row in history)
+    return model
 
 
 @dataclass(frozen=True)
@@ -174,8 +233,19 @@ class Unlearned:
 class Method(ABC):
     """An unlearning method: a name, settings, and one function from a problem to a model.
 
+    The docstring of a method tells its users all there is to know: a line that sums it up, its rule, and the sections
+    ``When to use``, ``Cost``, ``Decisions`` (what its paper leaves open, and what was done) and ``References``.
+
     Args:
         settings: Values for the method's ``Config``.
+
+    Attributes:
+        name: Its name everywhere.
+        paper: Where it was published.
+        scenarios: The kinds of forget set that it serves.
+        needs_labels: Whether it reads the labels of the samples.
+        needs_retain: Whether it reads samples that are not to be forgotten.
+        stochastic: Whether another seed gives other weights.
 
     Raises:
         SettingError: A setting is unknown or out of its range.
@@ -184,6 +254,9 @@ class Method(ABC):
     name: ClassVar[str]
     paper: ClassVar[Paper | None] = None
     scenarios: ClassVar[tuple[Scenario, ...]] = EVERY_SCENARIO
+    needs_labels: ClassVar[bool] = True
+    needs_retain: ClassVar[bool] = True
+    stochastic: ClassVar[bool] = True
     Config: ClassVar[type[Settings]]
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - checked by Config
@@ -199,10 +272,11 @@ class Method(ABC):
 
         Raises:
             ForgetSetError: The forget set is empty or leaves nothing to retain.
-            ScenarioError: The method cannot serve this kind of forget set.
+            UsageError: The method cannot serve this kind of forget set, this model or these settings.
             TrainingError: A loss or a weight is no longer finite.
         """
-        self._check(problem)
+        self._check_counts(problem)
+        self.check(problem)
         device = problem.compute.device
         start = time.perf_counter()
         private = replace(problem, model=problem.compute.place(copy.deepcopy(problem.model)))
@@ -217,17 +291,25 @@ class Method(ABC):
         _restore(model, problem.model)
         return Unlearned(model, seconds)
 
-    def _check(self, problem: Problem) -> None:
-        count = len(problem.forget)
-        if count == 0:
-            raise ForgetSetError("The forget set is empty; name at least one training sample.")
-        if count >= len(problem.data):
-            raise ForgetSetError("The forget set is the whole training set; a model that forgets all is a fresh one.")
+    def check(self, problem: Problem) -> None:
+        """Refuse what cannot be done, before anything is trained; methods add to it what they need.
+
+        Called for every forget set of a study before its original is trained, with a model of the same architecture.
+
+        Raises:
+            UsageError: One sentence that names the setting, the model or the forget set, and what is needed.
+        """
         if problem.forget.scenario not in self.scenarios:
             served = ", ".join(self.scenarios)
             raise ScenarioError(f"{self.name} serves {served} forget sets, not {problem.forget.scenario}.")
         if not any(True for _ in problem.model.parameters()):
             raise ModelError("The model has no weights; name the trained model to unlearn from.")
+
+    def _check_counts(self, problem: Problem) -> None:
+        if len(problem.forget) == 0:
+            raise ForgetSetError("The forget set is empty; name at least one training sample.")
+        if len(problem.retain_positions) == 0:
+            raise ForgetSetError("The forget set is the whole training set; a model that forgets all is a fresh one.")
 
 
 def _restore(model: nn.Module, original: nn.Module) -> None:
