@@ -295,6 +295,95 @@ def test_samples_may_be_derived_anew_for_each_epoch():
         assert {label for batch in found for label in batch.labels.tolist()} == {epoch}
 
 
+def test_epochs_may_have_rows_of_their_own():
+    data = image_data(40)
+    passes = [
+        plain(torch.arange(start, stop), data.labels[start:stop], augment=False) for start, stop in ((0, 9), (9, 40))
+    ]
+    batches = make(data, 4, samples=passes)
+    assert [batches.rows(epoch) for epoch in (0, 1)] == [9, 31]
+    assert [batches.steps(epoch) for epoch in (0, 1)] == [2, 8]
+    for epoch, positions in enumerate((range(9), range(9, 40))):
+        found = list(batches.epoch(epoch))
+        assert len(found) == batches.steps(epoch)
+        assert {batch.epoch for batch in found} == {epoch}
+        assert sorted(torch.cat([batch.positions for batch in found]).tolist()) == list(positions)
+
+
+def paired_batches(data, count, every=1, batch_size=4, augment=False, **options):
+    rows = plain(torch.arange(20), data.labels[:20], augment=False)
+    second = plain(torch.arange(20, 20 + count), data.labels[20 : 20 + count] + 10, augment=augment)
+    return Batches(data, rows, batch_size=batch_size, seed=3, device=CPU, paired=second, paired_every=every, **options)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 2), (2, 2), (3, 3), (4, 4), (7, 4)])
+def test_paired_rows_come_round_and_round_in_full_batches(count, size):
+    data = image_data(40)
+    found = [batch.paired for batch in paired_batches(data, count).epoch(0)]
+    assert [len(batch.rows) for batch in found] == [size] * 5
+    rows = torch.cat([batch.rows for batch in found])
+    for start in range(0, len(rows) - count + 1, count):  # each round has every row once
+        assert sorted(rows[start : start + count].tolist()) == list(range(count))
+    for batch in found:
+        assert torch.equal(batch.positions, batch.rows + 20)
+        assert torch.equal(batch.labels, data.labels[batch.positions] + 10)
+        assert torch.equal(batch.images, data.images[batch.positions].float() / 255)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 9])
+def test_only_some_steps_have_paired_rows(every):
+    found = list(paired_batches(image_data(40), 7, every).epoch(0))
+    assert [batch.paired is not None for batch in found] == [step % every == 0 for step in range(5)]
+    rows = torch.cat([batch.paired.rows for batch in found if batch.paired is not None])
+    assert len(set(rows[:7].tolist())) == min(7, len(rows))
+
+
+def test_paired_rows_differ_between_epochs_and_leave_the_others_alone():
+    data = image_data(40)
+    batches = paired_batches(data, 7)
+    first, again, other = ([b.paired.rows.tolist() for b in batches.epoch(epoch)] for epoch in (0, 0, 1))
+    assert first == again
+    assert first != other
+    alone = Batches(data, plain(torch.arange(20), data.labels[:20], augment=False), batch_size=4, seed=3, device=CPU)
+    assert order(alone, 0) == order(batches, 0)
+
+
+def test_paired_rows_are_augmented_where_they_are_asked_to_be():
+    data = image_data(40)
+    batches = paired_batches(data, 20, batch_size=20, augment=True)
+    (batch,) = batches.epoch(0)
+    still = (batch.paired.images == data.images[batch.paired.positions].float() / 255).flatten(1).all(1)
+    assert still.float().mean() < 0.5
+    assert torch.equal(batch.images, data.images[batch.positions].float() / 255)
+
+
+def test_paired_rows_of_mapped_data_are_the_same(tmp_path):
+    data = image_data(40)
+    for one, two in zip(
+        paired_batches(data, 7).epoch(0), paired_batches(mapped(data, tmp_path), 7).epoch(0), strict=True
+    ):
+        assert torch.equal(one.paired.images, two.paired.images)
+
+
+@pytest.mark.parametrize(("count", "rows"), [(1, 4), (3, 4), (5, 4), (6, 4)])
+def test_several_processes_divide_paired_rows_between_them(count, rows):
+    data = image_data(40)
+    parts = [list(paired_batches(data, count, share=(rank, 2)).epoch(0)) for rank in (0, 1)]
+    for first, second in zip(*parts, strict=True):
+        assert len(first.paired.rows) == len(second.paired.rows) == rows // 2
+        assert first.paired.weight == second.paired.weight == 1
+    if count >= 4:
+        whole = [batch.paired.rows.tolist() for batch in paired_batches(data, count).epoch(0)]
+        both = [sorted([*a.paired.rows.tolist(), *b.paired.rows.tolist()]) for a, b in zip(*parts, strict=True)]
+        assert both == [sorted(rows) for rows in whole]
+
+
+def test_uneven_shares_of_paired_rows_are_weighted_by_their_rows():
+    data = image_data(40)
+    parts = [list(paired_batches(data, 5, batch_size=10, share=(rank, 2)).epoch(0)) for rank in (0, 1)]
+    assert [(len(part[0].paired.rows), part[0].paired.weight) for part in parts] == [(3, 1.2), (2, 0.8)]
+
+
 def test_images_are_channels_last_for_the_convolutions_that_follow():
     batch = next(iter(make(image_data(8, (3, 8, 8))).epoch(0)))
     assert batch.images.is_contiguous(memory_format=torch.channels_last)

@@ -126,6 +126,88 @@ def test_other_errors_of_a_loss_are_not_swallowed(recorder):
         trained(broken)
 
 
+def apart(model, batch):
+    """A loss of two terms, the second over the paired rows."""
+    if batch.paired is None:
+        return loss(model, batch)
+    return loss(model, batch), -0.1 * loss(model, batch.paired)
+
+
+def paired_run(direction=None, every=2, loss=apart, after_step=None):
+    data = fakes.image_data(60)
+    rows, second = (
+        plain(torch.arange(*part), data.labels[slice(*part)], augment=False) for part in ((0, 50), (50, 60))
+    )
+    batches = Batches(data, rows, batch_size=8, seed=0, device=fakes.CPU.device, paired=second, paired_every=every)
+    model, history = fakes.model(), []
+    fit(model, batches, loss, fakes.settings(), fakes.CPU, Watch("x", history=history), after_step, direction)
+    return fakes.state(model), [row["loss"] for row in history]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_steps_with_and_without_paired_rows_are_recorded_apart(every, recorder, monkeypatch):
+    def halved(gradients):
+        return [sum(values[1:], start=values[0]) / 2 for values in zip(*gradients, strict=True)]
+
+    replayed, losses = paired_run(halved, every)
+    assert recorder.recorded == {1: 3, 2: 0, 3: 3}[every]  # of six full steps an epoch, three of a kind warm it up
+    monkeypatch.setattr(step, "WARM_UP", 1)
+    replayed, losses = paired_run(halved, every)
+    assert recorder.replayed > 0
+    monkeypatch.setattr(Compute, "records", False)
+    written, expected = paired_run(halved, every)
+    assert close(replayed, written)
+    assert losses == pytest.approx(expected, rel=1e-5)
+
+
+def test_two_terms_without_a_direction_are_added_up():
+    together = paired_run()
+    assert together[1] == pytest.approx(paired_run(lambda terms: [sum(v) for v in zip(*terms, strict=True)])[1])
+    added, losses = paired_run(loss=lambda model, batch: sum(t) if isinstance(t := apart(model, batch), tuple) else t)
+    assert close(together[0], added)
+    assert together[1] == pytest.approx(losses)
+
+
+def test_a_direction_is_given_the_gradient_of_each_term_apart():
+    seen = []
+
+    def direction(gradients):
+        seen.append(gradients)
+        return [torch.zeros_like(gradient) for gradient in gradients[0]]
+
+    before = fakes.state(fakes.model())
+    model = fakes.model()
+    data = fakes.image_data(60)
+    rows, second = (plain(torch.arange(*part), data.labels[slice(*part)], augment=False) for part in ((0, 8), (50, 58)))
+    batches = Batches(data, rows, batch_size=8, seed=0, device=fakes.CPU.device, paired=second)
+    settings = fakes.settings(epochs=1, weight_decay=0, momentum=0)
+    fit(model, batches, apart, settings, fakes.CPU, Watch("x"), None, direction)
+    weights = {name for name, _ in model.named_parameters()}
+    assert all(torch.equal(before[name], value) for name, value in fakes.state(model).items() if name in weights)
+    (batch,) = batches.epoch(0)
+    fresh = fakes.model().train()
+    (terms,) = seen
+    for term, gradients in zip(apart(fresh, batch), terms, strict=True):
+        expected = torch.autograd.grad(term, list(fresh.parameters()))
+        torch.testing.assert_close(gradients, list(expected))
+
+
+def test_frozen_parameters_have_no_place_in_a_direction():
+    model = fakes.model()
+    model[0].requires_grad_(False)
+    kept = model[0].weight.clone()
+    sizes = []
+
+    def direction(gradients):
+        sizes.append(len(gradients[0]))
+        return gradients[0]
+
+    batches = fakes.batches(fakes.image_data(16))
+    fit(model, batches, loss, fakes.settings(epochs=1), fakes.CPU, Watch("x"), None, direction)
+    assert sizes == [len(list(model.parameters())) - 1] * 2
+    assert torch.equal(model[0].weight, kept)
+
+
 def test_making_batches_never_waits_for_the_device():
     made = fakes.batches(fakes.image_data(50), augment=True).epoch(0)
     first = next(made)

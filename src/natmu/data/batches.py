@@ -118,8 +118,8 @@ class Batches:
         device: Where the batches are wanted.
         share: Number of this process, and how many divide the rows of each step among them.
         paired: A second derived data set. Steps get as many of its rows as a batch has, or all of them where they are
-            fewer, shuffled, and begin it again when it is through; a single row comes twice, because batch
-            normalisation cannot learn from one.
+            fewer, shuffled, and begin it again when it is through; where there are less than two rows for each process,
+            some come twice, because batch normalisation cannot learn from one.
         paired_every: Every how many steps, from the first of each epoch on.
 
     Raises:
@@ -209,8 +209,7 @@ class Batches:
         if self._paired is None:
             return [None] * steps
         samples = self._paired
-        size = max(2, min(self.batch_size, len(samples)))
-        size = -(-size // self._processes) * self._processes  # so that a mean over processes is a mean over rows
+        size = max(2 * self._processes, min(self.batch_size, len(samples)))
         generator = torch.Generator().manual_seed(seed_for(self.seed, "paired", epoch))
         needed = size * -(-steps // self._paired_every)
         rounds = -(-needed // len(samples))
@@ -222,8 +221,8 @@ class Batches:
         def make(start: int) -> Batch:
             own = torch.arange(start + self._rank, start + size, self._processes, device=self.device)
             images = render(self.data, on_device, order[own], (shifts.take(own), self._padding) if moves else None)
-            rows = order[own]
-            return Batch(images, on_device.labels[rows], rows, on_device.positions[rows], epoch=epoch)
+            rows, weight = order[own], self._processes * len(own) / size
+            return Batch(images, on_device.labels[rows], rows, on_device.positions[rows], weight, epoch)
 
         starts = itertools.count(0, size)
         return [partial(make, next(starts)) if step % self._paired_every == 0 else None for step in range(steps)]

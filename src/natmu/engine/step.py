@@ -84,7 +84,8 @@ class Step:
         if isinstance(terms, Tensor):
             return [terms * batch.weight]
         own, paired = terms
-        return [own * batch.weight, paired]
+        assert batch.paired is not None, "a loss has a second term only where the step has paired rows"
+        return [own * batch.weight, paired * batch.paired.weight]
 
     def _follow(self, direction: Direction, terms: list[Tensor]) -> None:
         """Give every parameter the gradient that is to be followed."""
