@@ -48,6 +48,42 @@ def test_refused(refused, tmp_path, words, said):
     assert not list(tmp_path.rglob("record.json"))
 
 
+METHOD_REFUSALS = [
+    ("random:10%", "amnesiac", {"lr": -1e-3}, "lr"),
+    ("random:10%", "salun", {"threshold": 0}, "threshold"),
+    ("random:10%", "salun", {"threshold": 1.01}, "threshold"),
+    ("random:10%", "natmu", {"n": 5}, "n:"),
+    ("class:3", "cf_k", {"k": 99}, "k=99 is more than the"),
+    ("random:10%", "unsir", {}, "unsir serves class, subclass forget sets, not random"),
+    ("hardest:10%", "unsir", {}, "not hardest"),
+    ("random:10%", "rum", {"low": "unsir"}, "unsir serves class, subclass forget sets, not random"),
+    ("random:10%", "rum", {"high_settings": "{threshold: 2}"}, "high_settings"),
+]
+
+
+@pytest.mark.parametrize(("forget", "method", "settings", "said"), METHOD_REFUSALS)
+def test_a_study_is_refused_before_its_first_model_is_trained(refused, tmp_path, forget, method, settings, said):
+    recipe = {"name": "tiny", "data": {"source": "digits"}, "model": "small_cnn", "training": {"epochs": 1}}
+    recipe |= {"forget": [forget], "methods": [{"method": "amnesiac"}, {"method": method, "settings": settings}]}
+    recipe["methods"][1]["label"] = "wrong"
+    (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
+    assert said in refused("bench", "recipe.yaml")
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("forget", "method", "settings", "said"), METHOD_REFUSALS)
+def test_unlearning_is_refused_before_anything_is_written(
+    refused, tmp_path, original_once, forget, method, settings, said
+):
+    words = ["--forget", forget, "--method", method, *(f"--set={name}={value}" for name, value in settings.items())]
+    assert said in refused("unlearn", "--from", original_once, *words, "--out", "runs/wrong")
+    weights = ["--from", original_once / "model.safetensors", "--data", "digits", "--model", "small_cnn"]
+    if forget == "hardest:10%":
+        said = "hardest:10%:loss"  # nobody recorded how it was trained
+    assert said in refused("unlearn", *weights, *words)
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.fixture
 def original(natmu):
     assert natmu("train", *TINY, "--out", "runs/original").status == 0

@@ -161,6 +161,22 @@ def test_a_loss_that_is_not_finite_names_step_and_settings(bad, step, epoch):
     assert "optimizer=sgd" in message
 
 
+def test_weights_that_the_last_step_of_an_epoch_broke_are_neither_kept_nor_trained_on():
+    """The loss of that step was finite; a checkpoint of the epoch would hold what no later step can mend."""
+    calls = []
+
+    def breaking(model, batch):
+        calls.append(1)
+        value = loss(model, batch)
+        if len(calls) == 4:
+            next(model.parameters()).register_hook(lambda gradient: gradient * math.inf)
+        return value
+
+    with pytest.raises(TrainingError, match=r"^train: a weight is not finite after step 4 \(epoch 1\).*lr=0.03"):
+        trained(loss=breaking, lr=0.03)
+    assert len(calls) == 4
+
+
 def test_history_has_one_row_per_epoch():
     history, values = [], []
     data = fakes.image_data()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,37 +9,46 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from natmu.data import ImageData, Labelling, forget_from_indices
+from natmu.data import ImageData, Labelling
 from natmu.data.batches import Batches
-from natmu.engine.compute import Compute
-from natmu.engine.settings import TrainSettings
-from natmu.methods import Method, Problem, base
-from natmu.types import ForgetSet
+from natmu.methods import FineTuneSettings, Method, Problem, base, method_named
+from natmu.testing.problems import CPU, TRAINING, problem_of, same_state, small_net, state_of
 
-CPU = Compute.choose("cpu", "fp32")
-TRAINING = TrainSettings(epochs=2, batch_size=32, lr=0.05, warmup_epochs=0.5)
+__all__ = ["CPU", "TRAINING", "problem_of", "same_state", "small_net", "state_of"]
+
 QUICK: dict[str, dict[str, Any]] = {
     "retrain": {},
     "natmu": {"epochs": 2, "n": 2},
     "amnesiac": {"epochs": 2},
     "bad_teacher": {"epochs": 2},
     "salun": {"epochs": 2},
+    "scrub": {"epochs": 2, "max_steps": 1, "temperature": 2},
+    "delete": {"epochs": 2},
+    "jit": {"draws": 3},
+    "grad_ascent": {"epochs": 2},
+    "neggrad_plus": {"epochs": 2},
+    "munba": {"epochs": 2},
+    "sfron": {"steps": 24, "forget_every": 2},
+    "fisher": {},
+    "influence": {"gradients": 16},
+    "ssd": {"alpha": 1.05},
+    "lfssd": {"alpha": 1.05},
+    "finetune": {"epochs": 2},
+    "l1_sparse": {"epochs": 2},
+    "cf_k": {"epochs": 2},
+    "eu_k": {"epochs": 2},
+    "random_label": {"epochs": 2},
+    "msg": {"epochs": 2},
+    "conv_transpose": {"epochs": 2},
+    "boundary_shrink": {"epochs": 2},
+    "boundary_expand": {"epochs": 2},
+    "unsir": {"noise_images": 8, "noise_copies": 2, "noise_steps": 5},
+    "rum": {"medium_settings": {"epochs": 2}, "high_settings": {"epochs": 2}},
 }
-FINE_TUNING = [name for name in QUICK if name != "retrain"]
-
-
-def small_net(shape: tuple[int, int, int], classes: int, seed: int = 0) -> nn.Module:
-    """A plain network with batch normalisation, whose weights depend on the seed alone."""
-    with torch.random.fork_rng([]):
-        torch.manual_seed(seed)
-        return nn.Sequential(
-            nn.Conv2d(shape[0], 8, 3, padding=1),
-            nn.BatchNorm2d(8),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool2d(4),
-            nn.Flatten(),
-            nn.Linear(128, classes),
-        )
+WITHOUT_STEPS = ("fisher", "influence", "ssd", "lfssd")
+"""Methods that change weights without the training loop: nothing to record, and no unfinished run to keep."""
+STEPPING = [n for n in QUICK if n not in WITHOUT_STEPS and "indices" in method_named(n).scenarios]
+FINE_TUNING = [name for name in QUICK if issubclass(method_named(name).Config, FineTuneSettings)]
 
 
 def unnormed_net(shape: tuple[int, int, int], classes: int, seed: int = 0) -> nn.Module:
@@ -67,39 +75,6 @@ def superclass_data(count: int = 120, seed: int = 0) -> ImageData:
     data = noise_data(count, (1, 8, 8), 8, seed)
     fine = Labelling(data.labels, data.class_names)
     return ImageData(data.images, data.labels // 2, ("a", "b", "c", "d"), fine=fine)
-
-
-def problem_of(
-    data: ImageData,
-    forget: ForgetSet | list[int] | np.ndarray,
-    *,
-    model: nn.Module | None = None,
-    seed: int = 0,
-    batch_size: int = 32,
-    initial_model: Callable[[], nn.Module] | None = None,
-) -> Problem:
-    """A problem on the CPU in full precision; indices are taken for a forget set of that kind."""
-    shape, classes = data.image_shape, data.num_classes
-    return Problem(
-        model=small_net(shape, classes, 1) if model is None else model,
-        data=data,
-        forget=forget if isinstance(forget, ForgetSet) else forget_from_indices(forget, data),
-        training=TRAINING,
-        compute=CPU,
-        seed=seed,
-        batch_size=batch_size,
-        initial_model=initial_model or (lambda: small_net(shape, classes, 0)),
-    )
-
-
-def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of all parameters and buffers."""
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-def same_state(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    """Whether two states are equal to the bit."""
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @dataclass(frozen=True)
@@ -140,7 +115,7 @@ def intercept(monkeypatch: Any, method: Method, problem: Problem) -> Intercepted
     """Run a fine-tuning method up to its training, and return what it would have trained with."""
     caught: list[Intercepted] = []
 
-    def instead(model, batches, loss, settings, compute, watch, after_step=None, direction=None):
+    def instead(model, batches, loss, settings, compute, watch, after_step=None, direction=None, in_eval=()):
         caught.append(Intercepted(model, batches, loss, settings, after_step, direction))
         return model
 

@@ -10,10 +10,10 @@ import torch
 
 from natmu.engine.checkpoint import Checkpoint
 from natmu.errors import ScenarioError, TrainingError
-from natmu.methods import METHODS, Method, method_named
+from natmu.methods import Method, method_named
 from natmu.types import Settings
 
-from .problems import QUICK, noise_data, problem_of, same_state, state_of
+from .problems import QUICK, STEPPING, noise_data, problem_of, same_state, state_of
 
 FORGET = [0, 3, 7, 11, 24, 30]
 
@@ -70,7 +70,7 @@ def test_a_scenario_that_a_method_does_not_serve_is_refused():
         Noise()(replace(problem, forget=replace(problem.forget, scenario="class")))
 
 
-@pytest.mark.parametrize("name", [method.name for method in METHODS])
+@pytest.mark.parametrize("name", STEPPING)
 def test_an_interrupted_run_continues_to_the_weights_of_one_never_interrupted(monkeypatch, tmp_path, name):
     problem = problem_of(noise_data(60), FORGET)
     method = method_named(name)(**QUICK[name])

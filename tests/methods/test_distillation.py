@@ -1,13 +1,20 @@
-"""Bad teacher: its loss in closed form, which teacher each row follows, and that no teacher moves."""
+"""Bad teacher and DELETE: their losses in closed form, who follows which teacher, and that no teacher moves."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from natmu.methods import BadTeacher, Problem, base
+from natmu.errors import ModelError
+from natmu.methods import DELETE, BadTeacher, Problem, base
+from natmu.methods.distillation import without_true_class
+from natmu.methods.teachers import divergence
 
 from .problems import intercept, noise_data, problem_of, same_state, state_of, unnormed_net
 
@@ -24,8 +31,8 @@ def teachers(monkeypatch):
         made.append(frozen_copy(problem))
         return made[-1]
 
-    def spy_bad(model, seed):
-        made.append(reinitialised(model, seed))
+    def spy_bad(model, seed, needed):
+        made.append(reinitialised(model, seed, needed))
         return made[-1]
 
     monkeypatch.setattr(Problem, "frozen_copy", spy_good)
@@ -144,3 +151,102 @@ def test_distilling_brings_the_student_to_the_bad_teacher_on_the_forget_set_alon
 
     assert distance(student, bad, chosen) < 0.8 * distance(trained, bad, chosen)
     assert distance(student, good, ~chosen) < 0.5 * distance(student, good, chosen)
+
+
+def slow_target(logits, label):
+    """The softmax over all classes but one, in which that one has probability 0."""
+    weights = [0.0 if c == label else np.exp(float(value)) for c, value in enumerate(logits)]
+    return [weight / sum(weights) for weight in weights]
+
+
+@given(st.integers(2, 7), st.integers(1, 5), st.integers(0, 1000), st.sampled_from([0.1, 1, 30]))
+def test_the_target_without_the_true_class_keeps_the_proportions_of_the_others(classes, rows, seed, scale):
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(rows, classes, generator=generator)
+    labels = torch.randint(classes, (rows,), generator=generator)
+    target = without_true_class(logits, labels)
+    expected = [slow_target(row.double(), label) for row, label in zip(logits, labels, strict=True)]
+    assert torch.allclose(target.double(), torch.tensor(expected, dtype=torch.double), atol=1e-6, rtol=1e-4)
+    assert torch.equal(target.gather(1, labels[:, None]), torch.zeros(rows, 1))
+    torch.testing.assert_close(target.sum(1), torch.ones(rows))
+
+
+@pytest.mark.parametrize("temperature", [1, 4])
+def test_the_divergence_is_that_of_the_student_from_the_teacher_times_the_temperature_squared(temperature):
+    generator = torch.Generator().manual_seed(0)
+    teacher, student = (3 * torch.randn(6, 5, generator=generator, dtype=torch.double) for _ in range(2))
+    expected = 0.0
+    for one, two in zip(teacher.numpy() / temperature, student.numpy() / temperature, strict=True):
+        p, q = log_softmax(one), log_softmax(two)
+        expected += sum(np.exp(a) * (a - b) for a, b in zip(p, q, strict=True)) / 6
+    found = divergence((teacher / temperature).softmax(1), student, temperature).item()
+    assert found == pytest.approx(expected * temperature**2)
+    swapped = divergence((student / temperature).softmax(1), teacher, temperature).item()
+    assert abs(swapped - found) > 0.05 * found  # so that a swap would be seen
+
+
+def test_zeros_in_the_teachers_answer_add_nothing_and_give_no_nan():
+    logits = torch.tensor([[200.0, -200.0, 0.0]], requires_grad=True)
+    loss = divergence(torch.tensor([[0.0, 0.0, 1.0]]), logits)
+    loss.backward()
+    assert loss.item() == pytest.approx(200)
+    assert logits.grad.tolist() == [pytest.approx([1, 0, -1])]
+
+
+def test_delete_trains_on_forget_images_alone_towards_the_original_without_the_class(monkeypatch):
+    problem = problem_of(noise_data(80), FORGET, model=unnormed_net((3, 8, 8), 5))
+    caught = intercept(monkeypatch, DELETE(), problem)
+    rows = caught.epoch()
+    assert rows.positions.tolist() == FORGET
+    student, total = unnormed_net((3, 8, 8), 5, 9), 0.0
+    for batch in caught.batches.epoch(0):
+        answers, own = slow_answers(problem.model, batch.images), slow_answers(student, batch.images)
+        expected = 0.0
+        for answer, learner, label in zip(answers, own, batch.labels.tolist(), strict=True):
+            target = slow_target(answer, label)
+            expected += sum(p * (np.log(p) - q) for p, q in zip(target, log_softmax(learner), strict=True) if p)
+        assert caught.loss(student, batch).item() == pytest.approx(expected / len(batch.labels), rel=1e-4)
+        total += expected
+    assert total > 0.1
+
+
+def test_delete_forgets_a_class_and_moves_towards_its_targets(trained, digits):
+    whole = (digits.labels == 3).nonzero().squeeze(1).numpy()
+    problem = problem_of(digits, whole, model=trained)
+    model = DELETE(lr=1e-2)(problem).model
+    images = digits.images.float() / 255
+    right = slow_answers(model, images).argmax(1) == digits.labels.numpy()
+    assert right[whole].mean() < 0.1
+    assert np.delete(right, whole).mean() > 0.8
+    targets = without_true_class(torch.tensor(slow_answers(trained, images[whole])), digits.labels[whole])
+    before, after = (divergence(targets, torch.tensor(slow_answers(m, images[whole]))) for m in (trained, model))
+    assert after < 0.2 * before
+
+
+def test_retain_images_change_nothing_for_delete(trained, digits):
+    problem = problem_of(digits, FORGET, model=trained)
+    images, labels = digits.images.clone(), digits.labels.clone()
+    images[problem.retain_positions] = 255 - images[problem.retain_positions]
+    labels[problem.retain_positions] = (labels[problem.retain_positions] + 1) % 10
+    other = replace(problem, data=replace(digits, images=images, labels=labels))
+    assert same_state(*(state_of(DELETE(epochs=2)(p).model) for p in (problem, other)))
+    assert not DELETE.needs_retain
+
+
+def test_delete_keeps_statistics_to_the_bit_where_asked(trained, digits):
+    problem, before = problem_of(digits, FORGET, model=trained), state_of(trained)
+    kept, drifted = (state_of(DELETE(epochs=2, freeze_statistics=asked)(problem).model) for asked in (True, False))
+    for name in ("1.running_mean", "1.running_var", "1.num_batches_tracked"):
+        assert torch.equal(kept[name], before[name])
+        assert not torch.equal(drifted[name], before[name])
+    assert not torch.equal(kept["1.weight"], before["1.weight"])
+
+
+def test_delete_with_two_classes_and_with_one():
+    two = noise_data(40, (1, 8, 8), 2)
+    model = DELETE(epochs=20, lr=0.05)(problem_of(two, [0, 1, 2, 3], model=unnormed_net((1, 8, 8), 2))).model
+    answers = slow_answers(model, two.images[:4].float() / 255).argmax(1)
+    assert answers.tolist() == [1, 0, 1, 0]
+    one = noise_data(40, (1, 8, 8), 1)
+    with pytest.raises(ModelError, match="only one"):
+        DELETE()(problem_of(one, [0, 1], model=unnormed_net((1, 8, 8), 1)))

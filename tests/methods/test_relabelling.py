@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from scipy.stats import chisquare
 
 from natmu.data import resolve_forget
 from natmu.errors import ScenarioError
-from natmu.methods import Amnesiac
+from natmu.methods import Amnesiac, RandomLabel
 from natmu.methods.labels import wrong_labels
 
 from .problems import intercept, noise_data, problem_of, state_of, superclass_data
@@ -97,3 +99,49 @@ def test_the_head_is_reset_only_where_asked(monkeypatch, trained, digits):
         after = state_of(intercept(monkeypatch, Amnesiac(reset_head=reset), problem).model)
         assert torch.equal(after["5.weight"], before["5.weight"]) != reset
         assert all(torch.equal(after[name], before[name]) for name in before if name != "5.weight")
+
+
+def test_random_labels_are_wrong_and_drawn_anew_at_each_visit(monkeypatch):
+    problem = problem_of(noise_data(100), FORGET)
+    own = problem.data.labels[problem.forget_positions]
+    caught = intercept(monkeypatch, RandomLabel(), problem)
+    labels = [forget_labels(caught, problem, epoch) for epoch in range(40)]
+    assert not any((drawn == own).any() for drawn in labels)
+    assert not any(torch.equal(*pair) for pair in pairwise(labels))
+    assert torch.equal(forget_labels(caught, problem, 3), labels[3])  # a resumed run sees the same
+    counts = torch.stack([((torch.stack(labels) - own) % 5 == shift).sum() for shift in range(1, 5)])
+    assert chisquare(counts.numpy()).pvalue > 1e-3
+
+
+def test_random_labels_follow_the_seed_and_the_retain_set_keeps_its_own(monkeypatch):
+    problems = [problem_of(noise_data(100), FORGET, seed=seed) for seed in (0, 0, 1)]
+    caught = [intercept(monkeypatch, RandomLabel(), problem) for problem in problems]
+    labels = [forget_labels(*pair, epoch=2) for pair in zip(caught, problems, strict=True)]
+    assert torch.equal(labels[0], labels[1])
+    assert not torch.equal(labels[0], labels[2])
+    assert torch.equal(caught[0].epoch(2).positions.sort().values, torch.arange(100))
+
+
+def test_random_labels_of_a_forgotten_class_are_those_of_retain_images(monkeypatch):
+    data = superclass_data(240)
+    problem = problem_of(data, resolve_forget("class:c", data, seed=0))
+    caught = intercept(monkeypatch, RandomLabel(), problem)
+    drawn = torch.cat([forget_labels(caught, problem, epoch) for epoch in range(3)])
+    assert set(drawn.tolist()) == {0, 1, 3}
+
+
+def test_with_random_labels_the_model_becomes_unsure_of_the_forget_set_alone(trained, digits):
+    problem = problem_of(digits, FORGET, model=trained)
+    result = RandomLabel(epochs=10, lr=0.03)(problem).model.eval()
+    with torch.no_grad():
+        before, after = (m(digits.images.float() / 255).softmax(1) for m in (problem.frozen_copy(), result))
+    forgotten = problem.forget_positions
+    own = digits.labels[forgotten]
+    assert after[forgotten, own].mean() < before[forgotten, own].mean() - 0.1
+    kept = problem.retain_positions
+    assert (after[kept].argmax(1) == digits.labels[kept]).float().mean() > 0.8
+
+
+def test_the_defaults_of_random_label_are_sgd_at_a_hundredth_for_ten_epochs():
+    settings = RandomLabel().config
+    assert (settings.optimizer, settings.lr, settings.epochs, settings.weight_decay) == ("sgd", 0.01, 10, 5e-4)

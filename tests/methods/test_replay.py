@@ -9,12 +9,12 @@ from engine.tape import TapeRecorder
 from natmu.engine import step
 from natmu.engine.compute import Compute
 from natmu.engine.predict import logits_of
-from natmu.methods import METHODS, method_named
+from natmu.methods import method_named
 
 from . import problems
 
 
-@pytest.mark.parametrize("name", [method.name for method in METHODS])
+@pytest.mark.parametrize("name", problems.STEPPING)
 def test_replayed_steps_give_the_model_of_steps_as_written(name, monkeypatch):
     recorder = TapeRecorder()
     monkeypatch.setattr(step, "CudaGraphs", lambda device: recorder)

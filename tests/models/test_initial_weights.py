@@ -198,3 +198,12 @@ def test_a_head_behind_a_parametrisation_is_not_silently_left_alone():
     model = quiet(lambda: nn.utils.parametrizations.weight_norm(nn.Linear(4, 2)))
     with pytest.raises(ModelError, match="parametrisation"):
         reset_head(model, seed=0)
+
+
+def test_where_only_some_layers_are_needed_others_may_stay_as_they_are():
+    model = nn.Sequential(quiet(Forgetful), nn.BatchNorm1d(2), quiet(lambda: nn.Linear(2, 2)))
+    fresh = reinitialised(model, seed=0, needed=["2"])
+    assert torch.equal(fresh[0].scale, model[0].scale)
+    assert not torch.equal(fresh[2].weight, model[2].weight)
+    with pytest.raises(ModelError, match="weights of 0 "):
+        reinitialised(model, seed=0, needed=["0", "2"])

@@ -70,6 +70,17 @@ def test_weights_that_do_not_fit_leave_no_run(bench, tmp_path, name):
     assert list((tmp_path / "runs").glob("*/record.json")) == []
 
 
+def test_methods_are_told_how_hard_each_sample_was_to_learn_where_that_is_known(bench, foreign, monkeypatch):
+    told = []
+    monkeypatch.setattr(Retrain, "run", lambda self, problem: told.append(problem.difficulty) or problem.model)
+    forget = resolve_forget("random:10%", bench.splits.train, seed=0)
+    trained = train_original(bench, 0)
+    for original in (trained, import_original(bench, foreign[1])):
+        unlearn_from(original, forget, Retrain(init="fresh"), seed=0)
+    assert np.array_equal(told[0], -trained.run.confidence())
+    assert told[1] is None
+
+
 def test_an_original_is_trained_once_and_differs_by_seed(bench):
     first = train_original(bench, 0)
     stamp = (first.run.path / "record.json").stat().st_mtime_ns

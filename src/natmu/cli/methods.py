@@ -2,26 +2,57 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import typer
 
 from natmu.cli.options import Json
 
 
-def run(as_json: Json = False) -> None:
-    """List the unlearning methods with their papers, scenarios and settings."""
+def run(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Tell all about one method.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the unlearning methods with their papers, or tell all about one of them, its settings included."""
+    from natmu.cli.manual import in_full, listing
+    from natmu.cli.output import print_json
+
+    rows, faults = _rows()
+    if name is not None:
+        row = _row(name, rows)
+        print_json(row) if as_json else typer.echo(in_full(row))
+    elif as_json:
+        print_json(rows)
+    else:
+        typer.echo(listing(rows))
+    for fault in [] if name is not None else faults:
+        typer.echo(f"natmu: {fault}", err=True)
+
+
+def _rows() -> tuple[list[dict[str, Any]], list[str]]:
+    """All methods, and a sentence on each that an installed package promises and cannot give."""
     import json
+    from importlib.metadata import entry_points
     from importlib.resources import files
 
-    from natmu.cli.output import print_json, print_rows
-
     rows = json.loads(files("natmu").joinpath("methods/catalogue.json").read_text(encoding="utf-8"))
-    if as_json:
-        print_json(rows)
-        return
-    print_rows(rows, ["name", "summary", "paper", "scenarios"])
-    typer.echo("Settings and their defaults, given as --set KEY=VALUE:")
-    for row in rows:
-        typer.echo(f"\n{row['name']}")
-        for one in row["settings"]:
-            shown = f"{one['name']}={json.dumps(one['default'])}".replace('"', "")
-            typer.echo(f"  {shown:26}{one['description']}")
+    if not entry_points(group="natmu.methods"):
+        return rows, []
+    from natmu.methods.catalogue import plug_in_catalogue  # loads PyTorch, as the package that brings a method does
+
+    more, faults = plug_in_catalogue()
+    return rows + more, faults
+
+
+def _row(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The row of a method.
+
+    Raises:
+        SettingError: There is none of this name, or the package that promises it is broken.
+    """
+    found = {row["name"]: row for row in rows}
+    if name not in found:
+        from natmu.methods import method_named
+
+        method_named(name)
+    return found[name]

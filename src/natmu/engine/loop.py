@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -19,6 +19,7 @@ from natmu.engine.processes import synced_norms
 from natmu.engine.progress import task
 from natmu.engine.schedule import lr_factor
 from natmu.engine.settings import FitSettings
+from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction, Step, for_an_epoch
 from natmu.errors import ModelError, TrainingError
 from natmu.types import seed_for
@@ -33,12 +34,14 @@ class Watch:
         meter: Notes answers during training; its accuracy goes to the history.
         checkpoint: Where an unfinished run is kept; a run that finds its state there continues from it.
         history: Filled with one row per epoch: epoch, lr, loss, accuracy (percent), seconds.
+        snapshots: Keeps the model's state at the ends of the epochs that it wants.
     """
 
     label: str
     meter: Meter | None = None
     checkpoint: Checkpoint | None = None
     history: History | None = None
+    snapshots: Snapshots | None = None
 
 
 def fit(
@@ -50,6 +53,7 @@ def fit(
     watch: Watch,
     after_step: Callable[[], None] | None = None,
     direction: Direction | None = None,
+    in_eval: Sequence[nn.Module] = (),
 ) -> nn.Module:
     """Train a model in place.
 
@@ -57,7 +61,7 @@ def fit(
     an epoch gives the weights of one that was never interrupted.
 
     Args:
-        model: Trained in place, in training mode.
+        model: Trained in place, in training mode but for ``in_eval``.
         batches: One pass of them is an epoch.
         loss: Loss of a model on a batch, a mean over its rows, or that and a mean over its paired rows; called inside
             autocast.
@@ -66,6 +70,8 @@ def fit(
         watch: Progress, history, checkpoint.
         after_step: Called after each step of the optimiser, for constraints on the weights.
         direction: From the gradients of the loss's terms to the one that the optimiser follows; their sum if None.
+        in_eval: Modules of the model that are in eval mode meanwhile, each by itself and without its children: those of
+            a part that is to stay as it is, running statistics included.
 
     Raises:
         ModelError: The model has nothing to train.
@@ -77,6 +83,8 @@ def fit(
     history: History = [] if watch.history is None else watch.history
     first = _resume(model, optimizer, watch, history)
     model.train()
+    for module in in_eval:
+        module.training = False
     step = Step(model, loss, optimizer, compute, after_step, direction)
     ends = list(accumulate(map(batches.steps, range(settings.epochs)), initial=0))
     with task(watch.label, ends[-1], ends[first]) as advance:
@@ -92,11 +100,12 @@ def fit(
                     advance()
             processes.average([losses])
             processes.settle(model)
-            _require_finite(losses, epoch, ends[epoch], settings, watch.label)
+            _require_finite(losses, model, epoch, ends[epoch], settings, watch.label)
             history.append(_row(epoch, rate, losses, watch.meter, time.perf_counter() - start))
+            if watch.snapshots is not None:
+                watch.snapshots.take(epoch, model)
             if watch.checkpoint is not None:
-                extra = watch.meter.state() if watch.meter else {}
-                watch.checkpoint.save(epoch + 1, model, optimizer, extra, history)
+                watch.checkpoint.save(epoch + 1, model, optimizer, _extra(watch), history)
     return model
 
 
@@ -137,18 +146,33 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, watch: Watch, hi
     history.extend(rows)
     if watch.meter is not None:
         watch.meter.load(extra)
+    if watch.snapshots is not None:
+        watch.snapshots.load(extra)
     return epochs
 
 
-def _require_finite(losses: Tensor, epoch: int, before: int, settings: FitSettings, label: str) -> None:
-    """Stop a run whose loss is NaN or infinite; looked at once an epoch, so that no step waits for the device."""
+def _extra(watch: Watch) -> dict[str, Tensor]:
+    """What a resumed run needs beside model and optimiser."""
+    meter = watch.meter.state() if watch.meter else {}
+    return meter | (watch.snapshots.state() if watch.snapshots else {})
+
+
+def _require_finite(
+    losses: Tensor, model: nn.Module, epoch: int, before: int, settings: FitSettings, label: str
+) -> None:
+    """Stop a run whose loss or weights are NaN or infinite; looked at once an epoch, so that no step waits.
+
+    The last step of an epoch can break weights after a loss that was finite; such a model must not be kept.
+    """
     broken = (~torch.isfinite(losses)).nonzero()
     if len(broken):
-        step = before + int(broken[0]) + 1
-        shown = ", ".join(f"{name}={value}" for name, value in settings.model_dump().items())
-        raise TrainingError(
-            f"{label}: the loss is not finite at step {step} (epoch {epoch + 1}); try a lower lr. Settings: {shown}."
-        )
+        fault = f"the loss is not finite at step {before + int(broken[0]) + 1}"
+    elif not bool(torch.stack([value.isfinite().all() for value in model.state_dict().values()]).all()):
+        fault = f"a weight is not finite after step {before + len(losses)}"
+    else:
+        return
+    shown = ", ".join(f"{name}={value}" for name, value in settings.model_dump().items())
+    raise TrainingError(f"{label}: {fault} (epoch {epoch + 1}); try a lower lr. Settings: {shown}.")
 
 
 def _row(epoch: int, rate: float, losses: Tensor, meter: Meter | None, seconds: float) -> dict[str, float]:

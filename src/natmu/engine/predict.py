@@ -41,7 +41,7 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
     shared = len(positions) >= processes.count()  # not every model answers to no image at all
     own = positions.tensor_split(processes.count())[processes.rank()] if shared else positions
     steps = -(-len(own) // EVALUATION_BATCH)
-    with _evaluating(model), task("predict", steps) as advance, compute.kernels(), compute.autocast():
+    with evaluating(model), task("predict", steps) as advance, compute.kernels(), compute.autocast():
         for rows in torch.split(own, EVALUATION_BATCH):
             images = channels_last(data.take(rows).to(compute.device)).div_(255)
             pieces.append(model(images).float())
@@ -56,7 +56,7 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode inside; afterwards each module is in the mode it came in."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

@@ -2,63 +2,91 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
-
-from natmu.errors import SettingError, hint
+from natmu.methods.ascent import GradAscent, NegGradPlus
 from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, Unlearned
-from natmu.methods.distillation import BadTeacher
+from natmu.methods.boundary import BoundaryExpand, BoundaryShrink
+from natmu.methods.catalogue import catalogue
+from natmu.methods.competition import MSG, ConvTranspose
+from natmu.methods.composition import RUM
+from natmu.methods.conflict import MUNBa, SFRon
+from natmu.methods.distillation import DELETE, BadTeacher
+from natmu.methods.finetuning import FineTune, L1Sparse
+from natmu.methods.fisher import Fisher
+from natmu.methods.importance import LFSSD, SSD
+from natmu.methods.influence import Influence
+from natmu.methods.layers import CFk, EUk
 from natmu.methods.natmu import NatMU
-from natmu.methods.relabelling import Amnesiac
+from natmu.methods.registry import method_named
+from natmu.methods.relabelling import Amnesiac, RandomLabel
 from natmu.methods.retraining import Retrain
 from natmu.methods.saliency import SalUn
+from natmu.methods.scrub import SCRUB
+from natmu.methods.smoothing import JiT
+from natmu.methods.unsir import UNSIR
 
-METHODS: tuple[type[Method], ...] = (Retrain, NatMU, Amnesiac, BadTeacher, SalUn)
-
-
-def method_named(name: str) -> type[Method]:
-    """The method of this name.
-
-    Raises:
-        SettingError: There is none; names the closest ones.
-    """
-    known = {method.name: method for method in METHODS}
-    if name not in known:
-        raise SettingError(f"There is no method {name!r}{hint(name, known)}; choose one of {', '.join(known)}.")
-    return known[name]
-
-
-def catalogue() -> list[dict[str, Any]]:
-    """What there is to know of each method before it is used, as plain values: one row per method.
-
-    ``paper`` is None for retraining, which needs none.
-    """
-    return [
-        {
-            "name": method.name,
-            "summary": (method.__doc__ or "").splitlines()[0],
-            "paper": None if method.paper is None else asdict(method.paper),
-            "scenarios": list(method.scenarios),
-            "settings": [
-                {"name": name, "default": field.default, "description": field.description}
-                for name, field in method.Config.model_fields.items()
-                if not field.is_required()
-            ],
-        }
-        for method in METHODS
-    ]
+METHODS: tuple[type[Method], ...] = (
+    Retrain,
+    NatMU,
+    Amnesiac,
+    BadTeacher,
+    SalUn,
+    SCRUB,
+    DELETE,
+    JiT,
+    GradAscent,
+    NegGradPlus,
+    MUNBa,
+    SFRon,
+    Fisher,
+    Influence,
+    SSD,
+    LFSSD,
+    FineTune,
+    L1Sparse,
+    CFk,
+    EUk,
+    RandomLabel,
+    MSG,
+    ConvTranspose,
+    BoundaryShrink,
+    BoundaryExpand,
+    UNSIR,
+    RUM,
+)
 
 
 __all__ = [
+    "DELETE",
+    "LFSSD",
     "METHODS",
+    "MSG",
+    "RUM",
+    "SCRUB",
+    "SSD",
+    "UNSIR",
     "Amnesiac",
     "BadTeacher",
+    "BoundaryExpand",
+    "BoundaryShrink",
+    "CFk",
+    "ConvTranspose",
+    "EUk",
+    "FineTune",
     "FineTuneSettings",
+    "Fisher",
+    "GradAscent",
+    "Influence",
+    "JiT",
+    "L1Sparse",
+    "MUNBa",
     "Method",
     "NatMU",
+    "NegGradPlus",
     "Paper",
     "Problem",
+    "RandomLabel",
     "Retrain",
+    "SFRon",
     "SalUn",
     "Unlearned",
     "catalogue",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal, final
@@ -24,10 +24,11 @@ from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.schedule import Schedule
 from natmu.engine.settings import FitSettings, TrainSettings
+from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, TrainingError
 from natmu.models import reinitialised
-from natmu.types import ForgetSet, IntArray, Scenario, Settings, seed_for
+from natmu.types import FloatArray, ForgetSet, IntArray, Scenario, Settings, seed_for
 
 EVERY_SCENARIO: tuple[Scenario, ...] = ("random", "hardest", "class", "subclass", "indices")
 
@@ -61,6 +62,8 @@ class Problem:
         holdout: Samples never trained on, apart from the test set, where there are any.
         checkpoint: Where an unfinished run is kept.
         history: Filled with one row per epoch.
+        difficulty: How hard each sample of the training data was to learn, float32 ``(N,)``, larger for harder, where
+            that is known.
     """
 
     model: nn.Module
@@ -76,6 +79,7 @@ class Problem:
     checkpoint: Checkpoint | None = None
     history: History = field(default_factory=list)
     aside: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    difficulty: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.batch_size, int) or self.batch_size < 1:
@@ -120,14 +124,18 @@ class Problem:
             positions = positions[torch.from_numpy(np.sort(chosen))]
         return plain(positions, self.labels(positions), augment=settings.augment_retain)
 
-    def fresh(self, seed: int) -> nn.Module:
+    def fresh(self, seed: int, needed: Collection[str] | None = None) -> nn.Module:
         """The architecture with fresh initial weights.
 
+        Args:
+            seed: All that the weights depend on.
+            needed: Names of the modules whose own weights are needed; all by default.
+
         Raises:
-            ModelError: Some layer cannot draw its weights anew, and nothing else is known that makes the model.
+            ModelError: Some needed layer cannot draw its weights anew, and nothing else is known that makes the model.
         """
         try:
-            return reinitialised(self.model, seed)
+            return reinitialised(self.model, seed, needed)
         except ModelError:
             if self.fresh_model is None:
                 raise
@@ -177,7 +185,9 @@ def fine_tune(
     paired: Samples | None = None,
     paired_every: int = 1,
     direction: Direction | None = None,
+    in_eval: Sequence[nn.Module] = (),
     settings: FitSettings | None = None,
+    snapshots: Snapshots | None = None,
 ) -> nn.Module:
     """Fine-tune the problem's model in place on a derived data set.
 
@@ -190,7 +200,9 @@ def fine_tune(
         paired: Rows of a second derived data set that steps get beside their own, as ``batch.paired``.
         paired_every: Every how many steps they do.
         direction: From the gradients of the loss's terms to the one that the optimiser follows; their sum if None.
+        in_eval: Modules of the model that are in eval mode meanwhile, each by itself and without its children.
         settings: Settings of the run, where they are not the method's own.
+        snapshots: Keeps the model's state at the ends of the epochs that it wants.
 
     Raises:
         ModelError: The model has nothing to train.
@@ -209,9 +221,10 @@ def fine_tune(
     )
     meter = Meter(len(problem.data), compute.device)
     history: History = []
-    watch = Watch(method.name, meter, problem.checkpoint, history)
+    watch = Watch(method.name, meter, problem.checkpoint, history, snapshots)
     loss = loss or meter.cross_entropy
-    model = fit(problem.model, batches, loss, settings or method.config, compute, watch, after_step, direction)
+    chosen = settings or method.config
+    model = fit(problem.model, batches, loss, chosen, compute, watch, after_step, direction, in_eval)
     done = len(problem.history)
     problem.history.extend(row | {"epoch": row["epoch"] + done} for row in history)
     return model

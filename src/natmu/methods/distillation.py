@@ -6,10 +6,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from natmu.data.batches import Batch, joined, plain
 from natmu.engine.predict import logits_of
-from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, fine_tune
+from natmu.errors import ModelError
+from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, SGDSettings, fine_tune
+from natmu.methods.teachers import divergence, softened
 from natmu.models import reset_head
 from natmu.types import seed_for
 
@@ -20,6 +23,18 @@ class BadTeacher(Method):
     The loss is KL(teacher ‖ student), summed over classes and averaged over the batch, both sides softened by the
     temperature, without a factor of its square and without a cross-entropy term. Teachers are frozen and in eval mode.
 
+    When to use:
+        Where a random forget set should be answered as if at random. A whole class is forgotten too, but answers of a
+        random network to it look unlike those of a retrained model, which tells an attacker what was forgotten.
+
+    Cost:
+        One forward and backward pass over D_r and D_f per epoch, and one forward pass of the teachers before it, or
+        with ``augment_retain`` one over every batch. Memory for a second model, and C numbers per sample.
+
+    Decisions:
+        - A teacher's answers to images that never change are computed once, before the first step.
+        - The paper's code takes a random 30 % of the retain set and one epoch; here these are settings.
+
     References:
         Can Bad Teaching Induce Forgetting? Unlearning in Deep Networks using an Incompetent Teacher (Vikram S.
         Chundawat, Ayush K. Tarun, Murari Mandal, Mohan Kankanhalli, 2023), https://arxiv.org/abs/2205.08096,
@@ -28,6 +43,7 @@ class BadTeacher(Method):
 
     name = "bad_teacher"
     paper = Paper("Can Bad Teaching Induce Forgetting?", "Chundawat et al.", 2023, "https://arxiv.org/abs/2205.08096")
+    needs_labels = False
 
     class Config(FineTuneSettings):
         """Settings of ``bad_teacher``; the defaults are the NatMU paper's for CIFAR-10 and VGG16."""
@@ -47,10 +63,10 @@ class BadTeacher(Method):
         forget = plain(problem.forget_positions, problem.labels(problem.forget_positions), augment=False)
         retain = problem.retain_samples(self.config)
         live = self.config.augment_retain
-        targets = self._soften(problem, bad, forget.positions)
-        if not live:
-            targets = torch.cat([targets, self._soften(problem, good, retain.positions)])
         temperature, forgotten = self.config.temperature, len(forget)
+        targets = softened(problem, bad, forget.positions, temperature)
+        if not live:
+            targets = torch.cat([targets, softened(problem, good, retain.positions, temperature)])
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             if live:
@@ -65,8 +81,65 @@ class BadTeacher(Method):
 
         return fine_tune(self, problem, joined(forget, retain), loss)
 
-    def _soften(self, problem: Problem, teacher: nn.Module, positions: Tensor) -> Tensor:
-        """A teacher's softened answers on un-augmented images; computed once, as neither of them changes."""
-        logits = logits_of(teacher, problem.data, positions, problem.compute)
-        temperature: float = self.config.temperature
-        return (logits / temperature).softmax(1)
+
+class DELETE(Method):
+    """Answer each forget sample as the original would if its true class did not exist.
+
+    Descends on KL(target ‖ student) over the forget set, where the target is the original's softmax with the true
+    class's logit removed: zero for that class, the others in the proportions that they had.
+
+    When to use:
+        To forget whole classes where no retain data is left: the original's own view of the other classes is what keeps
+        them. A random sample is pushed out of its class too, which a retrained model would not do.
+
+    Cost:
+        ``epochs`` forward and backward passes over D_f and one forward pass of the original; none over D_r. Memory for
+        C numbers per forget sample.
+
+    Decisions:
+        - The removed logit is minus infinity; the code writes -1e10, which is the same in float32.
+        - Forget images are not augmented, so that the targets are computed once; the code augments them.
+        - Batch normalisation is trained on the forget set, and its running statistics with it, as in the code, which
+          keeps them for Tiny ImageNet alone; ``freeze_statistics`` keeps them, and is worth trying whenever other
+          classes suffer. It also serves a single forget sample in networks that normalise single values.
+        - SGD without weight decay, as in the code; nothing that is trained on would hold against it.
+
+    References:
+        Decoupled Distillation to Erase: A General Unlearning Method for Any Class-centric Tasks (Yu Zhou, Dian Zheng,
+        Qijie Mo, Renjie Lu, Kun-Yu Lin, Wei-Shi Zheng, 2025), https://arxiv.org/abs/2503.23751
+    """
+
+    name = "delete"
+    paper = Paper("Decoupled Distillation to Erase", "Zhou et al.", 2025, "https://arxiv.org/abs/2503.23751")
+    needs_retain = False
+
+    class Config(SGDSettings):
+        """Settings of ``delete``; the defaults are the official code's for CIFAR-10."""
+
+        epochs: int = Field(20, ge=1, le=100_000, description="passes over the forget set")
+        lr: float = Field(1e-3, gt=0, le=100, description="base learning rate")
+        weight_decay: float = Field(0, ge=0, le=1, description="weight decay, decoupled for adamw")
+        freeze_statistics: bool = Field(False, description="batch normalisation keeps its running statistics")
+
+    def check(self, problem: Problem) -> None:
+        """Refuse a single class, beside which there is no other."""
+        super().check(problem)
+        if problem.data.num_classes < 2:
+            raise ModelError("delete moves samples to other classes, and there is only one; use data with two or more.")
+
+    def run(self, problem: Problem) -> nn.Module:
+        """Distil the original without the true classes into the student."""
+        forget = problem.forget_samples()
+        logits = logits_of(problem.model, problem.data, forget.positions, problem.compute)
+        targets = without_true_class(logits, forget.labels.to(logits.device))
+
+        def loss(model: nn.Module, batch: Batch) -> Tensor:
+            return divergence(targets[batch.rows], model(batch.images).float())
+
+        norms = [module for module in problem.model.modules() if isinstance(module, _BatchNorm)]
+        return fine_tune(self, problem, forget, loss, in_eval=norms if self.config.freeze_statistics else ())
+
+
+def without_true_class(logits_BC: Tensor, labels_B: Tensor) -> Tensor:
+    """Probabilities ``(B, C)`` of the other classes where each row's true class is ruled out, and has probability 0."""
+    return logits_BC.scatter(1, labels_B[:, None], -torch.inf).softmax(1)

@@ -54,8 +54,29 @@ def forget_weights(height: int, width: int, delta: float) -> Tensor:
 class NatMU(Method):
     """Blend each forget image with retain images of the classes it resembles, and learn the blends as the latter.
 
-    The model learns from correct information laid over each forget image, so that what it knew of that image fades
-    without teaching it anything false. Hybrids are blended batch by batch and never stored.
+    For each forget image, the ``n`` classes that the original finds most probable apart from its own each give one
+    retain image, drawn without replacement over the whole forget set. The two are blended with a mask that falls off
+    over rows or columns, and the hybrid has the retain image's own, true label. Fine-tuning is with cross-entropy on
+    the retain set and all hybrids, shuffled together. The model learns from correct information laid over each forget
+    image, so that what it knew of that image fades without teaching it anything false.
+
+    When to use:
+        For single samples, random or difficult: it came closest to retraining in benchmarks/results/cpu-cifar10.md. It
+        forgets whole classes as well. Partners run out where a forget set is large and few classes resemble it: take a
+        smaller ``n`` or ``reuse_partners=true``.
+
+    Cost:
+        One forward pass over D_f, then ``epochs`` forward and backward passes over D_r and ``n`` hybrids per forget
+        sample. Hybrids are blended batch by batch and never stored, so there is no extra memory.
+
+    Decisions:
+        - Partners are assigned exactly, in time linear in their number: where a class has no unused image left, a
+          sample takes its next most probable class. The research code permutes until labels match, which need not
+          end, and has a second script for difficult samples; this serves both, and never hands a sample its own class.
+        - Masks of odd and of oblong images, which the paper does not define, keep its symmetry and its sums.
+        - Of a sub-class, partners of the true coarse class are left out as in the research code, although a retrained
+          model may rightly answer with it; ``allow_true_class`` lets them in.
+        - ``reset_head`` re-initialises the head after the classes were chosen, as the research code does for classes.
 
     References:
         Towards Natural Machine Unlearning (Zhengbao He, Tao Li, Xinwen Cheng, Zhehao Huang, Xiaolin Huang, 2024),

@@ -6,8 +6,8 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from natmu.data.batches import joined, plain
-from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, fine_tune
+from natmu.data.batches import Samples, joined, plain
+from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, SGDRetainSettings, fine_tune
 from natmu.methods.labels import relabelled
 from natmu.models import reset_head
 from natmu.types import seed_for
@@ -15,6 +15,23 @@ from natmu.types import seed_for
 
 class Amnesiac(Method):
     """Give each forget sample one fixed wrong label and fine-tune on it together with the retain set.
+
+    Labels are drawn once: for single samples uniformly over the classes that are not their own, and where a whole class
+    or sub-class is forgotten that of a random retain image. The loss is the cross-entropy on the retain set and the
+    relabelled forget set, shuffled together.
+
+    When to use:
+        As the plainest of the relabelling methods, and to forget whole classes. On random samples it forgets too much:
+        the model learns a wrong answer to them, which a retrained model would not give, and membership attacks see it.
+
+    Cost:
+        ``epochs`` forward and backward passes over D_r and D_f together. No extra memory.
+
+    Decisions:
+        - The paper relabels and trains on single batches of sensitive data; what is compared under this name in the
+          research code of NatMU, and here, is fine-tuning with the whole retain set beside them.
+        - Retain images are not augmented unless ``augment_retain`` says so, as in that code; NatMU's are, which has to
+          be kept in mind when the two are compared.
 
     References:
         Amnesiac Machine Learning (Laura Graves, Vineel Nagisetty, Vijay Ganesh, 2021), https://arxiv.org/abs/2010.10981,
@@ -38,3 +55,48 @@ class Amnesiac(Method):
         retain = problem.retain_samples(self.config)
         forget = plain(problem.forget_positions, torch.from_numpy(relabelled(problem)), augment=False)
         return fine_tune(self, problem, joined(retain, forget))
+
+
+class RandomLabel(Method):
+    """Give each forget sample another wrong label at every visit, and fine-tune on them together with the retain set.
+
+    The loss is the cross-entropy on the retain set and the relabelled forget set, shuffled together. With one fixed
+    wrong label the model learns a new answer; with one drawn anew in each epoch there is no answer to learn, and it
+    becomes unsure of the forget set.
+
+    When to use:
+        As a simple baseline that keeps accuracy well. It leaves a trace: forget samples end up less sure than unseen
+        ones are, which membership attacks pick up. ``amnesiac`` is the form with one fixed wrong label.
+
+    Cost:
+        ``epochs`` forward and backward passes over D_r and D_f together. No extra memory.
+
+    Decisions:
+        - A visit is an epoch: every forget sample comes once in each, and its label depends on the seed and the epoch.
+        - Labels are uniform over the wrong classes. Much code of the field draws from all classes, so that in one of C
+          visits a sample is taught its true label; here none is. Where a whole class is forgotten, a label is that of a
+          random retain image, as for ``amnesiac`` and ``salun``.
+        - Retain and forget samples share batches; some code goes through the whole forget set first, then through the
+          retain set, which ends each epoch with a repair.
+        - The defaults are those with which Fan et al. (2024) compare: SGD with rate 0.01 for ten epochs.
+
+    References:
+        Eternal Sunshine of the Spotless Net: Selective Forgetting in Deep Networks (Aditya Golatkar, Alessandro
+        Achille, Stefano Soatto, 2020), https://arxiv.org/abs/1911.04933
+    """
+
+    name = "random_label"
+    paper = Paper("Eternal Sunshine of the Spotless Net", "Golatkar et al.", 2020, "https://arxiv.org/abs/1911.04933")
+
+    class Config(SGDRetainSettings):
+        """Settings of ``random_label``."""
+
+    def run(self, problem: Problem) -> nn.Module:
+        """Fine-tune on the retain set and the forget set, relabelled anew for every epoch."""
+        retain = problem.retain_samples(self.config)
+
+        def samples(epoch: int) -> Samples:
+            labels = torch.from_numpy(relabelled(problem, epoch))
+            return joined(retain, plain(problem.forget_positions, labels, augment=False))
+
+        return fine_tune(self, problem, samples)

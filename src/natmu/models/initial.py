@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -25,7 +25,7 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def reinitialised(model: nn.Module, seed: int) -> nn.Module:
+def reinitialised(model: nn.Module, seed: int, needed: Collection[str] | None = None) -> nn.Module:
     """A copy of a model with every weight drawn anew, as if it had just been built.
 
     Each module draws its own weights and clears its running statistics with its ``reset_parameters`` method, as all
@@ -35,6 +35,8 @@ def reinitialised(model: nn.Module, seed: int) -> nn.Module:
     Args:
         model: The model; it is not changed.
         seed: All that the new weights depend on, apart from the architecture.
+        needed: Names of the modules whose own weights have to be new ones; all by default. Others that cannot be drawn
+            anew stay as they are.
 
     Raises:
         ModelError: Some parameter is not set by the method of its module, or the method is missing or fails.
@@ -48,12 +50,15 @@ def reinitialised(model: nn.Module, seed: int) -> nn.Module:
         with seeded(seed):
             fresh.apply(_reset)
     for name, module in fresh.named_modules():
-        for parameter in module.parameters(recurse=False):
-            if parameter.isnan().any():
+        for key, parameter in module.named_parameters(recurse=False):
+            if not parameter.isnan().any():
+                continue
+            if needed is None or name in needed:
                 raise ModelError(
                     f"The weights of {name or 'the model'} ({type(module).__name__}) cannot be drawn anew, because it "
                     "has no method reset_parameters that sets them all: add one, or give an initial model."
                 )
+            parameter.data.copy_(getattr(result.get_submodule(name), key))
     result.load_state_dict(fresh.state_dict())
     return result
 

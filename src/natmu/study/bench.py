@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from natmu.audit import SCORE_NAMES, avg_gap, holdout_as_test, mean_scores, scores
-from natmu.data import parse_forget, resolve_forget
+from natmu.data import resolve_forget
 from natmu.engine import processes
 from natmu.engine.checkpoint import write_atomically
 from natmu.engine.compute import Compute, hardware, versions
@@ -24,6 +24,7 @@ from natmu.study.ahead import Reference, retrain_ahead, train_ahead
 from natmu.study.examples import store_hybrids
 from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
 from natmu.study.recipe import Recipe
+from natmu.study.refusal import refuse
 from natmu.types import ForgetSet, Outputs
 
 Scores = dict[str, float]
@@ -105,9 +106,11 @@ def _run_all(recipe: Recipe, bench: Bench) -> Cells:
     cells: Cells = defaultdict(Cell)
     entries = [expanded for entry in recipe.methods for expanded in entry.expanded()]
     replicates = recipe.seeds.replicates()
-    for text in recipe.forget:
-        if parse_forget(text).kind != "hardest":  # a name that the data does not have is refused before any training
-            resolve_forget(text, bench.splits.train, seed=replicates[0][0])
+    chosen = [(label, method) for label, method, _ in _methods(recipe, 0, 0)]
+    unserved = refuse(bench, recipe.forget, chosen, seed=replicates[0][0], batch_size=recipe.batch_size)
+    for (text, label), reason in unserved.items():
+        cells[text, label].failed = reason
+        say(f"{text}, {label}: not run. {reason}")
     train_ahead(bench, list(dict.fromkeys(training_seed for _, training_seed, _ in replicates)))
     firsts = len(recipe.forget)
     retrain_ahead(bench, _references(recipe, bench), firsts * len(replicates), alone=firsts)
@@ -121,7 +124,8 @@ def _run_all(recipe: Recipe, bench: Bench) -> Cells:
                 forget = resolve_forget(text, bench.splits.train, seed=split_seed, hardness=original.hardness())
                 cells[text, ORIGINAL].add(original.run, _scores(recipe, original.outputs, forget), forget)
                 for label, method, seed in _methods(recipe, training_seed, unlearning_seed):
-                    _run_method(cells[text, label], recipe, original, forget, method, seed, f"{text}, {label}")
+                    if (text, label) not in unserved:
+                        _run_method(cells[text, label], recipe, original, forget, method, seed, f"{text}, {label}")
                     advance()
     return cells
 

@@ -145,8 +145,13 @@ class Original:
     def hardness(self) -> Mapping[str, FloatArray]:
         """How hard each training sample was to learn, by criterion; larger is harder."""
         found = {"loss": sample_losses(self.outputs.train.logits, self.outputs.train.labels)}
+        difficulty = self.difficulty()
+        return found if difficulty is None else found | {"confidence": difficulty}
+
+    def difficulty(self) -> FloatArray | None:
+        """Each training sample's mean confidence during training with its sign reversed, where that was recorded."""
         confidence = self.run.confidence()
-        return found if confidence is None else found | {"confidence": -confidence}
+        return None if confidence is None else -confidence
 
 
 def sample_losses(logits_NC: FloatArray, labels_N: np.ndarray[Any, np.dtype[np.int64]]) -> FloatArray:
@@ -243,6 +248,7 @@ def unlearn_from(
             fresh_model=bench.build,
             holdout=data.holdout,
             checkpoint=work.checkpoint,
+            difficulty=original.difficulty(),
         )
         unlearned = method(problem)
         outputs = outputs_of(unlearned.model, data, bench.compute)

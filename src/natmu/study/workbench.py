@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from natmu.study.ahead import Reference, retrain_ahead
 from natmu.study.bench import ORIGINAL, RETRAINED, Cell, table_rows
 from natmu.study.jobs import Bench, Original, import_original, load_data, train_original, unlearn_from
 from natmu.study.recipe import DataSettings
+from natmu.study.refusal import refuse
 from natmu.types import ForgetSet
 
 
@@ -106,6 +108,7 @@ def unlearn_run(
     chosen = method_named(method)(**settings)
     if batch_size is not None and isinstance(chosen, Retrain):
         raise SettingError("retrain uses the original's batch size; leave --batch-size out.")
+    refuse_early = partial(refuse, texts=[forget], methods=[(method, chosen)], seed=seed, batch_size=batch_size)
     if source.is_dir():
         given = {name for name, value in data.items() if value and name != "source"}
         if model is not None or given:
@@ -122,11 +125,13 @@ def unlearn_run(
             sync_batch_norm=sync_batch_norm,
             resume=resume,
         )
+        refuse_early(original.bench, trained_here=original.trained_here)
     else:
         if data.get("source") is None or model is None:
             raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
         compute = Compute.choose(device, precision, sync_batch_norm=sync_batch_norm)
         bench = _bench(DataSettings.parse(data, "data"), data_dir, model, TrainSettings(), compute, Store(root), resume)
+        refuse_early(bench, trained_here=False)
         original = import_original(bench, source)
     forgotten = resolve_forget(forget, original.bench.splits.train, seed=seed, hardness=original.hardness())
     return unlearn_from(original, forgotten, chosen, seed=seed, batch_size=batch_size, name=name)

@@ -1,0 +1,140 @@
+"""What is known of the methods as text: a list for the terminal, one method in full, and all of them in Markdown.
+
+Rows are those of ``natmu.methods.catalogue``; nothing here loads PyTorch.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Row = Mapping[str, Any]
+
+WIDTH = 80
+SAMPLES, CLASSES = ("random", "hardest", "indices"), ("class", "subclass")
+LEGEND = (
+    "Forget sets: samples are random:N, hardest:N and indices:FILE; classes are class:NAME and subclass:NAME. "
+    "Needs: labels, retain (samples that are kept), seed (another seed gives another model). "
+    "natmu methods NAME tells all about one method, its settings included."
+)
+TEXTS = {"when_to_use": "When to use", "cost": "Cost", "decisions": "Decisions", "references": "References"}
+"""The texts of a row that have titles, in their order."""
+
+INTRODUCTION = """# Methods
+
+What each method does, when to use it, what it costs, what it needs and what was decided where its paper leaves room.
+`natmu methods` prints the table below, and `natmu methods NAME` all about one of them. This page is made from the
+docstrings by `make catalogue`; change those.
+
+D_r is the retain set, D_f the forget set. "Labels" and "retain set" say what a method reads, and "seed matters"
+whether another seed gives another model.
+"""
+
+
+def listing(rows: Sequence[Row]) -> str:
+    """A line of facts for each method, and below it what it does."""
+    table = [("method", "paper", "forget sets", "needs")]
+    table += [(row["name"], _paper(row), _serves(row), _needs(row)) for row in rows]
+    widths = [max(len(line[column]) for line in table) + 2 for column in range(3)]
+    lines = ["".join(map(str.ljust, line, [*widths, 0])).rstrip() for line in table]
+    body = [f"{line}\n{_filled(row['summary'], '    ')}" for line, row in zip(lines[1:], rows, strict=True)]
+    return "\n".join([lines[0], *body, "", _filled(LEGEND)])
+
+
+def in_full(row: Row) -> str:
+    """All that is known of one method."""
+    parts = [row["name"], _filled(row["summary"]), _filled(row["rule"])]
+    for key, title in TEXTS.items():
+        parts.append(f"{title}:\n{_filled(row[key], '    ')}" if row[key] else "")
+    if row["paper"] and row["paper"]["url"] not in row["references"]:
+        parts.append(f"Paper:\n{_filled(_cited(row['paper']), '    ')}")
+    parts.append(f"Forget sets: {', '.join(row['scenarios'])}\nNeeds: {_needs(row) or 'nothing'}")
+    settings = [f"  {_given(one)}\n{_filled(_explained(one), '      ')}" for one in row["settings"]]
+    heading = "Settings and their defaults, given as --set KEY=VALUE:" if settings else "It has no settings."
+    parts.append("\n".join([heading, *settings]))
+    return "\n\n".join(filter(None, parts))
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The page on all methods: a table of them, and a section for each."""
+    head = ["name", "paper", "forget sets", "labels", "retain set", "seed matters"]
+    lines = [INTRODUCTION, "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        paper = row["paper"]
+        cited = f"[{paper['title']}]({paper['url']}), {_paper(row)}" if paper else ""
+        facts = ["needed" if row[key] else "" for key in ("needs_labels", "needs_retain")]
+        seed = "yes" if row["stochastic"] else "no"
+        cells = [f"[`{row['name']}`](#{row['name']})", cited, ", ".join(row["scenarios"]), *facts, seed]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n\n".join(["\n".join(lines), *map(_section, rows)]) + "\n"
+
+
+def _section(row: Row) -> str:
+    """The section on one method, in Markdown."""
+    parts = [f"## {row['name']}", f"**{row['summary']}**", row["rule"]]
+    for key, title in TEXTS.items():
+        gap = "\n\n" if row[key].startswith("- ") else " "
+        parts.append(f"*{title}.*{gap}{row[key]}" if row[key] else "")
+    settings = ["| setting | default | accepts | what it is |", "|---|---|---|---|"]
+    for one in row["settings"]:
+        default = "" if one["required"] else f"`{_value(one['default'])}`"
+        settings.append(f"| `{one['name']}` | {default} | {_choices(one)} | {one['description']} |")
+    parts.append("\n".join(settings) if row["settings"] else "It has no settings.")
+    return "\n\n".join(filter(None, parts)).replace("``", "`")
+
+
+def _paper(row: Row) -> str:
+    """Authors and year."""
+    return f"{row['paper']['authors']} {row['paper']['year']}" if row["paper"] else "-"
+
+
+def _cited(paper: Mapping[str, Any]) -> str:
+    """A paper with its address."""
+    return f"{paper['title']} ({paper['authors']}, {paper['year']}), {paper['url']}"
+
+
+def _serves(row: Row) -> str:
+    """The kinds of forget set, in short."""
+    kinds = set(row["scenarios"])
+    whole = {"samples": set(SAMPLES), "classes": set(CLASSES)}
+    words = [word for word, members in whole.items() if members <= kinds]
+    rest = kinds.difference(*(whole[word] for word in words))
+    return "all" if len(words) == len(whole) else ", ".join([*words, *sorted(rest)])
+
+
+def _needs(row: Row) -> str:
+    """What a method reads and depends on, in short."""
+    named = {"labels": row["needs_labels"], "retain": row["needs_retain"], "seed": row["stochastic"]}
+    return ", ".join(word for word, needed in named.items() if needed)
+
+
+def _filled(text: str, indent: str = "") -> str:
+    """Paragraphs, and items of lists, without their marks of code, in lines that fit; addresses stay whole."""
+    options: dict[str, Any] = {"initial_indent": indent, "break_long_words": False, "break_on_hyphens": False}
+    return "\n".join(
+        textwrap.fill(part, WIDTH, subsequent_indent=indent + "  " * part.startswith("- "), **options)
+        for part in text.replace("``", "").split("\n\n")
+    )
+
+
+def _given(setting: Row) -> str:
+    """A setting with its default, as it is given."""
+    return f"{setting['name']}={'…' if setting['required'] else _value(setting['default'])}"
+
+
+def _explained(setting: Row) -> str:
+    """What a setting is and what it accepts."""
+    return f"{setting['description']}; {_choices(setting)}"
+
+
+def _choices(setting: Row) -> str:
+    """What a setting accepts."""
+    accepts = setting["accepts"]
+    return accepts if isinstance(accepts, str) else ", ".join(map(_value, accepts))
+
+
+def _value(value: object) -> str:
+    """A value as it is written in YAML and on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,264 @@
+"""Methods that shift the decision boundary around the forget set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from natmu.data.batches import plain, render
+from natmu.engine import processes
+from natmu.engine.predict import EVALUATION_BATCH
+from natmu.engine.progress import task
+from natmu.errors import ModelError, ScenarioError, TrainingError
+from natmu.methods.base import Method, Paper, Problem, SGDSettings, fine_tune
+from natmu.models import last_linear
+from natmu.models.faults import FAULTS, quoted
+from natmu.types import seed_for
+
+PAPER = Paper("Boundary Unlearning", "Chen et al.", 2023, "https://arxiv.org/abs/2303.11570")
+
+
+class BoundarySettings(SGDSettings):
+    """What both boundary methods share; the defaults are those of the official code for CIFAR-10."""
+
+    lr: float = Field(1e-5, gt=0, le=100, description="base learning rate")
+    weight_decay: float = Field(0, ge=0, le=1, description="weight decay, decoupled for adamw")
+
+
+class BoundaryShrink(Method):
+    """Teach each forget sample the wrong class nearest to it, so that the neighbours take over its region.
+
+    An adversarial step leads from each forget image to the other side of the boundary next to it: every pixel moves by
+    ``bound`` in the direction that raises the original's cross-entropy (the fast gradient sign method). The class that
+    the original sees there becomes the sample's label, and the model is fine-tuned on the relabelled forget set alone.
+
+    When to use:
+        No retain images are at hand, and whole classes, or a small part of the data, are to be forgotten. The rate and
+        the number of epochs decide when to stop: nothing holds the retain set's accuracy.
+
+    Cost:
+        Two forward passes and one backward pass over D_f, then ``epochs`` passes of training over D_f; one more copy of
+        the model while the labels are found.
+
+    Decisions:
+        - The official code attacks a frozen copy of the original anew in each epoch; it always finds the same labels,
+          which are computed once here, in full precision, because the step is a sign.
+        - Where the step does not leave the class, the official code keeps the true label and so teaches what is to be
+          forgotten. The paper asks for the nearest wrong class: here it is the largest logit that is not the true
+          one's.
+        - Where several whole classes are forgotten, none of them is given as a label, because they would only change
+          places; neither paper nor code forgets more than one.
+        - The step is taken on images in ``[0, 1]``, the range of ``bound``, and clipped to that range as in the
+          official code, which also rounds to 256 grey levels; that is left out.
+        - The official code has no weight decay.
+
+    References:
+        Boundary Unlearning: Rapid Forgetting of Deep Networks via Shifting the Decision Boundary (Min Chen, Weizhuo
+        Gao, Gaoyang Liu, Kai Peng, Chen Wang, 2023), https://arxiv.org/abs/2303.11570
+    """
+
+    name = "boundary_shrink"
+    paper = PAPER
+    needs_retain = False
+
+    class Config(BoundarySettings):
+        """Settings of ``boundary_shrink``."""
+
+        bound: float = Field(
+            0.1, gt=0, le=1, description="length of the adversarial step, in units of images in [0, 1]"
+        )
+
+    def check(self, problem: Problem) -> None:
+        """Refuse data with a single class, which has no wrong one."""
+        super().check(problem)
+        if problem.data.num_classes < 2:
+            raise ScenarioError(f"{self.name} needs at least two classes, because it teaches wrong ones.")
+
+    def run(self, problem: Problem) -> nn.Module:
+        """Relabel the forget set with the original, then fine-tune on it."""
+        labels = reached_classes(problem, self.config.bound)
+        return fine_tune(self, problem, plain(problem.forget_positions, labels, augment=False))
+
+
+def reached_classes(problem: Problem, bound: float) -> Tensor:
+    """The wrong class that one adversarial step from each forget sample leads to, int64 ``(F,)`` on the CPU.
+
+    Args:
+        problem: Its model is looked at in eval mode, so that samples do not depend on each other.
+        bound: Length of the step.
+
+    Raises:
+        TrainingError: An answer of the model is not finite.
+    """
+    model, device = problem.frozen_copy(), problem.compute.device
+    true = problem.labels(problem.forget_positions).to(device)
+    samples = plain(problem.forget_positions.to(device), true, augment=False)
+    pieces = []
+    steps = torch.split(torch.arange(len(samples), device=device), EVALUATION_BATCH)
+    with task("relabel", len(steps)) as advance, problem.compute.kernels():
+        for rows in steps:
+            moved = adversarial(model, render(problem.data, samples, rows), true[rows], bound)
+            with torch.no_grad():
+                pieces.append(model(moved).float())
+            advance()
+    logits = torch.cat(pieces)
+    if not bool(torch.isfinite(logits).all()):
+        raise TrainingError("boundary_shrink: the original's answers are not finite; its weights are damaged.")
+    gone = problem.forget.classes if problem.forget.scenario == "class" else ()
+    labels = nearest_wrong(logits, true, gone)
+    processes.same_everywhere([labels])
+    return labels.cpu()
+
+
+def adversarial(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, bound: float) -> Tensor:
+    """One step of the fast gradient sign method, up the cross-entropy and clipped to ``[0, 1]``.
+
+    Args:
+        model: In eval mode.
+        images_BCHW: float32 in ``[0, 1]``.
+        labels_B: int64, the true labels.
+        bound: How far every pixel moves.
+
+    Returns:
+        float32 ``(B, C, H, W)``, detached.
+
+    References:
+        Explaining and Harnessing Adversarial Examples (Goodfellow et al., 2015), https://arxiv.org/abs/1412.6572
+    """
+    images = images_BCHW.detach().requires_grad_()
+    with torch.enable_grad():
+        loss = functional.cross_entropy(model(images).float(), labels_B, reduction="sum")
+    (gradient,) = torch.autograd.grad(loss, images)
+    return (images.detach() + bound * gradient.sign()).clamp(0, 1)
+
+
+def nearest_wrong(logits_BC: Tensor, labels_B: Tensor, gone: Sequence[int] = ()) -> Tensor:
+    """The class with the largest logit of those that are neither the true one nor gone.
+
+    Args:
+        logits_BC: Finite.
+        labels_B: int64, the true labels.
+        gone: Classes that are no answer; not all of those that are not the true one.
+
+    Returns:
+        int64 ``(B,)``.
+    """
+    barred = torch.tensor(list(gone), dtype=torch.int64, device=logits_BC.device)
+    left = logits_BC.scatter(1, labels_B[:, None], -math.inf).index_fill(1, barred, -math.inf)
+    return left.argmax(1)
+
+
+class BoundaryExpand(Method):
+    """Move the forget set into an extra class, then cut that class off.
+
+    The head gets one more output with a drawn initial weight, the model is fine-tuned to answer it for every forget
+    sample, and the output is cut off again. What is left answers for the forget samples with whatever is second best.
+
+    When to use:
+        Neither retain images nor labels are at hand, and whole classes, or a small part of the data, are to be
+        forgotten. The rate and the number of epochs decide when to stop: nothing holds the retain set's accuracy. The
+        model must end in a linear layer with one output per class.
+
+    Cost:
+        ``epochs`` passes of training over D_f; no extra memory but one row of the head.
+
+    Decisions:
+        - The extra row is drawn as in the official code, Xavier normal for the widened head, its bias 0; the other rows
+          are the original's.
+        - The official code has no weight decay.
+        - A head that is frozen stays frozen, its extra row too; then only the body learns the extra class.
+
+    References:
+        Boundary Unlearning: Rapid Forgetting of Deep Networks via Shifting the Decision Boundary (Min Chen, Weizhuo
+        Gao, Gaoyang Liu, Kai Peng, Chen Wang, 2023), https://arxiv.org/abs/2303.11570
+    """
+
+    name = "boundary_expand"
+    paper = PAPER
+    needs_labels = False
+    needs_retain = False
+
+    class Config(BoundarySettings):
+        """Settings of ``boundary_expand``."""
+
+    def check(self, problem: Problem) -> None:
+        """Refuse models whose answers are not the outputs of a linear layer of their own."""
+        super().check(problem)
+        _require_head(problem)
+
+    def run(self, problem: Problem) -> nn.Module:
+        """Fine-tune with the widened head, then cut the extra class off."""
+        head = last_linear(problem.model, problem.data.num_classes)
+        extra = torch.full_like(problem.forget_positions, head.out_features)
+        with widened(head, seed_for(problem.seed, "extra class")):
+            return fine_tune(self, problem, plain(problem.forget_positions, extra, augment=False))
+
+
+@contextmanager
+def widened(head: nn.Linear, seed: int) -> Iterator[None]:
+    """Inside, a linear layer has one more output; afterwards its own parameters hold what the others have become.
+
+    Args:
+        head: With weight and bias of its own; flags of gradients pass to the wider parameters.
+        seed: All that the extra weight depends on, apart from its shape: Xavier normal for the widened layer. An
+            extra bias is 0.
+    """
+    weight, bias, outputs = head.weight, head.bias, head.out_features
+    scale = math.sqrt(2 / (head.in_features + outputs + 1))
+    row = scale * torch.randn(1, head.in_features, generator=torch.Generator().manual_seed(seed))
+    head.weight = _longer(weight, row)
+    if bias is not None:
+        head.bias = _longer(bias, torch.zeros(1))
+    head.out_features = outputs + 1
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            weight.copy_(head.weight[:outputs])
+            if bias is not None:
+                bias.copy_(head.bias[:outputs])
+        head.weight, head.bias, head.out_features = weight, bias, outputs
+
+
+def _longer(parameter: Tensor, row: Tensor) -> nn.Parameter:
+    """A parameter with a row after those of another one."""
+    return nn.Parameter(torch.cat([parameter.detach(), row.to(parameter)]), requires_grad=parameter.requires_grad)
+
+
+def _require_head(problem: Problem) -> None:
+    """Refuse a model whose answer does not grow with its last linear layer, tried on a copy.
+
+    Raises:
+        ModelError: It does not.
+    """
+    classes, what = problem.data.num_classes, type(problem.model).__name__
+    wanted = f"boundary_expand needs a model that ends in a linear layer with {classes} outputs"
+    try:
+        own = last_linear(problem.model, classes)
+    except ModelError:
+        raise ModelError(f"{wanted}, and {what} has none; choose another method.") from None
+    held = [parameter for module in problem.model.modules() for parameter in module.parameters(recurse=False)]
+    for parameter in (own.weight, own.bias):
+        if parameter is not None and sum(parameter is other for other in held) != 1:
+            raise ModelError(
+                f"{wanted} and weights of its own, and those of {what} are shared with another layer or computed from "
+                "other parameters; remove that, or choose another method."
+            )
+    trial = problem.frozen_copy()
+    head = last_linear(trial, classes)
+    images = torch.full((2, *problem.data.image_shape), 0.5, device=head.weight.device)
+    try:
+        with problem.compute.private_randomness(), torch.no_grad(), widened(head, 0):
+            answer = tuple(trial(images).shape)
+    except FAULTS as error:
+        raise ModelError(
+            f"{wanted}, and {what} fails with one more ({quoted(error)}); choose another method."
+        ) from None
+    if answer != (2, classes + 1):
+        raise ModelError(f"{wanted}, and the last one of {what} does not give its answer; choose another method.")

@@ -1,0 +1,191 @@
+"""Methods that dampen the weights that matter far more for the forget set than for all data."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from natmu.data.batches import plain
+from natmu.engine.gradients import SampleLoss, mean_over_samples, trainable
+from natmu.errors import ModelError, SettingError, TrainingError
+from natmu.methods.base import Method, Paper, Problem
+from natmu.types import Settings
+
+
+class DampeningSettings(Settings):
+    """Settings of the methods in this file."""
+
+    alpha: float | None = Field(
+        None,
+        gt=0,
+        le=1e9,
+        description="how many times more important for D_f than for D the selected weights are; below |D| / |D_f|; "
+        "if None, 10 or half of |D| / |D_f|, whichever is less",
+    )
+    dampening: float = Field(1, ge=0, le=1e9, description="the paper's lambda: larger leaves more of a selected weight")
+    data_fraction: float = Field(1, gt=0, le=1, description="evenly spread share of D to take its importances on")
+
+
+class _Dampening(Method):
+    """What SSD and its loss-free form share: select by the ratio of two importances, and shrink what is selected."""
+
+    stochastic = False
+    transform: ClassVar[Callable[[Tensor], Tensor]]
+    Config = DampeningSettings
+
+    @staticmethod
+    @abstractmethod
+    def function(logits: Tensor, label: Tensor) -> Tensor:
+        """What is differentiated, for one sample: logits ``(C,)`` and a scalar label to a scalar."""
+
+    def check(self, problem: Problem) -> None:
+        """Refuse an ``alpha`` that no weight can reach, and a model without a weight that may change."""
+        super().check(problem)
+        alpha, limit = self.config.alpha, _largest_ratio(problem)
+        if alpha is not None and alpha >= limit and self.config.data_fraction == 1:
+            raise SettingError(
+                f"{self.name}: alpha must be below {limit:.4g}, the size of the data over that of the forget set, not "
+                f"{alpha:g}: no weight can be more important for a part than that many times its importance for all."
+            )
+        if not trainable(problem.model):
+            raise ModelError(f"{self.name}: every weight is frozen; set requires_grad of those that may change.")
+
+    def run(self, problem: Problem) -> nn.Module:
+        """Take both importances, then dampen; nothing is trained."""
+        config = self.config
+        everything = torch.cat([problem.retain_positions, problem.forget_positions]).sort().values
+        share = max(1, round(config.data_fraction * len(everything)))
+        spread = everything[torch.arange(share) * len(everything) // share]
+        of_all, of_forget = (self._importances(problem, part) for part in (spread, problem.forget_positions))
+        alpha = min(10.0, _largest_ratio(problem) / 2) if config.alpha is None else config.alpha
+        with torch.no_grad():
+            for weight, on_all, on_forget in zip(trainable(problem.model), of_all, of_forget, strict=True):
+                weight.mul_(dampening(on_all, on_forget, alpha, config.dampening))
+        return problem.model
+
+    def _importances(self, problem: Problem, positions: Tensor) -> list[Tensor]:
+        """One number per weight that may change, on the samples at these positions.
+
+        Raises:
+            TrainingError: A gradient is not finite.
+        """
+        samples = plain(positions, problem.labels(positions), augment=False)
+        function: SampleLoss = type(self).function
+        found = mean_over_samples(problem.model, problem.data, samples, problem.compute, function, type(self).transform)
+        if not all(bool(torch.isfinite(values).all()) for values in found):
+            raise TrainingError(
+                f"{self.name}: an importance is not finite, with {self.config!r}; the model's weights are damaged."
+            )
+        return found
+
+
+class SSD(_Dampening):
+    """Dampen the weights whose Fisher importance for the forget set is far above that for all data.
+
+    The importance of a weight on a set of samples is the mean of its squared gradient of each sample's cross-entropy.
+    With ``I_D`` on all training data and ``I_f`` on the forget set, each weight with ``I_f > alpha I_D`` is multiplied
+    by ``min(lambda I_D / I_f, 1)``, and all others stay as they are. Nothing is trained.
+
+    When to use:
+        When a quick answer is wanted and the forget set is a small part of the data that has weights of its own: a
+        class of many, or a subclass. With ``alpha`` near ``|D| / |D_f|`` nothing is selected; the smaller it is, the
+        more is forgotten and the more accuracy is lost. It is worth a search, for which the method is cheap.
+
+    Cost:
+        One forward and backward pass over D and one over D_f, with a gradient per sample, each several times as dear
+        as in training; ``data_fraction`` shortens the first. Memory for the gradients of one chunk of samples and
+        three numbers per weight, in double precision.
+
+    Decisions:
+        - Gradients are squared sample by sample, as the paper defines the importance. Its code squares the gradients
+          of mean losses of batches, which are smaller, the more so the larger the batch: a model at a minimum has
+          gradients that cancel.
+        - D is retain and forget set together, as in the paper. So ``I_f`` is never above ``|D| / |D_f|`` times
+          ``I_D``, and the paper's ``alpha`` of 10 selects nothing where a tenth of the data or more is forgotten. The
+          default is therefore 10 or half of that bound, whichever is less, and a larger ``alpha`` is refused.
+        - ``alpha`` and ``dampening`` are the code's ``selection_weighting`` and ``dampening_constant``; its
+          ``exponent`` and ``lower_bound``, always 1, are left out.
+        - Images are shown un-augmented, to the model in eval mode, and gradients are in full precision whatever the
+          precision of training. Running statistics of batch normalisation are no weights, and stay.
+        - ``data_fraction`` is ours. The share is spread evenly over D, so that no seed changes the result.
+
+    References:
+        Fast Machine Unlearning Without Retraining Through Selective Synaptic Dampening (Jack Foster, Stefan Schoepf,
+        Alexandra Brintrup, 2024), https://arxiv.org/abs/2308.07707
+    """
+
+    name = "ssd"
+    paper = Paper("Selective Synaptic Dampening", "Foster et al.", 2024, "https://arxiv.org/abs/2308.07707")
+    transform = torch.square
+
+    @staticmethod
+    def function(logits: Tensor, label: Tensor) -> Tensor:
+        """Cross-entropy of one sample."""
+        return functional.cross_entropy(logits, label)
+
+
+class LFSSD(_Dampening):
+    """Dampen the weights that change the answers on the forget set far more than those on all data, without labels.
+
+    As ``ssd``, with another importance: the mean over samples of the absolute gradient of ``||f(x)||^2``, the squared
+    length of the model's logits. Each weight with ``I_f > alpha I_D`` is multiplied by ``min(lambda I_D / I_f, 1)``,
+    and all others stay as they are. Nothing is trained.
+
+    When to use:
+        Where ``ssd`` would serve and labels are missing or wrong, or where the model fits its data so closely that the
+        gradients of the loss vanish: the length of the logits has a gradient at every sample.
+
+    Cost:
+        As ``ssd``: one forward and backward pass over D and one over D_f, with a gradient per sample, each several
+        times as dear as in training; ``data_fraction`` shortens the first. Memory for the gradients of one chunk of
+        samples and three numbers per weight, in double precision.
+
+    Decisions:
+        - The absolute value is taken of the gradient of each sample, as the paper defines it, never of a batch.
+        - ``f(x)`` is the logits, before the softmax.
+        - Absolute values spread over fewer powers of ten than squares, so the same ``alpha`` selects fewer weights
+          than with ``ssd``.
+        - For the bound on ``alpha``, its default, ``data_fraction`` and eval mode, see ``ssd``.
+
+    References:
+        Loss-Free Machine Unlearning (Jack Foster, Stefan Schoepf, Alexandra Brintrup, 2024),
+        https://arxiv.org/abs/2402.10401
+    """
+
+    name = "lfssd"
+    paper = Paper("Loss-Free Machine Unlearning", "Foster et al.", 2024, "https://arxiv.org/abs/2402.10401")
+    needs_labels = False
+    transform = torch.abs
+
+    @staticmethod
+    def function(logits: Tensor, label: Tensor) -> Tensor:  # noqa: ARG004
+        """Squared length of one sample's logits."""
+        return logits.square().sum()
+
+
+def dampening(on_all: Tensor, on_forget: Tensor, alpha: float, strength: float) -> Tensor:
+    """What each weight is multiplied by: ``min(strength I_D / I_f, 1)`` where ``I_f > alpha I_D``, else 1.
+
+    Args:
+        on_all: Importances ``I_D`` on all data, not negative.
+        on_forget: Importances ``I_f`` on the forget set, of the same shape.
+        alpha: Ratio above which a weight is selected.
+        strength: The paper's lambda.
+
+    Returns:
+        Factors between 0 and 1, of the same shape.
+    """
+    factors = (strength * on_all / on_forget).clamp(max=1)
+    return torch.where(on_forget > alpha * on_all, factors, torch.ones_like(factors))
+
+
+def _largest_ratio(problem: Problem) -> float:
+    """The most that a mean over the forget set can be of the mean over all data, where nothing is negative."""
+    forget = len(problem.forget_positions)
+    return (forget + len(problem.retain_positions)) / forget

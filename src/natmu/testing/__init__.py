@@ -1,0 +1,77 @@
+"""The conformance suite: what any unlearning method must satisfy, for the authors of methods.
+
+A method is ready for others when these tests pass. One import and one row run all of them::
+
+    # test_my_method.py
+    from natmu.testing import Row, conformance
+
+    from my_package import MyMethod
+
+    TestConformance = conformance(Row(MyMethod, settings={"epochs": 2}))
+
+``pytest test_my_method.py`` then runs the method some fifty times on sixty of scikit-learn's digits with networks of a
+thousand weights, in a second or two. Nothing is downloaded or written. ``pip install natmu[testing]`` brings pytest.
+
+What holds for every method is tested for every row: the original, the data and all global random numbers stay as they
+are; the same seed gives the same weights; no test image can be reached; the declarations ``scenarios``,
+``needs_labels``, ``needs_retain`` and ``stochastic`` are true, in both directions; forget sets that are empty, full, of
+one sample or of a whole class give a model or a clear error, in time; errors and losses that are not finite end the
+run, with the method, the step and the settings named; teachers stay frozen and the student does not; models without
+batch normalisation and odd grey images serve as well.
+
+What holds for some kinds of method is tested for rows that say so. :class:`Row` explains all of its fields; a method
+that distils, alternates between the two parts of the data and must not move its first layer might say::
+
+    Row(
+        MyMethod,
+        settings={"epochs": 2},
+        visible={"epochs": 8, "lr": 0.01},
+        raises_forget_loss=True,
+        teachers=1,
+        passes=("forget", "retain", "forget", "retain"),
+        frozen=lambda method, problem: {"0.weight": True, "0.bias": True},
+        loss=lambda method, problem, seen: slow_loss(problem.model, seen.student, seen.batch),
+    )
+
+The last two of these are worth their lines: ``passes`` tells a method that alternates from one that minimises a joint
+loss, and ``loss``, a slow and obviously right computation of a step's loss, tells one divergence from another.
+:func:`failures` runs the suite without pytest, which shows that it would notice a broken method.
+
+Every check is a function of a row in :mod:`natmu.testing.promises` (what every method owes), :mod:`natmu.testing.edges`
+(at the edge of what can be asked for) or :mod:`natmu.testing.motion` (what moves and what does not), and
+:data:`CHECKS` lists them all.
+"""
+
+from natmu.testing.problems import (
+    digits,
+    problem_for,
+    problem_of,
+    same_state,
+    small_net,
+    state_of,
+    trained,
+    unnormed_net,
+    usual,
+)
+from natmu.testing.row import Row
+from natmu.testing.suite import CHECKS, Check, conformance, failures
+from natmu.testing.tape import Seen, perform
+
+__all__ = [
+    "CHECKS",
+    "Check",
+    "Row",
+    "Seen",
+    "conformance",
+    "digits",
+    "failures",
+    "perform",
+    "problem_for",
+    "problem_of",
+    "same_state",
+    "small_net",
+    "state_of",
+    "trained",
+    "unnormed_net",
+    "usual",
+]

@@ -1,0 +1,195 @@
+"""Our methods as rows of the conformance suite: quick settings from ``QUICK``, and what is special about each."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from natmu.methods import METHODS
+from natmu.testing import Row
+from natmu.types import seed_for
+
+from .problems import QUICK
+from .test_saliency import moving
+
+VISIBLE = {"epochs": 8, "lr": 1e-2}
+
+
+def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the rows, one after the other."""
+    answers = model(images).double()
+    losses = [-answers[row].log_softmax(0)[label] for row, label in enumerate(labels.tolist())]
+    return torch.stack(losses).mean()
+
+
+def divergence(teacher: Tensor, student: Tensor, temperature: float = 1) -> Tensor:
+    """KL(teacher ‖ student) of one sample's logits; classes that the teacher rules out add nothing."""
+    first, second = ((logits.double() / temperature).log_softmax(0) for logits in (teacher, student))
+    allowed = first > -torch.inf
+    return (first[allowed].exp() * (first[allowed] - second[allowed])).sum()
+
+
+def answers_of(model: nn.Module, images: Tensor) -> Tensor:
+    """A frozen network's logits in eval mode."""
+    with torch.no_grad():
+        return copy.deepcopy(model).eval()(images)
+
+
+def plain_loss(method, problem, seen):
+    return cross_entropy(seen.student, seen.batch.images, seen.batch.labels)
+
+
+def bad_teacher_loss(method, problem, seen):
+    bad = problem.fresh(seed_for(problem.seed, "bad teacher"))
+    batch, forgotten = seen.batch, set(problem.forget.indices.tolist())
+    good_BC, bad_BC, student_BC = (
+        *(answers_of(teacher, batch.images) for teacher in (problem.model, bad)),
+        seen.student(batch.images),
+    )
+    rows = [
+        divergence(bad_BC[row] if position in forgotten else good_BC[row], student_BC[row], method.config.temperature)
+        for row, position in enumerate(batch.positions.tolist())
+    ]
+    return torch.stack(rows).mean()
+
+
+def scrub_loss(method, problem, seen):
+    batch, config = seen.batch, method.config
+    teacher_BC, student_BC = answers_of(problem.model, batch.images), seen.student(batch.images)
+    rows = [divergence(*pair, config.temperature) for pair in zip(teacher_BC, student_BC, strict=True)]
+    distance = torch.stack(rows).mean() * config.temperature**2
+    if int(batch.positions[0]) in problem.forget.indices:
+        return -distance
+    labelled = torch.stack([-row.log_softmax(0)[label] for row, label in zip(student_BC, batch.labels, strict=True)])
+    return config.alpha * distance + config.gamma * labelled.mean()
+
+
+def delete_loss(method, problem, seen):
+    batch = seen.batch
+    teacher_BC, student_BC = answers_of(problem.model, batch.images), seen.student(batch.images)
+    teacher_BC[torch.arange(len(batch.labels)), batch.labels] = -torch.inf
+    return torch.stack([divergence(*pair) for pair in zip(teacher_BC, student_BC, strict=True)]).mean()
+
+
+def paired_loss(method, problem, seen):
+    keep, paired = method.config.retain_weight, seen.batch.paired
+    retained = plain_loss(method, problem, seen)
+    return keep * retained - (1 - keep) * cross_entropy(seen.student, paired.images, paired.labels)
+
+
+def sparse_loss(method, problem, seen):
+    weight = method.config.l1 * (1 - seen.batch.epoch / method.config.epochs)
+    return plain_loss(method, problem, seen) + weight * sum(p.abs().sum() for p in seen.student.parameters())
+
+
+def climbing_loss(method, problem, seen):
+    return -plain_loss(method, problem, seen)
+
+
+def per_sample(problem, positions, function, change):
+    """The mean over samples of each one's changed gradient, one after the other in double precision."""
+    model = copy.deepcopy(problem.model).eval().double()
+    total = {name: torch.zeros_like(value) for name, value in model.named_parameters()}
+    for position in positions.tolist():
+        image = problem.data.images[position : position + 1].double() / 255
+        value = function(model(image)[0], problem.data.labels[position])
+        gradients = torch.autograd.grad(value, list(model.parameters()))
+        for name, gradient in zip(total, gradients, strict=True):
+            total[name] += change(gradient) / len(positions)
+    return total
+
+
+def dampened(function, change):
+    def weights(method, problem):
+        config, positions = method.config, problem.forget_positions
+        on_all = per_sample(problem, torch.arange(len(problem.data)), function, change)
+        on_forget = per_sample(problem, positions, function, change)
+        return {
+            name: torch.where(
+                on_forget[name] > config.alpha * on_all[name],
+                value.double() * (config.dampening * on_all[name] / on_forget[name]).clamp(max=1),
+                value.double(),
+            )
+            for name, value in problem.model.named_parameters()
+        }
+
+    return weights
+
+
+def fisher_noise(method, problem):
+    """The deviation by its formula, from the information of all classes of all retain samples."""
+    total = {name: torch.zeros_like(value).double() for name, value in problem.model.named_parameters()}
+    for label in range(problem.data.num_classes):
+
+        def weighted(logits, _, label=label):
+            chances = logits.log_softmax(0)
+            return chances[label] * chances[label].exp().sqrt().detach()
+
+        for name, squares in per_sample(problem, problem.retain_positions, weighted, torch.square).items():
+            total[name] += squares
+    config = method.config
+    return {
+        name: (config.alpha / total[name]).pow(0.25).clamp(max=config.cap * value.double().square().mean().sqrt())
+        for name, value in problem.model.named_parameters()
+    }
+
+
+def unselected(method, problem):
+    """SalUn: the weights outside the top share by the slow saliency."""
+    parameters = dict(problem.model.named_parameters())
+    chosen = torch.split(moving(problem, method.config.threshold), [value.numel() for value in parameters.values()])
+    return {name: ~piece.view_as(value) for (name, value), piece in zip(parameters.items(), chosen, strict=True)}
+
+
+def below_the_head(method, problem):
+    """Everything but the last layer of ``small_net``."""
+    return {name: True for name in problem.model.state_dict() if not name.startswith("5.")}
+
+
+RELABELLING = {"visible": VISIBLE, "raises_forget_loss": True, "passes": ("both", "both"), "loss": plain_loss}
+REPAIRING = {"visible": VISIBLE, "passes": ("retain", "retain"), "loss": plain_loss}
+FORGETTING = {"visible": VISIBLE, "raises_forget_loss": True, "passes": ("forget", "forget")}
+PAIRING = {"visible": VISIBLE, "raises_forget_loss": True, "passes": ("retain with forget", "retain with forget")}
+
+SPECIAL: dict[str, dict[str, Any]] = {
+    "natmu": {"visible": VISIBLE, "raises_forget_loss": True, "loss": plain_loss},
+    "amnesiac": RELABELLING | {"draws_labels": "once"},
+    "random_label": RELABELLING | {"draws_labels": "each_pass"},
+    "salun": RELABELLING | {"visible": VISIBLE | {"threshold": 0.5}, "frozen": unselected, "draws_labels": "once"},
+    "bad_teacher": RELABELLING | {"teachers": 1, "loss": bad_teacher_loss},
+    "finetune": REPAIRING | {"lowers_retain_loss": True},
+    "l1_sparse": REPAIRING | {"lowers_retain_loss": True, "loss": sparse_loss},
+    "cf_k": REPAIRING | {"lowers_retain_loss": True, "frozen": below_the_head},
+    "eu_k": REPAIRING | {"frozen": below_the_head},
+    "msg": REPAIRING,
+    "conv_transpose": REPAIRING,
+    "grad_ascent": FORGETTING | {"eval_mode": True, "loss": climbing_loss},
+    "boundary_shrink": FORGETTING | {"loss": plain_loss},
+    "boundary_expand": FORGETTING,
+    "delete": FORGETTING | {"loss": delete_loss},
+    "jit": FORGETTING | {"passes": ("forget",)},
+    "neggrad_plus": PAIRING
+    | {"visible": VISIBLE | {"retain_weight": 0.7}, "lowers_retain_loss": True, "loss": paired_loss},
+    "munba": PAIRING,
+    "sfron": {"visible": {"lr": 1e-2}, "raises_forget_loss": True},
+    "scrub": {
+        "visible": VISIBLE | {"max_steps": 4},
+        "raises_forget_loss": True,
+        "teachers": 1,
+        "passes": ("forget", "retain", "retain"),
+        "loss": scrub_loss,
+    },
+    "unsir": {"visible": {"lr": 1e-2}, "raises_forget_loss": True, "passes": ("retain", "retain")},
+    "fisher": {"visible": {"draws": 10, "alpha": 1e-6}, "noise": fisher_noise},
+    "ssd": {
+        "raises_forget_loss": True,
+        "weights": dampened(lambda logits, label: -logits.log_softmax(0)[label], torch.square),
+    },
+    "lfssd": {"weights": dampened(lambda logits, _: (logits**2).sum(), torch.abs)},
+}
+"""What the declarations of a method do not say."""
+
+ROWS = [Row(method, QUICK.get(method.name, {}), **SPECIAL.get(method.name, {})) for method in METHODS]
