@@ -14,6 +14,7 @@ from natmu.data.batches import plain
 from natmu.engine import gradients as module
 from natmu.engine.compute import Compute
 from natmu.engine.gradients import chunk_size, mean_over_samples, per_sample_gradients, trainable
+from natmu.engine.products import Unserved
 from natmu.engine.progress import shown_on
 from natmu.models import build_model
 
@@ -235,6 +236,35 @@ def test_odd_models_get_right_gradients_by_the_fastest_way_that_serves_them(monk
     taken = WaysTaken(monkeypatch)
     assert_close(fast(model, data), expected)
     assert [name for name in taken.names if name != "_in_turn" or way == name][-1] == way
+
+
+@pytest.mark.parametrize(
+    "case", ["used twice", "grouped", "dilated", "batch statistics", "group norm", "weight norm", "undecided"]
+)
+def test_what_no_rule_knows_is_refused_without_any_trial(case):
+    torch.manual_seed(0)
+    model = ODD[case][0]().eval()
+    images = data_of(6).images.float() / 255
+    with pytest.raises(Unserved):
+        module._by_layers(model, images, data_of(6).labels, functional.cross_entropy)
+
+
+class Shared(nn.Module):
+    """Two layers that share one weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(192, 192), nn.Linear(192, 192)
+        self.second.weight = self.first.weight
+
+    def forward(self, images):
+        return self.second(torch.tanh(self.first(images.flatten(1))))
+
+
+def test_weights_shared_by_layers_are_refused_without_any_trial():
+    data = data_of(6)
+    with pytest.raises(Unserved):
+        module._by_layers(Shared(), data.images.float() / 255, data.labels, functional.cross_entropy)
 
 
 def test_a_model_that_goes_sample_by_sample_is_told_of_once(monkeypatch):

@@ -26,7 +26,7 @@ from natmu.engine.meter import Meter
 from natmu.engine.predict import logits_of
 from natmu.engine.settings import FitSettings, TrainSettings
 from natmu.errors import SettingError, TrainingError
-from natmu.methods import Problem, method_named, saliency
+from natmu.methods import Problem, method_named, saliency, set_gradients
 
 ROWS, CLASSES, BATCH = 91, 4, 32
 SETTINGS = FitSettings(epochs=3, optimizer="sgd", lr=0.05, weight_decay=0.01, schedule="cosine")
@@ -96,13 +96,22 @@ def resumed(folder, compute):
     return trained(network(nn.BatchNorm2d), compute, checkpoint=Checkpoint(path))
 
 
+SETTINGS_OF = {
+    "retrain": {"init": "fresh"},
+    "natmu": {"epochs": 2, "optimizer": "sgd", "lr": 0.02, "n": 2},
+    "munba": {"epochs": 2, "lr": 0.01},
+    "sfron": {"steps": 7, "forget_every": 3},
+    "ssd": {"alpha": 1.5},
+}
+METHODS = ["natmu", "bad_teacher", "salun", "retrain", "neggrad_plus", "munba", "scrub", "sfron", "cf_k", "ssd"]
+
+
 def unlearned(name, compute):
     data = images()
     forget = forget_from_indices(np.arange(0, ROWS, 9), data)
     model = compute.place(network(nn.BatchNorm2d))
     problem = Problem(model, data, forget, TrainSettings(epochs=2, lr=0.05), compute, batch_size=BATCH)
-    settings = {"init": "fresh"} if name == "retrain" else {"epochs": 2, "optimizer": "sgd", "lr": 0.02}
-    settings |= {"n": 2} if name == "natmu" else {}
+    settings = SETTINGS_OF.get(name, {"epochs": 2, "optimizer": "sgd", "lr": 0.02})
     model = method_named(name)(**settings)(problem).model
     return {"state": dict(model.state_dict()), "answers": logits_of(model, data, torch.arange(ROWS), compute)}
 
@@ -199,12 +208,12 @@ def dropped(compute):
 
 def wobbling(compute):
     """Gradients that differ a little between processes, as kernels that are chosen by the clock may make them."""
-    backward = saliency.functional.cross_entropy
+    backward = set_gradients.functional.cross_entropy
 
     def rough(*arguments, **named):
         return backward(*arguments, **named) * (1 + 0.5 * processes.rank() * torch.rand(()))
 
-    with patch.object(saliency.functional, "cross_entropy", rough):
+    with patch.object(set_gradients.functional, "cross_entropy", rough):
         model = compute.place(network(nn.Identity))
         forget = forget_from_indices(np.arange(0, ROWS, 9), images())
         problem = Problem(model, images(), forget, TrainSettings(epochs=2, lr=0.05), compute, batch_size=BATCH)
@@ -245,7 +254,7 @@ def everything(folder):
         "dropout": dropped(apart),
         "saliency": wobbling(apart),
     }
-    return found | {name: unlearned(name, synced) for name in ("natmu", "bad_teacher", "salun", "retrain")}
+    return found | {name: unlearned(name, synced) for name in METHODS}
 
 
 if __name__ == "__main__":

@@ -66,7 +66,6 @@ def test_trap_leak_a_problem_holds_no_test_data():
     assert {field.name for field in fields(Problem)} == {
         "model", "data", "forget", "training", "compute", "seed",
         "batch_size", "initial_model", "fresh_model", "holdout", "checkpoint", "history", "aside", "difficulty",
-        "difficulty",
     }  # fmt: skip
     problem = problem_of(noise_data(60), FORGET)
     assert not any(isinstance(getattr(problem, field.name), Splits) for field in fields(Problem))

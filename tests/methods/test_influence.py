@@ -114,9 +114,17 @@ def test_the_step_is_the_rule(monkeypatch, block):
     if block is not None:
         weights = sum(weight.numel() for weight in model.parameters())
         monkeypatch.setattr(influence, "BLOCK_BYTES", block * weights * 4 + 3)
+    blocks = []
+
+    def watched(gradients, count, vector, damping, rows):
+        blocks.append(rows)
+        return woodfisher(gradients, count, vector, damping, rows)
+
+    monkeypatch.setattr(influence, "woodfisher", watched)
     moved = flat(Influence(alpha=0.7, damping=0.05)(problem).model.parameters()) - flat(model.parameters())
     slow = slow_step(problem, problem.retain_positions, 0.7, 0.05)
     assert (moved - slow).norm() < 1e-4 * slow.norm()
+    assert blocks == [block or influence.BLOCK_BYTES // (4 * len(moved))]
 
 
 def test_a_gaussian_mean_is_moved_to_that_of_what_is_left(monkeypatch):

@@ -18,8 +18,8 @@ from . import problems
 def test_replayed_steps_give_the_model_of_steps_as_written(name, monkeypatch):
     recorder = TapeRecorder()
     monkeypatch.setattr(step, "CudaGraphs", lambda device: recorder)
-    data = problems.noise_data(200)
-    problem = problems.problem_of(data, list(range(0, 200, 10)), batch_size=16)
+    data = problems.noise_data(300)
+    problem = problems.problem_of(data, list(range(0, 300, 3)), batch_size=16)
     method = method_named(name)(**problems.QUICK[name])
     answers = []
     for records in (True, False):
@@ -27,4 +27,4 @@ def test_replayed_steps_give_the_model_of_steps_as_written(name, monkeypatch):
         model = method(problem).model
         answers.append(logits_of(model, data, torch.arange(len(data)), problem.compute))
     assert recorder.replayed > 0, "its step waits for the device"
-    torch.testing.assert_close(*answers, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(*answers, rtol=1e-3, atol=3e-3)  # learning rates are rounded to fp32

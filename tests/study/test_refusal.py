@@ -98,6 +98,7 @@ def test_a_forget_set_that_a_method_does_not_serve_has_a_row_that_says_so_and_no
     assert LastLayers.ran == ["class:3"]
     assert {problem.forget.scenario for problem in LastLayers.seen} == {"class"}
     assert rows["random:10%", "retrained"]["n"] == 1
+    assert not list(tmp_path.glob("runs/.work/*/run")), "a run was begun and not finished"
 
 
 def test_methods_check_the_real_data_and_forget_sets_like_those_to_come(tmp_path):

@@ -51,8 +51,9 @@ def _row(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
         SettingError: There is none of this name, or the package that promises it is broken.
     """
     found = {row["name"]: row for row in rows}
-    if name not in found:
-        from natmu.methods import method_named
+    if name in found:
+        return found[name]
+    from natmu.methods import method_named
+    from natmu.methods.catalogue import row_of
 
-        method_named(name)
-    return found[name]
+    return row_of(method_named(name))

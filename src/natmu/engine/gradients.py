@@ -242,9 +242,10 @@ def _by_layers(
 ) -> list[Tensor]:
     """One pass over all samples, and products of each layer's inputs and output gradients."""
     weights = trainable(model)
-    with PerSample(weights, len(images), keep) as layers:
+    layers = PerSample(weights, len(images), keep)
+    with layers:
         logits = model(images)
-    losses: Tensor = vmap(function)(logits.float(), labels)
+    losses = vmap(function)(logits.float(), labels)
     return layers.gradients(losses.sum())
 
 

@@ -133,9 +133,9 @@ def same_everywhere(tensors: Iterable[Tensor]) -> None:
 
 
 def settle(model: nn.Module) -> None:
-    """Give every process the means of all running statistics, and everything else that is no weight from the first."""
+    """Give every process the means of running statistics in training, and all else that is no weight from the first."""
     if count() > 1:
-        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
         same = {id(kept) for norm in norms for kept in (norm.running_mean, norm.running_var)}
         same_everywhere(kept for kept in model.buffers() if id(kept) not in same)
         average([norm.running_mean for norm in norms] + [norm.running_var for norm in norms])

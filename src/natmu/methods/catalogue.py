@@ -38,9 +38,7 @@ def plug_in_catalogue() -> tuple[list[dict[str, Any]], list[str]]:
             rows.append(row_of(plug_in.load(), plug_in.package))
         except SettingError as error:
             faults.append(str(error))
-        except (
-            FAULTS
-        ) as error:  # such as settings of a kind that has no plain form
+        except FAULTS as error:  # such as settings of a kind that has no plain form
             faults.append(f"Method {plug_in.name!r} of the package {plug_in.package} has no row ({quoted(error)}).")
     return rows, faults
 
