@@ -78,9 +78,14 @@ def measured(method: type[Method], asked: argparse.Namespace, compute: Compute) 
         *hooks: Any,  # noqa: ANN401 - handed on as they come
         **named: Any,  # noqa: ANN401
     ) -> nn.Module:
-        turns = Turns(batches, model, settings, compute, asked.rounds)
-        slow = settings.model_copy(update={"epochs": turns.epochs, "lr": 1e-9, "warmup_epochs": 0})
-        fit(model, turns, turns.noting(loss), slow, compute, Watch(watch.label, watch.meter), *hooks, **named)  # type: ignore[arg-type]
+        watch = Watch(watch.label, watch.meter)
+        slow = settings.model_copy(update={"lr": 1e-9, "warmup_epochs": 0})
+        notes = Notes(batches)
+        with patch.object(Compute, "records", False):  # a step that is replayed calls nothing
+            fit(model, notes, notes.noting(loss), slow, compute, watch, *hooks, **named)  # type: ignore[arg-type]
+        turns = Turns(batches, notes.passes, model, settings, compute, asked.rounds)
+        slow = slow.model_copy(update={"epochs": turns.epochs})
+        fit(model, turns, loss, slow, compute, watch, *hooks, **named)  # type: ignore[arg-type]
         ratios.append(turns.say(method.name))
         return model
 
@@ -91,11 +96,65 @@ def measured(method: type[Method], asked: argparse.Namespace, compute: Compute) 
 
 
 @dataclass
+class Notes:
+    """The batches of a run, while every model that is called is noted.
+
+    Attributes:
+        batches: What the method asked for.
+        passes: Of each step of each epoch, what went through a model.
+    """
+
+    batches: Batches
+    passes: list[list[Passes]] = field(default_factory=list)
+
+    @property
+    def seed(self) -> int:
+        """Of the batches."""
+        return self.batches.seed
+
+    def steps(self, epoch: int) -> int:
+        """Steps of an epoch."""
+        return self.batches.steps(epoch)
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch."""
+        self.passes.append([])
+        depth = 0
+
+        def enter(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            nonlocal depth
+            if depth == 0 and self.passes[-1]:
+                self.passes[-1][-1].append((len(inputs[0]), torch.is_grad_enabled()))
+            depth += 1
+
+        def leave(*_: object) -> None:
+            nonlocal depth
+            depth -= 1
+
+        hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
+        try:
+            yield from self.batches.epoch(epoch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def noting(self, loss: LossFunction) -> LossFunction:
+        """The loss, which opens a new step in the notes."""
+
+        def noted(model: nn.Module, batch: Batch) -> Any:  # noqa: ANN401 - what the loss returns
+            self.passes[-1].append([])
+            return loss(model, batch)
+
+        return noted
+
+
+@dataclass
 class Turns:
     """The batches of a run, each pass after a bare one; times both.
 
     Attributes:
         batches: What the method asked for.
+        passes: Of each step of each epoch, what goes through a model.
         model: What it trains.
         settings: Of its run.
         compute: Device and precision.
@@ -103,11 +162,11 @@ class Turns:
     """
 
     batches: Batches
+    passes: list[list[Passes]]
     model: nn.Module
     settings: FitSettings
     compute: Compute
     rounds: int
-    passes: dict[int, list[Passes]] = field(default_factory=dict)
     bare: list[float] = field(default_factory=list)
     loop: list[float] = field(default_factory=list)
 
@@ -118,8 +177,8 @@ class Turns:
 
     @property
     def epochs(self) -> int:
-        """One round to note the passes of each epoch, one to warm up, and those that count."""
-        return self.settings.epochs * (self.rounds + 2)
+        """One round to warm up, and those that count."""
+        return self.settings.epochs * (self.rounds + 1)
 
     def steps(self, epoch: int) -> int:
         """Steps of an epoch."""
@@ -128,56 +187,21 @@ class Turns:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """A bare pass, then the batches of the epoch."""
         round_, number = divmod(epoch, self.settings.epochs)
-        if round_ == 0:
-            self.passes[number] = []
-            yield from self._noted(number)
-            return
-        start = time.perf_counter()
+        start = self._now()
         for one in self.passes[number]:
             self._bare_step(one)
         middle = self._now()
         yield from self.batches.epoch(number)
-        if round_ > 1:
+        if round_ > 0:
             self.bare.append(middle - start)
             self.loop.append(self._now() - middle)
-
-    def _noted(self, number: int) -> Iterator[Batch]:
-        """The batches of an epoch, while every model that is called is noted."""
-        depth = 0
-
-        def enter(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            nonlocal depth
-            if depth == 0 and self.passes[number]:
-                self.passes[number][-1].append((len(inputs[0]), torch.is_grad_enabled()))
-            depth += 1
-
-        def leave(*_: object) -> None:
-            nonlocal depth
-            depth -= 1
-
-        hooks = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
-        try:
-            yield from self.batches.epoch(number)
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def noting(self, loss: LossFunction) -> LossFunction:
-        """The loss, which opens a new step in the notes of the first round."""
-
-        def noted(model: nn.Module, batch: Batch) -> Any:  # noqa: ANN401 - what the loss returns
-            if len(self.passes.get(batch.epoch, ())) < self.steps(batch.epoch):
-                self.passes[batch.epoch].append([])
-            return loss(model, batch)
-
-        return noted
 
     def _bare_step(self, passes: Passes) -> None:
         """Forward passes, backward, optimiser."""
         if not hasattr(self, "_optimizer"):
             self._optimizer = _optimizer(self.model, self.settings)
             shape = next(iter(self.batches.epoch(0))).images.shape[1:]
-            most = max(count for steps in self.passes.values() for step in steps for count, _ in step)
+            most = max(count for steps in self.passes for step in steps for count, _ in step)
             images = torch.rand(most, *shape, device=self.compute.device)
             self._images = images.contiguous(memory_format=torch.channels_last)
             self._labels = torch.arange(most, device=self.compute.device) % CLASSES
@@ -206,7 +230,7 @@ class Turns:
         )
         ratios = sorted(one / other for one, other in zip(loop, bare, strict=True))
         steps = sum(map(self.steps, range(kinds)))
-        images = statistics.mean(sum(n for n, _ in step) for found in self.passes.values() for step in found)
+        images = statistics.mean(sum(n for n, _ in step) for found in self.passes for step in found)
         median = statistics.median(ratios)
         print(
             f"{name:16} {median:.3f} ({ratios[0]:.3f} … {ratios[-1]:.3f}, n = {len(ratios)}); "

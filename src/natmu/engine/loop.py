@@ -20,7 +20,7 @@ from natmu.engine.progress import task
 from natmu.engine.schedule import lr_factor
 from natmu.engine.settings import FitSettings
 from natmu.engine.snapshots import Snapshots
-from natmu.engine.step import Direction, LossFunction, Step, for_an_epoch
+from natmu.engine.step import Direction, LossFunction, Step, fastest
 from natmu.errors import ModelError, TrainingError
 from natmu.types import seed_for
 
@@ -85,7 +85,7 @@ def fit(
     model.train()
     for module in in_eval:
         module.training = False
-    step = Step(model, loss, optimizer, compute, after_step, direction)
+    take = fastest(Step(model, loss, optimizer, compute, after_step, direction))
     ends = list(accumulate(map(batches.steps, range(settings.epochs)), initial=0))
     with task(watch.label, ends[-1], ends[first]) as advance:
         for epoch in range(first, settings.epochs):
@@ -93,7 +93,6 @@ def fit(
             losses = torch.zeros(batches.steps(epoch), device=compute.device)
             with compute.private_randomness(), compute.kernels(), synced_norms(model, compute.sync_batch_norm):
                 torch.manual_seed(seed_for(batches.seed, "model", epoch, *processes.own_seed()))
-                take = for_an_epoch(step)
                 for number, batch in enumerate(batches.epoch(epoch)):
                     rate = _set_rate(optimizer, settings, ends[epoch] + number + 1, ends[-1])
                     losses[number] = take(batch)

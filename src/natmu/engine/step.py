@@ -26,8 +26,9 @@ Direction = Callable[[Sequence[Gradients]], Gradients]
 
 Replay = Callable[[], Tensor]
 
-WARM_UP = 3
-"""Steps taken before the first is recorded, so that libraries have chosen their kernels and state exists."""
+WARM_UP, WARM_UP_AGAIN = 3, 1
+"""Steps taken before one is recorded, in a run's first epoch and in each later one: the first few let libraries choose
+their kernels and make the optimiser's state, later ones run what Python does differently in the new epoch."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ class CudaGraphs:
 
 
 class RecordedStep:
-    """The steps of one epoch, recorded on a full batch after a few steps as written, and replayed from then on.
+    """The steps of a run, recorded on a full batch after a few as written, anew in each epoch, and replayed.
 
     What Python does inside the loss and the constraint happens when the step is recorded, so it may change from epoch
     to epoch; what changes from step to step must be in tensors. Steps with and without paired rows are recorded apart.
@@ -161,16 +162,24 @@ class RecordedStep:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Take the step; the loss before it, detached, in a tensor that the next call may overwrite."""
-        form = self._forms.setdefault(batch.paired is None, _Form(_like(batch)))
+        form = self._form(batch)
         if batch.images.shape != form.inputs.images.shape:
             return self._step(batch)
         _copy(batch, form.inputs)
-        form.taken += 1
-        if form.taken <= WARM_UP:
+        if form.warm_up:
+            form.warm_up -= 1
             return self._recorder.warm(lambda: self._step(form.inputs))
         if form.replay is None:
             form.replay = self._recorded(form.inputs)
         return form.replay()
+
+    def _form(self, batch: Batch) -> _Form:
+        """What is known of steps like this one; anew in each epoch."""
+        paired = batch.paired is not None
+        form = self._forms.get(paired)
+        if form is None or form.inputs.epoch != batch.epoch:
+            form = self._forms[paired] = _Form(_like(batch), WARM_UP if form is None else WARM_UP_AGAIN)
+        return form
 
     def _recorded(self, inputs: Batch) -> Replay:
         """The step on the fixed inputs as a replay, or as it is written where it cannot be recorded."""
@@ -183,14 +192,14 @@ class RecordedStep:
 
 @dataclass
 class _Form:
-    """One form of an epoch's steps: its fixed inputs, how often it was taken, its recording."""
+    """One form of an epoch's steps: its fixed inputs, how many are still to be taken as written, its recording."""
 
     inputs: Batch
-    taken: int = 0
+    warm_up: int
     replay: Replay | None = None
 
 
-def for_an_epoch(step: Step) -> Callable[[Batch], Tensor]:
+def fastest(step: Step) -> Callable[[Batch], Tensor]:
     """The fastest form of a step on its device."""
     return RecordedStep(step, CudaGraphs(step.compute.device)) if step.compute.records else step
 
