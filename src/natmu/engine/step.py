@@ -136,7 +136,7 @@ class CudaGraphs:
         with torch.cuda.graph(graph, stream=self._stream, capture_error_mode=own_thread):
             value = function()
 
-        def replay() -> Tensor:
+        def replay(_reads: Replay = function) -> Tensor:  # what it reads must not be freed before the graph
             graph.replay()
             return value
 
