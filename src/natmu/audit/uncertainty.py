@@ -1,0 +1,286 @@
+"""How sure a number is: intervals over samples and over seeds, and the smallest difference that would be seen.
+
+Intervals over samples answer "what if other samples had been drawn", those over seeds "what if it were trained again".
+All are pairs ``(low, high)``, and None where a single value leaves the spread unknown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri, stdtrit
+
+from natmu.errors import UsageError
+
+Interval = tuple[float, float]
+
+DRAWS = 1000
+LEVEL, POWER = 0.95, 0.8
+CHUNK = 2**16
+"""Resampled entries that are counted at a time; the counts fit in a processor's cache, which is three times faster."""
+
+SAME = 1e-12
+"""Values that differ by less, relative to the largest, differ by the order of additions alone."""
+
+
+def auc_interval(
+    members: npt.ArrayLike, strangers: npt.ArrayLike, seed: int, draws: int = DRAWS, level: float = LEVEL
+) -> Interval | None:
+    """Bootstrap interval of the area under the ROC curve, members and strangers each resampled.
+
+    The values are ranked once; a draw is then two cumulative counts. The interval is that of the percentiles. Where
+    the two sides do not overlap at all every draw says the same, and the interval has no width.
+
+    Args:
+        members: Attack scores ``(M,)`` of members, higher for members; infinite ones are ranked as such.
+        strangers: Attack scores ``(N,)`` of non-members.
+        seed: Of the draws.
+        draws: How many.
+        level: Probability that such an interval covers the truth, above 0 and below 1.
+
+    Returns:
+        Two areas, 0 to 1, or None where a side has a single sample.
+
+    Raises:
+        UsageError: If a side is empty or has a NaN, or the level is out of range.
+
+    References:
+        An Introduction to the Bootstrap (Efron and Tibshirani, 1993)
+    """
+    member_M, stranger_N = np.sort(_values(members, "members")), np.sort(_values(strangers, "strangers"))
+    tails = _tails(level)
+    if min(len(member_M), len(stranger_N)) < 2:
+        return None
+    below_M = np.searchsorted(stranger_N, member_M, side="left")
+    upto_M = np.searchsorted(stranger_N, member_M, side="right")
+    rng = np.random.default_rng(seed)
+    areas = []
+    for rows in _chunks(draws, len(member_M) + len(stranger_N)):
+        ranks = np.zeros((rows, len(stranger_N) + 1))
+        np.cumsum(_counts(rng, len(stranger_N), rows), axis=1, out=ranks[:, 1:])
+        won = ranks.take(below_M, axis=1) + ranks.take(upto_M, axis=1)
+        areas.append(np.einsum("bm,bm->b", won, _counts(rng, len(member_M), rows)))
+    low, high = np.quantile(np.concatenate(areas), tails) / (2 * len(member_M) * len(stranger_N))
+    return float(low), float(high)
+
+
+def mean_interval(values: npt.ArrayLike, seed: int, draws: int = DRAWS, level: float = LEVEL) -> Interval | None:
+    """Bootstrap interval of a mean, by percentiles: for accuracies, divergences and all that averages over samples.
+
+    Args:
+        values: ``(N,)``, one number per sample, for an accuracy 100 where the answer is right and 0 elsewhere.
+        seed: Of the draws.
+        draws: How many.
+        level: Probability that such an interval covers the truth, above 0 and below 1.
+
+    Returns:
+        Two numbers in the unit of the values, or None for a single sample.
+
+    Raises:
+        UsageError: If there are no values or one is not finite, or the level is out of range.
+    """
+    value_N = _finite(values, "values")
+    tails = _tails(level)
+    if len(value_N) < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    means = [_counts(rng, len(value_N), rows) @ value_N for rows in _chunks(draws, len(value_N))]
+    low, high = np.quantile(np.concatenate(means), tails) / len(value_N)
+    return float(low), float(high)
+
+
+def seed_interval(values: npt.ArrayLike, level: float = LEVEL) -> Interval | None:
+    """Student's interval of the mean over seeds: mean ± t · sd / √K, with K - 1 degrees of freedom.
+
+    Args:
+        values: ``(K,)``, one number per seed.
+        level: Probability that such an interval covers the truth, above 0 and below 1.
+
+    Returns:
+        Two numbers in the unit of the values, or None for one seed.
+
+    Raises:
+        UsageError: If there are no values or one is not finite, or the level is out of range.
+    """
+    value_K = _finite(values, "seeds")
+    return _student(value_K, math.sqrt(1 / len(value_K)), level)
+
+
+def paired_interval(first: npt.ArrayLike, second: npt.ArrayLike, level: float = LEVEL) -> Interval | None:
+    """Student's interval of the mean difference of two things measured with the same seeds.
+
+    Args:
+        first: ``(K,)``, one number per seed.
+        second: ``(K,)``, in the same order of seeds.
+        level: Probability that such an interval covers the truth, above 0 and below 1.
+
+    Returns:
+        The interval of ``first - second``, or None for one seed.
+
+    Raises:
+        UsageError: If the two differ in length, are empty or not finite, or the level is out of range.
+    """
+    first_K, second_K = _finite(first, "seeds"), _finite(second, "seeds")
+    if len(first_K) != len(second_K):
+        raise UsageError(f"{len(first_K)} and {len(second_K)} seeds do not pair; give both sides the same seeds.")
+    return seed_interval(first_K - second_K, level)
+
+
+def next_interval(values: npt.ArrayLike, level: float = LEVEL) -> Interval | None:
+    """Where one more value would lie: mean ± t · sd · √(1 + 1/K), Student's prediction interval.
+
+    Args:
+        values: ``(K,)``, one number per retrained model.
+        level: Probability that such an interval holds another retrained model, above 0 and below 1.
+
+    Returns:
+        Two numbers in the unit of the values, or None for one model.
+
+    Raises:
+        UsageError: If there are no values or one is not finite, or the level is out of range.
+    """
+    value_K = _finite(values, "retrained models")
+    return _student(value_K, math.sqrt(1 + 1 / len(value_K)), level)
+
+
+def detectable(
+    members_count: int,
+    strangers_count: int,
+    level: float = LEVEL,
+    power: float = POWER,
+    floor: Sequence[float] | None = None,
+) -> float:
+    """The smallest departure of an AUC that the comparison sees with the given power.
+
+    Without retrained models the AUC is compared with 0.5, and what stands in the way is which samples were drawn: the
+    Mann-Whitney statistic of two equal distributions has the variance ``(M + N + 1) / (12 M N)``. With them it is
+    compared with their mean, on the same samples. What the samples do to all models cancels, and what they do to each
+    is part of the spread between them; so that spread alone stands in the way, see ``detectable_shift``. The counts
+    then matter only where the retrained models agree to the last digit, which says nothing of their spread.
+
+    Args:
+        members_count: Samples M of the forget set.
+        strangers_count: Samples N that were never trained on.
+        level: One minus the probability of seeing a difference where there is none.
+        power: Probability of seeing the departure, 0.5 to below 1.
+        floor: AUC of each retrained model on these samples, two or more.
+
+    Returns:
+        A difference of areas, above 0: of ``|AUC - 0.5|``, or from the mean of the retrained models.
+
+    Raises:
+        UsageError: If a side is empty, a probability is out of range, or there is one retrained model alone.
+
+    References:
+        The meaning and use of the area under a receiver operating characteristic (ROC) curve (Hanley and McNeil, 1982)
+    """
+    if min(members_count, strangers_count) < 1:
+        raise UsageError("An AUC needs at least one member and one stranger; leave it out where a part is empty.")
+    shift = 0.0 if floor is None else detectable_shift(floor, level, power)
+    error = math.sqrt((members_count + strangers_count + 1) / (12 * members_count * strangers_count))
+    return shift or smallest_shift(error, math.inf, level, power)
+
+
+def detectable_shift(floor: Sequence[float], level: float = LEVEL, power: float = POWER) -> float:
+    """The smallest distance from the mean of K retrained models that is seen with the given power.
+
+    Another retrained model differs from that mean by ``sd √(1 + 1/K)``. A value is told apart outside t(level) times
+    this; to be there with the given power it has to be t(power) times this further out. Both are quantiles of Student's
+    distribution with K - 1 degrees of freedom, because sd is estimated from the same K models.
+
+    Args:
+        floor: ``(K,)``, a score of each retrained model, two or more.
+        level: One minus the probability of seeing a difference where there is none.
+        power: Probability of seeing the distance, 0.5 to below 1.
+
+    Returns:
+        A distance in the unit of the score; 0 where the models agree to the last digit.
+
+    Raises:
+        UsageError: If there are fewer than two models or a value is not finite, or a probability is out of range.
+    """
+    value_K = _finite(floor, "retrained models")
+    if len(value_K) < 2:
+        raise UsageError("The spread between retrained models needs at least two of them; retrain another.")
+    return smallest_shift(spread(value_K) * math.sqrt(1 + 1 / len(value_K)), len(value_K) - 1, level, power)
+
+
+def smallest_shift(error: float, freedom: float, level: float = LEVEL, power: float = POWER) -> float:
+    """The shift that a two-sided test sees with the given power; the far side's share of the power is left out.
+
+    Args:
+        error: Standard error of the difference that is tested, 0 or more.
+        freedom: Degrees of freedom with which it was estimated; infinite where it is known.
+        level: One minus the probability of seeing a difference where there is none.
+        power: Probability of seeing the shift, 0.5 to below 1.
+
+    Returns:
+        The shift, in the unit of the error.
+
+    Raises:
+        UsageError: If a probability is out of range.
+    """
+    if not 0.5 <= power < 1:
+        raise UsageError("A power is a probability; give one from 0.5 to below 1, such as 0.8.")
+    return error * (quantile(_tails(level)[1], freedom) + quantile(power, freedom))
+
+
+def quantile(probability: float, freedom: float) -> float:
+    """Quantile of Student's distribution, or of the normal one for infinitely many degrees of freedom."""
+    return float(ndtri(probability) if math.isinf(freedom) else stdtrit(freedom, probability))
+
+
+def spread(values: npt.ArrayLike) -> float:
+    """Sample standard deviation of two values or more; exactly 0 where they agree but for the order of additions."""
+    value_K = np.asarray(values, np.float64)
+    return 0.0 if np.ptp(value_K) <= SAME * np.abs(value_K).max() else float(value_K.std(ddof=1))
+
+
+def _student(value_K: npt.NDArray[np.float64], factor: float, level: float) -> Interval | None:
+    """Mean ± t · sd · factor; None for a single value."""
+    tail = _tails(level)[1]
+    if len(value_K) < 2:
+        return None
+    centre = float(value_K.mean())
+    half = factor * spread(value_K) * quantile(tail, len(value_K) - 1)
+    return centre - half, centre + half
+
+
+def _counts(rng: np.random.Generator, size: int, rows: int) -> npt.NDArray[np.int64]:
+    """How often each of ``size`` samples is drawn when as many are drawn with replacement, int64 ``(rows, size)``."""
+    drawn = rng.integers(0, size, (rows, size))
+    drawn += np.arange(rows)[:, None] * size
+    return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
+
+
+def _chunks(draws: int, width: int) -> Iterator[int]:
+    """Numbers of draws that fit in memory together, all draws in total."""
+    rows = max(1, CHUNK // width)
+    for start in range(0, draws, rows):
+        yield min(rows, draws - start)
+
+
+def _tails(level: float) -> tuple[float, float]:
+    """The two probabilities that a level leaves outside in equal parts."""
+    if not 0 < level < 1:
+        raise UsageError("A level is a probability; give one above 0 and below 1, such as 0.95.")
+    return (1 - level) / 2, (1 + level) / 2
+
+
+def _values(values: npt.ArrayLike, what: str) -> npt.NDArray[np.float64]:
+    """One dimension of float64, not empty and without NaN."""
+    array = np.asarray(values, np.float64).ravel()
+    if not len(array) or np.isnan(array).any():
+        raise UsageError(f"An interval needs {what}, and each must be a number; leave it out where there are none.")
+    return array
+
+
+def _finite(values: npt.ArrayLike, what: str) -> npt.NDArray[np.float64]:
+    """One dimension of float64, not empty and finite."""
+    array = _values(values, what)
+    if not np.isfinite(array).all():
+        raise UsageError("An interval needs finite values; leave it out where one is infinite.")
+    return array
