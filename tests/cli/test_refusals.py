@@ -175,7 +175,7 @@ def test_help_and_lists_do_not_load_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for verb in ("demo", "train", "unlearn", "audit", "bench", "methods", "models", "data"):
+    for verb in ("demo", "train", "unlearn", "audit", "bench", "methods", "scores", "models", "data"):
         assert verb in done.stdout
 
 

@@ -8,13 +8,18 @@ import pytest
 
 import natmu
 
-VERBS = ("demo", "train", "unlearn", "audit", "bench", "methods", "models", "data")
+VERBS = ("demo", "train", "unlearn", "audit", "bench", "methods", "scores", "models", "data")
 
 
 @pytest.mark.parametrize("words", [["methods"], ["methods", "--json"], ["models"], ["models", "--json"]])
 def test_the_lists_of_methods_and_models_do_not_load_torch(words):
     done = _without_torch([words])
     assert "natmu" in done or "small_cnn" in done
+
+
+@pytest.mark.parametrize("words", [["scores"], ["scores", "--json"], ["scores", "rmia_auc"]])
+def test_the_list_of_scores_loads_nothing_that_computes(words):
+    assert "rmia_auc" in _without_torch([words], "torch", "numpy", "scipy", "sklearn")
 
 
 def test_the_help_of_a_verb_does_not_load_torch():
@@ -27,13 +32,13 @@ def test_the_package_runs_as_a_module():
     assert done.stdout == f"natmu {natmu.__version__}\n"
 
 
-def _without_torch(commands):
-    """What the commands print, one after the other in a process that must end without PyTorch."""
+def _without_torch(commands, *unwanted):
+    """What the commands print, one after the other in a process that must end without PyTorch, or what is named."""
     code = (
         "import json, sys\nfrom natmu.cli import main\n"
         "for words in json.loads(sys.argv[1]):\n    sys.argv = ['natmu', *words]\n    try: main()\n"
         "    except SystemExit as end: assert not end.code\n"
-        "assert 'torch' not in sys.modules"
+        f"assert not {set(unwanted or ['torch'])!r} & sys.modules.keys()"
     )
     done = subprocess.run([sys.executable, "-c", code, json.dumps(commands)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

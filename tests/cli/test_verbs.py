@@ -165,6 +165,19 @@ def test_lists_are_machine_readable(natmu):
     assert "He et al." in natmu("methods").out
 
 
+def test_scores_are_listed_and_told_of_one_by_one(natmu, refused):
+    rows = natmu("scores", "--json").json
+    listed = natmu("scores").out
+    assert all(f"\n{row['name']} " in listed for row in rows)
+    told = natmu("scores", "rmia_auc")
+    assert "arxiv.org/abs/2312.03262" in told.out
+    assert told.status == 0
+    (row,) = [row for row in rows if row["name"] == "rmia_auc"]
+    assert natmu("scores", "rmia_auc", "--json").json == row
+    assert "did you mean rmia_auc" in refused("scores", "rmia-auk")
+    assert "natmu scores lists all of them" in refused("scores", "xyzzy", "--json")
+
+
 def test_another_file_behind_a_factory_is_another_model(natmu, refused, tmp_path):
     zoo = "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, {}))\n"
     words = ["train", "--data", "digits", "--model", "zoo_a:net", "--epochs", 1, "--json"]

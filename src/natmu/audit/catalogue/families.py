@@ -1,0 +1,74 @@
+"""What an engineer should know of each family of scores before choosing one."""
+
+from __future__ import annotations
+
+FAMILIES = {
+    "Accuracies": (
+        "The first thing to look at, and the first thing that misleads: a forget accuracy far below that of a "
+        "retrained model is over-forgetting, which gives the forget set away as surely as memory does. The aim is "
+        "the retrained model's accuracy on each part, not 0 on the forget set. When a whole class is forgotten "
+        "`test_acc` is without it and `forget_test_acc` has it."
+    ),
+    "Closeness of accuracies": (
+        "One number for a table. It averages: two models with the same accuracies can differ on every single "
+        "sample, so a small gap is where an audit begins and not where it ends."
+    ),
+    "Distance of answers": (
+        "Compares whole answers, sample by sample, where accuracies compare averages. Two retrained models differ "
+        "as well, so read a distance next to theirs. KL grows without bound where a model is sure and wrong, JS "
+        "does not; agreement is the easiest to explain. What to look at is the forget set: a distance on the "
+        "retain or test set is damage, one on the forget set may be memory. `zrf` needs no retrained model, but "
+        "what it praises, answers as of an untrained model, is not what a retrained model does."
+    ),
+    "Weights and relearning": (
+        "Looks behind the answers. A model that only hides what it knows learns it again in a few steps; compare "
+        "with the steps that a retrained model takes. Weights differ between any two trainings, so a large "
+        "`weight_distance` shows nothing by itself; a small one to the original and a large one to retrained "
+        "models says that little has moved."
+    ),
+    "Calibration": (
+        "Shows damage that accuracies hide: unlearning often leaves a model right but unsure, or wrong and sure, "
+        "on what it kept."
+    ),
+    "Entropy attack": (
+        "The number that many papers print as MIA. It asks whether the model is as sure of forget samples as of "
+        "retain samples. A retrained model does not score 0, because many unseen samples are easy; close to "
+        "retraining is the aim, and far below it is over-forgetting."
+    ),
+    "Efficacy attacks": (
+        "The other number that papers print as MIA, and it counts the other way round: the share called "
+        "non-members. The attack learns from a bounded number of samples of each side, which is logged."
+    ),
+    "Forget set against test set": (
+        "Asks the question of a membership attack itself, with no model trained for it. 0.5 is where nothing can "
+        "be told; below 0.5 is a leak too, as an attacker can turn the rule round, so the advantage is |AUC - "
+        "0.5|. An average over all samples can hide a few that are fully exposed: the true positive rate at a low "
+        "false positive rate looks at those. When classes are forgotten the unseen samples are test samples of "
+        "these classes."
+    ),
+    "RMIA": (
+        "A strong attack for the price of a few models. It compares how probable a sample's label is to the model "
+        "with how probable it is to models that were not trained on it, so samples that are easy for everyone are "
+        "not mistaken for members. The retrained models of an audit serve as references."
+    ),
+    "LiRA": (
+        "The standard for membership attacks: for each sample, the margin's distribution over models that were "
+        "trained on it and over those that were not. It needs many models, and knows nothing of unlearning: it "
+        "asks whether the model still behaves as one that holds the sample."
+    ),
+    "U-LiRA": (
+        "LiRA against an attacker who knows the method and can run it: are models that unlearned a sample "
+        "different from models that never saw it? The strictest question, and the most expensive to ask."
+    ),
+    "KLoM": (
+        "Compares distributions and not single models: what a method does to a sample's margin on average over "
+        "seeds, next to what retraining does. With few models the histograms are rough and the floor is high, so "
+        "compare with the floor only. Look at the 95th percentile for the samples that fare worst."
+    ),
+    "Forgetting quality": (
+        "The scoring of the NeurIPS 2023 challenge, close to the definition of differential privacy. With n "
+        "models of a kind an epsilon between log(n - 1) and 50 cannot be observed, and the best rule is chosen on "
+        "the models that it is judged on, so retrained models do not reach 1 either."
+    ),
+}
+"""Text on each family, by its title and in the order of tables."""

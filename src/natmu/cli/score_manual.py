@@ -1,0 +1,158 @@
+"""What is known of the scores as text: a list for the terminal, one score in full, and all of them in Markdown.
+
+Rows are those of ``natmu.audit.catalogue``, as it stores them; nothing here loads numpy or PyTorch.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+Row = Mapping[str, Any]
+
+WIDTH = 80
+COLUMNS = ("name", "level", "unit", "cost")
+LEVELS = {
+    "quick": "reads stored answers, of 1 retrained model at most, and takes seconds",
+    "standard": "takes 8 retrained models, which are trained once and kept",
+    "full": "takes 64 shadow models or more, and as many unlearning runs",
+}
+SIDES = {
+    "both": "both above and below the floor",
+    "above": "above the floor only",
+    "below": "below the floor only",
+}
+SYMBOLS = (
+    "D_r is the retain set, D_f the forget set, x a sample and y its class, p the softmax of the logits, φ the margin "
+    "log p_y - log Σ of the other p, and E a mean over samples. The modified entropy is -(1 - p_y) log p_y - Σ over "
+    "the other classes of p_i log(1 - p_i)."
+)
+LEGEND = (
+    f"Levels: {'; '.join(f'{level} {words}' for level, words in LEVELS.items())}. Units: pp is percentage points. "
+    "No score means anything without its floor and its ceiling: natmu scores NAME tells them, and how it is computed."
+)
+
+INTRODUCTION = f"""# Scores
+
+Which scores there are, what each measures, what it costs and how to read it. `natmu scores` prints the table below, and
+`natmu scores NAME` all about one of them. This page is made from `natmu.audit.catalogue` by `make catalogue`; change
+that.
+
+No number here means anything by itself. It is read between two others: the **floor**, the same score of retrained
+models, which never saw the forget set, and the **ceiling**, the score of the original, on which nothing was unlearned.
+A retrained model differs from the next one, so the floor has a width. A value outside of it is told apart from
+retraining; a value within it is indistinguishable at the test's power, which is not the same as forgotten. The verdict
+says how large a difference would have been seen, and with fewer than two retrained models it says nothing.
+
+Papers call several different numbers "MIA". Here each has a name of its own; the sections say who means which.
+
+{SYMBOLS}
+
+Units: pp is percentage points; 0-1 is a number between 0 and 1. Levels:
+
+{chr(10).join(f"- *{level}* {words}." for level, words in LEVELS.items())}
+"""
+
+
+def listing(rows: Sequence[Row]) -> str:
+    """A line of facts for each score, and below it what it measures."""
+    table = [COLUMNS, *(tuple(row[column] for column in COLUMNS) for row in rows)]
+    widths = [max(len(line[column]) for line in table) + 2 for column in range(len(COLUMNS) - 1)]
+    lines = ["".join(map(str.ljust, line, [*widths, 0])).rstrip() for line in table]
+    body = [f"{line}\n{_filled(row['measures'], '    ')}" for line, row in zip(lines[1:], rows, strict=True)]
+    return "\n".join([lines[0], *body, "", _filled(LEGEND)])
+
+
+def in_full(row: Row) -> str:
+    """All that is known of one score."""
+    facts = {
+        "Level": f"{row['level']}: {LEVELS[row['level']]}",
+        "Unit": row["unit"],
+        "Formula": row["formula"],
+        "Floor, the same score of retrained models": row["floor"],
+        "Ceiling, the same score of the original": row["ceiling"],
+        "Counts against the model": SIDES[row["side"]],
+        "Cost": row["cost"],
+        "Needs": "; ".join(row["needs"]),
+        "Called just MIA by": ", ".join(row["called_mia_by"]),
+        "Source": _cited(row["source"]),
+    }
+    told = [f"{title}:\n{_filled(text, '    ')}" for title, text in facts.items() if text]
+    return "\n\n".join(
+        [row["name"], _filled(row["measures"]), _filled(row["about"]), "\n".join(told), _filled(SYMBOLS)]
+    )
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """The page on all scores: a table of them, and a section for each family."""
+    head = ["name", "level", "unit", "floor", "ceiling", "cost"]
+    lines = [INTRODUCTION, "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        name = f"[`{row['name']}`](#{_anchor(row['family'])})"
+        lines.append("| " + " | ".join([name, *(row[column] for column in head[1:])]) + " |")
+    sections = [_section(family, list(members)) for family, members in groupby(rows, key=lambda row: row["family"])]
+    return "\n\n".join(["\n".join(lines), *sections]) + "\n"
+
+
+def _section(family: str, rows: Sequence[Row]) -> str:
+    """The section on one family; scores that share a formula share a list of facts."""
+    parts = [f"## {family}", rows[0]["about"]]
+    for formula in dict.fromkeys(row["formula"] for row in rows):
+        parts.extend(_facts([row for row in rows if row["formula"] == formula]))
+    return "\n\n".join(parts)
+
+
+def _facts(rows: Sequence[Row]) -> list[str]:
+    """What scores of one formula measure, and how they are read."""
+    first = rows[0]
+    measured = "\n".join(f"- `{row['name']}`: {row['measures']}" for row in rows)
+    levels = " and ".join(dict.fromkeys(row["level"] for row in rows))
+    called = "; ".join(f"`{row['name']}` by {', '.join(row['called_mia_by'])}" for row in rows if row["called_mia_by"])
+    sources = "; ".join(dict.fromkeys(filter(None, (_linked(row["source"]) for row in rows))))
+    facts = {
+        "formula": first["formula"].replace("|", r"\|"),
+        "floor": _shared("floor", rows),
+        "ceiling": _shared("ceiling", rows),
+        "counts against the model": SIDES[first["side"]],
+        "cost": f"{first['cost']} ({levels})",
+        "needs": "; ".join(first["needs"]),
+        "called just MIA": called,
+        "source": sources,
+    }
+    table = [f"| {title} | {text} |" for title, text in facts.items() if text]
+    return [measured, "\n".join([table[0], "|---|---|", *table[1:]])]
+
+
+def _shared(key: str, rows: Sequence[Row]) -> str:
+    """What is the same for all of these scores, or what is so for each."""
+    if len({row[key] for row in rows}) == 1:
+        return str(rows[0][key])
+    return "; ".join(f"`{row['name']}`: {row[key]}" for row in rows)
+
+
+def _anchor(heading: str) -> str:
+    """The anchor of a heading, as GitHub makes it."""
+    return heading.lower().replace(" ", "-")
+
+
+def _cited(source: Row | None) -> str:
+    """A source with its address."""
+    if source is None:
+        return ""
+    return ", ".join(filter(None, [f"{source['title']} ({source['authors']}, {source['year']})", source["url"]]))
+
+
+def _linked(source: Row | None) -> str:
+    """A source as a link."""
+    if source is None:
+        return ""
+    title = f"[{source['title']}]({source['url']})" if source["url"] else source["title"]
+    return f"{title}, {source['authors']} {source['year']}"
+
+
+def _filled(text: str, indent: str = "") -> str:
+    """A paragraph without its marks of code, in lines that fit; addresses stay whole."""
+    options: dict[str, Any] = {"initial_indent": indent, "subsequent_indent": indent}
+    return textwrap.fill(text.replace("`", ""), WIDTH, break_long_words=False, break_on_hyphens=False, **options)
