@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score
 
-from natmu.audit import SAMPLE_WISE, accuracy, avg_gap, mean_scores
+from natmu.audit import SAMPLE_WISE, accuracy, avg_gap, mean_scores, tow
 from natmu.errors import UsageError
 from natmu.types import Part
 
@@ -49,6 +49,25 @@ def test_avg_gap_reads_the_same_four_scores_when_a_class_is_forgotten():
 def test_avg_gap_names_the_scores_it_lacks():
     with pytest.raises(UsageError, match="needs test_acc, mia_entropy of both"):
         avg_gap(PUBLISHED, {"retain_acc": 99.0, "forget_acc": 90.0})
+
+
+def test_tow_is_the_product_of_what_each_accuracy_leaves():
+    shifted = PUBLISHED | {"test_acc": 83.34, "retain_acc": 79.94, "forget_acc": 99.08, "mia_entropy": 0.0}
+    assert tow(shifted, PUBLISHED) == pytest.approx(0.9 * 0.8 * 0.95)
+    assert tow(PUBLISHED, shifted) == tow(shifted, PUBLISHED)
+    assert tow(PUBLISHED, PUBLISHED) == 1
+
+
+def test_tow_of_a_model_that_is_wrong_where_retraining_is_right_is_nought():
+    assert (
+        tow({"test_acc": 0, "retain_acc": 90, "forget_acc": 9}, {"test_acc": 100, "retain_acc": 90, "forget_acc": 9})
+        == 0
+    )
+
+
+def test_tow_names_the_scores_it_lacks():
+    with pytest.raises(UsageError, match="tow needs forget_acc, test_acc of both"):
+        tow(PUBLISHED, {"retain_acc": 99.0})
 
 
 def test_mean_scores_averages_each_score():

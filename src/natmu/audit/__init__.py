@@ -1,17 +1,74 @@
 """Scores and attacks: pure functions of stored predictions."""
 
-from natmu.audit.attacks import entropy, mia_entropy
+from natmu.audit.calibration import calibration_error
+from natmu.audit.distances import activation_distance, agreement, js, kl, zrf
+from natmu.audit.population import (
+    FEATURES,
+    LIMIT,
+    auc_forget_test,
+    efficacy_samples,
+    leak,
+    mia_efficacy,
+    mia_entropy,
+    tpr_forget_test,
+)
+from natmu.audit.rates import Roc, auc, resolvable, roc, tpr_at_fpr
+from natmu.audit.relearn import relearn_time
 from natmu.audit.scores import SCORE_NAMES, holdout_as_test, scores
-from natmu.audit.utility import SAMPLE_WISE, accuracy, avg_gap, mean_scores
+from natmu.audit.signals import (
+    BOUND,
+    SIGNALS,
+    Softmax,
+    confidence,
+    entropy,
+    log_probabilities,
+    loss,
+    margin,
+    modified_entropy,
+    softmax_of,
+)
+from natmu.audit.utility import SAMPLE_WISE, accuracy, avg_gap, mean_scores, tow
+from natmu.audit.weights import WeightDistance, weight_distance
 
 __all__ = [
+    "BOUND",
+    "FEATURES",
+    "LIMIT",
     "SAMPLE_WISE",
     "SCORE_NAMES",
+    "SIGNALS",
+    "Roc",
+    "Softmax",
+    "WeightDistance",
     "accuracy",
+    "activation_distance",
+    "agreement",
+    "auc",
+    "auc_forget_test",
     "avg_gap",
+    "calibration_error",
+    "confidence",
+    "efficacy_samples",
     "entropy",
     "holdout_as_test",
+    "js",
+    "kl",
+    "leak",
+    "log_probabilities",
+    "loss",
+    "margin",
     "mean_scores",
+    "mia_efficacy",
     "mia_entropy",
+    "modified_entropy",
+    "relearn_time",
+    "resolvable",
+    "roc",
     "scores",
+    "softmax_of",
+    "tow",
+    "tpr_at_fpr",
+    "tpr_forget_test",
+    "weight_distance",
+    "zrf",
 ]

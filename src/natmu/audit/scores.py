@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-
-from natmu.audit.attacks import mia_entropy
+from natmu.audit.population import mia_entropy
+from natmu.audit.signals import require_finite
 from natmu.audit.utility import accuracy
-from natmu.errors import SettingError, TrainingError
-from natmu.types import Part, Predictions
+from natmu.errors import SettingError
+from natmu.types import Predictions
 
 SCORE_NAMES = ("test_acc", "forget_test_acc", "retain_acc", "forget_acc", "mia_entropy")
 """Every score there is, in the order of tables; ``forget_test_acc`` only where whole classes are forgotten."""
@@ -38,7 +37,7 @@ def scores(predictions: Predictions) -> dict[str, float]:
     }
     filled = {name: part for name, part in parts.items() if part is not None and len(part)}
     for part in filled.values():
-        _require_finite(part)
+        require_finite(part)
     result = {name: accuracy(part) for name, part in filled.items()}
     if {"test_acc", "retain_acc", "forget_acc"} <= filled.keys():
         result["mia_entropy"] = mia_entropy(predictions)
@@ -63,11 +62,3 @@ def holdout_as_test(predictions: Predictions) -> Predictions:
             "There is no holdout to score on; set aside a holdout that was never trained on, or score on the test set."
         )
     return replace(predictions, test=holdout, forget_test=None, holdout=None)
-
-
-def _require_finite(part: Part) -> None:
-    """Refuse answers from which no most probable class can be read."""
-    if not np.isfinite(part.logits.max(axis=1)).all():
-        raise TrainingError(
-            "The model's answers are not finite numbers, so its training diverged; lower the learning rate."
-        )

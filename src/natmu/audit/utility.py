@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -11,6 +12,8 @@ from natmu.types import Part
 
 SAMPLE_WISE = ("test_acc", "retain_acc", "forget_acc", "mia_entropy")
 """The scores that ``avg_gap`` averages over, whether samples or whole classes are forgotten."""
+
+_ACCURACIES = ("forget_acc", "retain_acc", "test_acc")
 
 
 def accuracy(part: Part) -> float:
@@ -45,12 +48,28 @@ def avg_gap(scores: Mapping[str, float], reference: Mapping[str, float]) -> floa
     Raises:
         UsageError: If either side lacks one of the four.
     """
-    missing = [name for name in SAMPLE_WISE if name not in scores or name not in reference]
-    if missing:
-        raise UsageError(
-            f"avg_gap needs {', '.join(missing)} of both models; give both models retain, forget and test samples."
-        )
+    _require("avg_gap", SAMPLE_WISE, scores, reference)
     return float(np.mean([abs(scores[name] - reference[name]) for name in SAMPLE_WISE]))
+
+
+def tow(scores: Mapping[str, float], reference: Mapping[str, float]) -> float:
+    """Tug of war: the product of (1 - |difference of accuracy|) over the forget, the retain and the test set.
+
+    Args:
+        scores: The unlearned model's accuracies in percent.
+        reference: The retrained model's, or the mean over several retrained models.
+
+    Returns:
+        0 to 1; 1 where all three accuracies are those of retraining.
+
+    Raises:
+        UsageError: If either side lacks one of the three.
+
+    References:
+        What Makes Unlearning Hard and What to Do About It (Zhao et al., 2024), https://arxiv.org/abs/2406.01257
+    """
+    _require("tow", _ACCURACIES, scores, reference)
+    return math.prod(1 - abs(scores[name] - reference[name]) / 100 for name in _ACCURACIES)
 
 
 def mean_scores(references: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -71,3 +90,12 @@ def mean_scores(references: Sequence[Mapping[str, float]]) -> dict[str, float]:
     if any(set(reference) != set(names) for reference in references):
         raise UsageError("The retrained models carry different scores; score all of them on the same forget set.")
     return {name: float(np.mean([reference[name] for reference in references])) for name in names}
+
+
+def _require(score: str, names: Sequence[str], scores: Mapping[str, float], reference: Mapping[str, float]) -> None:
+    """Refuse to compare two models of which one lacks a score."""
+    missing = [name for name in names if name not in scores or name not in reference]
+    if missing:
+        raise UsageError(
+            f"{score} needs {', '.join(missing)} of both models; give both models retain, forget and test samples."
+        )
