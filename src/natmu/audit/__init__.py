@@ -12,6 +12,7 @@ from natmu.audit.population import (
     mia_entropy,
     tpr_forget_test,
 )
+from natmu.audit.quick import QUICK_NAMES, Found, quick_scores
 from natmu.audit.rates import Roc, auc, resolvable, roc, tpr_at_fpr
 from natmu.audit.relearn import relearn_time
 from natmu.audit.scores import SCORE_NAMES, holdout_as_test, scores
@@ -34,9 +35,11 @@ __all__ = [
     "BOUND",
     "FEATURES",
     "LIMIT",
+    "QUICK_NAMES",
     "SAMPLE_WISE",
     "SCORE_NAMES",
     "SIGNALS",
+    "Found",
     "Roc",
     "Softmax",
     "WeightDistance",
@@ -61,6 +64,7 @@ __all__ = [
     "mia_efficacy",
     "mia_entropy",
     "modified_entropy",
+    "quick_scores",
     "relearn_time",
     "resolvable",
     "roc",
