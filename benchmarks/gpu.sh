@@ -10,9 +10,11 @@ cd "$(dirname "$0")/.."
 data=$1 out=$2
 mkdir -p "$out"
 export PYTHONPATH=src
-python -m pytest -q tests/engine tests/methods/test_replay.py 2>&1 | tee "$out/tests.txt" | tail -3
+# a plug-in that warns while it starts would stop the run, since warnings are errors
+python -m pytest -q -p no:benchmark tests/engine tests/methods/test_replay.py 2>&1 | tee "$out/tests.txt" | tail -3
 python benchmarks/startup.py | tee "$out/startup.txt"
-python benchmarks/step.py --device cuda --batch 128 512 --rounds 10 --steps 100 \
+# 391 steps of 128: a block is an epoch of CIFAR-10, so that recording its graph weighs as much as in real runs
+python benchmarks/step.py --device cuda --batch 128 512 --rounds 10 --steps 391 \
     --images 10000 --pairs 3 --workers 8 | tee "$out/step.txt"
 python benchmarks/together.py | tee "$out/together.txt"
 python -m natmu bench recipes/paper/cifar10-vgg16.yaml --data-dir "$data" --out "$out/runs" | tee "$out/cifar10-vgg16.txt"
