@@ -61,9 +61,9 @@ class NatMU(Method):
     image, so that what it knew of that image fades without teaching it anything false.
 
     When to use:
-        For single samples, random or difficult: it came closest to retraining in benchmarks/results/cpu-cifar10.md. It
-        forgets whole classes as well. Partners run out where a forget set is large and few classes resemble it: take a
-        smaller ``n`` or ``reuse_partners=true``.
+        For single samples: in benchmarks/results it came as close to retraining as any other, or closer. It forgets
+        difficult samples and whole classes as well. Partners run out where a forget set is large and few classes
+        resemble it: take a smaller ``n`` or ``reuse_partners=true``.
 
     Cost:
         One forward pass over D_f, then ``epochs`` forward and backward passes over D_r and ``n`` hybrids per forget
