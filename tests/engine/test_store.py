@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 from torch import nn
 
 from natmu.engine.checkpoint import save_weights
@@ -295,9 +296,17 @@ def test_damage_is_named_in_one_sentence(tmp_path, file, read, content):
 
 def test_predictions_that_lack_a_part_are_damaged(tmp_path):
     run = Store(tmp_path).obtain(SPEC, Computation())
-    (run.path / "predictions.safetensors").write_bytes((run.path / "model.safetensors").read_bytes())
+    save_file({"train_logits": np.zeros((1, 2))}, run.path / "predictions.safetensors", {"run": run.record.digest})
     with pytest.raises(RunError, match="compute it again"):
         run.outputs()
+
+
+def test_predictions_of_another_run_are_refused(tmp_path):
+    first, second = (Store(tmp_path).obtain(SPEC | {"seed": seed}, Computation()) for seed in (1, 2))
+    (first.path / "predictions.safetensors").write_bytes((second.path / "predictions.safetensors").read_bytes())
+    with pytest.raises(RunError, match="of another run"):
+        first.outputs()
+    second.outputs()
 
 
 def test_a_damaged_run_does_not_stand_in_the_way_of_others(tmp_path):

@@ -132,7 +132,7 @@ def test_an_audit_trains_its_references_together(tmp_path, asked, in_this_proces
     original = train_original(bench(tmp_path), 0)
     forget = resolve_forget("class:3", original.bench.splits.train, seed=0)
     run = unlearn_from(original, forget, method_named("amnesiac")(epochs=1, lr=1e-3), seed=0)
-    rows = audit_run(run.path, tmp_path, 3, "cpu")["rows"]
+    rows = audit_run(run.path, tmp_path, "quick", 3, "cpu")["rows"]
     assert asked == [("references", 2, 2)]
     assert [row["n"] for row in rows] == [1, 3, 1]
 

@@ -2,6 +2,9 @@
 
 from natmu.audit.calibration import calibration_error
 from natmu.audit.distances import activation_distance, agreement, js, kl, zrf
+from natmu.audit.examine import Examination, examine
+from natmu.audit.exposure import exposed_samples
+from natmu.audit.panel import LEVELS, Level, Measured, Panel, Shadows, names_of
 from natmu.audit.population import (
     FEATURES,
     LIMIT,
@@ -34,13 +37,19 @@ from natmu.audit.weights import WeightDistance, weight_distance
 __all__ = [
     "BOUND",
     "FEATURES",
+    "LEVELS",
     "LIMIT",
     "QUICK_NAMES",
     "SAMPLE_WISE",
     "SCORE_NAMES",
     "SIGNALS",
+    "Examination",
     "Found",
+    "Level",
+    "Measured",
+    "Panel",
     "Roc",
+    "Shadows",
     "Softmax",
     "WeightDistance",
     "accuracy",
@@ -53,6 +62,8 @@ __all__ = [
     "confidence",
     "efficacy_samples",
     "entropy",
+    "examine",
+    "exposed_samples",
     "holdout_as_test",
     "js",
     "kl",
@@ -64,6 +75,7 @@ __all__ = [
     "mia_efficacy",
     "mia_entropy",
     "modified_entropy",
+    "names_of",
     "quick_scores",
     "relearn_time",
     "resolvable",

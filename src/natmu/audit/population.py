@@ -133,7 +133,7 @@ def auc_forget_test(predictions: Predictions, signal: str) -> float:
     """
     if signal not in SIGNALS:
         raise UsageError(f"There is no signal {signal!r}; choose one of {', '.join(SIGNALS)}.")
-    forgotten, unseen = _forgotten_and_unseen(predictions)
+    forgotten, unseen = forgotten_and_unseen(predictions)
     return auc(SIGNALS[signal](forgotten), SIGNALS[signal](unseen))
 
 
@@ -152,7 +152,7 @@ def tpr_forget_test(predictions: Predictions, fpr: float) -> float:
     Raises:
         UsageError: If a part is empty, or there are fewer than 1 / ``fpr`` unseen samples.
     """
-    forgotten, unseen = _forgotten_and_unseen(predictions)
+    forgotten, unseen = forgotten_and_unseen(predictions)
     return 100.0 * tpr_at_fpr(margin(forgotten), margin(unseen), fpr)
 
 
@@ -165,7 +165,7 @@ def leak(area: float) -> float:
     return abs(area - 0.5)
 
 
-def _forgotten_and_unseen(predictions: Predictions) -> tuple[Part, Part]:
+def forgotten_and_unseen(predictions: Predictions) -> tuple[Part, Part]:
     """The forget set, and samples like them that were never trained on."""
     unseen = predictions.test if predictions.forget_test is None else predictions.forget_test
     if not (len(predictions.forget) and len(unseen)):

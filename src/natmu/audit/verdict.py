@@ -90,6 +90,7 @@ def judge(
     side: Side = "both",
     level: float = LEVEL,
     power: float = POWER,
+    floor_of: str = "retrained model",
 ) -> Verdict:
     """Compare an unlearned model's score with the same score of retrained models.
 
@@ -109,6 +110,7 @@ def judge(
             is "both" for all attacks; the harmless side costs no level, so a one-sided test errs half as often.
         level: One minus the probability that a retrained model is told apart.
         power: Probability with which ``detectable`` is seen, 0.5 to below 1.
+        floor_of: What each value of ``retrained`` is of, for scores of whole groups of models.
 
     Returns:
         The verdict; without a floor it says how many retrained models are needed.
@@ -119,7 +121,7 @@ def judge(
     _require_finite(score, [value, *retrained, *(interval or ()), *([] if original is None else [original])])
     floor = _floor(retrained, interval, level)
     smallest = None if floor is None else smallest_shift(floor.error, floor.freedom, level, power)
-    shown = _Shown(score, value, interval, len(retrained), smallest)
+    shown = _Shown(score, value, interval, len(retrained), smallest, floor_of)
     if floor is None:
         return Verdict(score, value, interval, None, None, original, None, False, shown.open(), None, len(retrained))
     told_apart = floor.outside(value, side)
@@ -206,14 +208,15 @@ class _Shown:
     interval: Interval | None
     count: int
     smallest: float | None
+    floor_of: str
 
     def open(self) -> str:
         """Nothing can be concluded."""
         if self.count >= FEWEST:
-            why = f"the {self.count} retrained models agree to the last digit, so that their spread is unknown"
+            why = f"the {self._floor()} agree to the last digit, so that their spread is unknown"
         else:
             why = (
-                f"there {'is' if self.count == 1 else 'are'} {_counted(self.count, 'retrained model')}, {FEWEST} are "
+                f"there {'is' if self.count == 1 else 'are'} {self._floor()}, {FEWEST} are "
                 f"needed to know how far apart they lie, and {ENOUGH} to know it well"
             )
         return f"{self._head()}: nothing can be concluded; {why}."
@@ -224,7 +227,7 @@ class _Shown:
         overlap = self.interval is not None and self.interval[0] <= band[1] and self.interval[1] >= band[0]
         remark = ", though on other samples it may lie there too" if overlap else ""
         return (
-            f"{self._head()}: told apart from {self.count} retrained models; one more would lie between {low} and "
+            f"{self._head()}: told apart from {self._floor()}; one more would lie between {low} and "
             f"{high} with {100 * level:.3g} % probability{remark}."
         )
 
@@ -234,10 +237,14 @@ class _Shown:
         seen = self._number(math.ceil((self.smallest or 0.0) / step - 1e-9) * step)  # rounded up, to claim no more
         known = f"or more would have been seen with {100 * power:.3g} % probability"
         if sees_original is False:
-            claim = f"indistinguishable from {self.count} retrained models, but so is the original"
+            claim = f"indistinguishable from {self._floor()}, but so is the original"
             return f"{self._head()}: {claim}, so this score shows nothing; a difference of {seen} {known}."
-        claim = f"indistinguishable from {self.count} retrained models at this test's power"
+        claim = f"indistinguishable from {self._floor()} at this test's power"
         return f"{self._head()}: {claim}; a difference of {seen} {known}."
+
+    def _floor(self) -> str:
+        """What the floor is made of."""
+        return _counted(self.count, self.floor_of)
 
     def _head(self) -> str:
         """The value and its interval."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,19 +12,28 @@ from natmu.cli.options import DataDir, Device, Json
 
 def run(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of an unlearned model.")],
+    level: Annotated[
+        Literal["quick", "standard", "full"],
+        typer.Option("--level", help="quick: 1 retrained model; standard: 8, and reruns; full: 64, and shadow models."),
+    ] = "quick",
     source: Annotated[
         Path | None, typer.Option("--from", help="Run folder of the original, if it does not lie beside RUN.")
     ] = None,
-    references: Annotated[int, typer.Option("--references", min=1, help="Retrained models to compare with.")] = 1,
+    references: Annotated[
+        int | None, typer.Option("--references", min=1, help="Retrained models, if not as many as the level has.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Train nothing and read no data; make do with the runs that there are.")
+    ] = False,
     data_dir: DataDir = Path("data"),
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Compare an unlearned model with its original and with retrained ones; missing references are trained once."""
-    from natmu.cli.output import print_study
+    """Judge an unlearned model beside its original and retrained ones; missing models are trained, once."""
+    from natmu.cli.output import print_audit
     from natmu.engine.progress import showing
     from natmu.study.workbench import audit_run
 
     with showing():
-        study = audit_run(folder, data_dir, references, device, source)
-    print_study(study, as_json=as_json)
+        study = audit_run(folder, data_dir, level, references, device, source, offline=offline)
+    print_audit(study, folder / "audit", as_json=as_json)

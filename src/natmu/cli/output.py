@@ -43,6 +43,19 @@ def print_study(study: Mapping[str, Any], *, as_json: bool) -> None:
         print_tables(study, Console(highlight=False))
 
 
+def print_audit(study: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
+    """Print an audit: the table of the study that it makes, every score with its verdict, and where it was written."""
+    if as_json:
+        print_json(study)
+        return
+    from natmu.report import print_scores, print_tables
+
+    console = Console(highlight=False)
+    print_tables(study, console)
+    print_scores(study["audit"], console)
+    typer.echo(f"{folder / 'audit.json'}, {folder / 'samples.csv'}")
+
+
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Print rows as a table of the named columns."""
     table = Table(show_lines=True)

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from natmu.engine import processes
@@ -61,9 +61,18 @@ class Run:
         return read_weights(self.path / "model.safetensors")
 
     def outputs(self) -> Outputs:
-        """The stored answers of the run's model."""
+        """The stored answers of the run's model.
+
+        Raises:
+            RunError: They cannot be read, or belong to another run.
+        """
+        path = self.path / "predictions.safetensors"
         try:
-            arrays = load_file(self.path / "predictions.safetensors")
+            with safe_open(path, "numpy") as file:
+                whose = (file.metadata() or {}).get("run")
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            if whose != self.record.digest:
+                raise RunError(f"The predictions in {self.path} are of another run; delete that run.")
             holdout = _part(arrays, "holdout") if "holdout_logits" in arrays else None
             return Outputs(_part(arrays, "train"), _part(arrays, "test"), holdout)
         except (OSError, SafetensorError, KeyError) as error:
@@ -76,6 +85,14 @@ class Run:
             return np.load(path, allow_pickle=False) if path.exists() else None
         except (OSError, ValueError, EOFError) as error:
             raise RunError(_damaged("difficulties", self.path, error)) from None
+
+    def history(self) -> History:
+        """What was noted epoch by epoch; empty where nothing was trained."""
+        try:
+            with (self.path / "history.csv").open(newline="") as file:
+                return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+        except (OSError, ValueError, TypeError) as error:
+            raise RunError(_damaged("history", self.path, error)) from None
 
     def forget(self) -> ForgetSet:
         """The forget set of an unlearned model, as it was when it was forgotten.
@@ -116,11 +133,20 @@ class Workplace:
         if not processes.writes():
             return
         save_weights(model, self.folder / "model.safetensors")
-        save_file(_arrays(outputs), self.folder / "predictions.safetensors")
+        save_file(_arrays(outputs), self.folder / "predictions.safetensors", {"run": self.digest})
         if confidence is not None:
             np.save(self.folder / "difficulty.npy", confidence.numpy())
         if forget is not None:
             np.save(self.folder / "forget.npy", forget.indices)
+        self._note(compute, seconds, scores, history)
+
+    def finish_curve(self, history: History, compute: Compute, *, seconds: float) -> None:
+        """Write a run folder of what was learnt about a model, which holds no model itself."""
+        if processes.writes():
+            self._note(compute, seconds, {}, history)
+
+    def _note(self, compute: Compute, seconds: float, scores: dict[str, float], history: History) -> None:
+        """Write what was asked for, how it went and what it took."""
         (self.folder / "history.csv").write_text(_csv(history))
         (self.folder / "spec.json").write_text(json.dumps(self.spec, indent=1, sort_keys=True) + "\n")
         record = Record(

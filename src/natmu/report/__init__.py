@@ -2,6 +2,7 @@
 
 from natmu.report.folder import illustrate, write_summary
 from natmu.report.pictures import hybrid_sheet
+from natmu.report.scores import print_scores
 from natmu.report.study import COLUMNS, read_study, rows_for_summary
 from natmu.report.tables import ScenarioTable, markdown, print_tables, tables
 
@@ -11,6 +12,7 @@ __all__ = [
     "hybrid_sheet",
     "illustrate",
     "markdown",
+    "print_scores",
     "print_tables",
     "read_study",
     "rows_for_summary",

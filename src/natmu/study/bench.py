@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from natmu.audit import SCORE_NAMES, avg_gap, holdout_as_test, mean_scores, scores
+from natmu.audit import SCORE_NAMES, Level, avg_gap, holdout_as_test, mean_scores, scores
 from natmu.data import resolve_forget
 from natmu.engine import processes
 from natmu.engine.checkpoint import write_atomically
@@ -21,6 +21,8 @@ from natmu.engine.store import Run, Store
 from natmu.errors import NatmuError, TrainingError, UsageError
 from natmu.methods import Method, NatMU, Retrain, method_named
 from natmu.study.ahead import Reference, retrain_ahead, train_ahead
+from natmu.study.auditing import Audit, write_audit
+from natmu.study.cast import NUMBERS
 from natmu.study.examples import store_hybrids
 from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
 from natmu.study.recipe import Recipe
@@ -76,7 +78,8 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
         progress: Whether to show progress on standard error.
 
     Returns:
-        The study's folder, which holds ``table.json`` and, where NatMU takes part, ``hybrids.npz``.
+        The study's folder, which holds ``table.json``, ``audit.json`` where the recipe asks for an audit, and, where
+        NatMU takes part, ``hybrids.npz``.
 
     Raises:
         NatmuError: The data, the model or an original cannot be had.
@@ -98,6 +101,9 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
         }
         _store_examples(recipe, bench, folder)
         write_atomically(folder / "table.json", (json.dumps(table, indent=1, allow_nan=False) + "\n").encode())
+        if recipe.audit is not None:
+            audits = _audits(recipe, bench, cells, recipe.audit)
+            write_atomically(folder / "audit.json", (json.dumps(audits, indent=1, allow_nan=False) + "\n").encode())
     return processes.agree(lambda: folder)
 
 
@@ -128,6 +134,22 @@ def _run_all(recipe: Recipe, bench: Bench) -> Cells:
                         _run_method(cells[text, label], recipe, original, forget, method, seed, f"{text}, {label}")
                     advance()
     return cells
+
+
+def _audits(recipe: Recipe, bench: Bench, cells: Cells, level: Level) -> list[dict[str, Any]]:
+    """The audit of each method's first replicate on each forget set; the models they need are trained once for all."""
+    original = train_original(bench, recipe.seeds.replicates()[0][1])
+    audited = [(text, label, cell.runs[0]) for (text, label), cell in cells.items() if label != ORIGINAL and cell.runs]
+    found = []
+    with task(f"{recipe.name}: audits", len(audited)) as advance:
+        for text, label, path in audited:
+            audit = Audit(Run(path), bench.store, level, recipe.references or NUMBERS[level])
+            audit.train(original)
+            result = write_audit(audit)
+            say(f"{text}, {label}: {result['verdict']}")
+            found.append({"scenario": text, "label": label} | result)
+            advance()
+    return found
 
 
 def _references(recipe: Recipe, bench: Bench) -> Iterator[Reference]:

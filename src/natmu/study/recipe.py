@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from natmu.audit import Level
 from natmu.data import parse_forget
 from natmu.engine.settings import TrainSettings
 from natmu.errors import NatmuError, SettingError
@@ -95,6 +96,8 @@ class Recipe(Settings):
     batch_size: int | None = Field(None, ge=1, description="samples per step of the methods; training's if not given")
     seeds: Seeds = Seeds()
     score_on: Literal["test", "holdout"] = Field("test", description="what stands for unseen data in the scores")
+    audit: Level | None = Field(None, description="level of the audit of each method's first replicate")
+    references: int | None = Field(None, ge=1, description="retrained models of the audits; the level's own if none")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="precision of the arithmetic")
     sync_batch_norm: bool = Field(False, description="with several processes, batch statistics over all of them")
 
@@ -119,6 +122,10 @@ class Recipe(Settings):
             raise ValueError(f"methods need different labels; taken twice or reserved: {', '.join(twice)}")
         if self.score_on == "holdout" and not self.data.holdout:
             raise ValueError("score_on: holdout needs data.holdout: true")
+        if self.audit is not None and self.score_on == "holdout":
+            raise ValueError("an audit looks at the test set; leave it out of a study that is scored on the holdout")
+        if self.references is not None and self.audit is None:
+            raise ValueError("references are those of an audit; name its level, such as audit: standard")
         return self
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from natmu.audit import avg_gap, mean_scores, scores
+from natmu.audit import Panel, examine, mean_scores, scores
+from natmu.audit.verdict import Verdict
 from natmu.data import ImageData, forget_from_indices, from_dataset, parse_forget, resolve_forget
 from natmu.engine.checkpoint import History
 from natmu.engine.compute import Compute
@@ -20,7 +21,7 @@ from natmu.engine.settings import TrainSettings
 from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import check_fit
 from natmu.study.jobs import sample_losses
-from natmu.types import FloatArray, ForgetSet, IntArray, Outputs
+from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, Predictions
 
 Indices = Sequence[int] | IntArray | Tensor
 
@@ -47,19 +48,25 @@ class UnlearnResult:
 
 @dataclass(frozen=True)
 class AuditResult:
-    """What ``audit`` returns; accuracies and ``mia_entropy`` in percent, ``avg_gap`` in percentage points.
+    """What ``audit`` returns; ``natmu.audit.catalogue`` says what each score is, and in which unit.
 
     Attributes:
         scores: Of the audited model.
         retrained: Mean scores of the retrained models; None where none was given.
         original: Scores of the original model, the ceiling of what forgetting can change; None where none was given.
         avg_gap: Distance of the audited model to the retrained ones; None where none was given.
+        verdicts: For each score that retrained models have too, what may be said of it.
+        verdict: What may be said of all of them together, in a sentence.
+        missing: For each score that there is not, a sentence that says what it lacks.
     """
 
     scores: dict[str, float]
     retrained: dict[str, float] | None
     original: dict[str, float] | None
     avg_gap: float | None
+    verdicts: dict[str, Verdict]
+    verdict: str
+    missing: dict[str, str]
 
 
 def unlearn(
@@ -163,15 +170,22 @@ def audit(
     with showing(progress):
         forgotten = _forget_set(forget, train, model if original is None else original, compute, seed)
 
-        def score(judged: nn.Module) -> dict[str, float]:
+        def answers(judged: nn.Module) -> Predictions:
             private = compute.place(copy.deepcopy(judged))
-            outputs = Outputs(part_of(private, train, compute), part_of(private, test, compute))
-            return scores(outputs.split(forgotten))
+            return Outputs(part_of(private, train, compute), part_of(private, test, compute)).split(forgotten)
 
-        found = score(model)
-        reference = mean_scores([score(one) for one in references]) if references else None
-        ceiling = None if original is None else score(original)
-    return AuditResult(found, reference, ceiling, None if reference is None else avg_gap(found, reference))
+        panel = Panel(answers(model), list(map(answers, references)), None if original is None else answers(original))
+        found = examine(panel, "standard" if len(references) > 1 else "quick", seed)
+    means = {name: float(np.mean(values)) for name, values in found.retrained.items()}
+    return AuditResult(
+        scores=found.scores,
+        retrained=mean_scores([scores(one) for one in panel.retrained]) | means if references else None,
+        original=None if original is None else found.original,
+        avg_gap=found.scores.get("avg_gap"),
+        verdicts=found.verdicts,
+        verdict=found.sentence,
+        missing=found.missing,
+    )
 
 
 def _spec(method: Method, problem: Problem) -> dict[str, Any]:

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from natmu.audit import scores
+from natmu.audit.panel import Level
 from natmu.data import resolve_forget
 from natmu.engine.compute import Compute
-from natmu.engine.progress import say, task
+from natmu.engine.progress import say
 from natmu.engine.settings import TrainSettings
 from natmu.engine.store import Run, Store, digest_of, open_run
 from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.methods import Retrain, method_named
-from natmu.study.ahead import Reference, retrain_ahead
+from natmu.study.auditing import Audit, write_audit
 from natmu.study.bench import ORIGINAL, RETRAINED, Cell, table_rows
+from natmu.study.cast import NUMBERS
 from natmu.study.jobs import Bench, Original, import_original, load_data, train_original, unlearn_from
 from natmu.study.recipe import DataSettings
 from natmu.study.refusal import refuse
-from natmu.types import ForgetSet
 
 
 def train(
@@ -181,69 +181,70 @@ def open_original(
     return Original(bench, run, spec.get("seed", 0))
 
 
-def audit_run(path: Path, data_dir: Path, references: int, device: str, source: Path | None = None) -> dict[str, Any]:
-    """Compare an unlearned model with its original and with retrained models, which are trained if they are missing.
-
-    The first reference starts from the original's initial weights where they are known; the others, and all where they
-    are not, start from fresh ones.
+def audit_run(
+    path: Path,
+    data_dir: Path,
+    level: Level,
+    references: int | None,
+    device: str,
+    source: Path | None = None,
+    *,
+    offline: bool = False,
+) -> dict[str, Any]:
+    """Judge an unlearned model beside its original and retrained models, which are trained if they are missing.
 
     Args:
-        path: Run folder of an unlearned model.
+        path: Run folder of an unlearned model; the audit is written into it.
         data_dir: Where the data lies.
-        references: How many retrained models to compare with.
-        device: Where missing ones are trained.
+        level: How much is asked for.
+        references: How many retrained models to compare with; those of the level if None.
+        device: Where missing models are trained.
         source: Run folder of the original, if it does not lie beside this one.
+        offline: Whether to make do with the runs that there are, without any data.
 
     Returns:
-        A table as ``natmu bench`` writes it.
+        A table as ``natmu bench`` writes it, and what was written to ``audit.json`` as ``audit``.
 
     Raises:
         UsageError: The folder holds no unlearned model, or its original is not in the store beside it.
     """
     run = open_run(path)
-    spec = run.record.spec
-    if spec["kind"] != "unlearn":
+    if run.record.spec["kind"] != "unlearn":
         raise UsageError(f"{path} holds an original model; audit the run of a model unlearned from it.")
-    original = _original_of(run, source, data_dir, device)
-    forget = run.forget()
-    text, label = forget.spec, spec["method"]
+    store, found = Store(run.path.resolve().parent), _original_run(run, source)
+    audit = Audit(run, store, level, references or NUMBERS[level], found)
+    if not offline:
+        original = _opened(found, run, store, data_dir, device)
+        if not original.trained_here:
+            say("The recipe of the original is not known; references are trained with the default one of natmu train.")
+        audit.train(original)
+    return {"name": path.name, "score_on": "test", "rows": _rows(audit), "audit": write_audit(audit)}
+
+
+def _rows(audit: Audit) -> list[dict[str, Any]]:
+    """The original, the retrained models and the audited one as rows of a table."""
+    text, label = audit.forget.spec, audit.run.record.spec["method"]
     cells = {(text, name): Cell() for name in (ORIGINAL, RETRAINED, label)}
-    cells[text, ORIGINAL].add(original.run, scores(original.outputs.split(forget)), forget)
-    cells[text, label].add(run, scores(run.outputs().split(forget)), forget)
-    if not original.trained_here:
-        say("The recipe of the original is not known; references are trained with the default one of natmu train.")
-    numbered = (_reference(original, forget, number) for number in range(references))
-    retrain_ahead(original.bench, numbered, references, alone=1)
-    with task("references", references) as advance:
-        for number in itertools.count():
-            _, _, method, seed = _reference(original, forget, number)
-            retrained = unlearn_from(original, forget, method, seed=seed)
-            if retrained.record.digest == run.record.digest:
-                continue  # a retrained model is compared with others, never with itself
-            cells[text, RETRAINED].add(retrained, scores(retrained.outputs().split(forget)), forget)
-            done = len(cells[text, RETRAINED].scores)
-            say(f"retrained {done} of {references}: {retrained.path}")
-            advance()
-            if done == references:
-                break
-    rows = table_rows([text], [ORIGINAL, RETRAINED, label], cells)
-    return {"name": path.name, "score_on": "test", "rows": rows}
+    originals = [] if audit.original is None else [audit.original]
+    for name, runs in ((ORIGINAL, originals), (label, [audit.run]), (RETRAINED, audit.runs["retrained"])):
+        for run in runs:
+            cells[text, name].add(run, scores(audit.answers(run)), audit.forget)
+    return table_rows([text], [ORIGINAL, RETRAINED, label], cells)
 
 
-def _reference(original: Original, forget: ForgetSet, number: int) -> Reference:
-    """The retrained model of this number, counted from 0."""
-    init = "original" if number == 0 and original.trained_here else "fresh"
-    return original, forget, Retrain(init=init), original.seed + number
-
-
-def _original_of(run: Run, source: Path | None, data_dir: Path, device: str) -> Original:
-    """The original of an unlearned model: where the user says, or in the same store."""
-    spec = run.record.spec
-    store = Store(run.path.resolve().parent)
-    found = store.find(digest_of(spec["original"])) if source is None else open_run(source)
-    if found is None or found.record.digest != digest_of(spec["original"]):
+def _original_run(run: Run, source: Path | None) -> Run:
+    """The run of the original of an unlearned model: where the user says, or in the same store."""
+    wanted, store = digest_of(run.record.spec["original"]), Store(run.path.resolve().parent)
+    found = store.find(wanted) if source is None else open_run(source)
+    if found is None or found.record.digest != wanted:
         where = store.root if source is None else source
         raise UsageError(f"The original of {run.path} is not in {where}; name its run folder with --from.")
+    return found
+
+
+def _opened(found: Run, run: Run, store: Store, data_dir: Path, device: str) -> Original:
+    """The original with its data, in the precision of the run."""
+    spec = run.record.spec
     synced = spec.get("sync_batch_norm", False)
     return open_original(found.path, data_dir, device, store, precision=spec["precision"], sync_batch_norm=synced)
 

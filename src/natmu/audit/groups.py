@@ -1,0 +1,129 @@
+"""Scores of two groups of models, unlearned and retrained ones, and what dividing all of them at random gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from natmu.audit.klom import klom, klom_summary
+from natmu.audit.panel import Level, Margins, Panel
+from natmu.audit.quality import epsilons, final_score, forgetting_quality
+from natmu.audit.quick import PARTS
+from natmu.audit.signals import margin
+from natmu.audit.utility import accuracy
+from natmu.errors import UsageError
+from natmu.types import Predictions, seed_for
+
+DIVISIONS = 39
+"""Random divisions: where unlearned models are like retrained ones, theirs is one more of them."""
+
+SAMPLES = 5000
+"""Samples of a part that divisions are scored on at most, evenly spread; the value itself is of the same ones."""
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    """A score of two groups of models.
+
+    Attributes:
+        value: Of unlearned against retrained models.
+        divisions: Of as many models each, divided at random.
+        original: Of originals against retrained models, where there are any.
+    """
+
+    value: float
+    divisions: list[float]
+    original: float | None
+
+
+def group_scores(panel: Panel, level: Level, seed: int) -> tuple[dict[str, GroupScore], dict[str, str]]:
+    """KLoM on every part, and at the level full the forgetting quality.
+
+    Args:
+        panel: Of which unlearned and retrained models are compared.
+        level: ``quick`` has none of these scores.
+        seed: Of the divisions.
+
+    Returns:
+        Scores by name, and for each that there is not a sentence that says what it lacks.
+    """
+    found: dict[str, GroupScore] = {}
+    missing: dict[str, str] = {}
+    if level == "quick":
+        return found, missing
+    unlearned, retrained = [panel.model, *panel.unlearned], list(panel.retrained)
+    for part in PARTS:
+        names = {f"klom_{part}_mean": "mean", f"klom_{part}_p95": "p95"}
+
+        def score(left: Margins, right: Margins, names: dict[str, str] = names) -> Scores:
+            summary = klom_summary(klom(left, right))
+            return {name: summary[key] for name, key in names.items()}
+
+        groups = [_margins(models, part) for models in (unlearned, retrained, list(panel.originals))]
+        _enter(found, missing, list(names), score, groups, seed_for(seed, "divisions", part))
+    if level == "full":
+        groups = [_margins(models, "forget") for models in ([panel.model, *panel.again], retrained, [])]
+        _enter(
+            found, missing, ["epsilon", "forgetting_quality"], _quality, groups, seed_for(seed, "divisions", "quality")
+        )
+        _enter_final(found, missing, panel)
+    return found, missing
+
+
+def _quality(unlearned: Margins, retrained: Margins) -> Scores:
+    """Median epsilon, and forgetting quality."""
+    epsilon = epsilons(unlearned, retrained)
+    return {"epsilon": float(np.median(epsilon)), "forgetting_quality": forgetting_quality(epsilon)}
+
+
+def _enter(
+    found: dict[str, GroupScore],
+    missing: dict[str, str],
+    names: Sequence[str],
+    score: Callable[[Margins, Margins], Scores],
+    groups: Sequence[Margins],
+    seed: int,
+) -> None:
+    """Enter scores of unlearned against retrained models with their divisions, or why there are none."""
+    unlearned, retrained, originals = groups
+    try:
+        values = score(unlearned, retrained)
+    except UsageError as error:
+        missing |= {name: f"{name}: {error}" for name in names}
+        return
+    ceiling = score(originals, retrained) if len(originals) == len(unlearned) else {}
+    models, rng = np.concatenate([unlearned, retrained]), np.random.default_rng(seed)
+    divided = []
+    for _ in range(DIVISIONS):
+        order = rng.permutation(len(models))
+        divided.append(score(models[order[: len(unlearned)]], models[order[len(unlearned) :]]))
+    for name in names:
+        found[name] = GroupScore(values[name], [one[name] for one in divided], ceiling.get(name))
+
+
+def _enter_final(found: dict[str, GroupScore], missing: dict[str, str], panel: Panel) -> None:
+    """The challenge's final score: forgetting quality times what is left of the accuracies."""
+    if "forgetting_quality" not in found:
+        missing["final_score"] = missing["forgetting_quality"].replace("forgetting_quality", "final_score")
+        return
+    quality = found["forgetting_quality"]
+    unlearned, retrained = [panel.model, *panel.again], panel.retrained
+
+    def mean_accuracy(models: Sequence[Predictions], part: str) -> float:
+        return float(np.mean([accuracy(getattr(one, part)) for one in models]))
+
+    accuracies = [mean_accuracy(models, part) for part in ("retain", "test") for models in (unlearned, retrained)]
+    divisions = [final_score(one, 1, 1, 1, 1) for one in quality.divisions]
+    found["final_score"] = GroupScore(final_score(quality.value, *accuracies), divisions, None)
+
+
+def _margins(models: Sequence[Predictions], part: str) -> Margins:
+    """Margins of each model on a part, or on ``SAMPLES`` of it, ``(models, N)``."""
+    parts = [getattr(one, part) for one in models]
+    count = len(parts[0]) if parts else 0
+    rows = np.unique(np.linspace(0, count - 1, min(count, SAMPLES)).round().astype(np.int64)) if count else None
+    return np.stack([margin(one.take(rows)) for one in parts]) if rows is not None else np.zeros((len(parts), 0))

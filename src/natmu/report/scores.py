@@ -1,0 +1,75 @@
+"""The scores of an audit for the terminal: value, interval, retrained models, original, and what may be said."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from natmu.report.digits import rounded
+
+LEGEND = (
+    "told apart: outside of where one more retrained model would lie; alike: inside; blind: inside, but so is the "
+    "original; open: too few retrained models. audit.json has a sentence on each."
+)
+
+
+def print_scores(audit: Mapping[str, Any], console: Console) -> None:
+    """Print every score of an audit, those that cannot be had, and the verdict.
+
+    Args:
+        audit: As ``audit.json`` has it.
+        console: Where to print.
+    """
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("score", no_wrap=True)
+    for header, width in (("value", 6), ("95 %", 11), ("retrained", 13), ("orig.", 6), ("verdict", 10)):
+        table.add_column(header, justify="left" if header == "verdict" else "right", no_wrap=True, min_width=width)
+    for name, score in audit["scores"].items():
+        table.add_row(*map(Text, (name, *_cells(score))))
+    console.print(table)
+    for reason in dict.fromkeys(audit["missing"].values()):
+        names = [name for name, why in audit["missing"].items() if why == reason]
+        console.print(Text(f"Not measured: {', '.join(names)}. {reason}", style="dim"))
+    console.print(Text(LEGEND, style="dim"))
+    console.print()
+    console.print(Text(audit["verdict"], style="bold"))
+
+
+def _cells(score: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+    """A score's row but for its name."""
+    verdict, values = score["verdict"], score["retrained"] or []
+    interval = verdict["interval"] if verdict else None
+    between = f"{interval[0]:.3g}-{interval[1]:.3g}" if interval else ""
+    original = "" if score["original"] is None else _number(score["original"])
+    return _number(score["value"]), between, _spread(values), original, _said(verdict)
+
+
+def _said(verdict: Mapping[str, Any] | None) -> str:
+    """The verdict on one score in a word or two."""
+    if verdict is None:
+        return ""
+    if verdict["p_value"] is None:
+        return "open"
+    if verdict["told_apart"]:
+        return "told apart"
+    return "blind" if verdict["sees_original"] is False else "alike"
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation, with as many digits as the spread supports."""
+    if not values:
+        return ""
+    std = statistics.stdev(values) if len(values) > 1 else None
+    mean, spread = rounded(statistics.fmean(values), std, most=4)
+    return f"{mean} \u00b1 {spread}" if spread else mean
+
+
+def _number(value: float) -> str:
+    """Three digits, or one decimal."""
+    return f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"

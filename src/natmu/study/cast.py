@@ -1,0 +1,172 @@
+"""The models that an audit needs, by the part they play: what determines each, and how it is made where it is missing.
+
+What determines a model follows from the record of the run under audit, so that an audit finds all of them by their
+digests without any data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from natmu.audit.panel import Level
+from natmu.engine.predict import outputs_of
+from natmu.engine.store import Run, Workplace
+from natmu.methods import Retrain, method_named
+from natmu.study.ahead import Reference, retrain_ahead, train_ahead
+from natmu.study.jobs import Original, train_original, unlearn_from
+from natmu.types import seed_for
+
+Spec = dict[str, Any]
+
+NUMBERS: dict[Level, int] = {"quick": 1, "standard": 8, "full": 64}
+"""Retrained models of each level."""
+
+
+@dataclass(frozen=True)
+class Role:
+    """One model of an audit.
+
+    Attributes:
+        part: ``retrained``, ``original``, ``unlearned``, ``again`` or ``initial``.
+        spec: Everything that determines its run.
+        make: Makes it where it is missing, from the original.
+    """
+
+    part: str
+    spec: Spec
+    make: Callable[[Original], Run]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """All models that an audit of one run needs, but for shadows.
+
+    Attributes:
+        run: The run of the unlearned model.
+        level: How much is asked for.
+        number: How many retrained models, and from the level standard on how many models of the other kinds.
+    """
+
+    run: Run
+    level: Level
+    number: int
+
+    @cached_property
+    def spec(self) -> Spec:
+        """Everything that determines the run under audit."""
+        return self.run.record.spec
+
+    @property
+    def original(self) -> Spec:
+        """Everything that determines its original."""
+        spec: Spec = self.spec["original"]
+        return spec
+
+    @property
+    def trained_here(self) -> bool:
+        """Whether the original's initial weights and training are known."""
+        return bool(self.original["kind"] == "train")
+
+    @property
+    def seed(self) -> int:
+        """The original's training seed."""
+        return int(self.original.get("seed", 0))
+
+    def roles(self) -> Iterator[Role]:
+        """Every model: those of the level quick, then what higher levels add."""
+        yield self._initial()
+        yield from self.retrained()
+        if self.level == "quick" or not self._repeats:
+            return
+        if self.trained_here:
+            for number in range(1, self.number):
+                yield self._other_original(number)
+                yield self._unlearned(number)
+        if self.level == "full":
+            yield from map(self._again, range(1, self.number))
+
+    def retrained(self) -> Iterator[Role]:
+        """The retrained models; the run under audit is not compared with itself, where it is one of them."""
+        numbers = range(self.number + 1)
+        roles = [self._retrained(number) for number in numbers]
+        yield from [role for role in roles if role.spec != self.spec][: self.number]
+
+    @property
+    def _repeats(self) -> bool:
+        """Whether the method has to be run again: a retrained model has retrained models as its equals."""
+        return bool(self.spec["method"] != Retrain.name)
+
+    def reference(self, number: int, original: Original) -> Reference:
+        """The retrained model of a number, counted from 0.
+
+        The first starts from the original's initial weights where they are known, the others from fresh ones.
+        """
+        settings = self._retrained(number).spec["settings"]
+        return original, self.run.forget(), Retrain(**settings), self.seed + number
+
+    def _retrained(self, number: int) -> Role:
+        init = "original" if number == 0 and self.trained_here else "fresh"
+        settings = Retrain(init=init).config.model_dump()
+        batch_size = self.original["training"]["batch_size"]
+        seed = self.seed + number
+        spec = self.spec | {"method": Retrain.name, "settings": settings, "batch_size": batch_size, "seed": seed}
+
+        def make(original: Original) -> Run:
+            return unlearn_from(original, self.run.forget(), Retrain(**settings), seed=seed)
+
+        return Role("retrained", spec, make)
+
+    def _other_original(self, number: int) -> Role:
+        seed = self.seed + number
+        return Role(
+            "original", self.original | {"seed": seed}, lambda original: train_original(original.bench, seed).run
+        )
+
+    def _unlearned(self, number: int) -> Role:
+        """What the method makes of another original, with another seed."""
+        original = self.original | {"seed": self.seed + number}
+        spec = self.spec | {"original": original, "seed": self.spec["seed"] + number}
+
+        def make(original: Original) -> Run:
+            return self._repeat(train_original(original.bench, self.seed + number), spec["seed"])
+
+        return Role("unlearned", spec, make)
+
+    def _again(self, number: int) -> Role:
+        """What the method makes of the same original with another seed."""
+        spec = self.spec | {"seed": self.spec["seed"] + number}
+        return Role("again", spec, lambda original: self._repeat(original, spec["seed"]))
+
+    def _repeat(self, original: Original, seed: int) -> Run:
+        """Run the method under audit once more."""
+        method = method_named(self.spec["method"])(**self.spec["settings"])
+        return unlearn_from(original, self.run.forget(), method, seed=seed, batch_size=self.spec["batch_size"])
+
+    def _initial(self) -> Role:
+        """The architecture with fresh weights, which no model of the audit starts from."""
+        kept = {name: value for name, value in self.original.items() if name not in ("kind", "training", "weights")}
+        seed = seed_for(self.seed, "initial model of an audit")
+        spec = kept | {"kind": "initial", "seed": seed}
+
+        def make(original: Original) -> Run:
+            bench = original.bench
+
+            def compute(work: Workplace) -> None:
+                model = bench.build(seed)
+                answers = outputs_of(model, bench.on_device, bench.compute)
+                work.finish(model, answers, bench.compute, seconds=0.0, scores={}, history=[])
+
+            return bench.store.obtain(spec, compute, resume=bench.resume)
+
+        return Role("initial", spec, make)
+
+
+def train_what_is_missing(cast: Cast, original: Original) -> None:
+    """Train the cast's originals and references side by side, where that is faster, ahead of the roles that ask."""
+    if cast.level != "quick" and cast.trained_here:
+        train_ahead(original.bench, [cast.seed + number for number in range(cast.number)])
+    references = (cast.reference(number, original) for number in range(cast.number))
+    retrain_ahead(original.bench, references, cast.number, alone=1)

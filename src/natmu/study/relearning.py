@@ -1,0 +1,109 @@
+"""How many steps of fine-tuning on the forget set bring its loss back: a run of the store for each model asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from natmu.audit.relearn import relearn_time
+from natmu.data.batches import Batch, Batches, plain
+from natmu.engine import processes
+from natmu.engine.checkpoint import History
+from natmu.engine.loop import Watch, fit
+from natmu.engine.predict import logits_of
+from natmu.engine.settings import FitSettings
+from natmu.engine.snapshots import Snapshots
+from natmu.engine.store import Run, Workplace
+from natmu.study.jobs import Bench, Original
+from natmu.types import ForgetSet
+
+STEPS = 30
+"""Steps after which the loss counts as not coming back."""
+
+SHOWN = 500
+"""Forget samples on which the loss is measured after each step, at most, evenly spread."""
+
+SETTINGS = FitSettings(epochs=STEPS, optimizer="sgd", lr=0.01, weight_decay=0, schedule="constant")
+"""Of the fine-tuning: one step on a random batch of the forget set makes an epoch of it."""
+
+
+def relearning_spec(run: Run, forget: ForgetSet) -> dict[str, Any]:
+    """Everything that determines how a run's model relearns a forget set."""
+    return {
+        "kind": "relearn",
+        "model": run.record.digest,
+        "forget": forget.digest,
+        "settings": SETTINGS.model_dump(),
+        "shown": SHOWN,
+    }
+
+
+def relearned(original: Original, run: Run, forget: ForgetSet) -> Run:
+    """Fine-tune a run's model on the forget set: found in the store, or computed; its history has the losses."""
+    bench = original.bench
+
+    def compute(work: Workplace) -> None:
+        model = bench.build(0)
+        model.load_state_dict(run.weights())
+        start = time.perf_counter()
+        curve = _relearn(model, bench, forget)
+        history: History = [{"epoch": float(step), "loss": loss} for step, loss in enumerate(curve)]
+        work.finish_curve(history, bench.compute, seconds=time.perf_counter() - start)
+
+    return bench.store.obtain(relearning_spec(run, forget), compute, resume=bench.resume)
+
+
+def relearning_time(curve: Run, original_loss: float) -> int | None:
+    """Steps until the loss is back within 5 % of the original's; None if it is not back by the end."""
+    return relearn_time([row["loss"] for row in curve.history()], original_loss)
+
+
+def shown_rows(forget: ForgetSet) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Rows of the forget set on which the loss is measured."""
+    return np.unique(np.linspace(0, len(forget) - 1, min(len(forget), SHOWN)).round().astype(np.int64))
+
+
+def _relearn(model: nn.Module, bench: Bench, forget: ForgetSet) -> list[float]:
+    """The mean loss on the forget set before any step and after each."""
+    data, compute = bench.on_device.train, bench.compute
+    positions = torch.from_numpy(forget.indices)
+    shown = positions[torch.from_numpy(shown_rows(forget))]
+
+    def loss() -> float:
+        labels = data.labels[shown].to(compute.device)
+        return float(functional.cross_entropy(logits_of(model, data, shown, compute), labels))
+
+    size = min(len(positions), bench.training.batch_size)
+    steps = []
+    for step in range(STEPS):
+        order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(step))[:size]
+        steps.append(plain(positions[order], data.labels[positions[order]], augment=False))
+    batches = Batches(data, steps, batch_size=max(2, size), seed=0, device=compute.device, share=processes.share())
+    curve = _Curve(range(STEPS), loss=loss)
+    curve.losses.append(loss())
+
+    def cross_entropy(model: nn.Module, batch: Batch) -> torch.Tensor:
+        return functional.cross_entropy(model(batch.images).float(), batch.labels)
+
+    norms = [module for module in model.modules() if hasattr(module, "running_mean")]
+    fit(model, batches, cross_entropy, SETTINGS, compute, Watch("relearn", snapshots=curve), in_eval=norms)
+    return curve.losses
+
+
+@dataclass
+class _Curve(Snapshots):
+    """Measures the loss where others keep the state: at the end of every epoch, which is one step."""
+
+    loss: Callable[[], float] = lambda: 0.0
+    losses: list[float] = field(default_factory=list)
+
+    def take(self, epoch: int, model: nn.Module) -> None:  # noqa: ARG002 - the loss knows the model
+        """Note the loss."""
+        self.losses.append(self.loss())
