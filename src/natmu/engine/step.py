@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
@@ -119,6 +120,7 @@ class CudaGraphs:
     """Records on a CUDA device, on a stream of its own."""
 
     def __init__(self, device: torch.device) -> None:
+        gc.collect()  # of what came before: a weight's gradient is written on the stream on which its node was made
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def warm(self, function: Replay) -> Tensor:
