@@ -14,7 +14,7 @@ from rich.text import Text
 from natmu.report.digits import rounded
 
 LEGEND = (
-    "told apart: outside of where one more retrained model would lie; alike: inside; blind: inside, but so is the "
+    "apart: outside of where one more retrained model would lie; alike: inside; blind: inside, but so is the "
     "original; open: too few retrained models. audit.json has a sentence on each."
 )
 
@@ -28,7 +28,7 @@ def print_scores(audit: Mapping[str, Any], console: Console) -> None:
     """
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("score", no_wrap=True)
-    for header, width in (("value", 6), ("95 %", 11), ("retrained", 13), ("orig.", 6), ("verdict", 10)):
+    for header, width in (("value", 6), ("95 %", 11), ("retrained", 13), ("orig.", 6), ("verdict", 7)):
         table.add_column(header, justify="left" if header == "verdict" else "right", no_wrap=True, min_width=width)
     for name, score in audit["scores"].items():
         table.add_row(*map(Text, (name, *_cells(score))))
@@ -57,7 +57,7 @@ def _said(verdict: Mapping[str, Any] | None) -> str:
     if verdict["p_value"] is None:
         return "open"
     if verdict["told_apart"]:
-        return "told apart"
+        return "apart"
     return "blind" if verdict["sees_original"] is False else "alike"
 
 
@@ -67,9 +67,9 @@ def _spread(values: Sequence[float]) -> str:
         return ""
     std = statistics.stdev(values) if len(values) > 1 else None
     mean, spread = rounded(statistics.fmean(values), std, most=4)
-    return f"{mean} \u00b1 {spread}" if spread else mean
+    return f"{mean}\u00b1{spread}" if spread else mean
 
 
 def _number(value: float) -> str:
-    """Three digits, or one decimal."""
-    return f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
+    """At most six characters for the sizes that scores have."""
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.3g}" if abs(value) >= 0.01 else f"{value:.2g}"

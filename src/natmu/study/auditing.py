@@ -22,7 +22,7 @@ from natmu.engine.store import Run, Store, digest_of
 from natmu.errors import DataError
 from natmu.study.cast import Cast, train_what_is_missing
 from natmu.study.jobs import Original
-from natmu.study.relearning import relearned, relearning_spec, relearning_time, shown_rows
+from natmu.study.relearning import STEPS, relearned, relearning_spec, relearning_time, shown_rows
 from natmu.study.shadows import ShadowPlan, train_shadows
 from natmu.types import ForgetSet, Predictions
 
@@ -181,11 +181,18 @@ class Audit:
             curve = self.store.find(digest_of(relearning_spec(run, self.forget)))
             return None if curve is None else relearning_time(curve, original_loss)
 
+        if self.store.find(digest_of(relearning_spec(self.run, self.forget))) is None:
+            return Measured(None, reason="relearn_time was not measured; audit once without --offline.")
+        retrained = [steps(run) for run in self.runs["retrained"][:ENOUGH]]
+        back = [float(one) for one in retrained if one is not None]
         value = steps(self.run)
         if value is None:
-            return Measured(None, reason="relearn_time was not measured, or the loss was not back after the last step.")
-        retrained = [steps(run) for run in self.runs["retrained"][:ENOUGH]]
-        return Measured(value, [float(one) for one in retrained if one is not None], 0.0)
+            return Measured(
+                None,
+                reason=f"relearn_time is more than {STEPS} steps, after which the loss of the forget set was not back; "
+                f"so it is for {len(retrained) - len(back)} of {len(retrained)} retrained models.",
+            )
+        return Measured(value, back, 0.0)
 
     def _weights(self) -> dict[str, Measured]:
         """Distance of the weights from the first retrained model, which started from the original's initial ones."""

@@ -24,13 +24,13 @@ from natmu.engine.store import Run, Workplace
 from natmu.study.jobs import Bench, Original
 from natmu.types import ForgetSet
 
-STEPS = 30
+STEPS = 60
 """Steps after which the loss counts as not coming back."""
 
 SHOWN = 500
 """Forget samples on which the loss is measured after each step, at most, evenly spread."""
 
-SETTINGS = FitSettings(epochs=STEPS, optimizer="sgd", lr=0.01, weight_decay=0, schedule="constant")
+SETTINGS = FitSettings(epochs=STEPS, optimizer="sgd", lr=0.05, weight_decay=0, schedule="constant")
 """Of the fine-tuning: one step on a random batch of the forget set makes an epoch of it."""
 
 
