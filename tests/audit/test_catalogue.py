@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from natmu.audit import SCORE_NAMES
+from natmu.audit import LEVELS as ASCENDING
+from natmu.audit import QUICK_NAMES, SCORE_NAMES, names_of
 from natmu.audit.catalogue import FAMILIES, NEEDS, SCORES, catalogue
 from natmu.cli.score_manual import COLUMNS, LEVELS, SIDES, WIDTH, in_full, listing, markdown
 
@@ -77,6 +78,18 @@ def test_levels_are_those_of_the_specification():
     assert {"rmia_auc", "klom_forget_mean"} <= levels["standard"]
     assert {"ulira_auc", "epsilon", "rmia_tpr_at_fpr_0.1", "lira_tpr_at_fpr_1"} <= levels["full"]
     assert all(not {"shadows", "many unlearned"} & set(BY_NAME[name].needs) for name in levels["quick"])
+
+
+def test_the_scores_of_the_level_quick_are_those_that_are_computed_in_one_go():
+    quick = [score.name for score in SCORES if score.level == "quick"]
+    assert sorted(quick) == sorted(QUICK_NAMES)
+    assert names_of("quick") == quick
+
+
+def test_each_level_has_the_scores_of_those_below_it_and_the_last_has_all():
+    assert set(names_of("quick")) < set(names_of("standard")) < set(names_of("full"))
+    assert names_of("full") == [score.name for score in SCORES]
+    assert set(ASCENDING) == set(LEVELS)
 
 
 def test_attacks_count_on_both_sides_and_distances_on_one():

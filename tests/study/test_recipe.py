@@ -96,6 +96,11 @@ WRONG = [
     (("score_on",), "train", "score_on"),
     (("data", "holdout"), False, "score_on: holdout needs data.holdout: true"),
     (("precision",), "fp16", "precision"),
+    (("audit",), "other", "audit: "),
+    (("audit",), ["standard"], "audit: "),
+    (("audit",), "standard", "leave it out of a study that is scored on the holdout"),
+    (("references",), 2, "references are those of an audit; name its level"),
+    (("references",), 0, "references: "),
 ]
 
 
@@ -108,6 +113,15 @@ def test_the_wrong_key_is_named(path, value, words):
     assert words in message
     assert "\n" not in message
     assert "pydantic" not in message.lower()
+
+
+@pytest.mark.parametrize("level", ["quick", "standard", "full"])
+def test_a_study_that_is_scored_on_the_test_set_may_ask_for_audits(level):
+    tested = changed(("score_on",), "test")
+    assert (Recipe.parse(tested).audit, Recipe.parse(tested).references) == (None, None)
+    assert Recipe.parse(tested | {"audit": level}).references is None
+    recipe = Recipe.parse(tested | {"audit": level, "references": 3})
+    assert (recipe.audit, recipe.references) == (level, 3)
 
 
 @pytest.mark.parametrize("key", ["name", "data", "model", "forget"])
