@@ -47,6 +47,26 @@ def test_a_retrained_model_is_told_apart_as_often_as_the_level_says(rng, count):
     assert stats.kstest([one.p_value for one in found], "uniform").pvalue > 0.001
 
 
+@pytest.mark.parametrize("count", [3, 4, 8])
+def test_distances_from_each_other_tell_a_retrained_model_apart_as_often_as_the_level_says(rng, count):
+    """The distance of two models is the sum of how far each lies from what they share."""
+    trials = 1500
+    own = rng.normal(5, 1, (trials, count + 1))
+    mean_rest = [(row[1:].sum() - row[1:]) / (count - 1) for row in own]
+    found = [
+        judge("js_forget", row[0] + row[1:].mean(), None, list(row[1:] + rest), mutual=True)
+        for row, rest in zip(own, mean_rest, strict=True)
+    ]
+    low, high = stats.binom.interval(0.999, trials, 0.05)
+    assert low <= sum(one.told_apart for one in found) <= high
+
+
+def test_the_one_distance_of_two_models_shows_no_spread():
+    found = judge("kl_forget", 9.0, None, [1.0, 1.001], mutual=True)
+    assert found.p_value is None
+    assert "3 are needed" in found.sentence
+
+
 @pytest.mark.parametrize("count", [3, 8])
 def test_a_difference_of_the_stated_size_is_seen_with_the_stated_power(rng, count):
     trials, seen = 1500, 0

@@ -12,7 +12,7 @@ from natmu.audit.exposed import Sides, exposed_by_rmia, exposed_by_shadows, gues
 from natmu.audit.groups import group_scores
 from natmu.audit.panel import Level, Panel, names_of
 from natmu.audit.population import forgotten_and_unseen
-from natmu.audit.quick import PARTS, RATES, quick_scores
+from natmu.audit.quick import DISTANCES, PARTS, RATES, quick_scores
 from natmu.audit.rates import auc, tpr_at_fpr
 from natmu.audit.signals import SIGNALS
 from natmu.audit.uncertainty import Interval, auc_interval, mean_interval
@@ -68,7 +68,15 @@ def examine(panel: Panel, level: Level, seed: int = 0) -> Examination:
     retrained = {name: [one[name] for one in floors] for name in scores if all(name in one for one in floors)}
     intervals = _intervals(panel.model, sides, seed)
     verdicts = {
-        name: judge(name, scores[name], intervals.get(name), values, original.get(name), side=_SIDES[name])
+        name: judge(
+            name,
+            scores[name],
+            intervals.get(name),
+            values,
+            original.get(name),
+            side=_SIDES[name],
+            mutual=name in DISTANCES,
+        )
         for name, values in retrained.items()
         if name not in _SUMMARIES
     }

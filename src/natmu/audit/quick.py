@@ -23,6 +23,9 @@ RATES = (0.01, 0.001)
 
 _DISTANCES: Mapping[str, Callable[[Part, Part], float]] = {"kl": kl, "js": js, "agreement": agreement}
 
+DISTANCES = ("kl_avg", *(f"{name}_{part}" for name in _DISTANCES for part in PARTS), "activation_distance")
+"""Scores of one model and a reference; with several references the mean."""
+
 QUICK_NAMES = (
     "test_acc",
     "forget_test_acc",

@@ -91,6 +91,7 @@ def judge(
     level: float = LEVEL,
     power: float = POWER,
     floor_of: str = "retrained model",
+    mutual: bool = False,
 ) -> Verdict:
     """Compare an unlearned model's score with the same score of retrained models.
 
@@ -99,6 +100,10 @@ def judge(
     from retrained models, give each retrained model's distance from the others, and say that only values above count.
     Where the retrained models agree to the last digit, as scores of few samples do, the width of the interval over
     samples stands in for their spread; where that is unknown too, nothing can be concluded.
+
+    Mean distances of K retrained models from each other hang together: a model that lies apart is in the distances of
+    all the others too. Their standard deviation is ``(K - 2) / (K - 1)`` of what it is for models that are no part of
+    each other's distances, and is multiplied by the inverse; two models have only one distance, which shows no spread.
 
     Args:
         score: The score's name.
@@ -111,6 +116,7 @@ def judge(
         level: One minus the probability that a retrained model is told apart.
         power: Probability with which ``detectable`` is seen, 0.5 to below 1.
         floor_of: What each value of ``retrained`` is of, for scores of whole groups of models.
+        mutual: Whether the values are mean distances from the models that the others are of.
 
     Returns:
         The verdict; without a floor it says how many retrained models are needed.
@@ -119,9 +125,9 @@ def judge(
         UsageError: If a value is not finite, or a probability is out of range.
     """
     _require_finite(score, [value, *retrained, *(interval or ()), *([] if original is None else [original])])
-    floor = _floor(retrained, interval, level)
+    floor = _floor(retrained, interval, level, mutual=mutual)
     smallest = None if floor is None else smallest_shift(floor.error, floor.freedom, level, power)
-    shown = _Shown(score, value, interval, len(retrained), smallest, floor_of)
+    shown = _Shown(score, value, interval, len(retrained), smallest, floor_of, FEWEST + mutual)
     if floor is None:
         return Verdict(score, value, interval, None, None, original, None, False, shown.open(), None, len(retrained))
     told_apart = floor.outside(value, side)
@@ -209,14 +215,15 @@ class _Shown:
     count: int
     smallest: float | None
     floor_of: str
+    fewest: int
 
     def open(self) -> str:
         """Nothing can be concluded."""
-        if self.count >= FEWEST:
+        if self.count >= self.fewest:
             why = f"the {self._floor()} agree to the last digit, so that their spread is unknown"
         else:
             why = (
-                f"there {'is' if self.count == 1 else 'are'} {self._floor()}, {FEWEST} are "
+                f"there {'is' if self.count == 1 else 'are'} {self._floor()}, {self.fewest} are "
                 f"needed to know how far apart they lie, and {ENOUGH} to know it well"
             )
         return f"{self._head()}: nothing can be concluded; {why}."
@@ -262,12 +269,14 @@ class _Shown:
         return None if width <= 0 else max(0, 1 - math.floor(math.log10(width)))
 
 
-def _floor(retrained: Sequence[float], interval: Interval | None, level: float) -> _Floor | None:
+def _floor(retrained: Sequence[float], interval: Interval | None, level: float, *, mutual: bool) -> _Floor | None:
     """Where one more retrained model would lie; None where that is not known."""
-    if len(retrained) < FEWEST:
-        return None
     count = len(retrained)
+    if count < FEWEST + mutual:
+        return None
     error, freedom = spread(retrained) * math.sqrt(1 + 1 / count), float(count - 1)
+    if mutual:
+        error *= (count - 1) / (count - 2)
     if error == 0 and interval is not None:
         freedom = math.inf
         error = (interval[1] - interval[0]) / 2 / quantile((1 + level) / 2, freedom)
