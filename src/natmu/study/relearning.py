@@ -60,9 +60,13 @@ def relearned(original: Original, run: Run, forget: ForgetSet) -> Run:
     return bench.store.obtain(relearning_spec(run, forget), compute, resume=bench.resume)
 
 
-def relearning_time(curve: Run, original_loss: float) -> int | None:
-    """Steps until the loss is back within 5 % of the original's; None if it is not back by the end."""
-    return relearn_time([row["loss"] for row in curve.history()], original_loss)
+def relearning_time(curve: Run, original_loss: float) -> int:
+    """Steps until the loss is back within 5 % of the original's; one more than there are if it is not back by then.
+
+    Models that take longer are left in by this number: without them the others would look like all of their kind.
+    """
+    found = relearn_time([row["loss"] for row in curve.history()], original_loss)
+    return STEPS + 1 if found is None else found
 
 
 def shown_rows(forget: ForgetSet) -> np.ndarray[Any, np.dtype[np.int64]]:
