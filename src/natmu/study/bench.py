@@ -138,13 +138,12 @@ def _run_all(recipe: Recipe, bench: Bench) -> Cells:
 
 def _audits(recipe: Recipe, bench: Bench, cells: Cells, level: Level) -> list[dict[str, Any]]:
     """The audit of each method's first replicate on each forget set; the models they need are trained once for all."""
-    original = train_original(bench, recipe.seeds.replicates()[0][1])
     audited = [(text, label, cell.runs[0]) for (text, label), cell in cells.items() if label != ORIGINAL and cell.runs]
     found = []
     with task(f"{recipe.name}: audits", len(audited)) as advance:
         for text, label, path in audited:
             audit = Audit(Run(path), bench.store, level, recipe.references or NUMBERS[level])
-            audit.train(original)
+            audit.train(train_original(bench, audit.cast.seed))
             result = write_audit(audit)
             say(f"{text}, {label}: {result['verdict']}")
             found.append({"scenario": text, "label": label} | result)

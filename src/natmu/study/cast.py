@@ -7,7 +7,7 @@ digests without any data.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -122,7 +122,7 @@ class Cast:
     def _other_original(self, number: int) -> Role:
         seed = self.seed + number
         return Role(
-            "original", self.original | {"seed": seed}, lambda original: train_original(original.bench, seed).run
+            "original", self.original | {"seed": seed}, lambda original: train_original(original.own_bench, seed).run
         )
 
     def _unlearned(self, number: int) -> Role:
@@ -131,7 +131,8 @@ class Cast:
         spec = self.spec | {"original": original, "seed": self.spec["seed"] + number}
 
         def make(original: Original) -> Run:
-            return self._repeat(train_original(original.bench, self.seed + number), spec["seed"])
+            other = train_original(original.own_bench, self.seed + number)
+            return self._repeat(replace(other, bench=original.bench), spec["seed"])
 
         return Role("unlearned", spec, make)
 
@@ -152,7 +153,7 @@ class Cast:
         spec = kept | {"kind": "initial", "seed": seed}
 
         def make(original: Original) -> Run:
-            bench = original.bench
+            bench = original.own_bench
 
             def compute(work: Workplace) -> None:
                 model = bench.build(seed)
@@ -167,6 +168,6 @@ class Cast:
 def train_what_is_missing(cast: Cast, original: Original) -> None:
     """Train the cast's originals and references side by side, where that is faster, ahead of the roles that ask."""
     if cast.level != "quick" and cast.trained_here:
-        train_ahead(original.bench, [cast.seed + number for number in range(cast.number)])
+        train_ahead(original.own_bench, [cast.seed + number for number in range(cast.number)])
     references = (cast.reference(number, original) for number in range(cast.number))
     retrain_ahead(original.bench, references, cast.number, alone=1)

@@ -128,6 +128,14 @@ class Original:
         """Whether its initial weights and its training are known."""
         return bool(self.spec["kind"] == "train")
 
+    @cached_property
+    def own_bench(self) -> Bench:
+        """The bench with the precision that it was trained in, which models made from it need not have."""
+        spec, compute = self.spec, self.bench.compute
+        synced = spec.get("sync_batch_norm", compute.sync_batch_norm)
+        own = replace(compute, precision=spec["precision"], sync_batch_norm=synced)
+        return self.bench if own == compute else replace(self.bench, compute=own)
+
     def model(self) -> nn.Module:
         """A copy of it, on the device."""
         model = self.bench.build(self.seed)
