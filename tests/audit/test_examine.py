@@ -7,6 +7,7 @@ import pytest
 
 from natmu.audit import LEVELS, Measured, Panel, Shadows, auc, examine, margin, names_of
 from natmu.audit.exposed import exposed_by_rmia, exposed_by_shadows
+from natmu.audit.quick import DISTANCES
 from natmu.errors import UsageError
 from natmu.types import Part, Predictions
 
@@ -113,7 +114,15 @@ def test_too_few_models_are_named_with_the_number_that_is_needed(world, referenc
     assert "1000" in found.missing["tpr_at_fpr_0.1"]
 
 
-def test_groups_of_models_are_compared_with_random_divisions(world, eight):
+def test_two_retrained_models_give_no_floor_to_distances(world, references):
+    verdicts = examine(Panel(world.model("retain"), references[:2]), "quick").verdicts
+    assert all(verdicts[name].p_value is None for name in DISTANCES)
+    assert verdicts["forget_acc"].p_value is not None
+
+
+def test_groups_of_models_are_compared_with_random_divisions():
+    world = World(1)
+    eight = world.retrained()
     alike = [world.model("retain") for _ in range(7)]
     apart = [world.model("retain", "forget") for _ in range(7)]
     model = Panel(world.model("retain"), eight, unlearned=alike)
@@ -154,6 +163,17 @@ def test_shadow_attacks_catch_what_was_kept_and_nothing_else(world, references):
     assert kept.scores["ulira_acc"] > 85
     assert 35 < gone.scores["ulira_acc"] < 65
     assert kept.scores["lira_tpr_at_fpr_1"] > 50
+
+
+def test_shadows_that_did_not_unlearn_serve_lira_alone(world, references):
+    whole = shadows_of(world)
+    some = np.array([0, 1, 4, 7, 9])
+    part = replace(whole, after=whole.after[some], unlearned=some)
+    assert np.array_equal(part.forgot, whole.member[some])
+    none = replace(whole, after=whole.after[:0], unlearned=some[:0])
+    found = examine(Panel(world.model("retain"), references, shadows=none), "full")
+    assert "lira_auc" in found.scores
+    assert "got 0" in found.missing["ulira_auc"]
 
 
 def test_shadow_attacks_read_the_columns_of_the_pool(world):

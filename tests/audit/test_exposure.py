@@ -58,6 +58,14 @@ def test_retain_samples_are_listed_by_the_rise_over_the_original(panel, position
         assert row["exposure"] == pytest.approx(rise[place])
 
 
+def test_without_a_retrained_model_samples_are_listed_by_their_margin(panel, positions):
+    rows = exposed_samples(Panel(panel.model, original=panel.original), *positions, None)
+    assert all(row["margin_retrained"] is None for row in rows)
+    margins = [row["margin"] for row in rows if row["part"] == "forget"]
+    assert margins == sorted(margins, reverse=True)
+    assert all(row["exposure"] is None for row in rows if row["part"] == "forget")
+
+
 def test_without_an_original_no_rise_is_known(panel, positions):
     rows = exposed_samples(Panel(panel.model, panel.retrained), *positions, None)
     assert {row["part"] for row in rows} == {"forget"}

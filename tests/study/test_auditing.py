@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from natmu.audit import names_of
 from natmu.audit.exposure import COLUMNS
@@ -16,13 +17,14 @@ from natmu.data import resolve_forget
 from natmu.data.digits import load_digits
 from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store, digest_of
-from natmu.errors import DataError, RunError
+from natmu.errors import DataError, RunError, TrainingError, UsageError
 from natmu.methods import Retrain, method_named
-from natmu.study.auditing import Audit, write_audit
+from natmu.study.auditing import Audit, _Attempts, write_audit
 from natmu.study.bench import run_recipe
 from natmu.study.cast import Cast
 from natmu.study.jobs import Bench, load_data, train_original, unlearn_from
-from natmu.study.relearning import STEPS, relearning_spec
+from natmu.study.relearning import STEPS, relearning_spec, relearning_time
+from natmu.study.shadows import train_shadows
 from natmu.study.workbench import audit_run
 
 from . import fakes
@@ -105,6 +107,119 @@ def test_without_data_an_audit_makes_do_and_names_what_is_missing(standard, tmp_
     assert "klom" in reason
     assert "8" in reason
     assert "rmia_auc" in found["audit"]["scores"]
+
+
+def test_without_any_retrained_model_an_audit_says_that_nothing_can_be_concluded(standard, tmp_path):
+    out, _, audit, _ = standard
+    shutil.copytree(out, tmp_path / "copy")
+    for part in ("retrained", "unlearned"):
+        for digest in audit_models(audit, part):
+            shutil.rmtree(tmp_path / "copy" / digest)
+    found = audit_run(tmp_path / "copy" / audit.run.path.name, tmp_path, "standard", None, "cpu", offline=True)
+    assert found["audit"]["verdict"].startswith("Nothing can be concluded")
+
+
+def test_answers_from_before_they_named_their_run_are_read(standard, tmp_path):
+    *_, audit, _ = standard
+    shutil.copytree(audit.run.path, tmp_path / "old")
+    path = tmp_path / "old" / "predictions.safetensors"
+    save_file(load_file(path), path)
+    assert np.array_equal(Run(tmp_path / "old").outputs().train.logits, audit.run.outputs().train.logits)
+
+
+def test_only_few_answers_are_in_memory_at_a_time(standard, monkeypatch):
+    *_, audit, _ = standard
+    panel = audit.panel()
+    read = []
+    monkeypatch.setattr(Run, "outputs", lambda self, outputs=Run.outputs: read.append(self) or outputs(self))
+    assert len(panel.retrained) == len(panel.originals) == 8
+    assert not read
+    assert len(panel.retrained[:2]) == len(read) == 2
+
+
+def test_a_run_of_more_processes_is_not_compared_with_models_of_one(standard):
+    _, original, audit, _ = standard
+
+    class Together(Run):
+        record = replace(audit.run.record, spec=audit.run.record.spec | {"processes": 2, "sync_batch_norm": False})
+
+    with pytest.raises(UsageError, match="made by 2 processes and this is 1"):
+        Audit(Together(audit.run.path), audit.store, "quick", 1).train(original)
+
+
+def fails_after(monkeypatch, count):
+    """Let amnesiac fail after so many runs of it."""
+    amnesiac, done = method_named("amnesiac"), []
+    run = amnesiac.run
+
+    def failing(self, problem):
+        done.append(problem)
+        if len(done) > count:
+            raise TrainingError("The loss is not finite; lower lr.")
+        return run(self, problem)
+
+    monkeypatch.setattr(amnesiac, "run", failing)
+
+
+def test_a_method_that_fails_on_another_original_does_not_stop_the_audit(tmp_path, monkeypatch):
+    original = original_in(tmp_path)
+    run = unlearned_in(original, "amnesiac", forget="random:20", epochs=1, lr=1e-3)
+    audit = Audit(run, original.bench.store, "full", 2)
+    fails_after(monkeypatch, 0)
+    audit.train(original)
+    found = write_audit(audit)
+    assert "klom_forget_mean" in found["missing"]
+    assert "0" in found["missing"]["ulira_auc"]
+    assert len(found["models"]["shadows"]) == 2
+    assert found["models"]["unlearned"] == found["models"]["unlearned shadows"] == []
+    assert "rmia_auc" in found["scores"]
+
+
+def test_shadows_are_counted_as_they_are(tmp_path, monkeypatch):
+    original = original_in(tmp_path)
+    run = unlearned_in(original, "amnesiac", forget="random:20", epochs=1, lr=1e-3)
+    audit = Audit(run, original.bench.store, "full", 4)
+    train_only_references(audit, original)
+    fails_after(monkeypatch, 3)
+    train_shadows(audit.shadows, original, _Attempts())
+    shadows = audit.shadows.found(audit.store)
+    assert shadows.before.shape == (4, 40)
+    assert shadows.after.shape == (3, 40)
+    assert np.array_equal(shadows.forgot, audit.shadows.member[:3])
+
+
+def test_other_originals_have_the_precision_of_the_original(tmp_path):
+    original = original_in(tmp_path)
+    coarse = replace(original, bench=replace(original.bench, compute=Compute.choose("cpu", "bf16")))
+    run = unlearned_in(coarse, "amnesiac", epochs=1, lr=1e-3)
+    cast = Cast(run, "standard", 2)
+    for role in cast.roles():
+        assert role.make(coarse).record.digest == digest_of(role.spec), role.part
+
+
+def test_models_that_do_not_relearn_in_time_are_left_in(standard):
+    *_, audit, _ = standard
+    curve = audit.store.find(digest_of(relearning_spec(audit.run, audit.forget)))
+    assert relearning_time(curve, 1e6) == 0
+    assert relearning_time(curve, 0.0) == STEPS + 1
+
+
+def test_a_study_audits_the_first_replicate_that_succeeded(tmp_path, monkeypatch):
+    amnesiac = method_named("amnesiac")
+    run = amnesiac.run
+
+    def failing(self, problem):
+        if problem.seed == 5:
+            raise TrainingError("The loss is not finite; lower lr.")
+        return run(self, problem)
+
+    monkeypatch.setattr(amnesiac, "run", failing)
+    methods = [{"method": "amnesiac", "settings": {"epochs": 1, "lr": 1e-3}}]
+    seeds = {"training": [0, 7], "unlearning": [5, 6]}
+    recipe = fakes.recipe(forget=["random:10%"], methods=methods, seeds=seeds, audit="quick", references=2)
+    folder = run_recipe(recipe, data_dir=tmp_path, out=tmp_path, device="cpu", progress=False)
+    audits = {one["label"]: one for one in json.loads((folder / "audit.json").read_text())}
+    assert len(audits["amnesiac"]["models"]["retrained"]) == 2
 
 
 def audit_models(audit, part):

@@ -23,7 +23,7 @@ Sides = tuple[Values, Values]
 _SHADOWED: Mapping[str, Callable[[Values, Shadows], Values]] = {
     "lira": lambda target, shadows: lira_online(target, shadows.before, shadows.member),
     "lira_offline": lambda target, shadows: lira_offline(target, shadows.before, shadows.member),
-    "ulira": lambda target, shadows: ulira(target, shadows.after, shadows.member),
+    "ulira": lambda target, shadows: ulira(target, shadows.after, shadows.forgot),
 }
 
 
@@ -61,7 +61,9 @@ def exposed_by_shadows(attack: str, target: Predictions, shadows: Shadows | None
         UsageError: If there are no shadows, or too few of them.
     """
     if shadows is None:
-        raise UsageError(f"{attack} needs shadow models, 64 to be worth anything; audit at the level full.")
+        raise UsageError(
+            f"{attack} needs shadow models, 64 to be worth anything; audit at the level full, with the data in memory."
+        )
     forgotten, unseen = forgotten_and_unseen(target)
     target_P = np.concatenate([margin(forgotten), margin(unseen)[shadows.strangers]])
     score_P = _SHADOWED[attack](target_P, shadows)

@@ -27,11 +27,12 @@ def exposed_samples(
 
     The exposure of a forget sample is its margin under the unlearned model less the mean margin under retrained models:
     how much surer the model is of it than models that never saw it. Their order is that of RMIA where it is known,
-    which weighs this against unseen samples, and of the exposure otherwise. A retain sample belongs to all of these
+    which weighs this against unseen samples, and of the exposure otherwise, or of the margin where no retrained model
+    is there. A retain sample belongs to all of these
     models, so its exposure is the rise of its margin over that under the original.
 
     Args:
-        panel: The models' answers, with one retrained model at least.
+        panel: The models' answers.
         forget: Positions of the forget samples in the training data, in the order of the answers.
         retain: Likewise of the retain samples.
         difficulty: How hard each sample of the training data was to learn, larger for harder; None where unknown.
@@ -42,13 +43,14 @@ def exposed_samples(
     """
     judges = panel.retrained[:ENOUGH]
     model = margin(panel.model.forget)
-    without = np.mean([margin(one.forget) for one in judges], axis=0)
+    without = np.mean([margin(one.forget) for one in judges], axis=0) if judges else None
     rmia, _ = exposed_by_rmia(panel.model, judges) if len(judges) > 1 else (None, None)
-    exposure = model - without
+    exposure = model if without is None else model - without
     order = np.argsort(-exposure if rmia is None else -rmia, kind="stable")
     rows = _rows("forget", forget, order, panel.model.forget.labels, difficulty, loss(panel.model.forget), model)
     for row, place in zip(rows, order, strict=True):
-        row |= {"margin_retrained": float(without[place]), "exposure": float(exposure[place])}
+        if without is not None:
+            row |= {"margin_retrained": float(without[place]), "exposure": float(exposure[place])}
         row |= {} if rmia is None else {"rmia": float(rmia[place])}
     return rows + _risen(panel, retain, difficulty)
 
@@ -63,9 +65,11 @@ def _risen(panel: Panel, retain: IntArray, difficulty: FloatArray | None) -> lis
     order = order[rise[order] > 0]
     part = panel.model.retain
     rows = _rows("retain", retain, order, part.labels, difficulty, loss(part), model)
-    without = np.mean([margin(one.retain.take(order)) for one in panel.retrained[:ENOUGH]], axis=0)
+    judges = panel.retrained[:ENOUGH]
+    without = np.mean([margin(one.retain.take(order)) for one in judges], axis=0) if judges else None
     for number, (row, place) in enumerate(zip(rows, order, strict=True)):
-        row |= {"margin_retrained": float(without[number]), "exposure": float(rise[place])}
+        row |= {"margin_retrained": None if without is None else float(without[number])}
+        row |= {"exposure": float(rise[place])}
     return rows
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -11,10 +12,10 @@ from natmu.audit.klom import klom, klom_summary
 from natmu.audit.panel import Level, Margins, Panel
 from natmu.audit.quality import epsilons, final_score, forgetting_quality
 from natmu.audit.quick import PARTS
-from natmu.audit.signals import margin
+from natmu.audit.signals import Values, margin
 from natmu.audit.utility import accuracy
 from natmu.errors import UsageError
-from natmu.types import Predictions, seed_for
+from natmu.types import Part, Predictions, seed_for
 
 DIVISIONS = 39
 """Random divisions: where unlearned models are like retrained ones, theirs is one more of them."""
@@ -55,7 +56,6 @@ def group_scores(panel: Panel, level: Level, seed: int) -> tuple[dict[str, Group
     missing: dict[str, str] = {}
     if level == "quick":
         return found, missing
-    unlearned, retrained = [panel.model, *panel.unlearned], list(panel.retrained)
     for part in PARTS:
         names = {f"klom_{part}_mean": "mean", f"klom_{part}_p95": "p95"}
 
@@ -63,10 +63,12 @@ def group_scores(panel: Panel, level: Level, seed: int) -> tuple[dict[str, Group
             summary = klom_summary(klom(left, right))
             return {name: summary[key] for name, key in names.items()}
 
-        groups = [_margins(models, part) for models in (unlearned, retrained, list(panel.originals))]
+        unlearned = chain([panel.model], panel.unlearned)
+        groups = [_margins(models, part) for models in (unlearned, panel.retrained, panel.originals)]
         _enter(found, missing, list(names), score, groups, seed_for(seed, "divisions", part))
     if level == "full":
-        groups = [_margins(models, "forget") for models in ([panel.model, *panel.again], retrained, [])]
+        again = chain([panel.model], panel.again)
+        groups = [_margins(models, "forget") for models in (again, panel.retrained, [])]
         _enter(
             found, missing, ["epsilon", "forgetting_quality"], _quality, groups, seed_for(seed, "divisions", "quality")
         )
@@ -111,19 +113,30 @@ def _enter_final(found: dict[str, GroupScore], missing: dict[str, str], panel: P
         missing["final_score"] = missing["forgetting_quality"].replace("forgetting_quality", "final_score")
         return
     quality = found["forgetting_quality"]
-    unlearned, retrained = [panel.model, *panel.again], panel.retrained
 
-    def mean_accuracy(models: Sequence[Predictions], part: str) -> float:
-        return float(np.mean([accuracy(getattr(one, part)) for one in models]))
+    def mean_accuracies(models: Iterable[Predictions]) -> tuple[float, float]:
+        retain, test = np.mean([(accuracy(one.retain), accuracy(one.test)) for one in models], axis=0)
+        return float(retain), float(test)
 
-    accuracies = [mean_accuracy(models, part) for part in ("retain", "test") for models in (unlearned, retrained)]
+    try:
+        retain, test = mean_accuracies(chain([panel.model], panel.again))
+        retrained_retain, retrained_test = mean_accuracies(panel.retrained)
+        value = final_score(quality.value, retain, retrained_retain, test, retrained_test)
+    except UsageError as error:
+        missing["final_score"] = str(error)
+        return
     divisions = [final_score(one, 1, 1, 1, 1) for one in quality.divisions]
-    found["final_score"] = GroupScore(final_score(quality.value, *accuracies), divisions, None)
+    found["final_score"] = GroupScore(value, divisions, None)
 
 
-def _margins(models: Sequence[Predictions], part: str) -> Margins:
+def _margins(models: Iterable[Predictions], part: str) -> Margins:
     """Margins of each model on a part, or on ``SAMPLES`` of it, ``(models, N)``."""
-    parts = [getattr(one, part) for one in models]
-    count = len(parts[0]) if parts else 0
-    rows = np.unique(np.linspace(0, count - 1, min(count, SAMPLES)).round().astype(np.int64)) if count else None
-    return np.stack([margin(one.take(rows)) for one in parts]) if rows is not None else np.zeros((len(parts), 0))
+    found = [_margins_of(getattr(one, part)) for one in models]  # one after another: all answers may not fit in memory
+    return np.stack(found) if found else np.zeros((0, 0))
+
+
+def _margins_of(answers: Part) -> Values:
+    """One model's margins on a part, or on ``SAMPLES`` of it, evenly spread."""
+    count = len(answers)
+    rows = np.unique(np.linspace(0, max(0, count - 1), min(count, SAMPLES)).round().astype(np.int64))
+    return margin(answers.take(rows))

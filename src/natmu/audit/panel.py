@@ -24,15 +24,22 @@ class Shadows:
 
     Attributes:
         before: After training, ``(K, P)``.
-        after: The same models after unlearning what they had of the pool, ``(K, P)``.
-        member: Which shadow was trained on which sample, and unlearned it, bool ``(K, P)``.
+        after: Models after unlearning what they had of the pool, ``(U, P)``.
+        member: Which shadow was trained on which sample, bool ``(K, P)``.
         strangers: The unseen samples, as rows of those that attacks compare the forget set with, int64.
+        unlearned: Which shadows ``after`` is of, int64 ``(U,)``; all of them if None.
     """
 
     before: Margins
     after: Margins
     member: npt.NDArray[np.bool_]
     strangers: IntArray
+    unlearned: IntArray | None = None
+
+    @property
+    def forgot(self) -> npt.NDArray[np.bool_]:
+        """Which shadow after unlearning was trained on which sample, and unlearned it, bool ``(U, P)``."""
+        return self.member if self.unlearned is None else self.member[self.unlearned]
 
 
 @dataclass(frozen=True)

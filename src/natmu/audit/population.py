@@ -167,13 +167,18 @@ def leak(area: float) -> float:
 
 def forgotten_and_unseen(predictions: Predictions) -> tuple[Part, Part]:
     """The forget set, and samples like them that were never trained on."""
-    unseen = predictions.test if predictions.forget_test is None else predictions.forget_test
+    unseen = unseen_part(predictions)
     if not (len(predictions.forget) and len(unseen)):
         kind = "test samples" if predictions.forget_test is None else "test samples of the forgotten classes"
         raise UsageError(
             f"Telling forget from test samples needs forget samples and {kind}; leave it out without them."
         )
     return predictions.forget, unseen
+
+
+def unseen_part(predictions: Predictions) -> Part:
+    """The samples that were never trained on among which those like the forget set are: of its classes, if it has."""
+    return predictions.test if predictions.forget_test is None else predictions.forget_test
 
 
 def _drawn(labels_N: IntArray, count: int, rng: np.random.Generator) -> IntArray:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property, partial
+from typing import Any, overload
 
 import numpy as np
 
 from natmu.audit import efficacy_samples, examine, exposed_samples, loss, weight_distance
 from natmu.audit.exposure import COLUMNS
 from natmu.audit.panel import Level, Measured, Panel
+from natmu.audit.population import unseen_part
 from natmu.audit.verdict import ENOUGH
-from natmu.engine.progress import task
+from natmu.engine import processes
+from natmu.engine.checkpoint import write_atomically
+from natmu.engine.progress import say, task
 from natmu.engine.store import Run, Store, digest_of
-from natmu.errors import DataError
+from natmu.errors import DataError, TrainingError, UsageError
 from natmu.study.cast import Cast, train_what_is_missing
 from natmu.study.jobs import Original
-from natmu.study.relearning import STEPS, relearned, relearning_spec, relearning_time, shown_rows
+from natmu.study.relearning import relearned, relearning_spec, relearning_time, shown_rows
 from natmu.study.shadows import ShadowPlan, train_shadows
 from natmu.types import ForgetSet, Predictions
 
@@ -63,7 +65,7 @@ class Audit:
     @cached_property
     def shadows(self) -> ShadowPlan | None:
         """The shadow models that are needed; None below the level full."""
-        if self.level != "full":
+        if self.level != "full" or not len(unseen_part(self.answers(self.run))):
             return None
         return ShadowPlan(self.run, self.answers(self.run), self.number + self.number % 2)
 
@@ -72,21 +74,29 @@ class Audit:
         return run.outputs().split(self.forget)
 
     def train(self, original: Original) -> None:
-        """Train what is missing; what is finished stays, so an audit that was stopped goes on where it was."""
-        train_what_is_missing(self.cast, original)
+        """Train what is missing; what is finished stays, so an audit that was stopped goes on where it was.
+
+        A model that cannot be had is left out, with a line that says why: the scores that need it name what they lack.
+
+        Raises:
+            UsageError: The run was made by another number of processes, so that no model made now would be its equal.
+        """
+        _require_same_processes(self.run)
+        attempt = _Attempts()
+        attempt("models side by side", lambda: train_what_is_missing(self.cast, original))
         roles = list(self.cast.roles())
         with task(f"models of the audit, level {self.level}", len(roles)) as advance:
             for role in roles:
-                role.make(original)
+                attempt(f"{role.part} model", partial(role.make, original))
                 advance()
         if self.level != "quick":
             asked = [self.run, *self.found("retrained")[:ENOUGH]]
             with task("relearning", len(asked)) as advance:
                 for run in asked:
-                    relearned(original, run, self.forget)
+                    attempt("relearning", partial(relearned, original, run, self.forget))
                     advance()
         if self.shadows is not None:
-            train_shadows(self.shadows, original)
+            train_shadows(self.shadows, original, attempt)
 
     def found(self, part: str) -> list[Run]:
         """The runs in the store that play a part."""
@@ -117,12 +127,12 @@ class Audit:
         initial = runs["initial"]
         return Panel(
             model=self.answers(self.run),
-            retrained=[self.answers(run) for run in runs["retrained"]],
+            retrained=_Answers(self, runs["retrained"]),
             original=original,
             initial_forget=self.answers(initial[0]).forget if initial else None,
-            unlearned=[self.answers(run) for run in runs["unlearned"]],
-            originals=[one for one in [original, *map(self.answers, runs["original"])] if one is not None],
-            again=[self.answers(run) for run in runs["again"]],
+            unlearned=_Answers(self, runs["unlearned"]),
+            originals=_Answers(self, [*([] if self.original is None else [self.original]), *runs["original"]]),
+            again=_Answers(self, runs["again"]),
             shadows=None if self.shadows is None else self.shadows.found(self.store),
             measured={} if self.level == "quick" else {"relearn_time": self._relearning(), **self._weights()},
         )
@@ -163,11 +173,11 @@ class Audit:
         """Digests of all runs that were compared, so that all can be computed again from files alone."""
         found: dict[str, Any] = {part: [run.record.digest for run in runs] for part, runs in self.runs.items()}
         if self.shadows is not None:
-            numbers = range(self.shadows.number)
-            found["shadows"] = [digest_of(self.shadows.trained(number)) for number in numbers]
-            found["unlearned shadows"] = [digest_of(self.shadows.unlearned(number)) for number in numbers]
+            trained, unlearned = self.shadows.runs(self.store)
+            found["shadows"] = [run.record.digest for run in trained.values()]
+            found["unlearned shadows"] = [run.record.digest for run in unlearned.values()]
             found["strangers"] = self.shadows.strangers.tolist()
-            found["split"] = [np.flatnonzero(row).tolist() for row in self.shadows.member]
+            found["split"] = [np.flatnonzero(self.shadows.member[number]).tolist() for number in trained]
         return found
 
     def _relearning(self) -> Measured:
@@ -181,18 +191,11 @@ class Audit:
             curve = self.store.find(digest_of(relearning_spec(run, self.forget)))
             return None if curve is None else relearning_time(curve, original_loss)
 
-        if self.store.find(digest_of(relearning_spec(self.run, self.forget))) is None:
-            return Measured(None, reason="relearn_time was not measured; audit once without --offline.")
-        retrained = [steps(run) for run in self.runs["retrained"][:ENOUGH]]
-        back = [float(one) for one in retrained if one is not None]
         value = steps(self.run)
         if value is None:
-            return Measured(
-                None,
-                reason=f"relearn_time is more than {STEPS} steps, after which the loss of the forget set was not back; "
-                f"so it is for {len(retrained) - len(back)} of {len(retrained)} retrained models.",
-            )
-        return Measured(value, back, 0.0)
+            return Measured(None, reason="relearn_time was not measured; audit without --offline.")
+        retrained = [steps(run) for run in self.runs["retrained"][:ENOUGH]]
+        return Measured(value, [float(one) for one in retrained if one is not None], 0.0)
 
     def _weights(self) -> dict[str, Measured]:
         """Distance of the weights from the first retrained model, which started from the original's initial ones."""
@@ -209,7 +212,7 @@ class Audit:
 
 
 def write_audit(audit: Audit) -> dict[str, Any]:
-    """Compute an audit and write ``audit/audit.json`` and ``audit/samples.csv`` into the run's folder.
+    """Compute an audit and write ``audit/samples.csv`` and then ``audit/audit.json`` into the run's folder.
 
     Returns:
         What is in ``audit.json``.
@@ -217,15 +220,53 @@ def write_audit(audit: Audit) -> dict[str, Any]:
     result = audit.result()
     samples = result.pop("samples")
     text = json.dumps(result, indent=1, allow_nan=False)
-    folder, target = audit.run.path / f".{FOLDER}.partial", audit.run.path / FOLDER
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
-    (folder / "audit.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "samples.csv").write_text(_csv(samples), encoding="utf-8")
-    shutil.rmtree(target, ignore_errors=True)
-    folder.rename(target)
+    folder = audit.run.path / FOLDER
+    folder.mkdir(exist_ok=True)
+    write_atomically(folder / "samples.csv", _csv(samples).encode())
+    write_atomically(folder / "audit.json", (text + "\n").encode())
     found: dict[str, Any] = json.loads(text)
     return found
+
+
+@dataclass(frozen=True)
+class _Answers(Sequence[Predictions]):
+    """The answers of several runs, each read when it is asked for: all of them may not fit in memory."""
+
+    audit: Audit
+    runs: Sequence[Run]
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    @overload
+    def __getitem__(self, place: int) -> Predictions: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Predictions]: ...
+    def __getitem__(self, place: int | slice) -> Predictions | list[Predictions]:
+        """One run's answers, or those of several."""
+        chosen = self.runs[place]
+        return self.audit.answers(chosen) if isinstance(chosen, Run) else [self.audit.answers(run) for run in chosen]
+
+
+@dataclass
+class _Attempts:
+    """Makes models one after another; one that cannot be had does not stop the others.
+
+    Attributes:
+        said: The reasons so far; each is said once.
+    """
+
+    said: set[str] = field(default_factory=set)
+
+    def __call__(self, what: str, make: Callable[[], object]) -> None:
+        """Make one, or say why there is none."""
+        try:
+            make()
+        except (TrainingError, UsageError) as error:
+            reason = f"{what}: {error}"
+            if reason not in self.said:
+                say(reason)
+            self.said.add(reason)
 
 
 def _csv(samples: Sequence[dict[str, Any]]) -> str:
@@ -241,6 +282,16 @@ def _csv(samples: Sequence[dict[str, Any]]) -> str:
 def _arrays(run: Run) -> dict[str, np.ndarray[Any, Any]]:
     """A run's weights as arrays."""
     return {name: value.float().numpy() for name, value in run.weights().items()}
+
+
+def _require_same_processes(run: Run) -> None:
+    """Refuse to train for a run that was made by another number of processes."""
+    count = run.record.spec.get("processes", 1)
+    if count != processes.count():
+        raise UsageError(
+            f"{run.path} was made by {count} process{'' if count == 1 else 'es'} and this is {processes.count()}; "
+            f"retrained models must be made alike, so start {count}, or audit with --offline."
+        )
 
 
 def _require_same_data(run: Run, others: Sequence[Run]) -> None:

@@ -3,12 +3,16 @@
 Shadows come in pairs whose halves of the pool complement each other, so that every sample is in exactly half of them
 and more shadows can be added to those that there are. The same shadows serve LiRA before they unlearn, whatever method
 is judged, and U-LiRA afterwards.
+
+The unseen samples are test samples, so a method that is run on a shadow holds some, as training data of that shadow or
+among ``Problem.aside``. No model that is judged comes of it: of a shadow only the margins on the pool are kept.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +29,7 @@ from natmu.engine.store import Run, Store, Workplace, digest_of
 from natmu.engine.training import train_classifier
 from natmu.errors import DataError
 from natmu.methods import Problem, method_named
-from natmu.study.jobs import Original
+from natmu.study.jobs import Bench, Original
 from natmu.types import ForgetSet, IntArray, Outputs, Predictions, seed_for
 
 Spec = dict[str, Any]
@@ -86,26 +90,39 @@ class ShadowPlan:
         spec = self.run.record.spec
         return spec | {"kind": "unlearned shadow", "original": self.trained(number), "seed": spec["seed"] + number}
 
-    def found(self, store: Store) -> Shadows | None:
-        """The shadows' margins from the store; None unless all of them are there."""
-        runs = [
-            [store.find(digest_of(spec(number))) for number in range(self.number)]
+    def runs(self, store: Store) -> tuple[dict[int, Run], dict[int, Run]]:
+        """The shadows in the store by number: trained ones, and those of them that have unlearned."""
+        trained, unlearned = (
+            {number: run for number in range(self.number) if (run := store.find(digest_of(spec(number)))) is not None}
             for spec in (self.trained, self.unlearned)
-        ]
-        if any(run is None for column in runs for run in column):
+        )
+        return trained, {number: run for number, run in unlearned.items() if number in trained}
+
+    def found(self, store: Store) -> Shadows | None:
+        """The margins of the shadows that are in the store; None if there are none."""
+        trained, unlearned = self.runs(store)
+        if not trained:
             return None
-        before, after = (np.stack([margin(run.outputs().train) for run in column if run]) for column in runs)
-        return Shadows(before, after, self.member, self.strangers)
+        before, after = (
+            np.array([margin(run.outputs().train) for run in runs.values()]).reshape(len(runs), self.member.shape[1])
+            for runs in (trained, unlearned)
+        )
+        rows = np.searchsorted(list(trained), list(unlearned)).astype(np.int64)
+        return Shadows(before, after, self.member[list(trained)], self.strangers, rows)
 
 
-def train_shadows(plan: ShadowPlan, original: Original) -> None:
-    """Train the shadows that are missing, and run the method under audit on each."""
+def train_shadows(plan: ShadowPlan, original: Original, attempt: Callable[[str, Callable[[], object]], None]) -> None:
+    """Train the shadows that are missing, and run the method under audit on each.
+
+    Args:
+        plan: Which shadows.
+        original: The original of the run under audit.
+        attempt: Called with what each model is and with what makes it; goes on where that fails.
+    """
     work = _Shadowing(plan, original)
-    with task("shadow models", 2 * plan.number) as advance:
+    with task("shadow models", plan.number) as advance:
         for number in range(plan.number):
-            shadow = work.trained(number)
-            advance()
-            work.unlearned(number, shadow)
+            attempt("shadow model", partial(work.both, number))
             advance()
 
 
@@ -139,9 +156,13 @@ class _Shadowing:
         strangers = torch.arange(first, first + len(self.plan.strangers))
         return torch.cat([torch.from_numpy(self.plan.forget.indices), strangers])
 
+    def both(self, number: int) -> None:
+        """One shadow, and what the method makes of it."""
+        self.unlearned(number, self.trained(number))
+
     def trained(self, number: int) -> Run:
         """One shadow, found or trained; its stored answers are those to the pool."""
-        bench, spec = self.original.bench, self.plan.trained(number)
+        bench, spec = self.original.own_bench, self.plan.trained(number)
 
         def compute(work: Workplace) -> None:
             model = bench.build(seed_for(self.original.seed, "shadow", number))
@@ -159,7 +180,7 @@ class _Shadowing:
                 checkpoint=work.checkpoint,
                 history=history,
             )
-            self._finish(work, model, history)
+            self._finish(work, model, bench, history)
 
         return bench.store.obtain(spec, compute, resume=bench.resume)
 
@@ -186,7 +207,7 @@ class _Shadowing:
                 aside=self._aside(number),
             )
             unlearned = method_named(spec["method"])(**spec["settings"])(problem)
-            self._finish(work, unlearned.model, problem.history)
+            self._finish(work, unlearned.model, bench, problem.history)
 
         return bench.store.obtain(spec, compute, resume=bench.resume)
 
@@ -194,9 +215,8 @@ class _Shadowing:
         """Positions of the pool that a shadow never sees."""
         return self.pool[torch.from_numpy(~self.plan.member[number])].numpy()
 
-    def _finish(self, work: Workplace, model: torch.nn.Module, history: History) -> None:
+    def _finish(self, work: Workplace, model: torch.nn.Module, bench: Bench, history: History) -> None:
         """Keep the model's answers to the pool, in its order."""
-        bench = self.original.bench
         pool = self.data.subset(self.pool.numpy())
         answers = part_of(model, pool, bench.compute)
         nothing = answers.take(np.zeros(0, np.int64))
