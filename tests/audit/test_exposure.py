@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,16 @@ def test_without_a_retrained_model_samples_are_listed_by_their_margin(panel, pos
     margins = [row["margin"] for row in rows if row["part"] == "forget"]
     assert margins == sorted(margins, reverse=True)
     assert all(row["exposure"] is None for row in rows if row["part"] == "forget")
+
+
+def test_without_unseen_samples_of_a_forgotten_class_the_exposure_decides(panel, positions):
+    def bare(one):
+        return replace(one, forget_test=one.test.take(np.arange(0)))
+
+    lacking = Panel(bare(panel.model), [bare(one) for one in panel.retrained])
+    rows = exposed_samples(lacking, *positions, None)
+    assert all(row["rmia"] is None for row in rows)
+    assert [row["exposure"] for row in rows] == sorted((row["exposure"] for row in rows), reverse=True)
 
 
 def test_without_an_original_no_rise_is_known(panel, positions):

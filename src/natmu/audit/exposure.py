@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from natmu.audit.exposed import exposed_by_rmia
 from natmu.audit.panel import Panel
+from natmu.audit.population import unseen_part
 from natmu.audit.signals import loss, margin
 from natmu.audit.verdict import ENOUGH
 from natmu.types import FloatArray, IntArray
@@ -44,7 +45,8 @@ def exposed_samples(
     judges = panel.retrained[:ENOUGH]
     model = margin(panel.model.forget)
     without = np.mean([margin(one.forget) for one in judges], axis=0) if judges else None
-    rmia, _ = exposed_by_rmia(panel.model, judges) if len(judges) > 1 else (None, None)
+    weighed = len(judges) > 1 and len(unseen_part(panel.model))
+    rmia, _ = exposed_by_rmia(panel.model, judges) if weighed else (None, None)
     exposure = model if without is None else model - without
     order = np.argsort(-exposure if rmia is None else -rmia, kind="stable")
     rows = _rows("forget", forget, order, panel.model.forget.labels, difficulty, loss(panel.model.forget), model)
