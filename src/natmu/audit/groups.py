@@ -95,7 +95,7 @@ def _enter(
     try:
         values = score(unlearned, retrained)
     except UsageError as error:
-        missing |= {name: f"{name}: {error}" for name in names}
+        missing |= dict.fromkeys(names, str(error))
         return
     ceiling = score(originals, retrained) if len(originals) == len(unlearned) else {}
     models, rng = np.concatenate([unlearned, retrained]), np.random.default_rng(seed)
@@ -110,7 +110,7 @@ def _enter(
 def _enter_final(found: dict[str, GroupScore], missing: dict[str, str], panel: Panel) -> None:
     """The challenge's final score: forgetting quality times what is left of the accuracies."""
     if "forgetting_quality" not in found:
-        missing["final_score"] = missing["forgetting_quality"].replace("forgetting_quality", "final_score")
+        missing["final_score"] = missing["forgetting_quality"]
         return
     quality = found["forgetting_quality"]
 

@@ -30,7 +30,7 @@ STEPS = 60
 SHOWN = 500
 """Forget samples on which the loss is measured after each step, at most, evenly spread."""
 
-SETTINGS = FitSettings(epochs=STEPS, optimizer="sgd", lr=0.05, weight_decay=0, schedule="constant")
+SETTINGS = FitSettings(epochs=STEPS, optimizer="sgd", lr=0.02, weight_decay=0, schedule="constant")
 """Of the fine-tuning: one step on a random batch of the forget set makes an epoch of it."""
 
 

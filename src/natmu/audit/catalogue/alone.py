@@ -138,7 +138,8 @@ BEHIND = (
         cost="some training on the forget set",
         unit="steps",
         measures="How quickly the model learns the forget set again.",
-        formula="steps of fine-tuning on D_f until its mean loss is at most 1.05 times the original's",
+        formula="steps of fine-tuning on D_f until its mean loss is at most 1.05 times the original's, or 0.001 nats; "
+        "61 if it is not after 60",
         source=papers.MIXED_PRIVACY,
         floor="that of a retrained model",
         ceiling="0",
