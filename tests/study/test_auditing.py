@@ -74,6 +74,14 @@ def test_every_score_of_the_level_is_there_or_has_a_reason(standard):
     assert result["mia_efficacy_samples"] == min(1500, 150 - 15)
 
 
+def test_areas_say_how_far_they_lie_from_one_half_on_either_side(standard):
+    *_, result = standard
+    leaks = {name: score["leak"] for name, score in result["scores"].items() if "leak" in score}
+    assert {"rmia_auc", "auc_forget_test_entropy"} <= leaks.keys()
+    assert "mia_entropy" not in leaks
+    assert all(leaks[name] == abs(result["scores"][name]["value"] - 0.5) for name in leaks)
+
+
 def test_what_determines_each_model_is_known_without_any_data(standard):
     out, original, audit, result = standard
     roles = list(audit.cast.roles())
@@ -117,14 +125,6 @@ def test_without_any_retrained_model_an_audit_says_that_nothing_can_be_concluded
             shutil.rmtree(tmp_path / "copy" / digest)
     found = audit_run(tmp_path / "copy" / audit.run.path.name, tmp_path, "standard", None, "cpu", offline=True)
     assert found["audit"]["verdict"].startswith("Nothing can be concluded")
-
-
-def test_answers_from_before_they_named_their_run_are_read(standard, tmp_path):
-    *_, audit, _ = standard
-    shutil.copytree(audit.run.path, tmp_path / "old")
-    path = tmp_path / "old" / "predictions.safetensors"
-    save_file(load_file(path), path)
-    assert np.array_equal(Run(tmp_path / "old").outputs().train.logits, audit.run.outputs().train.logits)
 
 
 def test_only_few_answers_are_in_memory_at_a_time(standard, monkeypatch):
@@ -290,6 +290,15 @@ def test_predictions_that_were_put_in_another_runs_place_are_refused(standard, t
     shutil.copy(first / "predictions.safetensors", second / "predictions.safetensors")
     with pytest.raises(RunError, match="of another run"):
         audit_run(tmp_path / "copy" / audit.run.path.name, tmp_path, "quick", 3, "cpu", offline=True)
+
+
+def test_predictions_that_do_not_say_whose_they_are_are_refused(standard, tmp_path):
+    *_, audit, _ = standard
+    shutil.copytree(audit.run.path, tmp_path / "silent")
+    path = tmp_path / "silent" / "predictions.safetensors"
+    save_file(load_file(path), path)
+    with pytest.raises(RunError, match="do not say whose"):
+        Run(tmp_path / "silent").outputs()
 
 
 def test_models_of_other_data_are_refused_by_digest(standard, monkeypatch):

@@ -71,8 +71,10 @@ class Run:
             with safe_open(path, "numpy") as file:
                 whose = (file.metadata() or {}).get("run")
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            if whose not in (None, self.record.digest):  # older runs do not say it
-                raise RunError(f"The predictions in {self.path} are of another run; delete that run.")
+            if whose != self.record.digest:
+                raise RunError(
+                    f"The predictions in {self.path} are of another run, or do not say whose; delete that run."
+                )
             holdout = _part(arrays, "holdout") if "holdout_logits" in arrays else None
             return Outputs(_part(arrays, "train"), _part(arrays, "test"), holdout)
         except (OSError, SafetensorError, KeyError) as error:

@@ -12,7 +12,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from natmu.audit import efficacy_samples, examine, exposed_samples, loss, weight_distance
+from natmu.audit import efficacy_samples, examine, exposed_samples, leak, loss, weight_distance
 from natmu.audit.exposure import COLUMNS
 from natmu.audit.panel import Level, Measured, Panel
 from natmu.audit.population import unseen_part
@@ -160,6 +160,7 @@ class Audit:
                     "original": found.original.get(name),
                     "verdict": asdict(found.verdicts[name]) if name in found.verdicts else None,
                 }
+                | ({"leak": leak(value)} if "auc" in name.split("_") else {})
                 for name, value in found.scores.items()
             },
             "missing": found.missing,
