@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from natmu.data import resolve_forget
@@ -15,9 +18,11 @@ from natmu.engine.store import Run, Store
 from natmu.errors import SharedMemoryError
 from natmu.methods import Retrain, method_named
 from natmu.study import ahead
-from natmu.study.bench import ORIGINAL, RETRAINED, Cell, run_recipe, table_rows
+from natmu.study.bench import run_recipe
 from natmu.study.jobs import Bench, import_original, load_data, train_original, unlearn_from
+from natmu.study.table import ORIGINAL, RETRAINED, Cell, Replicate, table_rows
 from natmu.study.workbench import audit_run
+from natmu.types import ForgetSet
 
 from . import fakes
 
@@ -72,7 +77,7 @@ def weights(out):
 def test_a_study_trained_together_is_the_study_trained_in_turn(tmp_path, asked, monkeypatch):
     """To the bit, because workers have one thread here, as this process has."""
     rows = study(tmp_path / "together")
-    assert asked == [("originals", 2, 2), ("references", 2, 2)]
+    assert asked == [("originals", 2, 2), ("references", 4, 2)]
     assert study(tmp_path / "together") == rows
     assert asked[2:] == [("originals", 0, 2), ("references", 0, 2)]
     monkeypatch.undo()
@@ -137,27 +142,31 @@ def test_an_audit_trains_its_references_together(tmp_path, asked, in_this_proces
     assert [row["n"] for row in rows] == [1, 3, 1]
 
 
+def run_of(number, seconds, hardware):
+    record = SimpleNamespace(seconds=seconds, hardware=hardware, digest=str(number))
+    return SimpleNamespace(path=Path(str(number)), record=record)
+
+
 def cell(*runs):
     return Cell(
-        runs=[*range(len(runs))],
+        replicates=[Replicate(0, number, None) for number in range(len(runs))],
+        runs=[run_of(number, *facts) for number, facts in enumerate(runs)],
         scores=[dict.fromkeys(("test_acc", "retain_acc", "forget_acc", "mia_entropy"), 50.0) for _ in runs],
-        seconds=[seconds for seconds, _ in runs],
-        hardware=[hardware for _, hardware in runs],
-        forgets=["same"] * len(runs),
+        forgets=[ForgetSet(np.arange(3), "class:3", "class")] * len(runs),
     )
 
 
 def costs(method, reference):
     """Seconds of both, and the share of the method."""
     cells = {("one", ORIGINAL): Cell(), ("one", RETRAINED): reference, ("one", "method"): method}
-    _, retrained, row = table_rows(["one"], [ORIGINAL, RETRAINED, "method"], cells)
+    _, retrained, row = table_rows(["one"], [ORIGINAL, RETRAINED, "method"], [], cells)
     return [found and found["values"] for found in (retrained["seconds"], row["seconds"], row["retrain_share"])]
 
 
 def test_costs_are_those_of_runs_that_had_the_machine_to_themselves():
     method = cell((2.0, MACHINE), (4.0, MACHINE))
-    assert costs(method, cell((8.0, MACHINE), (15.0, HALF))) == [[8.0], [2.0, 4.0], [0.25, 0.5]]
-    assert costs(method, cell((15.0, HALF), (8.0, MACHINE))) == [[8.0], [2.0, 4.0], [0.25, 0.5]]
+    assert costs(method, cell((8.0, MACHINE), (15.0, HALF))) == [[8.0, None], [2.0, 4.0], [0.25, 0.5]]
+    assert costs(method, cell((15.0, HALF), (8.0, MACHINE))) == [[None, 8.0], [2.0, 4.0], [0.25, 0.5]]
     assert costs(method, cell((15.0, HALF))) == [[15.0], [2.0, 4.0], None]
     assert costs(method, cell((8.0, OTHER))) == [[8.0], [2.0, 4.0], None]
     assert costs(cell(), cell((8.0, MACHINE))) == [[8.0], None, None]

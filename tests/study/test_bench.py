@@ -12,11 +12,13 @@ from natmu.audit import SCORE_NAMES
 from natmu.data import load
 from natmu.data.digits import load_digits
 from natmu.engine.store import Run
-from natmu.study.bench import run_recipe, summary
+from natmu.study.bench import run_recipe
+from natmu.study.table import summary
 
 from . import fakes
 
-COLUMNS = {"scenario", "method", "n", "failed", *SCORE_NAMES, "avg_gap", "seconds", "retrain_share"}
+FACTS = {"scenario", "method", "n", "failed", "log", "replicates"}
+COLUMNS = {*FACTS, *SCORE_NAMES, "avg_gap", "seconds", "retrain_share"}
 
 
 def runs(out):
@@ -49,9 +51,11 @@ def test_the_table_has_every_row_and_column(study):
         assert row.keys() == COLUMNS
         assert (row["forget_test_acc"] is not None) == (row["scenario"] == "class:3" and row["method"] != "diverging")
         if row["method"] != "diverging":
-            assert (row["n"], row["failed"]) == (2, None)
+            second_reference = row["method"] == "retrained" and row["scenario"] == "hardest:5%"
+            assert (row["n"], row["failed"], row["log"]) == (4 if second_reference else 2, None, None)
+            assert len(row["replicates"]) == row["n"]
             for name in ("test_acc", "retain_acc", "forget_acc", "mia_entropy"):
-                assert len(row[name]["values"]) == 2
+                assert len(row[name]["values"]) == row["n"]
                 assert all(0 <= value <= 100 for value in row[name]["values"])
         assert (row["seconds"] is None) == (row["method"] in ("original", "diverging"))
     assert table["score_on"] == "test"
@@ -65,7 +69,7 @@ def test_a_method_that_diverges_is_a_failed_row_and_the_others_complete(study):
         if label == "diverging":
             assert row["n"] == 0
             assert "not finite" in row["failed"]
-            assert all(row[name] is None for name in COLUMNS - {"scenario", "method", "n", "failed"})
+            assert all(row[name] is None for name in COLUMNS - FACTS)
 
 
 def test_a_second_run_computes_nothing(study):
@@ -149,8 +153,8 @@ def test_the_hardest_samples_are_those_of_least_confidence_in_each_original(stud
         digests.append(unlearned.record.spec["forget"]["digest"])
     assert digests[0] != digests[1]
     row = rows_of(table)["hardest:5%", "retrained"]
-    assert row["n"] == 2
-    assert row["avg_gap"] is None
+    assert row["n"] == 4
+    assert row["avg_gap"]["values"][:2] == pytest.approx(row["avg_gap"]["values"][2:]) or row["avg_gap"]["mean"] > 0
 
 
 def test_scores_and_costs_are_those_of_the_records(study):
@@ -175,7 +179,10 @@ def test_originals_are_scored_on_each_forget_set(study):
 
 
 def test_one_run_for_several_replicates_counts_once(study):
-    """A single training seed has a single retrained model: three unlearning seeds do not make it three."""
+    """A single training seed has one original and one retrained model: three unlearning seeds do not make them three.
+
+    A second retrained model, from other initial weights, gives the floor.
+    """
     out, _ = study
     recipe = fakes.recipe(
         name="shared",
@@ -185,8 +192,12 @@ def test_one_run_for_several_replicates_counts_once(study):
     )
     rows = rows_of(run_study(recipe, out))
     assert rows["random:10%", "amnesiac"]["n"] == 3
-    assert rows["random:10%", "original"]["n"] == rows["random:10%", "retrained"]["n"] == 1
-    assert rows["random:10%", "retrained"]["avg_gap"] is None
+    assert rows["random:10%", "original"]["n"] == 1
+    retrained = rows["random:10%", "retrained"]
+    assert [(seeds["training"], seeds["unlearning"]) for seeds in retrained["replicates"]] == [(0, None), (1, None)]
+    specs = [Run(out / seeds["run"]).record.spec for seeds in retrained["replicates"]]
+    assert [(spec["settings"]["init"], spec["seed"]) for spec in specs] == [("original", 0), ("fresh", 1)]
+    assert len(retrained["avg_gap"]["values"]) == 2
     assert len(rows["random:10%", "amnesiac"]["avg_gap"]["values"]) == 3
 
 
@@ -199,7 +210,13 @@ def test_one_original_with_several_forget_sets_counts_once_for_each(study):
         seeds={"split": [0, 1], "training": [0], "unlearning": [0]},
     )
     rows = rows_of(run_study(recipe, out))
-    assert rows["random:10%", "original"]["n"] == rows["random:10%", "retrained"]["n"] == 2
+    assert rows["random:10%", "original"]["n"] == 2
+    assert [(seeds["split"], seeds["training"]) for seeds in rows["random:10%", "retrained"]["replicates"]] == [
+        (0, 0),
+        (0, 1),
+        (1, 0),
+        (1, 1),
+    ]
     assert len(rows["random:10%", "original"]["avg_gap"]["values"]) == 2
 
 
@@ -213,17 +230,18 @@ def test_a_search_is_scored_on_the_holdout_and_shows_no_test_score(tmp_path, cap
     )
     run_recipe(recipe, data_dir=tmp_path, out=tmp_path, device="cpu")
     table = json.loads((tmp_path / "tiny" / "table.json").read_text())
-    retrained = next(run for run in runs(tmp_path) if run.record.spec["kind"] == "unlearn")
+    table_row = rows_of(table)["random:10%", "retrained"]
+    retrained = Run(tmp_path / table_row["replicates"][0]["run"])
     holdout = retrained.outputs().holdout
     found = 100 * float(np.mean(holdout.logits.argmax(1) == holdout.labels))
-    row = rows_of(table)["random:10%", "retrained"]
-    assert row["test_acc"]["values"] == [pytest.approx(found)]
+    assert table_row["test_acc"]["values"][0] == pytest.approx(found)
     original = next(run for run in runs(tmp_path) if run.record.spec["kind"] == "train").record.scores
-    told = {line.split(",")[0]: line for line in capsys.readouterr().err.splitlines()}
+    lines = capsys.readouterr().err.replace("\n", " ").split(" s)")
+    told = {line.split(",")[0].strip(): line for line in reversed(lines)}
     assert f"holdout_acc {original['holdout_acc']:.2f}" in told["original"]
     assert "test_acc" not in told["original"]
     assert retrained.record.scores["test_acc"] != found
-    assert f"test_acc {found:.2f}" in told["random:10%"]
+    assert f"test_acc {found:.2f}" in told["retrained"]
 
 
 def test_too_few_partners_are_a_failed_row_and_the_table_is_written(study):
@@ -237,12 +255,14 @@ def test_too_few_partners_are_a_failed_row_and_the_table_is_written(study):
     rows = rows_of(run_study(recipe, out))
     assert rows["random:60%", "natmu"]["n"] == 0
     assert "reuse_partners" in rows["random:60%", "natmu"]["failed"]
-    assert rows["random:60%", "retrained"]["n"] == 1
+    assert rows["random:60%", "retrained"]["n"] == 2
 
 
 def test_summary():
     assert summary([]) is None
     assert summary([3.0]) == {"mean": 3.0, "std": None, "values": [3.0]}
+    assert summary([None, None]) is None
+    assert summary([None, 1.0, 3.0]) == {"mean": 2.0, "std": pytest.approx(2**0.5), "values": [None, 1.0, 3.0]}
     assert summary([1.0, 3.0]) == {"mean": 2.0, "std": pytest.approx(2**0.5), "values": [1.0, 3.0]}
 
 

@@ -70,7 +70,7 @@ def test_a_killed_study_started_again_gives_the_table_of_one_that_was_not(tmp_pa
 
     for root in (out, whole):
         folders = {path.name for path in root.iterdir()} - {".work", "killed"}
-        assert len(folders) == 1 + 3
+        assert len(folders) == 1 + 4
         assert all((root / name / "record.json").exists() for name in folders)
         assert [path for path in (root / ".work").iterdir() if path.suffix != ".lock"] == []
         assert list(root.rglob("*.partial")) == []

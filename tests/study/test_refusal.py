@@ -97,7 +97,7 @@ def test_a_forget_set_that_a_method_does_not_serve_has_a_row_that_says_so_and_no
     assert refused["failed"] == "whole_classes serves class, subclass forget sets, not random."
     assert LastLayers.ran == ["class:3"]
     assert {problem.forget.scenario for problem in LastLayers.seen} == {"class"}
-    assert rows["random:10%", "retrained"]["n"] == 1
+    assert rows["random:10%", "retrained"]["n"] == 2
     assert not list(tmp_path.glob("runs/.work/*/run")), "a run was begun and not finished"
 
 

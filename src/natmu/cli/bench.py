@@ -20,12 +20,15 @@ def run(
 ) -> None:
     """Run a recipe, or what is missing of it, and print its table; the same command continues an interrupted run."""
     from natmu.cli.output import print_study
-    from natmu.report import illustrate, read_study
+    from natmu.report import has_failures, illustrate, read_study
     from natmu.study import read_recipe, run_recipe
 
     folder = run_recipe(read_recipe(recipe), data_dir=data_dir, out=out, device=device)
     first_process_goes_on()
     written = illustrate(folder)
-    print_study(read_study(folder), as_json=as_json)
+    study = read_study(folder)
+    print_study(study, as_json=as_json)
     for path in [] if as_json else written:
         typer.echo(path)
+    if has_failures(study):
+        raise typer.Exit(1)

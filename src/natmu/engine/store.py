@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor, nn
@@ -185,6 +185,17 @@ class Store:
                 if Run(path.parent).record.digest == digest:
                     return Run(path.parent)
         return None
+
+    def busy(self, digest: str) -> bool:
+        """Whether a process, this one included, is computing the run of this digest."""
+        lock = self.root / ".work" / f"{digest}.lock"
+        if not lock.exists():
+            return False
+        try:
+            with FileLock(lock, blocking=False):
+                return False
+        except Timeout:
+            return True
 
     def obtain(
         self,

@@ -3,12 +3,13 @@
 from natmu.report.folder import illustrate, write_summary
 from natmu.report.pictures import hybrid_sheet
 from natmu.report.scores import print_scores
-from natmu.report.study import COLUMNS, read_study, rows_for_summary
+from natmu.report.study import COLUMNS, has_failures, read_study, rows_for_summary
 from natmu.report.tables import ScenarioTable, markdown, print_tables, tables
 
 __all__ = [
     "COLUMNS",
     "ScenarioTable",
+    "has_failures",
     "hybrid_sheet",
     "illustrate",
     "markdown",

@@ -32,10 +32,12 @@ def read_study(folder: Path) -> dict[str, Any]:
         folder: Where the study was stored.
 
     Returns:
-        ``name``, ``score_on`` (``test`` or ``holdout``) and ``rows``. A row has ``scenario``, ``method``, ``n`` (number
-        of seeds), ``failed`` (None or a sentence) and for each of ``COLUMNS`` None or ``mean``, ``std`` (sample
-        standard deviation, None for one seed) and ``values``: percent for accuracies and ``mia_entropy``, percentage
-        points for ``avg_gap``, a fraction of retraining's seconds for ``retrain_share``.
+        ``name``, ``score_on`` (``test`` or ``holdout``), ``columns`` and ``rows``. A row has ``scenario``, ``method``,
+        ``n`` (number of replicates), ``replicates`` (seeds, run folder and digest of each), ``failed`` (None or a
+        sentence), ``log`` (None, or the file with the details of a job that failed) and for each of ``columns`` None or
+        ``mean``, ``std`` (sample standard deviation, None for one value) and ``values``, one per replicate: percent for
+        accuracies and ``mia_entropy``, percentage points for ``avg_gap``, a fraction of retraining's seconds for
+        ``retrain_share``.
 
     Raises:
         RunError: If the file is missing or is not a study's table.
@@ -48,6 +50,15 @@ def read_study(folder: Path) -> dict[str, Any]:
     if not isinstance(study, dict) or not {"name", "score_on", "rows"} <= study.keys():
         raise RunError(f"{path} is not the table of a study; run the study again to write it anew.")
     return study
+
+
+def has_failures(study: Mapping[str, Any]) -> bool:
+    """Whether a job of a study failed; what a method cannot serve was never a job.
+
+    Args:
+        study: As ``read_study`` returns it.
+    """
+    return any(row["log"] is not None for row in study["rows"])
 
 
 def rows_for_summary(study: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -25,6 +25,24 @@ NUMBERS: dict[Level, int] = {"quick": 1, "standard": 8, "full": 64}
 """Retrained models of each level."""
 
 
+def parts_of(level: Level, number: int, *, repeats: bool, trained_here: bool = True) -> list[tuple[str, int]]:
+    """Parts and numbers of the models that an audit needs, but for shadows.
+
+    Args:
+        level: How much is asked for.
+        number: How many retrained models, and from the level standard on how many models of the other kinds.
+        repeats: Whether the method has to be run again; not where it is retraining, of which one model more is named,
+            as one of them may be the model under audit.
+        trained_here: Whether the original's initial weights and training are known.
+    """
+    parts = [("initial", 0), *(("retrained", one) for one in range(number if repeats else number + 1))]
+    if level == "quick" or not repeats:
+        return parts
+    if trained_here:
+        parts += [(part, one) for one in range(1, number) for part in ("original", "unlearned")]
+    return parts + ([("again", one) for one in range(1, number)] if level == "full" else [])
+
+
 @dataclass(frozen=True)
 class Role:
     """One model of an audit.
@@ -77,21 +95,26 @@ class Cast:
 
     def roles(self) -> Iterator[Role]:
         """Every model: those of the level quick, then what higher levels add."""
-        yield self._initial()
+        yield self.role("initial", 0)
         yield from self.retrained()
-        if self.level == "quick" or not self._repeats:
-            return
-        if self.trained_here:
-            for number in range(1, self.number):
-                yield self._other_original(number)
-                yield self._unlearned(number)
-        if self.level == "full":
-            yield from map(self._again, range(1, self.number))
+        for part, number in parts_of(self.level, self.number, repeats=self._repeats, trained_here=self.trained_here):
+            if part not in ("initial", "retrained"):
+                yield self.role(part, number)
+
+    def role(self, part: str, number: int) -> Role:
+        """The model that plays a part with a number."""
+        make = {
+            "initial": lambda _: self._initial(),
+            "retrained": self._retrained,
+            "original": self._other_original,
+            "unlearned": self._unlearned,
+            "again": self._again,
+        }
+        return make[part](number)
 
     def retrained(self) -> Iterator[Role]:
         """The retrained models; the run under audit is not compared with itself, where it is one of them."""
-        numbers = range(self.number + 1)
-        roles = [self._retrained(number) for number in numbers]
+        roles = [self._retrained(number) for number in range(self.number + 1)]
         yield from [role for role in roles if role.spec != self.spec][: self.number]
 
     @property

@@ -9,12 +9,16 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator, model_validator
 
-from natmu.audit import Level
+from natmu.audit import QUICK_NAMES, SCORE_NAMES, Level
 from natmu.data import parse_forget
 from natmu.engine.settings import TrainSettings
-from natmu.errors import NatmuError, SettingError
+from natmu.errors import NatmuError, SettingError, hint
 from natmu.methods import Retrain, method_named
 from natmu.types import Settings
+
+FURTHER = tuple(name for name in QUICK_NAMES if name not in (*SCORE_NAMES, "avg_gap", "zrf"))
+"""Scores that a table can have beyond those that it always has: of stored predictions, and of no model but retrained
+ones."""
 
 
 class DataSettings(Settings):
@@ -47,6 +51,24 @@ class Seeds(Settings):
             seeds * count if len(seeds) == 1 else seeds for seeds in (self.split, self.training, self.unlearning)
         ]
         return list(zip(*columns, strict=True))
+
+
+class ExecutorSettings(Settings):
+    """Where the jobs of a study run, and what each of them gets."""
+
+    kind: Literal["local", "ray"] = Field("local", description="in this process, or on the machines of a Ray cluster")
+    cpus: int | None = Field(None, ge=1, description="threads of each job; all of the machine's if not given")
+    gpus: float = Field(0, ge=0, description="of ray: GPUs of each job; 0.25 puts four jobs on one")
+    retries: int = Field(3, ge=0, description="of ray: how often a job is started again whose worker was lost")
+    address: str | None = Field(None, description="of ray: the cluster; the one around, or this machine, if not given")
+
+    @model_validator(mode="after")
+    def _fits_the_kind(self) -> ExecutorSettings:
+        defaults = type(self).model_fields
+        given = [name for name in ("gpus", "retries", "address") if getattr(self, name) != defaults[name].default]
+        if self.kind == "local" and given:
+            raise ValueError(f"{', '.join(given)} is for kind: ray; leave it out, or name that kind")
+        return self
 
 
 class MethodEntry(Settings):
@@ -96,10 +118,28 @@ class Recipe(Settings):
     batch_size: int | None = Field(None, ge=1, description="samples per step of the methods; training's if not given")
     seeds: Seeds = Seeds()
     score_on: Literal["test", "holdout"] = Field("test", description="what stands for unseen data in the scores")
+    scores: tuple[str, ...] = Field((), description="further columns of the table; natmu scores explains them")
     audit: Level | None = Field(None, description="level of the audit of each method's first replicate")
     references: int | None = Field(None, ge=1, description="retrained models of the audits; the level's own if none")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="precision of the arithmetic")
     sync_batch_norm: bool = Field(False, description="with several processes, batch statistics over all of them")
+    executor: ExecutorSettings = ExecutorSettings()
+
+    @field_validator("executor", mode="before")
+    @classmethod
+    def _executor_by_name(cls, value: object) -> object:
+        return {"kind": value} if isinstance(value, str) else value
+
+    @field_validator("scores")
+    @classmethod
+    def _scores_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in FURTHER:
+                raise ValueError(
+                    f"{name!r} is not a score that a table can have{hint(name, FURTHER)}; natmu scores lists them, "
+                    "of the level quick"
+                )
+        return tuple(dict.fromkeys(names))
 
     @field_validator("forget")
     @classmethod

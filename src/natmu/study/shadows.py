@@ -119,16 +119,21 @@ def train_shadows(plan: ShadowPlan, original: Original, attempt: Callable[[str, 
         original: The original of the run under audit.
         attempt: Called with what each model is and with what makes it; goes on where that fails.
     """
-    work = _Shadowing(plan, original)
+    shadows = Shadowing(plan, original)
     with task("shadow models", plan.number) as advance:
         for number in range(plan.number):
-            attempt("shadow model", partial(work.both, number))
+            attempt("shadow model", partial(shadows.unlearned, number))
             advance()
 
 
 @dataclass(frozen=True)
-class _Shadowing:
-    """Making the shadows of a plan."""
+class Shadowing:
+    """Making the shadows of a plan.
+
+    Attributes:
+        plan: Which shadows.
+        original: The original of the run under audit.
+    """
 
     plan: ShadowPlan
     original: Original
@@ -156,10 +161,6 @@ class _Shadowing:
         strangers = torch.arange(first, first + len(self.plan.strangers))
         return torch.cat([torch.from_numpy(self.plan.forget.indices), strangers])
 
-    def both(self, number: int) -> None:
-        """One shadow, and what the method makes of it."""
-        self.unlearned(number, self.trained(number))
-
     def trained(self, number: int) -> Run:
         """One shadow, found or trained; its stored answers are those to the pool."""
         bench, spec = self.original.own_bench, self.plan.trained(number)
@@ -184,9 +185,10 @@ class _Shadowing:
 
         return bench.store.obtain(spec, compute, resume=bench.resume)
 
-    def unlearned(self, number: int, shadow: Run) -> Run:
+    def unlearned(self, number: int) -> Run:
         """The same shadow made to forget what it had of the pool."""
         bench, spec = self.original.bench, self.plan.unlearned(number)
+        shadow = self.trained(number)
 
         def compute(work: Workplace) -> None:
             model = bench.build(0)

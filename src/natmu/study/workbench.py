@@ -17,11 +17,11 @@ from natmu.engine.store import Run, Store, digest_of, open_run
 from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.methods import Retrain, method_named
 from natmu.study.auditing import Audit, write_audit
-from natmu.study.bench import ORIGINAL, RETRAINED, Cell, table_rows
 from natmu.study.cast import NUMBERS
 from natmu.study.jobs import Bench, Original, import_original, load_data, train_original, unlearn_from
 from natmu.study.recipe import DataSettings
 from natmu.study.refusal import refuse
+from natmu.study.table import ORIGINAL, RETRAINED, Cell, Replicate, columns, table_rows
 
 
 def train(
@@ -218,7 +218,8 @@ def audit_run(
         if not original.trained_here:
             say("The recipe of the original is not known; references are trained with the default one of natmu train.")
         audit.train(original)
-    return {"name": path.name, "score_on": "test", "rows": _rows(audit), "audit": write_audit(audit)}
+    rows = _rows(audit)
+    return {"name": path.name, "score_on": "test", "columns": columns([]), "rows": rows, "audit": write_audit(audit)}
 
 
 def _rows(audit: Audit) -> list[dict[str, Any]]:
@@ -228,8 +229,10 @@ def _rows(audit: Audit) -> list[dict[str, Any]]:
     originals = [] if audit.original is None else [audit.original]
     for name, runs in ((ORIGINAL, originals), (label, [audit.run]), (RETRAINED, audit.runs["retrained"])):
         for run in runs:
-            cells[text, name].add(run, scores(audit.answers(run)), audit.forget)
-    return table_rows([text], [ORIGINAL, RETRAINED, label], cells)
+            seed = run.record.spec.get("seed", 0)
+            seeds = Replicate(0, seed, None) if name != label else Replicate(0, audit.cast.seed, seed)
+            cells[text, name].add(seeds, run, scores(audit.answers(run)), audit.forget)
+    return table_rows([text], [ORIGINAL, RETRAINED, label], [], cells)
 
 
 def _original_run(run: Run, source: Path | None) -> Run:
