@@ -136,7 +136,7 @@ def test_a_retrained_model_is_compared_with_the_others_only(study):
     forgotten = chosen(out, "retrain", "class:3", 0).outputs().train.labels == 3
     first, second = (four(chosen(out, "retrain", "class:3", seed), forgotten, 3) for seed in (0, 1))
     between = statistics.mean(abs(one - other) for one, other in zip(first, second, strict=True))
-    assert rows_of(table)["class:3", "retrained"]["avg_gap"]["values"] == pytest.approx([between, between])
+    assert rows_of(table)["class:3", "retrained"]["avg_gap"]["values"] == [pytest.approx(between), None]
     assert between > 0
 
 
@@ -154,7 +154,9 @@ def test_the_hardest_samples_are_those_of_least_confidence_in_each_original(stud
     assert digests[0] != digests[1]
     row = rows_of(table)["hardest:5%", "retrained"]
     assert row["n"] == 4
-    assert row["avg_gap"]["values"][:2] == pytest.approx(row["avg_gap"]["values"][2:]) or row["avg_gap"]["mean"] > 0
+    first, mirrored, second, mirrored_too = row["avg_gap"]["values"]
+    assert mirrored is mirrored_too is None
+    assert first > 0 < second
 
 
 def test_scores_and_costs_are_those_of_the_records(study):
@@ -197,7 +199,7 @@ def test_one_run_for_several_replicates_counts_once(study):
     assert [(seeds["training"], seeds["unlearning"]) for seeds in retrained["replicates"]] == [(0, None), (1, None)]
     specs = [Run(out / seeds["run"]).record.spec for seeds in retrained["replicates"]]
     assert [(spec["settings"]["init"], spec["seed"]) for spec in specs] == [("original", 0), ("fresh", 1)]
-    assert len(retrained["avg_gap"]["values"]) == 2
+    assert len([gap for gap in retrained["avg_gap"]["values"] if gap is not None]) == 1
     assert len(rows["random:10%", "amnesiac"]["avg_gap"]["values"]) == 3
 
 

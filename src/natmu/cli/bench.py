@@ -16,13 +16,20 @@ def run(
     data_dir: DataDir = Path("data"),
     out: Annotated[Path, typer.Option("--out", help="Folder of all runs.")] = Path("runs"),
     device: Device = "auto",
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Print the jobs, which are done, and about how long the rest takes."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run a recipe, or what is missing of it, and print its table; the same command continues an interrupted run."""
-    from natmu.cli.output import print_study
+    from natmu.cli.output import print_forecast, print_study
     from natmu.report import has_failures, illustrate, read_study
-    from natmu.study import read_recipe, run_recipe
+    from natmu.study import forecast, read_recipe, run_recipe
 
+    if dry_run:
+        print_forecast(forecast(read_recipe(recipe), data_dir=data_dir, out=out, device=device), as_json=as_json)
+        return
     folder = run_recipe(read_recipe(recipe), data_dir=data_dir, out=out, device=device)
     first_process_goes_on()
     written = illustrate(folder)

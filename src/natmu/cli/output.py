@@ -12,8 +12,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from rich.tree import Tree
 
 if TYPE_CHECKING:
+    from natmu.study.forecasting import Expected, Forecast
     from natmu.types import Record
 
 
@@ -41,6 +43,43 @@ def print_study(study: Mapping[str, Any], *, as_json: bool) -> None:
         from natmu.report import print_tables
 
         print_tables(study, Console(highlight=False))
+
+
+def print_forecast(expected: Forecast, *, as_json: bool) -> None:
+    """Print the jobs of a study as trees, each job below the last of those that it comes after."""
+    if as_json:
+        print_json(expected.plain())
+        return
+    console = Console(highlight=False)
+    trees: dict[str, Tree] = {}
+    for one in expected.jobs:
+        first = [*one.job.needs, *one.job.after]
+        branch = trees[first[-1].name].add if first else Tree
+        trees[one.job.name] = branch(Text(f"{one.job.name}: {_state(one)}", "dim" if one.in_store else ""))
+    for one in expected.jobs:
+        if not (one.job.needs or one.job.after):
+            console.print(trees[one.job.name])
+    for (scenario, label), reason in expected.unserved.items():
+        console.print(Text(f"{label}, {scenario}: not run. {reason}"))
+    left = len(expected.jobs) - expected.in_store
+    console.print(
+        f"{expected.name}: {len(expected.jobs)} jobs, {expected.in_store} of them in the store, {left} to do; "
+        f"about {_duration(expected.seconds)}, one after another."
+    )
+
+
+def _state(one: Expected) -> str:
+    """What is known of a job."""
+    if one.in_store:
+        return "in the store"
+    return "computed from stored answers" if one.seconds is None else f"about {_duration(one.seconds)}"
+
+
+def _duration(seconds: float) -> str:
+    """A rough duration in the unit that suits it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def print_audit(study: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,14 +47,15 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
     """
     with showing(progress):
         bench = bench_of(recipe, data_dir, out, device)
-        unserved = _refuse(recipe, bench)
+        unserved = unserved_by(recipe, bench)
         plan = plan_of(recipe, unserved)
         for (text, label), reason in unserved.items():
             say(f"{text}, {label}: not run. {reason}")
         folder = out / recipe.name
         findings = Findings(recipe, bench)
-        with task(recipe.name, len(plan.jobs)) as advance, threads(recipe.executor.cpus):
-            for job, outcome in _execute(recipe, plan, bench, folder / LOGS):
+        jobs = plan.jobs_in_turn if recipe.executor.kind == "local" else plan.jobs
+        with task(recipe.name, len(jobs)) as advance, threads(recipe.executor.cpus):
+            for job, outcome in _execute(recipe, plan, jobs, bench, folder / LOGS):
                 findings.note(job, outcome)
                 advance()
         if processes.writes():
@@ -68,19 +69,28 @@ def bench_of(recipe: Recipe, data_dir: Path, out: Path, device: str) -> Bench:
     return Bench(recipe.data, load_data(recipe.data, data_dir), recipe.model, recipe.training, compute, Store(out))
 
 
-def _refuse(recipe: Recipe, bench: Bench) -> Unserved:
-    """Refuse what cannot be done before anything runs; what only some forget sets do not allow is returned."""
+def unserved_by(recipe: Recipe, bench: Bench) -> Unserved:
+    """Refuse what cannot be done before anything runs.
+
+    Returns:
+        By forget spec and label, why a method that serves another forget set of the recipe does not serve this one.
+
+    Raises:
+        UsageError: A forget set does not fit the data, or a method none of the forget sets.
+    """
     seed = recipe.seeds.replicates()[0][0]
     methods = {job.label: job.made() for job in plan_of(recipe).unlearned}
     return refuse(bench, recipe.forget, methods.items(), seed=seed, batch_size=recipe.batch_size)
 
 
-def _execute(recipe: Recipe, plan: Plan, bench: Bench, logs: Path) -> Iterator[tuple[Job, Outcome]]:
-    """Do all jobs where the recipe says."""
+def _execute(
+    recipe: Recipe, plan: Plan, jobs: Sequence[Job], bench: Bench, logs: Path
+) -> Iterator[tuple[Job, Outcome]]:
+    """Do the jobs where the recipe says."""
     if recipe.executor.kind == "local":
         if recipe.executor.cpus is None:
             _train_side_by_side(plan, bench)
-        yield from run_here(plan.jobs, bench, logs)
+        yield from run_here(jobs, bench, logs)
 
 
 def _train_side_by_side(plan: Plan, bench: Bench) -> None:

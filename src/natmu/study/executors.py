@@ -19,7 +19,7 @@ from natmu.engine import processes
 from natmu.engine.checkpoint import write_atomically
 from natmu.engine.store import Run, digest_of
 from natmu.errors import NatmuError
-from natmu.study.graph import AuditModelJob, Job
+from natmu.study.graph import Job
 from natmu.study.jobs import Bench
 
 
@@ -93,10 +93,8 @@ def unmet(job: Job, outcomes: Mapping[str, Outcome]) -> Outcome | None:
 def run_here(jobs: Sequence[Job], bench: Bench, logs: Path) -> Iterator[tuple[Job, Outcome]]:
     """Do jobs in this process, each as soon as those that it needs are done and no other process is at work on it.
 
-    The models of audits are left to the audits, which train several of them side by side where that is faster.
-
     Args:
-        jobs: All jobs, each after those that it needs.
+        jobs: Each after those that it needs.
         bench: The data, and the store that results go to.
         logs: Folder of logs.
 
@@ -104,7 +102,7 @@ def run_here(jobs: Sequence[Job], bench: Bench, logs: Path) -> Iterator[tuple[Jo
         Each job with what became of it, when it is done.
     """
     outcomes: Outcomes = {}
-    waiting = [job for job in jobs if not isinstance(job, AuditModelJob)]
+    waiting = list(jobs)
     while waiting:
         job = waiting.pop(processes.agree(lambda: _next(waiting, outcomes, bench)))
         outcomes[job.name] = unmet(job, outcomes) or attempt(job, bench, logs)

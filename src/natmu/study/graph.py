@@ -206,6 +206,8 @@ class AuditModelJob:
     @property
     def name(self) -> str:
         """What tells it from all other jobs of the study."""
+        if self.part in ("initial", "original"):  # which know of no forget set
+            return f"{self.part} model {self.number} for all audits"
         whose = self.subject.label if self.part in STARTS else "all methods"
         return f"{self.part} model {self.number} for the audit of {whose}, {self.subject.scenario}"
 

@@ -45,6 +45,11 @@ class Plan:
         """All jobs, each after those that it needs."""
         return [*self.trained, *self.unlearned, *self.audit_models, *self.audits]
 
+    @property
+    def jobs_in_turn(self) -> list[Job]:
+        """The jobs of one process: models of audits are left to the audits, which train several side by side."""
+        return [*self.trained, *self.unlearned, *self.audits]
+
 
 def plan_of(recipe: Recipe, unserved: Collection[tuple[str, str]] = ()) -> Plan:
     """The jobs that a recipe expands to.
