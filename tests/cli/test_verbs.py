@@ -119,14 +119,37 @@ def test_bench_prints_and_writes_the_table(natmu, tmp_path):
         "training: {epochs: 1, schedule: cosine}\nforget: ['random:5%']\nseeds: {training: [0, 1]}\n"
         "methods: [{method: natmu, settings: {epochs: 1}}]\n"
     )
+    expected = natmu("bench", "recipe.yaml", "--dry-run")
+    assert expected.out.startswith("original, seed 0: about "), expected
+    assert "tiny: 6 jobs, 0 of them in the store, 6 to do; about " in expected.out
+    assert not (tmp_path / "runs").exists()
     outcome = natmu("bench", "recipe.yaml")
     assert outcome.status == 0, outcome.err
+    assert "tiny: 6 jobs, 6 of them in the store, 0 to do" in natmu("bench", "recipe.yaml", "--dry-run").out
+    done = natmu("bench", "recipe.yaml", "--dry-run", "--json").json
+    assert [one["job"] for one in done["jobs"]][:2] == ["original, seed 0", "original, seed 1"]
+    assert [one["in_store"] for one in done["jobs"]] == [True] * 6
     table = (tmp_path / "runs/tiny/table.md").read_text()
     assert all(name in table for name in ("original", "retrained", "natmu", "random:5%, 2 seeds"))
     assert (tmp_path / "runs/tiny/hybrids.png").read_bytes().startswith(b"\x89PNG")
     table = natmu("bench", "recipe.yaml", "--json").json
     assert [row["method"] for row in table["rows"]] == ["original", "retrained", "natmu"]
     assert [row["n"] for row in table["rows"]] == [2, 2, 2]
+
+
+def test_bench_ends_with_status_1_where_a_job_failed(natmu, tmp_path):
+    settings = "{optimizer: sgd, lr: 100.0, weight_decay: 1.0, epochs: 10}"
+    (tmp_path / "recipe.yaml").write_text(
+        "name: tiny\ndata: {source: digits, train_size: 100}\nmodel: small_cnn\nprecision: fp32\n"
+        "training: {epochs: 1, schedule: cosine}\nforget: ['random:5%']\n"
+        f"methods: [{{method: amnesiac, settings: {settings}}}, {{method: bad_teacher, settings: {{epochs: 1}}}}]\n"
+    )
+    outcome = natmu("bench", "recipe.yaml")
+    assert outcome.status == 1
+    assert "amnesiac failed: " in outcome.out
+    rows = {row["method"]: row for row in natmu("bench", "recipe.yaml", "--json").json["rows"]}
+    assert (tmp_path / "runs/tiny" / rows["amnesiac"]["log"]).read_text().startswith("amnesiac, random:5%")
+    assert (rows["bad_teacher"]["n"], rows["bad_teacher"]["failed"]) == (1, None)
 
 
 def test_demo_writes_its_summary(natmu, tmp_path, monkeypatch):

@@ -5,6 +5,10 @@ from __future__ import annotations
 from natmu.study.recipe import Recipe
 
 DIVERGING = {"optimizer": "sgd", "lr": 100.0, "weight_decay": 1.0, "momentum": 0.9, "epochs": 10}
+FAST = [
+    {"method": "natmu", "settings": {"epochs": 1, "n": 2}},
+    {"method": "amnesiac", "settings": {"epochs": 1, "lr": 1e-3}},
+]
 
 
 def recipe(**changed):
@@ -14,11 +18,7 @@ def recipe(**changed):
         "model": "small_cnn",
         "training": {"epochs": 2, "lr": 0.05, "schedule": "cosine", "batch_size": 32, "warmup_epochs": 0},
         "forget": ["random:10%", "hardest:5%", "class:3"],
-        "methods": [
-            {"method": "natmu", "settings": {"epochs": 1, "n": 2}},
-            {"method": "amnesiac", "settings": {"epochs": 1, "lr": 1e-3}},
-            {"method": "amnesiac", "label": "diverging", "settings": DIVERGING},
-        ],
+        "methods": [*FAST, {"method": "amnesiac", "label": "diverging", "settings": DIVERGING}],
         "seeds": {"split": [0], "training": [0, 1], "unlearning": [0, 1]},
         "precision": "fp32",
     }

@@ -8,7 +8,7 @@ import statistics
 import numpy as np
 import pytest
 
-from natmu.audit import SCORE_NAMES
+from natmu.audit import SCORE_NAMES, quick_scores
 from natmu.data import load
 from natmu.data.digits import load_digits
 from natmu.engine.store import Run
@@ -258,6 +258,26 @@ def test_too_few_partners_are_a_failed_row_and_the_table_is_written(study):
     assert rows["random:60%", "natmu"]["n"] == 0
     assert "reuse_partners" in rows["random:60%", "natmu"]["failed"]
     assert rows["random:60%", "retrained"]["n"] == 2
+
+
+def test_further_scores_are_those_of_the_stored_answers(study):
+    """Each model against the retrained ones of its forget set; a retrained model against the others."""
+    out, _ = study
+    names = ["tow", "kl_forget", "mia_efficacy_entropy"]
+    recipe = fakes.recipe(name="further", forget=["class:3"], methods=fakes.FAST, scores=names)
+    table = run_study(recipe, out)
+    assert table["columns"] == [*SCORE_NAMES, *names, "avg_gap", "seconds", "retrain_share"]
+    rows = rows_of(table)
+    retrained = [chosen(out, "retrain", "class:3", seed) for seed in (0, 1)]
+    forget = retrained[0].forget()
+    answers = [run.outputs().split(forget) for run in retrained]
+    for seed in (0, 1):
+        model = chosen(out, "natmu", "class:3", seed).outputs().split(forget)
+        found = quick_scores(model, answers).scores
+        assert [rows["class:3", "natmu"][name]["values"][seed] for name in names] == [found[name] for name in names]
+        alone = quick_scores(answers[seed], [answers[1 - seed]]).scores
+        assert [rows["class:3", "retrained"][name]["values"][seed] for name in names] == [alone[name] for name in names]
+    assert rows["class:3", "original"]["kl_forget"]["mean"] > 0
 
 
 def test_summary():

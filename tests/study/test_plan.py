@@ -15,14 +15,9 @@ from natmu.study.plan import plan_of
 
 from . import fakes
 
-METHODS = [
-    {"method": "natmu", "settings": {"epochs": 1, "n": 2}},
-    {"method": "amnesiac", "settings": {"epochs": 1, "lr": 1e-3}},
-]
-
 
 def recipe(**changed):
-    return fakes.recipe(**{"methods": METHODS, "forget": ["random:10%", "class:3"]} | changed)
+    return fakes.recipe(**{"methods": fakes.FAST, "forget": ["random:10%", "class:3"]} | changed)
 
 
 def named(plan, kind):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from natmu.errors import SettingError
 from natmu.methods import METHODS, method_named
-from natmu.study.recipe import Recipe, Seeds, read_recipe
+from natmu.study.recipe import ExecutorSettings, Recipe, Seeds, read_recipe
 
 GOOD = {
     "name": "tiny",
@@ -101,6 +101,14 @@ WRONG = [
     (("audit",), "standard", "leave it out of a study that is scored on the holdout"),
     (("references",), 2, "references are those of an audit; name its level"),
     (("references",), 0, "references: "),
+    (("scores",), ["tow", "kl_forgot"], "'kl_forgot' is not a score that a table can have (did you mean kl_forget"),
+    (("scores",), ["zrf"], "scores: 'zrf' is not a score that a table can have"),
+    (("scores",), "tow", "scores"),
+    (("executor",), "slurm", "executor.kind"),
+    (("executor",), {"kind": "ray", "gpu": 1}, "executor.gpu is not a setting"),
+    (("executor",), {"kind": "ray", "gpus": -1}, "executor.gpus"),
+    (("executor",), {"cpus": 0}, "executor.cpus"),
+    (("executor",), {"gpus": 0.5, "retries": 1}, "gpus, retries is for kind: ray"),
 ]
 
 
@@ -113,6 +121,12 @@ def test_the_wrong_key_is_named(path, value, words):
     assert words in message
     assert "\n" not in message
     assert "pydantic" not in message.lower()
+
+
+def test_an_executor_may_be_given_by_its_name():
+    assert Recipe.parse(changed(("executor",), "ray")).executor == ExecutorSettings(kind="ray")
+    assert Recipe.parse(changed(("executor",), {"kind": "ray", "gpus": 0.25})).executor.gpus == 0.25
+    assert Recipe.parse(Recipe.parse(GOOD).model_dump(mode="json")) == Recipe.parse(GOOD)
 
 
 @pytest.mark.parametrize("level", ["quick", "standard", "full"])
