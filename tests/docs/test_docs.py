@@ -20,6 +20,7 @@ from natmu.engine.settings import TrainSettings
 from natmu.engine.training import train_classifier
 from natmu.methods import Method, Problem, SalUn
 from natmu.models import build_model
+from natmu.study.recipe import DataSettings, ExecutorSettings, MethodEntry, Recipe, Seeds
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -139,3 +140,13 @@ def test_the_example_method_is_salun_with_every_weight_free(example: type[Method
     """SalUn that redraws its labels each epoch and may move everything is the same method, written elsewhere."""
     other = SalUn(**SETTINGS, threshold=1.0, relabel="each_epoch")(problem)
     assert torch.equal(_weights(example(**SETTINGS)(problem).model), _weights(other.model))
+
+
+def test_the_page_on_recipes_has_every_key_and_its_example_is_a_recipe() -> None:
+    page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    recipe = Recipe.parse(yaml.safe_load(example))
+    assert recipe.name == "example"
+    groups = (Recipe, DataSettings, Seeds, ExecutorSettings, MethodEntry)
+    for name in (name for group in groups for name in group.model_fields):
+        assert re.search(rf"\b{name}\b", page), name
