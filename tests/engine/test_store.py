@@ -239,6 +239,34 @@ def test_a_named_run_is_found_by_its_spec(tmp_path):
     assert computation.calls == 1
 
 
+def test_a_missing_run_is_missed_without_reading_the_runs_of_other_digests(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    for seed in range(3):
+        store.obtain(SPEC | {"seed": seed}, Computation())
+    store.obtain(SPEC | {"seed": 3}, Computation(), name="mine")
+    read = []
+    record = Run.record.fget
+    monkeypatch.setattr(Run, "record", property(lambda run: read.append(run.path.name) or record(run)))
+    assert store.find(digest_of(SPEC | {"seed": 4})) is None
+    assert read == ["mine"]
+    assert store.find(digest_of(SPEC | {"seed": 3})).path.name == "mine"
+
+
+def test_a_run_is_busy_while_it_is_computed(tmp_path):
+    store, digest = Store(tmp_path / "runs"), digest_of(SPEC)
+    seen = []
+
+    def compute(work):
+        seen.append((store.busy(digest), store.busy(digest_of(SPEC | {"seed": 1}))))
+        Computation()(work)
+
+    assert not store.busy(digest)
+    assert not store.root.exists()
+    store.obtain(SPEC, compute)
+    assert seen == [(True, False)]
+    assert not store.busy(digest)
+
+
 def test_a_name_that_is_taken_is_refused_before_anything_is_computed(tmp_path):
     store, computation = Store(tmp_path), Computation()
     store.obtain(SPEC, computation, name="mine")

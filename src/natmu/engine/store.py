@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -30,6 +31,10 @@ from natmu.types import FloatArray, ForgetSet, Outputs, Part, Record
 
 NUMERICS = "2"
 """Part of every digest; raised whenever a release changes the numbers that a spec gives."""
+
+
+DIGEST = re.compile("[0-9a-f]{16}")
+"""What names a run that was given no other name."""
 
 
 def digest_of(spec: Mapping[str, Any]) -> str:
@@ -181,6 +186,8 @@ class Store:
         if (self.root / digest / "record.json").exists():
             return Run(self.root / digest)
         for path in sorted(self.root.glob("*/record.json")):
+            if DIGEST.fullmatch(path.parent.name):  # a folder that is called by a digest holds the run of that digest
+                continue
             with suppress(RunError):  # a damaged run is none of this spec's business
                 if Run(path.parent).record.digest == digest:
                     return Run(path.parent)
