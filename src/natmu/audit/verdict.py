@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtr
 
+from natmu.audit import correction
 from natmu.audit.uncertainty import LEVEL, POWER, Interval, quantile, smallest_shift, spread
 from natmu.errors import UsageError
 
@@ -161,14 +162,10 @@ def holm(verdicts: Sequence[Verdict], level: float = LEVEL) -> list[Verdict]:
     Returns:
         Verdicts in the order of their p-values, the clearest first.
 
-    References:
-        A Simple Sequentially Rejective Multiple Test Procedure (Holm, 1979)
     """
     ranked = sorted((one for one in verdicts if one.p_value is not None), key=lambda one: one.p_value or 0.0)
-    for index, one in enumerate(ranked):
-        if (one.p_value or 0.0) >= (1 - level) / (len(ranked) - index):
-            return ranked[:index]
-    return ranked
+    clear = correction.holm([one.p_value or 0.0 for one in ranked], level)
+    return [one for one, rejected in zip(ranked, clear, strict=True) if rejected]
 
 
 def overall(verdicts: Sequence[Verdict], level: float = LEVEL) -> str:
