@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import statistics
+
+import pytest
+
+from natmu.audit.uncertainty import paired_interval
+from natmu.study.statistics import statistics_of
+
+COLUMNS = ["test_acc", "kl_forget", "avg_gap", "seconds"]
+RECORD = {"scenario", "score", "best", "method", "difference", "interval", "n", "within_noise"}
+
+
+def row(method, failed=None, scenario="a", **columns):
+    count = len(next(iter(columns.values()), []))
+    unlearned = method not in ("original", "retrained")
+    seeds = [{"split": one, "training": one, "unlearning": one if unlearned else None} for one in range(count)]
+    measured = {
+        name: {"mean": statistics.fmean(one for one in columns[name] if one is not None), "values": columns[name]}
+        if name in columns
+        else None
+        for name in COLUMNS
+    }
+    return {"scenario": scenario, "method": method, "failed": failed, "replicates": seeds, **measured}
+
+
+ROWS = [
+    row("original", test_acc=[94.0, 94.2, 94.1], avg_gap=[0.0, 0.0, 0.0]),
+    row("retrained", test_acc=[93.0, 93.4, 93.2], avg_gap=[0.1, 0.1, 0.1], seconds=[0.0, 0.0, 0.0]),
+    row("x", test_acc=[96.0, 90.3, 96.1], avg_gap=[3.0, 3.1, 3.3], seconds=[1.0, 2.0, None]),
+    row("y", test_acc=[92.0, 92.1, 92.3], avg_gap=[1.0, 2.1, 3.2], seconds=[3.0, 4.0, 5.0]),
+    row("z", test_acc=[80.0, 85.0, 81.0], avg_gap=[9.0, 9.5, 9.1]),
+    row("broken", "One seed diverged.", test_acc=[93.2], avg_gap=[0.0], seconds=[0.0]),
+    row("unserved", "Not for this forget set."),
+]
+
+
+def records(score, rows=ROWS):
+    found = statistics_of(rows, COLUMNS)["comparisons"]
+    return {(one["best"], one["method"]): one for one in found if one["score"] == score}
+
+
+def test_gaps_are_compared_in_every_pair_and_references_and_failures_do_not_compete():
+    found = records("avg_gap")
+    assert list(found) == [("y", "x"), ("y", "z"), ("x", "z")]
+    first = found["y", "x"]
+    assert first.keys() == RECORD
+    assert first["difference"] == pytest.approx(2.1 - 9.4 / 3)
+    assert first["interval"] == pytest.approx(paired_interval([1.0, 2.1, 3.2], [3.0, 3.1, 3.3]))
+    assert (first["scenario"], first["n"], first["within_noise"]) == ("a", 3, True)
+    assert found["x", "z"]["within_noise"] is False
+
+
+def test_other_columns_compare_distances_from_the_mean_of_retrained_with_the_best_alone():
+    found = records("test_acc")
+    assert list(found) == [("y", "x"), ("y", "z")]
+    distances = [[abs(value - 93.2) for value in values] for values in ([92.0, 92.1, 92.3], [96.0, 90.3, 96.1])]
+    assert found["y", "x"]["difference"] == pytest.approx(
+        statistics.fmean(distances[0]) - statistics.fmean(distances[1])
+    )
+    assert found["y", "x"]["interval"] == pytest.approx(paired_interval(*distances))
+
+
+def test_seconds_are_compared_over_the_replicates_that_both_have():
+    (one,) = records("seconds").values()
+    assert (one["best"], one["method"], one["n"], one["difference"]) == ("x", "y", 2, -2.0)
+
+
+def test_a_column_of_which_retrained_has_nothing_is_not_compared():
+    rows = [one | {"kl_forget": one["avg_gap"]} for one in ROWS]
+    assert records("kl_forget", rows)
+    rows[1] = rows[1] | {"kl_forget": None}
+    assert not records("kl_forget", rows)
+    assert not records("test_acc", rows[2:])
+    assert records("avg_gap", rows[2:])
+
+
+def test_ranks_are_of_gaps_scenario_by_scenario():
+    again = [one | {"scenario": "b"} for one in ROWS[:3]]
+    first, second = statistics_of(ROWS + again, COLUMNS)["ranks"]
+    assert (first["scenario"], first["score"], first["n"], first["agreement"]) == (
+        "a",
+        "avg_gap",
+        3,
+        pytest.approx(1.0),
+    )
+    assert first["methods"]["y"] == {"mean": 1.0, "best": 1.0, "worst": 1.0, "first": 1.0}
+    assert first["methods"].keys() == {"x", "y", "z"}
+    assert (second["scenario"], second["methods"].keys(), second["agreement"]) == ("b", {"x"}, None)
+
+
+def test_one_seed_has_differences_alone():
+    rows = [row("retrained", test_acc=[90.0]), row("x", test_acc=[91.0], avg_gap=[1.0]), row("y", avg_gap=[3.0])]
+    found = statistics_of(rows, COLUMNS)
+    (one,) = found["comparisons"]
+    assert (one["difference"], one["interval"], one["n"], one["within_noise"]) == (-2.0, None, 1, None)
+    assert found["ranks"][0]["agreement"] is None
+
+
+def test_the_result_is_json_as_it_will_be_read_back():
+    found = statistics_of(ROWS, COLUMNS)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert statistics_of([], COLUMNS) == {"comparisons": [], "ranks": []}
