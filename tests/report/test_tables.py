@@ -8,6 +8,8 @@ from rich.console import Console
 
 from natmu.report import markdown, print_tables, tables
 
+from .conftest import COLUMNS, row, table
+
 
 def printed(study, width=80, *, terminal=False, encoding="utf-8"):
     stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="\n")
@@ -15,6 +17,19 @@ def printed(study, width=80, *, terminal=False, encoding="utf-8"):
     print_tables(study, Console(file=stream, width=width, force_terminal=terminal, color_system=colours))
     stream.seek(0)
     return stream.read()
+
+
+def best(study):
+    """Method and header of each marked cell, by scenario."""
+    return [
+        {
+            (line.method, header)
+            for line in one.lines
+            for header, cell in zip(one.headers, line.cells, strict=True)
+            if cell.best
+        }
+        for one in tables(study)
+    ]
 
 
 def test_there_is_one_table_per_scenario_with_the_references_first(study):
@@ -26,6 +41,7 @@ def test_there_is_one_table_per_scenario_with_the_references_first(study):
         "natmu [retain_fraction=0.1]",
         "amnesiac",
         "salun|wide",
+        "unsir",
     ]
     assert [line.method for line in rocket.lines] == ["retrained", "natmu"]
 
@@ -34,11 +50,12 @@ def test_accuracy_on_the_forgotten_class_is_shown_only_where_there_is_one(study)
     random, rocket = tables(study)
     assert "forget_test_acc" not in random.headers
     assert rocket.headers[:2] == ("test_acc", "forget_test_acc")
-    assert all(len(line.cells) == len(table.headers) for table in (random, rocket) for line in table.lines)
+    assert all(len(line.cells) == len(one.headers) for one in (random, rocket) for line in one.lines)
 
 
 def test_scores_on_the_holdout_are_named_so(study):
     assert tables({**study, "score_on": "holdout"})[0].headers[0] == "holdout_acc"
+    assert "holdout_acc, forget_test_acc" in printed({**study, "score_on": "holdout"}, 400)
 
 
 @pytest.mark.parametrize(("counts", "words"), [((1, 1), "1 seed"), ((3, 3), "3 seeds"), ((0, 0), "0 seeds")])
@@ -47,22 +64,88 @@ def test_the_title_counts_the_seeds(study, counts, words):
     assert tables({**study, "rows": rows})[0].title == f"random:10%, {words}"
 
 
-def test_only_the_lowest_gap_of_a_method_is_the_best(study):
-    best = [[line.method for line in table.lines if line.best] for table in tables(study)]
-    assert best == [["natmu [retain_fraction=0.1]"], ["natmu"]]
+def test_without_two_common_seeds_only_the_lowest_gap_is_marked(study):
+    assert best(study) == [{("natmu [retain_fraction=0.1]", "avg_gap")}, {("natmu", "avg_gap")}]
+    assert "Bold: the lowest avg_gap." in markdown(study)
 
 
-def test_a_method_that_failed_for_some_seeds_is_not_the_best(study):
+def test_one_seed_marks_the_lowest_gap_and_says_that_it_shows_no_noise():
+    one = table(row("a", "x", 1, avg_gap=[1.0], seconds=[2.0]), row("a", "y", 1, avg_gap=[2.0], seconds=[1.0]))
+    assert best(one) == [{("x", "avg_gap")}]
+    assert "Bold: the lowest avg_gap; one seed shows no noise." in markdown(one)
+    assert tables(one)[0].finding is None
+
+
+def test_with_seeds_the_best_of_each_column_and_those_within_noise_are_marked(repeated):
+    (marks,) = best(repeated)
+    gaps = {method for method, header in marks if header == "avg_gap"}
+    assert gaps == {"natmu", "salun"}
+    assert ("ssd", "seconds") in marks
+    assert ("natmu", "seconds") not in marks
+    assert ("natmu", "test_acc") in marks
+    assert not {("salun", "test_acc"), ("ssd", "test_acc"), ("ssd", "forget_acc")} & marks
+    assert not {method for method, _ in marks} & {"original", "retrained"}
+    assert "paired t-tests, 5 % after Holm's correction" in markdown(repeated)
+
+
+def test_a_method_that_failed_for_some_seeds_is_not_marked(study, repeated):
     study["rows"][0]["failed"] = "One seed diverged."
-    assert [line.method for line in tables(study)[0].lines if line.best] == ["amnesiac"]
+    assert best(study)[0] == {("amnesiac", "avg_gap")}
+    repeated["rows"][2] |= {"failed": "One seed diverged.", "log": "logs/n.log"}
+    again = table(*repeated["rows"])
+    assert "natmu" not in {method for method, _ in best(again)[0]}
+    assert tables(again)[0].failures == ["natmu failed: One seed diverged. (logs/n.log)"]
+    assert tables(again)[0].lines[2].cells[0].mean == "93.1"
 
 
 def test_a_study_without_scores_has_no_best(study):
-    study["rows"] = [study["rows"][2]]
-    (table,) = tables(study)
-    assert not table.lines[0].best
-    assert table.lines[0].cells[0].mean == "failed"
-    assert table.failures == ["salun|wide failed: A class ran out of partners; use a smaller n."]
+    study["rows"] = study["rows"][2:4]
+    (one,) = tables(study)
+    assert not any(cell.best for line in one.lines for cell in line.cells)
+    assert [line.cells[0].word for line in one.lines] == ["failed", "not run"]
+    assert one.failures == [
+        "salun|wide failed: A class ran out of partners; use a smaller n. (logs/s.log)",
+        "unsir was not run: It needs whole classes.",
+    ]
+
+
+def test_the_floor_is_that_of_retrained_and_its_absence_is_said(study):
+    assert [(one.floor.mean, one.floor.spread) for one in tables(study)] == [("0.4", "0.1")] * 2
+    assert "The floor is not known" not in printed(study, 400)
+    assert "is the floor" in printed(study, 400)
+    study["rows"][6]["avg_gap"] = None
+    assert [one.floor is None for one in tables(study)] == [False, True]
+    assert markdown(study).count("The floor is not known here: retrained has no avg_gap") == 1
+    assert printed(study, 400).count("The floor is not known here: retrained has no avg_gap") == 1
+
+
+def test_the_finding_compares_the_two_lowest_gaps(repeated):
+    line = "avg_gap: natmu minus salun -0.13 (-0.65 to 0.38), n = 3, within noise; ranks agree W = 0.78"
+    assert tables(repeated)[0].finding == line
+    assert line in printed(repeated, 120).splitlines()
+    assert line in markdown(repeated).splitlines()
+
+
+def test_the_finding_names_a_difference_that_is_no_noise_and_one_without_spread():
+    far = table(row("a", "x", 3, avg_gap=[1.0, 1.1, 1.2]), row("a", "y", 3, avg_gap=[31.0, 30.0, 35.0]))
+    assert tables(far)[0].finding == "avg_gap: x minus y -30.9 (-37.3 to -24.5), n = 3; ranks agree W = 1.00"
+    same = table(row("a", "x", 2, avg_gap=[1.0, 2.0]), row("a", "y", 2, avg_gap=[1.5, 2.5]))
+    assert tables(same)[0].finding == "avg_gap: x minus y -0.50 in every seed, n = 2; ranks agree W = 1.00"
+    wide = table(row("a", "x", 2, avg_gap=[0.0, 200.0]), row("a", "y", 2, avg_gap=[900.0, 100.0]))
+    assert tables(wide)[0].finding.startswith("avg_gap: x minus y -400 (-6800 to 6000), n = 2, within noise")
+
+
+def test_further_scores_are_columns_with_their_units():
+    columns = (*COLUMNS[:5], "kl_forget", "auc_forget_test_margin", "calibration_test", *COLUMNS[5:])
+    more = {"kl_forget": [0.0342], "auc_forget_test_margin": [0.5341], "calibration_test": [2.345]}
+    study = table(row("a", "x", 1, avg_gap=[1.0], **more), columns=columns)
+    (one,) = tables(study)
+    cells = dict(zip(one.headers, one.lines[0].cells, strict=True))
+    assert [cells[name].mean for name in more] == ["0.034", "0.53", "2.3"]
+    text = markdown(study)
+    assert "mia_entropy and retrain_share in percent;" in text
+    assert "kl_forget in nats; auc_forget_test_margin from 0 to 1;" in text
+    assert "calibration_test and avg_gap in percentage points." in text
 
 
 def test_a_wide_console_shows_spreads_beside_means(study):
@@ -90,7 +173,9 @@ def test_no_digit_is_cut_off_even_where_the_table_cannot_fit(study):
 
 
 def test_a_failed_row_gives_its_reason(study):
-    assert "salun|wide failed: A class ran out of partners; use a smaller n." in printed(study, 120)
+    text = printed(study, 120)
+    assert "salun|wide failed: A class ran out of partners; use a smaller n. (logs/s.log)" in text
+    assert "unsir was not run: It needs whole classes." in text
 
 
 def test_names_in_brackets_are_not_taken_for_markup(study):
@@ -101,20 +186,21 @@ def test_names_in_brackets_are_not_taken_for_markup(study):
 def test_without_a_terminal_there_are_no_escape_codes(study):
     text = printed(study)
     assert "\x1b" not in text
-    assert "bold" not in text
+    assert "Bold" not in text
 
 
 def test_on_a_terminal_the_lowest_gap_is_bold(study):
     text = printed(study, 400, terminal=True)
     (line,) = (line for line in text.splitlines() if "amnesiac" in line)
-    (best,) = (line for line in text.splitlines() if "retain_fraction" in line)
-    assert "\x1b[1m" in best
+    (lowest,) = (line for line in text.splitlines() if "retain_fraction" in line)
+    assert lowest.count("\x1b[1m") == 1
     assert "\x1b[1m" not in line
-    assert "bold: the lowest avg_gap" in text
+    assert "Bold: the lowest avg_gap" in text
 
 
-def test_an_ascii_console_is_served(study):
+def test_an_ascii_console_is_served(study, repeated):
     assert "93.1 +- 0.4" in printed(study, 160, encoding="ascii")
+    assert "minus salun" in printed(repeated, 160, encoding="ascii")
 
 
 def test_an_empty_study_prints_its_legend(study):
@@ -131,7 +217,11 @@ def test_markdown_is_a_table_per_scenario(study):
         "| original | 93.5 | 100.0 | 100.0 | 99.1 | 5.9 | - | - |",
         "| retrained | 93.2 ± 0.1 | 99.93 ± 0.01 | 93.7 ± 0.6 | 84.4 ± 0.7 | 0.4 ± 0.1 | 235 ± 7 | 100.00 ± 0.00 |",
     ]
-    assert lines[6].startswith("| **natmu [retain_fraction=0.1]** | **93.1 ± 0.4** | **99.3 ± 0.2** |")
+    assert lines[6] == (
+        "| natmu [retain_fraction=0.1] | 93.1 ± 0.4 | 99.3 ± 0.2 | 94 ± 3 | 60 ± 20 | **1.0 ± 0.3** | 2.4 ± 0.4 "
+        "| 1.1 ± 0.1 |"
+    )
     assert r"| salun\|wide | failed | - | - | - | - | - | - |" in lines
-    assert "- salun|wide failed: A class ran out of partners; use a smaller n." in lines
-    assert text.endswith("bold: the lowest avg_gap.\n")
+    assert "| unsir | not run | - | - | - | - | - | - |" in lines
+    assert "- salun|wide failed: A class ran out of partners; use a smaller n. (logs/s.log)" in lines
+    assert text.endswith("Bold: the lowest avg_gap.\n")

@@ -1,17 +1,22 @@
 """Stored results as tables and pictures; nothing here trains."""
 
+from natmu.report.csv import csv_table
 from natmu.report.folder import illustrate, write_summary
+from natmu.report.latex import latex
+from natmu.report.markdown import markdown
 from natmu.report.pictures import hybrid_sheet
 from natmu.report.scores import print_scores
-from natmu.report.study import COLUMNS, has_failures, read_study, rows_for_summary
-from natmu.report.tables import ScenarioTable, markdown, print_tables, tables
+from natmu.report.study import has_failures, read_study, rows_for_summary
+from natmu.report.tables import ScenarioTable, tables
+from natmu.report.terminal import print_tables
 
 __all__ = [
-    "COLUMNS",
     "ScenarioTable",
+    "csv_table",
     "has_failures",
     "hybrid_sheet",
     "illustrate",
+    "latex",
     "markdown",
     "print_scores",
     "print_tables",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from natmu.report.markdown import markdown
 from natmu.report.pictures import hybrid_sheet
 from natmu.report.study import read_study, rows_for_summary
-from natmu.report.tables import markdown
 
 
 def illustrate(folder: Path) -> list[Path]:

@@ -9,20 +9,8 @@ from typing import Any
 
 from natmu.errors import RunError
 
-COLUMNS = (
-    "test_acc",
-    "forget_test_acc",
-    "retain_acc",
-    "forget_acc",
-    "mia_entropy",
-    "avg_gap",
-    "seconds",
-    "retrain_share",
-)
-"""What each row of a study measures, in the order of tables."""
-
-SUMMARY_COLUMNS = tuple(name for name in COLUMNS if name != "forget_test_acc")
-"""What each row of a summary holds besides its scenario and method."""
+KEYS = {"name", "score_on", "columns", "rows", "comparisons", "ranks"}
+"""What every study's table has."""
 
 
 def read_study(folder: Path) -> dict[str, Any]:
@@ -32,12 +20,13 @@ def read_study(folder: Path) -> dict[str, Any]:
         folder: Where the study was stored.
 
     Returns:
-        ``name``, ``score_on`` (``test`` or ``holdout``), ``columns`` and ``rows``. A row has ``scenario``, ``method``,
-        ``n`` (number of replicates), ``replicates`` (seeds, run folder and digest of each), ``failed`` (None or a
-        sentence), ``log`` (None, or the file with the details of a job that failed) and for each of ``columns`` None or
-        ``mean``, ``std`` (sample standard deviation, None for one value) and ``values``, one per replicate: percent for
-        accuracies and ``mia_entropy``, percentage points for ``avg_gap``, a fraction of retraining's seconds for
-        ``retrain_share``.
+        ``name``, ``score_on`` (``test`` or ``holdout``), ``columns``, ``rows``, ``comparisons`` and ``ranks``. A row
+        has ``scenario``, ``method``, ``n`` (number of replicates), ``replicates`` (seeds, run folder and digest of
+        each), ``failed`` (None or a sentence), ``log`` (None, or the file with the details of a job that failed) and
+        for each of ``columns`` None or ``mean``, ``std`` (sample standard deviation, None for one value) and
+        ``values``, one per replicate, None where there is none: in the units of ``natmu.audit.catalogue``, and
+        ``retrain_share`` as a fraction of retraining's seconds. For ``comparisons`` and ``ranks`` see
+        ``natmu.study.statistics``.
 
     Raises:
         RunError: If the file is missing or is not a study's table.
@@ -47,7 +36,7 @@ def read_study(folder: Path) -> dict[str, Any]:
         study = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"Cannot read {path} ({error}); run the study first, or name its folder.") from error
-    if not isinstance(study, dict) or not {"name", "score_on", "rows"} <= study.keys():
+    if not isinstance(study, dict) or not study.keys() >= KEYS:
         raise RunError(f"{path} is not the table of a study; run the study again to write it anew.")
     return study
 
@@ -68,11 +57,12 @@ def rows_for_summary(study: Mapping[str, Any]) -> list[dict[str, Any]]:
         study: As ``read_study`` returns it.
 
     Returns:
-        Rows in the study's order with ``scenario``, ``method`` and the ``SUMMARY_COLUMNS``, in the same units; None
-        where a column does not apply or the method failed.
+        Rows in the study's order with ``scenario``, ``method`` and every column but ``forget_test_acc``, in the same
+        units; None where a column does not apply or the method failed.
     """
+    columns = [name for name in study["columns"] if name != "forget_test_acc"]
     return [
         {"scenario": row["scenario"], "method": row["method"]}
-        | {name: None if row[name] is None else row[name]["mean"] for name in SUMMARY_COLUMNS}
+        | {name: None if row[name] is None else row[name]["mean"] for name in columns}
         for row in study["rows"]
     ]

@@ -1,0 +1,60 @@
+"""A study as one long table for other programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from natmu.report.units import name_of, unit_of
+
+FIELDS = ("scenario", "method", "score", "unit", "n", "mean", "std", "values", "replicates")
+
+FORMULA = ("=", "+", "-", "@")
+"""With these a spreadsheet starts a formula, whether or not the field is quoted."""
+
+
+def csv_table(study: Mapping[str, Any]) -> str:
+    """Write a study as CSV by RFC 4180: a row per scenario, method and score, also where nothing was measured.
+
+    Args:
+        study: As ``read_study`` returns it.
+
+    Returns:
+        ``FIELDS`` and rows in the study's order. Numbers are those stored, in full. ``values`` has one for each of
+        ``replicates``, both separated by semicolons: ``93.1;;92.8`` of ``s0t0u0;s1t1u1;s2t2u2``, which are the seeds of
+        split, training and unlearning (``s0t0`` where no method ran); ``n`` counts the values. A name that a
+        spreadsheet would calculate has an apostrophe before it, so that it is shown instead.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(FIELDS)
+    for row in study["rows"]:
+        seeds = ";".join(map(_replicate, row["replicates"]))
+        for score in study["columns"]:
+            names = _text(row["scenario"]), _text(row["method"]), name_of(score, study["score_on"]), unit_of(score)
+            writer.writerow([*names, *_numbers(row[score]), seeds])
+    return text.getvalue()
+
+
+def _numbers(column: Mapping[str, Any] | None) -> tuple[int, object, object, str]:
+    """How many values, their mean and spread, and the values; None becomes an empty field."""
+    if column is None:
+        return 0, None, None, ""
+    known = [value for value in column["values"] if value is not None]
+    values = ";".join("" if value is None else repr(value) for value in column["values"])
+    return len(known), column["mean"], column["std"], values
+
+
+def _replicate(seeds: Mapping[str, Any]) -> str:
+    """The seeds of a replicate, in a form that no spreadsheet takes for a date."""
+    unlearning = "" if seeds["unlearning"] is None else f"u{seeds['unlearning']}"
+    return f"s{seeds['split']}t{seeds['training']}{unlearning}"
+
+
+def _text(name: str) -> str:
+    """A name that is not taken for a formula."""
+    plain = unicodedata.normalize("NFKC", name).lstrip()  # some spreadsheets take full-width signs for plain ones
+    return f"'{name}" if plain.startswith(FORMULA) else name

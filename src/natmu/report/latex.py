@@ -1,0 +1,93 @@
+"""A study's tables for a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from natmu.report.tables import Cell, Line, ScenarioTable, legend, tables
+
+HEAD = "% natmu: \\usepackage{booktabs} before \\begin{document}"
+
+ESCAPES = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "$": r"\$",
+        "&": r"\&",
+        "#": r"\#",
+        "%": r"\%",
+        "_": r"\_",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': r"\textquotedbl{}",
+        "`": r"\textasciigrave{}",
+        "[": "{[}",
+        "]": "{]}",
+        "*": "{*}",
+        "±": r"$\pm$",
+    }
+)
+"""What TeX gives a meaning to, with ``[`` and ``*``, which ``\\\\`` at the end of a row takes for its arguments."""
+
+
+def latex(study: Mapping[str, Any]) -> str:
+    """Write a study as LaTeX, one ``table`` per scenario for the package booktabs.
+
+    Args:
+        study: As ``read_study`` returns it.
+
+    Returns:
+        Tables with the best of each column and what is within noise of it in bold, and captions that give the number of
+        seeds, the floor and what the numbers are; ends with a newline. Why a method failed is said in comments. Letters
+        beyond Latin ones are left as they are; they need XeLaTeX or LuaLaTeX and a font that has them.
+    """
+    explained = legend(study, "±", bold=True)
+    return "\n".join([HEAD, *(_table(study["name"], table, explained) for table in tables(study))])
+
+
+def escaped(text: str) -> str:
+    """Write any text so that TeX prints it as it stands, on one line and without control characters."""
+    plain = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
+    return plain.translate(ESCAPES)
+
+
+def _table(name: str, table: ScenarioTable, explained: str) -> str:
+    """One scenario."""
+    floor = f"floor {_cell(table.floor)}" if table.floor else "floor not known"
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        f"\\caption{{{escaped(f'{name}, {table.title}')}; {floor}. {escaped(explained)}}}",
+        rf"\begin{{tabular}}{{l{'r' * len(table.headers)}}}",
+        r"\toprule",
+        _row("method", *map(escaped, table.headers)),
+        r"\midrule",
+        *(_row(*_cells(line)) for line in table.lines),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join([*(f"% {' '.join(failure.split())}" for failure in table.failures), *lines]) + "\n"
+
+
+def _row(*cells: str) -> str:
+    """One row of a tabular."""
+    return " & ".join(cells) + r" \\"
+
+
+def _cells(line: Line) -> list[str]:
+    """A method's name and its cells."""
+    return [escaped(line.method), *map(_cell, line.cells)]
+
+
+def _cell(cell: Cell) -> str:
+    """A number in mathematical mode, or a word or a dash as text."""
+    if not cell.mean:
+        return cell.word or "--"
+    number = cell.text(r" \pm ")
+    return rf"$\mathbf{{{number}}}$" if cell.best else f"${number}$"

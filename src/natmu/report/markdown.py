@@ -1,0 +1,35 @@
+"""A study's tables as GitHub Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from natmu.report.tables import Cell, legend, tables
+
+
+def markdown(study: Mapping[str, Any]) -> str:
+    """Write a study's tables, the best of each column and what is within noise of it in bold.
+
+    Args:
+        study: As ``read_study`` returns it.
+
+    Returns:
+        A section per scenario, then a line that explains the numbers; ends with a newline.
+    """
+    blocks = []
+    for table in tables(study):
+        rows = [["method", *table.headers], ["---", *["---:"] * len(table.headers)]]
+        rows += [[line.method.replace("|", r"\|"), *map(_cell, line.cells)] for line in table.lines]
+        blocks.append(f"### {table.title}\n")
+        blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n")
+        blocks += [f"{remark}\n" for remark in table.remarks]
+        if table.failures:
+            blocks.append("\n".join(f"- {failure}" for failure in table.failures) + "\n")
+    return "\n".join([*blocks, f"{study['name']}: {legend(study, '±', bold=True)}\n"])
+
+
+def _cell(cell: Cell) -> str:
+    """Write a cell, in bold where it is among the best."""
+    text = cell.text(" ± ")
+    return f"**{text}**" if cell.best else text

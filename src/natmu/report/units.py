@@ -1,0 +1,58 @@
+"""What the columns of a study are called, and what they are measured in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+SHARE = "retrain_share"
+"""Stored as a fraction of retraining's seconds, shown in percent."""
+
+WORDS = {
+    "%": "in percent",
+    "pp": "in percentage points",
+    "nats": "in nats",
+    "s": "in seconds",
+    "steps": "in steps",
+    "ratio": "as a ratio",
+    "0-1": "from 0 to 1",
+    "0-1.41": "from 0 to 1.41",
+}
+"""Every unit of the catalogue of scores, after a list of names."""
+
+
+def unit_of(score: str) -> str:
+    """The unit in which a column is stored, a key of ``WORDS``."""
+    return _units()[score]
+
+
+def name_of(score: str, score_on: str) -> str:
+    """A column's name, which says on which data unseen accuracy was measured: ``test`` or ``holdout``."""
+    return "holdout_acc" if score == "test_acc" and score_on == "holdout" else score
+
+
+def decimals_of(score: str) -> int:
+    """Decimals that a column has at most: two of what is given in percent, points or seconds, four of smaller units."""
+    return 2 if score == SHARE or unit_of(score) in ("%", "pp", "s") else 4
+
+
+def units_in_words(columns: Sequence[str], score_on: str) -> str:
+    """Say in one clause per unit what the columns are measured in."""
+    named: dict[str, list[str]] = {}
+    for score in columns:
+        named.setdefault("%" if score == SHARE else unit_of(score), []).append(name_of(score, score_on))
+    return "; ".join(f"{_listed(names)} {WORDS[unit]}" for unit, names in named.items())
+
+
+@cache
+def _units() -> dict[str, str]:
+    """Units by score, read as text: the catalogue's package would load scikit-learn."""
+    stored = files("natmu").joinpath("audit/catalogue/scores.json").read_text(encoding="utf-8")
+    return {row["name"]: row["unit"] for row in json.loads(stored)} | {"seconds": "s", SHARE: "ratio"}
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names with commas, and "and" before the last."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
