@@ -6,7 +6,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from natmu.audit.catalogue import SCORES
 from natmu.report import markdown, print_tables, tables
+from natmu.report.units import WORDS, units_in_words
 
 from .conftest import COLUMNS, row, table
 
@@ -55,7 +57,7 @@ def test_accuracy_on_the_forgotten_class_is_shown_only_where_there_is_one(study)
 
 def test_scores_on_the_holdout_are_named_so(study):
     assert tables({**study, "score_on": "holdout"})[0].headers[0] == "holdout_acc"
-    assert "holdout_acc, forget_test_acc" in printed({**study, "score_on": "holdout"}, 400)
+    assert "in percent: holdout_acc, forget_test_acc, retain_acc" in printed({**study, "score_on": "holdout"}, 400)
 
 
 @pytest.mark.parametrize(("counts", "words"), [((1, 1), "1 seed"), ((3, 3), "3 seeds"), ((0, 0), "0 seeds")])
@@ -120,7 +122,9 @@ def test_the_floor_is_that_of_retrained_and_its_absence_is_said(study):
 
 
 def test_the_finding_compares_the_two_lowest_gaps(repeated):
-    line = "avg_gap: natmu minus salun -0.13 (-0.65 to 0.38), n = 3, within noise; ranks agree W = 0.78"
+    line = (
+        "avg_gap: natmu minus salun -0.13 (95 %: -0.65 to 0.38), n = 3, within noise; ranks agree: Kendall's W = 0.78"
+    )
     assert tables(repeated)[0].finding == line
     assert line in printed(repeated, 120).splitlines()
     assert line in markdown(repeated).splitlines()
@@ -128,11 +132,14 @@ def test_the_finding_compares_the_two_lowest_gaps(repeated):
 
 def test_the_finding_names_a_difference_that_is_no_noise_and_one_without_spread():
     far = table(row("a", "x", 3, avg_gap=[1.0, 1.1, 1.2]), row("a", "y", 3, avg_gap=[31.0, 30.0, 35.0]))
-    assert tables(far)[0].finding == "avg_gap: x minus y -30.9 (-37.3 to -24.5), n = 3; ranks agree W = 1.00"
+    assert (
+        tables(far)[0].finding
+        == "avg_gap: x minus y -30.9 (95 %: -37.3 to -24.5), n = 3; ranks agree: Kendall's W = 1.00"
+    )
     same = table(row("a", "x", 2, avg_gap=[1.0, 2.0]), row("a", "y", 2, avg_gap=[1.5, 2.5]))
-    assert tables(same)[0].finding == "avg_gap: x minus y -0.50 in every seed, n = 2; ranks agree W = 1.00"
+    assert tables(same)[0].finding == "avg_gap: x minus y -0.50 in every seed, n = 2; ranks agree: Kendall's W = 1.00"
     wide = table(row("a", "x", 2, avg_gap=[0.0, 200.0]), row("a", "y", 2, avg_gap=[900.0, 100.0]))
-    assert tables(wide)[0].finding.startswith("avg_gap: x minus y -400 (-6800 to 6000), n = 2, within noise")
+    assert tables(wide)[0].finding.startswith("avg_gap: x minus y -400 (95 %: -6800 to 6000), n = 2, within noise")
 
 
 def test_further_scores_are_columns_with_their_units():
@@ -143,9 +150,8 @@ def test_further_scores_are_columns_with_their_units():
     cells = dict(zip(one.headers, one.lines[0].cells, strict=True))
     assert [cells[name].mean for name in more] == ["0.034", "0.53", "2.3"]
     text = markdown(study)
-    assert "mia_entropy and retrain_share in percent;" in text
-    assert "kl_forget in nats; auc_forget_test_margin from 0 to 1;" in text
-    assert "calibration_test and avg_gap in percentage points." in text
+    units = "in nats: kl_forget; from 0 to 1: auc_forget_test_margin; in percentage points: calibration_test, avg_gap"
+    assert f"Units: {units}. The avg_gap of retrained" in text
 
 
 def test_a_wide_console_shows_spreads_beside_means(study):
@@ -225,3 +231,12 @@ def test_markdown_is_a_table_per_scenario(study):
     assert "| unsir | not run | - | - | - | - | - | - |" in lines
     assert "- salun|wide failed: A class ran out of partners; use a smaller n. (logs/s.log)" in lines
     assert text.endswith("Bold: the lowest avg_gap.\n")
+
+
+def test_every_unit_of_the_catalogue_has_words_and_shares_are_shown_in_percent():
+    assert {score.unit for score in SCORES} | {"s"} == WORDS.keys()
+    names = ["seconds", "retrain_share", *(score.name for score in SCORES)]
+    text = units_in_words(names, "test")
+    assert text.startswith("in percent: retrain_share, test_acc, retain_acc,")
+    assert all(text.count(f" {score.name}") for score in SCORES)
+    assert "seconds" not in text

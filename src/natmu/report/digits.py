@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from decimal import Decimal
 
 MOST_DECIMALS = 2
 
@@ -47,7 +47,7 @@ def fixed(value: float, decimals: int) -> str:
 
 def first_place(value: float) -> int:
     """Power of ten of a positive number's first significant digit: 1 for 28.6, -2 for 0.096."""
-    return math.floor(math.log10(value))
+    return Decimal(value).adjusted()  # exact, where a logarithm may round up to the next power
 
 
 def _alone(size: float, most: int) -> int:

@@ -49,7 +49,7 @@ def finding(study: Study, scenario: str) -> str | None:
     if first["within_noise"]:
         line += ", within noise"
     agreement = next((one["agreement"] for one in study["ranks"] if one["scenario"] == scenario), None)
-    return line if agreement is None else f"{line}; ranks agree W = {agreement:.2f}"
+    return line if agreement is None else f"{line}; ranks agree: Kendall's W = {agreement:.2f}"
 
 
 def compared(study: Study) -> bool:
@@ -81,4 +81,4 @@ def _difference(record: Mapping[str, Any]) -> str:
         return f"{fixed(record['difference'], MOST_DECIMALS)} in every seed"
     low, high = record["interval"]
     decimals = min(MOST_DECIMALS, 1 - first_place((high - low) / 2)) if high > low else MOST_DECIMALS
-    return f"{fixed(record['difference'], decimals)} ({fixed(low, decimals)} to {fixed(high, decimals)})"
+    return f"{fixed(record['difference'], decimals)} (95 %: {fixed(low, decimals)} to {fixed(high, decimals)})"

@@ -24,7 +24,7 @@ ESCAPES = str.maketrans(
         "<": r"\textless{}",
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
-        '"': r"\textquotedbl{}",
+        '"': r"\symbol{34}",
         "`": r"\textasciigrave{}",
         "[": "{[}",
         "]": "{]}",

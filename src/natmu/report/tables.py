@@ -92,22 +92,20 @@ def legend(study: Mapping[str, Any], plus_minus: str, *, bold: bool) -> str:
     Returns:
         A few sentences in one line.
     """
-    spread = f"mean {plus_minus} sample standard deviation over seeds; " if _most_seeds(study) > 1 else ""
+    columns = [name for name in study["columns"] if any(row[name] for row in study["rows"])]
     sentences = [
-        f"{spread}{units_in_words([name for name in study['columns'] if name != 'seconds'], study['score_on'])}",
-        "avg_gap is the distance from retrained, and retrained's own is the floor: how far retrained models lie apart",
+        f"Mean {plus_minus} sample standard deviation over seeds." if _most_seeds(study) > 1 else "",
+        f"Units: {units_in_words(columns, study['score_on'])}." if columns else "",
+        "The avg_gap of retrained, its distance from other retrained models, is the floor.",
     ]
     if bold and compared(study):
         sentences.append(
-            "bold: the best of each column (lowest avg_gap, seconds and retrain_share; otherwise nearest to retrained) "
-            "and what seeds do not tell apart from it (paired t-tests, 5 % after Holm's correction)"
+            "Bold: the best of each column (lowest avg_gap, seconds and retrain_share; otherwise nearest to retrained) "
+            "and what seeds do not tell apart from it (paired t-tests, 5 % after Holm's correction)."
         )
     elif bold:
-        sentences.append("bold: the lowest avg_gap" + ("; one seed shows no noise" if _most_seeds(study) == 1 else ""))
-    return (
-        ". ".join(text[:1].upper() + text[1:] if text.startswith(("mean", "bold")) else text for text in sentences)
-        + "."
-    )
+        sentences.append(f"Bold: the lowest avg_gap{'; one seed shows no noise' if _most_seeds(study) == 1 else ''}.")
+    return " ".join(filter(None, sentences))
 
 
 def _table(study: Mapping[str, Any], scenario: str) -> ScenarioTable:

@@ -20,7 +20,7 @@ WORDS = {
     "0-1": "from 0 to 1",
     "0-1.41": "from 0 to 1.41",
 }
-"""Every unit of the catalogue of scores, after a list of names."""
+"""Every unit of the catalogue of scores, before a list of names."""
 
 
 def unit_of(score: str) -> str:
@@ -39,11 +39,11 @@ def decimals_of(score: str) -> int:
 
 
 def units_in_words(columns: Sequence[str], score_on: str) -> str:
-    """Say in one clause per unit what the columns are measured in."""
+    """Say in one clause per unit what the columns are measured in; seconds say it themselves."""
     named: dict[str, list[str]] = {}
-    for score in columns:
+    for score in (one for one in columns if one != "seconds"):
         named.setdefault("%" if score == SHARE else unit_of(score), []).append(name_of(score, score_on))
-    return "; ".join(f"{_listed(names)} {WORDS[unit]}" for unit, names in named.items())
+    return "; ".join(f"{WORDS[unit]}: {', '.join(names)}" for unit, names in named.items())
 
 
 @cache
@@ -51,8 +51,3 @@ def _units() -> dict[str, str]:
     """Units by score, read as text: the catalogue's package would load scikit-learn."""
     stored = files("natmu").joinpath("audit/catalogue/scores.json").read_text(encoding="utf-8")
     return {row["name"]: row["unit"] for row in json.loads(stored)} | {"seconds": "s", SHARE: "ratio"}
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names with commas, and "and" before the last."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
