@@ -7,7 +7,10 @@ from typing import Any
 
 from natmu.report.tables import Cell, Line, ScenarioTable, legend, tables
 
-HEAD = "% natmu: \\usepackage{booktabs} before \\begin{document}"
+HEAD = "% natmu: \\usepackage{booktabs,graphicx} before \\begin{document}"
+
+FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
+"""Shrinks what would not fit the line, and enlarges nothing."""
 
 ESCAPES = str.maketrans(
     {
@@ -25,7 +28,7 @@ ESCAPES = str.maketrans(
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
         '"': r"\symbol{34}",
-        "`": r"\textasciigrave{}",
+        "`": r"\symbol{96}",
         "[": "{[}",
         "]": "{]}",
         "*": "{*}",
@@ -36,7 +39,7 @@ ESCAPES = str.maketrans(
 
 
 def latex(study: Mapping[str, Any]) -> str:
-    """Write a study as LaTeX, one ``table`` per scenario for the package booktabs.
+    """Write a study as LaTeX, one ``table`` per scenario for the packages booktabs and graphicx.
 
     Args:
         study: As ``read_study`` returns it.
@@ -61,18 +64,25 @@ def _table(name: str, table: ScenarioTable, explained: str) -> str:
     floor = f"floor {_cell(table.floor)}" if table.floor else "floor not known"
     lines = [
         r"\begin{table}",
-        r"\centering",
+        r"\centering\small\setlength{\tabcolsep}{4pt}",
         f"\\caption{{{escaped(f'{name}, {table.title}')}; {floor}. {escaped(explained)}}}",
+        FIT,
         rf"\begin{{tabular}}{{l{'r' * len(table.headers)}}}",
         r"\toprule",
-        _row("method", *map(escaped, table.headers)),
+        _row("method", *map(_header, table.headers)),
         r"\midrule",
         *(_row(*_cells(line)) for line in table.lines),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         r"\end{table}",
     ]
     return "\n".join([*(f"% {' '.join(failure.split())}" for failure in table.failures), *lines]) + "\n"
+
+
+def _header(name: str) -> str:
+    """A score's name in short lines, as numbers are narrow."""
+    lines = r"\\".join(map(escaped, name.split("_")))
+    return rf"\shortstack[r]{{{lines}}}" if "_" in name else lines
 
 
 def _row(*cells: str) -> str:
