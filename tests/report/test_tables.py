@@ -57,7 +57,7 @@ def test_accuracy_on_the_forgotten_class_is_shown_only_where_there_is_one(study)
 
 def test_scores_on_the_holdout_are_named_so(study):
     assert tables({**study, "score_on": "holdout"})[0].headers[0] == "holdout_acc"
-    assert "in percent: holdout_acc, forget_test_acc, retain_acc" in printed({**study, "score_on": "holdout"}, 400)
+    assert "In percent: holdout_acc, forget_test_acc, retain_acc" in printed({**study, "score_on": "holdout"}, 400)
 
 
 @pytest.mark.parametrize(("counts", "words"), [((1, 1), "1 seed"), ((3, 3), "3 seeds"), ((0, 0), "0 seeds")])
@@ -150,8 +150,8 @@ def test_further_scores_are_columns_with_their_units():
     cells = dict(zip(one.headers, one.lines[0].cells, strict=True))
     assert [cells[name].mean for name in more] == ["0.034", "0.53", "2.3"]
     text = markdown(study)
-    units = "in nats: kl_forget; from 0 to 1: auc_forget_test_margin; in percentage points: calibration_test, avg_gap"
-    assert f"Units: {units}. The avg_gap of retrained" in text
+    units = "In nats: kl_forget; from 0 to 1: auc_forget_test_margin; in percentage points: calibration_test, avg_gap"
+    assert f" {units}. The avg_gap of retrained" in text
 
 
 def test_a_wide_console_shows_spreads_beside_means(study):

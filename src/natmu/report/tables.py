@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from natmu.report.digits import rounded
-from natmu.report.findings import compared, finding, marked
+from natmu.report.marks import compared, finding, marked
 from natmu.report.units import SHARE, decimals_of, name_of, units_in_words
 
 REFERENCES = ("original", "retrained")
@@ -93,9 +93,10 @@ def legend(study: Mapping[str, Any], plus_minus: str, *, bold: bool) -> str:
         A few sentences in one line.
     """
     columns = [name for name in study["columns"] if any(row[name] for row in study["rows"])]
+    units = units_in_words(columns, study["score_on"])
     sentences = [
         f"Mean {plus_minus} sample standard deviation over seeds." if _most_seeds(study) > 1 else "",
-        f"Units: {units_in_words(columns, study['score_on'])}." if columns else "",
+        f"{units[:1].upper()}{units[1:]}." if units else "",
         "The avg_gap of retrained, its distance from other retrained models, is the floor.",
     ]
     if bold and compared(study):

@@ -21,6 +21,7 @@ from natmu.study.cast import NUMBERS
 from natmu.study.jobs import Bench, Original, import_original, load_data, train_original, unlearn_from
 from natmu.study.recipe import DataSettings
 from natmu.study.refusal import refuse
+from natmu.study.statistics import statistics_of
 from natmu.study.table import ORIGINAL, RETRAINED, Cell, Replicate, columns, table_rows
 
 
@@ -218,8 +219,9 @@ def audit_run(
         if not original.trained_here:
             say("The recipe of the original is not known; references are trained with the default one of natmu train.")
         audit.train(original)
-    rows = _rows(audit)
-    return {"name": path.name, "score_on": "test", "columns": columns([]), "rows": rows, "audit": write_audit(audit)}
+    rows, names = _rows(audit), columns([])
+    table = {"name": path.name, "score_on": "test", "columns": names, "rows": rows} | statistics_of(rows, names)
+    return table | {"audit": write_audit(audit)}
 
 
 def _rows(audit: Audit) -> list[dict[str, Any]]:
