@@ -104,7 +104,9 @@ def test_one_common_replicate_gives_a_difference_without_interval_or_verdict():
 def test_equal_methods_are_within_noise_and_a_constant_difference_says_nothing():
     (equal,) = differences({"a": seeded(0.1, 0.2, 0.3), "b": seeded(0.1, 0.2, 0.3)})
     assert (equal.mean, equal.interval, equal.within_noise) == (0.0, (0.0, 0.0), True)
-    (constant,) = differences({"a": seeded(0.1, 0.2, 0.3), "b": seeded(0.1 + 0.7, 0.2 + 0.7, 0.3 + 0.7)})
+    values = (93.1, 0.2, 7.3)
+    (constant,) = differences({"a": seeded(*values), "b": seeded(*(value + 0.7 for value in values))})
+    assert len({value + 0.7 - value for value in values}) > 1, "apart by the order of additions alone"
     assert constant.mean == pytest.approx(-0.7)
     assert (constant.interval, constant.p_value, constant.within_noise) == (None, None, None)
 

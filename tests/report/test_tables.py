@@ -90,6 +90,13 @@ def test_with_seeds_the_best_of_each_column_and_those_within_noise_are_marked(re
     assert "paired t-tests, 5 % after Holm's correction" in markdown(repeated)
 
 
+def test_those_within_noise_of_another_than_the_best_are_not_marked():
+    gaps = {"x": [1.0, 1.1, 1.2], "y": [31.0, 30.0, 32.0], "z": [31.2, 31.0, 31.5]}
+    far = table(*(row("a", label, 3, avg_gap=values) for label, values in gaps.items()))
+    assert any(one["best"] == "y" and one["within_noise"] for one in far["comparisons"])
+    assert best(far) == [{("x", "avg_gap")}]
+
+
 def test_a_method_that_failed_for_some_seeds_is_not_marked(study, repeated):
     study["rows"][0]["failed"] = "One seed diverged."
     assert best(study)[0] == {("amnesiac", "avg_gap")}
