@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from natmu.methods import method_named
+from natmu.study.plan import plan_of
 from natmu.study.recipe import Recipe, read_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -202,8 +203,10 @@ def test_the_true_class_is_allowed_for_sub_classes_alone(path: Path) -> None:
 @pytest.mark.parametrize("path", PAPER, ids=lambda path: path.stem)
 def test_the_head_counts_the_epochs(path: Path) -> None:
     recipe, replicates = read_recipe(path), 3
-    retrained = replicates * len(recipe.forget)
-    unlearned = retrained * len(recipe.methods)
+    hardest = sum(text.startswith("hardest") for text in recipe.forget)  # a second reference for each of these sets
+    retrained = replicates * (len(recipe.forget) + hardest)
+    unlearned = replicates * len(recipe.forget) * len(recipe.methods)
+    assert len([job for job in plan_of(recipe).unlearned if job.label == "retrained"]) == retrained
     epochs = (replicates + retrained) * 100 + unlearned * 5
     stated = " ".join(_head(path).replace("#", " ").split())
     assert (

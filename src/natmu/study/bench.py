@@ -23,6 +23,7 @@ from natmu.study.jobs import Bench, Original, load_data
 from natmu.study.plan import Plan, plan_of
 from natmu.study.recipe import Recipe
 from natmu.study.refusal import Unserved, refuse
+from natmu.study.statistics import statistics_of
 from natmu.study.table import ORIGINAL, RETRAINED, columns, table_rows
 
 
@@ -115,6 +116,7 @@ def _write(findings: Findings, plan: Plan, unserved: Unserved, folder: Path) -> 
     folder.mkdir(parents=True, exist_ok=True)
     labels = [label for entry in recipe.methods for label, _, _ in entry.expanded()]
     cells = findings.cells(plan, unserved)
+    rows = table_rows(recipe.forget, [ORIGINAL, RETRAINED, *labels], recipe.scores, cells)
     table = {
         "name": recipe.name,
         "score_on": recipe.score_on,
@@ -122,7 +124,8 @@ def _write(findings: Findings, plan: Plan, unserved: Unserved, folder: Path) -> 
         "hardware": hardware(bench.compute),
         "versions": versions(),
         "columns": columns(recipe.scores),
-        "rows": table_rows(recipe.forget, [ORIGINAL, RETRAINED, *labels], recipe.scores, cells),
+        "rows": rows,
+        **statistics_of(rows, columns(recipe.scores)),
     }
     _store_examples(plan, findings, folder)
     if plan.audits:
