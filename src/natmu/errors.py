@@ -28,6 +28,10 @@ class RunError(NatmuError):
     """A run folder cannot be read or written."""
 
 
+class TrackingError(NatmuError):
+    """A tracker cannot be reached or written; the result itself is complete."""
+
+
 class DownloadError(NatmuError):
     """A server cannot be reached, or what it sends cannot be stored."""
 

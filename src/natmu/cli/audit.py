@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from natmu.cli.options import DataDir, Device, Json
+from natmu.cli.options import DataDir, Device, Json, Track
+from natmu.cli.torchrun import first_process_goes_on
 
 
 def run(
@@ -27,13 +28,18 @@ def run(
     ] = False,
     data_dir: DataDir = Path("data"),
     device: Device = "auto",
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Judge an unlearned model beside its original and retrained ones; missing models are trained, once."""
     from natmu.cli.output import print_audit
     from natmu.engine.progress import showing
+    from natmu.report.trackers import known_trackers, track_run
     from natmu.study.workbench import audit_run
 
+    trackers = known_trackers(track)
     with showing():
         study = audit_run(folder, data_dir, level, references, device, source, offline=offline)
     print_audit(study, folder / "audit", as_json=as_json)
+    first_process_goes_on()
+    track_run(trackers, folder)

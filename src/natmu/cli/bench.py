@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from natmu.cli.options import DataDir, Device, Json
+from natmu.cli.options import DataDir, Device, Json, Track
 from natmu.cli.torchrun import first_process_goes_on
 
 
@@ -20,13 +20,16 @@ def run(
         bool,
         typer.Option("--dry-run", help="Print the jobs, which are done, and about how long the rest takes."),
     ] = False,
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Run a recipe, or what is missing of it, and print its table; the same command continues an interrupted run."""
     from natmu.cli.output import print_forecast, print_study
     from natmu.report import has_failures, illustrate, read_study
+    from natmu.report.trackers import known_trackers, track_study
     from natmu.study import forecast, read_recipe, run_recipe
 
+    trackers = known_trackers(track)
     if dry_run:
         print_forecast(forecast(read_recipe(recipe), data_dir=data_dir, out=out, device=device), as_json=as_json)
         return
@@ -37,5 +40,6 @@ def run(
     print_study(study, as_json=as_json)
     for path in [] if as_json else written:
         typer.echo(path)
+    track_study(trackers, folder)
     if has_failures(study):
         raise typer.Exit(1)

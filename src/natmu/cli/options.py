@@ -25,6 +25,10 @@ SyncBatchNorm = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Run folder to write; runs/<digest> if not given.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same settings.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option("--track", metavar="TRACKER", help="Show the result in wandb, mlflow or tensorboard; repeatable."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method; repeat for several.")

@@ -19,9 +19,11 @@ from natmu.cli.options import (
     Resume,
     Seed,
     SyncBatchNorm,
+    Track,
     TrainSize,
     store_and_name,
 )
+from natmu.cli.torchrun import first_process_goes_on
 
 
 def run(
@@ -45,13 +47,16 @@ def run(
     sync_batch_norm: SyncBatchNorm = False,
     out: Out = None,
     resume: Resume = False,
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Train an original model and keep it in a run folder."""
     from natmu.cli.output import print_run
     from natmu.engine.progress import showing
+    from natmu.report.trackers import known_trackers, track_run
     from natmu.study.workbench import train
 
+    trackers = known_trackers(track)
     root, name = store_and_name(out)
     with showing():
         run = train(
@@ -77,3 +82,5 @@ def run(
             resume=resume,
         )
     print_run(run.path, run.record, as_json=as_json)
+    first_process_goes_on()
+    track_run(trackers, run.path)

@@ -20,10 +20,12 @@ from natmu.cli.options import (
     Seed,
     Set,
     SyncBatchNorm,
+    Track,
     TrainSize,
     parse_settings,
     store_and_name,
 )
+from natmu.cli.torchrun import first_process_goes_on
 
 
 def run(
@@ -56,6 +58,7 @@ def run(
     sync_batch_norm: SyncBatchNorm = False,
     out: Out = None,
     resume: Resume = False,
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
     """Forget training samples from a trained model and keep the result in a run folder.
@@ -64,8 +67,10 @@ def run(
     """
     from natmu.cli.output import print_run
     from natmu.engine.progress import showing
+    from natmu.report.trackers import known_trackers, track_run
     from natmu.study.workbench import unlearn_run
 
+    trackers = known_trackers(track)
     beside = source.resolve().parent if source.is_dir() else Path("runs")
     root, name = store_and_name(out, beside)
     asked = {"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout}
@@ -90,3 +95,5 @@ def run(
             resume=resume,
         )
     print_run(run.path, run.record, as_json=as_json)
+    first_process_goes_on()
+    track_run(trackers, run.path)

@@ -1,0 +1,209 @@
+"""What trackers are told of a run and of a study, read from their folders."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from natmu.errors import RunError
+from natmu.report.study import read_study
+from natmu.report.tables import markdown
+from natmu.types import Record
+
+Plain = bool | int | float | str
+TRACKED_FILES = ("history.csv", "record.json", "audit/audit.json", "audit/samples.csv")
+STUDY_FILES = ("table.json", "table.md", "report.html", "audit.json", "hybrids.png")
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """One run as trackers show it.
+
+    Attributes:
+        key: 16 hexadecimal digits by which a tracker knows the run again: its digest, or, in a study, one of its place
+            there as well, because one run may serve several forget sets, on which it has other scores.
+        name: For people.
+        group: The study; None for a run of its own.
+        digest: Of the run's spec.
+        config: The spec and what the run was made on, with dotted names.
+        curves: Each epoch, with what was noted of it as ``curves/NAME``.
+        scores: Score name to value; those of an audit as ``audit/NAME``.
+        links: What lies where, as ``file:`` URIs.
+        finished: When the run was complete, in seconds since 1970.
+    """
+
+    key: str
+    name: str
+    group: str | None
+    digest: str
+    config: dict[str, Plain]
+    curves: list[tuple[int, dict[str, float]]]
+    scores: dict[str, float]
+    links: dict[str, str]
+    finished: float
+
+
+@dataclass(frozen=True)
+class TrackedStudy:
+    """The table of a study as trackers show it.
+
+    Attributes:
+        key: 16 hexadecimal digits by which a tracker knows the study again.
+        name: Of the study.
+        markdown: The table for people.
+        columns: Names of what ``rows`` hold.
+        rows: One per forget set and method: scenario, method, number of seeds, then mean and standard deviation of
+            every score, None where there is none.
+        links: What lies where, as ``file:`` URIs.
+        runs: Every replicate of every row.
+    """
+
+    key: str
+    name: str
+    markdown: str
+    columns: list[str]
+    rows: list[list[str | float | None]]
+    links: dict[str, str]
+    runs: list[TrackedRun]
+
+
+def read_tracked_run(folder: Path) -> TrackedRun:
+    """What trackers are told of a complete run.
+
+    Raises:
+        RunError: The folder is not a complete run, or a file of it cannot be read.
+    """
+    folder = folder.resolve()
+    try:
+        record = Record(**json.loads((folder / "record.json").read_text(encoding="utf-8")))
+        with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
+            curves = [_noted(row) for row in csv.DictReader(file)]
+        audited = _audited(folder / "audit" / "audit.json")
+        finished = datetime.fromisoformat(record.finished).timestamp()
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"{folder} is not a complete run ({error}); delete it and compute it again.") from None
+    costs = {"seconds": record.seconds, "peak_memory_mb": record.peak_memory_mb}
+    return TrackedRun(
+        key=record.digest,
+        name=_described(record.spec) if folder.name == record.digest else folder.name,
+        group=None,
+        digest=record.digest,
+        config=flat(record.spec) | flat({"hardware": record.hardware, "versions": record.versions}),
+        curves=curves,
+        scores={**record.scores, **costs, **audited},
+        links=_links(folder, TRACKED_FILES),
+        finished=finished,
+    )
+
+
+def read_tracked_study(folder: Path) -> TrackedStudy:
+    """What trackers are told of a complete study.
+
+    Raises:
+        RunError: The folder is not a complete study, or a run of it is gone.
+    """
+    folder = folder.resolve()
+    study = read_study(folder)
+    try:
+        names = {name: _shown(name, study["score_on"]) for name in study["columns"]}
+        runs = [run for row in study["rows"] for run in _replicates(study["name"], row, names, folder.parent)]
+    except KeyError as error:
+        raise RunError(f"{folder / 'table.json'} lacks {error}; run the study again to write it anew.") from None
+    return TrackedStudy(
+        key=_key(study["name"]),
+        name=study["name"],
+        markdown=markdown(study),
+        columns=["scenario", "method", "n", *(f"{name}{part}" for name in names.values() for part in ("", " std"))],
+        rows=[_cells(row, list(names)) for row in study["rows"]],
+        links=_links(folder, STUDY_FILES),
+        runs=runs,
+    )
+
+
+def flat(value: object, name: str = "") -> dict[str, Plain]:
+    """Nested mappings as one level of dotted names; what is no plain value as JSON.
+
+    >>> flat({"a": {"b": 1, "c": [2]}, "d": None})
+    {'a.b': 1, 'a.c': '[2]', 'd': 'null'}
+    """
+    if isinstance(value, Mapping):
+        found: dict[str, Plain] = {}
+        for key, inner in value.items():
+            found |= flat(inner, f"{name}.{key}" if name else str(key))
+        return found
+    return {name: value if isinstance(value, bool | int | float | str) else json.dumps(value)}
+
+
+def _replicates(study: str, row: Mapping[str, Any], names: Mapping[str, str], runs: Path) -> Iterator[TrackedRun]:
+    """The runs of one row, each with the scores that it has there."""
+    scenario, method = row["scenario"], row["method"]
+    for place, replicate in enumerate(row["replicates"]):
+        run = read_tracked_run(runs / replicate["run"])
+        seeds = {name: replicate[name] for name in ("split", "training", "unlearning") if replicate[name] is not None}
+        found = {shown: row[name]["values"][place] for name, shown in names.items() if row[name]}
+        kept = {name: run.scores[name] for name in run.scores if name.startswith("audit/")}
+        costs = {name: run.scores[name] for name in ("seconds", "peak_memory_mb")}
+        yield replace(
+            run,
+            key=_key(study, scenario, method, seeds, run.digest),
+            name=f"{method}, {scenario}, {_seeds(seeds)}",
+            group=study,
+            config=run.config | {"scenario": scenario, "label": method} | flat({"seeds": seeds}),
+            scores=costs | {name: value for name, value in found.items() if value is not None} | kept,
+        )
+
+
+def _key(*parts: object) -> str:
+    """16 hexadecimal digits that name a place in a study."""
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+
+def _seeds(seeds: Mapping[str, int]) -> str:
+    """Seeds in a word or two."""
+    if len({*seeds.values()}) == 1:
+        return f"seed {next(iter(seeds.values()))}"
+    return ", ".join(f"{name} {seed}" for name, seed in seeds.items())
+
+
+def _described(spec: Mapping[str, Any]) -> str:
+    """A name for a run whose folder is called by its digest."""
+    what = spec.get("method") or spec.get("kind", "run")
+    forget = spec.get("forget")
+    return f"{what}, {forget['spec'] if forget else spec.get('model', '')}, seed {spec.get('seed')}"
+
+
+def _noted(row: dict[str, str]) -> tuple[int, dict[str, float]]:
+    """One row of a history."""
+    epoch = round(float(row.pop("epoch")))
+    return epoch, {f"curves/{name}": float(value) for name, value in row.items() if value}
+
+
+def _audited(path: Path) -> dict[str, float]:
+    """The scores of an audit; none where the run was not audited."""
+    if not path.exists():
+        return {}
+    scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
+    return {f"audit/{name}": score["value"] for name, score in scores.items() if score["value"] is not None}
+
+
+def _cells(row: Mapping[str, Any], names: list[str]) -> list[str | float | None]:
+    """A row of the study's table."""
+    pairs = [row[name] or {"mean": None, "std": None} for name in names]
+    return [row["scenario"], row["method"], row["n"], *(pair[part] for pair in pairs for part in ("mean", "std"))]
+
+
+def _shown(name: str, score_on: str) -> str:
+    """A score by the data that it was taken on."""
+    return "holdout_acc" if name == "test_acc" and score_on == "holdout" else name
+
+
+def _links(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """A folder and those files of it that are there."""
+    there = {name: (folder / name).as_uri() for name in names if (folder / name).exists()}
+    return {"folder": folder.as_uri()} | there
