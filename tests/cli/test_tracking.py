@@ -1,9 +1,9 @@
 """``--track``: what is shown after each verb, and what is refused before anything runs."""
 
+import re
 import sys
 
 import pytest
-from mlflow import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from natmu.engine.store import Run
@@ -75,16 +75,18 @@ def test_every_replicate_of_a_bench_is_tracked(natmu, tmp_path):
         "training: {epochs: 1}\nforget: ['random:10%']\nseeds: {training: [0, 1]}\n"
         "methods: [{method: amnesiac, settings: {epochs: 1}}]\n"
     )
-    outcome = natmu("bench", "recipe.yaml", "--track", "mlflow", "--json")
+    outcome = natmu("bench", "recipe.yaml", "--track", "tensorboard", "--json")
     assert outcome.status == 0, outcome.err
-    client = MlflowClient(f"sqlite:///{tmp_path / 'runs/mlflow.db'}")
-    shown = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
-    by_name = {run.info.run_name: run.data.metrics for run in shown}
-    expected = {
-        f"{row['method']}, random:10%, {place}": row["test_acc"]["values"][place]
-        for row in outcome.json["rows"]
-        for place in range(row["n"])
-    }
-    assert len(by_name) == len(expected) + 1 == 7
-    found = sorted(metrics["test_acc"] for name, metrics in by_name.items() if "table" not in name)
-    assert found == pytest.approx(sorted(expected.values()))
+    folders = [*(tmp_path / "runs/tensorboard/tiny").iterdir()]
+    shown = {folder.name.rpartition("-")[0]: scalars(folder) for folder in folders}
+    assert shown.pop("table") == {}
+    assert len(shown) == len(folders) - 1 == 6
+    for row in outcome.json["rows"]:
+        for seeds, value in zip(row["replicates"], row["test_acc"]["values"], strict=True):
+            (name,) = [name for name in shown if name.startswith(row["method"]) and _seed(name) == seeds["training"]]
+            assert shown[name]["scores/test_acc"] == [(0, pytest.approx(value))]
+
+
+def _seed(name):
+    """The training seed in a run's name."""
+    return int(re.search(r"(?:training|,_seed)_(\d+)", name)[1])

@@ -168,6 +168,19 @@ def test_wandb_without_a_key_stays_off_line_and_says_so(runs, tmp_path, monkeypa
     assert f"wandb sync {runs / 'wandb'}" in capsys.readouterr().err
 
 
+def test_wandb_may_be_disabled(runs, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    track_run(["wandb"], write_run(runs, DIGEST, name="mine"))
+    assert [path.name for path in runs.iterdir()] == ["mine"]
+
+
+def test_wandb_is_not_asked_for_a_key_where_it_must_be_online(runs, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with pytest.raises(TrackingError, match="No API key"):
+        track_run(["wandb"], write_run(runs, DIGEST))
+
+
 def test_mlflow_has_the_run_as_its_folder_has_it(runs, store):
     track_run(["mlflow"], write_run(runs, DIGEST, name="mine", audit={"rmia_auc": 0.75, "epsilon": None}))
     found = one_of_mlflow(store, "natmu")

@@ -35,9 +35,10 @@ class WandbTracker:
 
     @cached_property
     def _mode(self) -> str | None:
-        """None leaves it to wandb."""
-        asked = wandb.setup().settings.mode != "online" or wandb.login(prompt=False, verify=False)
-        return None if asked else "offline"
+        """``offline`` where nothing says otherwise and there is no API key; None leaves it to wandb."""
+        if "WANDB_MODE" in os.environ or wandb.setup().settings.mode != "online":
+            return None
+        return None if wandb.login(prompt=False, verify=False) else "offline"
 
     def log(self, run: TrackedRun) -> None:
         """Show one run, its history by epoch."""
@@ -99,7 +100,8 @@ class WandbTracker:
             settings=settings,
         )
         fill(shown)
-        (Path(shown.dir) / NOTE).write_text(note)
+        if not shown.disabled:
+            (Path(shown.dir) / NOTE).write_text(note)
         shown.finish()
         for path in before:
             if shown.offline:
