@@ -207,6 +207,25 @@ def test_mlflow_knows_a_run_again_and_takes_what_is_new(runs, store):
     assert one_of_mlflow(store, "natmu").data.metrics["audit/rmia_auc"] == 0.5
 
 
+def test_mlflow_goes_where_its_own_variable_says(runs, store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://nowhere")
+    with pytest.raises(TrackingError, match=r"mlflow failed .*nonsense"):
+        track_run(["mlflow"], write_run(runs, DIGEST))
+    assert store.get_experiment_by_name("natmu") is None
+
+
+def test_mlflow_takes_a_run_that_was_computed_again_on_another_machine(runs, store):
+    """MLflow refuses to change a setting, and would keep both curves."""
+    path = write_run(runs, DIGEST)
+    track_run(["mlflow"], path)
+    record = json.loads((path / "record.json").read_text()) | {"hardware": {"device": "cuda"}, "seconds": 0.5}
+    (path / "record.json").write_text(json.dumps(record | {"finished": "2026-01-02T03:05:06+00:00"}))
+    track_run(["mlflow"], path)
+    found = one_of_mlflow(store, "natmu")
+    assert (found.data.metrics["seconds"], found.data.params["hardware.device"]) == (0.5, "cpu")
+    assert mlflow_curves(store, found) == CURVE_POINTS
+
+
 def test_mlflow_begins_a_run_anew_whose_logging_was_cut_short(runs, store):
     place = store.create_experiment("natmu")
     store.log_metric(store.create_run(place, tags={"natmu.key": DIGEST}).info.run_id, "curves/loss", 1.25, step=1)
@@ -301,7 +320,8 @@ def test_one_original_on_two_forget_sets_is_shown_with_the_scores_of_each(runs):
     assert "test_acc" not in first.scores
 
 
-def test_hostile_names_are_told_to_all(runs, store):
+def test_hostile_names_are_told_to_all(runs, store, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRUNCATE_LONG_VALUES", "false")
     path = write_run(runs, DIGEST, method=HOSTILE, **{HOSTILE: HOSTILE * 30})
     record = json.loads((path / "record.json").read_text())
     record["scores"] = {"a@b (%)": 1.5, "nothing": float("nan")}
@@ -309,6 +329,7 @@ def test_hostile_names_are_told_to_all(runs, store):
     track_run(["wandb", "mlflow", "tensorboard"], path)
     (found,) = of_wandb(runs)
     assert found["name"].startswith('a "b"')
+    assert len(found["name"]) == 128
     assert one_of_mlflow(store, "natmu").data.metrics["a_b ___"] == 1.5
     (folder,) = (runs / "tensorboard/natmu").iterdir()
     assert of_tensorboard(folder).Scalars("scores/a@b (%)")[0].value == 1.5
@@ -362,10 +383,10 @@ def test_an_unknown_tracker_is_refused_with_the_choices():
         known_trackers(["tensor-board"])
 
 
-def test_a_tracker_that_fails_does_not_keep_others_from_the_run(runs, monkeypatch):
-    """A database in a folder that is not there, and a file where TensorBoard's folder should be."""
+def test_a_tracker_that_fails_does_not_keep_others_from_the_run(runs):
+    """A file that is no database, and one where TensorBoard's folder should be."""
     path = write_run(runs, DIGEST)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"databricks-{runs}://nowhere")
+    (runs / "mlflow.db").write_text("no database")
     (runs / "tensorboard").write_text("")
     with pytest.raises(TrackingError, match=r"mlflow failed .*; tensorboard failed .* is complete, and the same"):
         track_run(["mlflow", "tensorboard", "wandb"], path)

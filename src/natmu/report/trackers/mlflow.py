@@ -11,10 +11,11 @@ from pathlib import Path
 
 from mlflow import MlflowClient, MlflowException
 from mlflow.entities import Metric, Param, Run, RunTag
+from sqlalchemy.exc import SQLAlchemyError
 
 from natmu.report.trackers.tracked import Plain, TrackedRun, TrackedStudy
 
-LONGEST_NAME, LONGEST_PARAM, LONGEST_TAG = 250, 6000, 8000
+LONGEST_NAME, LONGEST_PARAM = 250, 6000
 """MLflow's limits, in characters."""
 PARAMS_AT_ONCE, METRICS_AT_ONCE = 90, 900
 KEY = "natmu.key"
@@ -26,7 +27,7 @@ class MLflowTracker:
     The experiment is the study, or ``natmu``. Nothing but a study's table is stored as an artefact; files are links.
     """
 
-    errors: tuple[type[Exception], ...] = (MlflowException, OSError)
+    errors: tuple[type[Exception], ...] = (MlflowException, SQLAlchemyError, OSError)
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -61,7 +62,7 @@ class MLflowTracker:
     def _obtain(self, experiment: str, key: str, name: str, tags: Mapping[str, str], time: int | None) -> Run:
         """The run of a key with its name and tags; one whose logging was cut short is begun anew."""
         place = self._experiment(experiment)
-        texts = {_safe(tag): text[:LONGEST_TAG] for tag, text in tags.items()} | {"mlflow.runName": name[:LONGEST_NAME]}
+        texts = {_safe(tag): text for tag, text in tags.items()} | {"mlflow.runName": name[:LONGEST_NAME]}
         for known in self._client.search_runs([place], f"tags.`{KEY}` = '{key}'"):
             if known.info.status == "FINISHED":
                 self._client.log_batch(known.info.run_id, tags=[RunTag(*pair) for pair in texts.items()])
