@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import struct
 import subprocess
 import sys
 
 import pytest
 from mlflow import MlflowClient
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tests.report.told import curves_of, mlflow_curves, of_tensorboard, of_wandb, one_of_mlflow
 from tests.report.tracked_folders import CURVES, write_audit, write_run, write_study
-from wandb.proto import wandb_internal_pb2
 
 from natmu.errors import RunError, SettingError, TrackingError, UsageError
 from natmu.report.trackers import known_trackers, track_run, track_study
@@ -57,63 +55,6 @@ def database(tmp_path_factory):
 def store(runs, database):
     shutil.copy(database, runs / "mlflow.db")
     return MlflowClient(f"sqlite:///{runs / 'mlflow.db'}")
-
-
-def of_wandb(runs):
-    """All off-line runs below a folder, each with its history, summary and configuration."""
-    return [_read_wandb(path) for path in sorted((runs / "wandb").glob("offline-run-*/*.wandb"))]
-
-
-def _read_wandb(path):
-    found = {"history": [], "summary": {}, "config": {}}
-    for data in _chunks(path.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        kind = record.WhichOneof("record_type")
-        if kind == "run":
-            found |= {"id": record.run.run_id, "name": record.run.display_name, "group": record.run.run_group}
-            found |= {"project": record.run.project}
-            found["config"] |= _items(record.run.config.update)
-        elif kind == "history":
-            found["history"].append(_items(record.history.item))
-        elif kind == "summary":
-            found["summary"] |= _items(record.summary.update)
-    return found
-
-
-def _chunks(data, block=32768):
-    """The records of wandb's file, which is a LevelDB log after a header of 7 bytes."""
-    place, whole = 7, b""
-    while place < len(data):
-        if block - place % block < 7:
-            place += block - place % block
-            continue
-        _, length, kind = struct.unpack("<IHB", data[place : place + 7])
-        whole += data[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):  # full, or the last of several
-            yield whole
-            whole = b""
-
-
-def _items(items):
-    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
-
-
-def of_tensorboard(folder):
-    """The accumulator of one run's folder."""
-    found = EventAccumulator(str(folder))
-    found.Reload()
-    return found
-
-
-def curves_of(found):
-    return {
-        (tag.removeprefix("curves/"), event.step): event.value
-        for tag in found.Tags()["scalars"]
-        if tag.startswith("curves/")
-        for event in found.Scalars(tag)
-    }
 
 
 CURVE_POINTS = {(name, int(row["epoch"])): value for row in CURVES for name, value in row.items() if name != "epoch"}
@@ -231,18 +172,6 @@ def test_mlflow_begins_a_run_anew_whose_logging_was_cut_short(runs, store):
     store.log_metric(store.create_run(place, tags={"natmu.key": DIGEST}).info.run_id, "curves/loss", 1.25, step=1)
     track_run(["mlflow"], write_run(runs, DIGEST))
     assert mlflow_curves(store, one_of_mlflow(store, "natmu")) == CURVE_POINTS
-
-
-def one_of_mlflow(store, experiment):
-    (found,) = store.search_runs([store.get_experiment_by_name(experiment).experiment_id])
-    return found
-
-
-def mlflow_curves(store, run):
-    names = [name for name in run.data.metrics if name.startswith("curves/")]
-    points = [(name, one) for name in names for one in store.get_metric_history(run.info.run_id, name)]
-    assert len({(name, one.step) for name, one in points}) == len(points)
-    return {(name.removeprefix("curves/"), one.step): one.value for name, one in points}
 
 
 def test_tensorboard_has_the_run_as_its_folder_has_it(runs):
