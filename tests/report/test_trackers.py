@@ -215,7 +215,11 @@ def test_a_study_is_a_group_with_a_table(runs, store):
     assert len(of_wandb(runs)) == 4
     assert {run["group"] for run in in_wandb.values()} == {"tiny"}
     natmu = in_wandb["natmu, random:10%, seed 0"]
-    assert (natmu["summary"]["test_acc"], natmu["summary"]["kl"], natmu["summary"]["audit/rmia_auc"]) == (93, 0.25, 0.5)
+    assert (natmu["summary"]["test_acc"], natmu["summary"]["kl_avg"], natmu["summary"]["audit/rmia_auc"]) == (
+        93,
+        0.25,
+        0.5,
+    )
     assert natmu["config"]["label"] == "natmu"
     (table,) = (runs / "wandb").rglob("*.table.json")
     table = json.loads(table.read_text())
@@ -231,7 +235,7 @@ def test_a_study_is_a_group_with_a_table(runs, store):
     assert by_name.keys() == names | {"tiny: table"}
     assert len(shown) == 4
     assert by_name["natmu, random:10%, split 0, training 1, unlearning 2"].data.metrics["test_acc"] == 94.0
-    assert "kl" not in by_name["natmu, random:10%, split 0, training 1, unlearning 2"].data.metrics
+    assert "kl_avg" not in by_name["natmu, random:10%, split 0, training 1, unlearning 2"].data.metrics
     assert "| natmu |" in (runs / "mlflow" / by_name["tiny: table"].info.run_id / "artifacts/table.md").read_text()
 
     assert len([*(runs / "tensorboard/tiny").iterdir()]) == 4

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from natmu.report import COLUMNS
+from natmu.study.statistics import statistics_of
+from natmu.study.table import columns as columns_with
 
 CURVES = [
     {"epoch": 1.0, "loss": 1.25, "lr": 0.1},
@@ -49,13 +50,15 @@ def write_study(runs, name="tiny"):
     write_run(runs, "a" * 16, kind="train")
     write_run(runs, "b" * 16, audit={"rmia_auc": 0.5})
     write_run(runs, "c" * 16)
-    columns = [*COLUMNS, "kl"]
+    columns = columns_with(["kl_avg"])
     rows = [
         _row("original", [_replicate("a", 0, None)], columns, test_acc=[95.0]),
-        _row("natmu", [_replicate("b", 0, 0), _replicate("c", 1, 2)], columns, test_acc=[93.0, 94.0], kl=[0.25, None]),
+        _row(
+            "natmu", [_replicate("b", 0, 0), _replicate("c", 1, 2)], columns, test_acc=[93.0, 94.0], kl_avg=[0.25, None]
+        ),
         _row("salun", [], columns) | {"failed": "It cannot."},
     ]
-    study = {"name": name, "score_on": "test", "columns": columns, "rows": rows}
+    study = {"name": name, "score_on": "test", "columns": columns, "rows": rows, **statistics_of(rows, columns)}
     (runs / name).mkdir()
     (runs / name / "table.json").write_text(json.dumps(study))
     return runs / name

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from natmu.errors import RunError
+from natmu.report.markdown import markdown
 from natmu.report.study import read_study
-from natmu.report.tables import markdown
 from natmu.types import Record
 
 Plain = bool | int | float | str
