@@ -400,3 +400,17 @@ def test_a_study_writes_the_audit_of_each_method(tmp_path):
         ("random:10%", "amnesiac"),
     ]
     assert all(one["scores"]["avg_gap"]["value"] >= 0 for one in audits)
+
+
+def test_the_images_of_the_most_exposed_samples_are_kept_where_the_data_is_at_hand(standard):
+    _, original, audit, _ = standard
+    folder, data = audit.run.path / "audit", original.bench.splits.train
+    assert not (folder / "exposed.npz").exists()
+    write_audit(audit, data)
+    with (folder / "samples.csv").open() as file:
+        wanted = [int(row["index"]) for row in csv.DictReader(file) if row["part"] == "forget"]
+    with np.load(folder / "exposed.npz", allow_pickle=False) as kept:
+        assert kept["samples"].tolist() == wanted[:24]
+        assert kept["images"].dtype == np.uint8
+        assert np.array_equal(kept["images"], np.asarray(data.images)[wanted[:24], 0])
+        assert kept["names"].tolist() == [data.class_names[data.labels[index]] for index in wanted[:24]]

@@ -17,12 +17,14 @@ from natmu.audit.exposure import COLUMNS
 from natmu.audit.panel import Level, Measured, Panel
 from natmu.audit.population import unseen_part
 from natmu.audit.verdict import ENOUGH
+from natmu.data import ImageData
 from natmu.engine import processes
 from natmu.engine.checkpoint import write_atomically
 from natmu.engine.progress import say, task
 from natmu.engine.store import Run, Store, digest_of
 from natmu.errors import DataError, TrainingError, UsageError
 from natmu.study.cast import Cast, train_what_is_missing
+from natmu.study.exposed_images import store_exposed
 from natmu.study.jobs import Original
 from natmu.study.relearning import relearned, relearning_spec, relearning_time, shown_rows
 from natmu.study.shadows import ShadowPlan, train_shadows
@@ -212,8 +214,12 @@ class Audit:
         return {"weight_distance": Measured(distance(self.run), [distance(run) for run in retrained[1:]], original)}
 
 
-def write_audit(audit: Audit) -> dict[str, Any]:
+def write_audit(audit: Audit, data: ImageData | None = None) -> dict[str, Any]:
     """Compute an audit and write ``audit/samples.csv`` and then ``audit/audit.json`` into the run's folder.
+
+    Args:
+        audit: The audit.
+        data: The training data if it is at hand; the images of the most exposed samples go to ``audit/exposed.npz``.
 
     Returns:
         What is in ``audit.json``.
@@ -223,6 +229,8 @@ def write_audit(audit: Audit) -> dict[str, Any]:
     text = json.dumps(result, indent=1, allow_nan=False)
     folder = audit.run.path / FOLDER
     folder.mkdir(exist_ok=True)
+    if data is not None:
+        store_exposed(samples, data, folder)
     write_atomically(folder / "samples.csv", _csv(samples).encode())
     write_atomically(folder / "audit.json", (text + "\n").encode())
     found: dict[str, Any] = json.loads(text)

@@ -265,7 +265,7 @@ class AuditJob:
         """Write the audit into the folder of the run under audit."""
         audit = self.subject.require_audit(bench)
         audit.train(train_original(bench, audit.cast.seed))
-        write_audit(audit)
+        write_audit(audit, bench.splits.train)
         return audit.run
 
 

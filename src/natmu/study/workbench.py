@@ -214,14 +214,16 @@ def audit_run(
         raise UsageError(f"{path} holds an original model; audit the run of a model unlearned from it.")
     store, found = Store(run.path.resolve().parent), _original_run(run, source)
     audit = Audit(run, store, level, references or NUMBERS[level], found)
+    data = None
     if not offline:
         original = _opened(found, run, store, data_dir, device)
         if not original.trained_here:
             say("The recipe of the original is not known; references are trained with the default one of natmu train.")
         audit.train(original)
+        data = original.bench.splits.train
     rows, names = _rows(audit), columns([])
     table = {"name": path.name, "score_on": "test", "columns": names, "rows": rows} | statistics_of(rows, names)
-    return table | {"audit": write_audit(audit)}
+    return table | {"audit": write_audit(audit, data)}
 
 
 def _rows(audit: Audit) -> list[dict[str, Any]]:
