@@ -25,7 +25,7 @@ def run(
 ) -> None:
     """Run a recipe, or what is missing of it, and print its table; the same command continues an interrupted run."""
     from natmu.cli.output import print_forecast, print_study
-    from natmu.report import has_failures, illustrate, read_study
+    from natmu.report import has_failures, illustrate, read_study, write_report
     from natmu.report.trackers import known_trackers, track_study
     from natmu.study import forecast, read_recipe, run_recipe
 
@@ -35,7 +35,7 @@ def run(
         return
     folder = run_recipe(read_recipe(recipe), data_dir=data_dir, out=out, device=device)
     first_process_goes_on()
-    written = illustrate(folder)
+    written = [*illustrate(folder), write_report(folder)]
     study = read_study(folder)
     print_study(study, as_json=as_json)
     for path in [] if as_json else written:

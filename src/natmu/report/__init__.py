@@ -1,9 +1,10 @@
-"""Stored results as tables and pictures; nothing here trains."""
+"""Stored results as tables, pictures and pages; nothing here trains."""
 
 from natmu.report.csv import csv_table
 from natmu.report.folder import illustrate, write_summary
 from natmu.report.latex import latex
 from natmu.report.markdown import markdown
+from natmu.report.page import write_report
 from natmu.report.pictures import hybrid_sheet
 from natmu.report.scores import print_scores
 from natmu.report.study import has_failures, read_study, rows_for_summary
@@ -23,5 +24,6 @@ __all__ = [
     "read_study",
     "rows_for_summary",
     "tables",
+    "write_report",
     "write_summary",
 ]

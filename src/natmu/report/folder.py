@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 
+from natmu.errors import RunError
 from natmu.report.markdown import markdown
 from natmu.report.pictures import hybrid_sheet
 from natmu.report.study import read_study, rows_for_summary
@@ -25,7 +27,7 @@ def illustrate(folder: Path) -> list[Path]:
         RunError: The folder holds no study.
     """
     written = [folder / "table.md"]
-    _write(written[0], markdown(read_study(folder)))
+    write_whole(written[0], markdown(read_study(folder)))
     examples = folder / "hybrids.npz"
     if examples.exists():
         with np.load(examples, allow_pickle=False) as arrays:
@@ -43,12 +45,23 @@ def write_summary(folder: Path, seconds: float) -> Path:
     """
     path = folder / "summary.json"
     summary = {"seconds": round(seconds, 2), "rows": rows_for_summary(read_study(folder))}
-    _write(path, json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_whole(path, json.dumps(summary, indent=1, allow_nan=False) + "\n")
     return path
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all; folders on its way are made.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"Cannot write {path} ({error.strerror}); choose a folder that can be written to.") from error

@@ -31,7 +31,7 @@ def print_scores(audit: Mapping[str, Any], console: Console) -> None:
     for header, width in (("value", 6), ("95 %", 11), ("retrained", 13), ("orig.", 6), ("verdict", 7)):
         table.add_column(header, justify="left" if header == "verdict" else "right", no_wrap=True, min_width=width)
     for name, score in audit["scores"].items():
-        table.add_row(*map(Text, (name, *_cells(score))))
+        table.add_row(*map(Text, (name, *score_cells(score))))
     console.print(table)
     for reason in dict.fromkeys(audit["missing"].values()):
         names = [name for name, why in audit["missing"].items() if why == reason]
@@ -41,8 +41,8 @@ def print_scores(audit: Mapping[str, Any], console: Console) -> None:
     console.print(Text(audit["verdict"], style="bold"))
 
 
-def _cells(score: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
-    """A score's row but for its name."""
+def score_cells(score: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+    """A score of ``audit.json`` as texts: value, interval, retrained models, original, verdict in a word."""
     verdict, values = score["verdict"], score["retrained"] or []
     interval = verdict["interval"] if verdict else None
     between = f"{interval[0]:.3g}-{interval[1]:.3g}" if interval else ""

@@ -1,0 +1,39 @@
+"""``natmu report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def run(
+    folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a study or of a run.")],
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; report.html in the folder if none.")] = None,
+    form: Annotated[
+        Literal["html", "markdown", "csv", "latex"],
+        typer.Option("--format", help="html: one page that opens offline; the others: a study's tables as text."),
+    ] = "html",
+) -> None:
+    """Write a page with tables, plots and pictures of a study or a run, or print a study's tables for a document."""
+    from natmu.report import write_report
+    from natmu.report.folder import write_whole
+
+    if form == "html":
+        typer.echo(write_report(folder, out))
+        return
+    text = _written(form, folder)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_whole(out, text)
+        typer.echo(out)
+
+
+def _written(form: Literal["markdown", "csv", "latex"], folder: Path) -> str:
+    """A study's tables as text."""
+    from natmu.report import csv_table, latex, markdown, read_study
+
+    writers = {"markdown": markdown, "csv": csv_table, "latex": latex}
+    return writers[form](read_study(folder))

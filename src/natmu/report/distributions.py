@@ -1,0 +1,104 @@
+"""What a model's answers look like on each part of the data: binned margins and thinned ROC curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from natmu.audit import Softmax, auc, margin, roc
+from natmu.types import ForgetSet, Outputs, Part
+
+Values = npt.NDArray[np.float64]
+
+BINS = 48
+POINTS = 80
+"""Points at most of a ROC curve."""
+TAIL = 0.2
+"""Percent of the margins on either side that decide no border."""
+ROOM = 0.25
+"""Share of their range that bins reach beyond it, for the margins of other models."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """How well margins tell the samples of one part from unseen ones: a ROC curve and its area."""
+
+    fpr: tuple[float, ...]
+    tpr: tuple[float, ...]
+    area: float
+
+
+@dataclass(frozen=True)
+class Margins:
+    """One model's margins.
+
+    Attributes:
+        parts: By name of the part, the margins of its samples, float64 ``(N,)``, in nats.
+        unseen: Name of the part that no model was trained on.
+    """
+
+    parts: Mapping[str, Values]
+    unseen: str
+
+    def against_unseen(self, part: str) -> Curve:
+        """The attack that takes the samples with the largest margins for members."""
+        members, strangers = self.parts[part], self.parts[self.unseen]
+        found = roc(members, strangers)
+        keep = _thinned(found.fpr, found.tpr)
+        return Curve(_short(found.fpr[keep], 4), _short(found.tpr[keep], 4), auc(members, strangers))
+
+
+def margins_of(outputs: Outputs, forget: ForgetSet | None, unseen: str = "test") -> Margins:
+    """The margins of a model on the parts of its data.
+
+    Args:
+        outputs: Its stored answers.
+        forget: The forget set; None of an original on its own, whose training data is then one part.
+        unseen: ``test``, or ``holdout`` where the test set must not be seen.
+    """
+    if forget is None:
+        parts: dict[str, Part | None] = {"train": outputs.train}
+        stranger = outputs.test if unseen == "test" else outputs.holdout
+    else:
+        split = outputs.split(forget)
+        parts = {"forget": split.forget, "retain": split.retain}
+        stranger = split.test if unseen == "test" else split.holdout
+    found = {name: part for name, part in (parts | {unseen: stranger}).items() if part is not None and len(part)}
+    return Margins({name: margin(Softmax(part.logits, part.labels)) for name, part in found.items()}, unseen)
+
+
+def edges_for(models: Sequence[Margins]) -> Values:
+    """Borders of bins, float64 ``(BINS + 1,)``, with room on both sides.
+
+    Args:
+        models: Those that decide: original and retrained models where there are any, because the margins of a method
+            that broke its model may lie anywhere.
+    """
+    ends = [np.percentile(part, [TAIL, 100 - TAIL]) for one in models for part in one.parts.values()]
+    low, high = min(end[0] for end in ends), max(end[1] for end in ends)
+    room = max(ROOM * (high - low), 0.5)
+    return np.linspace(low - room, high + room, BINS + 1)
+
+
+def percentages(values: Values, edges: Values) -> tuple[float, ...]:
+    """Percent of the samples in each bin, ``(BINS,)``; those outside count in the outermost."""
+    counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
+    return _short(100 * counts / len(values), 2)
+
+
+def _thinned(fpr: Values, tpr: Values) -> npt.NDArray[np.int64]:
+    """Places of the points to draw: evenly spaced along the curve, denser where false positives are few."""
+    if len(fpr) <= POINTS:
+        return np.arange(len(fpr))
+    low = np.log10(np.maximum(fpr, 1e-4)) / 4
+    way = np.concatenate([[0], np.cumsum(np.abs(np.diff(fpr)) + np.abs(np.diff(tpr)) + np.abs(np.diff(low)))])
+    places = np.searchsorted(way, np.linspace(0, way[-1], POINTS))
+    return np.unique(np.clip(places, 0, len(fpr) - 1))
+
+
+def _short(values: Values, digits: int) -> tuple[float, ...]:
+    """Few digits, so that the file stays small."""
+    return tuple(np.round(values, digits).tolist())

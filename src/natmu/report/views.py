@@ -1,0 +1,205 @@
+"""What the page's templates are filled with: comparisons of models, audits, learning curves."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from natmu.report.distributions import Margins, edges_for
+from natmu.report.figures import Figure, Model, histogram, learning, rocs
+from natmu.report.images import Sample
+from natmu.report.runs import RunFiles
+from natmu.report.scores import score_cells
+
+SHOWN_METHODS = 3
+"""Methods whose curves are shown before anybody chooses."""
+CURVES = ("loss", "accuracy")
+TITLES = {
+    "forget": "forget set",
+    "retain": "retain set",
+    "train": "training data",
+    "test": "test set",
+    "holdout": "holdout",
+}
+EXPLAINED = {
+    "forget": "the samples to forget",
+    "retain": "the rest of the training data",
+    "train": "the training data",
+    "test": "the test set, which no model has seen",
+    "holdout": "the holdout, which no model has seen",
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure with what those read who do not see it.
+
+    Attributes:
+        key: Names it within the page.
+        figure: As Plotly takes it.
+        title: Heading.
+        label: What it shows, in a sentence.
+    """
+
+    key: str
+    figure: Figure
+    title: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers behind a plot."""
+
+    caption: str
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models side by side, each of which readers can show and hide."""
+
+    key: str
+    models: tuple[Model, ...]
+    visible: frozenset[str]
+    margins: tuple[Plot, ...] = ()
+    rocs: tuple[Plot, ...] = ()
+    numbers: Table | None = None
+    curves: tuple[Plot, ...] = ()
+
+
+@dataclass(frozen=True)
+class AuditView:
+    """One audit: its verdict, every score, and what is missing."""
+
+    label: str
+    level: str
+    verdict: str
+    references: int
+    scores: tuple[tuple[str, tuple[str, str, str, str, str], str], ...]
+    missing: tuple[tuple[str, str], ...]
+    samples: Sequence[Sample] = field(default=())
+
+    @property
+    def pictured(self) -> list[Sample]:
+        """The samples with a picture."""
+        return [sample for sample in self.samples if sample.picture]
+
+
+def audit_view(label: str, audit: Mapping[str, Any], samples: Sequence[Sample] = ()) -> AuditView:
+    """An audit for the page.
+
+    Args:
+        label: What the audited model is called.
+        audit: As ``audit.json`` has it; of a study also ``failed`` and ``log`` of an audit that there is not.
+        samples: The most exposed ones.
+    """
+    if "failed" in audit:
+        log = f" Log: {audit['log']}." if audit["log"] else ""
+        return AuditView(label, "", f"Not audited. {audit['failed']}{log}", 0, (), ())
+    scores = tuple(
+        (name, score_cells(score), score["verdict"]["sentence"] if score["verdict"] else "")
+        for name, score in audit["scores"].items()
+    )
+    reasons: dict[str, list[str]] = {}
+    for name, reason in audit["missing"].items():
+        reasons.setdefault(reason, []).append(name)
+    missing = tuple((", ".join(names), reason) for reason, names in reasons.items())
+    references = len(audit.get("models", {}).get("retrained", []))
+    return AuditView(label, audit["level"], audit["verdict"], references, scores, missing, samples)
+
+
+def comparison(
+    key: str, models: Sequence[Model], runs: Mapping[str, RunFiles], margins: Mapping[str, Margins], keen: Sequence[str]
+) -> Comparison | None:
+    """Margins, ROC and learning curves of several models; None where nothing is stored.
+
+    Args:
+        key: Names it within the page.
+        models: In the order of tables.
+        runs: Their run folders, by key.
+        margins: Likewise their margins.
+        keen: Labels of the methods to show first.
+    """
+    told = [model for model in models if model.key in margins]
+    curves = tuple(_curves(key, [model for model in models if model.key in runs], runs))
+    if not told and not curves:
+        return None
+    present = tuple(model for model in models if model.key in runs)
+    chosen = {"original", "retrained", *keen[:SHOWN_METHODS]}
+    visible = frozenset(model.key for model in present if model.label in chosen or len(present) <= SHOWN_METHODS + 2)
+    return Comparison(
+        key,
+        present,
+        visible,
+        tuple(_histograms(key, told, margins)),
+        tuple(_rocs(key, told, margins)),
+        _numbers(told, margins) if told else None,
+        curves,
+    )
+
+
+def _histograms(key: str, models: Sequence[Model], margins: Mapping[str, Margins]) -> Iterator[Plot]:
+    """One histogram per part of the data."""
+    if not models:
+        return
+    references = [margins[model.key] for model in models if model.label in ("original", "retrained")]
+    edges = edges_for(references or [margins[model.key] for model in models])
+    for part in dict.fromkeys(itertools.chain.from_iterable(margins[model.key].parts for model in models)):
+        label = f"Histogram of margins on {EXPLAINED[part]}, one outline per model; medians are in the table below."
+        yield Plot(f"{key}-margin-{part}", histogram(models, margins, part, edges), TITLES[part], label)
+
+
+def _rocs(key: str, models: Sequence[Model], margins: Mapping[str, Margins]) -> Iterator[Plot]:
+    """One plot of ROC curves per part that the models may have been trained on."""
+    unseen = {margins[model.key].unseen for model in models}
+    for part in dict.fromkeys(itertools.chain.from_iterable(margins[model.key].parts for model in models)):
+        figure = rocs(models, margins, part)
+        if part not in unseen and figure["data"]:
+            other = next(iter(unseen))
+            label = f"ROC curves that tell {part} from {other} samples by their margin; areas are in the table below."
+            yield Plot(f"{key}-roc-{part}", figure, f"{TITLES[part]} against {TITLES[other]}", label)
+
+
+def _numbers(models: Sequence[Model], margins: Mapping[str, Margins]) -> Table:
+    """Medians and quartiles of margins, and areas below the ROC curves."""
+    parts = list(dict.fromkeys(itertools.chain.from_iterable(margins[model.key].parts for model in models)))
+    unseen = margins[models[0].key].unseen
+    seen = [part for part in parts if part != unseen]
+    rows = []
+    for model in models:
+        own = margins[model.key]
+        cells = [_quartiles(own, part) for part in parts]
+        cells += [
+            f"{own.against_unseen(part).area:.3f}" if {part, unseen} <= own.parts.keys() else "-" for part in seen
+        ]
+        rows.append((model.label, *cells))
+    headers = ("model", *(f"φ {part}" for part in parts), *(f"AUC {part}/{unseen}" for part in seen))
+    return Table("Median margin φ (first and third quartile), and area below each ROC curve.", headers, tuple(rows))
+
+
+def _quartiles(margins: Margins, part: str) -> str:
+    """Median and quartiles of one part."""
+    if part not in margins.parts:
+        return "-"
+    low, middle, high = np.percentile(margins.parts[part], [25, 50, 75])
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _curves(key: str, models: Sequence[Model], runs: Mapping[str, RunFiles]) -> Iterator[Plot]:
+    """Learning curves."""
+    histories = {model.key: runs[model.key].history for model in models}
+    for column in CURVES:
+        if any(column in history for history in histories.values()):
+            last = "; ".join(
+                f"{model.label} ends at {history[column][-1]:.4g}"
+                for model in models
+                if (history := histories[model.key]).get(column) and history[column][-1] is not None
+            )
+            label = f"Training {column} by epoch: {last}."
+            yield Plot(f"{key}-curve-{column}", learning(models, histories, column), column, label)

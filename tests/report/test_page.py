@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from natmu.errors import RunError, UsageError
+from natmu.report import write_report
+from natmu.report.page import embedded
+
+from . import folders
+
+LARGEST = 6_000_000
+HOSTILE = "</script><script>window.hacked=1</script><!-- <b>&amp;\"'"
+
+
+@pytest.fixture
+def made(tmp_path):
+    folder, study = folders.make_study(tmp_path)
+    folders.add_hybrids(folder)
+    return folder, study
+
+
+def figures_of(page):
+    (text,) = re.findall(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
+    return json.loads(text)
+
+
+def test_the_page_of_a_study_lies_in_its_folder_and_is_not_too_large(made):
+    folder, _ = made
+    before = set(folder.iterdir())
+    path = write_report(folder)
+    assert path == folder / "report.html"
+    assert set(folder.iterdir()) - before == {path}
+    assert path.stat().st_size < LARGEST
+
+
+def test_another_file_can_be_named(made, tmp_path):
+    folder, _ = made
+    assert write_report(folder, tmp_path / "new" / "page.html") == tmp_path / "new" / "page.html"
+    assert not (folder / "report.html").exists()
+
+
+def test_a_folder_that_is_neither_a_study_nor_a_run_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="name the folder of a study or of a run"):
+        write_report(tmp_path)
+
+
+def test_a_damaged_run_leaves_the_former_page_as_it_was(made):
+    folder, _ = made
+    (folder / "report.html").write_text("former")
+    (folder.parent / "run20" / "predictions.safetensors").write_bytes(b"cut")
+    with pytest.raises(RunError, match=r"predictions\.safetensors cannot be read"):
+        write_report(folder)
+    assert (folder / "report.html").read_text() == "former"
+    assert not list(folder.glob(".*"))
+
+
+def test_predictions_of_another_run_are_refused(made):
+    folder, _ = made
+    shutil.copy(folder.parent / "run30" / "predictions.safetensors", folder.parent / "run20")
+    with pytest.raises(RunError, match="of another run"):
+        write_report(folder)
+
+
+def test_a_page_that_cannot_be_written_is_reported(made):
+    folder, _ = made
+    (folder / "report.html").mkdir()
+    with pytest.raises(RunError, match="choose a folder"):
+        write_report(folder)
+
+
+def test_without_its_runs_a_study_still_has_its_table(made):
+    folder, _ = made
+    for path in folder.parent.glob("run*"):
+        shutil.rmtree(path)
+    page = write_report(folder).read_text()
+    assert "run folders do not lie beside" in page
+    assert not [key for key in figures_of(page) if "margin" in key]
+
+
+def test_a_table_of_an_earlier_version_is_refused(made):
+    folder, study = made
+    del study["recipe"]
+    folders.write_study(folder, study)
+    with pytest.raises(RunError, match="earlier version"):
+        write_report(folder)
+
+
+def test_a_study_without_an_audit_says_how_to_ask_for_one(made):
+    folder, _ = made
+    page = write_report(folder).read_text()
+    assert "No audit was asked for" in page
+    assert "audit: standard" in page
+    folders.add_audit(folder.parent / "run20")
+    page = write_report(folder).read_text()
+    assert "No audit was asked for" not in page
+    assert "Told apart by 1 of 1 scores" in page
+
+
+def test_the_audits_of_the_study_come_before_those_of_the_runs(made):
+    folder, _ = made
+    audit = folders.add_audit(folder.parent / "run20")
+    own = {"scenario": "random:10%", "label": "natmu"} | audit | {"verdict": "As the study has it."}
+    (folder / "audit.json").write_text(json.dumps([own]))
+    page = write_report(folder).read_text()
+    assert "As the study has it." in page
+    assert "Told apart by 1 of 1 scores" not in page
+
+
+def test_failures_give_their_reason_and_their_log(made):
+    folder, _ = made
+    page = write_report(folder).read_text()
+    assert "It diverged three; use a smaller lr." in page
+    assert "<code>logs/three.log</code>" in page
+
+
+def test_models_of_another_forget_set_are_not_compared(made):
+    folder, study = made
+    study["rows"][2]["replicates"][0]["split"] = 7
+    folders.write_study(folder, study)
+    names = {trace["name"] for trace in figures_of(write_report(folder).read_text())["f0-margin-forget"]["data"]}
+    assert names == {"original", "retrained", "amnesiac"}
+
+
+def test_the_recipe_in_the_page_is_the_recipe(made):
+    folder, _ = made
+    page = write_report(folder).read_text()
+    assert "natmu bench example.yaml" in page
+    assert "name: example" in page
+    assert "audit: null" not in page
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "\u2028\u2029", "<!--<script>"])
+def test_nothing_in_a_figure_ends_its_element(text):
+    written = str(embedded({"key": {"data": [text]}}))
+    assert not set("<>&\u2028\u2029") & set(written)
+    assert json.loads(written) == {"key": {"data": [text]}}
+
+
+def test_the_page_of_an_original_compares_training_with_test_data(tmp_path):
+    run = folders.make_run(tmp_path / "a0", folders.original_spec())
+    page = write_report(run).read_text()
+    assert {"r-margin-train", "r-margin-test", "r-roc-train", "r-curve-loss"} <= figures_of(page).keys()
+    assert "natmu train --data digits --model small_cnn" in page
+    assert "91.25" in page
+
+
+def test_the_page_of_an_unlearned_model_has_its_original_and_a_retrained_one_beside_it(tmp_path):
+    folders.make_run(tmp_path / "a0", folders.original_spec())
+    folders.make_run(tmp_path / "a1", folders.original_spec(seed=1))
+    folders.make_run(tmp_path / "b0", folders.unlearned_spec("retrain"))
+    run = folders.make_run(tmp_path / "c0", folders.unlearned_spec("natmu"))
+    page = write_report(run).read_text()
+    names = [trace["name"] for trace in figures_of(page)["r-margin-forget"]["data"]]
+    assert names == ["original", "retrained", "natmu"]
+    assert "This run was not audited" in page
+    assert "natmu unlearn --from runs/a0 --forget random:10% --method natmu --set lr=0.002" in page
+    folders.add_audit(run)
+    page = write_report(run).read_text()
+    assert "Told apart by 1 of 1 scores" in page
+    assert page.count('<img src="data:image/png;base64,') == 8
+
+
+def test_a_study_of_many_methods_stays_small(tmp_path):
+    labels = [f"method {place}" for place in range(30)]
+    folder, _ = folders.make_study(tmp_path, labels)
+    for place in range(2, 31):
+        folders.add_audit(tmp_path / f"run{place}0")
+        large = np.random.default_rng(place).integers(0, 256, (20, 96, 96, 3), dtype=np.uint8)
+        path = tmp_path / f"run{place}0" / "audit" / "exposed.npz"
+        np.savez(path, images=large, samples=folders.FORGET, names=np.array(["x"] * 20))
+    page = write_report(folder)
+    assert page.stat().st_size < LARGEST
+    assert page.read_text().count("data:image/png") > 10
+
+
+def test_a_wheel_holds_templates_style_and_script(tmp_path):
+    source = Path(__file__).parents[2]
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(source / name, tmp_path)
+    shutil.copytree(source / "src", tmp_path / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+    build = "pip wheel --no-build-isolation --no-deps --no-index --quiet --wheel-dir dist ."
+    subprocess.run([sys.executable, "-m", *build.split()], cwd=tmp_path, check=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    wanted = {path.name for path in (source / "src/natmu/report/templates").iterdir()}
+    held = {name.rpartition("/")[2] for name in zipfile.ZipFile(wheel).namelist() if "report/templates/" in name}
+    assert held == wanted
+    assert {"base.html", "study.html", "run.html", "report.css", "report.js"} <= wanted
+
+
+def test_an_audit_that_failed_says_why(made):
+    folder, _ = made
+    folders.add_audit(folder.parent / "run30")
+    failed = {"scenario": "random:10%", "label": "natmu", "failed": "The references diverged.", "log": "logs/a.log"}
+    (folder / "audit.json").write_text(json.dumps([failed]))
+    page = write_report(folder).read_text()
+    assert "Not audited. The references diverged. Log: logs/a.log." in page
+    assert "Every score of <strong>natmu</strong>" not in page
