@@ -57,6 +57,7 @@ def made(tmp_path_factory):
     folder, study = folders.make_study(tmp_path_factory.mktemp("runs"))
     folders.add_hybrids(folder)
     folders.add_audit(folder.parent / "run20")
+    folders.add_statistics(folder, study)
     return write_report(folder), study
 
 
@@ -166,6 +167,16 @@ def test_every_kind_of_column_sorts_both_ways_with_what_has_no_value_last(page, 
     assert page.locator(".sortable th[aria-sort=descending]").count() == 1
 
 
+def test_what_is_best_within_noise_is_marked_and_said(page):
+    cells = page.locator(".sortable tbody tr td:nth-child(7)")
+    found = dict(zip(order(page, "references") + order(page), cells.all_text_contents(), strict=True))
+    assert found["natmu"].endswith("● (best of the column)")
+    assert found["amnesiac"].endswith("○ (within noise of the best)")
+    assert found["retrained"] == "4 ± 3"
+    ranks = page.locator("table", has_text="Kendall").locator("tbody tr").first
+    assert ranks.locator("th, td").all_text_contents() == ["natmu", "1.50", "1", "2", "50 %"]
+
+
 def test_sorting_works_by_keyboard_and_is_announced(page):
     button = page.locator(".sortable thead button").first
     button.focus()
@@ -211,6 +222,7 @@ def test_the_page_has_landmarks_headings_in_order_and_words_for_every_picture(pa
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     assert page.locator("img").count() == 16
     assert page.locator("img:not([alt]), img[alt='']").count() == 0
+    assert page.eval_on_selector_all("img", "nodes => nodes.every(node => node.naturalWidth && node.clientHeight > 20)")
     assert page.locator("[data-plot]:not([role=img]), [data-plot]:not([aria-label])").count() == 0
     assert page.locator("table:not(:has(caption))").count() == 0
     links = page.eval_on_selector_all("a", "nodes => nodes.map(node => node.getAttribute('href'))")

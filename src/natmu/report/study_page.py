@@ -54,7 +54,7 @@ def study_page(folder: Path) -> dict[str, Any]:
         RunError: Something stored cannot be read.
     """
     study = read_study(folder)
-    if not {"columns", "recipe", "hardware", "versions", "comparisons", "ranks"} <= study.keys():
+    if not {"recipe", "hardware", "versions"} <= study.keys():
         raise RunError(f"{folder / 'table.json'} is of an earlier version; run the study again to write it anew.")
     recipe = study["recipe"]
     stored = folder / "audit.json"
