@@ -18,6 +18,7 @@ HOSTILE = (
     "<img src=x onerror=window.hacked=1>",
     "</script><script>window.hacked=1</script>",
     "<!--<b>bold</b>&lt;i&gt; \"quoted\" 'so' {{7*7}} ${7*7} %{x}",
+    '"><b>failed</b>',
 )
 SCENARIO = "class:</title><svg onload=window.hacked=1>"
 NAME = '"><img src=x onerror=window.hacked=1>'
@@ -286,6 +287,7 @@ def test_hostile_names_are_shown_as_they_are(hostile):
     ticks = page.locator("[data-plot='f0-bar-test_acc'] .ytick text").all_text_contents()
     assert HOSTILE[0] in ticks
     assert any(tick.startswith("</script><script>window") for tick in ticks)
+    assert any(tick.startswith("<!--<b>bold</b>&lt;i&gt;") for tick in ticks)
     assert f"It diverged {NAME}" in page.locator(".failures").inner_text()
 
 
