@@ -84,6 +84,7 @@ def gap_against_cost(models: Sequence[Model], rows: Mapping[str, Mapping[str, An
             _trace(model, [seconds["mean"]], [gap["mean"]])
             | {
                 "mode": "markers+text",
+                "cliponaxis": False,
                 "text": [plain(model.label)],
                 "textposition": "bottom right" if len(traces) % 2 else "top right",
                 "textfont": {"color": INK, "size": 11},
