@@ -169,6 +169,17 @@ def test_the_page_of_an_unlearned_model_has_its_original_and_a_retrained_one_bes
     assert page.count('<img src="data:image/png;base64,') == 8
 
 
+def test_a_part_of_an_audit_has_no_page(tmp_path):
+    run = folders.make_run(tmp_path / "a0", {"kind": "relearn", "forget": "f"})
+    with pytest.raises(UsageError, match="name the run of an original or of an unlearned model"):
+        write_report(run)
+
+
+def test_a_model_from_elsewhere_has_a_page(tmp_path):
+    run = folders.make_run(tmp_path / "a0", folders.original_spec() | {"kind": "import", "weights": "w"})
+    assert "This model was made elsewhere" in write_report(run).read_text()
+
+
 def test_a_study_of_many_methods_stays_small(tmp_path):
     labels = [f"method {place}" for place in range(30)]
     folder, _ = folders.make_study(tmp_path, labels)

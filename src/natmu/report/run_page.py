@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from natmu.errors import UsageError
 from natmu.report.distributions import Margins, margins_of
 from natmu.report.figures import Model
 from natmu.report.images import galleries
@@ -16,6 +17,8 @@ from natmu.report.views import audit_view, comparison
 from natmu.report.words import asked_of_run
 
 Spec = Mapping[str, Any]
+
+KINDS = ("train", "import", "unlearn")
 TRAINING_FLAGS = ("epochs", "optimizer", "lr", "schedule", "warmup_epochs", "weight_decay", "batch_size")
 
 
@@ -27,9 +30,12 @@ def run_page(folder: Path) -> dict[str, Any]:
 
     Raises:
         RunError: Something stored cannot be read.
+        UsageError: The run is neither of an original nor of an unlearned model.
     """
     run = RunFiles(folder)
     record, spec = run.record, run.spec
+    if spec["kind"] not in KINDS:
+        raise UsageError(f"{folder} holds a part of an audit; name the run of an original or of an unlearned model.")
     beside = relatives(run)
     label = _label(spec)
     runs = {"original": beside.get("original"), "retrained": beside.get("retrained"), label: run}
@@ -39,9 +45,9 @@ def run_page(folder: Path) -> dict[str, Any]:
     (samples,) = galleries([run])
     return {
         "kind": "run",
-        "title": f"{label}, {spec['forget']['spec']}" if "forget" in spec else f"{spec.get('model', spec['kind'])}",
+        "title": f"{label}, {spec['forget']['spec']}" if "forget" in spec else label,
         "subtitle": f"run {record['digest']}",
-        "asked": asked_of_run(spec) if spec["kind"] in ("train", "import", "unlearn") else [],
+        "asked": asked_of_run(spec),
         "scores": [(name, f"{value:.2f}") for name, value in record["scores"].items()],
         "seconds": record["seconds"],
         "audits": [] if run.audit is None else [audit_view(label, run.audit, samples)],
@@ -60,9 +66,7 @@ def run_page(folder: Path) -> dict[str, Any]:
 
 def _label(spec: Spec) -> str:
     """What the run's model is called beside its original and a retrained one."""
-    if spec["kind"] != "unlearn":
-        return str(spec.get("model", spec["kind"]))
-    return str(spec["method"])
+    return str(spec["method"] if spec["kind"] == "unlearn" else spec["model"])
 
 
 def _margins(run: RunFiles, files: Mapping[str, RunFiles]) -> dict[str, Margins]:
