@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from natmu.audit import QUICK_NAMES, SCORE_NAMES, Level
 from natmu.data import parse_forget
 from natmu.engine.settings import TrainSettings
 from natmu.errors import NatmuError, SettingError, hint
 from natmu.methods import Retrain, method_named
+from natmu.study.ranges import Range, SearchSettings, require_fit
 from natmu.types import Settings
 
 FURTHER = tuple(name for name in QUICK_NAMES if name not in (*SCORE_NAMES, "avg_gap", "zrf"))
@@ -80,6 +81,7 @@ class MethodEntry(Settings):
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default_factory=dict, description="settings to try in every combination"
     )
+    search: dict[str, Range] = Field(default_factory=dict, description="settings to search, and where")
 
     @model_validator(mode="after")
     def _is_known(self) -> MethodEntry:
@@ -89,6 +91,18 @@ class MethodEntry(Settings):
             except NatmuError as error:
                 raise ValueError(str(error)) from None
         return self
+
+    @field_validator("search")
+    @classmethod
+    def _ranges_fit(cls, ranges: dict[str, Range], known: ValidationInfo) -> dict[str, Range]:
+        if ranges and known.data.get("grid"):
+            raise ValueError("give a method a grid or a search, not both")
+        if "method" in known.data and "settings" in known.data:
+            try:
+                require_fit(known.data["method"], known.data["settings"], ranges)
+            except NatmuError as error:
+                raise ValueError(str(error)) from None
+        return ranges
 
     def expanded(self) -> list[tuple[str, str, dict[str, Any]]]:
         """Label, method and settings of every combination."""
@@ -121,6 +135,7 @@ class Recipe(Settings):
     scores: tuple[str, ...] = Field((), description="further columns of the table; natmu scores explains them")
     audit: Level | None = Field(None, description="level of the audit of each method's first replicate")
     references: int | None = Field(None, ge=1, description="retrained models of the audits; the level's own if none")
+    search: SearchSettings | None = Field(None, description="search of the methods' settings, for natmu search")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="precision of the arithmetic")
     sync_batch_norm: bool = Field(False, description="with several processes, batch statistics over all of them")
     executor: ExecutorSettings = ExecutorSettings()

@@ -1,0 +1,187 @@
+"""How close do settings chosen without any retrained model come to those chosen with one?
+
+    python benchmarks/no_retrain.py --data-dir data --out runs --forget random:10% --trials 12
+
+The set-up is that of recipes/cpu/cifar10.yaml. Each method runs with the same number of settings, drawn beforehand
+from its ranges (a Latin hypercube), and each run is judged on the holdout by both objectives of ``natmu search``:
+``retrained`` sees one retrained model, ``no-retrain`` none. What each chose is then scored on the test set against
+three other retrained models, beside the trial that is best there in hindsight. Every trial is written to ``--results``
+as it ends; the same command continues where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scipy.stats import qmc, spearmanr
+
+from natmu.audit import avg_gap, mean_scores, scores
+from natmu.audit.objectives import against_retrained, on_holdout, without_retrained
+from natmu.data import resolve_forget
+from natmu.engine.compute import Compute
+from natmu.engine.store import Run, Store
+from natmu.errors import TrainingError
+from natmu.methods import Retrain, method_named
+from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
+from natmu.study.recipe import Recipe, read_recipe
+from natmu.types import ForgetSet, seed_for
+
+RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "cifar10.yaml"
+
+RANGES: Mapping[str, Mapping[str, Any]] = {
+    "natmu": {"lr": (1e-3, 3e-2), "delta": (-0.3, 0.2)},
+    "salun": {"lr": (3e-4, 1e-2), "threshold": (0.02, 0.5)},
+    "delete": {"lr": (1e-4, 3e-2), "freeze_statistics": [False, True]},
+    "neggrad_plus": {"lr": (3e-3, 0.2), "retain_weight": (0.8, 0.995)},
+    "amnesiac": {"lr": (3e-5, 3e-3), "reset_head": [False, True]},
+}
+"""Of each method, the lowest and highest value of a setting, or its choices; ``lr`` and ``threshold`` are drawn on a
+logarithmic scale."""
+
+FIXED: Mapping[str, Mapping[str, Any]] = {"natmu": {"augment_retain": False}}
+TEST_REFERENCES = 3
+
+
+def main() -> None:
+    """Run every trial, and print for each method what either objective chose."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--out", type=Path, default=Path("runs"))
+    parser.add_argument("--forget", default="random:10%")
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the original, the forget set, the methods and the draws"
+    )
+    parser.add_argument("--results", type=Path, default=Path("no-retrain.json"))
+    asked = parser.parse_args()
+    recipe = read_recipe(RECIPE)
+    bench = Bench(
+        recipe.data,
+        load_data(recipe.data, asked.data_dir),
+        recipe.model,
+        recipe.training,
+        Compute.choose("cpu", recipe.precision),
+        Store(asked.out),
+    )
+    original = train_original(bench, asked.seed)
+    forget = resolve_forget(asked.forget, bench.splits.train, seed=asked.seed, hardness=original.hardness())
+    judge = Judge(recipe, original, forget, asked.seed)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for trial in range(asked.trials):
+        for method in RANGES:
+            settings = draws(method, asked.trials, asked.seed)[trial]
+            found.setdefault(method, []).append(judge.trial(method, settings))
+            print(method, json.dumps(found[method][-1]), flush=True)
+            result = {"forget": asked.forget, "seed": asked.seed, "trials": found, **judge.scale()}
+            asked.results.write_text(json.dumps(result, indent=1) + "\n")
+    report(found, judge)
+
+
+class Judge:
+    """Both objectives, and the test set.
+
+    Args:
+        recipe: The set-up.
+        original: To unlearn from.
+        forget: What to forget.
+        seed: Of the methods and of the retrained model that ``retrained`` sees.
+    """
+
+    def __init__(self, recipe: Recipe, original: Original, forget: ForgetSet, seed: int) -> None:
+        self.original, self.forget, self.seed = original, forget, seed
+        seen = Retrain(**recipe.retrain.model_dump())
+        self.seen = unlearn_from(original, forget, seen, seed=seed)
+        fresh = Retrain(init="fresh")
+        self.unseen = [
+            unlearn_from(original, forget, fresh, seed=seed + 100 + number) for number in range(TEST_REFERENCES)
+        ]
+
+    def scale(self) -> dict[str, Any]:
+        """What the original and retrained models get, by which all other values are to be read."""
+        values = [self.test_scores(run) for run in self.unseen]
+        floor = [avg_gap(one, mean_scores([other for other in values if other is not one])) for one in values]
+        return {
+            "original": self.judged(self.original.run),
+            "retrained": [self.judged(run) for run in (self.seen, *self.unseen)],
+            "floor": floor,
+        }
+
+    def trial(self, method: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """One run of a method, judged; a failed one says why."""
+        try:
+            run = unlearn_from(self.original, self.forget, method_named(method)(**settings), seed=self.seed)
+        except TrainingError as error:
+            return {"settings": settings, "failed": str(error)}
+        return {"settings": settings, "seconds": run.record.seconds, "run": run.record.digest, **self.judged(run)}
+
+    def judged(self, run: Run) -> dict[str, Any]:
+        """Both objectives on the holdout, with their terms, and ``avg_gap`` on the test set."""
+        here, before = (on_holdout(one.outputs(), self.forget) for one in (run, self.original.run))
+        reference = on_holdout(self.seen.outputs(), self.forget)
+        whole = self.forget.scenario == "class"
+        retrained, without = against_retrained(here, [reference]), without_retrained(here, before, whole_classes=whole)
+        references = mean_scores([self.test_scores(one) for one in self.unseen])
+        return {
+            "retrained": retrained.value,
+            "retrained_terms": retrained.terms,
+            "no_retrain": without.value,
+            "no_retrain_terms": without.terms,
+            "test": avg_gap(self.test_scores(run), references),
+            "test_scores": self.test_scores(run),
+        }
+
+    def test_scores(self, run: Run) -> dict[str, float]:
+        """The scores on the test set."""
+        return scores(run.outputs().split(self.forget))
+
+
+def draws(method: str, count: int, seed: int) -> list[dict[str, Any]]:
+    """Settings of all trials of a method."""
+    ranges = RANGES[method]
+    cube = qmc.LatinHypercube(len(ranges), rng=seed_for(seed, "draws", method) % 2**32).random(count)
+    named = [dict(zip(ranges, row, strict=True)) for row in cube]
+    return [
+        {**FIXED.get(method, {}), **{name: value(name, ranges[name], float(share)) for name, share in row.items()}}
+        for row in named
+    ]
+
+
+def value(name: str, ends: tuple[float, float] | list[Any], share: float) -> Any:  # noqa: ANN401 - any setting's value
+    """The value at a share of a range, to four digits."""
+    if isinstance(ends, list):
+        return ends[int(share * len(ends))]
+    low, high = ends
+    if name in ("lr", "threshold"):
+        return float(f"{math.exp(math.log(low) + share * math.log(high / low)):.4g}")
+    return float(f"{low + share * (high - low):.4g}")
+
+
+def report(found: Mapping[str, list[dict[str, Any]]], judge: Judge) -> None:
+    """One row per method in Markdown."""
+    print(f"\n{judge.forget.spec}, seed {judge.seed}; test avg_gap against {TEST_REFERENCES} retrained models")
+    print("| method | n | retrained chose | no-retrain chose | best in hindsight | median trial | Spearman |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    lost = []
+    for method, trials in found.items():
+        done = [trial for trial in trials if "failed" not in trial]
+        chosen = {
+            name: min(done, key=lambda trial: trial[name])["test"] for name in ("retrained", "no_retrain", "test")
+        }
+        lost.append(chosen["no_retrain"] - chosen["retrained"])
+        rank = spearmanr([trial["retrained"] for trial in done], [trial["no_retrain"] for trial in done]).statistic
+        middle = statistics.median(trial["test"] for trial in done)
+        cells = [*(f"{one:.2f}" for one in chosen.values()), f"{middle:.2f}", f"{rank:.2f}"]
+        print(f"| {method} | {len(done)} | {' | '.join(cells)} |")
+    print(f"no-retrain minus retrained: mean {statistics.mean(lost):+.2f}, from {min(lost):+.2f} to {max(lost):+.2f}")
+    scale = judge.scale()
+    print(f"original {scale['original']['test']:.2f}; between retrained models {statistics.mean(scale['floor']):.2f}")
+
+
+if __name__ == "__main__":
+    main()

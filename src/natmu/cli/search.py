@@ -1,0 +1,54 @@
+"""``natmu search``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from natmu.cli.options import DataDir, Device, Json
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file with the key search.")],
+    data_dir: DataDir = Path("data"),
+    out: Annotated[Path, typer.Option("--out", help="Folder of all runs, the same for all workers.")] = Path("runs"),
+    storage: Annotated[
+        str | None,
+        typer.Option("--storage", metavar="URL", help="Database of the trials; a journal in the study if not given."),
+    ] = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Search the settings of a recipe's methods on the holdout; several workers may run the same command at once."""
+    from natmu.cli.output import print_json, print_rows
+    from natmu.study import read_recipe
+    from natmu.study.search import run_search
+
+    folder = run_search(read_recipe(recipe), data_dir=data_dir, out=out, device=device, storage=storage)
+    found = json.loads((folder / "search.json").read_text(encoding="utf-8"))
+    if as_json:
+        print_json(found)
+        return
+    print_rows([_row(method) for method in found["methods"]], ("method", found["objective"], "settings", "trials"))
+    typer.echo("\n".join(str(folder / name) for name in ("search.json", "trials.csv", "best.yaml")))
+
+
+def _row(method: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's best trial as a row of the table."""
+    failed = f", {method['failed']} failed" if method["failed"] else ""
+    row = {"method": method["label"], "trials": f"{method['trials']}{failed}"}
+    best = method["best"]
+    if best is None:
+        return row | {"retrained": None, "no-retrain": None, "settings": None}
+    terms = ", ".join(f"{name} {value:.1f}" for name, value in best["terms"].items())
+    value = f"{best['value']:.2f} ({terms})"
+    settings = ", ".join(f"{name}={_shown(value)}" for name, value in best["searched"].items())
+    return row | {"retrained": value, "no-retrain": value, "settings": settings}
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value)

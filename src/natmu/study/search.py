@@ -1,0 +1,245 @@
+"""The search of methods' settings: the same number of trials for each, scored on the holdout and never on the test set.
+
+The value of a trial is the mean of the objective over the recipe's forget sets, each unlearned once from the original
+of the first replicate, so that a method has one best setting for the whole recipe.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from natmu.audit.objectives import Judgement, against_retrained, on_holdout, without_retrained
+from natmu.data import resolve_forget
+from natmu.engine import processes
+from natmu.engine.compute import Compute
+from natmu.engine.progress import say, showing, task
+from natmu.engine.store import Run, Store, digest_of
+from natmu.errors import SettingError, TrainingError, UsageError
+from natmu.methods import Retrain, method_named
+from natmu.study.found import write_found
+from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
+from natmu.study.ranges import LR, Range, Searched, SearchSettings, is_whole, variations
+from natmu.study.recipe import MethodEntry, Recipe
+from natmu.study.refusal import refuse
+from natmu.study.trials import Claim, Storage, Trials, require_optuna
+from natmu.types import ForgetSet
+
+WAIT_SECONDS = 0.3
+"""Between two looks at the trials that other workers are running."""
+
+
+def run_search(
+    recipe: Recipe,
+    *,
+    data_dir: Path,
+    out: Path,
+    device: str = "auto",
+    storage: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Run what is missing of a search, beside any other workers that do the same, and write what was found.
+
+    Args:
+        recipe: What to search; needs ``search`` and a holdout.
+        data_dir: Where the data lies.
+        out: Folder of all runs, the same for all workers; the study's own folder is made in it.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        storage: URL of a database for the trials; a journal in the study folder if None.
+        progress: Whether to show progress on standard error.
+
+    Returns:
+        The study's folder, which holds ``search.json``, ``trials.csv`` and ``best.yaml``.
+
+    Raises:
+        UsageError: The recipe cannot be searched, Optuna is missing, or the storage cannot be opened.
+        NatmuError: The data, the model, the original or a retrained model cannot be had.
+    """
+    settings = _require_searchable(recipe)
+    searched = [(entry, ranges_of(number, entry)) for number, entry in enumerate(recipe.methods)]
+    require_optuna()
+    compute = Compute.choose(device, recipe.precision, sync_batch_norm=recipe.sync_batch_norm)
+    with showing(progress):
+        bench = Bench(recipe.data, load_data(recipe.data, data_dir), recipe.model, recipe.training, compute, Store(out))
+        scene = _scene(recipe, settings, bench, searched)
+        place = Storage(out / recipe.name, storage)
+        found = [(method, _trials(method, scene, place)) for method in scene.methods]
+        _work(scene, found)
+        with place.lock:
+            write_found(out / recipe.name, recipe, settings, compute, place.kind, scene.baseline, found)
+    return out / recipe.name
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all trials of a search share.
+
+    Attributes:
+        recipe: The recipe.
+        search: How it is searched.
+        original: To unlearn from.
+        seed: Of the methods.
+        judges: The objective, by forget spec.
+        methods: What is searched.
+    """
+
+    recipe: Recipe
+    search: SearchSettings
+    original: Original
+    seed: int
+    judges: dict[str, Callable[[Run], Judgement]]
+    methods: list[Searched]
+
+    @property
+    def baseline(self) -> dict[str, Judgement]:
+        """What the objective says of the original, by forget spec."""
+        return {text: judge(self.original.run) for text, judge in self.judges.items()}
+
+
+def ranges_of(number: int, entry: MethodEntry) -> dict[str, Range]:
+    """What is searched of a method: what its entry says, else its learning rate.
+
+    Raises:
+        SettingError: There is nothing to search.
+    """
+    where = f"methods.{number}.search"
+    if entry.method == Retrain.name:
+        raise SettingError(f"{where}: {Retrain.name} is what methods are compared with; leave it out of a search.")
+    if entry.grid:
+        raise SettingError(f"{where}: a search takes no grid; list the values of {next(iter(entry.grid))} here.")
+    if entry.search:
+        return entry.search
+    fields = method_named(entry.method).Config.model_fields
+    if "lr" not in fields:
+        raise SettingError(
+            f"{where}: {entry.method} has no lr that could be searched by default; give ranges of its settings, which "
+            f"are {', '.join(sorted(fields))}."
+        )
+    return {"lr": LR}
+
+
+def _require_searchable(recipe: Recipe) -> SearchSettings:
+    if recipe.search is None:
+        raise SettingError("The recipe has no search; add for example search: {trials: 20, objective: no-retrain}.")
+    if not recipe.data.holdout:
+        raise SettingError("A search is scored on a holdout only, never on the test set; set data.holdout: true.")
+    if not recipe.methods:
+        raise SettingError("The recipe has no methods to search; name some under methods.")
+    if processes.count() > 1:
+        raise SettingError("natmu search does not run under torchrun; start the same command several times instead.")
+    return recipe.search
+
+
+def _scene(
+    recipe: Recipe, search: SearchSettings, bench: Bench, searched: list[tuple[MethodEntry, dict[str, Range]]]
+) -> Scene:
+    """Refuse what cannot be done, and then train the original and, where the objective asks, the retrained models."""
+    split_seed, training_seed, unlearning_seed = recipe.seeds.replicates()[0]
+    tried = [
+        (entry.label or entry.method, method_named(entry.method)(**settings))
+        for entry, ranges in searched
+        for settings in variations(entry.method, entry.settings, ranges)
+    ]
+    unserved = refuse(bench, recipe.forget, tried, seed=split_seed, batch_size=recipe.batch_size)
+    for (text, label), reason in unserved.items():
+        say(f"{text}, {label}: not searched. {reason}")
+    original = train_original(bench, training_seed)
+    forgets = {
+        text: resolve_forget(text, bench.splits.train, seed=split_seed, hardness=original.hardness())
+        for text in recipe.forget
+    }
+    methods = [
+        Searched(
+            label := entry.label or entry.method,
+            entry.method,
+            entry.settings,
+            ranges,
+            {text: forget for text, forget in forgets.items() if (text, label) not in unserved},
+        )
+        for entry, ranges in searched
+    ]
+    judges = {text: _judge(recipe, search, original, forget, training_seed) for text, forget in forgets.items()}
+    return Scene(recipe, search, original, unlearning_seed, judges, methods)
+
+
+def _judge(
+    recipe: Recipe, search: SearchSettings, original: Original, forget: ForgetSet, seed: int
+) -> Callable[[Run], Judgement]:
+    """The objective on one forget set."""
+    if search.objective == "no-retrain":
+        before = on_holdout(original.outputs, forget)
+        whole = forget.scenario == "class"
+        return lambda run: without_retrained(on_holdout(run.outputs(), forget), before, whole_classes=whole)
+    retrained = unlearn_from(original, forget, Retrain(**recipe.retrain.model_dump()), seed=seed)
+    reference = on_holdout(retrained.outputs(), forget)
+    return lambda run: against_retrained(on_holdout(run.outputs(), forget), [reference])
+
+
+def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
+    """The trials of a method, under a name that tells them from those of any other search."""
+    recipe, search = scene.recipe, scene.search
+    decisive = {
+        "original": scene.original.run.record.digest,
+        "forget": {text: forget.digest for text, forget in method.forgets.items()},
+        "objective": search.objective,
+        "retrain": recipe.retrain.model_dump(),
+        "method": method.method,
+        "settings": method.settings,
+        "ranges": {name: range_.model_dump(mode="json") for name, range_ in method.ranges.items()},
+        "batch_size": recipe.batch_size,
+        "seeds": [scene.seed, search.seed],
+        **scene.original.bench.compute.spec,
+    }
+    ranges = {name: (range_, is_whole(method.method, name)) for name, range_ in method.ranges.items()}
+    name = f"{recipe.name}/{method.label}/{digest_of(decisive)}"
+    return Trials(storage, name, ranges, search.trials, search.seed)
+
+
+def _work(scene: Scene, found: list[tuple[Searched, Trials]]) -> None:
+    """Run trials until all are finished, by this worker or by others."""
+    total, shown = scene.search.trials * len(found), 0
+    with task(f"{scene.recipe.name}: trials", total) as advance:
+        while True:
+            done = sum(len(trials.finished()) for _, trials in found)
+            for _ in range(done - shown):
+                advance()
+            shown = done
+            claims = ((method, claim) for method, trials in found if (claim := trials.claim()) is not None)
+            method, claim = next(claims, (None, None))
+            if method is not None and claim is not None:
+                _run_trial(scene, method, claim)
+            elif done == total:
+                return
+            else:
+                time.sleep(WAIT_SECONDS)
+
+
+def _run_trial(scene: Scene, method: Searched, claim: Claim) -> None:
+    """One trial; one that fails is a result, and does not stop the others."""
+    rows: list[dict[str, Any]] = []
+    reason = None
+    try:
+        made = method_named(method.method)(**method.settings | claim.settings)
+        unlearn = partial(unlearn_from, seed=scene.seed, batch_size=scene.recipe.batch_size)
+        for text, forget in method.forgets.items():
+            run = unlearn(scene.original, forget, made)
+            found = scene.judges[text](run)
+            record = run.record
+            rows.append(
+                {"forget": text, "value": found.value, "terms": found.terms}
+                | {"seconds": record.seconds, "run": record.digest}
+            )
+    except (TrainingError, UsageError) as error:
+        reason = str(error)
+    value = statistics.fmean(row["value"] for row in rows) if reason is None else None
+    claim.finish(value, rows, reason)
+    came = f"failed. {reason}" if value is None else f"{value:.2f}"
+    shown = ", ".join(
+        f"{name} {one:.4g}" if isinstance(one, float) else f"{name} {one}" for name, one in claim.settings.items()
+    )
+    say(f"{method.label}, trial {claim.trial.number} ({shown}): {came}")
