@@ -59,7 +59,11 @@ def main() -> None:
         "--seed", type=int, default=0, help="of the original, the forget set, the methods and the draws"
     )
     parser.add_argument("--results", type=Path, default=Path("no-retrain.json"))
+    parser.add_argument("--report", action="store_true", help="print what is in --results, and run nothing")
     asked = parser.parse_args()
+    if asked.report:
+        report(json.loads(asked.results.read_text()))
+        return
     recipe = read_recipe(RECIPE)
     bench = Bench(
         recipe.data,
@@ -80,7 +84,7 @@ def main() -> None:
             print(method, json.dumps(found[method][-1]), flush=True)
             result = {"forget": asked.forget, "seed": asked.seed, "trials": found, **judge.scale()}
             asked.results.write_text(json.dumps(result, indent=1) + "\n")
-    report(found, judge)
+    report(result)
 
 
 class Judge:
@@ -162,25 +166,35 @@ def value(name: str, ends: tuple[float, float] | list[Any], share: float) -> Any
     return float(f"{low + share * (high - low):.4g}")
 
 
-def report(found: Mapping[str, list[dict[str, Any]]], judge: Judge) -> None:
-    """One row per method in Markdown."""
-    print(f"\n{judge.forget.spec}, seed {judge.seed}; test avg_gap against {TEST_REFERENCES} retrained models")
-    print("| method | n | retrained chose | no-retrain chose | best in hindsight | median trial | Spearman |")
+def report(result: Mapping[str, Any]) -> None:
+    """One row per method in Markdown.
+
+    Args:
+        result: What was written to ``--results``; of a run that was stopped, the rounds that every method had.
+    """
+    rounds = min(map(len, result["trials"].values()))
+    print(f"{result['forget']}, seed {result['seed']}, {rounds} trials of each method; avg_gap on the test set")
+    print("| method | failed | retrained chose | no-retrain chose | best in hindsight | median trial | Spearman |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     lost = []
-    for method, trials in found.items():
-        done = [trial for trial in trials if "failed" not in trial]
-        chosen = {
-            name: min(done, key=lambda trial: trial[name])["test"] for name in ("retrained", "no_retrain", "test")
-        }
+    for method, trials in result["trials"].items():
+        done = [trial for trial in trials[:rounds] if "failed" not in trial]
+        chosen = {by: min(done, key=lambda trial: trial[by])["test"] for by in ("retrained", "no_retrain", "test")}
         lost.append(chosen["no_retrain"] - chosen["retrained"])
         rank = spearmanr([trial["retrained"] for trial in done], [trial["no_retrain"] for trial in done]).statistic
         middle = statistics.median(trial["test"] for trial in done)
         cells = [*(f"{one:.2f}" for one in chosen.values()), f"{middle:.2f}", f"{rank:.2f}"]
-        print(f"| {method} | {len(done)} | {' | '.join(cells)} |")
-    print(f"no-retrain minus retrained: mean {statistics.mean(lost):+.2f}, from {min(lost):+.2f} to {max(lost):+.2f}")
-    scale = judge.scale()
-    print(f"original {scale['original']['test']:.2f}; between retrained models {statistics.mean(scale['floor']):.2f}")
+        print(f"| {method} | {rounds - len(done)} | {' | '.join(cells)} |")
+    spread = f"standard deviation {statistics.stdev(lost):.2f}, from {min(lost):+.2f} to {max(lost):+.2f}"
+    print(f"no-retrain minus retrained: mean {statistics.mean(lost):+.2f}, {spread}, n = {len(lost)} methods")
+    floor, retrained = result["floor"], [one["no_retrain"] for one in result["retrained"]]
+    print(f"avg_gap of the original {result['original']['test']:.2f}; between retrained models {shown(floor)}")
+    print(f"no-retrain of the original {result['original']['no_retrain']:.2f}; of retrained models {shown(retrained)}")
+
+
+def shown(values: list[float]) -> str:
+    """Mean, standard deviation and number."""
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f} (n = {len(values)})"
 
 
 if __name__ == "__main__":

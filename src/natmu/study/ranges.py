@@ -91,8 +91,10 @@ def is_whole(method: str, setting: str) -> bool:
 
 def variations(method: str, settings: Mapping[str, Any], ranges: Mapping[str, Range]) -> Iterator[dict[str, Any]]:
     """Settings with each searched one at its ends or choices in turn, and the others at their first."""
-    for _, varied in _varied(method, settings, ranges):
-        yield varied
+    ends = _ends(method, ranges)
+    first = {**settings, **{name: values[0][1] for name, values in ends.items()}}
+    for name, values in ends.items():
+        yield from (first | {name: value} for _, value in values)
 
 
 def require_fit(method: str, settings: Mapping[str, Any], ranges: Mapping[str, Range]) -> None:
@@ -112,18 +114,14 @@ def require_fit(method: str, settings: Mapping[str, Any], ranges: Mapping[str, R
         raise ValueError(
             f"{unknown[0]} is not a setting of {method}; known here: {', '.join(sorted(config.model_fields))}"
         )
-    for place, varied in _varied(method, settings, ranges):
-        try:
-            config.parse(varied, where=method)
-        except NatmuError as error:
-            raise ValueError(f"{place}: {error}") from None
-
-
-def _varied(
-    method: str, settings: Mapping[str, Any], ranges: Mapping[str, Range]
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    ends = {name: list(range_.ends(whole=is_whole(method, name))) for name, range_ in ranges.items()}
-    first = {**settings, **{name: values[0][1] for name, values in ends.items()}}
-    for name, values in ends.items():
+    for name, values in _ends(method, ranges).items():
         for place, value in values:
-            yield f"{name}.{place}", first | {name: value}
+            try:
+                config.parse({**settings, name: value}, where=method)
+            except NatmuError as error:
+                raise ValueError(f"{name}.{place}: {error}") from None
+
+
+def _ends(method: str, ranges: Mapping[str, Range]) -> dict[str, list[tuple[str, Any]]]:
+    """Of each setting, the outermost values or choices by their place in the recipe."""
+    return {name: list(range_.ends(whole=is_whole(method, name))) for name, range_ in ranges.items()}

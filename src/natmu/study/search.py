@@ -28,7 +28,7 @@ from natmu.study.ranges import LR, Range, Searched, SearchSettings, is_whole, va
 from natmu.study.recipe import MethodEntry, Recipe
 from natmu.study.refusal import refuse
 from natmu.study.trials import Claim, Storage, Trials, require_optuna
-from natmu.types import ForgetSet
+from natmu.types import ForgetSet, seed_for
 
 WAIT_SECONDS = 0.3
 """Between two looks at the trials that other workers are running."""
@@ -197,7 +197,7 @@ def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
     }
     ranges = {name: (range_, is_whole(method.method, name)) for name, range_ in method.ranges.items()}
     name = f"{recipe.name}/{method.label}/{digest_of(decisive)}"
-    return Trials(storage, name, ranges, search.trials, search.seed)
+    return Trials(storage, name, ranges, search.trials, seed_for(search.seed, "search", method.label))
 
 
 def _work(scene: Scene, found: list[tuple[Searched, Trials]]) -> None:

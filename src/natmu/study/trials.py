@@ -136,7 +136,7 @@ class Trials:
         import optuna
 
         startup = min(RANDOM_TRIALS, -(-self.budget // 3))
-        seed = seed_for(self.seed, "trial", self.name, number) % 2**32
+        seed = seed_for(self.seed, "trial", number) % 2**32
         self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
         trial = self.study.ask() if known_as is None else optuna.Trial(self.study, known_as)
         params = {name: _suggest(trial, name, *range_) for name, range_ in self.ranges.items()}

@@ -1,0 +1,426 @@
+"""Searches on scikit-learn's digits: what is found, by one worker and by several, of which some are killed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from natmu.audit.objectives import against_retrained, on_holdout, without_retrained
+from natmu.engine import processes
+from natmu.engine.store import Run
+from natmu.errors import SettingError, TrainingError, UsageError
+from natmu.methods import Retrain
+from natmu.study import search
+from natmu.study.bench import run_recipe
+from natmu.study.recipe import Recipe, read_recipe
+from natmu.study.search import run_search
+
+from .fakes import DIVERGING
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+def recipe(**changed):
+    values = {
+        "name": "tiny",
+        "data": {"source": "digits", "train_size": 100, "holdout": True},
+        "model": "small_cnn",
+        "training": {"epochs": 2, "lr": 0.05, "schedule": "cosine", "batch_size": 32, "warmup_epochs": 0},
+        "forget": ["random:10%"],
+        "search": {"trials": 4, "objective": "no-retrain"},
+        "methods": [
+            {"method": "amnesiac", "settings": {"epochs": 1}},
+            {
+                "method": "delete",
+                "search": {
+                    "lr": {"low": 1e-3, "high": 0.1, "log": True},
+                    "epochs": {"low": 1, "high": 3},
+                    "freeze_statistics": [False, True],
+                },
+            },
+        ],
+        "precision": "fp32",
+    }
+    return Recipe.parse(values | changed)
+
+
+def found_by(asked, out, storage=None):
+    folder = run_search(asked, data_dir=out, out=out, device="cpu", storage=storage, progress=False)
+    return json.loads((folder / "search.json").read_text())
+
+
+def trials_in(out, name="tiny"):
+    with (out / name / "trials.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def outcome(out):
+    """All that trials came to, but for the time that they took."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in trials_in(out)]
+
+
+def stored(out):
+    return [Run(path.parent) for path in sorted(out.glob("*/record.json"))]
+
+
+def stamps(out):
+    return {path: path.stat().st_mtime_ns for path in out.glob("*/record.json")}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    return out, found_by(recipe(), out)
+
+
+def test_every_method_has_its_trials_and_the_best_is_that_of_the_lowest_value(searched):
+    out, found = searched
+    rows = trials_in(out)
+    assert [(row["method"], row["trial"]) for row in rows] == [
+        (method, str(number)) for method in ("amnesiac", "delete") for number in range(4)
+    ]
+    assert {row["state"] for row in rows} == {"complete"}
+    for method in found["methods"]:
+        values = [float(row["value"]) for row in rows if row["method"] == method["label"]]
+        assert method["best"]["value"] == min(values)
+        assert method["best"]["trial"] == values.index(min(values))
+        best = next(
+            row for row in rows if (row["method"], row["trial"]) == (method["label"], str(values.index(min(values))))
+        )
+        assert method["best"]["settings"] == json.loads(best["settings"])
+        assert (method["trials"], method["failed"]) == (4, 0)
+    assert (found["storage"], found["score_on"], found["objective"]) == ("journal", "holdout", "no-retrain")
+    assert found["versions"].keys() >= {"optuna", "torch", "natmu"}
+
+
+def test_settings_stay_within_their_ranges(searched):
+    out, _ = searched
+    for row in trials_in(out):
+        settings = json.loads(row["settings"])
+        if row["method"] == "amnesiac":
+            assert settings.keys() == {"epochs", "lr"}
+            assert 1e-5 <= settings["lr"] <= 0.3
+        else:
+            assert 1e-3 <= settings["lr"] <= 0.1
+            assert settings["epochs"] in (1, 2, 3)
+            assert settings["freeze_statistics"] in (False, True)
+
+
+def test_values_and_terms_are_those_of_the_stored_answers(searched):
+    out, found = searched
+    original = next(run for run in stored(out) if run.record.spec["kind"] == "train").outputs()
+    for row in trials_in(out):
+        run = Run(out / row["run"])
+        forget = run.forget()
+        judged = without_retrained(on_holdout(run.outputs(), forget), on_holdout(original, forget), whole_classes=False)
+        assert float(row["value"]) == judged.value
+        assert {name: float(row[name]) for name in judged.terms} == judged.terms
+        assert json.loads(row["settings"]).items() <= run.record.spec["settings"].items()
+        assert float(row["seconds"]) == run.record.seconds
+    forget = Run(out / trials_in(out)[0]["run"]).forget()
+    before = on_holdout(original, forget)
+    assert found["original"]["random:10%"]["value"] == without_retrained(before, before, whole_classes=False).value
+
+
+def test_a_second_search_computes_nothing_and_a_larger_one_goes_on(searched):
+    out, found = searched
+    before, rows = stamps(out), outcome(out)
+    assert found_by(recipe(), out) == found
+    assert (stamps(out), outcome(out)) == (before, rows)
+    more = recipe(search={"trials": 6, "objective": "no-retrain"})
+    found_by(more, out)
+    longer = outcome(out)
+    assert [row for row in longer if int(row["trial"]) < 4] == rows
+    assert len(longer) == 12
+    assert found_by(recipe(), out) == found
+    assert outcome(out) == rows
+
+
+def test_the_best_recipe_runs(searched):
+    out, found = searched
+    best = read_recipe(out / "tiny" / "best.yaml")
+    assert (best.search, best.score_on, best.name) == (None, "test", "tiny")
+    assert [entry.settings for entry in best.methods] == [method["best"]["settings"] for method in found["methods"]]
+    before = stamps(out)
+    run_recipe(best, data_dir=out, out=out, device="cpu", progress=False)
+    rows = json.loads((out / "tiny" / "table.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["original", "retrained", "amnesiac", "delete"]
+    assert len(stamps(out)) == len(before) + 1  # the retrained model; the rest was there
+
+
+def test_no_retrained_model_is_trained_or_read_without_retraining(tmp_path, monkeypatch):
+    def never(*_):
+        raise AssertionError("a retrained model was asked for")
+
+    for name in ("__init__", "run", "check"):
+        monkeypatch.setattr(Retrain, name, never)
+    found_by(recipe(), tmp_path)
+    assert {run.record.spec.get("method") for run in stored(tmp_path)} == {None, "amnesiac", "delete"}
+
+
+def test_nothing_of_the_test_set_is_seen(tmp_path, monkeypatch, capsys):
+    """With other labels in the test set the search finds the very same."""
+    asked = recipe(search={"trials": 3, "objective": "retrained"}, forget=["random:10%", "class:3"])
+    load = search.load_data
+
+    def other_test(*words):
+        splits = load(*words)
+        test = replace(splits.test, labels=(splits.test.labels + 1) % 10)
+        return replace(splits, test=test)
+
+    plain, other = tmp_path / "plain", tmp_path / "other"
+    run_search(asked, data_dir=plain, out=plain, device="cpu")
+    assert "test_acc" not in capsys.readouterr().err
+    monkeypatch.setattr(search, "load_data", other_test)
+    found_by(asked, other)
+    same = [[{**row, "run": ""} for row in outcome(out)] for out in (plain, other)]
+    assert same[0] == same[1]
+    assert {row["run"] for row in outcome(plain)}.isdisjoint(row["run"] for row in outcome(other))
+
+
+def test_the_objective_retrained_compares_with_the_retrained_model_of_each_forget_set(tmp_path):
+    found = found_by(recipe(forget=["random:10%", "class:3"], search={"trials": 2, "objective": "retrained"}), tmp_path)
+    retrained = {
+        run.record.spec["forget"]["spec"]: run for run in stored(tmp_path) if run.record.spec.get("method") == "retrain"
+    }
+    assert retrained.keys() == {"random:10%", "class:3"}
+    values = {}
+    for row in trials_in(tmp_path):
+        run = Run(tmp_path / row["run"])
+        forget = run.forget()
+        assert forget.spec == row["forget"]
+        reference = on_holdout(retrained[forget.spec].outputs(), forget)
+        judged = against_retrained(on_holdout(run.outputs(), forget), [reference])
+        assert float(row["value"]) == judged.value
+        values.setdefault((row["method"], row["trial"]), []).append(judged.value)
+    assert all(len(both) == 2 for both in values.values())
+    for method in found["methods"]:
+        means = [np.mean(both) for (label, _), both in values.items() if label == method["label"]]
+        assert method["best"]["value"] == pytest.approx(min(means))
+
+
+def test_of_a_whole_class_the_accuracy_itself_must_go(tmp_path):
+    found_by(recipe(forget=["class:3"], search={"trials": 2, "objective": "no-retrain"}), tmp_path)
+    for row in trials_in(tmp_path):
+        train = Run(tmp_path / row["run"]).outputs().train
+        of_class = train.labels == 3
+        accuracy = 100 * np.mean(train.logits[of_class].argmax(1) == 3)
+        assert float(row["forget_acc"]) == pytest.approx(accuracy)
+
+
+def test_trials_that_diverge_count_and_say_why_and_the_others_go_on(tmp_path):
+    settings = {name: value for name, value in DIVERGING.items() if name != "lr"}
+    diverging = {"method": "amnesiac", "label": "diverging", "settings": settings, "search": {"lr": [99.0, 100.0]}}
+    asked = recipe(methods=[diverging, *recipe().model_dump(mode="json", exclude_unset=True)["methods"][:1]])
+    found = {method["label"]: method for method in found_by(asked, tmp_path)["methods"]}
+    assert found["diverging"]["best"] is None
+    assert (found["diverging"]["trials"], found["diverging"]["failed"]) == (4, 4)
+    assert (found["amnesiac"]["trials"], found["amnesiac"]["failed"]) == (4, 0)
+    failed = [row for row in trials_in(tmp_path) if row["method"] == "diverging"]
+    assert [(row["state"], row["value"], row["run"]) for row in failed] == [("failed", "", "")] * 4
+    assert all("not finite" in row["reason"] for row in failed)
+    assert [entry.method for entry in read_recipe(tmp_path / "tiny" / "best.yaml").methods] == ["amnesiac"]
+    assert "left out: diverging" in (tmp_path / "tiny" / "best.yaml").read_text()
+
+
+def test_a_failure_on_the_second_forget_set_fails_the_trial(tmp_path, monkeypatch):
+    def unlearn(original, forget, method, **words):
+        if forget.scenario == "class":
+            raise TrainingError("It diverged.")
+        return real(original, forget, method, **words)
+
+    real = search.unlearn_from
+    monkeypatch.setattr(search, "unlearn_from", unlearn)
+    found = found_by(
+        recipe(forget=["random:10%", "class:3"], search={"trials": 1, "objective": "no-retrain"}), tmp_path
+    )
+    assert [method["failed"] for method in found["methods"]] == [1, 1]
+    assert [(row["forget"], row["state"], row["reason"]) for row in trials_in(tmp_path)] == [
+        ("random:10%", "complete", ""),
+        ("class:3", "failed", "It diverged."),
+    ] * 2
+
+
+def test_a_forget_set_that_a_method_does_not_serve_is_left_out_of_its_trials(tmp_path):
+    methods = [{"method": "unsir", "settings": {"noise_copies": 1}}]
+    found = found_by(
+        recipe(forget=["random:10%", "class:3"], methods=methods, search={"trials": 1, "objective": "no-retrain"}),
+        tmp_path,
+    )
+    assert found["methods"][0]["forget"] == ["class:3"]
+    assert [row["forget"] for row in trials_in(tmp_path)] == ["class:3"]
+
+
+def test_the_seed_of_the_search_decides_what_is_tried(searched, tmp_path):
+    out, _ = searched
+    found_by(recipe(search={"trials": 4, "objective": "no-retrain"}), tmp_path / "same")
+    found_by(recipe(search={"trials": 4, "objective": "no-retrain", "seed": 1}), tmp_path / "other")
+    found_by(recipe(), out)
+    assert outcome(tmp_path / "same") == outcome(out)
+    assert {row["settings"] for row in outcome(tmp_path / "other")}.isdisjoint(row["settings"] for row in outcome(out))
+
+
+def test_later_trials_learn_from_earlier_ones(tmp_path):
+    """A third of the trials is at random; then the sampler, which is told of a clear optimum, comes close to it."""
+    from natmu.study.ranges import Range
+    from natmu.study.trials import Storage, Trials
+
+    ranges = {"lr": (Range(low=1e-6, high=1.0, log=True), False)}
+    trials = Trials(Storage(tmp_path, None), "made up/method/0", ranges, 30, 0)
+    while (claim := trials.claim()) is not None:
+        claim.finish(abs(np.log10(claim.settings["lr"]) + 3), [], None)
+    distance = [trial.value for trial in trials.finished()]
+    assert len(distance) == 30
+    assert np.median(distance[20:]) < 0.5 * np.median(distance[:10])
+
+
+SCRIPT = textwrap.dedent("""
+    import json, os, signal, sys
+    from pathlib import Path
+    from optuna import Trial
+    from natmu.study import search
+    from natmu.study.recipe import Recipe
+
+    said, out, storage, where, count = sys.argv[1:]
+    calls = 0
+
+    def deadly(function):
+        def call(*words, **names):
+            global calls
+            calls += 1
+            if calls == int(count):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*words, **names)
+        return call
+
+    if where == "unlearn":
+        search.unlearn_from = deadly(search.unlearn_from)
+    if where == "suggest":
+        Trial.suggest_float = deadly(Trial.suggest_float)
+    if where == "note":
+        Trial.set_user_attr = deadly(Trial.set_user_attr)
+    recipe = Recipe.parse(json.loads(said))
+    search.run_search(recipe, data_dir=Path(out), out=Path(out), device="cpu", storage=storage or None, progress=False)
+""")
+
+
+def start(asked, out, storage="", where="", count=0):
+    said = json.dumps(asked.model_dump(mode="json"))
+    words = [sys.executable, "-c", SCRIPT, said, str(out), storage, where, str(count)]
+    return subprocess.Popen(words, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_two_workers_share_the_budget_exactly(tmp_path, kind):
+    storage = f"sqlite:///{tmp_path / 'trials.db'}" if kind == "sqlite" else ""
+    asked = recipe(search={"trials": 8, "objective": "no-retrain"})
+    workers = [start(asked, tmp_path, storage) for _ in range(2)]
+    for worker in workers:
+        _, errors = worker.communicate(timeout=200)
+        assert (worker.returncode, errors) == (0, "")
+    rows = trials_in(tmp_path)
+    assert [(row["method"], row["trial"]) for row in rows] == [
+        (method, str(number)) for method in ("amnesiac", "delete") for number in range(8)
+    ]
+    assert {row["state"] for row in rows} == {"complete"}
+    settings = {row["settings"] for row in rows}
+    assert len([run for run in stored(tmp_path) if run.record.spec["kind"] == "unlearn"]) == len(settings)
+    assert len({row["settings"] for row in rows if row["method"] == "amnesiac"}) == 8
+    assert [path.name for path in (tmp_path / "tiny" / ".search").iterdir()] == ["lock"]
+    assert json.loads((tmp_path / "tiny" / "search.json").read_text())["storage"] == kind
+
+
+@pytest.mark.parametrize("where", ["unlearn", "suggest", "note"])
+@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+def test_a_killed_search_started_again_finds_what_it_would_have(searched, tmp_path, where, kind):
+    storage = f"sqlite:///{tmp_path / 'trials.db'}" if kind == "sqlite" else ""
+    killed = start(recipe(), tmp_path, storage, where, 3)
+    killed.communicate(timeout=200)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "tiny" / "search.json").exists()
+    before = stamps(tmp_path)
+    assert before
+    again = found_by(recipe(), tmp_path, storage or None)
+    assert before.items() <= stamps(tmp_path).items()
+    out, _ = searched
+    found = found_by(recipe(), out)
+    assert outcome(tmp_path) == outcome(out)
+    assert [method["best"] for method in again["methods"]] == [method["best"] for method in found["methods"]]
+    assert [method["trials"] for method in again["methods"]] == [4, 4]
+
+
+def test_a_trial_that_another_worker_runs_is_left_to_it(tmp_path):
+    from natmu.study.ranges import Range
+    from natmu.study.trials import Storage, Trials
+
+    made = partial(Trials, name="made up/method/0", ranges={"lr": (Range(low=0, high=1), False)}, budget=2, seed=0)
+    one, other = made(Storage(tmp_path, None)), made(Storage(tmp_path, None))
+    first, second = one.claim(), other.claim()
+    assert (first.trial.number, second.trial.number) == (0, 1)
+    assert first.settings != second.settings
+    assert one.claim() is None
+    second.lock.release()  # as when its worker dies
+    third = one.claim()
+    assert (third.trial.number, third.settings) == (1, second.settings)
+    first.finish(1.0, [], None)
+    third.finish(None, [], "It diverged.")
+    assert other.claim() is None
+    assert [(trial.value, trial.notes["reason"]) for trial in other.finished()] == [(1.0, None), (None, "It diverged.")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"search": None}, "no search; add for example"),
+        ({"data": {"source": "digits", "train_size": 100}}, "data.holdout: true"),
+        ({"methods": []}, "no methods to search"),
+        ({"methods": [{"method": "fisher"}]}, "methods.0.search: fisher has no lr"),
+        ({"methods": [{"method": "delete"}, {"method": "retrain"}]}, "methods.1.search: retrain is what"),
+        ({"methods": [{"method": "delete", "grid": {"lr": [1.0]}}]}, "takes no grid; list the values of lr here"),
+        ({"methods": [{"method": "cf_k", "search": {"k": [1, 99]}}]}, "k"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_before_anything_runs(changed, words, tmp_path):
+    with pytest.raises(SettingError) as caught:
+        found_by(recipe(**changed), tmp_path)
+    assert words in str(caught.value)
+    assert str(caught.value).count(". ") == 0
+    assert stored(tmp_path) == []
+
+
+def test_several_processes_of_one_command_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "count", lambda: 2)
+    with pytest.raises(SettingError, match="start the same command several times"):
+        found_by(recipe(), tmp_path)
+
+
+def test_without_optuna_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UsageError, match=r"pip install 'natmu\[search\]'"):
+        found_by(recipe(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "sqlite:////no/such/folder/trials.db", "postgresql+nosuchdriver://host/trials", ""]
+)
+def test_a_storage_that_cannot_be_opened_is_one_sentence(tmp_path, url):
+    with pytest.raises(UsageError, match="--storage cannot be opened") as caught:
+        found_by(recipe(), tmp_path, url)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_originals_weights_are_left_alone(searched):
+    out, _ = searched
+    original = next(run for run in stored(out) if run.record.spec["kind"] == "train")
+    assert all(torch.isfinite(tensor).all() for tensor in original.weights().values())
