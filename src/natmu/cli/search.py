@@ -33,21 +33,22 @@ def run(
     if as_json:
         print_json(found)
         return
-    print_rows([_row(method) for method in found["methods"]], ("method", found["objective"], "settings", "trials"))
+    objective = found["objective"]
+    print_rows([_row(method, objective) for method in found["methods"]], ("method", objective, "settings", "trials"))
     typer.echo("\n".join(str(folder / name) for name in ("search.json", "trials.csv", "best.yaml")))
 
 
-def _row(method: Mapping[str, Any]) -> dict[str, Any]:
+def _row(method: Mapping[str, Any], objective: str) -> dict[str, Any]:
     """A method's best trial as a row of the table."""
     failed = f", {method['failed']} failed" if method["failed"] else ""
     row = {"method": method["label"], "trials": f"{method['trials']}{failed}"}
     best = method["best"]
     if best is None:
-        return row | {"retrained": None, "no-retrain": None, "settings": None}
+        return row | {objective: None, "settings": None}
     terms = ", ".join(f"{name} {value:.1f}" for name, value in best["terms"].items())
     value = f"{best['value']:.2f} ({terms})"
     settings = ", ".join(f"{name}={_shown(value)}" for name, value in best["searched"].items())
-    return row | {"retrained": value, "no-retrain": value, "settings": settings}
+    return row | {objective: value, "settings": settings}
 
 
 def _shown(value: object) -> str:
