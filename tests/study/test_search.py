@@ -341,8 +341,9 @@ def test_two_workers_share_the_budget_exactly(tmp_path, kind):
     assert json.loads((tmp_path / "tiny" / "search.json").read_text())["storage"] == kind
 
 
-@pytest.mark.parametrize("where", ["unlearn", "suggest", "note"])
-@pytest.mark.parametrize("kind", ["journal", "sqlite"])
+@pytest.mark.parametrize(
+    ("kind", "where"), [("journal", "unlearn"), ("journal", "suggest"), ("journal", "note"), ("sqlite", "suggest")]
+)
 def test_a_killed_search_started_again_finds_what_it_would_have(searched, tmp_path, where, kind):
     storage = f"sqlite:///{tmp_path / 'trials.db'}" if kind == "sqlite" else ""
     killed = start(recipe(), tmp_path, storage, where, 3)
@@ -377,6 +378,24 @@ def test_a_trial_that_another_worker_runs_is_left_to_it(tmp_path):
     third.finish(None, [], "It diverged.")
     assert other.claim() is None
     assert [(trial.value, trial.notes["reason"]) for trial in other.finished()] == [(1.0, None), (None, "It diverged.")]
+
+
+def test_a_trial_that_ends_every_worker_counts_as_failed(tmp_path, monkeypatch):
+    from natmu.study import trials as module
+    from natmu.study.ranges import Range
+
+    monkeypatch.setattr(module, "MOST_WORKERS", 2)
+    storage = module.Storage(tmp_path, None)
+    trials = module.Trials(storage, "made up/method/0", {"lr": (Range(low=0, high=1), False)}, 2, 0)
+    for _ in range(2):
+        claim = trials.claim()
+        assert claim.trial.number == 0
+        claim.lock.release()  # as when its worker dies
+    assert trials.claim().trial.number == 1
+    (failed,) = trials.finished()
+    assert (failed.number, failed.value) == (0, None)
+    assert failed.notes["reason"].startswith("2 workers ended")
+    assert failed.settings.keys() == {"lr"}
 
 
 @pytest.mark.parametrize(

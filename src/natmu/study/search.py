@@ -9,8 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -202,44 +201,46 @@ def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
 
 def _work(scene: Scene, found: list[tuple[Searched, Trials]]) -> None:
     """Run trials until all are finished, by this worker or by others."""
-    total, shown = scene.search.trials * len(found), 0
-    with task(f"{scene.recipe.name}: trials", total) as advance:
-        while True:
-            done = sum(len(trials.finished()) for _, trials in found)
+
+    def finished() -> int:
+        return sum(len(trials.finished()) for _, trials in found)
+
+    total, shown = scene.search.trials * len(found), finished()
+    with task(f"{scene.recipe.name}: trials", total, shown) as advance:
+        while shown < total:
+            claims = ((method, claim) for method, trials in found if (claim := trials.claim()) is not None)
+            claimed = next(claims, None)
+            if claimed is not None:
+                _run_trial(scene, *claimed)
+            else:
+                time.sleep(WAIT_SECONDS)
+            done = finished()
             for _ in range(done - shown):
                 advance()
             shown = done
-            claims = ((method, claim) for method, trials in found if (claim := trials.claim()) is not None)
-            method, claim = next(claims, (None, None))
-            if method is not None and claim is not None:
-                _run_trial(scene, method, claim)
-            elif done == total:
-                return
-            else:
-                time.sleep(WAIT_SECONDS)
 
 
 def _run_trial(scene: Scene, method: Searched, claim: Claim) -> None:
     """One trial; one that fails is a result, and does not stop the others."""
     rows: list[dict[str, Any]] = []
-    reason = None
+    value = reason = None
     try:
         made = method_named(method.method)(**method.settings | claim.settings)
-        unlearn = partial(unlearn_from, seed=scene.seed, batch_size=scene.recipe.batch_size)
         for text, forget in method.forgets.items():
-            run = unlearn(scene.original, forget, made)
-            found = scene.judges[text](run)
-            record = run.record
-            rows.append(
-                {"forget": text, "value": found.value, "terms": found.terms}
-                | {"seconds": record.seconds, "run": record.digest}
-            )
+            run = unlearn_from(scene.original, forget, made, seed=scene.seed, batch_size=scene.recipe.batch_size)
+            rows.append({"forget": text, **asdict(scene.judges[text](run)), **_cost(run)})
+        value = statistics.fmean(row["value"] for row in rows)
     except (TrainingError, UsageError) as error:
         reason = str(error)
-    value = statistics.fmean(row["value"] for row in rows) if reason is None else None
     claim.finish(value, rows, reason)
-    came = f"failed. {reason}" if value is None else f"{value:.2f}"
-    shown = ", ".join(
+    settings = ", ".join(
         f"{name} {one:.4g}" if isinstance(one, float) else f"{name} {one}" for name, one in claim.settings.items()
     )
-    say(f"{method.label}, trial {claim.trial.number} ({shown}): {came}")
+    came = f"failed. {reason}" if value is None else f"{value:.2f}"
+    say(f"{method.label}, trial {claim.trial.number} ({settings}): {came}")
+
+
+def _cost(run: Run) -> dict[str, Any]:
+    """What a run took, and its digest."""
+    record = run.record
+    return {"seconds": record.seconds, "run": record.digest}

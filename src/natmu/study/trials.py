@@ -34,6 +34,9 @@ JOURNAL = "search.journal"
 RANDOM_TRIALS = 10
 """Trials at random before the sampler learns from them, at most, and at most a third of all."""
 
+MOST_WORKERS = 10
+"""Workers that take up a trial and end before it does, until it counts as failed: it may be what ends them."""
+
 
 def require_optuna() -> None:
     """Refuse to search without Optuna, and keep its own messages off standard error.
@@ -114,7 +117,10 @@ class Trials:
             for one in known:
                 lock = self._lock(one.number)
                 if not one.state.is_finished() and _free(lock):
-                    return self._claim(one.number, one._trial_id, lock)
+                    claim = self._claim(one.number, one._trial_id, lock)
+                    if claim.workers <= MOST_WORKERS:
+                        return claim
+                    claim.finish(None, [], f"{MOST_WORKERS} workers ended, one after the other, while they ran it.")
             if len(known) < self.budget:
                 lock = self._lock(len(known))
                 lock.acquire()
@@ -139,8 +145,10 @@ class Trials:
         seed = seed_for(self.seed, "trial", number) % 2**32
         self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
         trial = self.study.ask() if known_as is None else optuna.Trial(self.study, known_as)
+        workers = trial.user_attrs.get("workers", 0) + 1
+        trial.set_user_attr("workers", workers)
         params = {name: _suggest(trial, name, *range_) for name, range_ in self.ranges.items()}
-        return Claim(self, trial, self._settings(params), lock)
+        return Claim(self, trial, self._settings(params), lock, workers)
 
     def _settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Settings from what the storage holds, where choices are JSON: it does not take any value."""
@@ -172,12 +180,21 @@ class Finished:
 
 @dataclass(frozen=True)
 class Claim:
-    """A trial that is this worker's to run."""
+    """A trial that is this worker's to run.
+
+    Attributes:
+        trials: All trials of the method.
+        trial: This one.
+        settings: The searched settings.
+        lock: Held until the trial is finished.
+        workers: How many workers took it up so far, this one included.
+    """
 
     trials: Trials
     trial: Trial
     settings: dict[str, Any]
     lock: FileLock
+    workers: int
 
     def finish(self, value: float | None, rows: Sequence[Mapping[str, Any]], reason: str | None) -> None:
         """Note what came of it.
