@@ -38,7 +38,7 @@ def test_a_search_prints_its_table_and_its_files_and_best_yaml_is_ready_for_benc
     assert [method["label"] for method in again.json["methods"]] == ["delete", "hopeless"]
     assert "trial" not in again.err
     benched = natmu("bench", "runs/tiny/best.yaml", "--device", "cpu")
-    assert (benched.status, "retrained" in benched.out) == (0, True)
+    assert (benched.status, "retrained" in benched.out) == (0, True), benched.err
 
 
 def test_the_storage_is_a_file_of_ones_own(natmu, tmp_path):

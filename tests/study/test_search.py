@@ -21,7 +21,7 @@ from natmu.engine import processes
 from natmu.engine.store import Run
 from natmu.errors import SettingError, TrainingError, UsageError
 from natmu.methods import Retrain
-from natmu.study import search
+from natmu.study import bench, search
 from natmu.study.bench import run_recipe
 from natmu.study.recipe import Recipe, read_recipe
 from natmu.study.search import run_search
@@ -156,7 +156,7 @@ def test_the_best_recipe_runs(searched):
     run_recipe(best, data_dir=out, out=out, device="cpu", progress=False)
     rows = json.loads((out / "tiny" / "table.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["original", "retrained", "amnesiac", "delete"]
-    assert len(stamps(out)) == len(before) + 1  # the retrained model; the rest was there
+    assert len(stamps(out)) == len(before) + 2  # the retrained models; the rest was there
 
 
 def test_no_retrained_model_is_trained_or_read_without_retraining(tmp_path, monkeypatch):
@@ -172,7 +172,7 @@ def test_no_retrained_model_is_trained_or_read_without_retraining(tmp_path, monk
 def test_nothing_of_the_test_set_is_seen(tmp_path, monkeypatch, capsys):
     """With other labels in the test set the search finds the very same."""
     asked = recipe(search={"trials": 3, "objective": "retrained"}, forget=["random:10%", "class:3"])
-    load = search.load_data
+    load = bench.load_data
 
     def other_test(*words):
         splits = load(*words)
@@ -182,7 +182,7 @@ def test_nothing_of_the_test_set_is_seen(tmp_path, monkeypatch, capsys):
     plain, other = tmp_path / "plain", tmp_path / "other"
     run_search(asked, data_dir=plain, out=plain, device="cpu")
     assert "test_acc" not in capsys.readouterr().err
-    monkeypatch.setattr(search, "load_data", other_test)
+    monkeypatch.setattr(bench, "load_data", other_test)
     found_by(asked, other)
     same = [[{**row, "run": ""} for row in outcome(out)] for out in (plain, other)]
     assert same[0] == same[1]
@@ -289,7 +289,7 @@ SCRIPT = textwrap.dedent("""
     import json, os, signal, sys
     from pathlib import Path
     from optuna import Trial
-    from natmu.study import search
+    from natmu.study import bench, search
     from natmu.study.recipe import Recipe
 
     said, out, storage, where, count = sys.argv[1:]

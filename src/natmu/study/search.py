@@ -16,13 +16,13 @@ from typing import Any
 from natmu.audit.objectives import Judgement, against_retrained, on_holdout, without_retrained
 from natmu.data import resolve_forget
 from natmu.engine import processes
-from natmu.engine.compute import Compute
 from natmu.engine.progress import say, showing, task
-from natmu.engine.store import Run, Store, digest_of
+from natmu.engine.store import Run, digest_of
 from natmu.errors import SettingError, TrainingError, UsageError
 from natmu.methods import Retrain, method_named
+from natmu.study.bench import bench_of
 from natmu.study.found import write_found
-from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
+from natmu.study.jobs import Bench, Original, train_original, unlearn_from
 from natmu.study.ranges import LR, Range, Searched, SearchSettings, is_whole, variations
 from natmu.study.recipe import MethodEntry, Recipe
 from natmu.study.refusal import refuse
@@ -62,15 +62,14 @@ def run_search(
     settings = _require_searchable(recipe)
     searched = [(entry, ranges_of(number, entry)) for number, entry in enumerate(recipe.methods)]
     require_optuna()
-    compute = Compute.choose(device, recipe.precision, sync_batch_norm=recipe.sync_batch_norm)
     with showing(progress):
-        bench = Bench(recipe.data, load_data(recipe.data, data_dir), recipe.model, recipe.training, compute, Store(out))
+        bench = bench_of(recipe, data_dir, out, device)
         scene = _scene(recipe, settings, bench, searched)
         place = Storage(out / recipe.name, storage)
         found = [(method, _trials(method, scene, place)) for method in scene.methods]
         _work(scene, found)
         with place.lock:
-            write_found(out / recipe.name, recipe, settings, compute, place.kind, scene.baseline, found)
+            write_found(out / recipe.name, recipe, settings, bench.compute, place.kind, scene.baseline, found)
     return out / recipe.name
 
 
