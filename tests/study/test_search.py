@@ -234,10 +234,14 @@ def test_trials_that_diverge_count_and_say_why_and_the_others_go_on(tmp_path):
     assert "left out: diverging" in (tmp_path / "tiny" / "best.yaml").read_text()
 
 
-def test_a_failure_on_the_second_forget_set_fails_the_trial(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(TrainingError("It diverged."), "It diverged."), (ZeroDivisionError("by 0"), "ZeroDivisionError: by 0")],
+)
+def test_a_failure_on_the_second_forget_set_fails_the_trial_whatever_it_is(tmp_path, monkeypatch, error, reason):
     def unlearn(original, forget, method, **words):
         if forget.scenario == "class":
-            raise TrainingError("It diverged.")
+            raise error
         return real(original, forget, method, **words)
 
     real = search.unlearn_from
@@ -248,8 +252,11 @@ def test_a_failure_on_the_second_forget_set_fails_the_trial(tmp_path, monkeypatc
     assert [method["failed"] for method in found["methods"]] == [1, 1]
     assert [(row["forget"], row["state"], row["reason"]) for row in trials_in(tmp_path)] == [
         ("random:10%", "complete", ""),
-        ("class:3", "failed", "It diverged."),
+        ("class:3", "failed", reason),
     ] * 2
+    logs = [path.read_text() for path in (tmp_path / "tiny" / "logs").iterdir()]
+    assert len(logs) == 2
+    assert all("Traceback" in log and str(error) in log for log in logs)
 
 
 def test_a_forget_set_that_a_method_does_not_serve_is_left_out_of_its_trials(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +17,13 @@ from typing import Any
 from natmu.audit.objectives import Judgement, against_retrained, on_holdout, without_retrained
 from natmu.data import resolve_forget
 from natmu.engine import processes
+from natmu.engine.checkpoint import write_atomically
 from natmu.engine.progress import say, showing, task
 from natmu.engine.store import Run, digest_of
-from natmu.errors import SettingError, TrainingError, UsageError
+from natmu.errors import SettingError
 from natmu.methods import Retrain, method_named
 from natmu.study.bench import bench_of
+from natmu.study.executors import sentence_of
 from natmu.study.found import write_found
 from natmu.study.jobs import Bench, Original, train_original, unlearn_from
 from natmu.study.ranges import LR, Range, Searched, SearchSettings, is_whole, variations
@@ -67,7 +70,7 @@ def run_search(
         scene = _scene(recipe, settings, bench, searched)
         place = Storage(out / recipe.name, storage)
         found = [(method, _trials(method, scene, place)) for method in scene.methods]
-        _work(scene, found)
+        _work(scene, found, out / recipe.name)
         with place.lock:
             write_found(out / recipe.name, recipe, settings, bench.compute, place.kind, scene.baseline, found)
     return out / recipe.name
@@ -198,7 +201,7 @@ def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
     return Trials(storage, name, ranges, search.trials, seed_for(search.seed, "search", method.label))
 
 
-def _work(scene: Scene, found: list[tuple[Searched, Trials]]) -> None:
+def _work(scene: Scene, found: list[tuple[Searched, Trials]], folder: Path) -> None:
     """Run trials until all are finished, by this worker or by others."""
 
     def finished() -> int:
@@ -210,16 +213,16 @@ def _work(scene: Scene, found: list[tuple[Searched, Trials]]) -> None:
             claims = ((method, claim) for method, trials in found if (claim := trials.claim()) is not None)
             claimed = next(claims, None)
             if claimed is not None:
-                _run_trial(scene, *claimed)
+                _run_trial(scene, *claimed, folder / "logs")
             else:
-                time.sleep(WAIT_SECONDS)
+                time.sleep(WAIT_SECONDS)  # others are at work on all that is left
             done = finished()
             for _ in range(done - shown):
                 advance()
             shown = done
 
 
-def _run_trial(scene: Scene, method: Searched, claim: Claim) -> None:
+def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> None:
     """One trial; one that fails is a result, and does not stop the others."""
     rows: list[dict[str, Any]] = []
     value = reason = None
@@ -229,8 +232,10 @@ def _run_trial(scene: Scene, method: Searched, claim: Claim) -> None:
             run = unlearn_from(scene.original, forget, made, seed=scene.seed, batch_size=scene.recipe.batch_size)
             rows.append({"forget": text, **asdict(scene.judges[text](run)), **_cost(run)})
         value = statistics.fmean(row["value"] for row in rows)
-    except (TrainingError, UsageError) as error:
-        reason = str(error)
+    except Exception as error:  # noqa: BLE001 - a method may be anybody's, and the other trials go on
+        reason = sentence_of(error)
+        logs.mkdir(exist_ok=True)
+        write_atomically(logs / f"search-{claim.name}.log", traceback.format_exc().encode())
     claim.finish(value, rows, reason)
     settings = ", ".join(
         f"{name} {one:.4g}" if isinstance(one, float) else f"{name} {one}" for name, one in claim.settings.items()

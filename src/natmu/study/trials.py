@@ -158,7 +158,11 @@ class Trials:
         }
 
     def _lock(self, number: int) -> FileLock:
-        return FileLock(self.storage.locks / f"{self.name.rpartition('/')[2]}-{number}.lock")
+        return FileLock(self.storage.locks / f"{self.short_name(number)}.lock")
+
+    def short_name(self, number: int) -> str:
+        """What a trial's files are called."""
+        return f"{self.name.rpartition('/')[2]}-{number}"
 
 
 @dataclass(frozen=True)
@@ -195,6 +199,11 @@ class Claim:
     settings: dict[str, Any]
     lock: FileLock
     workers: int
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return self.trials.short_name(self.trial.number)
 
     def finish(self, value: float | None, rows: Sequence[Mapping[str, Any]], reason: str | None) -> None:
         """Note what came of it.
