@@ -52,8 +52,22 @@ def test_a_good_recipe_is_read(tmp_path):
     json.dumps(recipe.model_dump(mode="json"), allow_nan=False)
 
 
+def test_an_executor_is_named_or_given_with_its_settings_and_moves_to_the_other_kind():
+    assert Recipe.parse(changed(["executor"], "ray")).executor == ExecutorSettings(kind="ray")
+    on_ray = ExecutorSettings(kind="ray", cpus=2, gpus=0.5, retries=1, address="head:6379")
+    assert on_ray.at("ray") == on_ray
+    assert on_ray.at("local") == ExecutorSettings(cpus=2)
+    assert ExecutorSettings(cpus=2).at("ray") == ExecutorSettings(kind="ray", cpus=2)
+    with pytest.raises(SettingError, match="executor: kind: input should be 'local' or 'ray'"):
+        on_ray.at("slurm")
+
+
 WRONG = [
     (("nam",), 1, "nam is not a setting"),
+    (("executor",), "slurm", "executor.kind: input should be 'local' or 'ray'"),
+    (("executor",), {"gpus": 0.5, "retries": 1}, "gpus, retries is for kind: ray; leave it out"),
+    (("executor",), {"kind": "ray", "gpus": 2}, "executor.gpus: input should be less than or equal to 1"),
+    (("executor",), {"kind": "ray", "address": "ray://head:10001"}, "write HOST:PORT without ray://"),
     (("data", "sources"), "x", "data.sources is not a setting"),
     (("training", "epoch"), 3, "training.epoch is not a setting"),
     (("training", "epochs"), 0, "training.epochs"),

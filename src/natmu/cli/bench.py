@@ -16,6 +16,9 @@ def run(
     data_dir: DataDir = Path("data"),
     out: Annotated[Path, typer.Option("--out", help="Folder of all runs.")] = Path("runs"),
     device: Device = "auto",
+    executor: Annotated[
+        str | None, typer.Option("--executor", help="local, or ray for a cluster, whatever the recipe says.")
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print the jobs, which are done, and about how long the rest takes."),
@@ -30,10 +33,13 @@ def run(
     from natmu.study import forecast, read_recipe, run_recipe
 
     trackers = known_trackers(track)
+    asked = read_recipe(recipe)
+    if executor is not None:
+        asked = asked.model_copy(update={"executor": asked.executor.at(executor)})
     if dry_run:
-        print_forecast(forecast(read_recipe(recipe), data_dir=data_dir, out=out, device=device), as_json=as_json)
+        print_forecast(forecast(asked, data_dir=data_dir, out=out, device=device), as_json=as_json)
         return
-    folder = run_recipe(read_recipe(recipe), data_dir=data_dir, out=out, device=device)
+    folder = run_recipe(asked, data_dir=data_dir, out=out, device=device)
     first_process_goes_on()
     written = [*illustrate(folder), write_report(folder)]
     study = read_study(folder)

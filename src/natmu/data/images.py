@@ -187,6 +187,13 @@ class ImageData:
         coarse = None if self.coarse is None else Labelling(self.coarse.labels[rows], self.coarse.names)
         return ImageData(images, self.labels[rows], self.class_names, fine, coarse)
 
+    def kept_as(self, images: Images) -> ImageData:
+        """The same data with the same images in another form; a digest that is known stays known."""
+        other = replace(self, images=images)
+        if "digest" in self.__dict__:
+            other.__dict__["digest"] = self.digest
+        return other
+
     def _mapped(self) -> MappedImages | None:
         """The images where they are mapped from a file."""
         if isinstance(self.images, np.ndarray):

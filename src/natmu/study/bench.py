@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 
 from natmu.engine import processes
@@ -20,6 +20,7 @@ from natmu.study.executors import Outcome, run_here, threads
 from natmu.study.findings import LOGS, Findings
 from natmu.study.graph import Job, UnlearnJob
 from natmu.study.jobs import Bench, Original, load_data
+from natmu.study.on_ray import driver_compute, run_on_ray
 from natmu.study.plan import Plan, plan_of
 from natmu.study.recipe import Recipe
 from natmu.study.refusal import Unserved, refuse
@@ -55,8 +56,12 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
         folder = out / recipe.name
         findings = Findings(recipe, bench)
         jobs = plan.jobs_in_turn if recipe.executor.kind == "local" else plan.jobs
-        with task(recipe.name, len(jobs)) as advance, threads(recipe.executor.cpus):
-            for job, outcome in _execute(recipe, plan, jobs, bench, folder / LOGS):
+        with (
+            task(recipe.name, len(jobs)) as advance,
+            threads(recipe.executor.cpus),
+            closing(_execute(recipe, plan, jobs, bench, folder / LOGS)) as done,
+        ):
+            for job, outcome in done:
                 findings.note(job, outcome)
                 advance()
         if processes.writes():
@@ -66,7 +71,11 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
 
 def bench_of(recipe: Recipe, data_dir: Path, out: Path, device: str) -> Bench:
     """What the jobs of a recipe share."""
-    compute = Compute.choose(device, recipe.precision, sync_batch_norm=recipe.sync_batch_norm)
+    synced = recipe.sync_batch_norm
+    if recipe.executor.kind == "ray":
+        compute = driver_compute(recipe.executor, device, recipe.precision, sync_batch_norm=synced)
+    else:
+        compute = Compute.choose(device, recipe.precision, sync_batch_norm=synced)
     return Bench(recipe.data, load_data(recipe.data, data_dir), recipe.model, recipe.training, compute, Store(out))
 
 
@@ -86,12 +95,14 @@ def unserved_by(recipe: Recipe, bench: Bench) -> Unserved:
 
 def _execute(
     recipe: Recipe, plan: Plan, jobs: Sequence[Job], bench: Bench, logs: Path
-) -> Iterator[tuple[Job, Outcome]]:
+) -> Generator[tuple[Job, Outcome]]:
     """Do the jobs where the recipe says."""
-    if recipe.executor.kind == "local":
-        if recipe.executor.cpus is None:
-            _train_side_by_side(plan, bench)
-        yield from run_here(jobs, bench, logs)
+    if recipe.executor.kind == "ray":
+        yield from run_on_ray(jobs, bench, logs, recipe.executor)
+        return
+    if recipe.executor.cpus is None:
+        _train_side_by_side(plan, bench)
+    yield from run_here(jobs, bench, logs)
 
 
 def _train_side_by_side(plan: Plan, bench: Bench) -> None:
@@ -112,7 +123,7 @@ def _reference(job: UnlearnJob, bench: Bench) -> Reference:
 
 def _write(findings: Findings, plan: Plan, unserved: Unserved, folder: Path) -> None:
     """Write the table of a study and what goes with it."""
-    recipe, bench = findings.recipe, findings.bench
+    recipe = findings.recipe
     folder.mkdir(parents=True, exist_ok=True)
     labels = [label for entry in recipe.methods for label, _, _ in entry.expanded()]
     cells = findings.cells(plan, unserved)
@@ -121,7 +132,7 @@ def _write(findings: Findings, plan: Plan, unserved: Unserved, folder: Path) -> 
         "name": recipe.name,
         "score_on": recipe.score_on,
         "recipe": recipe.model_dump(mode="json"),
-        "hardware": hardware(bench.compute),
+        "hardware": _hardware(findings),
         "versions": versions(),
         "columns": columns(recipe.scores),
         "rows": rows,
@@ -135,6 +146,14 @@ def _write(findings: Findings, plan: Plan, unserved: Unserved, folder: Path) -> 
     for log in (folder / LOGS).glob("*.log"):
         if log.name not in said:  # of an earlier run of this study, and no longer true
             log.unlink(missing_ok=True)
+
+
+def _hardware(findings: Findings) -> dict[str, str]:
+    """What the jobs ran on; of a cluster, what the first of them ran on."""
+    runs = [outcome.run for outcome in findings.outcomes.values() if outcome.run is not None]
+    if findings.recipe.executor.kind == "local" or not runs:
+        return hardware(findings.bench.compute)
+    return runs[0].record.hardware
 
 
 def _write_json(path: Path, value: object) -> None:

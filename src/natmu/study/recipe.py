@@ -59,7 +59,7 @@ class ExecutorSettings(Settings):
 
     kind: Literal["local", "ray"] = Field("local", description="in this process, or on the machines of a Ray cluster")
     cpus: int | None = Field(None, ge=1, description="threads of each job; all of the machine's if not given")
-    gpus: float = Field(0, ge=0, description="of ray: GPUs of each job; 0.25 puts four jobs on one")
+    gpus: float = Field(0, ge=0, le=1, description="of ray: each job's share of a GPU; 0.25 puts four jobs on one")
     retries: int = Field(3, ge=0, description="of ray: how often a job is started again whose worker was lost")
     address: str | None = Field(None, description="of ray: the cluster; the one around, or this machine, if not given")
 
@@ -70,6 +70,22 @@ class ExecutorSettings(Settings):
         if self.kind == "local" and given:
             raise ValueError(f"{', '.join(given)} is for kind: ray; leave it out, or name that kind")
         return self
+
+    @field_validator("address")
+    @classmethod
+    def _is_no_proxy(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith("ray://"):
+            raise ValueError("run natmu on a machine of the cluster, and write HOST:PORT without ray://")
+        return value
+
+    def at(self, kind: str) -> ExecutorSettings:
+        """The same settings for another place, as far as they apply there.
+
+        Raises:
+            SettingError: There is no such place.
+        """
+        kept = {"cpus": self.cpus} if kind == "local" else self.model_dump()
+        return type(self).parse(kept | {"kind": kind}, where="executor")
 
 
 class MethodEntry(Settings):

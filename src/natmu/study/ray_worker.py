@@ -1,0 +1,126 @@
+"""What a worker of a Ray cluster does: it makes a bench of what lies in its machine's memory, and does jobs on it."""
+
+from __future__ import annotations
+
+import socket
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from natmu.data import ImageData
+from natmu.engine.store import Store
+from natmu.errors import UsageError
+from natmu.study.executors import Outcome, attempt, threads
+from natmu.study.graph import Job
+from natmu.study.jobs import Bench
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all jobs have in common, as it lies in the memory of each machine.
+
+    Attributes:
+        bench: The bench, as ``packed`` makes it.
+        logs: Folder of logs.
+        cpus: Threads of each job.
+        on_gpu: Whether jobs run on GPUs.
+        token: A file in the store that this machine must see.
+        patience: Seconds until it must see what another machine has written.
+    """
+
+    bench: Bench
+    logs: Path
+    cpus: int
+    on_gpu: bool
+    token: Path
+    patience: float
+
+
+def packed(bench: Bench) -> Bench:
+    """A bench that Ray hands to other processes without a copy of its images, and that knows their digests."""
+    _ = bench.base_spec  # computes the digests, once for all
+    store = Store(bench.store.root.absolute(), bench.store.checkpoint_seconds)
+    return _with_images(replace(bench, store=store), _as_array)
+
+
+def unpacked(shared: Shared) -> Bench:
+    """The bench for the jobs of a worker.
+
+    Raises:
+        UsageError: This machine cannot see the store, or has no GPU where it should.
+    """
+    here, store = socket.gethostname(), shared.bench.store.root
+    if not _appears(shared.token, shared.patience):
+        raise UsageError(
+            f"The machine {here} does not see {store}; let --out name a folder on a file system that all machines of "
+            "the cluster share."
+        )
+    if shared.on_gpu and not torch.cuda.is_available():
+        raise UsageError(
+            f"PyTorch finds no GPU on the machine {here}; install a build of it for CUDA there, or set executor.gpus "
+            "to 0."
+        )
+    compute = replace(shared.bench.compute, device=torch.device("cuda" if shared.on_gpu else "cpu"))
+    return _with_images(replace(shared.bench, compute=compute), _as_tensor)
+
+
+def work(job: Job, runs: Sequence[Path], reference: Sequence[Any]) -> Outcome:
+    """Do a job in a worker.
+
+    Args:
+        job: What to do.
+        runs: Folders of the runs that were made before it, perhaps on other machines.
+        reference: Ray's reference to a ``Shared``, in a list: Ray would look it up anew for each job if it stood alone.
+    """
+    shared, bench = _prepared(reference[0])
+    for run in runs:
+        _appears(run / "record.json", shared.patience)  # else it would be made once more
+    with threads(shared.cpus):
+        return attempt(job, bench, shared.logs)
+
+
+@lru_cache(maxsize=1)
+def _prepared(reference: Any) -> tuple[Shared, Bench]:  # noqa: ANN401 - references have no type without Ray
+    """What all jobs have in common and the bench made of it, once in each worker."""
+    import ray
+
+    shared: Shared = ray.get(reference)
+    return shared, unpacked(shared)
+
+
+def _with_images(bench: Bench, change: Callable[[ImageData], ImageData]) -> Bench:
+    """A bench with its images in another form."""
+    splits = bench.splits
+    holdout = None if splits.holdout is None else change(splits.holdout)
+    return replace(bench, splits=replace(splits, train=change(splits.train), test=change(splits.test), holdout=holdout))
+
+
+def _as_array(data: ImageData) -> ImageData:
+    """Images in memory as an array, which Ray puts into shared memory; those that are mapped stay so."""
+    return data.kept_as(data.images.numpy()) if isinstance(data.images, torch.Tensor) else data
+
+
+def _as_tensor(data: ImageData) -> ImageData:
+    """An array in shared memory as a tensor; it must not be written to, and nothing of ours does."""
+    if not isinstance(data.images, np.ndarray):
+        return data
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return data.kept_as(torch.from_numpy(data.images))
+
+
+def _appears(file: Path, patience: float) -> bool:
+    """Whether a file is there, or will be before long."""
+    deadline = time.monotonic() + patience
+    while not file.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
