@@ -64,3 +64,22 @@ def test_areas_are_exact_and_thinned_curves_keep_their_shape(outputs):
     assert len(curve.fpr) <= POINTS
     assert (curve.fpr[0], curve.tpr[0], curve.fpr[-1], curve.tpr[-1]) == (0, 0, 1, 1)
     assert np.trapezoid(curve.tpr, curve.fpr) == pytest.approx(curve.area, abs=0.005)
+
+
+def test_a_forgotten_class_is_told_from_unseen_samples_of_that_class(outputs):
+    """Against other classes, a model that does not know the class would look as if it had learnt it backwards."""
+    indices = np.flatnonzero(outputs.train.labels == 2)
+    forget = ForgetSet(indices, "class:2", "class", (2,))
+    for unseen, part in (("test", outputs.test), ("holdout", outputs.holdout)):
+        found = margins_of(outputs, forget, unseen)
+        assert found.seen == ["forget", "retain"]
+        of_class = margin(part)[part.labels == 2]
+        assert np.array_equal(found.parts["forget_test"], of_class)
+        assert found.against_unseen("forget").area == auc(margin(outputs.train)[indices], of_class)
+        assert found.against_unseen("retain").area == auc(found.parts["retain"], margin(part)[part.labels != 2])
+
+
+def test_without_unseen_samples_there_is_nothing_to_tell_from(outputs):
+    found = margins_of(Outputs(outputs.train, outputs.test), FORGET, "holdout")
+    assert list(found.parts) == ["forget", "retain"]
+    assert found.against_unseen("forget") is None

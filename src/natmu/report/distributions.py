@@ -13,6 +13,9 @@ from natmu.types import ForgetSet, Outputs, Part
 
 Values = npt.NDArray[np.float64]
 
+FORGET_TEST = "forget_test"
+"""Name of the part of unseen samples of forgotten classes."""
+
 BINS = 48
 POINTS = 80
 """Points at most of a ROC curve."""
@@ -37,15 +40,27 @@ class Margins:
 
     Attributes:
         parts: By name of the part, the margins of its samples, float64 ``(N,)``, in nats.
-        unseen: Name of the part that no model was trained on.
+        unseen: Name of the part that no model was trained on, without the samples of forgotten classes; these are the
+            part ``forget_test``.
     """
 
     parts: Mapping[str, Values]
     unseen: str
 
-    def against_unseen(self, part: str) -> Curve:
-        """The attack that takes the samples with the largest margins for members."""
-        members, strangers = self.parts[part], self.parts[self.unseen]
+    @property
+    def seen(self) -> list[str]:
+        """The parts that a model may have been trained on."""
+        return [part for part in self.parts if part not in (self.unseen, FORGET_TEST)]
+
+    def strangers(self, part: str) -> str:
+        """The part of unseen samples like those of a part: of a forgotten class, those of that class."""
+        return FORGET_TEST if part == "forget" and FORGET_TEST in self.parts else self.unseen
+
+    def against_unseen(self, part: str) -> Curve | None:
+        """The attack that takes the samples with the largest margins for members; None without unseen samples."""
+        if self.strangers(part) not in self.parts:
+            return None
+        members, strangers = self.parts[part], self.parts[self.strangers(part)]
         found = roc(members, strangers)
         keep = _thinned(found.fpr, found.tpr)
         return Curve(_short(found.fpr[keep], 4), _short(found.tpr[keep], 4), auc(members, strangers))
@@ -59,14 +74,13 @@ def margins_of(outputs: Outputs, forget: ForgetSet | None, unseen: str = "test")
         forget: The forget set; None of an original on its own, whose training data is then one part.
         unseen: ``test``, or ``holdout`` where the test set must not be seen.
     """
-    if forget is None:
-        parts: dict[str, Part | None] = {"train": outputs.train}
-        stranger = outputs.test if unseen == "test" else outputs.holdout
-    else:
-        split = outputs.split(forget)
+    strangers = outputs.test if unseen == "test" else outputs.holdout
+    parts: dict[str, Part | None] = {"train": outputs.train, unseen: strangers}
+    if forget is not None:
+        split = Outputs(outputs.train, outputs.test if strangers is None else strangers).split(forget)
         parts = {"forget": split.forget, "retain": split.retain}
-        stranger = split.test if unseen == "test" else split.holdout
-    found = {name: part for name, part in (parts | {unseen: stranger}).items() if part is not None and len(part)}
+        parts |= {} if strangers is None else {unseen: split.test, FORGET_TEST: split.forget_test}
+    found = {name: part for name, part in parts.items() if part is not None and len(part)}
     return Margins({name: margin(Softmax(part.logits, part.labels)) for name, part in found.items()}, unseen)
 
 

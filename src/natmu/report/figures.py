@@ -146,8 +146,8 @@ def rocs(models: Sequence[Model], margins: Mapping[str, Margins], part: str) -> 
     """How well margins tell one part of the data from unseen data under each model."""
     traces = []
     for model in models:
-        if part in margins[model.key].parts and margins[model.key].unseen in margins[model.key].parts:
-            curve = margins[model.key].against_unseen(part)
+        curve = margins[model.key].against_unseen(part) if part in margins[model.key].parts else None
+        if curve is not None:
             traces.append(
                 _trace(model, list(curve.fpr), list(curve.tpr))
                 | {"mode": "lines", "line": {"color": model.colour, "dash": model.dash, "width": 1.8}}
@@ -213,10 +213,10 @@ def _short(value: float | None) -> float | None:
 
 
 def _cost_axis(title: str, values: Sequence[float]) -> Figure:
-    """An axis from zero, or a logarithmic one where positive values differ by more than a factor of ``WIDE``."""
+    """An axis from zero on, or a logarithmic one where positive values differ by more than a factor of ``WIDE``."""
     if values and min(values) > 0 and max(values) > WIDE * min(values):
         return _axis(title, type="log", dtick="D2")
-    return _axis(title, rangemode="tozero")
+    return _axis(title, range=[0, None])
 
 
 def _mean(column: Mapping[str, Any] | None) -> float:

@@ -24,6 +24,7 @@ TITLES = {
     "train": "training data",
     "test": "test set",
     "holdout": "holdout",
+    "forget_test": "forgotten classes, unseen",
 }
 EXPLAINED = {
     "forget": "the samples to forget",
@@ -31,6 +32,7 @@ EXPLAINED = {
     "train": "the training data",
     "test": "the test set, which no model has seen",
     "holdout": "the holdout, which no model has seen",
+    "forget_test": "unseen samples of the forgotten classes",
 }
 
 
@@ -157,11 +159,10 @@ def _histograms(key: str, models: Sequence[Model], margins: Mapping[str, Margins
 
 def _rocs(key: str, models: Sequence[Model], margins: Mapping[str, Margins]) -> Iterator[Plot]:
     """One plot of ROC curves per part that the models may have been trained on."""
-    unseen = {margins[model.key].unseen for model in models}
-    for part in dict.fromkeys(itertools.chain.from_iterable(margins[model.key].parts for model in models)):
+    for part in dict.fromkeys(itertools.chain.from_iterable(margins[model.key].seen for model in models)):
         figure = rocs(models, margins, part)
-        if part not in unseen and figure["data"]:
-            other = next(iter(unseen))
+        if figure["data"]:
+            other = next(margins[model.key].strangers(part) for model in models)
             label = f"ROC curves that tell {part} from {other} samples by their margin; areas are in the table below."
             yield Plot(f"{key}-roc-{part}", figure, f"{TITLES[part]} against {TITLES[other]}", label)
 
@@ -169,18 +170,25 @@ def _rocs(key: str, models: Sequence[Model], margins: Mapping[str, Margins]) -> 
 def _numbers(models: Sequence[Model], margins: Mapping[str, Margins]) -> Table:
     """Medians and quartiles of margins, and areas below the ROC curves."""
     parts = list(dict.fromkeys(itertools.chain.from_iterable(margins[model.key].parts for model in models)))
-    unseen = margins[models[0].key].unseen
-    seen = [part for part in parts if part != unseen]
+    first = margins[models[0].key]
     rows = []
     for model in models:
         own = margins[model.key]
         cells = [_quartiles(own, part) for part in parts]
-        cells += [
-            f"{own.against_unseen(part).area:.3f}" if {part, unseen} <= own.parts.keys() else "-" for part in seen
-        ]
+        cells += [_area(own, part) for part in first.seen]
         rows.append((model.label, *cells))
-    headers = ("model", *(f"φ {part}" for part in parts), *(f"AUC {part}/{unseen}" for part in seen))
+    headers = (
+        "model",
+        *(f"φ {part}" for part in parts),
+        *(f"AUC {part}/{first.strangers(part)}" for part in first.seen),
+    )
     return Table("Median margin φ (first and third quartile), and area below each ROC curve.", headers, tuple(rows))
+
+
+def _area(margins: Margins, part: str) -> str:
+    """Area below the ROC curve of one part."""
+    curve = margins.against_unseen(part) if part in margins.parts else None
+    return "-" if curve is None else f"{curve.area:.3f}"
 
 
 def _quartiles(margins: Margins, part: str) -> str:
