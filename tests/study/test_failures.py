@@ -90,10 +90,10 @@ def test_an_original_that_cannot_be_trained_fails_what_needs_it_and_no_more(tmp_
 
 
 def test_an_audit_that_fails_says_so_where_audits_are(tmp_path, monkeypatch):
-    def fail(audit):
+    def fail(audit, data):
         if audit.run.record.spec["method"] == "amnesiac":
             raise ValueError("no such thing")
-        return write(audit)
+        return write(audit, data)
 
     write = auditing.write_audit
     monkeypatch.setattr("natmu.study.graph.write_audit", fail)

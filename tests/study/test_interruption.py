@@ -44,6 +44,7 @@ def comparable(out):
         {name: value for name, value in row.items() if name not in ("seconds", "retrain_share")}
         for row in table["rows"]
     ]
+    table["comparisons"] = [one for one in table["comparisons"] if one["score"] not in ("seconds", "retrain_share")]
     return {name: value for name, value in table.items() if name != "versions"}
 
 
