@@ -39,6 +39,7 @@ def test_a_search_prints_its_table_and_its_files_and_best_yaml_is_ready_for_benc
     assert "trial" not in again.err
     benched = natmu("bench", "runs/tiny/best.yaml", "--device", "cpu")
     assert (benched.status, "retrained" in benched.out) == (0, True), benched.err
+    assert len([*(tmp_path / "runs/tiny/logs/search").iterdir()]) == 2, "bench leaves the details of failed trials"
 
 
 def test_the_storage_is_a_file_of_ones_own(natmu, tmp_path):

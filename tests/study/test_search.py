@@ -254,7 +254,7 @@ def test_a_failure_on_the_second_forget_set_fails_the_trial_whatever_it_is(tmp_p
         ("random:10%", "complete", ""),
         ("class:3", "failed", reason),
     ] * 2
-    logs = [path.read_text() for path in (tmp_path / "tiny" / "logs").iterdir()]
+    logs = [path.read_text() for path in (tmp_path / "tiny" / "logs" / "search").iterdir()]
     assert len(logs) == 2
     assert all("Traceback" in log and str(error) in log for log in logs)
 

@@ -24,6 +24,7 @@ from natmu.errors import SettingError
 from natmu.methods import Retrain, method_named
 from natmu.study.bench import bench_of
 from natmu.study.executors import sentence_of
+from natmu.study.findings import LOGS
 from natmu.study.found import write_found
 from natmu.study.jobs import Bench, Original, train_original, unlearn_from
 from natmu.study.ranges import LR, Range, Searched, SearchSettings, is_whole, variations
@@ -213,7 +214,7 @@ def _work(scene: Scene, found: list[tuple[Searched, Trials]], folder: Path) -> N
             claims = ((method, claim) for method, trials in found if (claim := trials.claim()) is not None)
             claimed = next(claims, None)
             if claimed is not None:
-                _run_trial(scene, *claimed, folder / "logs")
+                _run_trial(scene, *claimed, folder / LOGS / "search")
             else:
                 time.sleep(WAIT_SECONDS)  # others are at work on all that is left
             done = finished()
@@ -234,8 +235,8 @@ def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> None
         value = statistics.fmean(row["value"] for row in rows)
     except Exception as error:  # noqa: BLE001 - a method may be anybody's, and the other trials go on
         reason = sentence_of(error)
-        logs.mkdir(exist_ok=True)
-        write_atomically(logs / f"search-{claim.name}.log", traceback.format_exc().encode())
+        logs.mkdir(parents=True, exist_ok=True)
+        write_atomically(logs / f"{claim.name}.log", traceback.format_exc().encode())
     claim.finish(value, rows, reason)
     settings = ", ".join(
         f"{name} {one:.4g}" if isinstance(one, float) else f"{name} {one}" for name, one in claim.settings.items()
