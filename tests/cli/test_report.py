@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -41,6 +43,14 @@ def test_bench_ends_with_a_report_and_so_does_the_verb(natmu, study, tmp_path):
     outcome = natmu("report", f"runs/{run}", "--out", "pages/run.html")
     assert (outcome.status, outcome.out) == (0, "pages/run.html\n")
     assert "This run was not audited" in (tmp_path / "pages/run.html").read_text()
+
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom natmu.report import write_report\n"
+        "write_report(Path('runs/tiny'))\n"
+        "assert not {'torch', 'sklearn', 'scipy.stats', 'pandas', 'natmu.study'} & sys.modules.keys()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 def test_tables_are_printed_or_written_as_text(natmu, study, tmp_path):

@@ -20,7 +20,6 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr
-from scipy.stats import rankdata
 
 from natmu.audit.correction import holm
 from natmu.audit.uncertainty import LEVEL, SAME, Interval, paired_interval
@@ -143,6 +142,8 @@ def stability(methods: Mapping[str, Values]) -> Stability | None:
     Returns:
         None if no method has a value.
     """
+    from scipy.stats import rankdata  # slow to import, and reports rank nothing
+
     seeds = max(map(list, methods.values()), key=len, default=[])
     ranked = [label for label, values in methods.items() if all(one in values for one in seeds)]
     if not seeds:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import SVC
 
 from natmu.audit.rates import auc, tpr_at_fpr
 from natmu.audit.signals import SIGNALS, Values, confidence, entropy, margin, modified_entropy, softmax_of
 from natmu.errors import UsageError
 from natmu.types import IntArray, Part, Predictions, seed_for
+
+if TYPE_CHECKING:
+    from sklearn.svm import SVC
 
 LIMIT = 1500
 """Samples of each side that ``mia_efficacy`` learns from at most."""
@@ -51,6 +52,9 @@ def mia_entropy(predictions: Predictions) -> float:
         Can Bad Teaching Induce Forgetting? (Chundawat et al., 2023), https://arxiv.org/abs/2205.08096
         Towards Natural Machine Unlearning (He et al., 2025), https://arxiv.org/abs/2405.15495
     """
+    from sklearn.exceptions import ConvergenceWarning  # slow to import, and reports need none of it
+    from sklearn.linear_model import LogisticRegression
+
     if not (len(predictions.retain) and len(predictions.test) and len(predictions.forget)):
         raise UsageError("mia_entropy needs retain, test and forget samples; leave it out where one of them is empty.")
     member, stranger, forgotten = (entropy(part) for part in (predictions.retain, predictions.test, predictions.forget))
@@ -194,6 +198,8 @@ def _drawn(labels_N: IntArray, count: int, rng: np.random.Generator) -> IntArray
 
 def _called_strangers(member: Values, stranger: Values, judged: Values) -> npt.NDArray[np.bool_]:
     """Which rows of ``judged`` ``(F, D)`` are called non-members, learned from ``(n, D)`` samples of each side."""
+    from sklearn.svm import SVC
+
     side = np.repeat([1.0, 0.0], [len(member), len(stranger)])
     # Equal rows of one side are one row with their weight: the same optimum, and much faster on two distinct values.
     rows, weight = np.unique(np.column_stack([side, np.concatenate([member, stranger])]), axis=0, return_counts=True)
