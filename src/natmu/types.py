@@ -17,6 +17,9 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 Scenario = Literal["random", "hardest", "class", "subclass", "indices"]
 
+ORIGINAL, RETRAINED = REFERENCES = ("original", "retrained")
+"""Labels of the rows of a study that methods are compared with: the ceiling and the floor, which do not compete."""
+
 
 def seed_for(seed: int, *purpose: str | int) -> int:
     """A seed for one purpose, independent of those for every other purpose of the same run.

@@ -20,9 +20,9 @@ from natmu.methods import Retrain, method_named
 from natmu.study import ahead
 from natmu.study.bench import run_recipe
 from natmu.study.jobs import Bench, import_original, load_data, train_original, unlearn_from
-from natmu.study.table import ORIGINAL, RETRAINED, Cell, Replicate, table_rows
+from natmu.study.table import Cell, Replicate, table_rows
 from natmu.study.workbench import audit_run
-from natmu.types import ForgetSet
+from natmu.types import ORIGINAL, RETRAINED, ForgetSet
 
 from . import fakes
 

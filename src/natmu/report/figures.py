@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from natmu.report.distributions import Margins, Values, percentages
+from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
 Figure = dict[str, Any]
 
@@ -52,13 +53,13 @@ class Model:
     @property
     def colour(self) -> str:
         """CSS variable of its colour; original and retrained have their own."""
-        fixed = {"original": "var(--original)", "retrained": "var(--retrained)"}
+        fixed = {ORIGINAL: "var(--original)", RETRAINED: "var(--retrained)"}
         return fixed.get(self.label, f"var(--series-{self.place % SERIES})")
 
     @property
     def dash(self) -> str:
         """Dash of its lines."""
-        return "solid" if self.label in ("original", "retrained") else DASHES[self.place // SERIES % len(DASHES)]
+        return "solid" if self.label in REFERENCES else DASHES[self.place // SERIES % len(DASHES)]
 
 
 def plain(text: str) -> str:
@@ -123,7 +124,7 @@ def bars(models: Sequence[Model], rows: Mapping[str, Mapping[str, Any]], score: 
     ticks = {"tickvals": places, "ticktext": [plain(model.label) for model in shown]}
     figure = _figure([trace], _axis(title), _axis("", showgrid=False, **ticks), 90 + 24 * len(shown))
     figure["layout"]["bargap"] = 0.45
-    reference = next((rows[model.key][score] for model in shown if model.label == "retrained"), None)
+    reference = next((rows[model.key][score] for model in shown if model.label == RETRAINED), None)
     if reference is not None:
         figure["layout"]["shapes"] = _reference(reference["mean"], reference["std"] or 0.0)
     return figure
@@ -231,7 +232,7 @@ def _error(std: float | None, model: Model) -> Figure:
 
 def _symbol(model: Model) -> str:
     """Original and retrained look unlike methods."""
-    return {"original": "square", "retrained": "diamond"}.get(model.label, "circle")
+    return {ORIGINAL: "square", RETRAINED: "diamond"}.get(model.label, "circle")
 
 
 def _reference(mean: float, std: float) -> list[Figure]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from natmu.report.digits import rounded
 from natmu.report.marks import finding
-from natmu.report.tables import REFERENCES
+from natmu.report.tables import references_first
 from natmu.report.units import SHARE, decimals_of, name_of, units_in_words
+from natmu.types import REFERENCES
 
 Row = Mapping[str, Any]
 
@@ -78,16 +79,15 @@ def grid(study: Mapping[str, Any], scenario: str) -> Grid:
         study: As ``read_study`` returns it.
         scenario: The forget set.
     """
-    rows = [row for row in study["rows"] if row["scenario"] == scenario]
+    rows = sorted((row for row in study["rows"] if row["scenario"] == scenario), key=references_first)
     columns = tuple(name for name in study["columns"] if any(row[name] for row in rows))
     compared = [one for one in study["comparisons"] if one["scenario"] == scenario]
     marks = {name: _marks([one for one in compared if one["score"] == name]) for name in columns}
     lines = [_line(row, columns, marks) for row in rows]
-    references = [line for line in lines if line.label in REFERENCES]
     return Grid(
         columns=columns,
         headers=tuple(f"{name} %" if name == SHARE else name_of(name, study["score_on"]) for name in columns),
-        references=tuple(sorted(references, key=lambda line: REFERENCES.index(line.label))),
+        references=tuple(line for line in lines if line.label in REFERENCES),
         methods=tuple(line for line in lines if line.label not in REFERENCES),
         failures=tuple(_failure(row) for row in rows if row["failed"]),
         compared=any(one["within_noise"] is not None for one in compared),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from natmu.report.digits import MOST_DECIMALS, first_place, fixed
+from natmu.types import REFERENCES
 
 Study = Mapping[str, Any]
 
@@ -67,10 +68,7 @@ def _lowest_gap(study: Study, scenario: str) -> list[str]:
     gaps = {
         row["method"]: row["avg_gap"]["mean"]
         for row in study["rows"]
-        if row["scenario"] == scenario
-        and row["method"] not in ("original", "retrained")
-        and not row["failed"]
-        and row["avg_gap"]
+        if row["scenario"] == scenario and row["method"] not in REFERENCES and not row["failed"] and row["avg_gap"]
     }
     return [method for method, gap in gaps.items() if gap == min(gaps.values())]
 

@@ -15,6 +15,7 @@ from natmu.report.images import galleries
 from natmu.report.runs import RunFiles, relatives
 from natmu.report.views import audit_view, comparison
 from natmu.report.words import asked_of_run
+from natmu.types import ORIGINAL, REFERENCES
 
 Spec = Mapping[str, Any]
 
@@ -38,7 +39,7 @@ def run_page(folder: Path) -> dict[str, Any]:
         raise UsageError(f"{folder} holds a part of an audit; name the run of an original or of an unlearned model.")
     beside = relatives(run)
     label = _label(spec)
-    runs = {"original": beside.get("original"), "retrained": beside.get("retrained"), label: run}
+    runs = {name: beside.get(name) for name in REFERENCES} | {label: run}
     present = {name: one for name, one in runs.items() if one is not None}
     models = [Model(f"m{place}", name, 0) for place, name in enumerate(present)]
     files = {model.key: present[model.label] for model in models}
@@ -55,7 +56,7 @@ def run_page(folder: Path) -> dict[str, Any]:
         "unlearned": spec["kind"] == "unlearn",
         "comparison": comparison("r", models, files, _margins(run, files), [label]),
         "folder": folder.resolve().name,
-        "commands": _commands(spec, beside.get("original"), folder.resolve().name),
+        "commands": _commands(spec, beside.get(ORIGINAL), folder.resolve().name),
         "spec": json.dumps(spec, indent=1, sort_keys=True),
         "versions": record.get("versions", {}),
         "hardware": record.get("hardware", {}),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from natmu.errors import RunError
-from natmu.types import ForgetSet, Outputs, Part
+from natmu.types import ORIGINAL, RETRAINED, ForgetSet, Outputs, Part
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -122,9 +122,9 @@ def relatives(run: RunFiles) -> dict[str, RunFiles]:
         other = RunFiles(path.parent)
         said = read_json(path)
         if said == spec["original"]:
-            found.setdefault("original", other)
+            found.setdefault(ORIGINAL, other)
         elif _is_reference(said, spec) and said != spec:
-            found.setdefault("retrained", other)
+            found.setdefault(RETRAINED, other)
     return found
 
 

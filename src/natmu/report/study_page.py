@@ -17,10 +17,11 @@ from natmu.report.grid import Grid, grid
 from natmu.report.images import Hybrid, galleries, hybrids
 from natmu.report.runs import RunFiles, read_arrays, read_json, run_beside
 from natmu.report.study import read_study
-from natmu.report.tables import REFERENCES
+from natmu.report.tables import references_first
 from natmu.report.units import name_of
 from natmu.report.views import AuditView, Comparison, Plot, audit_view, comparison
 from natmu.report.words import asked, count, forget_set
+from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
 Row = Mapping[str, Any]
 
@@ -85,7 +86,7 @@ def _scenario(
     folder: Path, study: Row, name: str, key: str, stored: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> ScenarioView:
     """One forget set."""
-    rows = sorted((row for row in study["rows"] if row["scenario"] == name), key=lambda row: _rank(row["method"]))
+    rows = sorted((row for row in study["rows"] if row["scenario"] == name), key=references_first)
     models = [Model(f"{key}m{place}", row["method"], max(0, place - len(REFERENCES))) for place, row in enumerate(rows)]
     by_key = {model.key: row for model, row in zip(models, rows, strict=True)}
     seeds = _seeds(rows)
@@ -107,18 +108,13 @@ def _scenario(
     )
 
 
-def _rank(method: str) -> int:
-    """Original first, retrained second, methods in their own order."""
-    return REFERENCES.index(method) if method in REFERENCES else len(REFERENCES)
-
-
 def _competes(row: Row) -> bool:
     return row["method"] not in REFERENCES and not row["failed"] and bool(row["avg_gap"])
 
 
 def _seeds(rows: Sequence[Row]) -> tuple[int, int] | None:
     """Split and training seed of the replicate that is shown, the first that a model was retrained with."""
-    first = next((one for row in rows if row["method"] == "retrained" for one in row["replicates"]), None)
+    first = next((one for row in rows if row["method"] == RETRAINED for one in row["replicates"]), None)
     return None if first is None else (first["split"], first["training"])
 
 
@@ -146,8 +142,8 @@ def _summary(rows: Sequence[Row], ranked: Sequence[Row]) -> list[str]:
     sentences = [
         f"{best['method']} comes nearest to retraining by avg_gap: {_number(best['avg_gap'])} percentage points"
     ]
-    floor = next((row["avg_gap"] for row in rows if row["method"] == "retrained"), None)
-    ceiling = next((row["avg_gap"] for row in rows if row["method"] == "original"), None)
+    floor = next((row["avg_gap"] for row in rows if row["method"] == RETRAINED), None)
+    ceiling = next((row["avg_gap"] for row in rows if row["method"] == ORIGINAL), None)
     sentences[0] += f", where the original is {_number(ceiling)} away" if ceiling else ""
     sentences[0] += f" and retrained models are {_number(floor)} from each other" if floor else ""
     failed = [row["method"] for row in rows if row["failed"]]
@@ -175,7 +171,7 @@ def _bars(
 ) -> list[Plot]:
     """One bar chart for each score that retrained models have too."""
     shown = []
-    reference = next((row for row in rows.values() if row["method"] == "retrained"), None)
+    reference = next((row for row in rows.values() if row["method"] == RETRAINED), None)
     for name in columns:
         if name not in NO_SCORES and reference is not None and reference.get(name):
             title = name_of(name, score_on)

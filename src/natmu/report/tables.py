@@ -9,9 +9,7 @@ from typing import Any
 from natmu.report.digits import rounded
 from natmu.report.marks import compared, finding, marked
 from natmu.report.units import SHARE, decimals_of, name_of, units_in_words
-
-REFERENCES = ("original", "retrained")
-"""The ceiling and the floor: they come first, and neither competes."""
+from natmu.types import REFERENCES, RETRAINED
 
 NO_FLOOR = "The floor is not known here: retrained has no avg_gap, which takes two retrained models of one forget set."
 
@@ -114,18 +112,20 @@ def _table(study: Mapping[str, Any], scenario: str) -> ScenarioTable:
     rows = [row for row in study["rows"] if row["scenario"] == scenario]
     names = [name for name in study["columns"] if name != "forget_test_acc" or any(row[name] for row in rows)]
     marks = marked(study, scenario)
-    floor = next((row["avg_gap"] for row in rows if row["method"] == "retrained" and row["avg_gap"]), None)
+    floor = next((row["avg_gap"] for row in rows if row["method"] == RETRAINED and row["avg_gap"]), None)
     headers = [f"{name} %" if name == SHARE else name_of(name, study["score_on"]) for name in names]
     return ScenarioTable(
         title=f"{scenario}, {_seeds(rows)}",
         headers=tuple(headers),
-        lines=tuple(Line(row["method"], _cells(row, names, marks), _failure(row)) for row in sorted(rows, key=_rank)),
+        lines=tuple(
+            Line(row["method"], _cells(row, names, marks), _failure(row)) for row in sorted(rows, key=references_first)
+        ),
         floor=_cell(floor, "avg_gap") if floor else None,
         finding=finding(study, scenario),
     )
 
 
-def _rank(row: Mapping[str, Any]) -> int:
+def references_first(row: Mapping[str, Any]) -> int:
     """Sort the original first, the retrained second and all methods, in their own order, after them."""
     method = row["method"]
     return REFERENCES.index(method) if method in REFERENCES else len(REFERENCES)

@@ -14,6 +14,7 @@ from natmu.report.figures import Figure, Model, histogram, learning, rocs
 from natmu.report.images import Sample
 from natmu.report.runs import RunFiles
 from natmu.report.scores import score_cells
+from natmu.types import REFERENCES
 
 SHOWN_METHODS = 3
 """Methods whose curves are shown before anybody chooses."""
@@ -133,7 +134,7 @@ def comparison(
     if not told and not curves:
         return None
     present = tuple(model for model in models if model.key in runs)
-    chosen = {"original", "retrained", *keen[:SHOWN_METHODS]}
+    chosen = {*REFERENCES, *keen[:SHOWN_METHODS]}
     visible = frozenset(model.key for model in present if model.label in chosen or len(present) <= SHOWN_METHODS + 2)
     return Comparison(
         key,
@@ -150,7 +151,7 @@ def _histograms(key: str, models: Sequence[Model], margins: Mapping[str, Margins
     """One histogram per part of the data."""
     if not models:
         return
-    references = [margins[model.key] for model in models if model.label in ("original", "retrained")]
+    references = [margins[model.key] for model in models if model.label in REFERENCES]
     edges = edges_for(references or [margins[model.key] for model in models])
     for part in dict.fromkeys(itertools.chain.from_iterable(margins[model.key].parts for model in models)):
         label = f"Histogram of margins on {EXPLAINED[part]}, one outline per model; medians are in the table below."

@@ -25,7 +25,8 @@ from natmu.study.plan import Plan, plan_of
 from natmu.study.recipe import Recipe
 from natmu.study.refusal import Unserved, refuse
 from natmu.study.statistics import statistics_of
-from natmu.study.table import ORIGINAL, RETRAINED, columns, table_rows
+from natmu.study.table import columns, table_rows
+from natmu.types import ORIGINAL, RETRAINED
 
 
 def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto", progress: bool = True) -> Path:

@@ -18,8 +18,8 @@ from natmu.study.jobs import Bench, Original
 from natmu.study.plan import Plan
 from natmu.study.recipe import Recipe
 from natmu.study.refusal import Unserved
-from natmu.study.table import ORIGINAL, RETRAINED, Cell, Cells, Replicate, Scores
-from natmu.types import ForgetSet, Predictions
+from natmu.study.table import Cell, Cells, Replicate, Scores
+from natmu.types import ORIGINAL, RETRAINED, ForgetSet, Predictions
 
 LOGS = "logs"
 """Of a study's folder, where the details of what failed are."""

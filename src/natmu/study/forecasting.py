@@ -16,6 +16,7 @@ from natmu.engine.checkpoint import History
 from natmu.engine.compute import hardware
 from natmu.engine.store import Run
 from natmu.engine.training import train_classifier
+from natmu.methods import Retrain
 from natmu.study.bench import bench_of, unserved_by
 from natmu.study.graph import STARTS, AuditJob, AuditModelJob, Job, TrainJob, UnlearnJob, found
 from natmu.study.jobs import Bench, original_spec
@@ -148,7 +149,7 @@ class _Times:
             size = job.batch_size or self.bench.training.batch_size
             spec = {"original": original, "method": job.method, "settings": method.config.model_dump()}
             spec |= {"batch_size": size}
-            epochs = self.bench.training.epochs if job.method == "retrain" else getattr(method.config, "epochs", 1)
+            epochs = self.bench.training.epochs if job.method == Retrain.name else getattr(method.config, "epochs", 1)
         else:
             return None, None
         key = _key(spec)

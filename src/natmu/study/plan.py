@@ -21,7 +21,8 @@ from natmu.study.graph import (
     UnlearnJob,
 )
 from natmu.study.recipe import Recipe
-from natmu.study.table import RETRAINED, Replicate
+from natmu.study.table import Replicate
+from natmu.types import RETRAINED
 
 
 @dataclass(frozen=True)

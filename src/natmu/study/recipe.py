@@ -15,7 +15,7 @@ from natmu.engine.settings import TrainSettings
 from natmu.errors import NatmuError, SettingError, hint
 from natmu.methods import Retrain, method_named
 from natmu.study.ranges import Range, SearchSettings, require_fit
-from natmu.types import Settings
+from natmu.types import REFERENCES, Settings
 
 FURTHER = tuple(name for name in QUICK_NAMES if name not in (*SCORE_NAMES, "avg_gap", "zrf"))
 """Scores that a table can have beyond those that it always has: of stored predictions, and of no model but retrained
@@ -188,7 +188,7 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         labels = [label for entry in self.methods for label, _, _ in entry.expanded()]
-        twice = sorted({label for label in labels if labels.count(label) > 1} | ({"original", "retrained"} & {*labels}))
+        twice = sorted({label for label in labels if labels.count(label) > 1} | ({*REFERENCES} & {*labels}))
         if twice:
             raise ValueError(f"methods need different labels; taken twice or reserved: {', '.join(twice)}")
         if self.score_on == "holdout" and not self.data.holdout:

@@ -7,16 +7,16 @@ from dataclasses import asdict
 from typing import Any
 
 from natmu.audit.comparison import Seeds, differences, stability
+from natmu.study.table import COSTS
+from natmu.types import REFERENCES, RETRAINED
 
 Row = Mapping[str, Any]
 
 RANKED = "avg_gap"
 """The score by which methods are ranked, and each compared with each."""
 
-LOWEST = (RANKED, "seconds", "retrain_share")
+LOWEST = COSTS
 """Of these less is better; of all others the best value is that of retrained models."""
-
-REFERENCES = ("original", "retrained")
 
 
 def statistics_of(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
@@ -82,7 +82,7 @@ def _competing(rows: Sequence[Row], score: str) -> dict[str, dict[Seeds, float]]
     """Each method's values in one column by seeds, as numbers of which the lowest is the best."""
     centre = 0.0
     if score not in LOWEST:
-        retrained = next((row[score] for row in rows if row["method"] == "retrained"), None)
+        retrained = next((row[score] for row in rows if row["method"] == RETRAINED), None)
         if retrained is None:
             return {}
         centre = retrained["mean"]

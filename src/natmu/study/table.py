@@ -9,10 +9,7 @@ from typing import Any, NamedTuple
 
 from natmu.audit import SCORE_NAMES, avg_gap, mean_scores
 from natmu.engine.store import Run
-from natmu.types import ForgetSet
-
-ORIGINAL, RETRAINED = "original", "retrained"
-"""Labels of the rows that methods are compared with."""
+from natmu.types import ORIGINAL, RETRAINED, ForgetSet
 
 COSTS = ("avg_gap", "seconds", "retrain_share")
 """The last columns of a table, which are known once the references are."""

@@ -22,7 +22,8 @@ from natmu.study.jobs import Bench, Original, import_original, load_data, train_
 from natmu.study.recipe import DataSettings
 from natmu.study.refusal import refuse
 from natmu.study.statistics import statistics_of
-from natmu.study.table import ORIGINAL, RETRAINED, Cell, Replicate, columns, table_rows
+from natmu.study.table import Cell, Replicate, columns, table_rows
+from natmu.types import ORIGINAL, RETRAINED
 
 
 def train(

@@ -14,6 +14,7 @@ from typing import Any
 from natmu.errors import RunError
 from natmu.report.markdown import markdown
 from natmu.report.study import read_study
+from natmu.report.units import name_of
 from natmu.types import Record
 
 Plain = bool | int | float | str
@@ -111,7 +112,7 @@ def read_tracked_study(folder: Path) -> TrackedStudy:
     folder = folder.resolve()
     study = read_study(folder)
     try:
-        names = {name: _shown(name, study["score_on"]) for name in study["columns"]}
+        names = {name: name_of(name, study["score_on"]) for name in study["columns"]}
         runs = [run for row in study["rows"] for run in _replicates(study["name"], row, names, folder.parent)]
     except KeyError as error:
         raise RunError(f"{folder / 'table.json'} lacks {error}; run the study again to write it anew.") from None
@@ -196,11 +197,6 @@ def _cells(row: Mapping[str, Any], names: list[str]) -> list[str | float | None]
     """A row of the study's table."""
     pairs = [row[name] or {"mean": None, "std": None} for name in names]
     return [row["scenario"], row["method"], row["n"], *(pair[part] for pair in pairs for part in ("mean", "std"))]
-
-
-def _shown(name: str, score_on: str) -> str:
-    """A score by the data that it was taken on."""
-    return "holdout_acc" if name == "test_acc" and score_on == "holdout" else name
 
 
 def _links(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
