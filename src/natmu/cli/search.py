@@ -25,8 +25,7 @@ def run(
 ) -> None:
     """Search the settings of a recipe's methods on the holdout; several workers may run the same command at once."""
     from natmu.cli.output import print_json, print_rows
-    from natmu.study import read_recipe
-    from natmu.study.search import run_search
+    from natmu.study import read_recipe, run_search
 
     folder = run_search(read_recipe(recipe), data_dir=data_dir, out=out, device=device, storage=storage)
     found = json.loads((folder / "search.json").read_text(encoding="utf-8"))

@@ -3,6 +3,7 @@
 from natmu.study.bench import run_recipe
 from natmu.study.forecasting import Forecast, forecast
 from natmu.study.recipe import Recipe, demo_recipe, read_recipe
+from natmu.study.search import run_search
 from natmu.study.single import AuditResult, UnlearnResult, audit, unlearn
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "forecast",
     "read_recipe",
     "run_recipe",
+    "run_search",
     "unlearn",
 ]

@@ -38,7 +38,7 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
         recipe: What to do.
         data_dir: Where the data lies.
         out: Folder of all runs; the study's own folder is made in it.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         progress: Whether to show progress on standard error.
 
     Returns:

@@ -94,6 +94,15 @@ def forecast(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto")
     Times are rough. They are those of stored runs of the same method and settings on the same hardware; where there are
     none, a few training steps are timed, and an epoch of any method counts as one of training.
 
+    Args:
+        recipe: What to do.
+        data_dir: Where the data lies.
+        out: Folder of all runs.
+        device: As ``run_recipe``.
+
+    Returns:
+        Every job, whether its run is in the store, and else about how many seconds it takes.
+
     Raises:
         UsageError: As ``run_recipe``.
     """

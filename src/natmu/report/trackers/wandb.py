@@ -76,15 +76,6 @@ class WandbTracker:
         before = [*(self._folder / "wandb").glob(f"offline-run-*-{key}")]
         if any((path / "files" / NOTE).exists() and (path / "files" / NOTE).read_text() == note for path in before):
             return
-        settings = wandb.Settings(
-            console="off",
-            silent=True,
-            save_code=False,
-            disable_git=True,
-            x_disable_stats=True,  # this machine and its packages need not be those of the run
-            x_disable_meta=True,
-            x_save_requirements=False,
-        )
         self._folder.mkdir(parents=True, exist_ok=True)
         shown = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or "natmu",
@@ -97,7 +88,7 @@ class WandbTracker:
             group=group and group[:LONGEST_NAME],
             config=dict(config),
             allow_val_change=True,
-            settings=settings,
+            settings=_settings(),
         )
         fill(shown)
         if not shown.disabled:
@@ -114,3 +105,16 @@ class WandbTracker:
         if keyless:
             kept = self._folder / "wandb"
             sys.stderr.write(f"wandb has no API key; log in and send the runs with: wandb sync {kept}/offline-run-*\n")
+
+
+def _settings() -> wandb.Settings:
+    """Nothing is told of this machine and its packages, which need not be those of the run."""
+    return wandb.Settings(
+        console="off",
+        silent=True,
+        save_code=False,
+        disable_git=True,
+        x_disable_stats=True,
+        x_disable_meta=True,
+        x_save_requirements=False,
+    )
