@@ -72,7 +72,7 @@ def test_processes_share_a_study_and_studies_share_jobs(tmp_path):
     whole = fakes.recipe(name="whole", methods=METHODS, forget=["random:10%", "class:3"])
     part = fakes.recipe(name="part", methods=METHODS[1:], forget=["class:3", "random:20%"])
     out, alone = tmp_path / "shared", tmp_path / "alone"
-    computed = run_together(out, whole, whole, whole, part)
+    computed = run_together(out, whole, whole, part)
     for recipe in (whole, part):
         run_recipe(recipe, data_dir=alone, out=alone, device="cpu", progress=False)
 
