@@ -115,7 +115,7 @@ def runs(out):
 
 def test_two_machines_give_what_one_process_gives_and_share_the_images(cluster, folder, tmp_path):
     methods = [{"method": "natmu", "settings": {"epochs": 1, "n": 2}}, AMNESIAC, {"method": "witness"}]
-    recipe = fakes.recipe(methods=methods, executor=RAY, audit="quick")
+    recipe = fakes.recipe(forget=["hardest:5%", "class:3"], methods=methods, executor=RAY, audit="quick")
     (folder / cluster_methods.WORKERS).write_text("3")
     table = run(recipe, tmp_path / "ray")
     traces = [json.loads(path.read_text()) for path in folder.glob("witness-*.json")]
