@@ -21,16 +21,19 @@ def run(
     """Forget handwritten digits with every method and compare with retraining; needs no download, takes a minute."""
     start = time.perf_counter()
     from natmu.cli.output import print_json, print_study
-    from natmu.report import illustrate, read_study, write_report, write_summary
+    from natmu.report import has_failures, illustrate, read_study, write_report, write_summary
     from natmu.study import demo_recipe, run_recipe
 
     folder = run_recipe(demo_recipe(), data_dir=Path("data"), out=out, device=device)
     first_process_goes_on()
     written = [*illustrate(folder), write_report(folder)]
     summary = write_summary(folder, time.perf_counter() - start)
+    study = read_study(folder)
     if as_json:
         print_json(json.loads(summary.read_text()))
-        return
-    print_study(read_study(folder), as_json=False)
-    for path in [summary, *written]:
-        typer.echo(path)
+    else:
+        print_study(study, as_json=False)
+        for path in [summary, *written]:
+            typer.echo(path)
+    if has_failures(study):
+        raise typer.Exit(1)

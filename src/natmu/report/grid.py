@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from natmu.report.digits import rounded
-from natmu.report.marks import finding
+from natmu.report.marks import Mark, finding, marked
 from natmu.report.tables import references_first
 from natmu.report.units import SHARE, decimals_of, name_of, units_in_words
 from natmu.types import REFERENCES
 
 Row = Mapping[str, Any]
 
-MARKS = {"best": "best of the column", "near": "within noise of the best"}
+MARKS: Mapping[Mark | Literal[""], str] = {"best": "best of the column", "near": "within noise of the best", "": ""}
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class GridCell:
 
     text: str
     value: float | None
-    mark: str = ""
+    mark: Mark | Literal[""] = ""
 
     @property
     def meaning(self) -> str:
         """The mark in words."""
-        return MARKS.get(self.mark, "")
+        return MARKS[self.mark]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def grid(study: Mapping[str, Any], scenario: str) -> Grid:
     rows = sorted((row for row in study["rows"] if row["scenario"] == scenario), key=references_first)
     columns = tuple(name for name in study["columns"] if any(row[name] for row in rows))
     compared = [one for one in study["comparisons"] if one["scenario"] == scenario]
-    marks = {name: _marks([one for one in compared if one["score"] == name]) for name in columns}
+    marks = marked(study, scenario)
     lines = [_line(row, columns, marks) for row in rows]
     return Grid(
         columns=columns,
@@ -97,21 +97,13 @@ def grid(study: Mapping[str, Any], scenario: str) -> Grid:
     )
 
 
-def _marks(compared: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Marks of a column by method; none where fewer than two methods can be compared."""
-    if not compared:
-        return {}
-    best = compared[0]["best"]
-    return {one["method"]: "near" for one in compared if one["within_noise"] and one["best"] == best} | {best: "best"}
-
-
-def _line(row: Row, columns: Sequence[str], marks: Mapping[str, Mapping[str, str]]) -> GridLine:
+def _line(row: Row, columns: Sequence[str], marks: Mapping[tuple[str, str], Mark]) -> GridLine:
     """One row."""
-    cells = tuple(_cell(row[name], name, marks[name].get(row["method"], "")) for name in columns)
+    cells = tuple(_cell(row[name], name, marks.get((row["method"], name), "")) for name in columns)
     return GridLine(row["method"], row["n"], cells, _state(row) if row["failed"] else "")
 
 
-def _cell(column: Mapping[str, Any] | None, name: str, mark: str) -> GridCell:
+def _cell(column: Mapping[str, Any] | None, name: str, mark: Mark | Literal[""]) -> GridCell:
     """One stored column."""
     if column is None:
         return GridCell("-", None)

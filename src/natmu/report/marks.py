@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from natmu.report.digits import MOST_DECIMALS, first_place, fixed
 from natmu.types import REFERENCES
 
 Study = Mapping[str, Any]
+Mark = Literal["best", "near"]
 
 
-def marked(study: Study, scenario: str) -> set[tuple[str, str]]:
+def marked(study: Study, scenario: str) -> dict[tuple[str, str], Mark]:
     """The best of each column and those within noise of it; the lowest gap alone where no two seeds can be compared.
 
     Args:
@@ -19,15 +20,16 @@ def marked(study: Study, scenario: str) -> set[tuple[str, str]]:
         scenario: Which of its scenarios.
 
     Returns:
-        Pairs of a method and a score.
+        By method and score, ``best``, or ``near`` for what is within noise of the best.
     """
-    marks = {(method, "avg_gap") for method in _lowest_gap(study, scenario)}
+    marks: dict[tuple[str, str], Mark] = {(method, "avg_gap"): "best" for method in _lowest_gap(study, scenario)}
     for score in study["columns"]:
         records = _records(study, scenario, score)
         if any(record["n"] > 1 for record in records):
             best = records[0]["best"]
             alike = [one["method"] for one in records if one["best"] == best and one["within_noise"]]
-            marks |= {(method, score) for method in (best, *alike)}
+            marks |= {(method, score): "near" for method in alike}
+            marks[best, score] = "best"
     return marks
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -155,7 +155,7 @@ def _failure(row: Mapping[str, Any]) -> str | None:
     )
 
 
-def _cells(row: Mapping[str, Any], names: Sequence[str], marks: set[tuple[str, str]]) -> tuple[Cell, ...]:
+def _cells(row: Mapping[str, Any], names: Sequence[str], marks: Collection[tuple[str, str]]) -> tuple[Cell, ...]:
     """Write a row's columns; a row of which nothing was measured says why in the first."""
     if row["failed"] and not any(row[name] for name in names):
         return (Cell(word="failed" if row["log"] else "not run"), *[Cell()] * (len(names) - 1))
