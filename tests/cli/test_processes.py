@@ -16,9 +16,42 @@ TRAIN += ["--batch-size", "64", "--precision", "fp32", "--json"]
 UNLEARN = ["unlearn", "--from", "runs/original", "--forget", "random:10%", "--set", "n=2", "--epochs", "2", "--json"]
 
 
-def natmu(*arguments, processes, cwd):
+FAULTY = """
+import os
+from natmu import cli, methods
+from natmu.engine import processes
+from natmu.types import Settings
+
+class Faulty(methods.Method):
+    name = "faulty"
+    Config = Settings
+
+    def run(self, problem):
+        if os.environ["RANK"] in os.environ["FAULTY"]:
+            raise ZeroDivisionError("by zero in " + os.environ["FAULTY"])
+        return problem.model
+
+methods.METHODS = (*methods.METHODS, Faulty)
+processes.SHORT_PATIENCE = 2.0
+cli.main()
+"""
+
+STUDY = """
+name: study
+data: {source: digits, train_size: 150}
+model: small_cnn
+training: {epochs: 1, lr: 0.05, batch_size: 32, warmup_epochs: 0}
+forget: [class:3]
+methods: [{method: faulty}, {method: amnesiac, settings: {epochs: 1, lr: 0.001}}]
+precision: fp32
+audit: quick
+references: 1
+"""
+
+
+def natmu(*arguments, processes, cwd, module=("-m", "natmu")):
     """Run a command in so many processes, each with one thread; what it printed, from torchrun's own words apart."""
-    module = ["-m", "natmu", *arguments]
+    module = [*module, *arguments]
     if processes > 1:
         launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
         module = [*launch, "--local-addr", "127.0.0.1", *module]
@@ -86,6 +119,39 @@ def test_what_fails_in_the_second_process_alone_is_told(folders):
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("natmu: ")]
     assert "fallen off the bus" in line
     assert not (folders[2] / "runs" / "own").exists()
+
+
+@pytest.fixture
+def bench(tmp_path, monkeypatch):
+    """A study of two processes, with a method that fails in those of them that are named."""
+
+    def run(faulty):
+        monkeypatch.setenv("FAULTY", faulty)
+        (tmp_path / "faulty.py").write_text(FAULTY)
+        (tmp_path / "study.yaml").write_text(STUDY)
+        command = ("bench", "study.yaml", "--json")
+        done = natmu(*command, processes=2, cwd=tmp_path, module=["faulty.py"])
+        return done, tmp_path / "runs" / "study"
+
+    return run
+
+
+def test_a_job_that_fails_in_all_processes_fails_alone(bench):
+    done, folder = bench("01")
+    assert done.returncode == 1, done.stderr[-2000:]
+    rows = {row["method"]: row for row in json.loads(done.stdout)["rows"]}
+    assert [row["n"] for row in rows.values()] == [1, 2, 0, 1]
+    assert rows["faulty"]["failed"] == "ZeroDivisionError: by zero in 01"
+    assert (folder / rows["faulty"]["log"]).exists()
+    assert ["verdict" in one for one in json.loads((folder / "audit.json").read_text())] == [True, False, True]
+
+
+def test_a_job_that_fails_in_one_process_ends_the_study(bench):
+    """The others are in the midst of the job, and would wait forever for that one."""
+    done, folder = bench("1")
+    assert done.returncode not in (0, -9)
+    assert "ZeroDivisionError: by zero in 1" in done.stderr
+    assert not (folder / "table.json").exists()
 
 
 def test_processes_that_torchrun_did_not_start_are_refused(folders):

@@ -8,6 +8,7 @@ model at all times; the first alone writes. With a single process every function
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,6 +25,9 @@ Value = TypeVar("Value")
 
 PATIENCE = timedelta(days=7)
 """How long one process waits for another, which may be waiting for a run that somebody else is computing."""
+
+SHORT_PATIENCE = 60.0
+"""Seconds that a process which has failed waits for the others to fail in the same place."""
 
 ROLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What torchrun tells each process."""
@@ -64,12 +68,37 @@ def group() -> Iterator[None]:
 def _is_first_to_fail() -> bool:
     """Whether no other process has failed before this one."""
     try:
-        store = distributed.TCPStore(  # type: ignore[attr-defined]
-            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=5)
-        )
-        return bool(store.add(f"natmu failed {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1)
+        return _counted("failed") == 1
     except RuntimeError:  # torchrun has ended before this process
         return rank() == 0
+
+
+def _counted(what: str, more: int = 1) -> int:
+    """How often processes have said something, this time included; no process has to wait for another to say it."""
+    store = distributed.TCPStore(  # type: ignore[attr-defined]
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=5)
+    )
+    return int(store.add(f"natmu {what} {os.environ.get('TORCHELASTIC_RESTART_COUNT')}", more))
+
+
+def fail_alike(what: str) -> bool:
+    """Whether all processes fail at the same work, so that all can go on with the next; others are waited for a while.
+
+    One that fails alone cannot go on: the others are in the midst of the work, and would take what it says next for
+    its share of that.
+
+    Args:
+        what: Names the work.
+    """
+    if count() == 1:
+        return True
+    failed, deadline = _counted(f"fail {what}"), time.monotonic() + SHORT_PATIENCE
+    while failed < count():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+        failed = _counted(f"fail {what}", 0)
+    return True
 
 
 def count() -> int:

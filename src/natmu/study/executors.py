@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,8 @@ Outcomes = dict[str, Outcome]
 def attempt(job: Job, bench: Bench, logs: Path) -> Outcome:
     """Do a job; whatever goes wrong is the failure of this job alone, and is written down.
 
+    Of several processes all must fail alike. What one of them alone raises, as a GPU that is lost, ends the study.
+
     Args:
         job: What to do.
         bench: The data, and the store that the result goes to.
@@ -53,6 +55,8 @@ def attempt(job: Job, bench: Bench, logs: Path) -> Outcome:
     try:
         return Outcome(job.run(bench))
     except Exception as error:  # noqa: BLE001 - a method may be anybody's, and the other jobs of the study go on
+        if not processes.fail_alike(job.name):
+            raise
         if bench.compute.device.type == "cuda":
             torch.cuda.empty_cache()
         return failure(job, sentence_of(error), traceback.format_exc(), logs)
@@ -91,10 +95,10 @@ def unmet(job: Job, outcomes: Mapping[str, Outcome]) -> Outcome | None:
 
 
 def run_here(jobs: Sequence[Job], bench: Bench, logs: Path) -> Iterator[tuple[Job, Outcome]]:
-    """Do jobs in this process, each as soon as those that it needs are done and no other process is at work on it.
+    """Do jobs in this process, each as soon as those before it are done and no other process is at work on it.
 
     Args:
-        jobs: Each after those that it needs.
+        jobs: Each after those before it, of which some may be left out: what they would make is made by who needs it.
         bench: The data, and the store that results go to.
         logs: Folder of logs.
 
@@ -105,14 +109,17 @@ def run_here(jobs: Sequence[Job], bench: Bench, logs: Path) -> Iterator[tuple[Jo
     waiting = list(jobs)
     while waiting:
         job = waiting.pop(processes.agree(lambda: _next(waiting, outcomes, bench)))
-        outcomes[job.name] = unmet(job, outcomes) or attempt(job, bench, logs)
+        outcome = unmet(job, outcomes) or attempt(job, bench, logs)
+        outcomes[job.name] = processes.agree(lambda: outcome)  # noqa: B023 - called here; all files are written then
         yield job, outcomes[job.name]
 
 
 def _next(waiting: Sequence[Job], outcomes: Outcomes, bench: Bench) -> int:
     """Place of the first job that can be done now; where others are at work on all of them, the first is waited for."""
+    undone = {job.name for job in waiting}
     for place, job in enumerate(waiting):
-        if all(need.name in outcomes for need in job.needs) and not _at_work(job, outcomes, bench):
+        ready = undone.isdisjoint(before.name for before in (*job.needs, *job.after))
+        if ready and not _at_work(job, outcomes, bench):
             return place
     return 0
 
@@ -121,7 +128,9 @@ def _at_work(job: Job, outcomes: Outcomes, bench: Bench) -> bool:
     """Whether another process is at work on a job."""
     if unmet(job, outcomes):
         return False
-    digest = job.digest(bench)
+    digest = None
+    with suppress(NatmuError):  # whoever does the job meets the same, and it is the failure of that job
+        digest = job.digest(bench)
     return digest is not None and bench.store.busy(digest)
 
 
