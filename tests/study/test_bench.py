@@ -7,6 +7,7 @@ import statistics
 
 import numpy as np
 import pytest
+import torch
 
 from natmu.audit import SCORE_NAMES, quick_scores
 from natmu.data import load
@@ -295,3 +296,22 @@ def test_the_study_saw_a_balanced_part_of_the_digits(study):
     assert np.bincount(splits.train.labels.numpy()).tolist() == [15] * 10
     assert len(train) > 150
     assert {len(run.outputs().train) for run in runs(out)} == {150}
+
+
+def test_retraining_as_a_method_is_no_nearer_to_retraining_than_retrained_models_are(tmp_path):
+    """One of them is the very model that the method makes; it is not compared with itself."""
+    again = [{"method": "retrain", "label": "again"}]
+    table = run_study(fakes.recipe(methods=again, forget=["class:3"], seeds={"training": [0]}), tmp_path)
+    rows = rows_of(table)
+    assert rows["class:3", "again"]["replicates"][0]["run"] == rows["class:3", "retrained"]["replicates"][0]["run"]
+    assert rows["class:3", "again"]["avg_gap"]["mean"] == rows["class:3", "retrained"]["avg_gap"]["mean"] > 0
+
+
+def test_the_table_tells_the_threads_of_its_jobs(tmp_path):
+    recipe = fakes.recipe(
+        methods=fakes.FAST[1:], forget=["class:3"], seeds={"training": [0]}, executor={"kind": "local", "cpus": 3}
+    )
+    before = torch.get_num_threads()
+    table = run_study(recipe, tmp_path)
+    assert torch.get_num_threads() == before
+    assert {run.record.hardware["threads"] for run in runs(tmp_path)} == {table["hardware"]["threads"]} == {"3"}

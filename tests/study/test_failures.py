@@ -61,7 +61,12 @@ def test_some_seeds_that_fail_leave_the_others_in_the_row(tmp_path):
 
 
 def test_the_logs_of_what_has_been_mended_are_gone(tmp_path, monkeypatch):
+    of_a_search = tmp_path / "tiny" / "logs" / "search-0123456789abcdef-12.log"
+    of_a_search.parent.mkdir(parents=True)
+    of_a_search.touch()
     folder, _, _ = study(tmp_path)
+    assert of_a_search.exists()
+    of_a_search.unlink()
     monkeypatch.setattr(Faulty, "faults", {1: RuntimeError("still there")})
     folder, _, rows = study(tmp_path)
     assert (rows["faulty"]["n"], rows["faulty"]["failed"]) == (2, "RuntimeError: still there")

@@ -132,3 +132,14 @@ def test_the_time_of_an_epoch_is_that_of_its_steps(tmp_path, monkeypatch):
     assert times.epoch == pytest.approx(3 * 150 / 128)
     seconds, basis = times.of(TrainJob(0))
     assert (seconds, basis) == (pytest.approx(2 * 3 * 150 / 128), "steps")
+
+
+def test_a_forecast_reads_records_of_the_executor_s_threads_and_passes_damaged_ones_over(tmp_path):
+    threads = {"executor": {"kind": "local", "cpus": 3}}
+    run_recipe(
+        recipe(forget=["class:3"], **threads), data_dir=tmp_path, out=tmp_path / "runs", device="cpu", progress=False
+    )
+    (tmp_path / "runs" / "damaged").mkdir()
+    (tmp_path / "runs" / "damaged" / "record.json").write_text("{")
+    after = forecast(recipe(**threads), data_dir=tmp_path, out=tmp_path / "runs", device="cpu")
+    assert {one.basis for one in after.jobs if not one.in_store} == {"records"}

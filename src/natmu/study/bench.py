@@ -144,7 +144,7 @@ def _write(findings: Findings, plan: Plan, unserved: Unserved, folder: Path) -> 
         _write_json(folder / "audit.json", findings.audits(plan))
     _write_json(folder / "table.json", table)
     said = {outcome.log for outcome in findings.outcomes.values()}
-    for log in (folder / LOGS).glob("*.log"):
+    for log in (folder / LOGS).glob("*-??????.log"):  # those of jobs: a search has its own there
         if log.name not in said:  # of an earlier run of this study, and no longer true
             log.unlink(missing_ok=True)
 
@@ -153,7 +153,8 @@ def _hardware(findings: Findings) -> dict[str, str]:
     """What the jobs ran on; of a cluster, what the first of them ran on."""
     runs = [outcome.run for outcome in findings.outcomes.values() if outcome.run is not None]
     if findings.recipe.executor.kind == "local" or not runs:
-        return hardware(findings.bench.compute)
+        with threads(findings.recipe.executor.cpus):
+            return hardware(findings.bench.compute)
     return runs[0].record.hardware
 
 

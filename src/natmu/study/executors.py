@@ -54,7 +54,7 @@ def attempt(job: Job, bench: Bench, logs: Path) -> Outcome:
     """
     try:
         return Outcome(job.run(bench))
-    except Exception as error:  # noqa: BLE001 - a method may be anybody's, and the other jobs of the study go on
+    except Exception as error:  # a method may be anybody's, and the other jobs of the study go on
         if not processes.fail_alike(job.name):
             raise
         if bench.compute.device.type == "cuda":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +17,10 @@ from natmu.engine.checkpoint import History
 from natmu.engine.compute import hardware
 from natmu.engine.store import Run
 from natmu.engine.training import train_classifier
+from natmu.errors import RunError
 from natmu.methods import Retrain
 from natmu.study.bench import bench_of, unserved_by
+from natmu.study.executors import threads
 from natmu.study.graph import STARTS, AuditJob, AuditModelJob, Job, TrainJob, UnlearnJob, found
 from natmu.study.jobs import Bench, original_spec
 from natmu.study.plan import plan_of
@@ -110,9 +113,10 @@ def forecast(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto")
     unserved = unserved_by(recipe, bench)
     times = _Times(bench)
     jobs = []
-    for job in plan_of(recipe, unserved).jobs:
-        in_store = not isinstance(job, AuditJob) and found(job, bench) is not None
-        jobs.append(Expected(job, True) if in_store else Expected(job, False, *times.of(job)))
+    with threads(recipe.executor.cpus):
+        for job in plan_of(recipe, unserved).jobs:
+            in_store = not isinstance(job, AuditJob) and found(job, bench) is not None
+            jobs.append(Expected(job, True) if in_store else Expected(job, False, *times.of(job)))
     return Forecast(recipe.name, tuple(jobs), unserved)
 
 
@@ -128,9 +132,10 @@ class _Times:
         here = hardware(self.bench.compute)
         seconds: defaultdict[str, list[float]] = defaultdict(list)
         for path in self.bench.store.root.glob("*/record.json"):
-            record = Run(path.parent).record
-            if record.hardware == here and record.spec["kind"] in ("train", "unlearn"):
-                seconds[_key(record.spec)].append(record.seconds)
+            with suppress(RunError):  # a damaged run says nothing, and is in the way of none of these jobs
+                record = Run(path.parent).record
+                if record.hardware == here and record.spec["kind"] in ("train", "unlearn"):
+                    seconds[_key(record.spec)].append(record.seconds)
         return {key: statistics.mean(values) for key, values in seconds.items()}
 
     @cached_property

@@ -130,13 +130,13 @@ def _seconds_on(hardware: dict[str, str], runs: Sequence[Run]) -> list[float | N
 def _gaps(cell: Cell, reference: Cell, *, itself: bool) -> list[float | None]:
     """Each replicate's distance to the mean of the models retrained without the same forget set.
 
-    A retrained model is compared with the others only: that is the noise floor. The one distance between two models
-    counts once.
+    A retrained model is compared with the others only, in the row of a method too: that is the noise floor. The one
+    distance between two models counts once in it.
     """
     gaps: list[float | None] = []
     for number, (found, forget) in enumerate(zip(cell.scores, cell.forgets, strict=True)):
         alike = [place for place, other in enumerate(reference.forgets) if other.digest == forget.digest]
-        others = [reference.scores[place] for place in alike if not (itself and place == number)]
+        others = [reference.scores[place] for place in alike if reference.runs[place].path != cell.runs[number].path]
         told_already = itself and len(alike) == 2 and number == alike[1]
         gaps.append(avg_gap(found, mean_scores(others)) if others and not told_already else None)
     return gaps
