@@ -105,6 +105,15 @@ def test_a_study_without_an_audit_says_how_to_ask_for_one(made):
     assert "Told apart by 1 of 1 scores" in page
 
 
+def test_a_study_on_the_holdout_does_not_show_audits_which_look_at_the_test_set(made):
+    folder, study = made
+    folders.add_audit(folder.parent / "run20")
+    folders.write_study(folder, study | {"score_on": "holdout"})
+    page = write_report(folder).read_text()
+    assert "Told apart by 1 of 1 scores" not in page
+    assert "rmia_auc" not in page
+
+
 def test_the_audits_of_the_study_come_before_those_of_the_runs(made):
     folder, _ = made
     audit = folders.add_audit(folder.parent / "run20")

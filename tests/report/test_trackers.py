@@ -255,6 +255,15 @@ def test_one_original_on_two_forget_sets_is_shown_with_the_scores_of_each(runs):
     assert "test_acc" not in first.scores
 
 
+def test_a_study_on_the_holdout_is_shown_without_audits_which_look_at_the_test_set(runs):
+    folder = write_study(runs)
+    study = json.loads((folder / "table.json").read_text())
+    assert [name for run in read_tracked_study(folder).runs for name in run.scores if "rmia" in name]
+    (folder / "table.json").write_text(json.dumps(study | {"score_on": "holdout"}))
+    names = {name for run in read_tracked_study(folder).runs for name in run.scores}
+    assert not [name for name in names if "audit" in name or "test" in name]
+
+
 def test_hostile_names_are_told_to_all(runs, store, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRUNCATE_LONG_VALUES", "false")
     path = write_run(runs, DIGEST, method=HOSTILE, **{HOSTILE: HOSTILE * 30})

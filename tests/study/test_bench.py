@@ -281,6 +281,19 @@ def test_further_scores_are_those_of_the_stored_answers(study):
     assert rows["class:3", "original"]["kl_forget"]["mean"] > 0
 
 
+def test_further_scores_compare_with_models_retrained_without_the_same_forget_set(tmp_path):
+    seeds = {"split": [0, 1], "training": [0]}
+    recipe = fakes.recipe(forget=["random:10%"], methods=fakes.FAST[1:], seeds=seeds, scores=["kl_forget"])
+    rows = rows_of(run_study(recipe, tmp_path))
+    row, retrained = rows["random:10%", "amnesiac"], rows["random:10%", "retrained"]
+    for place, split in enumerate((0, 1)):
+        run = Run(tmp_path / row["replicates"][place]["run"])
+        others = [Run(tmp_path / one["run"]) for one in retrained["replicates"] if one["split"] == split]
+        answers = [one.outputs().split(run.forget()) for one in (run, *others)]
+        assert len(others) == 2
+        assert row["kl_forget"]["values"][place] == quick_scores(answers[0], answers[1:]).scores["kl_forget"]
+
+
 def test_summary():
     assert summary([]) is None
     assert summary([3.0]) == {"mean": 3.0, "std": None, "values": [3.0]}

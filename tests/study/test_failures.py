@@ -13,8 +13,9 @@ from natmu.methods import Method
 from natmu.report import has_failures
 from natmu.study import auditing
 from natmu.study.bench import run_recipe
-from natmu.study.executors import sentence_of
+from natmu.study.executors import failure, sentence_of
 from natmu.study.jobs import train_original as real_train_original
+from natmu.study.plan import plan_of
 from natmu.types import Settings
 
 from . import fakes
@@ -56,7 +57,8 @@ def test_some_seeds_that_fail_leave_the_others_in_the_row(tmp_path):
     assert log.startswith("faulty, class:3, seeds 0, 0, 1\nZeroDivisionError: by <zero>\n")
     assert "raise self.faults[problem.seed]" in log
     assert (rows["amnesiac"]["n"], rows["amnesiac"]["failed"], rows["amnesiac"]["log"]) == (3, None, None)
-    assert len(list((folder / "logs").iterdir())) == 2
+    logs = [path.read_text() for path in (folder / "logs").iterdir()]
+    assert sorted(text.splitlines()[0] for text in logs) == [f"faulty, class:3, seeds 0, 0, {seed}" for seed in (1, 2)]
     assert has_failures(table)
 
 
@@ -119,6 +121,14 @@ def test_a_method_that_serves_not_all_forget_sets_is_no_failure(tmp_path):
     assert [row["log"] for row in table["rows"]] == [None] * 6
     assert table["rows"][2]["failed"].startswith("unsir serves class")
     assert not has_failures(table)
+
+
+def test_jobs_whose_names_read_alike_have_logs_of_their_own(tmp_path):
+    labels = ("a b", "a-b", "é" * 200, "ü" * 200)
+    jobs = plan_of(fakes.recipe(methods=[{"method": "retrain", "label": one} for one in labels])).jobs
+    names = {failure(job, "Why.", "", tmp_path / "logs").log for job in jobs}
+    assert {path.name for path in (tmp_path / "logs").iterdir()} == names
+    assert len(names) == len(jobs)
 
 
 @pytest.mark.parametrize(

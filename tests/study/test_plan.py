@@ -70,6 +70,11 @@ def test_each_forget_set_has_two_retrained_models(text, seeds, references):
     assert all(len(seeds) >= 2 for seeds in sets.values())
 
 
+def test_the_batch_size_of_a_recipe_is_that_of_its_methods_alone():
+    jobs = plan_of(recipe(batch_size=20)).unlearned
+    assert {job.label: job.batch_size for job in jobs} == {"retrained": None, "natmu": 20, "amnesiac": 20}
+
+
 def test_what_a_method_cannot_serve_is_left_out():
     plan = plan_of(recipe(), {("class:3", "natmu")})
     assert not [job for job in plan.unlearned if (job.label, job.scenario) == ("natmu", "class:3")]

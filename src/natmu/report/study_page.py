@@ -103,7 +103,7 @@ def _scenario(
         comparison=comparison(
             key, models, runs, _margins(models, runs, study["score_on"]), [row["method"] for row in ranked]
         ),
-        audits=_audits(name, models, runs, stored),
+        audits=_audits(name, models, runs, stored) if study["score_on"] == "test" else (),  # they look at the test set
         ranks=tuple(_ranks(study, name)),
     )
 

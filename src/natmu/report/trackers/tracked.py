@@ -113,7 +113,8 @@ def read_tracked_study(folder: Path) -> TrackedStudy:
     study = read_study(folder)
     try:
         names = {name: name_of(name, study["score_on"]) for name in study["columns"]}
-        runs = [run for row in study["rows"] for run in _replicates(study["name"], row, names, folder.parent)]
+        audited = study["score_on"] == "test"  # audits look at the test set
+        runs = [run for row in study["rows"] for run in _replicates(study["name"], row, names, folder.parent, audited)]
     except KeyError as error:
         raise RunError(f"{folder / 'table.json'} lacks {error}; run the study again to write it anew.") from None
     return TrackedStudy(
@@ -141,14 +142,16 @@ def flat(value: object, name: str = "") -> dict[str, Plain]:
     return {name: value if isinstance(value, bool | int | float | str) else json.dumps(value)}
 
 
-def _replicates(study: str, row: Mapping[str, Any], names: Mapping[str, str], runs: Path) -> Iterator[TrackedRun]:
-    """The runs of one row, each with the scores that it has there."""
+def _replicates(
+    study: str, row: Mapping[str, Any], names: Mapping[str, str], runs: Path, audited: bool
+) -> Iterator[TrackedRun]:
+    """The runs of one row, each with the scores that it has there, and those of its audit if these may be shown."""
     scenario, method = row["scenario"], row["method"]
     for place, replicate in enumerate(row["replicates"]):
         run = read_tracked_run(runs / replicate["run"])
         seeds = {name: replicate[name] for name in ("split", "training", "unlearning") if replicate[name] is not None}
         found = {shown: row[name]["values"][place] for name, shown in names.items() if row[name]}
-        kept = {name: run.scores[name] for name in run.scores if name.startswith("audit/")}
+        kept = {name: run.scores[name] for name in run.scores if audited and name.startswith("audit/")}
         costs = {name: run.scores[name] for name in ("seconds", "peak_memory_mb")}
         yield replace(
             run,
