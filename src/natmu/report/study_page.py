@@ -71,6 +71,7 @@ def study_page(folder: Path) -> dict[str, Any]:
         "asked": asked(recipe, study["score_on"]),
         "scenarios": scenarios,
         "audited": any(one.audits for one in scenarios),
+        "score_on": study["score_on"],
         "hybrids": blends,
         "hybrids_of": names[0] if names else "",
         "recipe": _yaml(recipe),
@@ -130,7 +131,8 @@ def _margins(models: Sequence[Model], runs: Mapping[str, RunFiles], unseen: str)
     forget = next((run.forget for run in runs.values() if run.forget is not None), None)
     if forget is None:
         return {}
-    answers = {model.key: runs[model.key].outputs for model in models if model.key in runs}
+    alike = {key: run for key, run in runs.items() if run.forget is None or run.forget.digest == forget.digest}
+    answers = {model.key: alike[model.key].outputs for model in models if model.key in alike}
     return {key: margins_of(outputs, forget, unseen) for key, outputs in answers.items() if outputs is not None}
 
 

@@ -212,15 +212,16 @@ class AuditModelJob:
         return f"{self.part} model {self.number} for the audit of {whose}, {self.subject.scenario}"
 
     def digest(self, bench: Bench) -> str | None:
-        """Digest of the run that it makes; None where the model under audit is not there yet."""
+        """Digest of the run that it makes; None without a model to audit yet, or without anything to make of it."""
         audit = self.subject.audit(bench)
         if audit is None:
             return None
-        if self.part == SHADOW:
-            return digest_of(self._shadows(audit).trained(self.number))
-        if self.part == UNLEARNED_SHADOW:
-            return digest_of(self._shadows(audit).unlearned(self.number))
-        return digest_of(audit.cast.role(self.part, self.number).spec)
+        if self.part not in (SHADOW, UNLEARNED_SHADOW):
+            return digest_of(audit.cast.role(self.part, self.number).spec)
+        plan = audit.shadows
+        if plan is None:
+            return None
+        return digest_of(plan.trained(self.number) if self.part == SHADOW else plan.unlearned(self.number))
 
     def run(self, bench: Bench) -> Run:
         """Make it, or find that it has been made."""
