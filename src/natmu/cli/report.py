@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from natmu.errors import UsageError
+
 
 def run(
     folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a study or of a run.")],
@@ -35,5 +37,9 @@ def _written(form: Literal["markdown", "csv", "latex"], folder: Path) -> str:
     """A study's tables as text."""
     from natmu.report import csv_table, latex, markdown, read_study
 
+    if not (folder / "table.json").exists():
+        raise UsageError(
+            f"--format {form} is for the tables of a study, and {folder} holds none; name a study's folder."
+        )
     writers = {"markdown": markdown, "csv": csv_table, "latex": latex}
     return writers[form](read_study(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from natmu.errors import RunError
+from natmu.report.shapes import AUDIT, fits
 from natmu.types import ORIGINAL, RETRAINED, ForgetSet, Outputs, Part
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -90,9 +92,10 @@ class RunFiles:
         if not path.exists():
             return None
         found = read_json(path)
-        if not isinstance(found, dict) or not {"scores", "verdict", "missing", "level"} <= found.keys():
+        if not fits(found, AUDIT):
             raise RunError(f"{path} is not an audit; audit the run again.")
-        return found
+        audit: dict[str, Any] = found
+        return audit
 
     @cached_property
     def samples(self) -> list[dict[str, str]]:
@@ -147,9 +150,9 @@ def read_arrays(path: Path) -> Arrays:
         RunError: They cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise _unreadable(path, error) from None
 
 

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from natmu.errors import RunError
-
-KEYS = {"name", "score_on", "columns", "rows", "comparisons", "ranks"}
-"""What every study's table has."""
+from natmu.report.shapes import is_study
 
 
 def read_study(folder: Path) -> dict[str, Any]:
@@ -36,9 +34,10 @@ def read_study(folder: Path) -> dict[str, Any]:
         study = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"Cannot read {path} ({error}); run the study first, or name its folder.") from error
-    if not isinstance(study, dict) or not study.keys() >= KEYS:
+    if not is_study(study):
         raise RunError(f"{path} is not the table of a study; run the study again to write it anew.")
-    return study
+    found: dict[str, Any] = study
+    return found
 
 
 def has_failures(study: Mapping[str, Any]) -> bool:

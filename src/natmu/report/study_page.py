@@ -16,6 +16,7 @@ from natmu.report.figures import Model, bars, gap_against_cost
 from natmu.report.grid import Grid, grid
 from natmu.report.images import Hybrid, galleries, hybrids
 from natmu.report.runs import RunFiles, read_arrays, read_json, run_beside
+from natmu.report.shapes import AUDITS, FACTS, fits
 from natmu.report.study import read_study
 from natmu.report.tables import references_first
 from natmu.report.units import name_of
@@ -57,9 +58,10 @@ def study_page(folder: Path) -> dict[str, Any]:
     study = read_study(folder)
     if not {"recipe", "hardware", "versions"} <= study.keys():
         raise RunError(f"{folder / 'table.json'} is of an earlier version; run the study again to write it anew.")
+    if not fits(study, FACTS):
+        raise RunError(f"{folder / 'table.json'} is damaged; run the study again to write it anew.")
     recipe = study["recipe"]
-    stored = folder / "audit.json"
-    audits = {(one["scenario"], one["label"]): one for one in (read_json(stored) if stored.exists() else [])}
+    audits = {(one["scenario"], one["label"]): one for one in _stored_audits(folder / "audit.json")}
     names = list(dict.fromkeys(row["scenario"] for row in study["rows"]))
     scenarios = [_scenario(folder, study, name, f"f{place}", audits) for place, name in enumerate(names)]
     examples = folder / "hybrids.npz"
@@ -81,6 +83,15 @@ def study_page(folder: Path) -> dict[str, Any]:
         "replicates": _replicates(study),
         "example_run": next((one["run"] for row in study["rows"] if _competes(row) for one in row["replicates"]), None),
     }
+
+
+def _stored_audits(path: Path) -> list[dict[str, Any]]:
+    """The audits of the study; none where none were asked for."""
+    found = read_json(path) if path.exists() else []
+    if not fits(found, [tuple(AUDITS)]):
+        raise RunError(f"{path} does not hold the audits of a study; run the study again to write it anew.")
+    audits: list[dict[str, Any]] = found
+    return audits
 
 
 def _scenario(

@@ -1,0 +1,89 @@
+"""What is stored can be damaged: the report says so in one sentence and writes nothing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from natmu.errors import RunError, UsageError
+from natmu.report import csv_table, read_study, write_report
+
+from . import folders
+
+
+@pytest.fixture
+def study(tmp_path):
+    folder, _ = folders.make_study(tmp_path)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("rows",),
+        ("rows", 0),
+        ("rows", 0, "scenario"),
+        ("rows", 0, "test_acc", "mean"),
+        ("rows", 0, "replicates", 0, "run"),
+        ("columns", 0),
+        ("comparisons",),
+        ("ranks",),
+        ("recipe", "seeds", "split"),
+        ("recipe", "training", "lr"),
+        ("versions",),
+    ],
+)
+@pytest.mark.parametrize("value", [None, {"a": 1}, 3.5, ["x"]])
+def test_a_table_of_another_shape_is_refused(study, place, value):
+    path = study / "table.json"
+    table = json.loads(path.read_text())
+    inner = table
+    for key in place[:-1]:
+        inner = inner[key]
+    if place[-1] in ("mean", "lr") and value == 3.5:
+        value = "many"
+    inner[place[-1]] = value
+    path.write_text(json.dumps(table))
+    with pytest.raises(RunError, match="run the study again"):
+        write_report(study)
+    assert not (study / "report.html").exists()
+    if place[0] not in ("recipe", "versions"):
+        with pytest.raises(RunError, match="run the study again"):
+            csv_table(read_study(study))
+
+
+@pytest.mark.parametrize("held", [None, 3, [None], [{"scenario": "random:10%", "label": "natmu"}]])
+def test_audits_of_another_shape_are_refused(study, held):
+    (study / "audit.json").write_text(json.dumps(held))
+    with pytest.raises(RunError, match=r"audit\.json does not hold the audits"):
+        write_report(study)
+
+
+@pytest.mark.parametrize("score", [None, {"value": "high"}, {"value": 1.0, "verdict": {}}])
+def test_an_audit_of_another_shape_is_refused(study, score):
+    run = study.parent / "run20"
+    folders.add_audit(run)
+    path = run / "audit" / "audit.json"
+    audit = json.loads(path.read_text())
+    audit["scores"][next(iter(audit["scores"]))] = score
+    path.write_text(json.dumps(audit))
+    with pytest.raises(RunError, match="is not an audit"):
+        write_report(run)
+
+
+def test_arrays_that_were_cut_short_are_refused(study):
+    np.savez(study / "hybrids.npz", images=np.zeros((4, 8, 8, 1), np.uint8))
+    whole = (study / "hybrids.npz").read_bytes()
+    (study / "hybrids.npz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match=r"hybrids\.npz cannot be read"):
+        write_report(study)
+
+
+@pytest.mark.parametrize("form", ["csv", "latex", "markdown"])
+def test_a_run_has_no_tables(study, form):
+    from natmu.cli.report import run
+
+    with pytest.raises(UsageError, match="is for the tables of a study"):
+        run(study.parent / "run20", form=form)
