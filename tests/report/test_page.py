@@ -224,3 +224,22 @@ def test_an_audit_that_failed_says_why(made):
     page = write_report(folder).read_text()
     assert "Not audited. The references diverged. Log: logs/a.log." in page
     assert "Every score of <strong>natmu</strong>" not in page
+
+
+def test_a_study_in_which_no_method_came_nearer_than_the_original_says_so(made):
+    folder, study = made
+    said = "no method did better than leaving the original as it is"
+    assert said not in write_report(folder).read_text()
+    for row in study["rows"]:
+        if row["method"] == "original":
+            row["avg_gap"] = {"mean": 0.01, "std": None, "values": [0.01] * row["n"]}
+    folders.write_study(folder, study)
+    assert said in write_report(folder).read_text()
+
+
+def test_a_damaged_stranger_does_not_stand_in_the_way_of_a_run(made):
+    folder, _ = made
+    stranger = folder.parent / "stranger"
+    stranger.mkdir()
+    (stranger / "spec.json").write_text('{"kind": "tr')
+    assert write_report(folder.parent / "run20").exists()

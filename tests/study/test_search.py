@@ -13,18 +13,20 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import optuna
 import pytest
 import torch
 
 from natmu.audit.objectives import against_retrained, on_holdout, without_retrained
 from natmu.engine import processes
 from natmu.engine.store import Run
-from natmu.errors import SettingError, TrainingError, UsageError
+from natmu.errors import RunError, SettingError, TrainingError, UsageError
 from natmu.methods import Retrain
 from natmu.study import bench, search
 from natmu.study.bench import run_recipe
 from natmu.study.recipe import Recipe, read_recipe
 from natmu.study.search import run_search
+from natmu.study.trials import Storage
 
 from .fakes import DIVERGING
 
@@ -281,7 +283,7 @@ def test_the_seed_of_the_search_decides_what_is_tried(searched, tmp_path):
 def test_later_trials_learn_from_earlier_ones(tmp_path):
     """A third of the trials is at random; then the sampler, which is told of a clear optimum, comes close to it."""
     from natmu.study.ranges import Range
-    from natmu.study.trials import Storage, Trials
+    from natmu.study.trials import Trials
 
     ranges = {"lr": (Range(low=1e-6, high=1.0, log=True), False)}
     trials = Trials(Storage(tmp_path, None), "made up/method/0", ranges, 30, 0)
@@ -370,7 +372,7 @@ def test_a_killed_search_started_again_finds_what_it_would_have(searched, tmp_pa
 
 def test_a_trial_that_another_worker_runs_is_left_to_it(tmp_path):
     from natmu.study.ranges import Range
-    from natmu.study.trials import Storage, Trials
+    from natmu.study.trials import Trials
 
     made = partial(Trials, name="made up/method/0", ranges={"lr": (Range(low=0, high=1), False)}, budget=2, seed=0)
     one, other = made(Storage(tmp_path, None)), made(Storage(tmp_path, None))
@@ -450,3 +452,21 @@ def test_the_originals_weights_are_left_alone(searched):
     out, _ = searched
     original = next(run for run in stored(out) if run.record.spec["kind"] == "train")
     assert all(torch.isfinite(tensor).all() for tensor in original.weights().values())
+
+
+def test_a_line_that_a_worker_was_killed_in_is_cut_off(tmp_path):
+    study = optuna.create_study(study_name="one", storage=Storage(tmp_path, None).optuna)
+    study.enqueue_trial({})
+    whole = (tmp_path / "search.journal").read_bytes()
+    (tmp_path / "search.journal").write_bytes(whole + whole.splitlines()[-1][:-3])
+    again = optuna.load_study(study_name="one", storage=Storage(tmp_path, None).optuna)
+    again.ask()
+    assert len(optuna.load_study(study_name="one", storage=Storage(tmp_path, None).optuna).trials) == 1
+
+
+@pytest.mark.parametrize("content", [b"\x00\xff junk\n", b"[1, 2]\n", b'{"op_code": 3}\n', b"\xff\n{}\n"])
+def test_a_damaged_journal_is_one_sentence(tmp_path, content):
+    (tmp_path / "search.journal").write_bytes(content)
+    with pytest.raises(RunError, match=r"search\.journal is damaged") as caught:
+        Storage(tmp_path, None)
+    assert "\n" not in str(caught.value)

@@ -31,7 +31,10 @@ def run(
     track: Track = None,
     as_json: Json = False,
 ) -> None:
-    """Judge an unlearned model beside its original and retrained ones; missing models are trained, once."""
+    """Judge an unlearned model beside original and retrained ones.
+
+    Missing models are trained, once for all audits that need them.
+    """
     from natmu.cli.output import print_audit
     from natmu.engine.progress import showing
     from natmu.report.trackers import known_trackers, track_run

@@ -17,7 +17,7 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Folder of all runs.")] = Path("runs"),
     device: Device = "auto",
     executor: Annotated[
-        str | None, typer.Option("--executor", help="local, or ray for a cluster, whatever the recipe says.")
+        str | None, typer.Option("--executor", help="local, or ray for a cluster; instead of the recipe's kind.")
     ] = None,
     dry_run: Annotated[
         bool,
@@ -26,7 +26,10 @@ def run(
     track: Track = None,
     as_json: Json = False,
 ) -> None:
-    """Run a recipe, or what is missing of it, and print its table; the same command continues an interrupted run."""
+    """Run a recipe, or what is missing of it, and print its table.
+
+    The same command continues an interrupted run.
+    """
     from natmu.cli.output import print_forecast, print_study
     from natmu.report import has_failures, illustrate, read_study, write_report
     from natmu.report.trackers import known_trackers, track_study

@@ -18,7 +18,10 @@ def run(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Forget handwritten digits with every method and compare with retraining; needs no download, takes a minute."""
+    """Forget handwritten digits, and compare with retraining.
+
+    Needs no download, and takes a minute on two idle cores.
+    """
     start = time.perf_counter()
     from natmu.cli.output import print_json, print_study
     from natmu.report import has_failures, illustrate, read_study, write_report, write_summary

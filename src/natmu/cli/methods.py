@@ -13,7 +13,7 @@ def run(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Tell all about one method.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the unlearning methods with their papers, or tell all about one of them, its settings included."""
+    """List the unlearning methods, or tell all about one."""
     from natmu.cli.manual import in_full, listing
     from natmu.cli.output import print_json
 

@@ -18,7 +18,10 @@ def run(
         typer.Option("--format", help="html: one page that opens offline; the others: a study's tables as text."),
     ] = "html",
 ) -> None:
-    """Write a page with tables, plots and pictures of a study or a run, or print a study's tables for a document."""
+    """Write a page with tables and plots of a study or a run.
+
+    Or print the tables of a study for a document.
+    """
     from natmu.report import write_report
     from natmu.report.folder import write_whole
 

@@ -13,7 +13,7 @@ def run(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Tell all about one score.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List the scores with what they measure and cost, or tell all about one of them, its formula included."""
+    """List the scores, or tell all about one."""
     import json
     from importlib.resources import files
 

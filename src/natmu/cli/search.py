@@ -23,7 +23,10 @@ def run(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Search the settings of a recipe's methods on the holdout; several workers may run the same command at once."""
+    """Search the settings of a recipe's methods on the holdout.
+
+    Several workers may run the same command at once; the same command continues an interrupted search.
+    """
     from natmu.cli.output import print_json, print_rows
     from natmu.study import read_recipe, run_search
 

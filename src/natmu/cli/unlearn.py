@@ -61,7 +61,7 @@ def run(
     track: Track = None,
     as_json: Json = False,
 ) -> None:
-    """Forget training samples from a trained model and keep the result in a run folder.
+    """Forget training samples, and keep the model in a run folder.
 
     What is not given keeps the method's default; natmu methods lists every setting.
     """

@@ -29,7 +29,8 @@ def marked(study: Study, scenario: str) -> dict[tuple[str, str], Mark]:
             best = records[0]["best"]
             alike = [one["method"] for one in records if one["best"] == best and one["within_noise"]]
             marks |= {(method, score): "near" for method in alike}
-            marks[best, score] = "best"
+            equal = [one["method"] for one in records if one["best"] == best and one["difference"] == 0]
+            marks |= {(method, score): "best" for method in (best, *equal)}
     return marks
 
 

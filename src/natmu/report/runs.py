@@ -6,6 +6,7 @@ import csv
 import json
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,11 +124,12 @@ def relatives(run: RunFiles) -> dict[str, RunFiles]:
         return found
     for path in sorted(run.path.resolve().parent.glob("*/spec.json")):
         other = RunFiles(path.parent)
-        said = read_json(path)
-        if said == spec["original"]:
-            found.setdefault(ORIGINAL, other)
-        elif _is_reference(said, spec) and said != spec:
-            found.setdefault(RETRAINED, other)
+        with suppress(RunError):  # a damaged stranger is none of this run's business
+            said = read_json(path)
+            if said == spec["original"]:
+                found.setdefault(ORIGINAL, other)
+            elif _is_reference(said, spec) and said != spec:
+                found.setdefault(RETRAINED, other)
     return found
 
 

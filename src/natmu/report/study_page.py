@@ -159,6 +159,8 @@ def _summary(rows: Sequence[Row], ranked: Sequence[Row]) -> list[str]:
     ceiling = next((row["avg_gap"] for row in rows if row["method"] == ORIGINAL), None)
     sentences[0] += f", where the original is {_number(ceiling)} away" if ceiling else ""
     sentences[0] += f" and retrained models are {_number(floor)} from each other" if floor else ""
+    if ceiling and ceiling["mean"] < best["avg_gap"]["mean"]:
+        sentences.append("By this score no method did better than leaving the original as it is")
     failed = [row["method"] for row in rows if row["failed"]]
     sentences += [f"Not measured, or not with every seed: {', '.join(failed)}"] if failed else []
     return [f"{sentence}." for sentence in sentences]

@@ -95,7 +95,7 @@ class Audit:
             asked = [self.run, *self.found("retrained")[:ENOUGH]]
             with task("relearning", len(asked)) as advance:
                 for run in asked:
-                    attempt("relearning", partial(relearned, original, run, self.forget))
+                    attempt(f"relearning of {run.path.name}", partial(relearned, original, run, self.forget))
                     advance()
         if self.shadows is not None:
             train_shadows(self.shadows, original, attempt)

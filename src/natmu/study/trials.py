@@ -9,6 +9,7 @@ workers share the folder of the study.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 
-from natmu.errors import UsageError
+from natmu.errors import RunError, UsageError
 from natmu.study.ranges import Range
 from natmu.types import seed_for
 
@@ -60,6 +61,7 @@ class Storage:
 
     Raises:
         UsageError: The database cannot be opened.
+        RunError: The journal is damaged.
     """
 
     def __init__(self, folder: Path, url: str | None) -> None:
@@ -74,8 +76,32 @@ class Storage:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
+        _mend(path)
         # Optuna's own locks outlive a worker that is killed; this one has the same two methods and does not.
-        return JournalStorage(JournalFileBackend(str(path), lock_obj=cast(Any, self.lock)))
+        try:
+            return JournalStorage(JournalFileBackend(str(path), lock_obj=cast(Any, self.lock)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(path, error) from None
+
+
+def _mend(path: Path) -> None:
+    """Cut off a line that a worker was killed in the middle of, to which Optuna would append the next.
+
+    Raises:
+        RunError: The last whole line is none of a journal's, which Optuna would pass over until it writes another.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    try:
+        json.loads(whole.splitlines()[-1] if whole else b"{}")
+    except ValueError as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(f"{path} is damaged ({error}); delete it, and the runs of its trials will be found.")
 
 
 def _database(url: str) -> BaseStorage:
