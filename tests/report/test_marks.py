@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from natmu.report import markdown
-from natmu.report.marks import marked
+from natmu.report.marks import marked, pairs
 
 from .conftest import row, table
 
@@ -30,3 +30,9 @@ def test_of_one_seed_the_lowest_gap_is_marked_and_the_legend_says_why():
     assert marked(found, "a") == {("x", "avg_gap"): "best"}
     assert "one seed shows no noise" in markdown(found)
     assert "standard deviation over seeds" in markdown(found)
+
+
+def test_every_pair_that_shares_seeds_is_told_with_its_interval():
+    """Differences of -8, -7.9 and -8.3: mean -8.07, and t(2) * 0.208 / sqrt(3) = 0.52 on either side."""
+    found = study(x=[1.0, 1.2, 0.9], z=[9.0, 9.1, 9.2], one=[50.0])
+    assert pairs(found, "a") == [("x", "z", "-8.07 (95 %: -8.58 to -7.55)", 3)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from natmu.report.digits import rounded
-from natmu.report.marks import Mark, finding, marked
+from natmu.report.marks import Mark, finding, marked, pairs
 from natmu.report.tables import references_first
 from natmu.report.units import SHARE, decimals_of, name_of, units_in_words
 from natmu.types import REFERENCES
@@ -70,6 +70,7 @@ class Grid:
     undecided: bool
     units: str
     finding: str | None
+    pairs: tuple[tuple[str, str, str, int], ...]
 
 
 def grid(study: Mapping[str, Any], scenario: str) -> Grid:
@@ -94,6 +95,7 @@ def grid(study: Mapping[str, Any], scenario: str) -> Grid:
         undecided=any(one["within_noise"] is None for one in compared),
         units=units_in_words(columns, study["score_on"]),
         finding=finding(study, scenario),
+        pairs=tuple(pairs(study, scenario)),
     )
 
 

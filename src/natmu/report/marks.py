@@ -56,6 +56,17 @@ def finding(study: Study, scenario: str) -> str | None:
     return line if agreement is None else f"{line}; ranks agree: Kendall's W = {agreement:.2f}"
 
 
+def pairs(study: Study, scenario: str) -> list[tuple[str, str, str, int]]:
+    """Every two methods that share two seeds: the one with the lower gap, the other, their difference, and how many.
+
+    Args:
+        study: As ``read_study`` returns it.
+        scenario: Which of its scenarios.
+    """
+    records = _records(study, scenario, "avg_gap")
+    return [(one["best"], one["method"], _difference(one), one["n"]) for one in records if one["n"] > 1]
+
+
 def compared(study: Study) -> bool:
     """Whether any two methods of a study share two seeds, so that more than the lowest gap is marked."""
     return any(record["n"] > 1 for record in study["comparisons"])
