@@ -216,7 +216,8 @@ def _short(value: float | None) -> float | None:
 def _cost_axis(title: str, values: Sequence[float]) -> Figure:
     """An axis from zero on, or a logarithmic one where positive values differ by more than a factor of ``WIDE``."""
     if values and min(values) > 0 and max(values) > WIDE * min(values):
-        return _axis(title, type="log", dtick="D2")
+        ticks = [digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5)]  # Plotly's own are bare digits
+        return _axis(title, type="log", tickvals=ticks, ticktext=[f"{tick:.9g}" for tick in ticks])
     return _axis(title, range=[0, None])
 
 
