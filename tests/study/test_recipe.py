@@ -283,3 +283,25 @@ def test_random_bytes_are_refused_in_a_sentence(tmp_path_factory, content):
     path.write_bytes(content)
     with pytest.raises(SettingError, match=r"fuzz\.yaml"):
         read_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"data": "digits"}, "data: write a mapping, such as {key: value} (got 'digits')"),
+        ({"forget": "random:10%"}, "forget: write a list, such as [a, b] (got 'random:10%')"),
+        ({"methods": ["amnesiac"]}, "methods.0: write a mapping, such as {key: value} (got 'amnesiac')"),
+        ({"name": 3}, "name: write a text, with quotes where it looks like a number (got '3')"),
+        ({"seeds": {"split": ["a"]}}, "seeds.split.0: write a whole number (got 'a')."),
+        ({"training": {"lr": "fast"}}, "training.lr: write a number (got 'fast')"),
+        ({"sync_batch_norm": "maybe"}, "sync_batch_norm: write true or false (got 'maybe')"),
+        ({"methods": [{"method": "nosuch"}]}, "methods.0: there is no method 'nosuch'"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_answered_with_what_to_write(change, wanted):
+    whole = {"name": "n", "data": {"source": "digits"}, "model": "small_cnn", "forget": ["random:10%"]}
+    with pytest.raises(SettingError) as caught:
+        Recipe.parse(whole | change)
+    said = str(caught.value)
+    assert wanted in said
+    assert not any(word in said for word in ("valid", "dictionary", "tuple", "instance", "after", ". ("))

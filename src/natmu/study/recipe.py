@@ -111,7 +111,9 @@ class MethodEntry(Settings):
     @field_validator("search")
     @classmethod
     def _ranges_fit(cls, ranges: dict[str, Range], known: ValidationInfo) -> dict[str, Range]:
-        if ranges and known.data.get("grid"):
+        if not ranges:
+            return ranges
+        if known.data.get("grid"):
             raise ValueError("give a method a grid or a search, not both")
         if "method" in known.data and "settings" in known.data:
             try:
