@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -11,6 +13,28 @@ from natmu.errors import RunError, UsageError
 from natmu.report import csv_table, read_study, write_report
 
 from . import folders
+
+GONE = object()
+
+
+def places(value, outer=()):
+    """The path of everything in nested dictionaries and lists."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, one in inner:
+        yield (*outer, key)
+        yield from places(one, (*outer, key))
+
+
+def changed(value, place, new):
+    """A copy with one place set to something else, or without it."""
+    whole = inner = copy.deepcopy(value)
+    for key in place[:-1]:
+        inner = inner[key]
+    if new is GONE:
+        del inner[place[-1]]
+    else:
+        inner[place[-1]] = new
+    return whole
 
 
 @pytest.fixture
@@ -59,6 +83,40 @@ def test_audits_of_another_shape_are_refused(study, held):
     (study / "audit.json").write_text(json.dumps(held))
     with pytest.raises(RunError, match=r"audit\.json does not hold the audits"):
         write_report(study)
+
+
+@pytest.mark.parametrize("name", ["run00", "run20"])
+def test_a_record_of_another_shape_is_refused_wherever_it_is_damaged(study, name):
+    path = study.parent / name / "record.json"
+    record = json.loads(path.read_text())
+    tried = 0
+    for place in list(places(record)):
+        for value in (3.5, ["x"], None, GONE):
+            path.write_text(json.dumps(changed(record, place, value)))
+            tried += 1
+            with suppress(RunError, UsageError):  # anything else is a bug
+                write_report(path.parent)
+    assert tried > 100
+    path.write_text(json.dumps(changed(record, ("spec", "kind"), GONE)))
+    with pytest.raises(RunError, match="is not a complete run"):
+        write_report(path.parent)
+
+
+@pytest.mark.parametrize("said", [None, 3, ["x"], {"method": "retrain"}, {"method": "retrain", "forget": {}}])
+def test_a_damaged_stranger_is_none_of_a_runs_business(study, said):
+    (study.parent / "run10" / "spec.json").write_text(json.dumps(said))
+    assert write_report(study.parent / "run20").exists()
+
+
+def test_an_interval_with_one_end_is_refused(study):
+    run = study.parent / "run20"
+    folders.add_audit(run)
+    path = run / "audit" / "audit.json"
+    audit = json.loads(path.read_text())
+    next(score["verdict"] for score in audit["scores"].values() if score["verdict"])["interval"] = [1.0]
+    path.write_text(json.dumps(audit))
+    with pytest.raises(RunError, match="is not an audit"):
+        write_report(run)
 
 
 @pytest.mark.parametrize("score", [None, {"value": "high"}, {"value": 1.0, "verdict": {}}])

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from natmu.errors import RunError
-from natmu.report.shapes import AUDIT, fits
+from natmu.report.shapes import AUDIT, fits, is_record
 from natmu.types import ORIGINAL, RETRAINED, ForgetSet, Outputs, Part
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -37,9 +37,10 @@ class RunFiles:
     def record(self) -> dict[str, Any]:
         """``record.json``."""
         record = read_json(self.path / "record.json")
-        if not isinstance(record, dict) or not {"spec", "digest", "scores", "seconds"} <= record.keys():
+        if not is_record(record):
             raise RunError(f"{self.path} is not a complete run; delete it and compute it again.")
-        return record
+        found: dict[str, Any] = record
+        return found
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def read_arrays(path: Path) -> Arrays:
 
 def _is_reference(said: Any, spec: Mapping[str, Any]) -> bool:  # noqa: ANN401 - whatever the file holds
     """Whether a spec is that of a model retrained without the same forget set."""
-    if not isinstance(said, dict) or said.get("method") != "retrain":
+    if not fits(said, {"method": str, "original": dict, "forget": {"digest": str}}) or said["method"] != "retrain":
         return False
     same = said["original"] == spec["original"] and said["forget"]["digest"] == spec["forget"]["digest"]
     return bool(same)

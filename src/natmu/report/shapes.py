@@ -18,12 +18,21 @@ class Values:
     of: Shape
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A list of two values of one shape."""
+
+    of: Shape
+
+
 def fits(value: object, shape: Shape) -> bool:
     """Whether a value has a shape; further keys do no harm."""
     if isinstance(shape, tuple):
         return any(fits(value, one) for one in shape)
     if isinstance(shape, list):
         return isinstance(value, list) and all(fits(one, shape[0]) for one in value)
+    if isinstance(shape, Pair):
+        return isinstance(value, list) and len(value) == 2 and all(fits(one, shape.of) for one in value)
     if isinstance(shape, Values):
         return isinstance(value, dict) and all(fits(one, shape.of) for one in value.values())
     if isinstance(shape, dict):
@@ -47,7 +56,7 @@ COMPARED = {
     "best": str,
     "method": str,
     "difference": (*NUMBER, None),
-    "interval": ([NUMBER], None),
+    "interval": (Pair(NUMBER), None),
     "n": int,
     "within_noise": (bool, None),
 }
@@ -75,8 +84,9 @@ TRAINING = {
     "batch_size": int,
     "augment": bool,
 }
+DATA = {"source": str, "image_size": (int, None), "train_size": (int, None), "holdout": bool}
 RECIPE = {
-    "data": {"source": str, "image_size": (int, None), "train_size": (int, None), "holdout": bool},
+    "data": DATA,
     "model": str,
     "training": TRAINING,
     "retrain": {"init": str},
@@ -89,7 +99,7 @@ RECIPE = {
 FACTS = {"recipe": RECIPE, "hardware": Values(str), "versions": Values(str)}
 """What the page of a study shows beyond its tables."""
 VERDICT = {
-    "interval": ([NUMBER], None),
+    "interval": (Pair(NUMBER), None),
     "p_value": (*NUMBER, None),
     "told_apart": bool,
     "sees_original": (bool, None),
@@ -104,6 +114,24 @@ SCORE = {
 AUDIT = {"scores": Values(SCORE), "verdict": str, "missing": Values(str), "level": str}
 AUDITS = [{"scenario": str, "label": str, "failed": str, "log": (str, None)}, {"scenario": str, "label": str, **AUDIT}]
 """What an entry of a study's ``audit.json`` can be."""
+RECORD = {"spec": {"kind": str}, "digest": str, "scores": Values(NUMBER), "seconds": NUMBER}
+"""What is read of any run; of runs with a page also the following."""
+ORIGINAL = {
+    "kind": str,
+    "data": DATA,
+    "model": str,
+    "precision": str,
+    "training": TRAINING | {"warmup_epochs": NUMBER},
+}
+UNLEARNED = {
+    "forget": {"spec": str, "scenario": str, "classes": [int], "count": int, "digest": str},
+    "method": str,
+    "settings": dict,
+    "batch_size": int,
+    "seed": int,
+    "precision": str,
+}
+MADE_ON = {"versions": Values(str), "hardware": Values(str), "finished": str}
 
 
 def is_study(value: object) -> bool:
@@ -111,7 +139,24 @@ def is_study(value: object) -> bool:
     return fits(value, STUDY) and _has_columns(value)
 
 
+def is_record(value: object) -> bool:
+    """Whether a value is the record of a run."""
+    return fits(value, RECORD) and _has_page(value)
+
+
+def _has_page(record: Any) -> bool:  # noqa: ANN401 - its shape is known by now
+    """Whether a run that can have a page has what is shown there."""
+    spec = record["spec"]
+    if spec["kind"] == "unlearn":
+        return fits(spec, UNLEARNED) and _is_original(spec.get("original")) and fits(record, MADE_ON)
+    return spec["kind"] not in ("train", "import") or (_is_original(spec) and fits(record, MADE_ON))
+
+
+def _is_original(spec: Any) -> bool:  # noqa: ANN401 - whatever a file holds
+    """Whether a value is the spec of an original, which has no seed if it was trained elsewhere."""
+    return fits(spec, ORIGINAL) and (spec["kind"] == "import" or fits(spec, {"seed": int}))
+
+
 def _has_columns(study: Any) -> bool:  # noqa: ANN401 - its shape is known by now
-    """Whether each row has each column, with a value per replicate, and each interval two ends."""
-    whole = all(fits(row, dict.fromkeys(study["columns"], (COLUMN, None))) for row in study["rows"])
-    return whole and all(one["interval"] is None or len(one["interval"]) == 2 for one in study["comparisons"])
+    """Whether each row has each column, with a value per replicate."""
+    return all(fits(row, dict.fromkeys(study["columns"], (COLUMN, None))) for row in study["rows"])
