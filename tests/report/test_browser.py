@@ -257,6 +257,15 @@ def test_a_phone_never_scrolls_sideways(page):
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
+def test_a_long_name_does_not_widen_a_phone(browser, tmp_path):
+    long = "it_never_breaks_" * 8
+    folder, _ = folders.make_study(tmp_path, ("natmu", long, "salun"))
+    folders.add_audit(tmp_path / "run30")
+    page = Visit(browser, write_report(folder), viewport={"width": 360, "height": 740}).page
+    assert page.evaluate("document.querySelectorAll('#verdict dt').length") == 1
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
 def test_it_prints_in_light_colours_with_plots_that_fit(dark, tmp_path):
     dark.evaluate(
         "addEventListener('beforeprint', () => window.printed = {ink: getComputedStyle(document.body).color, "

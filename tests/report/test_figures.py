@@ -46,6 +46,14 @@ def test_the_scatter_has_the_rows_with_gap_and_cost_and_their_spreads(rows):
     assert not traces["m2"]["error_y"]["visible"]
 
 
+def test_names_stand_on_the_side_of_their_points_where_there_is_room(rows):
+    for far, seconds in (("m2", 9.0), ("m1", 2.0), ("m2", 600.0)):
+        rows["m2"] = row(column(2.0), column(seconds), column(83.0))
+        traces = {trace["meta"]: trace["textposition"] for trace in gap_against_cost(MODELS, rows)["data"]}
+        assert traces[far].endswith(" left")
+    assert traces["m1"].endswith(" right")
+
+
 def test_axes_are_logarithmic_only_where_values_differ_much(rows):
     assert "type" not in gap_against_cost(MODELS, rows)["layout"]["xaxis"]
     rows["m2"] = row(column(2.0), column(0.1), column(83.0))

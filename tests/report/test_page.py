@@ -14,6 +14,7 @@ import pytest
 from natmu.errors import RunError, UsageError
 from natmu.report import write_report
 from natmu.report.page import embedded
+from natmu.report.tables import legend
 
 from . import folders
 
@@ -84,6 +85,36 @@ def test_without_its_runs_a_study_still_has_its_table(made):
     page = write_report(folder).read_text()
     assert "run folders do not lie beside" in page
     assert not [key for key in figures_of(page) if "margin" in key]
+
+
+def test_where_nothing_was_measured_the_page_and_the_legend_say_so(made):
+    folder, study = made
+    nothing = dict.fromkeys(study["columns"]) | {"n": 0, "replicates": [], "failed": "It diverged.", "log": "logs/a.log"}
+    study["rows"] = [row | nothing for row in study["rows"]]
+    folders.write_study(folder, study)
+    page = write_report(folder).read_text()
+    assert "<caption>Nothing was measured.</caption>" in page
+    assert "over seeds; ." not in page
+    assert "do not lie beside" not in page
+    assert legend(study, "±", bold=True) == "Nothing was measured."
+
+
+def test_ranks_need_two_methods_and_count_their_seeds(made):
+    folder, study = made
+    place = {"mean": 1.0, "best": 1.0, "worst": 1.0, "first": 1.0}
+    ranks = {"scenario": study["rows"][0]["scenario"], "score": "avg_gap", "n": 1, "agreement": None}
+    folders.write_study(folder, study | {"ranks": [ranks | {"methods": {"natmu": place}}]})
+    assert "Ranks by" not in write_report(folder).read_text()
+    folders.write_study(folder, study | {"ranks": [ranks | {"methods": {"natmu": place, "amnesiac": place}}]})
+    assert "Ranks by avg_gap over 1 seed<" in write_report(folder).read_text()
+
+
+def test_sentences_of_a_caption_are_parted(made):
+    folder, study = made
+    folders.add_statistics(folder, study)
+    undecided = study["comparisons"][0] | {"score": "test_acc", "within_noise": None, "interval": None}
+    folders.write_study(folder, study | {"comparisons": [*study["comparisons"], undecided]})
+    assert re.search(r"correction\)\.\s+Where no two seeds", write_report(folder).read_text())
 
 
 def test_a_table_of_an_earlier_version_is_refused(made):

@@ -87,7 +87,7 @@ def gap_against_cost(models: Sequence[Model], rows: Mapping[str, Mapping[str, An
                 "mode": "markers+text",
                 "cliponaxis": False,
                 "text": [plain(model.label)],
-                "textposition": "bottom right" if len(traces) % 2 else "top right",
+                "textposition": "bottom" if len(traces) % 2 else "top",
                 "textfont": {"color": INK, "size": 11},
                 "marker": {"color": model.colour, "size": 10, "symbol": _symbol(model)},
                 "error_x": _error(seconds["std"], model),
@@ -96,6 +96,8 @@ def gap_against_cost(models: Sequence[Model], rows: Mapping[str, Mapping[str, An
             }
         )
     x, y = ([trace[side][0] for trace in traces] for side in ("x", "y"))
+    for trace, seconds in zip(traces, x, strict=True):
+        trace["textposition"] += " left" if _is_far(seconds, x) else " right"
     return _figure(traces, _cost_axis("seconds", x), _cost_axis("avg_gap, percentage points", y), 420)
 
 
@@ -213,9 +215,19 @@ def _short(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
 
 
+def _is_logarithmic(values: Sequence[float]) -> bool:
+    """Whether positive values differ by more than a factor of ``WIDE``."""
+    return bool(values) and min(values) > 0 and max(values) > WIDE * min(values)
+
+
+def _is_far(value: float, values: Sequence[float]) -> bool:
+    """Whether a value lies in the further half of its axis, where a text on its right could leave the figure."""
+    return value > (math.sqrt(min(values) * max(values)) if _is_logarithmic(values) else max(values) / 2)
+
+
 def _cost_axis(title: str, values: Sequence[float]) -> Figure:
-    """An axis from zero on, or a logarithmic one where positive values differ by more than a factor of ``WIDE``."""
-    if values and min(values) > 0 and max(values) > WIDE * min(values):
+    """An axis from zero on, or a logarithmic one where values differ widely."""
+    if _is_logarithmic(values):
         ticks = [digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5)]  # Plotly's own are bare digits
         return _axis(title, type="log", tickvals=ticks, ticktext=[f"{tick:.9g}" for tick in ticks])
     return _axis(title, range=[0, None])

@@ -91,6 +91,8 @@ def legend(study: Mapping[str, Any], plus_minus: str, *, bold: bool) -> str:
         A few sentences in one line.
     """
     columns = [name for name in study["columns"] if any(row[name] for row in study["rows"])]
+    if not columns:
+        return "Nothing was measured."
     units = units_in_words(columns, study["score_on"])
     sentences = [
         f"Mean {plus_minus} sample standard deviation over seeds."
