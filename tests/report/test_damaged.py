@@ -108,6 +108,16 @@ def test_a_damaged_stranger_is_none_of_a_runs_business(study, said):
     assert write_report(study.parent / "run20").exists()
 
 
+@pytest.mark.parametrize("models", [None, 3.5, ["x"], {}, {"retrained": 3}])
+def test_an_audit_that_does_not_name_its_models_is_refused(study, models):
+    run = study.parent / "run20"
+    folders.add_audit(run)
+    path = run / "audit" / "audit.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"models": models}))
+    with pytest.raises(RunError, match="is not an audit"):
+        write_report(run)
+
+
 def test_an_interval_with_one_end_is_refused(study):
     run = study.parent / "run20"
     folders.add_audit(run)

@@ -89,7 +89,12 @@ def test_without_its_runs_a_study_still_has_its_table(made):
 
 def test_where_nothing_was_measured_the_page_and_the_legend_say_so(made):
     folder, study = made
-    nothing = dict.fromkeys(study["columns"]) | {"n": 0, "replicates": [], "failed": "It diverged.", "log": "logs/a.log"}
+    nothing = dict.fromkeys(study["columns"]) | {
+        "n": 0,
+        "replicates": [],
+        "failed": "It diverged.",
+        "log": "logs/a.log",
+    }
     study["rows"] = [row | nothing for row in study["rows"]]
     folders.write_study(folder, study)
     page = write_report(folder).read_text()

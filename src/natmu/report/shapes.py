@@ -111,7 +111,8 @@ SCORE = {
     "original": (*NUMBER, None),
     "verdict": (VERDICT, None),
 }
-AUDIT = {"scores": Values(SCORE), "verdict": str, "missing": Values(str), "level": str}
+MODELS = {"retrained": [str]}
+AUDIT = {"scores": Values(SCORE), "verdict": str, "missing": Values(str), "level": str, "models": MODELS}
 AUDITS = [{"scenario": str, "label": str, "failed": str, "log": (str, None)}, {"scenario": str, "label": str, **AUDIT}]
 """What an entry of a study's ``audit.json`` can be."""
 RECORD = {"spec": {"kind": str}, "digest": str, "scores": Values(NUMBER), "seconds": NUMBER}

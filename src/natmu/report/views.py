@@ -113,7 +113,7 @@ def audit_view(label: str, audit: Mapping[str, Any], samples: Sequence[Sample] =
     for name, reason in audit["missing"].items():
         reasons.setdefault(reason, []).append(name)
     missing = tuple((", ".join(names), reason) for reason, names in reasons.items())
-    references = len(audit.get("models", {}).get("retrained", []))
+    references = len(audit["models"]["retrained"])
     return AuditView(label, audit["level"], audit["verdict"], references, scores, missing, samples)
 
 
