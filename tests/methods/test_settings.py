@@ -51,7 +51,7 @@ def data():
         ("retain_fraction", 1.01, "less than or equal to 1"),
         ("optimizer", "lion", "'sgd', 'adam' or 'adamw'"),
         ("schedule", "linear", "'cosine'"),
-        ("augment_retain", "perhaps", "boolean"),
+        ("augment_retain", "perhaps", "true or false"),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_range_by_every_method_that_has_it(setting, value, limit):

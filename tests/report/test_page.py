@@ -71,6 +71,12 @@ def test_predictions_of_another_run_are_refused(made):
         write_report(folder)
 
 
+def test_the_folder_of_a_search_says_how_to_make_it_a_study(tmp_path):
+    (tmp_path / "search.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"run natmu bench .*best\.yaml"):
+        write_report(tmp_path)
+
+
 def test_a_page_that_cannot_be_written_is_reported(made):
     folder, _ = made
     (folder / "report.html").mkdir()

@@ -41,6 +41,9 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         content = study_page(folder)
     elif (folder / "record.json").exists():
         content = run_page(folder)
+    elif (folder / "search.json").exists():
+        best = folder / "best.yaml"
+        raise UsageError(f"{folder} holds a search and no study yet; run natmu bench {best} to make it one.")
     else:
         raise UsageError(f"{folder} holds neither table.json nor record.json; name the folder of a study or of a run.")
     path = folder / "report.html" if out is None else out
