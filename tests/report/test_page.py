@@ -201,7 +201,7 @@ def test_the_page_of_an_original_compares_training_with_test_data(tmp_path):
     page = write_report(run).read_text()
     assert {"r-margin-train", "r-margin-test", "r-roc-train", "r-curve-loss"} <= figures_of(page).keys()
     assert "natmu train --data digits --model small_cnn" in page
-    assert "91.25" in page
+    assert ">91.2<" in page
 
 
 def test_the_page_of_an_unlearned_model_has_its_original_and_a_retrained_one_beside_it(tmp_path):

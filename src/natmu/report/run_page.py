@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from natmu.errors import UsageError
+from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of
 from natmu.report.figures import Model
 from natmu.report.images import galleries
@@ -49,8 +50,8 @@ def run_page(folder: Path) -> dict[str, Any]:
         "title": f"{label}, {spec['forget']['spec']}" if "forget" in spec else label,
         "subtitle": f"run {record['digest']}",
         "asked": asked_of_run(spec),
-        "scores": [(name, f"{value:.2f}") for name, value in record["scores"].items()],
-        "seconds": record["seconds"],
+        "scores": [(name, rounded(value, None)[0]) for name, value in record["scores"].items()],
+        "seconds": rounded(record["seconds"], None)[0],
         "audits": [] if run.audit is None else [audit_view(label, run.audit, samples)],
         "audited": run.audit is not None,
         "unlearned": spec["kind"] == "unlearn",
