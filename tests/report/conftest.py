@@ -5,17 +5,9 @@ import statistics
 import pytest
 
 from natmu.study.statistics import statistics_of
+from natmu.study.table import columns
 
-COLUMNS = (
-    "test_acc",
-    "forget_test_acc",
-    "retain_acc",
-    "forget_acc",
-    "mia_entropy",
-    "avg_gap",
-    "seconds",
-    "retrain_share",
-)
+COLUMNS = columns([])
 
 
 def column(values):

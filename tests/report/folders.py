@@ -9,16 +9,9 @@ import statistics
 import numpy as np
 from safetensors.numpy import save_file
 
-COLUMNS = [
-    "test_acc",
-    "forget_test_acc",
-    "retain_acc",
-    "forget_acc",
-    "mia_entropy",
-    "avg_gap",
-    "seconds",
-    "retrain_share",
-]
+from natmu.study.table import columns
+
+COLUMNS = columns([])
 CLASSES, TRAIN, TEST, FORGOTTEN = 4, 120, 80, 20
 DATA = {"source": "digits", "image_size": None, "train_size": None, "holdout": False}
 TRAINING = {

@@ -94,6 +94,7 @@ def test_a_study_that_is_not_faster_together_looks_at_nothing_ahead(tmp_path, mo
     monkeypatch.setattr(ahead, "run_together", refuse)
     ahead.train_ahead(bench(tmp_path), [0, 1, 2])
     ahead.retrain_ahead(bench(tmp_path), map(refuse, [0, 1]), 2, alone=1)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_where_memory_cannot_be_shared_models_are_trained_in_turn(tmp_path, asked, monkeypatch, capsys):
