@@ -26,7 +26,7 @@ bench-speed: $(STAMP)
 
 catalogue: $(STAMP)
 	$(BIN)/python -m tests.methods.test_catalogue
-	$(BIN)/python -m tests.audit.test_catalogue
+	$(BIN)/python -m tests.scores.test_catalogue
 
 golden: $(STAMP)
 	$(BIN)/python -m tests.methods.golden $(NAMES)

@@ -18,7 +18,6 @@ import torch
 from scipy.stats import t as student
 from torch import nn
 
-from natmu.audit import accuracy
 from natmu.data import Splits, load, resolve_forget
 from natmu.engine.compute import Compute
 from natmu.engine.predict import outputs_of
@@ -26,6 +25,7 @@ from natmu.engine.training import train_classifier
 from natmu.methods import Problem, method_named
 from natmu.models import build_model
 from natmu.models.convolution import Conv2d
+from natmu.scores import accuracy
 from natmu.study.recipe import Recipe, read_recipe
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "cifar10.yaml"

@@ -24,7 +24,7 @@ import time
 import numpy as np
 import sklearn
 
-from natmu.audit import LIMIT, mia_efficacy, quick_scores
+from natmu.scores import LIMIT, mia_efficacy, quick_scores
 from natmu.types import Part, Predictions
 
 CONFIDENCES = {"retain": (14.0, 0.001), "forget": (10.0, 0.05), "test": (9.0, 0.07)}

@@ -18,9 +18,9 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from natmu.audit import Panel, auc, margin, roc
-from natmu.audit.exposed import exposed_by_rmia
 from natmu.engine.store import Store, open_run
+from natmu.scores import Panel, auc, margin, roc
+from natmu.scores.exposed import exposed_by_rmia
 from natmu.study.auditing import Audit
 from natmu.types import Predictions
 

@@ -7,8 +7,8 @@ A case is a number of reference models and of samples, with 10 classes. Each has
 made-up float32 logits, a file per model, and then in each round does what an audit would do with them:
 
 - ``signals``: load each model's logits, and take from them the margins and the log probabilities of the true class;
-- ``online``, ``offline``: ``natmu.audit.lira`` on the margins, with a random half of the samples trained on by each;
-- ``rmia``: ``natmu.audit.rmia`` on the log probabilities, against a population of 10,000 other samples.
+- ``online``, ``offline``: ``natmu.scores.lira`` on the margins, with a random half of the samples trained on by each;
+- ``rmia``: ``natmu.scores.rmia`` on the log probabilities, against a population of 10,000 other samples.
 
 Seconds, the median over rounds and the range; ``total`` is of the whole round. ``peak`` is by how many MiB the largest
 memory of the process grows over what it was after the imports and the storing of the logits, ``inputs`` how many MiB
@@ -33,8 +33,8 @@ import numpy as np
 import scipy
 from scipy.special import logsumexp
 
-from natmu.audit.lira import lira_offline, lira_online
-from natmu.audit.rmia import rmia
+from natmu.scores.lira import lira_offline, lira_online
+from natmu.scores.rmia import rmia
 
 CASES = ("64-12500", "64-25000", "64-50000", "8-50000", "16-50000", "32-50000")
 STAGES = ("signals", "online", "offline", "rmia", "total")

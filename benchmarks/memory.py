@@ -19,7 +19,7 @@ DATA_MIB = IMAGES * 3 * 32 * 32 / 2**20
 PROGRAM = """
 import sys
 import numpy as np, torch
-from natmu.audit import scores
+from natmu.scores import scores
 from natmu.data import ImageData, Splits, forget_from_indices
 from natmu.engine.compute import Compute, peak_memory_mb
 from natmu.engine.predict import outputs_of

@@ -22,13 +22,13 @@ from typing import Any
 
 from scipy.stats import qmc, spearmanr
 
-from natmu.audit import avg_gap, mean_scores, scores
-from natmu.audit.objectives import against_retrained, on_holdout, without_retrained
 from natmu.data import resolve_forget
 from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
 from natmu.errors import TrainingError
 from natmu.methods import Retrain, method_named
+from natmu.scores import avg_gap, mean_scores, scores
+from natmu.scores.objectives import against_retrained, on_holdout, without_retrained
 from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
 from natmu.study.recipe import Recipe, read_recipe
 from natmu.types import ForgetSet, seed_for

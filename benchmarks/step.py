@@ -34,7 +34,6 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 import reference_pipeline
-from natmu.audit import scores
 from natmu.data import ImageData, Splits, forget_from_indices
 from natmu.data.batches import Batch, Batches, Samples, joined
 from natmu.engine.compute import Compute, hardware, versions
@@ -45,6 +44,7 @@ from natmu.engine.settings import TrainSettings
 from natmu.engine.step import CudaGraphs, Replay
 from natmu.methods import NatMU, Problem
 from natmu.models import build_model
+from natmu.scores import scores
 
 CLASSES = 10
 Block = Callable[[], object]

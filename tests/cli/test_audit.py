@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from natmu.audit import names_of
-from natmu.audit.exposure import COLUMNS
 from natmu.cli.score_manual import WIDTH
 from natmu.engine.store import Run
+from natmu.scores import names_of
+from natmu.scores.exposure import COLUMNS
 from natmu.study import workbench
 
 STANDARD = ["--level", "standard", "--references", 2]

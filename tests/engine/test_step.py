@@ -15,7 +15,7 @@ from natmu.engine.progress import showing
 from natmu.engine.step import WARM_UP, WARM_UP_AGAIN
 
 from . import fakes
-from .tape import NoWaiting, TapeRecorder
+from .recorder import NoWaiting, TapeRecorder
 
 OPTIMIZERS = [
     {"optimizer": "sgd"},

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engine.tape import NoWaiting, TapeRecorder
+from engine.recorder import NoWaiting, TapeRecorder
 from natmu.data import resolve_forget
 from natmu.engine import step
 from natmu.engine.compute import Compute

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from torch import nn
 from torch.nn import functional
 
-from engine.tape import TapeRecorder
+from engine.recorder import TapeRecorder
 from natmu.data import ImageData, resolve_forget
 from natmu.engine import step
 from natmu.engine.checkpoint import Checkpoint

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from engine.tape import NoWaiting
+from engine.recorder import NoWaiting
 from natmu.data import resolve_forget
 from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.schedule import lr_factor

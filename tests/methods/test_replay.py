@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from engine.tape import TapeRecorder
+from engine.recorder import TapeRecorder
 from natmu.engine import step
 from natmu.engine.compute import Compute
 from natmu.engine.predict import logits_of

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from engine.tape import TapeRecorder
+from engine.recorder import TapeRecorder
 from natmu.data import resolve_forget
 from natmu.engine import step
 from natmu.engine.checkpoint import Checkpoint

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from natmu.audit import auc, margin
 from natmu.report.distributions import BINS, POINTS, Margins, edges_for, margins_of, percentages
+from natmu.scores import auc, margin
 from natmu.types import ForgetSet, Outputs, Part
 
 

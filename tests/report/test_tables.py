@@ -6,9 +6,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from natmu.audit.catalogue import SCORES
 from natmu.report import markdown, print_tables, tables
 from natmu.report.units import WORDS, units_in_words
+from natmu.scores.catalogue import SCORES
 
 from .conftest import COLUMNS, row, table
 

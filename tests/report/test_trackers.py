@@ -11,8 +11,8 @@ import sys
 import pytest
 from mlflow import MlflowClient
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from tests.report.told import curves_of, mlflow_curves, of_tensorboard, of_wandb, one_of_mlflow
 from tests.report.tracked_folders import CURVES, write_audit, write_run, write_study
+from tests.report.tracker_files import curves_of, mlflow_curves, of_tensorboard, of_wandb, one_of_mlflow
 
 from natmu.errors import RunError, SettingError, TrackingError, UsageError
 from natmu.report.trackers import known_trackers, track_run, track_study

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from natmu.audit import names_of
-from natmu.audit.exposure import COLUMNS
 from natmu.data import resolve_forget
 from natmu.data.digits import load_digits
 from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store, digest_of
 from natmu.errors import DataError, RunError, TrainingError, UsageError
 from natmu.methods import Retrain, method_named
+from natmu.scores import names_of
+from natmu.scores.exposure import COLUMNS
 from natmu.study.auditing import Audit, _Attempts, write_audit
 from natmu.study.bench import run_recipe
 from natmu.study.cast import Cast

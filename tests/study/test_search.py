@@ -17,11 +17,11 @@ import optuna
 import pytest
 import torch
 
-from natmu.audit.objectives import against_retrained, on_holdout, without_retrained
 from natmu.engine import processes
 from natmu.engine.store import Run
 from natmu.errors import RunError, SettingError, TrainingError, UsageError
 from natmu.methods import Retrain
+from natmu.scores.objectives import against_retrained, on_holdout, without_retrained
 from natmu.study import bench, search
 from natmu.study.bench import run_recipe
 from natmu.study.recipe import Recipe, read_recipe

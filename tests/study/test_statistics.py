@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 
-from natmu.audit.uncertainty import paired_interval
+from natmu.scores.uncertainty import paired_interval
 from natmu.study.statistics import statistics_of
 
 COLUMNS = ["test_acc", "kl_forget", "avg_gap", "seconds"]

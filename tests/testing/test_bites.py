@@ -28,7 +28,7 @@ from .broken_losses import (
     masked,
     relabelling,
 )
-from .broken_promises import (
+from .broken_methods import (
     Claiming,
     Climb,
     Emptying,

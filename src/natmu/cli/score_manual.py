@@ -1,6 +1,6 @@
 """What is known of the scores as text: a list for the terminal, one score in full, and all of them in Markdown.
 
-Rows are those of ``natmu.audit.catalogue``, as it stores them; nothing here loads numpy or PyTorch.
+Rows are those of ``natmu.scores.catalogue``, as it stores them; nothing here loads numpy or PyTorch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LEGEND = (
 INTRODUCTION = f"""# Scores
 
 Which scores there are, what each measures, what it costs and how to read it. `natmu scores` prints the table below, and
-`natmu scores NAME` all about one of them. This page is made from `natmu.audit.catalogue` by `make catalogue`; change
+`natmu scores NAME` all about one of them. This page is made from `natmu.scores.catalogue` by `make catalogue`; change
 that.
 
 No number here means anything by itself. It is read between two others: the **floor**, the same score of retrained

@@ -22,7 +22,7 @@ def run(
     from natmu.errors import SettingError, hint
 
     # Stored, because the package that has the catalogue loads scikit-learn.
-    rows = json.loads(files("natmu").joinpath("audit/catalogue/scores.json").read_text(encoding="utf-8"))
+    rows = json.loads(files("natmu").joinpath("scores/catalogue/scores.json").read_text(encoding="utf-8"))
     found = {row["name"]: row for row in rows}
     if name is None:
         print_json(rows) if as_json else typer.echo(listing(rows))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from natmu.audit import Softmax, auc, margin, roc
+from natmu.scores import Softmax, auc, margin, roc
 from natmu.types import ForgetSet, Outputs, Part
 
 Values = npt.NDArray[np.float64]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from natmu.report.digits import rounded
-from natmu.report.marks import Mark, finding, marked, pairs
+from natmu.report.significance import Mark, finding, marked, pairs
 from natmu.report.tables import references_first
 from natmu.report.units import SHARE, decimals_of, name_of, units_in_words
 from natmu.types import REFERENCES

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from natmu.errors import UsageError
+from natmu.report.descriptions import asked_of_run
 from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of
 from natmu.report.figures import Model
 from natmu.report.images import galleries
 from natmu.report.runs import RunFiles, relatives
 from natmu.report.views import audit_view, comparison
-from natmu.report.words import asked_of_run
 from natmu.types import ORIGINAL, REFERENCES
 
 Spec = Mapping[str, Any]

@@ -22,7 +22,7 @@ def read_study(folder: Path) -> dict[str, Any]:
         has ``scenario``, ``method``, ``n`` (number of replicates), ``replicates`` (seeds, run folder and digest of
         each), ``failed`` (None or a sentence), ``log`` (None, or the file with the details of a job that failed) and
         for each of ``columns`` None or ``mean``, ``std`` (sample standard deviation, None for one value) and
-        ``values``, one per replicate, None where there is none: in the units of ``natmu.audit.catalogue``, and
+        ``values``, one per replicate, None where there is none: in the units of ``natmu.scores.catalogue``, and
         ``retrain_share`` as a fraction of retraining's seconds. For ``comparisons`` and ``ranks`` see
         ``natmu.study.statistics``.
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from natmu.errors import RunError
+from natmu.report.descriptions import asked, count, forget_set
 from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of
 from natmu.report.figures import Model, bars, gap_against_cost
@@ -21,7 +22,6 @@ from natmu.report.study import read_study
 from natmu.report.tables import references_first
 from natmu.report.units import name_of
 from natmu.report.views import AuditView, Comparison, Plot, audit_view, comparison
-from natmu.report.words import asked, count, forget_set
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
 Row = Mapping[str, Any]

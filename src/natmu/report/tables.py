@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from natmu.report.digits import rounded
-from natmu.report.marks import compared, finding, marked
+from natmu.report.significance import compared, finding, marked
 from natmu.report.units import SHARE, decimals_of, name_of, units_in_words
 from natmu.types import REFERENCES, RETRAINED
 

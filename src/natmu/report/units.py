@@ -49,5 +49,5 @@ def units_in_words(columns: Sequence[str], score_on: str) -> str:
 @cache
 def _units() -> dict[str, str]:
     """Units by score, read as text: the catalogue's package would load scikit-learn."""
-    stored = files("natmu").joinpath("audit/catalogue/scores.json").read_text(encoding="utf-8")
+    stored = files("natmu").joinpath("scores/catalogue/scores.json").read_text(encoding="utf-8")
     return {row["name"]: row["unit"] for row in json.loads(stored)} | {"seconds": "s", SHARE: "ratio"}

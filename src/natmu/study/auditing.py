@@ -12,17 +12,17 @@ from typing import Any, overload
 
 import numpy as np
 
-from natmu.audit import efficacy_samples, examine, exposed_samples, leak, loss, weight_distance
-from natmu.audit.exposure import COLUMNS
-from natmu.audit.panel import Level, Measured, Panel
-from natmu.audit.population import unseen_part
-from natmu.audit.verdict import ENOUGH
 from natmu.data import ImageData
 from natmu.engine import processes
 from natmu.engine.checkpoint import write_atomically
 from natmu.engine.progress import say, task
 from natmu.engine.store import Run, Store, digest_of
 from natmu.errors import DataError, TrainingError, UsageError
+from natmu.scores import efficacy_samples, examine, exposed_samples, leak, loss, weight_distance
+from natmu.scores.exposure import COLUMNS
+from natmu.scores.panel import Level, Measured, Panel
+from natmu.scores.population import unseen_part
+from natmu.scores.verdict import ENOUGH
 from natmu.study.cast import Cast, train_what_is_missing
 from natmu.study.exposed_images import store_exposed
 from natmu.study.jobs import Original

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from natmu.audit.panel import Level
 from natmu.engine.predict import outputs_of
 from natmu.engine.store import Run, Workplace
 from natmu.methods import Retrain, method_named
+from natmu.scores.panel import Level
 from natmu.study.ahead import Reference, retrain_ahead, train_ahead
 from natmu.study.jobs import Original, train_original, unlearn_from
 from natmu.types import seed_for

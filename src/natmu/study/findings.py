@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from natmu.audit import holdout_as_test, quick_scores, scores
 from natmu.engine.progress import say
 from natmu.engine.store import Run
+from natmu.scores import holdout_as_test, quick_scores, scores
 from natmu.study.auditing import FOLDER
 from natmu.study.executors import Outcome, Outcomes
 from natmu.study.graph import AuditJob, Job, TrainJob, UnlearnJob

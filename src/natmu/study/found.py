@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from natmu.audit.objectives import NO_RETRAIN_TERMS, RETRAINED_TERMS, Judgement
 from natmu.engine.checkpoint import write_atomically
 from natmu.engine.compute import Compute, hardware, versions
+from natmu.scores.objectives import NO_RETRAIN_TERMS, RETRAINED_TERMS, Judgement
 from natmu.study.ranges import Searched, SearchSettings
 from natmu.study.recipe import Recipe
 from natmu.study.trials import Finished, Trials

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from natmu.audit import Level
 from natmu.data import resolve_forget
 from natmu.engine.store import Run, digest_of
 from natmu.errors import ForgetSetError, RunError
 from natmu.methods import Method, method_named
+from natmu.scores import Level
 from natmu.study.auditing import Audit, write_audit
 from natmu.study.jobs import Bench, Original, original_spec, train_original, unlearn_from, unlearned_spec
 from natmu.study.shadows import Shadowing, ShadowPlan

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from natmu.audit import accuracy, scores
 from natmu.data import Splits, load
 from natmu.engine.checkpoint import History
 from natmu.engine.compute import Compute
@@ -25,6 +24,7 @@ from natmu.engine.training import train_classifier
 from natmu.errors import ModelError, RunError
 from natmu.methods import Method, Problem
 from natmu.models import build_model, load_weights, source_digest
+from natmu.scores import accuracy, scores
 from natmu.study.recipe import DataSettings
 from natmu.types import FloatArray, ForgetSet, Outputs, seed_for
 

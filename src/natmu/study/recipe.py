@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from natmu.audit import QUICK_NAMES, SCORE_NAMES, Level
 from natmu.data import parse_forget
 from natmu.engine.settings import TrainSettings
 from natmu.errors import NatmuError, SettingError, hint
 from natmu.methods import Retrain, method_named
+from natmu.scores import QUICK_NAMES, SCORE_NAMES, Level
 from natmu.study.ranges import Range, SearchSettings, require_fit
 from natmu.types import REFERENCES, Settings
 

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from natmu.audit.relearn import relearn_time
 from natmu.data.batches import Batch, Batches, plain
 from natmu.engine import processes
 from natmu.engine.checkpoint import History
@@ -21,6 +20,7 @@ from natmu.engine.predict import logits_of
 from natmu.engine.settings import FitSettings
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.store import Run, Workplace
+from natmu.scores.relearn import relearn_time
 from natmu.study.jobs import Bench, Original
 from natmu.types import ForgetSet
 

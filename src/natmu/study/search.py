@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from natmu.audit.objectives import Judgement, against_retrained, on_holdout, without_retrained
 from natmu.data import resolve_forget
 from natmu.engine import processes
 from natmu.engine.checkpoint import write_atomically
@@ -22,6 +21,7 @@ from natmu.engine.progress import say, showing, task
 from natmu.engine.store import Run, digest_of
 from natmu.errors import SettingError
 from natmu.methods import Retrain, method_named
+from natmu.scores.objectives import Judgement, against_retrained, on_holdout, without_retrained
 from natmu.study.bench import bench_of
 from natmu.study.executors import sentence_of
 from natmu.study.findings import LOGS

@@ -18,9 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from natmu.audit.panel import Shadows
-from natmu.audit.population import forgotten_and_unseen
-from natmu.audit.signals import margin
 from natmu.data import ImageData
 from natmu.engine.checkpoint import History
 from natmu.engine.predict import part_of
@@ -29,6 +26,9 @@ from natmu.engine.store import Run, Store, Workplace, digest_of
 from natmu.engine.training import train_classifier
 from natmu.errors import DataError
 from natmu.methods import Problem, method_named
+from natmu.scores.panel import Shadows
+from natmu.scores.population import forgotten_and_unseen
+from natmu.scores.signals import margin
 from natmu.study.jobs import Bench, Original
 from natmu.types import ForgetSet, IntArray, Outputs, Predictions, seed_for
 

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from natmu.audit import Panel, examine, mean_scores, scores
-from natmu.audit.verdict import Verdict
 from natmu.data import ImageData, forget_from_indices, from_dataset, parse_forget, resolve_forget
 from natmu.engine.checkpoint import History
 from natmu.engine.compute import Compute
@@ -20,6 +18,8 @@ from natmu.engine.progress import showing
 from natmu.engine.settings import TrainSettings
 from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import check_fit
+from natmu.scores import Panel, examine, mean_scores, scores
+from natmu.scores.verdict import Verdict
 from natmu.study.jobs import sample_losses
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, Predictions
 
@@ -48,7 +48,7 @@ class UnlearnResult:
 
 @dataclass(frozen=True)
 class AuditResult:
-    """What ``audit`` returns; ``natmu.audit.catalogue`` says what each score is, and in which unit.
+    """What ``audit`` returns; ``natmu.scores.catalogue`` says what each score is, and in which unit.
 
     Attributes:
         scores: Of the audited model.

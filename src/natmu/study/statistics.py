@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from natmu.audit.comparison import Seeds, differences, stability
+from natmu.scores.comparison import Seeds, differences, stability
 from natmu.study.table import COSTS
 from natmu.types import REFERENCES, RETRAINED
 
@@ -36,7 +36,7 @@ def statistics_of(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, list
         ``avg_gap`` every method with every one that is worse. Each has ``scenario``, ``score``, ``best``, ``method``,
         ``difference`` (mean of best minus method over ``n`` common replicates, None if n = 0), ``interval`` (95 %, a
         pair; None where n < 2 or all differences agree to the last digit) and ``within_noise`` (None where there is
-        no interval); see ``natmu.audit.comparison.differences``. ``ranks`` holds, for each scenario with an
+        no interval); see ``natmu.scores.comparison.differences``. ``ranks`` holds, for each scenario with an
         ``avg_gap``, ``scenario``, ``score``, ``n``, ``agreement`` (Kendall's W or None) and ``methods``: ``mean``,
         ``best`` and ``worst`` rank and the share of replicates in which it is ``first``, by label.
     """

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from natmu.audit import SCORE_NAMES, avg_gap, mean_scores
 from natmu.engine.store import Run
+from natmu.scores import SCORE_NAMES, avg_gap, mean_scores
 from natmu.types import ORIGINAL, RETRAINED, ForgetSet
 
 COSTS = ("avg_gap", "seconds", "retrain_share")

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from natmu.audit import scores
-from natmu.audit.panel import Level
 from natmu.data import resolve_forget
 from natmu.engine.compute import Compute
 from natmu.engine.progress import say
@@ -16,6 +14,8 @@ from natmu.engine.settings import TrainSettings
 from natmu.engine.store import Run, Store, digest_of, open_run
 from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.methods import Retrain, method_named
+from natmu.scores import scores
+from natmu.scores.panel import Level
 from natmu.study.auditing import Audit, write_audit
 from natmu.study.cast import NUMBERS
 from natmu.study.jobs import Bench, Original, import_original, load_data, train_original, unlearn_from

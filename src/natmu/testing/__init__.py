@@ -37,8 +37,8 @@ The last two of these are worth their lines: ``passes`` tells a method that alte
 loss, and ``loss``, a slow and obviously right computation of a step's loss, tells one divergence from another.
 :func:`failures` runs the suite without pytest, which shows that it would notice a broken method.
 
-Every check is a function of a row in :mod:`natmu.testing.promises` (what every method owes), :mod:`natmu.testing.edges`
-(at the edge of what can be asked for) or :mod:`natmu.testing.motion` (what moves and what does not), and
+Every check is a function of a row in :mod:`natmu.testing.contract` (what every method owes), :mod:`natmu.testing.edges`
+(at the edge of what can be asked for) or :mod:`natmu.testing.updates` (what moves and what does not), and
 :data:`CHECKS` lists them all.
 """
 
@@ -53,9 +53,9 @@ from natmu.testing.problems import (
     unnormed_net,
     usual,
 )
+from natmu.testing.recorder import Seen, perform
 from natmu.testing.row import Row
 from natmu.testing.suite import CHECKS, Check, conformance, failures
-from natmu.testing.tape import Seen, perform
 
 __all__ = [
     "CHECKS",

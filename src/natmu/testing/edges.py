@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from natmu.engine.checkpoint import Checkpoint, read_weights
 from natmu.errors import ForgetSetError, NatmuError, TrainingError, UsageError
 from natmu.methods.base import Method, Problem
+from natmu.testing.contract import require_apart, require_sound, require_untouched, wired, with_model
 from natmu.testing.problems import (
     cropped,
     edge_problem,
@@ -22,9 +23,8 @@ from natmu.testing.problems import (
     unnormed_net,
     usual,
 )
-from natmu.testing.promises import require_apart, require_sound, require_untouched, wired, with_model
+from natmu.testing.recorder import Gauge, equal, perform, raised, world
 from natmu.testing.row import Row
-from natmu.testing.tape import Gauge, equal, perform, raised, world
 
 
 def gives_a_result_or_a_clear_error(row: Row, edge: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from natmu.methods.base import Method, Problem
-from natmu.testing.tape import Seen
+from natmu.testing.recorder import Seen
 
 WILD: Mapping[str, Any] = {
     "lr": 100,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from natmu.methods.base import EVERY_SCENARIO
-from natmu.testing import edges, motion, promises
+from natmu.testing import contract, edges, updates
 from natmu.testing.problems import EDGES
 from natmu.testing.row import Row
 
@@ -60,7 +60,7 @@ def _augmented(row: Row) -> Iterable[Case]:
 
 
 def _frozen(row: Row) -> Iterable[Case]:
-    return motion.optimizers_of(row) if row.frozen is not None else []
+    return updates.optimizers_of(row) if row.frozen is not None else []
 
 
 def _diverging(row: Row) -> Iterable[Case]:
@@ -68,36 +68,36 @@ def _diverging(row: Row) -> Iterable[Case]:
 
 
 CHECKS: tuple[Check, ...] = (
-    Check(promises.says_what_it_is),
-    Check(promises.refuses_an_unknown_setting),
-    Check(promises.gives_a_model_for_every_scenario_that_it_claims, _claimed),
-    Check(promises.refuses_a_scenario_that_it_does_not_claim, _unclaimed),
-    Check(promises.leaves_the_world_as_it_was, _claimed),
-    Check(promises.shares_no_storage_with_the_original, _claimed),
-    Check(promises.brings_modes_and_gradient_flags_back, lambda _: ["train", "eval"]),
-    Check(promises.gives_the_same_weights_for_the_same_seed),
-    Check(promises.follows_the_seed_as_declared),
-    Check(promises.reads_labels_as_declared),
-    Check(promises.reads_retain_samples_as_declared),
-    Check(promises.cannot_reach_test_data),
-    Check(promises.lets_errors_through),
+    Check(contract.says_what_it_is),
+    Check(contract.refuses_an_unknown_setting),
+    Check(contract.gives_a_model_for_every_scenario_that_it_claims, _claimed),
+    Check(contract.refuses_a_scenario_that_it_does_not_claim, _unclaimed),
+    Check(contract.leaves_the_world_as_it_was, _claimed),
+    Check(contract.shares_no_storage_with_the_original, _claimed),
+    Check(contract.brings_modes_and_gradient_flags_back, lambda _: ["train", "eval"]),
+    Check(contract.gives_the_same_weights_for_the_same_seed),
+    Check(contract.follows_the_seed_as_declared),
+    Check(contract.reads_labels_as_declared),
+    Check(contract.reads_retain_samples_as_declared),
+    Check(contract.cannot_reach_test_data),
+    Check(contract.lets_errors_through),
     Check(edges.gives_a_result_or_a_clear_error, lambda _: EDGES),
     Check(edges.works_on_a_foreign_model_without_batch_norm_on_odd_grey_images),
     Check(edges.never_shows_a_model_an_empty_batch, _augmented),
     Check(edges.stops_on_a_loss_that_is_not_finite, lambda _: ["first", "last"]),
     Check(edges.stops_when_it_diverges, _diverging),
     Check(edges.never_gives_a_model_for_a_damaged_original),
-    Check(motion.moves_the_weights),
-    Check(motion.trains_the_student_in_training_mode, lambda row: [] if row.eval_mode else _augmented(row)),
-    Check(motion.keeps_teachers_frozen, _augmented),
-    Check(motion.keeps_what_is_frozen, _frozen),
-    Check(motion.raises_the_forget_loss, given("raises_forget_loss")),
-    Check(motion.lowers_the_retain_loss, given("lowers_retain_loss")),
-    Check(motion.passes_over_the_samples_in_the_stated_order, given("passes")),
-    Check(motion.draws_labels_by_the_seed, given("draws_labels")),
-    Check(motion.follows_the_stated_loss, given("loss")),
-    Check(motion.returns_the_stated_weights, given("weights")),
-    Check(motion.adds_noise_of_the_stated_scale, given("noise")),
+    Check(updates.moves_the_weights),
+    Check(updates.trains_the_student_in_training_mode, lambda row: [] if row.eval_mode else _augmented(row)),
+    Check(updates.keeps_teachers_frozen, _augmented),
+    Check(updates.keeps_what_is_frozen, _frozen),
+    Check(updates.raises_the_forget_loss, given("raises_forget_loss")),
+    Check(updates.lowers_the_retain_loss, given("lowers_retain_loss")),
+    Check(updates.passes_over_the_samples_in_the_stated_order, given("passes")),
+    Check(updates.draws_labels_by_the_seed, given("draws_labels")),
+    Check(updates.follows_the_stated_loss, given("loss")),
+    Check(updates.returns_the_stated_weights, given("weights")),
+    Check(updates.adds_noise_of_the_stated_scale, given("noise")),
 )
 """The one list of properties."""
 

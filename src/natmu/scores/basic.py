@@ -1,0 +1,64 @@
+"""The scores of the research code, all read from one model's stored predictions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from natmu.errors import SettingError
+from natmu.scores.population import mia_entropy
+from natmu.scores.signals import require_finite
+from natmu.scores.utility import accuracy
+from natmu.types import Predictions
+
+SCORE_NAMES = ("test_acc", "forget_test_acc", "retain_acc", "forget_acc", "mia_entropy")
+"""Every score there is, in the order of tables; ``forget_test_acc`` only where whole classes are forgotten."""
+
+
+def scores(predictions: Predictions) -> dict[str, float]:
+    """Score one model.
+
+    A score that would need samples of an empty part is left out.
+
+    Args:
+        predictions: One model's answers. For whole classes or sub-classes ``test`` is without them and
+            ``forget_test`` holds them.
+
+    Returns:
+        Names out of ``SCORE_NAMES``, in that order, each with a percentage, 0 to 100.
+
+    Raises:
+        TrainingError: If an answer is not a number or infinite, as after training that diverged.
+    """
+    parts = {
+        "test_acc": predictions.test,
+        "forget_test_acc": predictions.forget_test,
+        "retain_acc": predictions.retain,
+        "forget_acc": predictions.forget,
+    }
+    filled = {name: part for name, part in parts.items() if part is not None and len(part)}
+    for part in filled.values():
+        require_finite(part)
+    result = {name: accuracy(part) for name, part in filled.items()}
+    if {"test_acc", "retain_acc", "forget_acc"} <= filled.keys():
+        result["mia_entropy"] = mia_entropy(predictions)
+    return result
+
+
+def holdout_as_test(predictions: Predictions) -> Predictions:
+    """Put the holdout in the place of the test data, so that a search never sees the latter.
+
+    Args:
+        predictions: One model's answers, with a holdout.
+
+    Returns:
+        The same retain and forget parts; ``test`` is the holdout, ``forget_test`` and ``holdout`` are None.
+
+    Raises:
+        SettingError: If there is no holdout, or nothing is left of it.
+    """
+    holdout = predictions.holdout
+    if holdout is None or not len(holdout):
+        raise SettingError(
+            "There is no holdout to score on; set aside a holdout that was never trained on, or score on the test set."
+        )
+    return replace(predictions, test=holdout, forget_test=None, holdout=None)

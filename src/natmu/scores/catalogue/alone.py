@@ -1,0 +1,268 @@
+"""Scores of one model, alone or next to a retrained one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from natmu.scores.catalogue import papers
+from natmu.scores.catalogue.row import ALONE, CHANCE, ONE_RETRAINED, PARTS, RATES, ScoreInfo, each, seen_in_forget_set
+
+
+def _accuracy(name: str, of: str, floor: str, ceiling: str) -> ScoreInfo:
+    """A row of the family of accuracies."""
+    return ScoreInfo(
+        name=name,
+        family="Accuracies",
+        level="quick",
+        needs=("answers",),
+        cost=ALONE,
+        unit="%",
+        measures=f"How often the model is right on {of}.",
+        formula="100 · (correct answers) / (samples)",
+        source=None,
+        floor=floor,
+        ceiling=ceiling,
+    )
+
+
+ACCURACIES = (
+    _accuracy("test_acc", "the test set, without forgotten classes", "that of retraining", "usually the highest"),
+    _accuracy("retain_acc", "the retain set", "near 100 after full training", "near 100"),
+    _accuracy("forget_acc", "the forget set", "near `test_acc`, or 0 for a whole class", "near 100"),
+    _accuracy("forget_test_acc", "test samples of forgotten classes", "near 0 for a whole class", "near `test_acc`"),
+)
+
+CLOSENESS = (
+    ScoreInfo(
+        name="avg_gap",
+        family="Closeness of accuracies",
+        level="quick",
+        needs=("answers", "retrained"),
+        cost=ONE_RETRAINED,
+        unit="pp",
+        measures="How far four scores lie from those of retraining, on average.",
+        formula="mean of |unlearned - retrained| over `test_acc`, `retain_acc`, `forget_acc` and `mia_entropy`",
+        source=papers.SALUN,
+        floor="`avg_gap` of a retrained model from the others",
+        ceiling="tens of points where training was memorising",
+        side="above",
+    ),
+    ScoreInfo(
+        name="tow",
+        family="Closeness of accuracies",
+        level="quick",
+        needs=("answers", "retrained"),
+        cost=ONE_RETRAINED,
+        unit="0-1",
+        measures="Tug of war: how close the accuracies on forget, retain and test set are to retraining, together.",
+        formula="∏ over forget, retain and test set of (1 - |accuracy unlearned - accuracy retrained| / 100)",
+        source=papers.RUM,
+        floor="just below 1",
+        ceiling="1 - (what `forget_acc` has to fall) / 100, or less",
+        side="below",
+    ),
+)
+
+KL = ScoreInfo(
+    name="kl_*",
+    family="Distance of answers",
+    level="quick",
+    needs=("answers", "retrained"),
+    cost=ONE_RETRAINED,
+    unit="nats",
+    measures="How surprising a retrained model's answers on * are to the unlearned model.",
+    formula="E[KL(p_retrained ‖ p_unlearned)]",
+    source=papers.KULLBACK,
+    floor="that of two retrained models, above 0",
+    ceiling="far above the floor",
+    side="above",
+)
+JS = replace(
+    KL,
+    name="js_*",
+    measures="How far the answers of the two models on * lie from their mean.",
+    formula="E[½ KL(p ‖ m) + ½ KL(q ‖ m)], m = ½ (p + q); 0 to ln 2 = 0.69",
+    source=papers.LIN,
+)
+AGREEMENT = replace(
+    KL,
+    name="agreement_*",
+    unit="%",
+    measures="How often both models give the same answer on *.",
+    formula="100 · E[argmax p_unlearned = argmax p_retrained]",
+    source=papers.STANTON,
+    floor="that of two retrained models, below 100",
+    ceiling="below the floor",
+    side="below",
+)
+DISTANCES = (
+    *seen_in_forget_set(each(KL, PARTS)),
+    replace(
+        KL,
+        name="kl_avg",
+        measures="How surprising a retrained model's answers are to the unlearned model on all three parts.",
+        formula="(`kl_retain` + `kl_forget` + `kl_test`) / 3",
+        ceiling="above the floor",
+    ),
+    *seen_in_forget_set(each(JS, PARTS)),
+    *seen_in_forget_set(each(AGREEMENT, PARTS)),
+    replace(
+        KL,
+        name="activation_distance",
+        unit="0-1.41",
+        measures="How far the probabilities of the two models lie apart on the forget set.",
+        formula="E[‖p_unlearned - p_retrained‖₂]",
+        source=papers.MIXED_PRIVACY,
+    ),
+    replace(
+        KL,
+        name="zrf",
+        needs=("answers", "untrained"),
+        cost="1 untrained model",
+        unit="0-1",
+        measures="Zero retrain forgetting: how close the answers on the forget set are to those of an untrained model.",
+        formula="1 - E[JS(p_unlearned, p_untrained)], JS in bits",
+        source=papers.BAD_TEACHING,
+        floor="that of a retrained model, well below 1",
+        ceiling="below the floor",
+        side="both",
+    ),
+)
+
+BEHIND = (
+    ScoreInfo(
+        name="relearn_time",
+        family="Weights and relearning",
+        level="standard",
+        needs=("answers", "original", "training"),
+        cost="some training on the forget set",
+        unit="steps",
+        measures="How quickly the model learns the forget set again.",
+        formula="steps of fine-tuning on D_f until its mean loss is at most 1.05 times the original's, or 0.001 nats; "
+        "61 if it is not after 60",
+        source=papers.MIXED_PRIVACY,
+        floor="that of a retrained model",
+        ceiling="0",
+    ),
+    ScoreInfo(
+        name="weight_distance",
+        family="Weights and relearning",
+        level="standard",
+        needs=("weights", "retrained"),
+        cost=ONE_RETRAINED,
+        unit="ratio",
+        measures="How far the weights lie from those of a retrained model, for each layer and in total.",
+        formula="‖θ_unlearned - θ_retrained‖ / ‖θ_retrained‖",
+        source=None,
+        floor="that of two retrained models, far above 0",
+        ceiling="often no larger than the floor",
+        side="above",
+    ),
+)
+
+CALIBRATION = each(
+    ScoreInfo(
+        name="calibration_*",
+        family="Calibration",
+        level="quick",
+        needs=("answers",),
+        cost=ALONE,
+        unit="pp",
+        measures="How far the model's confidence on * is from how often it is right.",
+        formula="Σ over 15 bins of confidence of (share of the samples) · |accuracy - mean confidence|",
+        source=papers.GUO,
+        floor="that of retraining",
+        ceiling="near that of retraining",
+    ),
+    PARTS,
+)
+
+ENTROPY_ATTACK = (
+    ScoreInfo(
+        name="mia_entropy",
+        family="Entropy attack",
+        level="quick",
+        needs=("answers",),
+        cost=ALONE,
+        unit="%",
+        measures="How much of the forget set an attack on the entropy calls training data.",
+        formula="logistic regression on entropy, retain against test, classes balanced; share of D_f called member",
+        source=papers.BAD_TEACHING,
+        floor="that of retraining, which is not 0",
+        ceiling="near 100",
+        called_mia_by=("Chundawat et al. 2023", "SSD (Foster et al. 2024)", "NatMU (He et al. 2024)"),
+    ),
+)
+
+EFFICACY = tuple(
+    replace(score, called_mia_by=("Unlearn-Sparse (Jia et al. 2023)", "SalUn (Fan et al. 2024)"))
+    if score.name == "mia_efficacy_confidence"
+    else score
+    for score in each(
+        ScoreInfo(
+            name="mia_efficacy_*",
+            family="Efficacy attacks",
+            level="quick",
+            needs=("answers",),
+            cost=ALONE,
+            unit="%",
+            measures="How much of the forget set an attack on * calls unseen.",
+            formula="SVC (C = 3, rbf) on as many retain as test samples; share of D_f called non-member",
+            source=papers.SPARSITY,
+            floor="that of retraining, far from 100",
+            ceiling="near 0",
+        ),
+        {
+            "correctness": "whether the answer is right",
+            "confidence": "the probability of the true class",
+            "entropy": "the entropy",
+            "mentropy": "the modified entropy",
+            "prob": "all probabilities",
+        },
+    )
+)
+
+SEPARATION = ScoreInfo(
+    name="auc_forget_test_*",
+    family="Forget set against test set",
+    level="quick",
+    needs=("answers",),
+    cost=ALONE,
+    unit="0-1",
+    measures="How well * tells forget samples from unseen ones.",
+    formula="P(forget sample looks more like a member than an unseen one does) + ½ P(equal); "
+    "low loss, low entropy, high confidence and high margin look like a member",
+    source=papers.SONG,
+    floor=CHANCE,
+    ceiling="up to 1",
+)
+POPULATION = (
+    *(
+        replace(
+            score, source={"loss": papers.YEOM, "margin": papers.LIRA}.get(score.name.rpartition("_")[2], papers.SONG)
+        )
+        for score in each(
+            SEPARATION,
+            {
+                "loss": "the loss",
+                "confidence": "the probability of the true class",
+                "entropy": "the entropy",
+                "mentropy": "the modified entropy",
+                "margin": "the margin",
+            },
+        )
+    ),
+    *each(
+        replace(
+            SEPARATION,
+            name="tpr_at_fpr_*",
+            unit="%",
+            measures="How much of the forget set the margin gives away while it accuses * unseen samples.",
+            formula="share of D_f above the threshold that at most this share of unseen samples exceeds",
+            source=papers.LIRA,
+            floor="about the rate of false alarms",
+            ceiling="several times the rate of false alarms",
+        ),
+        RATES,
+    ),
+)

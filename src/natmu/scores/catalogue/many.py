@@ -1,0 +1,151 @@
+"""Scores that take many models: references, shadows, or many runs of the method."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from natmu.scores.catalogue import papers
+from natmu.scores.catalogue.row import CHANCE, PARTS, RATES, ScoreInfo, each, seen_in_forget_set
+
+
+def _exposed(family: str, name: str, **fields: Any) -> tuple[ScoreInfo, ...]:  # noqa: ANN401 - fields of a row
+    """The area and the rates of an attack: ``name_auc``, ``name_tpr_at_fpr_1`` and ``name_tpr_at_fpr_0.1``."""
+    area = ScoreInfo(
+        name=f"{name}_auc",
+        family=family,
+        unit="0-1",
+        measures=f"How well {family} tells forget samples from unseen ones.",
+        floor=CHANCE,
+        ceiling="above `auc_forget_test_*`, up to 1",
+        **fields,
+    )
+    rates = replace(
+        area,
+        name=f"{name}_tpr_at_fpr_*",
+        level="full",
+        unit="%",
+        measures=f"How much of the forget set {family} gives away while it accuses * unseen samples.",
+        floor="about the rate of false alarms",
+        ceiling="many times the rate of false alarms",
+    )
+    return (area, *each(rates, RATES))
+
+
+RMIA = _exposed(
+    "RMIA",
+    "rmia",
+    level="standard",
+    needs=("answers", "references"),
+    cost="1 to 4 reference models",
+    formula="share of population samples z with ratio(x) ≥ gamma ratio(z), ratio = p_θ / (½ [(1 + a) p_out + 1 - a]); "
+    "gamma = 1, a = 0.3",
+    source=papers.RMIA,
+)
+_LIRA = _exposed(
+    "LiRA",
+    "lira",
+    level="full",
+    needs=("answers", "shadows"),
+    cost="16 to 64 shadow models",
+    formula="log N(φ; models trained on x) - log N(φ; models that were not), φ the margin; one variance for all "
+    "samples below 64 shadows",
+    source=papers.LIRA,
+)
+LIRA = (
+    _LIRA[0],
+    replace(
+        _LIRA[0],
+        name="lira_offline_auc",
+        measures="How well LiRA does without shadow models that were trained on the forget samples.",
+        formula="(φ - mean) / deviation of the margin φ over shadow models that were not trained on x",
+    ),
+    *_LIRA[1:],
+)
+
+_ULIRA = replace(
+    _LIRA[0],
+    name="ulira_auc",
+    family="U-LiRA",
+    needs=("shadows", "many unlearned"),
+    cost="64 shadows, 64 unlearning runs",
+    measures="How well an attacker who knows the method tells forgotten samples from never seen ones.",
+    formula="log N(φ; models that trained on x and unlearned it) - log N(φ; models that unlearned without x); "
+    "the model attacked is left out of the fit",
+    source=papers.ULIRA,
+    ceiling="near that of LiRA",
+)
+ULIRA = (
+    _ULIRA,
+    replace(
+        _ULIRA,
+        name="ulira_acc",
+        unit="%",
+        measures="How often an attacker who knows the method guesses right, on as many forgotten as unseen samples.",
+        formula="100 · E[(ratio of `ulira_auc` > 0) = (x was unlearned)]",
+        floor="about 50",
+        ceiling="up to 100",
+    ),
+)
+
+_MARGINS_APART = "How far a sample's margins over unlearned models lie from those over retrained ones"
+_KLOM = ScoreInfo(
+    name="klom_*_mean",
+    family="KLoM",
+    level="standard",
+    needs=("many unlearned", "many retrained"),
+    cost="8 retrained, 8 unlearned models",
+    unit="nats",
+    measures=f"{_MARGINS_APART}: mean over *.",
+    formula="per sample KL(retrained ‖ unlearned) of histograms of margins: 20 bins, clipped at ±100, at least 1e-5",
+    source=papers.KLOM,
+    floor="that of two groups of retrained models, above 0",
+    ceiling="up to ln 1e5 = 11.5",
+    side="above",
+)
+KLOM = (
+    *seen_in_forget_set(each(_KLOM, PARTS)),
+    *seen_in_forget_set(
+        each(replace(_KLOM, name="klom_*_p95", measures=f"{_MARGINS_APART}: 95th percentile over *."), PARTS)
+    ),
+)
+
+_CHALLENGE = ScoreInfo(
+    name="epsilon",
+    family="Forgetting quality",
+    level="full",
+    needs=("many unlearned", "many retrained"),
+    cost="64 retrained, 64 unlearned models",
+    unit="nats",
+    measures="How clearly simple rules tell unlearned from retrained models by one forget sample: median over samples.",
+    formula="per sample the largest log((1 - δ - FPR) / FNR) or log((1 - δ - FNR) / FPR) over rules with one or two "
+    "thresholds on the margin; δ = 1e-5, 0 to 50",
+    source=papers.CHALLENGE,
+    floor="that of two groups of retrained models, above 0",
+    ceiling="up to 50",
+    side="above",
+)
+QUALITY = (
+    replace(
+        _CHALLENGE,
+        name="forgetting_quality",
+        unit="0-1",
+        measures="Epsilon as points: each half of an epsilon halves those of a sample; mean over samples.",
+        formula="F = E[2^(-⌊ε / 0.5⌋)]",
+        floor="that of two groups of retrained models, below 1",
+        ceiling="near 0",
+        side="below",
+    ),
+    _CHALLENGE,
+    replace(
+        _CHALLENGE,
+        name="final_score",
+        needs=("many unlearned", "many retrained", "answers"),
+        unit="ratio",
+        measures="Forgetting quality, times what is left of the accuracies.",
+        formula="F · (`retain_acc` unlearned / retrained) · (`test_acc` unlearned / retrained)",
+        floor="that of two groups of retrained models, below 1",
+        ceiling="near 0",
+        side="below",
+    ),
+)

@@ -1,0 +1,79 @@
+"""What a row of the catalogue of scores says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from natmu.scores.catalogue.papers import Source
+
+Level = Literal["quick", "standard", "full"]
+Side = Literal["both", "above", "below"]
+
+NEEDS = {
+    "answers": "stored answers of the model that is judged",
+    "retrained": "stored answers of one retrained model or more",
+    "untrained": "stored answers of a model with random initial weights",
+    "original": "the original model's answers, to know what it had learned",
+    "weights": "the weights themselves",
+    "training": "training steps after unlearning",
+    "references": "stored answers of models that were not trained on the samples in question",
+    "shadows": "stored answers of models trained on random halves of the data, and which half each one saw",
+    "many unlearned": "the method run many times, and the stored answers of each result",
+    "many retrained": "stored answers of many retrained models",
+}
+"""What a score may need, in words."""
+
+
+@dataclass(frozen=True)
+class ScoreInfo:
+    """All there is to know of one score before it is used.
+
+    Attributes:
+        name: Its name everywhere: in Python, on the command line, in JSON and in tables.
+        family: Title of the family that explains it.
+        level: The first level of an audit that has it.
+        needs: Keys of ``NEEDS``.
+        cost: How many models it takes beside the one that is judged.
+        unit: Unit, or the range where there is no unit.
+        measures: What it says, in a sentence.
+        formula: How it is computed.
+        source: Where it comes from; None where it is nobody's.
+        floor: What retrained models score: nothing can be expected to come closer.
+        ceiling: What the original scores, on which nothing was unlearned.
+        side: On which side of the floor a value counts against the unlearned model.
+        called_mia_by: Who reports this number as "MIA", without saying which.
+    """
+
+    name: str
+    family: str
+    level: Level
+    needs: tuple[str, ...]
+    cost: str
+    unit: str
+    measures: str
+    formula: str
+    source: Source | None
+    floor: str
+    ceiling: str
+    side: Side = "both"
+    called_mia_by: tuple[str, ...] = ()
+
+
+PARTS = {"retain": "the retain set", "forget": "the forget set", "test": "the test set"}
+RATES = {"1": "1 in 100", "0.1": "1 in 1,000"}
+ALONE, ONE_RETRAINED = "no other model", "1 retrained model"
+CHANCE = "about 0.5"
+
+
+def each(template: ScoreInfo, names: dict[str, str]) -> tuple[ScoreInfo, ...]:
+    """One row per key: it replaces ``*`` in the name, and its value ``*`` in what is measured."""
+    return tuple(
+        replace(template, name=template.name.replace("*", key), measures=template.measures.replace("*", words))
+        for key, words in names.items()
+    )
+
+
+def seen_in_forget_set(scores: tuple[ScoreInfo, ...]) -> tuple[ScoreInfo, ...]:
+    """Distances from retraining that tell the original on the forget set, and there alone."""
+    return tuple(score if "_forget" in score.name else replace(score, ceiling="near the floor") for score in scores)

@@ -1,0 +1,92 @@
+"""The models of an audit as their stored answers, and the levels that say how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from natmu.scores.catalogue import SCORES
+from natmu.types import IntArray, Part, Predictions
+
+Level = Literal["quick", "standard", "full"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+
+Margins = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Shadows:
+    """Margins of shadow models on a pool: the forget set in its order, then as many unseen samples.
+
+    Attributes:
+        before: After training, ``(K, P)``.
+        after: Models after unlearning what they had of the pool, ``(U, P)``.
+        member: Which shadow was trained on which sample, bool ``(K, P)``.
+        strangers: The unseen samples, as rows of those that attacks compare the forget set with, int64.
+        unlearned: Which shadows ``after`` is of, int64 ``(U,)``; all of them if None.
+    """
+
+    before: Margins
+    after: Margins
+    member: npt.NDArray[np.bool_]
+    strangers: IntArray
+    unlearned: IntArray | None = None
+
+    @property
+    def forgot(self) -> npt.NDArray[np.bool_]:
+        """Which shadow after unlearning was trained on which sample, and unlearned it, bool ``(U, P)``."""
+        return self.member if self.unlearned is None else self.member[self.unlearned]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A score that needs more than answers, as it was measured elsewhere.
+
+    Attributes:
+        value: Of the unlearned model; None where it has none.
+        retrained: Of retrained models.
+        original: Of the original, where it is known.
+        reason: Why there is no value.
+    """
+
+    value: float | None
+    retrained: Sequence[float] = ()
+    original: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The models of an audit as their answers on one forget set; every sequence may be empty.
+
+    Attributes:
+        model: The unlearned model.
+        retrained: Models trained without the forget set.
+        original: The model before unlearning.
+        initial_forget: A freshly initialised model's answers to the forget set.
+        unlearned: Models that the same method made of other originals.
+        originals: Those originals.
+        again: Models that the same method made of the same original with other seeds.
+        shadows: Margins of shadow models.
+        measured: Scores that were measured elsewhere, by name.
+    """
+
+    model: Predictions
+    retrained: Sequence[Predictions] = ()
+    original: Predictions | None = None
+    initial_forget: Part | None = None
+    unlearned: Sequence[Predictions] = ()
+    originals: Sequence[Predictions] = ()
+    again: Sequence[Predictions] = ()
+    shadows: Shadows | None = None
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+
+
+def names_of(level: Level) -> list[str]:
+    """Names of the scores of a level, those of lower levels included, in the order of the catalogue."""
+    wanted = LEVELS[: LEVELS.index(level) + 1]
+    return [row.name for row in SCORES if row.level in wanted]

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from natmu.errors import SettingError, TrainingError
+from natmu.scores import SCORE_NAMES, accuracy, holdout_as_test, mia_entropy, scores
+from natmu.types import ForgetSet, Outputs, Part, Predictions
+
+
+@pytest.fixture
+def outputs(rng):
+    def part(count):
+        return Part(rng.normal(size=(count, 4)).astype(np.float32), rng.integers(0, 4, count))
+
+    return Outputs(train=part(200), test=part(80), holdout=part(40))
+
+
+def forget_samples(outputs) -> Predictions:
+    return outputs.split(ForgetSet(np.arange(0, 200, 10), "random:10%", "random"))
+
+
+def forget_class(outputs) -> Predictions:
+    return outputs.split(ForgetSet(np.flatnonzero(outputs.train.labels == 2), "class:2", "class", (2,)))
+
+
+def test_samples_forgotten_have_four_scores_in_the_order_of_tables(outputs):
+    predicted = forget_samples(outputs)
+    assert scores(predicted) == {
+        "test_acc": accuracy(outputs.test),
+        "retain_acc": accuracy(predicted.retain),
+        "forget_acc": accuracy(predicted.forget),
+        "mia_entropy": mia_entropy(predicted),
+    }
+    assert list(scores(predicted)) == [name for name in SCORE_NAMES if name != "forget_test_acc"]
+
+
+def test_a_class_forgotten_is_scored_apart_from_the_rest_of_the_test_set(outputs):
+    result = scores(forget_class(outputs))
+    labels = outputs.test.labels
+    assert tuple(result) == SCORE_NAMES
+    assert result["test_acc"] == accuracy(outputs.test.take(labels != 2))
+    assert result["forget_test_acc"] == accuracy(outputs.test.take(labels == 2))
+
+
+@pytest.mark.parametrize(
+    ("empty", "left"),
+    [
+        ("test", ["retain_acc", "forget_acc"]),
+        ("forget", ["test_acc", "retain_acc"]),
+        ("forget_test", ["test_acc", "retain_acc", "forget_acc", "mia_entropy"]),
+    ],
+)
+def test_scores_of_empty_parts_are_left_out(outputs, empty, left):
+    nothing = outputs.test.take(np.arange(0))
+    assert list(scores(replace(forget_samples(outputs), **{empty: nothing}))) == left
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_model_that_diverged_has_no_scores(outputs, wrong):
+    predicted = forget_samples(outputs)
+    predicted.forget.logits[3, 1] = wrong
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        scores(predicted)
+
+
+def test_a_probability_of_exactly_zero_is_scored(outputs):
+    predicted = forget_samples(outputs)
+    predicted.forget.logits[:, 1] = -np.inf
+    assert scores(predicted)["forget_acc"] == accuracy(predicted.forget)
+
+
+def test_a_search_sees_the_holdout_and_never_the_test_set(outputs):
+    seen = holdout_as_test(forget_class(outputs))
+    assert np.array_equal(seen.test.labels, outputs.holdout.labels[outputs.holdout.labels != 2])
+    assert seen.forget_test is None
+    assert seen.holdout is None
+    assert list(scores(seen)) == ["test_acc", "retain_acc", "forget_acc", "mia_entropy"]
+
+
+def test_a_search_without_a_holdout_is_refused(outputs):
+    predicted = forget_samples(outputs)
+    for holdout in (None, outputs.test.take(np.arange(0))):
+        with pytest.raises(SettingError, match="no holdout"):
+            holdout_as_test(replace(predicted, holdout=holdout))

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+
+from natmu.errors import UsageError
+from natmu.scores.uncertainty import (
+    auc_interval,
+    detectable,
+    detectable_shift,
+    mean_interval,
+    next_interval,
+    paired_interval,
+    seed_interval,
+)
+
+
+def normal_auc(shift):
+    """Area under the curve of two normal distributions of variance 1, one of them moved."""
+    return stats.norm.cdf(shift / math.sqrt(2))
+
+
+def within_binomial_bounds(hits, trials, probability):
+    """Whether a count is one that chance gives in 999 of 1,000 cases."""
+    low, high = stats.binom.interval(0.999, trials, probability)
+    return low <= hits <= high
+
+
+def slow_auc_interval(members, strangers, draws, level, rng):
+    """Resample, score with scikit-learn, sort."""
+    labels = np.repeat([1, 0], [len(members), len(strangers)])
+    areas = [
+        roc_auc_score(labels, [*rng.choice(members, len(members)), *rng.choice(strangers, len(strangers))])
+        for _ in range(draws)
+    ]
+    return np.quantile(areas, [(1 - level) / 2, (1 + level) / 2])
+
+
+def delong_deviation(members, strangers):
+    """Standard error of the area by DeLong et al. 1988, from the placement of each sample among those of the other."""
+
+    def won(member, stranger):
+        return 1.0 if member > stranger else 0.5 if member == stranger else 0.0
+
+    of_member = [np.mean([won(member, stranger) for stranger in strangers]) for member in members]
+    of_stranger = [np.mean([won(member, stranger) for member in members]) for stranger in strangers]
+    return math.sqrt(np.var(of_member, ddof=1) / len(of_member) + np.var(of_stranger, ddof=1) / len(of_stranger))
+
+
+@pytest.mark.parametrize("decimals", [None, 1, 0])
+def test_an_auc_interval_agrees_with_delong_and_with_slow_resampling_ties_included(rng, decimals):
+    members, strangers = rng.normal(0.4, 1, 150), rng.normal(0, 1, 250)
+    if decimals is not None:
+        members, strangers = members.round(decimals), strangers.round(decimals)
+    low, high = auc_interval(members, strangers, seed=1, draws=4000)
+    area = roc_auc_score(np.repeat([1, 0], [150, 250]), [*members, *strangers])
+    half = stats.norm.ppf(0.975) * delong_deviation(members, strangers)
+    assert (low, high) == pytest.approx((area - half, area + half), abs=0.006)
+    assert (low, high) == pytest.approx(slow_auc_interval(members, strangers, 1000, 0.95, rng), abs=0.01)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5, 1.5])
+def test_auc_intervals_cover_the_truth_as_often_as_they_say(rng, shift):
+    hits = 0
+    for trial in range(200):
+        low, high = auc_interval(rng.normal(shift, 1, 80), rng.normal(0, 1, 120), seed=trial, draws=400, level=0.9)
+        hits += low <= normal_auc(shift) <= high
+    assert within_binomial_bounds(hits, 200, 0.9), hits
+
+
+def test_an_auc_interval_knows_ranks_alone(rng):
+    members, strangers = rng.normal(0.3, 1, 60), rng.normal(0, 1, 70)
+    expected = auc_interval(members, strangers, seed=0)
+    assert auc_interval(np.exp(members), np.exp(strangers), seed=0) == expected
+    low, high = auc_interval(-members, -strangers, seed=0)
+    assert (1 - high, 1 - low) == pytest.approx(expected, abs=0.02)
+    assert auc_interval([np.inf, 1, 2], [-np.inf, 0, -1e308], seed=0) == (1, 1)
+    assert auc_interval([3.0] * 5, [3.0] * 9, seed=0) == (0.5, 0.5)
+
+
+def test_an_auc_interval_is_decided_by_its_seed_and_widens_with_the_level(rng):
+    members, strangers = rng.normal(0.3, 1, 60), rng.normal(0, 1, 70)
+    first = auc_interval(members, strangers, seed=3)
+    assert auc_interval(members, strangers, seed=3) == first
+    assert auc_interval(members, strangers, seed=4) != first
+    narrow, wide = (auc_interval(members, strangers, seed=3, level=level) for level in (0.5, 0.99))
+    assert wide[0] < first[0] < narrow[0] < narrow[1] < first[1] < wide[1]
+
+
+def test_draws_that_are_counted_in_several_chunks_are_all_there(rng):
+    wide = rng.normal(size=70_000)  # one draw fills a chunk
+    low, high = mean_interval(wide, seed=0, draws=300)
+    expected = stats.norm.interval(0.95, wide.mean(), wide.std() / math.sqrt(len(wide)))
+    assert (low, high) == pytest.approx(expected, abs=0.15 * (expected[1] - expected[0]))
+
+
+def test_a_thousand_draws_of_many_samples_take_a_moment(rng):
+    members, strangers = rng.normal(0.1, 1, 6000), rng.normal(0, 1, 10_000)
+    auc_interval(members, strangers, seed=0, draws=10)
+    start = time.perf_counter()
+    auc_interval(members, strangers, seed=0, draws=1000)
+    assert time.perf_counter() - start < 3  # 0.2 s where nothing else runs
+
+
+def test_mean_intervals_cover_the_truth_as_often_as_they_say(rng):
+    hits = 0
+    for trial in range(300):
+        low, high = mean_interval(100 * (rng.random(150) < 0.7), seed=trial, draws=400, level=0.9)
+        hits += low <= 70 <= high
+    assert within_binomial_bounds(hits, 300, 0.9), hits
+
+
+def test_a_mean_interval_of_equal_values_has_no_width():
+    assert mean_interval([2.5] * 40, seed=0) == (2.5, 2.5)
+
+
+def test_seed_intervals_are_those_of_scipy(rng):
+    values = rng.normal(90, 2, 5)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.9)
+    assert seed_interval(values, level=0.9) == pytest.approx(tuple(expected))
+    assert seed_interval([1.0, 1.0, 1.0]) == (1, 1)
+
+
+def test_paired_intervals_are_those_of_scipy_and_ignore_what_seeds_share(rng):
+    seeds = rng.normal(0, 50, 6)
+    first, second = seeds + rng.normal(1, 0.1, 6), seeds + rng.normal(0, 0.1, 6)
+    expected = stats.ttest_rel(first, second).confidence_interval(0.95)
+    assert paired_interval(first, second) == pytest.approx(tuple(expected))
+    assert paired_interval(first, second)[1] < 1.5 < seed_interval(first)[1]
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_another_retrained_model_lies_in_the_next_interval_as_often_as_it_says(rng, count):
+    hits = 0
+    for _ in range(1000):
+        *known, another = rng.normal(0.5, 0.01, count + 1)
+        low, high = next_interval(known, level=0.9)
+        hits += low <= another <= high
+    assert within_binomial_bounds(hits, 1000, 0.9), hits
+
+
+def test_one_value_has_no_interval():
+    assert seed_interval([3.0]) is None
+    assert paired_interval([3.0], [2.0]) is None
+    assert next_interval([3.0]) is None
+    assert mean_interval([3.0], seed=0) is None
+    assert auc_interval([3.0], [1.0, 2.0], seed=0) is None
+    assert auc_interval([1.0, 2.0], [3.0], seed=0) is None
+
+
+def test_the_detectable_advantage_is_seen_with_the_power_it_states(rng):
+    members, strangers, trials = 70, 90, 1500
+    advantage = detectable(members, strangers, level=0.95, power=0.8)
+    shift = math.sqrt(2) * stats.norm.ppf(0.5 + advantage)
+    samples = rng.normal(shift, 1, (trials, members)), rng.normal(0, 1, (trials, strangers))
+    found = stats.mannwhitneyu(*samples, axis=1, method="asymptotic", use_continuity=False)
+    assert np.mean(found.pvalue < 0.05) == pytest.approx(0.8, abs=0.03)
+
+
+def test_the_detectable_advantage_falls_with_samples_and_rises_with_what_is_asked():
+    assert detectable(400, 40_000) == pytest.approx(detectable(100, 10_000) / 2, rel=0.01)
+    assert detectable(100, 100, power=0.9) > detectable(100, 100, power=0.8) > detectable(100, 100, power=0.5)
+    assert detectable(100, 100, level=0.99) > detectable(100, 100, level=0.9)
+    assert detectable(10, 20) == pytest.approx(math.sqrt(31 / 2400) * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)))
+
+
+@pytest.mark.parametrize(("count", "power"), [(2, 0.8), (3, 0.8), (8, 0.8), (8, 0.9)])
+def test_the_detectable_distance_from_retrained_models_is_seen_with_its_power(rng, count, power):
+    trials, seen = 2000, 0
+    for _ in range(trials):
+        retrained = rng.normal(0.5, 0.01, count)
+        another = rng.normal(0.5, 0.01) + detectable(500, 500, power=power, floor=retrained)
+        low, high = next_interval(retrained)
+        seen += not low <= another <= high
+    # For two models the far side is not negligible: it adds some of the level.
+    assert power - 0.03 < seen / trials < power + 0.03
+
+
+def test_with_many_retrained_models_only_their_spread_counts(rng):
+    retrained = rng.normal(0.5, 0.01, 100_000)
+    expected = 0.01 * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
+    assert detectable_shift(retrained) == pytest.approx(expected, rel=0.02)
+    assert detectable(10, 10, floor=retrained) == detectable(10**6, 10**6, floor=retrained)
+
+
+def test_retrained_models_that_agree_to_the_last_digit_leave_the_samples_to_decide():
+    assert detectable_shift([0.3, 0.1 + 0.2, 0.3]) == 0
+    assert detectable(50, 60, floor=[0.5, 0.5, 0.5]) == detectable(50, 60)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: auc_interval([], [1.0, 2.0], seed=0),
+        lambda: auc_interval([1.0, 2.0], [1.0, np.nan], seed=0),
+        lambda: auc_interval([1.0, 2.0], [1.0, 3.0], seed=0, level=1.0),
+        lambda: mean_interval([], seed=0),
+        lambda: mean_interval([1.0, np.inf], seed=0),
+        lambda: mean_interval([1.0, 2.0], seed=0, level=0.0),
+        lambda: seed_interval([]),
+        lambda: seed_interval([1.0, np.nan]),
+        lambda: paired_interval([1.0, 2.0], [1.0]),
+        lambda: detectable(0, 10),
+        lambda: detectable(10, 10, level=95),
+        lambda: detectable(10, 10, power=0.4),
+        lambda: detectable(10, 10, floor=[0.5]),
+        lambda: detectable_shift([0.5, np.inf]),
+    ],
+)
+def test_what_has_no_interval_is_refused_in_one_sentence(wrong):
+    with pytest.raises(UsageError, match=r"; .+\.$"):
+        wrong()
