@@ -18,7 +18,7 @@ import torch
 from scipy.stats import t as student
 from torch import nn
 
-from natmu.data import Splits, load, resolve_forget
+from natmu.data import Splits, load, parse_forget, resolve_forget
 from natmu.engine.compute import Compute
 from natmu.engine.predict import outputs_of
 from natmu.engine.training import train_classifier
@@ -68,7 +68,7 @@ def _accuracies(recipe: Recipe, splits: Splits, compute: Compute, seed: int, *, 
             if isinstance(module, Conv2d):
                 module.__class__ = nn.Conv2d
     train_classifier(compute.place(model), train, torch.arange(len(train)), recipe.training, compute, seed=seed)
-    forget = resolve_forget("random:10%", train, seed=0)
+    forget = resolve_forget(parse_forget("random:10%"), train, seed=0)
     problem = Problem(model, train, forget, recipe.training, compute, seed=seed)
     entry = next(entry for entry in recipe.methods if entry.method == "natmu")
     _, _, settings = next(iter(entry.expanded()))

@@ -23,7 +23,7 @@ from natmu.scores import scores
 from natmu.data import ImageData, Splits, forget_from_indices
 from natmu.engine.compute import Compute, peak_memory_mb
 from natmu.engine.predict import outputs_of
-from natmu.engine.settings import TrainSettings
+from natmu.records.settings import TrainSettings
 from natmu.methods import NatMU, Problem
 from natmu.models import build_model
 

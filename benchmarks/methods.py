@@ -26,14 +26,14 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from natmu.data import ImageData, forget_from_indices, resolve_forget
+from natmu.data import ImageData, forget_from_indices, parse_forget, resolve_forget
 from natmu.data.batches import Batch, Batches
 from natmu.engine.compute import Compute, hardware, versions
 from natmu.engine.loop import Watch, fit
-from natmu.engine.settings import FitSettings, TrainSettings
 from natmu.engine.step import LossFunction
 from natmu.methods import METHODS, Method, Problem, base
 from natmu.models import build_model
+from natmu.records.settings import FitSettings, TrainSettings
 
 CLASSES = 10
 UNREPEATED = ("sfron",)
@@ -275,7 +275,7 @@ def _problem(method: type[Method], asked: argparse.Namespace, compute: Compute) 
     if "random" in method.scenarios:
         forget = forget_from_indices(np.arange(0, count, 10), data)
     else:
-        forget = resolve_forget("class:3", data, seed=0)
+        forget = resolve_forget(parse_forget("class:3"), data, seed=0)
     training = TrainSettings(epochs=1, batch_size=asked.batch)
     return Problem(
         model(),

@@ -22,7 +22,7 @@ from typing import Any
 
 from scipy.stats import qmc, spearmanr
 
-from natmu.data import resolve_forget
+from natmu.data import parse_forget, resolve_forget
 from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
 from natmu.errors import TrainingError
@@ -75,7 +75,9 @@ def main() -> None:
         Store(asked.out),
     )
     original = train_original(bench, asked.seed)
-    forget = resolve_forget(asked.forget, bench.splits.train, seed=asked.seed, hardness=original.hardness())
+    forget = resolve_forget(
+        parse_forget(asked.forget), bench.splits.train, seed=asked.seed, hardness=original.hardness()
+    )
     judge = Judge(recipe, original, forget, asked.seed)
     found: dict[str, list[dict[str, Any]]] = {}
     for trial in range(asked.trials):

@@ -40,10 +40,10 @@ from natmu.engine.compute import Compute, hardware, versions
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.predict import EVALUATION_BATCH, logits_of, outputs_of
-from natmu.engine.settings import TrainSettings
 from natmu.engine.step import CudaGraphs, Replay
 from natmu.methods import NatMU, Problem
 from natmu.models import build_model
+from natmu.records.settings import TrainSettings
 from natmu.scores import scores
 
 CLASSES = 10

@@ -42,9 +42,9 @@ from torch.nn import functional
 from natmu.data import ImageData
 from natmu.data.batches import Batches, plain
 from natmu.engine.compute import Compute, hardware, versions
-from natmu.engine.settings import TrainSettings
 from natmu.engine.training import train_classifier
 from natmu.models import build_model
+from natmu.records.settings import TrainSettings
 
 CLASSES = 10
 WAYS = ("in turn", "batched", "processes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -21,7 +21,7 @@ FloatArray = npt.NDArray[np.float32]
 Scenario = Literal["random", "hardest", "class", "subclass", "indices"]
 
 ORIGINAL, RETRAINED = REFERENCES = ("original", "retrained")
-"""Labels of the rows of a study that methods are compared with: the ceiling and the floor, which do not compete."""
+"""Labels of the rows of a study that methods are compared with, and that do not compete."""
 
 
 def seed_for(seed: int, *purpose: str | int) -> int:
@@ -111,13 +111,13 @@ class ForgetSet:
 
     Attributes:
         indices: Sorted, unique positions in the training data, int64 ``(F,)``.
-        spec: The text it came from, such as ``random:1%``.
+        request: The text of the request that it came from, such as ``random:1%``.
         scenario: Which kind of request it is.
         classes: The forgotten labels of a ``class`` set, the forgotten fine labels of a ``subclass`` set, else empty.
     """
 
     indices: IntArray
-    spec: str
+    request: str
     scenario: Scenario
     classes: tuple[int, ...] = ()
 
@@ -139,7 +139,7 @@ class ForgetSet:
 
 @dataclass(frozen=True)
 class Part:
-    """One model's answers on one part of the data.
+    """One model's predictions on one part of the data.
 
     Attributes:
         logits: float32 ``(N, C)``.
@@ -162,7 +162,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Predictions:
-    """One model's answers on the parts that scores compare.
+    """One model's predictions on the parts that scores compare.
 
     ``test`` and ``holdout`` are without the forgotten classes when whole classes or sub-classes are forgotten;
     ``forget_test`` is then the test samples of those classes, else None.
@@ -177,14 +177,14 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Outputs:
-    """One model's answers on all its data in the data's order, stored once; every forget set is a view of them."""
+    """One model's predictions on all its data in the data's order, stored once; every forget set is a view of them."""
 
     train: Part
     test: Part
     holdout: Part | None = None
 
     def split(self, forget: ForgetSet) -> Predictions:
-        """Divide the stored answers as the forget set asks."""
+        """Divide the stored predictions as the forget set asks."""
         forgotten = np.zeros(len(self.train), bool)
         forgotten[forget.indices] = True
         test_gone = _of_forgotten_class(self.test, forget)
@@ -207,28 +207,3 @@ def _of_forgotten_class(part: Part, forget: ForgetSet) -> npt.NDArray[np.bool_]:
     if part.fine_labels is None:
         raise ValueError("a sub-class forget set needs predictions that carry fine labels")
     return np.isin(part.fine_labels, forget.classes)
-
-
-@dataclass(frozen=True)
-class Record:
-    """What one run was, what it cost and what came out; one JSON file per run, and all that reports read.
-
-    Attributes:
-        spec: Everything that determines the result.
-        digest: Digest of ``spec``.
-        scores: Score name to value (percent for accuracies).
-        seconds: Wall time of the work itself, without loading data and without prediction.
-        peak_memory_mb: Largest resident memory of the process so far, in MiB.
-        versions: Package name to version.
-        hardware: Device, precision, processor, threads, and the GPU if there is one.
-        finished: UTC time, ISO 8601.
-    """
-
-    spec: dict[str, Any]
-    digest: str
-    scores: dict[str, float]
-    seconds: float
-    peak_memory_mb: float
-    versions: dict[str, str] = field(default_factory=dict)
-    hardware: dict[str, str] = field(default_factory=dict)
-    finished: str = ""

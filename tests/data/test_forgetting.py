@@ -19,14 +19,14 @@ from natmu.types import ForgetSet
 
 
 def _resolve(text: str, data: ImageData, hardness: Mapping[str, np.ndarray] | None = None, seed: int = 0) -> ForgetSet:
-    return resolve_forget(text, data, seed=seed, hardness=hardness)
+    return resolve_forget(parse_forget(text), data, seed=seed, hardness=hardness)
 
 
 @pytest.mark.parametrize("text", ["random:10%", "random:10", " Random : 10 % "])
 def test_random_takes_the_same_share_of_every_class(hundred: ImageData, text: str) -> None:
     forget = _resolve(text, hundred)
     assert hundred.labels[forget.indices].bincount().tolist() == [4, 3, 2, 1]
-    assert (forget.scenario, forget.classes, forget.spec) == ("random", (), text.strip())
+    assert (forget.scenario, forget.classes, forget.request) == ("random", (), text.strip())
 
 
 @given(count=st.integers(1, 99), seed=st.integers(-5, 2**63))
@@ -208,7 +208,7 @@ def test_an_index_file_is_read(hundred: ImageData, tmp_path: Path) -> None:
 def test_indices_from_python(hundred: ImageData) -> None:
     forget = forget_from_indices(torch.tensor([7, 2]), hundred)
     assert forget.indices.tolist() == [2, 7]
-    assert forget.spec == f"indices:{forget.digest}"
+    assert forget.request == f"indices:{forget.digest}"
     with pytest.raises(ForgetSetError, match="at least one must be retained"):
         forget_from_indices(range(100), hundred)
 

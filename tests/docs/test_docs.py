@@ -16,10 +16,10 @@ from torch import Tensor
 
 from natmu.data import load, parse_forget, resolve_forget
 from natmu.engine.compute import Compute
-from natmu.engine.settings import TrainSettings
 from natmu.engine.training import train_classifier
 from natmu.methods import Method, Problem, SalUn
 from natmu.models import build_model
+from natmu.records.settings import TrainSettings
 from natmu.study.recipe import DataSettings, ExecutorSettings, MethodEntry, Recipe, Seeds
 
 ROOT = Path(__file__).parents[2]
@@ -107,7 +107,7 @@ def problem() -> Problem:
     training = TrainSettings(epochs=15, lr=0.1, schedule="cosine", warmup_epochs=1, batch_size=50, augment=False)
     model = build_model("small_cnn", num_classes=10, image_shape=shape, mean=splits.mean, std=splits.std, seed=0)
     train_classifier(model, splits.train, torch.arange(300), training, compute, seed=0)
-    forget = resolve_forget("random:10%", splits.train, seed=0)
+    forget = resolve_forget(parse_forget("random:10%"), splits.train, seed=0)
     return Problem(model.eval(), splits.train, forget, training, compute, batch_size=50)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from natmu.data import ImageData
 from natmu.data.batches import Batches, plain
 from natmu.engine.compute import Compute
-from natmu.engine.settings import FitSettings
+from natmu.records.settings import FitSettings
 
 CPU = Compute(torch.device("cpu"), "fp32")
 CLASSES = 3

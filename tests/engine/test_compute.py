@@ -81,7 +81,7 @@ def test_trains_beside_a_broken_torchvision(tmp_path):
         import torch
         from natmu.data import load
         from natmu.engine.compute import Compute
-        from natmu.engine.settings import TrainSettings
+        from natmu.records.settings import TrainSettings
         from natmu.engine.training import train_classifier
         from natmu.models import build_model
         import natmu.study

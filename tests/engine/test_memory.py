@@ -23,7 +23,7 @@ from torch import nn
 from natmu.data import ImageData
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
-from natmu.engine.settings import TrainSettings
+from natmu.records.settings import TrainSettings
 from natmu.engine.training import train_classifier
 
 torch.set_num_threads(1)

@@ -7,12 +7,13 @@ import torch
 from safetensors import safe_open
 
 from natmu.data.batches import Batches, plain
-from natmu.engine.checkpoint import Checkpoint, read_weights, save_weights, write_atomically
+from natmu.engine.checkpoint import Checkpoint, read_weights, save_weights
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
-from natmu.engine.settings import TrainSettings
 from natmu.engine.training import train_classifier
 from natmu.errors import RunError, TrainingError
+from natmu.records.files import write_atomically
+from natmu.records.settings import TrainSettings
 
 from . import fakes
 

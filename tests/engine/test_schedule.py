@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from natmu.engine.schedule import lr_factor
-from natmu.engine.settings import FitSettings, TrainSettings
 from natmu.errors import SettingError
 from natmu.methods import FineTuneSettings
+from natmu.records.settings import FitSettings, TrainSettings
 
 
 @given(st.integers(1, 10_000), st.data())

@@ -24,9 +24,9 @@ from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.predict import logits_of
-from natmu.engine.settings import FitSettings, TrainSettings
 from natmu.errors import SettingError, TrainingError
 from natmu.methods import Problem, method_named, saliency, set_gradients
+from natmu.records.settings import FitSettings, TrainSettings
 
 ROWS, CLASSES, BATCH = 91, 4, 32
 SETTINGS = FitSettings(epochs=3, optimizer="sgd", lr=0.05, weight_decay=0.01, schedule="cosine")

@@ -17,11 +17,11 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from natmu.data import Splits, load, resolve_forget
-from natmu.engine.settings import FitSettings, TrainSettings
+from natmu.data import Splits, load, parse_forget, resolve_forget
 from natmu.engine.training import train_classifier
 from natmu.methods import METHODS, FineTuneSettings, Method, Problem, method_named
 from natmu.models import build_model
+from natmu.records.settings import FitSettings, TrainSettings
 
 from .problems import CPU
 
@@ -121,7 +121,7 @@ def _problem(forget: str) -> Problem:
     return Problem(
         model=_trained()[0],
         data=data,
-        forget=resolve_forget(forget, data, seed=0),
+        forget=resolve_forget(parse_forget(forget), data, seed=0),
         training=RECIPE,
         compute=CPU,
         batch_size=RECIPE.batch_size,

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from engine.recorder import NoWaiting, TapeRecorder
-from natmu.data import resolve_forget
+from natmu.data import parse_forget, resolve_forget
 from natmu.engine import step
 from natmu.engine.compute import Compute
 from natmu.engine.predict import logits_of
@@ -76,7 +76,7 @@ def test_ascent_raises_the_loss_of_the_forget_set(trained, digits):
 
 
 def test_default_ascent_leaves_the_retain_set_alone(trained, digits):
-    problem = problem_of(digits, resolve_forget("class:3", digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget("class:3"), digits, seed=0), model=trained)
     before, after = losses(trained, problem), losses(GradAscent(epochs=50)(problem).model, problem)
     assert after[0] > before[0] + 0.1
     assert after[1] < before[1] + 0.1
@@ -176,7 +176,7 @@ def test_the_loss_of_neggrad_plus_is_its_formula_on_pairs(monkeypatch, weight):
 
 
 def test_neggrad_plus_forgets_and_keeps(trained, digits):
-    problem = problem_of(digits, resolve_forget("class:3", digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget("class:3"), digits, seed=0), model=trained)
     before, after = losses(trained, problem), losses(NegGradPlus()(problem).model, problem)
     assert after[0] > before[0] + 0.1
     assert after[1] < before[1] + 0.05

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from engine.recorder import TapeRecorder
-from natmu.data import ImageData, resolve_forget
+from natmu.data import ImageData, parse_forget, resolve_forget
 from natmu.engine import step
 from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
@@ -152,7 +152,7 @@ def test_it_trains_on_the_forget_set_alone_under_the_reached_classes(monkeypatch
 
 
 def test_classes_that_are_forgotten_together_do_not_change_places(trained, digits):
-    problem = problem_of(digits, resolve_forget("class:3,5,9", digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget("class:3,5,9"), digits, seed=0), model=trained)
     reached = reached_classes(problem, 0.1)
     assert not torch.isin(reached, torch.tensor([3, 5, 9])).any()
     alone = reached_classes(problem_of(digits, problem.forget.indices, model=trained), 0.1)
@@ -217,7 +217,7 @@ def test_labels_are_read_where_it_says_so(method, reads, trained, digits):
 
 @pytest.mark.parametrize("method", BOTH)
 def test_a_class_is_forgotten_and_the_others_are_not(method, trained, digits):
-    problem = problem_of(digits, resolve_forget("class:3", digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget("class:3"), digits, seed=0), model=trained)
     result = method(lr=3e-3)(problem).model
     assert accuracy(trained, digits, problem.forget_positions) > 0.8
     assert accuracy(result, digits, problem.forget_positions) < 0.1

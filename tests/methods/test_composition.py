@@ -14,7 +14,7 @@ from pydantic import Field
 from torch.nn import functional
 
 from natmu import methods
-from natmu.data import resolve_forget
+from natmu.data import parse_forget, resolve_forget
 from natmu.errors import ModelError, ScenarioError, SettingError
 from natmu.methods import RUM, Amnesiac, Method, method_named
 from natmu.methods.composition import thirds
@@ -134,7 +134,7 @@ def test_a_part_with_none_is_left_alone_and_no_longer_retained(data):
 
 
 def test_nothing_of_a_forgotten_class_is_ever_retained(data):
-    forget = resolve_forget("class:2", data, seed=0)
+    forget = resolve_forget(parse_forget("class:2"), data, seed=0)
     noting("low", "medium", "high")(problem_of(data, forget))
     assert len(Noting.seen) == 3
     for _, seen, _ in Noting.seen:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from engine.recorder import NoWaiting
-from natmu.data import resolve_forget
+from natmu.data import parse_forget, resolve_forget
 from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.schedule import lr_factor
 from natmu.errors import SettingError
@@ -132,14 +132,14 @@ def test_the_loss_of_munba_keeps_and_climbs(monkeypatch):
 @pytest.mark.parametrize("kind", ["class:3", "random:10%"])
 @pytest.mark.parametrize("method", [MUNBa(), SFRon(steps=60)], ids=lambda method: method.name)
 def test_at_defaults_the_forget_set_is_forgotten_and_the_rest_is_not(trained, digits, kind, method):
-    problem = problem_of(digits, resolve_forget(kind, digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget(kind), digits, seed=0), model=trained)
     before, after = losses(trained, problem), losses(method(problem).model, problem)
     assert after[0] > before[0] + 0.1
     assert after[1] < before[1] + 0.1
 
 
 def test_random_labels_forget_less_far_than_ascent(trained, digits):
-    problem = problem_of(digits, resolve_forget("class:3", digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget("class:3"), digits, seed=0), model=trained)
     climbed, relabelled = (
         losses(MUNBa(forget_loss=kind, lr=0.01)(problem).model, problem)[0] for kind in ("ascent", "random_label")
     )
@@ -188,7 +188,7 @@ def slow_fisher(problem, positions):
 
 @pytest.mark.parametrize("gamma", [0.5, 1, 4])
 def test_only_the_forget_gradient_is_masked_scaled_and_clipped(monkeypatch, trained, digits, gamma):
-    problem = problem_of(digits, resolve_forget("class:3", digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget("class:3"), digits, seed=0), model=trained)
     caught = intercept(monkeypatch, SFRon(saliency_ratio=gamma, max_grad_norm=7), problem)
     weights = [torch.ones_like(weight) for weight in trained.parameters()]
     mask = flat(caught.direction([[0 * w for w in weights], [1e-3 * w for w in weights]])) / 1e-3

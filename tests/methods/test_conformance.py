@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from natmu.data import Splits, resolve_forget
+from natmu.data import Splits, parse_forget, resolve_forget
 from natmu.errors import ModelError, SettingError, TrainingError
 from natmu.methods import METHODS, Problem, catalogue, method_named
 from natmu.testing import conformance, problem_for, usual
@@ -85,7 +85,7 @@ def test_read_only_indices_serve(data):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "class" in method_named(name).scenarios])
 def test_several_classes_can_be_forgotten_at_once(name, digits, trained):
-    forget = resolve_forget("class:0,1", digits, seed=0)
+    forget = resolve_forget(parse_forget("class:0,1"), digits, seed=0)
     result = quick(name)(problem_of(digits, forget, model=trained))
     assert all(bool(torch.isfinite(value).all()) for value in result.model.state_dict().values())
     assert result.seconds > 0

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from natmu.data import resolve_forget
+from natmu.data import parse_forget, resolve_forget
 from natmu.errors import ModelError, SettingError, TrainingError
 from natmu.methods.fisher import Fisher, fisher_information, noise_scale
 
@@ -197,7 +197,7 @@ def test_a_wrong_setting_is_refused_with_its_range(setting, value, limit):
 
 
 def test_by_default_a_class_suffers_and_the_rest_hardly_does(trained, digits):
-    problem = problem_of(digits, resolve_forget("class:3", digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget("class:3"), digits, seed=0), model=trained)
 
     def losses(model):
         with torch.no_grad():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from natmu.data import resolve_forget
+from natmu.data import parse_forget, resolve_forget
 from natmu.errors import ModelError, SettingError, TrainingError
 from natmu.methods import influence
 from natmu.methods.influence import Influence, woodfisher
@@ -223,7 +223,7 @@ def test_a_wrong_setting_is_refused_with_its_range(setting, value, limit):
 
 @pytest.mark.parametrize(("spec", "rise"), [("class:3", 10), ("random:10%", 2)])
 def test_by_default_it_raises_the_loss_of_the_forget_set_and_keeps_the_retain_set(trained, digits, spec, rise):
-    problem = problem_of(digits, resolve_forget(spec, digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget(spec), digits, seed=0), model=trained)
 
     def losses(model):
         with torch.no_grad():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from natmu.data import resolve_forget
+from natmu.data import parse_forget, resolve_forget
 from natmu.data.batches import Batches, plain, render
 from natmu.errors import ModelError, SettingError
 from natmu.methods import NatMU
@@ -256,7 +256,7 @@ def test_a_layer_that_is_not_the_head_is_never_reset(monkeypatch):
 
 @pytest.mark.parametrize("allow", [False, True])
 def test_a_forgotten_class_is_never_among_the_labels(monkeypatch, trained, digits, allow):
-    problem = problem_of(digits, resolve_forget("class:3", digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget("class:3"), digits, seed=0), model=trained)
     rows = intercept(monkeypatch, NatMU(allow_true_class=allow), problem).epoch()
     assert 3 not in rows.labels.tolist()
     assert set(rows.labels.tolist()) == set(range(10)) - {3}
@@ -265,7 +265,7 @@ def test_a_forgotten_class_is_never_among_the_labels(monkeypatch, trained, digit
 @pytest.mark.parametrize("allow", [False, True])
 def test_a_forgotten_subclass_excludes_its_coarse_class_unless_allowed(monkeypatch, allow):
     data = superclass_data()
-    forget = resolve_forget("subclass:c2", data, seed=0)
+    forget = resolve_forget(parse_forget("subclass:c2"), data, seed=0)
     assert set(data.labels[forget.indices].tolist()) == {1}
     problem = problem_of(data, forget)
     rows = intercept(monkeypatch, NatMU(n=3, allow_true_class=allow), problem).epoch()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from natmu.data import resolve_forget
+from natmu.data import parse_forget, resolve_forget
 from natmu.errors import ScenarioError
 from natmu.methods import Amnesiac, RandomLabel
 from natmu.methods.labels import wrong_labels
@@ -75,7 +75,7 @@ def test_forgetting_a_class_takes_the_labels_of_random_retain_images(monkeypatch
     data = noise_data(800, classes=4)
     labels = torch.where((data.labels == 2) & (torch.arange(800) % 8 != 2), 1, data.labels)
     skewed = type(data)(data.images, labels, data.class_names)
-    problem = problem_of(skewed, resolve_forget("class:c0", skewed, seed=0))
+    problem = problem_of(skewed, resolve_forget(parse_forget("class:c0"), skewed, seed=0))
     drawn = forget_labels(intercept(monkeypatch, Amnesiac(), problem), problem)
     kept = np.bincount(skewed.labels[problem.retain_positions].numpy(), minlength=4)
     counts = np.bincount(drawn.numpy(), minlength=4)
@@ -87,7 +87,7 @@ def test_forgetting_a_class_takes_the_labels_of_random_retain_images(monkeypatch
 
 def test_forgetting_a_subclass_may_keep_its_coarse_label_as_its_siblings_have_it(monkeypatch):
     data = superclass_data(400)
-    problem = problem_of(data, resolve_forget("subclass:c2", data, seed=0))
+    problem = problem_of(data, resolve_forget(parse_forget("subclass:c2"), data, seed=0))
     drawn = forget_labels(intercept(monkeypatch, Amnesiac(), problem), problem)
     assert set(drawn.tolist()) == {0, 1, 2, 3}
 
@@ -124,7 +124,7 @@ def test_random_labels_follow_the_seed_and_the_retain_set_keeps_its_own(monkeypa
 
 def test_random_labels_of_a_forgotten_class_are_those_of_retain_images(monkeypatch):
     data = superclass_data(240)
-    problem = problem_of(data, resolve_forget("class:c", data, seed=0))
+    problem = problem_of(data, resolve_forget(parse_forget("class:c"), data, seed=0))
     caught = intercept(monkeypatch, RandomLabel(), problem)
     drawn = torch.cat([forget_labels(caught, problem, epoch) for epoch in range(3)])
     assert set(drawn.tolist()) == {0, 1, 3}

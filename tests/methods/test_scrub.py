@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
-from natmu.data import ImageData, load, resolve_forget
+from natmu.data import ImageData, load, parse_forget, resolve_forget
 from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.predict import logits_of
 from natmu.errors import SettingError
@@ -92,7 +92,7 @@ def accuracy(model, data, positions):
 
 
 def test_a_class_is_forgotten_and_the_others_are_kept(trained, digits):
-    problem = problem_of(digits, resolve_forget("class:3", digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget("class:3"), digits, seed=0), model=trained)
     model = SCRUB(lr=3e-2)(problem).model
     assert accuracy(model, digits, problem.forget_positions) < 0.2
     assert accuracy(model, digits, problem.retain_positions) > 0.9
@@ -174,7 +174,7 @@ def epochs_of(problem, settings):
 
 @pytest.mark.parametrize("spec", ["random:20%", "class:3"])
 def test_rewinding_returns_the_epoch_that_errs_as_on_unseen_samples_of_the_same_classes(trained, digits, holdout, spec):
-    forget = resolve_forget(spec, digits, seed=0)
+    forget = resolve_forget(parse_forget(spec), digits, seed=0)
     for lr in (2e-2, 6e-2):
         settings = WILD | {"lr": lr}
         problem = replace(problem_of(digits, forget, model=trained), holdout=holdout)
@@ -190,7 +190,9 @@ def test_rewinding_returns_the_epoch_that_errs_as_on_unseen_samples_of_the_same_
 
 def test_rewinding_goes_back_where_the_last_epoch_is_not_the_closest(trained, digits, holdout):
     """Repaired for long, the model knows the forget set again better than unseen samples."""
-    problem = replace(problem_of(digits, resolve_forget("random:20%", digits, seed=0), model=trained), holdout=holdout)
+    problem = replace(
+        problem_of(digits, resolve_forget(parse_forget("random:20%"), digits, seed=0), model=trained), holdout=holdout
+    )
     settings = {"epochs": 6, "max_steps": 1, "lr": 3e-2}
     last = SCRUB(**settings)(problem).model
     back = SCRUB(**settings, rewind=True)(problem).model
@@ -203,7 +205,9 @@ def test_rewinding_goes_back_where_the_last_epoch_is_not_the_closest(trained, di
 def test_a_run_interrupted_between_epochs_can_still_rewind_to_those_before(
     monkeypatch, tmp_path, trained, digits, holdout
 ):
-    problem = replace(problem_of(digits, resolve_forget("random:20%", digits, seed=0), model=trained), holdout=holdout)
+    problem = replace(
+        problem_of(digits, resolve_forget(parse_forget("random:20%"), digits, seed=0), model=trained), holdout=holdout
+    )
     settings = {"epochs": 6, "max_steps": 1, "lr": 3e-2, "rewind": True}
     whole = state_of(SCRUB(**settings)(problem).model)
     saves, save = [], Checkpoint.save
@@ -226,7 +230,7 @@ def test_a_run_interrupted_between_epochs_can_still_rewind_to_those_before(
 
 def test_sub_classes_are_compared_with_unseen_ones_of_the_same_sub_class():
     data, unseen = superclass_data(), superclass_data(80, seed=1)
-    forget = resolve_forget("subclass:c5", data, seed=0)
+    forget = resolve_forget(parse_forget("subclass:c5"), data, seed=0)
     others = unseen.subset((unseen.fine.labels != 5).nonzero().squeeze(1).numpy())
     assert (others.labels == 2).any()  # the class is there, the sub-class is not
     problem = problem_of(data, forget)
@@ -236,7 +240,7 @@ def test_sub_classes_are_compared_with_unseen_ones_of_the_same_sub_class():
 
 
 def test_rewinding_needs_unseen_samples_of_the_forgotten_classes(trained, digits, holdout):
-    problem = problem_of(digits, resolve_forget("class:3", digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget("class:3"), digits, seed=0), model=trained)
     with pytest.raises(SettingError, match=r"^scrub: rewind: true .* holdout"):
         SCRUB(rewind=True)(problem)
     without = holdout.subset((holdout.labels != 3).nonzero().squeeze(1).numpy())

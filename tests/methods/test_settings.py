@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from natmu.data import resolve_forget
+from natmu.data import parse_forget, resolve_forget
 from natmu.errors import SettingError
 from natmu.methods import METHODS, method_named
 from natmu.testing import perform
@@ -184,7 +184,7 @@ def test_history_has_one_row_per_epoch(name, data):
 
 @every_fine_tuning
 def test_forgetting_a_class_lowers_its_accuracy_and_keeps_that_of_the_others(name, trained, digits):
-    problem = problem_of(digits, resolve_forget("class:3", digits, seed=0), model=trained)
+    problem = problem_of(digits, resolve_forget(parse_forget("class:3"), digits, seed=0), model=trained)
     settings = {"epochs": 8, "lr": 1e-2} | ({"threshold": 0.5} if name == "salun" else {})
     result = method_named(name)(**settings)(problem)
 

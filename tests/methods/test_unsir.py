@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from engine.recorder import TapeRecorder
-from natmu.data import resolve_forget
+from natmu.data import parse_forget, resolve_forget
 from natmu.engine import step
 from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
@@ -32,7 +32,7 @@ SMALL = {"noise_images": 6, "noise_copies": 3, "noise_steps": 4, "retain_per_cla
 
 
 def class_problem(data, spec="class:3", **changed):
-    return problem_of(data, resolve_forget(spec, data, seed=0), **changed)
+    return problem_of(data, resolve_forget(parse_forget(spec), data, seed=0), **changed)
 
 
 @dataclass(frozen=True)

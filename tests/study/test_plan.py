@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from natmu.engine.checkpoint import History
+from natmu.records.run import History
 from natmu.study.bench import bench_of, run_recipe
 from natmu.study.cast import Cast
 from natmu.study.forecasting import _Times, forecast

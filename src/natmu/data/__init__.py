@@ -3,8 +3,9 @@
 from natmu.data.catalogue import SourceInfo, load, sources
 from natmu.data.datasets import from_dataset
 from natmu.data.downloads import download
-from natmu.data.forgetting import ForgetRequest, forget_from_indices, parse_forget, resolve_forget
+from natmu.data.forgetting import forget_from_indices, resolve_forget
 from natmu.data.images import ImageData, Labelling, Splits
+from natmu.records.forgetting import ForgetRequest, parse_forget
 
 __all__ = [
     "ForgetRequest",

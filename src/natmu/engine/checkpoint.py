@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,23 +15,15 @@ from torch import Tensor, nn
 
 from natmu.engine import processes
 from natmu.errors import RunError
-
-History = list[dict[str, float]]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it when it is complete; of several processes the first does."""
-    if not processes.writes():
-        return
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+from natmu.records.files import write_atomically
+from natmu.records.run import History
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's parameters and buffers."""
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    write_atomically(path, save(tensors))
+    """Write a model's parameters and buffers; of several processes the first does."""
+    if processes.writes():
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+        write_atomically(path, save(tensors))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -81,7 +72,8 @@ class Checkpoint:
             tensors |= {f"optimizer/{index}/{name}": value for name, value in values.items() if value is not None}
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         metadata = {"epochs": str(epochs), "history": json.dumps(history)}
-        write_atomically(self.path, save(plain, metadata))
+        if processes.writes():
+            write_atomically(self.path, save(plain, metadata))
         self._written = time.monotonic()
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Tensor], History] | None:

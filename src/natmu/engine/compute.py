@@ -7,17 +7,19 @@ import platform
 import resource
 import sys
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from natmu.engine import processes
 from natmu.errors import SettingError
+from natmu.records.lineage import Arithmetic
+from natmu.records.run import Hardware
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's ``mallopt``, in bytes."""
@@ -70,12 +72,15 @@ class Compute:
         raise SettingError(f"Precision {precision!r} is not known; use auto, fp32 or bf16.")
 
     @property
-    def spec(self) -> dict[str, Any]:
-        """What of this changes numbers, for specs of runs."""
+    def arithmetic(self) -> Arithmetic:
+        """What of this changes numbers."""
         if processes.count() == 1:
-            return {"precision": self.precision}
-        together = {"processes": processes.count(), "sync_batch_norm": self.sync_batch_norm}
-        return {"precision": self.precision} | together
+            return Arithmetic(precision=self.precision)
+        return Arithmetic(precision=self.precision, processes=processes.count(), sync_batch_norm=self.sync_batch_norm)
+
+    def at(self, arithmetic: Arithmetic) -> Compute:
+        """The same device for another arithmetic."""
+        return replace(self, precision=arithmetic.precision, sync_batch_norm=arithmetic.sync_batch_norm)
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a model in place to the device, with convolution weights channels last; returns it."""
@@ -141,8 +146,8 @@ def _has_matrix_bf16(device: torch.device) -> bool:
     return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text(errors="replace")
 
 
-def hardware(compute: Compute) -> dict[str, str]:
-    """What the work ran on, for the record."""
+def hardware(compute: Compute) -> Hardware:
+    """What the work runs on, for the record."""
     processor = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -150,15 +155,13 @@ def hardware(compute: Compute) -> dict[str, str]:
             if line.startswith("model name"):
                 processor = line.split(":", 1)[1].strip()
                 break
-    facts = {
-        "device": str(compute.device),
-        "precision": compute.precision,
-        "processor": processor,
-        "threads": str(torch.get_num_threads()),
-    }
-    if compute.device.type == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name(compute.device)
-    return facts
+    return Hardware(
+        device=str(compute.device),
+        precision=compute.precision,
+        processor=processor,
+        threads=torch.get_num_threads(),
+        gpu=torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else None,
+    )
 
 
 def versions() -> dict[str, str]:

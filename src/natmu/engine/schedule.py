@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
-Schedule = Literal["constant", "cosine", "step"]
+from natmu.records.settings import Schedule
 
 
 def lr_factor(schedule: Schedule, step: int, steps: int, warmup_steps: int = 0) -> float:

@@ -1,127 +1,67 @@
-"""Run folders: named by the digest of everything that determines them, complete or absent, never computed twice."""
+"""The store of runs: folders named by the digest of their lineage, complete or absent, never computed twice."""
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import json
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from torch import Tensor, nn
 
 from natmu.engine import processes
-from natmu.engine.checkpoint import Checkpoint, History, read_weights, save_weights
+from natmu.engine.checkpoint import Checkpoint, read_weights, save_weights
 from natmu.engine.compute import Compute, hardware, peak_memory_mb, versions
 from natmu.errors import RunError, UsageError
-from natmu.types import FloatArray, ForgetSet, Outputs, Part, Record
-
-NUMERICS = "2"
-"""Part of every digest; raised whenever a release changes the numbers that a spec gives."""
-
-
-DIGEST = re.compile("[0-9a-f]{16}")
-"""What names a run that was given no other name."""
-
-
-def digest_of(spec: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that name a spec."""
-    text = json.dumps({**spec, "numerics": NUMERICS}, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+from natmu.records.lineage import AnyLineage
+from natmu.records.run import (
+    CONFIDENCE,
+    DIGEST,
+    FORGET,
+    RECORD,
+    WEIGHTS,
+    Forgotten,
+    History,
+    RunFolder,
+    RunRecord,
+    write_history,
+    write_outputs,
+    write_run,
+)
+from natmu.types import ForgetSet, Outputs
 
 
 @dataclass(frozen=True)
-class Run:
-    """A complete run folder."""
-
-    path: Path
-
-    @property
-    def record(self) -> Record:
-        """What the run was and what came out.
-
-        Raises:
-            RunError: The folder is not a complete run.
-        """
-        try:
-            return Record(**json.loads((self.path / "record.json").read_text()))
-        except (OSError, ValueError, TypeError):
-            raise RunError(f"{self.path} is not a complete run; delete it and compute it again.") from None
+class Run(RunFolder):
+    """A complete run folder, with its weights."""
 
     def weights(self) -> dict[str, Tensor]:
-        """Parameters and buffers of the run's model."""
-        return read_weights(self.path / "model.safetensors")
-
-    def outputs(self) -> Outputs:
-        """The stored answers of the run's model.
+        """Parameters and buffers of the run's model.
 
         Raises:
             RunError: They cannot be read, or belong to another run.
         """
-        path = self.path / "predictions.safetensors"
-        try:
-            with safe_open(path, "numpy") as file:
-                whose = (file.metadata() or {}).get("run")
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            if whose != self.record.digest:
-                raise RunError(
-                    f"The predictions in {self.path} are of another run, or do not say whose; delete that run."
-                )
-            holdout = _part(arrays, "holdout") if "holdout_logits" in arrays else None
-            return Outputs(_part(arrays, "train"), _part(arrays, "test"), holdout)
-        except (OSError, SafetensorError, KeyError) as error:
-            raise RunError(_damaged("predictions", self.path, error)) from None
-
-    def confidence(self) -> FloatArray | None:
-        """Each training sample's mean confidence during training, where the run trained from initial weights."""
-        path = self.path / "difficulty.npy"
-        try:
-            return np.load(path, allow_pickle=False) if path.exists() else None
-        except (OSError, ValueError, EOFError) as error:
-            raise RunError(_damaged("difficulties", self.path, error)) from None
-
-    def history(self) -> History:
-        """What was noted epoch by epoch; empty where nothing was trained."""
-        try:
-            with (self.path / "history.csv").open(newline="") as file:
-                return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-        except (OSError, ValueError, TypeError) as error:
-            raise RunError(_damaged("history", self.path, error)) from None
-
-    def forget(self) -> ForgetSet:
-        """The forget set of an unlearned model, as it was when it was forgotten.
-
-        Raises:
-            RunError: The run has none.
-        """
-        try:
-            said = self.record.spec["forget"]
-            indices = np.load(self.path / "forget.npy", allow_pickle=False)
-            return ForgetSet(indices, said["spec"], said["scenario"], tuple(said["classes"]))
-        except (KeyError, OSError, ValueError, EOFError):
-            raise RunError(f"{self.path} holds no forget set; name the run of an unlearned model.") from None
+        return read_weights(self.verified(WEIGHTS))
 
 
 @dataclass(frozen=True)
 class Workplace:
-    """Where one run is computed before it is complete."""
+    """Where one run is computed before it is complete.
+
+    Attributes:
+        folder: What becomes the run's folder.
+        lineage: What is computed.
+        checkpoint: Where the state of the unfinished run is kept.
+    """
 
     folder: Path
-    spec: dict[str, Any]
-    digest: str
+    lineage: AnyLineage
     checkpoint: Checkpoint
 
     def finish(
@@ -139,34 +79,42 @@ class Workplace:
         """Write everything that a run folder holds; of several processes the first does."""
         if not processes.writes():
             return
-        save_weights(model, self.folder / "model.safetensors")
-        save_file(_arrays(outputs), self.folder / "predictions.safetensors", {"run": self.digest})
+        save_weights(model, self.folder / WEIGHTS)
+        write_outputs(outputs, self.folder)
         if confidence is not None:
-            np.save(self.folder / "difficulty.npy", confidence.numpy())
+            np.save(self.folder / CONFIDENCE, confidence.numpy())
         if forget is not None:
-            np.save(self.folder / "forget.npy", forget.indices)
-        self._note(compute, seconds, scores, history)
+            np.save(self.folder / FORGET, forget.indices)
+        self._record(compute, seconds, scores, history, forget)
 
     def finish_curve(self, history: History, compute: Compute, *, seconds: float) -> None:
         """Write a run folder of what was learnt about a model, which holds no model itself."""
         if processes.writes():
-            self._note(compute, seconds, {}, history)
+            self._record(compute, seconds, {}, history, None)
 
-    def _note(self, compute: Compute, seconds: float, scores: dict[str, float], history: History) -> None:
+    def _record(
+        self, compute: Compute, seconds: float, scores: dict[str, float], history: History, forget: ForgetSet | None
+    ) -> None:
         """Write what was asked for, how it went and what it took."""
-        (self.folder / "history.csv").write_text(_csv(history))
-        (self.folder / "spec.json").write_text(json.dumps(self.spec, indent=1, sort_keys=True) + "\n")
-        record = Record(
-            spec=self.spec,
-            digest=self.digest,
-            scores=scores,
-            seconds=round(seconds, 4),
-            peak_memory_mb=round(peak_memory_mb(), 1),
-            versions=versions(),
-            hardware=hardware(compute),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        write_history(history, self.folder)
+        forgotten = (
+            None if forget is None else Forgotten(count=len(forget), digest=forget.digest, classes=forget.classes)
         )
-        (self.folder / "record.json").write_text(json.dumps(asdict(record), indent=1) + "\n")
+        write_run(
+            self.folder,
+            lambda files: RunRecord(
+                lineage=self.lineage,
+                digest=self.lineage.digest,
+                forgotten=forgotten,
+                scores=scores,
+                seconds=round(seconds, 4),
+                peak_memory_mb=round(peak_memory_mb(), 1),
+                versions=versions(),
+                hardware=hardware(compute),
+                finished=datetime.now(UTC).isoformat(timespec="seconds"),
+                files=files,
+            ),
+        )
 
 
 class Store:
@@ -183,12 +131,12 @@ class Store:
 
     def find(self, digest: str) -> Run | None:
         """The complete run of this digest, whatever its folder is called."""
-        if (self.root / digest / "record.json").exists():
+        if (self.root / digest / RECORD).exists():
             return Run(self.root / digest)
-        for path in sorted(self.root.glob("*/record.json")):
+        for path in sorted(self.root.glob(f"*/{RECORD}")):
             if DIGEST.fullmatch(path.parent.name):  # a folder that is called by a digest holds the run of that digest
                 continue
-            with suppress(RunError):  # a damaged run is none of this spec's business
+            with suppress(RunError):  # a damaged run is none of this lineage's business
                 if Run(path.parent).record.digest == digest:
                     return Run(path.parent)
         return None
@@ -206,30 +154,30 @@ class Store:
 
     def obtain(
         self,
-        spec: Mapping[str, Any],
+        lineage: AnyLineage,
         compute: Callable[[Workplace], None],
         *,
         name: str | None = None,
         resume: bool = True,
     ) -> Run:
-        """The run of a spec: found if it is there, else computed by exactly one process.
+        """The run of a lineage: found if it is there, else computed by exactly one process.
 
         Args:
-            spec: Everything that determines the result, as plain values.
+            lineage: Everything that determines the result.
             compute: Fills a workplace and calls its ``finish``.
             name: Folder name; the digest if None.
-            resume: Whether to continue an unfinished computation of the same spec.
+            resume: Whether to continue an unfinished computation of the same lineage.
 
         Raises:
             UsageError: ``name`` is taken by another run.
         """
-        digest = digest_of(spec)
+        digest = lineage.digest
         found = processes.agree(lambda: self._known(name, digest))
         if found is None:
             work = self.root / ".work" / digest
             with _locked(work) if processes.writes() else nullcontext():
                 found = processes.agree(lambda: self.find(digest))
-                found = found or self._compute(dict(spec), digest, work, compute, name, resume)
+                found = found or self._compute(lineage, work, compute, name, resume)
         if name is None or found.path.name == name:
             return found
         return processes.agree(partial(self._copy, found, name))
@@ -242,13 +190,12 @@ class Store:
     def _refuse_taken(self, name: str | None, digest: str) -> None:
         if name is None or not (self.root / name).exists():
             return
-        if not (self.root / name / "record.json").exists() or Run(self.root / name).record.digest != digest:
+        if not (self.root / name / RECORD).exists() or Run(self.root / name).record.digest != digest:
             raise UsageError(f"{self.root / name} already holds something else; choose another --out or delete it.")
 
     def _compute(
         self,
-        spec: dict[str, Any],
-        digest: str,
+        lineage: AnyLineage,
         work: Path,
         compute: Callable[[Workplace], None],
         name: str | None,
@@ -263,12 +210,12 @@ class Store:
                 checkpoint.unlink(missing_ok=True)
 
         def publish() -> Run:
-            run = self._publish(folder, name or digest, digest)
+            run = self._publish(folder, name or lineage.digest, lineage.digest)
             shutil.rmtree(work)
             return run
 
         processes.agree(make_room)
-        compute(Workplace(folder, spec, digest, Checkpoint(checkpoint, self.checkpoint_seconds)))
+        compute(Workplace(folder, lineage, Checkpoint(checkpoint, self.checkpoint_seconds)))
         return processes.agree(publish)
 
     def _copy(self, run: Run, name: str) -> Run:
@@ -297,43 +244,3 @@ def _locked(work: Path) -> Iterator[None]:
     work.mkdir(parents=True, exist_ok=True)
     with FileLock(work.with_suffix(".lock")):
         yield
-
-
-def open_run(path: Path) -> Run:
-    """The run in a folder that the user named.
-
-    Raises:
-        UsageError: There is none.
-    """
-    if not (path / "record.json").exists():
-        raise UsageError(f"{path} is not a run folder: it holds no record.json; name one that natmu has completed.")
-    return Run(path)
-
-
-def _damaged(what: str, run: Path, error: Exception) -> str:
-    """One sentence on a file of a run that cannot be read."""
-    return f"The {what} in {run} cannot be read ({error}); delete that run and compute it again."
-
-
-def _arrays(outputs: Outputs) -> dict[str, Any]:
-    """Flat names for the arrays of all parts."""
-    arrays: dict[str, Any] = {}
-    for name, part in (("train", outputs.train), ("test", outputs.test), ("holdout", outputs.holdout)):
-        if part is not None:
-            arrays |= {f"{name}_logits": part.logits, f"{name}_labels": part.labels}
-            arrays |= {} if part.fine_labels is None else {f"{name}_fine_labels": part.fine_labels}
-    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-
-
-def _part(arrays: dict[str, Any], name: str) -> Part:
-    return Part(arrays[f"{name}_logits"], arrays[f"{name}_labels"], arrays.get(f"{name}_fine_labels"))
-
-
-def _csv(history: History) -> str:
-    """The history as comma-separated values with a header."""
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in history for name in row)) or ["epoch"]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    return text.getvalue()

@@ -7,11 +7,12 @@ from torch import Tensor, nn
 from natmu.data.batches import Batches, plain
 from natmu.data.images import ImageData
 from natmu.engine import processes
-from natmu.engine.checkpoint import Checkpoint, History
+from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
-from natmu.engine.settings import TrainSettings
+from natmu.records.run import History
+from natmu.records.settings import TrainSettings
 
 
 def train_classifier(

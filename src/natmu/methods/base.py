@@ -18,16 +18,16 @@ from torch import Tensor, nn
 from natmu.data.batches import Batches, Derived, Samples, plain
 from natmu.data.images import ImageData
 from natmu.engine import processes
-from natmu.engine.checkpoint import Checkpoint, History
+from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
-from natmu.engine.schedule import Schedule
-from natmu.engine.settings import FitSettings, TrainSettings
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, TrainingError
 from natmu.models import reinitialised
+from natmu.records.run import History
+from natmu.records.settings import FitSettings, Schedule, TrainSettings
 from natmu.types import FloatArray, ForgetSet, IntArray, Scenario, Settings, seed_for
 
 EVERY_SCENARIO: tuple[Scenario, ...] = ("random", "hardest", "class", "subclass", "indices")

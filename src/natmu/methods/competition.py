@@ -10,11 +10,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from natmu.data.batches import plain
-from natmu.engine.schedule import Schedule
 from natmu.engine.step import Direction, Gradients
 from natmu.errors import ModelError, SettingError
 from natmu.methods.base import Method, Paper, Problem, SGDRetainSettings, fine_tune
 from natmu.methods.set_gradients import summed_gradient
+from natmu.records.settings import Schedule
 from natmu.types import seed_for
 
 PAPER = Paper(

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from natmu.data.batches import render
-from natmu.engine.checkpoint import write_atomically
 from natmu.methods import NatMU, Problem
+from natmu.records.files import write_atomically
 from natmu.study.jobs import Original
 from natmu.types import ForgetSet
 

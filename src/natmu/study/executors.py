@@ -16,9 +16,9 @@ from pathlib import Path
 import torch
 
 from natmu.engine import processes
-from natmu.engine.checkpoint import write_atomically
 from natmu.engine.store import Run, digest_of
 from natmu.errors import NatmuError
+from natmu.records.files import write_atomically
 from natmu.study.graph import Job
 from natmu.study.jobs import Bench
 

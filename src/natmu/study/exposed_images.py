@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from natmu.data import ImageData
-from natmu.engine.checkpoint import write_atomically
+from natmu.records.files import write_atomically
 
 KEPT = 24
 LARGEST = 96

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from natmu.engine.checkpoint import History
 from natmu.engine.compute import hardware
 from natmu.engine.store import Run
 from natmu.engine.training import train_classifier
 from natmu.errors import RunError
 from natmu.methods import Retrain
+from natmu.records.run import History
 from natmu.study.bench import bench_of, unserved_by
 from natmu.study.executors import threads
 from natmu.study.graph import STARTS, AuditJob, AuditModelJob, Job, TrainJob, UnlearnJob, found

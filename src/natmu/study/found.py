@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from natmu.engine.checkpoint import write_atomically
 from natmu.engine.compute import Compute, hardware, versions
+from natmu.records.files import write_atomically
 from natmu.scores.objectives import NO_RETRAIN_TERMS, RETRAINED_TERMS, Judgement
 from natmu.study.ranges import Searched, SearchSettings
 from natmu.study.recipe import Recipe

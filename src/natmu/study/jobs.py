@@ -15,15 +15,15 @@ import torch
 from torch import nn
 
 from natmu.data import Splits, load
-from natmu.engine.checkpoint import History
 from natmu.engine.compute import Compute
 from natmu.engine.predict import outputs_of
-from natmu.engine.settings import TrainSettings
 from natmu.engine.store import Run, Store, Workplace
 from natmu.engine.training import train_classifier
 from natmu.errors import ModelError, RunError
 from natmu.methods import Method, Problem
 from natmu.models import build_model, load_weights, source_digest
+from natmu.records.run import History
+from natmu.records.settings import TrainSettings
 from natmu.scores import accuracy, scores
 from natmu.study.recipe import DataSettings
 from natmu.types import FloatArray, ForgetSet, Outputs, seed_for

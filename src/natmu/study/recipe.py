@@ -10,9 +10,9 @@ import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from natmu.data import parse_forget
-from natmu.engine.settings import TrainSettings
 from natmu.errors import NatmuError, SettingError, hint
 from natmu.methods import Retrain, method_named
+from natmu.records.settings import TrainSettings
 from natmu.scores import QUICK_NAMES, SCORE_NAMES, Level
 from natmu.study.ranges import Range, SearchSettings, require_fit
 from natmu.types import REFERENCES, Settings

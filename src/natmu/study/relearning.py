@@ -14,12 +14,12 @@ from torch.nn import functional
 
 from natmu.data.batches import Batch, Batches, plain
 from natmu.engine import processes
-from natmu.engine.checkpoint import History
 from natmu.engine.loop import Watch, fit
 from natmu.engine.predict import logits_of
-from natmu.engine.settings import FitSettings
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.store import Run, Workplace
+from natmu.records.run import History
+from natmu.records.settings import FitSettings
 from natmu.scores.relearn import relearn_time
 from natmu.study.jobs import Bench, Original
 from natmu.types import ForgetSet

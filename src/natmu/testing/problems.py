@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from natmu.data import ImageData, Labelling, forget_from_indices, load, resolve_forget
+from natmu.data import ImageData, Labelling, forget_from_indices, load, parse_forget, resolve_forget
 from natmu.engine.compute import Compute
-from natmu.engine.settings import TrainSettings
 from natmu.engine.training import train_classifier
 from natmu.methods.base import Method, Problem
+from natmu.records.settings import TrainSettings
 from natmu.types import ForgetSet, Scenario
 
 CPU = Compute.choose("cpu", "fp32")
@@ -154,7 +154,7 @@ def forget_set(scenario: Scenario) -> tuple[ImageData, ForgetSet]:
         return data, forget_from_indices(list(range(0, COUNT, 5)), data)
     hardness = {"confidence": np.random.default_rng(0).random(COUNT).astype(np.float32)}
     asked = {"random": "random:20%", "hardest": "hardest:20%"}.get(scenario, f"{scenario}:{CLASS}")
-    return data, resolve_forget(asked, data, seed=0, hardness=hardness)
+    return data, resolve_forget(parse_forget(asked), data, seed=0, hardness=hardness)
 
 
 def problem_for(scenario: Scenario, *, seed: int = 0, model: nn.Module | None = None) -> Problem:
@@ -221,7 +221,7 @@ def _with(
     classes = tuple(np.unique(labels[forgotten]).tolist()) if scenario in ("class", "subclass") else ()
     return problem_of(
         problem.data.subset(rows),
-        ForgetSet(np.searchsorted(rows, forgotten), problem.forget.spec, scenario, classes),
+        ForgetSet(np.searchsorted(rows, forgotten), problem.forget.request, scenario, classes),
         model=problem.model,
         batch_size=problem.batch_size,
         holdout=problem.holdout if holdout else None,

@@ -1,4 +1,4 @@
-"""Settings of every run of the training loop."""
+"""Settings that determine models: of the training loop, of training, of the data."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from natmu.engine.schedule import Schedule
 from natmu.types import Settings
+
+Schedule = Literal["constant", "cosine", "step"]
 
 
 class FitSettings(Settings):
@@ -18,7 +19,7 @@ class FitSettings(Settings):
     lr: float = Field(gt=0, le=100, description="base learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; the others ignore it")
     weight_decay: float = Field(ge=0, le=1, description="weight decay, decoupled for adamw")
-    schedule: Schedule = Field(description="course of the learning rate")
+    schedule: Schedule = Field(description="learning-rate schedule")
     warmup_epochs: float = Field(0, ge=0, le=100_000, description="epochs of linear warm-up")
 
 
@@ -33,7 +34,16 @@ class TrainSettings(FitSettings):
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="update rule")
     lr: float = Field(0.1, gt=0, le=100, description="base learning rate")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="weight decay, decoupled for adamw")
-    schedule: Schedule = Field("step", description="course of the learning rate")
+    schedule: Schedule = Field("step", description="learning-rate schedule")
     warmup_epochs: float = Field(2, ge=0, le=100_000, description="epochs of linear warm-up")
     batch_size: int = Field(128, ge=1, description="samples per step")
     augment: bool = Field(True, description="random crop and horizontal flip")
+
+
+class DataSettings(Settings):
+    """Which data; where it lies on disk is said when it is read."""
+
+    source: str = Field(min_length=1, description="name of a data set, or a path")
+    image_size: int | None = Field(None, ge=1, le=4096, description="resize all images to this many pixels")
+    train_size: int | None = Field(None, ge=1, description="keep a class-balanced random part of the training set")
+    holdout: bool = Field(False, description="set a fixed random fifth of the test set apart for tuning")

@@ -1,0 +1,214 @@
+"""How our files are written and read: whole or not at all, and what is damaged is named in one sentence."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import re
+import socket
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from natmu.errors import RunError
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises on damaged files."""
+
+PARTIAL = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<process>\d+)\.partial")
+"""Names of files that are being written: after the name of the file itself come the machine and the process."""
+
+
+class Value(BaseModel):
+    """A value that our files hold: frozen, complete, of exactly these types, without NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def plain(self) -> dict[str, Any]:
+        """The value as JSON has it."""
+        return self.model_dump(mode="json")
+
+
+class File(Value):
+    """A value that has a JSON file to itself. Subclasses add ``format``, a number that changes with the fields."""
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the value.
+
+        Args:
+            path: The file.
+
+        Raises:
+            RunError: It is missing, damaged, or of another format; one sentence that names it.
+        """
+        try:
+            return cls.model_validate_json(path.read_bytes())
+        except ValidationError as error:
+            raise damaged(path, _first_fault(error)) from None
+        except (OSError, RecursionError) as error:
+            raise damaged(path, error) from None
+
+    def write(self, path: Path) -> None:
+        """Write the value, whole or not at all.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        write_atomically(path, (self.model_dump_json(indent=1) + "\n").encode())
+
+
+def damaged(path: Path, error: object) -> RunError:
+    """What is said of a file of ours that cannot be read.
+
+    Args:
+        path: The file.
+        error: What is wrong with it.
+    """
+    reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".")
+    return RunError(f"{path} cannot be read ({reason}); delete the folder that holds it and compute that again.")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it when it is complete; what killed writers left there is removed.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.partial")
+    try:
+        try:
+            partial.write_bytes(content)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        sweep(path.parent)
+    except OSError as error:
+        raise RunError(f"Cannot write {path} ({error.strerror}); choose a folder that can be written to.") from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers of this machine left unfinished in a folder when they were killed."""
+    for path in folder.glob(".*.partial"):
+        name = PARTIAL.fullmatch(path.name)
+        if name is not None and name["host"] == _host() and not _runs(int(name["process"])):
+            path.unlink(missing_ok=True)
+
+
+def read_arrays(path: Path) -> Arrays:
+    """The arrays of an ``.npz`` file.
+
+    Raises:
+        RunError: They cannot be read.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise damaged(path, error) from None
+
+
+def read_array(path: Path) -> npt.NDArray[Any]:
+    """The array of an ``.npy`` file.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+            return array
+    except UNREADABLE as error:
+        raise damaged(path, error) from None
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file with a header, each with one text per column.
+
+    Raises:
+        RunError: They cannot be read.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (OSError, ValueError, csv.Error) as error:
+        raise damaged(path, error) from None
+    if any(None in row or None in row.values() for row in rows):
+        raise damaged(path, "a row has more or fewer cells than the header")
+    return rows
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Rows as comma-separated values with a header.
+
+    Args:
+        rows: Values by column; a column that a row lacks is empty there.
+        columns: All columns, in order.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def file_digest(path: Path) -> str:
+    """Hexadecimal digest of a file's content; computed once as long as the file is not changed.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    try:
+        facts = path.stat()
+        return _digest(path, facts.st_mtime_ns, facts.st_size, facts.st_ino)
+    except OSError as error:
+        raise damaged(path, error) from None
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, *_: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _first_fault(error: ValidationError) -> str:
+    """What is wrong, and where, of the first of all faults."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(step) for step in first["loc"])
+    return f"{where}: {first['msg']}" if where else first["msg"]
+
+
+def _host() -> str:
+    """This machine's name, without dots."""
+    return socket.gethostname().partition(".")[0] or "localhost"
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine is running."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

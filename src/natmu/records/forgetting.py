@@ -1,0 +1,127 @@
+"""Requests to forget: their grammar. A request is parsed once, where it comes in, and knows no data yet."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+from pydantic import PlainSerializer, PlainValidator
+
+from natmu.errors import ForgetSetError
+from natmu.types import Scenario
+
+Criterion = Literal["confidence", "loss"]
+
+FORMS = "random:1%, random:500, hardest:10%, hardest:500:loss, class:NAME, subclass:NAME or indices:FILE"
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A number of samples, or a share of them.
+
+    Attributes:
+        number: Samples, or per cent of them.
+        percent: Which of the two.
+    """
+
+    number: Fraction
+    percent: bool
+
+    def of(self, total: int) -> int:
+        """How many of ``total`` samples are meant; a share is rounded to the nearest, half upwards."""
+        return math.floor(self.number * total / 100 + Fraction(1, 2)) if self.percent else int(self.number)
+
+
+@dataclass(frozen=True)
+class ForgetRequest:
+    """A request to forget, as written; it knows no data yet.
+
+    Attributes:
+        text: The request as written, without surrounding blanks.
+        kind: Which kind it is.
+        amount: How much of the data, of ``random`` and ``hardest``.
+        criterion: What counts as hard, of ``hardest``.
+        names: Class names or numbers, of ``class`` and ``subclass``.
+        file: The index file, of ``indices``.
+    """
+
+    text: str
+    kind: Scenario
+    amount: Amount | None = None
+    criterion: Criterion = "confidence"
+    names: tuple[str, ...] = ()
+    file: Path | None = None
+
+
+def parse_forget(text: str) -> ForgetRequest:
+    """Read a request to forget; looks at no data and no file.
+
+    ``random:1%``, ``random:500``: at random, the same share of every class. ``hardest:10%``, ``hardest:500:loss``: the
+    most difficult to learn, by mean ``confidence`` over training (the default) or by ``loss`` at its end.
+    ``class:NAME``, ``subclass:NAME``: whole classes, several separated by commas, by name or number.
+    ``indices:FILE``: the positions in a ``.npy``, ``.txt``, ``.csv`` or ``.json`` file.
+
+    Raises:
+        ForgetSetError: The text is no such request.
+
+    >>> parse_forget("class:Rocket, sea").names
+    ('Rocket', 'sea')
+    """
+    kind, colon, rest = text.partition(":")
+    kind, rest = kind.strip().lower(), rest.strip()
+    if not colon or not rest or kind not in get_args(Scenario):
+        raise ForgetSetError(f"{text!r} does not say what to forget; write {FORMS}.")
+    if kind == "random":
+        return ForgetRequest(text.strip(), "random", _amount(rest, text))
+    if kind == "hardest":
+        amount, _, criterion = (part.strip() for part in rest.partition(":"))
+        return ForgetRequest(text.strip(), "hardest", _amount(amount, text), _criterion(criterion, rest, text))
+    if kind == "indices":
+        return ForgetRequest(text.strip(), "indices", file=Path(rest))
+    names = tuple(name.strip() for name in rest.split(","))
+    if not all(names):
+        raise ForgetSetError(f"{text!r} has an empty class name; separate names by single commas.")
+    return ForgetRequest(text.strip(), "class" if kind == "class" else "subclass", names=names)
+
+
+def _amount(text: str, request: str) -> Amount:
+    match = re.fullmatch(r"([0-9]{1,12})(\.[0-9]{1,12})?\s*(%?)", text)
+    if match is None or (match[2] and not match[3]):
+        raise ForgetSetError(f"{request!r}: {text!r} is no amount; write a share such as 1% or a number such as 500.")
+    amount = Amount(Fraction(match[1] + (match[2] or "")), bool(match[3]))
+    if amount.number == 0 or (amount.percent and amount.number > 100):
+        limit = "above 0 % and at most 100 %" if amount.percent else "at least 1"
+        raise ForgetSetError(f"{request!r}: the amount must be {limit}, not {text}.")
+    return amount
+
+
+def _criterion(text: str, rest: str, request: str) -> Criterion:
+    if text == "loss":
+        return "loss"
+    if text == "confidence" or ":" not in rest:
+        return "confidence"
+    raise ForgetSetError(f"{request!r}: {text!r} is no criterion; write {' or '.join(get_args(Criterion))}.")
+
+
+def _parsed(value: object) -> ForgetRequest:
+    """A request, or one from its text, as files and recipes have it."""
+    if isinstance(value, ForgetRequest):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"write a request as text, such as {FORMS}")
+    try:
+        return parse_forget(value)
+    except ForgetSetError as error:
+        raise ValueError(str(error)) from None
+
+
+Request = Annotated[
+    ForgetRequest,
+    PlainValidator(_parsed, json_schema_input_type=str),
+    PlainSerializer(lambda request: request.text, return_type=str),
+]
+"""A request as a field of settings and files, where it is written as its text."""

@@ -1,0 +1,353 @@
+"""How a model comes about, as a value: everything that determines it and nothing else. Its digest names its run folder.
+
+There are few kinds, and each names the models that it starts from by their own values, so that a lineage holds all that
+is needed to make the model again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from natmu.records.files import Value
+from natmu.records.forgetting import Request
+from natmu.records.settings import TrainSettings
+from natmu.types import seed_for
+
+NUMERICS = "2"
+"""Part of every digest; raised whenever a release changes the numbers that a lineage gives."""
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]+$", max_length=64)]
+
+
+def digest_of(value: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that name plain values.
+
+    Args:
+        value: What JSON can hold.
+    """
+    text = json.dumps({**value, "numerics": NUMERICS}, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+class DataDigests(Value):
+    """What the data holds, whatever it is called.
+
+    Attributes:
+        train: Of the training data.
+        test: Of the test data, without what was set apart as holdout.
+        holdout: Of the holdout, where there is one.
+    """
+
+    train: Digest
+    test: Digest
+    holdout: Digest | None = None
+
+
+class DataLineage(Value):
+    """The data of a model: what was asked for, and what that was.
+
+    Attributes:
+        source: Name of a data set, or a path.
+        image_size: Height and width in pixels that all images were resized to; None if they are as they were.
+        train_size: Samples of the class-balanced random part that was kept of the training set; None for all.
+        holdout: Whether a fifth of the test set was set apart.
+        digests: Of the content.
+    """
+
+    source: str
+    image_size: int | None
+    train_size: int | None
+    holdout: bool
+    digests: DataDigests
+
+
+class Architecture(Value):
+    """A network without its weights.
+
+    Attributes:
+        name: Of a model of ours, or ``package.module:factory``.
+        source: Digest of the file that defines a factory; None for a model of ours.
+    """
+
+    name: str
+    source: Digest | None = None
+
+
+class Arithmetic(Value):
+    """What changes the last digits of numbers.
+
+    Attributes:
+        precision: Of products of matrices.
+        processes: How many processes shared the work.
+        sync_batch_norm: With several, whether batch normalisation saw the samples of all of them.
+    """
+
+    precision: Literal["fp32", "bf16"]
+    processes: int = 1
+    sync_batch_norm: bool = False
+
+
+class Forget(Value):
+    """Which samples are forgotten, by a rule: with the data and the original model, it gives the same ones again.
+
+    Attributes:
+        request: What was asked for.
+        seed: Of a random draw; None where nothing is drawn.
+        by: The model by which samples are the hardest; None for other requests.
+        positions: Digest of the positions, where the request lists them; None for other requests.
+    """
+
+    request: Request
+    seed: int | None = None
+    by: Trained | Imported | None = None
+    positions: Digest | None = None
+
+
+class Everything(Value):
+    """All training samples."""
+
+    rule: Literal["everything"] = "everything"
+
+
+class AllBut(Value):
+    """All training samples but those of a forget set."""
+
+    rule: Literal["all but"] = "all but"
+    forget: Forget
+
+
+class HalfOfPool(Value):
+    """All but a forget set, and half of a pool: the forget set and as many non-members, which are test samples.
+
+    Attributes:
+        forget: The forget set.
+        number: Which half; 2k and 2k + 1 complement each other.
+    """
+
+    rule: Literal["half of pool"] = "half of pool"
+    forget: Forget
+    number: int
+
+
+Subset = Annotated[Everything | AllBut | HalfOfPool, Field(discriminator="rule")]
+
+
+class Lineage(Value):
+    """What all kinds have in common."""
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that name the run of this lineage."""
+        return digest_of(self.plain())
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+
+class Initial(Lineage):
+    """A network with fresh weights.
+
+    Attributes:
+        data: Decides the shape of images, the number of classes and the normalisation.
+        architecture: The network.
+        arithmetic: Of its predictions.
+        seed: All that the weights depend on beyond the architecture.
+    """
+
+    kind: Literal["initial"] = "initial"
+    data: DataLineage
+    architecture: Architecture
+    arithmetic: Arithmetic
+    seed: int
+
+
+class Imported(Lineage):
+    """A model that was trained elsewhere.
+
+    Attributes:
+        data: What it is said to have been trained on.
+        architecture: The network.
+        arithmetic: Of its predictions.
+        weights: Digest of the file.
+        recipe: How models are trained that it is compared with.
+    """
+
+    kind: Literal["imported"] = "imported"
+    data: DataLineage
+    architecture: Architecture
+    arithmetic: Arithmetic
+    weights: Digest
+    recipe: TrainSettings
+
+
+class Trained(Lineage):
+    """A model that was trained here: an original, a retrained model or a shadow model, by what it was trained on.
+
+    Attributes:
+        start: Its initial weights.
+        on: The samples.
+        recipe: How it was trained.
+        seed: Of the order of samples, augmentation and dropout.
+    """
+
+    kind: Literal["trained"] = "trained"
+    start: Initial
+    on: Subset = Everything()
+    recipe: TrainSettings
+    seed: int
+
+    @property
+    def data(self) -> DataLineage:
+        """Its data."""
+        return self.start.data
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network."""
+        return self.start.architecture
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Of its training and its predictions."""
+        return self.start.arithmetic
+
+
+class Unlearned(Lineage):
+    """What a method makes of a model.
+
+    Attributes:
+        source: The model that it starts from.
+        forget: What it forgets; of a shadow model, that part of the pool that it was trained on.
+        method: Name of the method.
+        settings: All settings of the method.
+        batch_size: Samples per step.
+        seed: Of everything random in the method.
+        arithmetic: Of the method and of the predictions.
+    """
+
+    kind: Literal["unlearned"] = "unlearned"
+    source: Trained | Imported = Field(discriminator="kind")
+    forget: Forget
+    method: str
+    settings: dict[str, Any]
+    batch_size: int
+    seed: int
+    arithmetic: Arithmetic
+
+    @property
+    def data(self) -> DataLineage:
+        """Its data."""
+        return self.source.data
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network."""
+        return self.source.architecture
+
+
+class Relearned(Lineage):
+    """How fast a model learns a forget set again: a curve of losses, and no model.
+
+    Attributes:
+        source: The model.
+        forget: The forget set.
+        settings: Of the fine-tuning.
+        shown: Forget samples on which the loss is measured, at most.
+    """
+
+    kind: Literal["relearned"] = "relearned"
+    source: Trained | Unlearned = Field(discriminator="kind")
+    forget: Forget
+    settings: dict[str, Any]
+    shown: int
+
+    @property
+    def data(self) -> DataLineage:
+        """The data."""
+        return self.source.data
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network."""
+        return self.source.architecture
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Of the fine-tuning."""
+        return self.source.arithmetic
+
+
+Model = Initial | Imported | Trained | Unlearned
+AnyLineage = Annotated[Initial | Imported | Trained | Unlearned | Relearned, Field(discriminator="kind")]
+Forget.model_rebuild()
+
+
+def original(
+    data: DataLineage, architecture: Architecture, arithmetic: Arithmetic, recipe: TrainSettings, seed: int
+) -> Trained:
+    """The original model of a training seed, which decides its initial weights as well."""
+    start = Initial(data=data, architecture=architecture, arithmetic=arithmetic, seed=seed_for(seed, "initial weights"))
+    return Trained(start=start, recipe=recipe, seed=seed)
+
+
+def retrained(source: Trained | Imported, forget: Forget, arithmetic: Arithmetic, seed: int, *, fresh: bool) -> Trained:
+    """A model trained as a source was, without a forget set.
+
+    Args:
+        source: The original.
+        forget: What is left out.
+        arithmetic: Of the training.
+        seed: Of the training, and of fresh initial weights.
+        fresh: Whether it starts from fresh initial weights; those of the source if not.
+
+    Raises:
+        ValueError: The initial weights of the source are not known.
+    """
+    if fresh:
+        drawn = seed_for(seed, "fresh weights")
+    elif isinstance(source, Trained):
+        drawn = source.start.seed
+    else:
+        raise ValueError("nobody knows the initial weights of a model that was trained elsewhere")
+    start = Initial(data=source.data, architecture=source.architecture, arithmetic=arithmetic, seed=drawn)
+    return Trained(start=start, on=AllBut(forget=forget), recipe=source.recipe, seed=seed)
+
+
+def forget_of(model: Initial | Imported | Trained | Unlearned | Relearned) -> Forget | None:
+    """What a model is to have forgotten; None of an original, and of a model that has not learnt anything."""
+    if isinstance(model, Unlearned | Relearned):
+        return model.forget
+    on = model.on if isinstance(model, Trained) else None
+    return on.forget if isinstance(on, AllBut) else None
+
+
+def title(model: Initial | Imported | Trained | Unlearned | Relearned) -> str:
+    """What a model is called in messages."""
+    if isinstance(model, Initial):
+        return f"untrained model, seed {model.seed}"
+    if isinstance(model, Imported):
+        return f"imported model {model.weights[:8]}"
+    if isinstance(model, Relearned):
+        return f"relearning of {title(model.source)}"
+    if isinstance(model, Unlearned):
+        from_other = "" if isinstance(model.source, Imported) else f" from {title(model.source)}"
+        return f"{model.method}, {_forgotten(model.forget)}, seed {model.seed}{from_other}"
+    match model.on:
+        case AllBut(forget=forget):
+            return f"retrained, {_forgotten(forget)}, seed {model.seed}"
+        case HalfOfPool(forget=forget, number=number):
+            return f"shadow model {number}, {_forgotten(forget)}"
+        case _:
+            return f"original, seed {model.seed}"
+
+
+def _forgotten(forget: Forget) -> str:
+    """A forget set in a few words."""
+    drawn = "" if not forget.seed else f" (split {forget.seed})"
+    return f"{forget.request.text}{drawn}"

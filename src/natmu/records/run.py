@@ -1,0 +1,242 @@
+"""Run folders: what was made, how, what came out, and what it took; read without PyTorch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import numpy as np
+from pydantic import Field, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from natmu.errors import RunError, UsageError
+from natmu.records.files import Arrays, File, Value, csv_text, damaged, file_digest, read_array, read_rows
+from natmu.records.lineage import AnyLineage, Digest, forget_of
+from natmu.types import FloatArray, ForgetSet, Outputs, Part
+
+RECORD, WEIGHTS, PREDICTIONS, HISTORY = "record.json", "model.safetensors", "predictions.safetensors", "history.csv"
+FORGET, CONFIDENCE = "forget.npy", "confidence.npy"
+"""Names of the files in a run folder."""
+
+DIGEST = re.compile("[0-9a-f]{16}")
+"""What names a run folder that was given no other name."""
+
+History = list[dict[str, float]]
+"""One row per epoch: ``epoch``, counted from 1, and what was noted of it, such as ``loss`` and ``seconds``."""
+
+Content = TypeVar("Content")
+
+
+class Hardware(Value):
+    """What the work ran on.
+
+    Attributes:
+        device: As PyTorch names it.
+        precision: ``fp32`` or ``bf16``.
+        processor: Name of the CPU.
+        threads: Threads of PyTorch.
+        gpu: Name of the GPU; None without one.
+    """
+
+    device: str
+    precision: str
+    processor: str
+    threads: int
+    gpu: str | None = None
+
+
+class Forgotten(Value):
+    """The forget set of a run, as it was found in the data.
+
+    Attributes:
+        count: How many samples.
+        digest: Of their positions.
+        classes: The forgotten labels of a ``class`` set, the forgotten fine labels of a ``subclass`` set, else empty.
+    """
+
+    count: int = Field(ge=1)
+    digest: Digest
+    classes: tuple[int, ...] = ()
+
+
+class RunRecord(File):
+    """What a run was, what came out, and what it took.
+
+    Attributes:
+        lineage: Everything that determines the result.
+        digest: 16 hexadecimal digits of the lineage.
+        forgotten: The forget set, of runs that have one.
+        scores: Score name to value (percent for accuracies).
+        seconds: Wall time of the work itself, without loading data and without prediction.
+        peak_memory_mb: Largest resident memory of the process so far, in MiB.
+        versions: Package name to version.
+        hardware: What it ran on.
+        finished: UTC time, ISO 8601.
+        files: Digest of each other file of the folder, by its name.
+    """
+
+    format: Literal[2] = 2
+    lineage: AnyLineage
+    digest: Digest
+    forgotten: Forgotten | None = None
+    scores: dict[str, float]
+    seconds: float = Field(ge=0)
+    peak_memory_mb: float = Field(ge=0)
+    versions: dict[str, str]
+    hardware: Hardware
+    finished: str
+    files: dict[str, Digest]
+
+    @model_validator(mode="after")
+    def _digest_is_that_of_the_lineage(self) -> Self:
+        if self.digest != self.lineage.digest:
+            raise ValueError("the digest is not that of the lineage, so one of them was edited")
+        return self
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A complete run. What is read is what the run wrote: a file that was changed since then is refused.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @cached_property
+    def record(self) -> RunRecord:
+        """What the run was and what came out.
+
+        Raises:
+            RunError: The folder is not a complete run, or holds another one than its name says.
+        """
+        record = RunRecord.read(self.path / RECORD)
+        if DIGEST.fullmatch(self.path.name) and self.path.name != record.digest:
+            raise RunError(
+                f"{self.path / RECORD} is of run {record.digest}, not of the run that its folder is named after; "
+                "delete that folder and compute the run again."
+            )
+        return record
+
+    def verified(self, name: str) -> Path:
+        """The path of one of its files, once its content is known to be what the run wrote.
+
+        Raises:
+            RunError: It is missing, or was changed.
+        """
+        path, expected = self.path / name, self.record.files.get(name)
+        if expected is None:
+            raise RunError(f"{path} was not written by the run in that folder; name a run that has a {name}.")
+        if file_digest(path) != expected:
+            raise RunError(
+                f"{path} is not what this run wrote (damaged, edited or of another run); delete that folder and "
+                "compute the run again."
+            )
+        return path
+
+    def has(self, name: str) -> bool:
+        """Whether the run wrote a file."""
+        return name in self.record.files
+
+    def outputs(self) -> Outputs:
+        """The stored logits of the run's model.
+
+        Raises:
+            RunError: They cannot be read, or belong to another run.
+        """
+
+        def read(path: Path) -> Outputs:
+            with safe_open(path, "numpy") as file:
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+            holdout = _part(arrays, "holdout") if "holdout_logits" in arrays else None
+            return Outputs(_part(arrays, "train"), _part(arrays, "test"), holdout)
+
+        return self._read(PREDICTIONS, read)
+
+    def confidence(self) -> FloatArray | None:
+        """Each training sample's mean confidence during training, where that was noted."""
+        return self._read(CONFIDENCE, read_array) if self.has(CONFIDENCE) else None
+
+    def history(self) -> History:
+        """What was noted epoch by epoch; empty where nothing was trained.
+
+        Raises:
+            RunError: It cannot be read.
+        """
+
+        def read(path: Path) -> History:
+            return [{name: float(value) for name, value in row.items() if value} for row in read_rows(path)]
+
+        return self._read(HISTORY, read)
+
+    def forget(self) -> ForgetSet:
+        """The forget set, as it was when it was forgotten.
+
+        Raises:
+            UsageError: The run has none.
+            RunError: It cannot be read.
+        """
+        lineage, forgotten = self.record.lineage, self.record.forgotten
+        forget = forget_of(lineage)
+        if forget is None or forgotten is None:
+            raise UsageError(f"{self.path} holds no forget set; name the run of an unlearned model.")
+        found = ForgetSet(self._read(FORGET, read_array), forget.request.text, forget.request.kind, forgotten.classes)
+        if (found.digest, len(found)) != (forgotten.digest, forgotten.count):
+            raise damaged(self.path / FORGET, "it is not the forget set that the record tells of")
+        return found
+
+    def _read(self, name: str, read: Callable[[Path], Content]) -> Content:
+        """What one of its files holds."""
+        path = self.verified(name)
+        try:
+            return read(path)
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            raise damaged(path, error) from None
+
+
+def write_run(folder: Path, record: Callable[[dict[str, str]], RunRecord]) -> None:
+    """Write the record of a run, last of all its files.
+
+    Args:
+        folder: Holds all other files.
+        record: Makes the record, given the digest of each of them.
+    """
+    files = {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    record(files).write(folder / RECORD)
+
+
+def write_outputs(outputs: Outputs, folder: Path) -> None:
+    """Write logits and labels on all data: ``train_logits`` ``(N, C)``, ``train_labels`` ``(N,)`` and so on."""
+    arrays: Arrays = {}
+    for name, part in (("train", outputs.train), ("test", outputs.test), ("holdout", outputs.holdout)):
+        if part is not None:
+            arrays |= {f"{name}_logits": part.logits, f"{name}_labels": part.labels}
+            arrays |= {} if part.fine_labels is None else {f"{name}_fine_labels": part.fine_labels}
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / PREDICTIONS)
+
+
+def write_history(history: Sequence[dict[str, float]], folder: Path) -> None:
+    """Write what was noted epoch by epoch."""
+    columns = list(dict.fromkeys(name for row in history for name in row)) or ["epoch"]
+    (folder / HISTORY).write_text(csv_text(history, columns), encoding="utf-8")
+
+
+def open_run(path: Path) -> RunFolder:
+    """The run in a folder that the user named.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if not (path / RECORD).exists():
+        raise UsageError(f"{path} is not a run folder: it holds no {RECORD}; name one that natmu has completed.")
+    return RunFolder(path)
+
+
+def _part(arrays: dict[str, Any], name: str) -> Part:
+    return Part(arrays[f"{name}_logits"], arrays[f"{name}_labels"], arrays.get(f"{name}_fine_labels"))
