@@ -1,6 +1,6 @@
-"""Where the jobs of a study run: on the machines of a Ray cluster, of which one machine is the smallest.
+"""Making models on the machines of a Ray cluster, of which one machine is the smallest.
 
-The process that was started holds the plan. It hands out each job as soon as those before it are done, and Ray finds a
+The process that was started holds the list. It hands out each model as soon as its sources are there, and Ray finds a
 process for it, somewhere. Results go to the same store as without Ray, so that folder must be one that all machines
 see. Images in memory lie in the shared memory of each machine once, whatever the number of processes on it; images that
 are mapped from files are mapped by each process.
@@ -14,7 +14,7 @@ import socket
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,18 @@ from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.engine.progress import say
 from natmu.errors import NatmuError, SettingError, UsageError
-from natmu.study.executors import Outcome, Outcomes, failure, sentence_of, unmet
-from natmu.study.graph import Job
-from natmu.study.jobs import Bench
-from natmu.study.ray_worker import Shared, packed, work
-from natmu.study.recipe import ExecutorSettings
+from natmu.lineage.executors.outcomes import Outcome, Outcomes, failure, sentence_of, unmet
+from natmu.lineage.executors.ray_worker import Shared, packed, work
+from natmu.lineage.executors.settings import ExecutorSettings
+from natmu.lineage.graph import in_order, sources
+from natmu.lineage.workspace import Workspace
+from natmu.records.lineage import AnyLineage, title
 
 PATIENCE = 30.0
 """Seconds until one machine must see a file that another has written: on a network file system it does not at once."""
 
-Start = Callable[[Job, Sequence[Path]], Any]
-"""Begins a job, given the runs that were made before it, and returns Ray's reference to its outcome."""
+Start = Callable[[AnyLineage, Sequence[Path]], Any]
+"""Begins to make a model, given the runs of its sources, and returns Ray's reference to its outcome."""
 
 
 def driver_compute(
@@ -67,96 +68,100 @@ def driver_compute(
     return Compute.choose("cpu", precision, sync_batch_norm=sync_batch_norm)
 
 
-def run_on_ray(
-    jobs: Sequence[Job], bench: Bench, logs: Path, settings: ExecutorSettings
-) -> Iterator[tuple[Job, Outcome]]:
-    """Do jobs on a Ray cluster, each as soon as those before it are done.
+def make_on_ray(
+    models: Sequence[AnyLineage], workspace: Workspace, logs: Path, settings: ExecutorSettings
+) -> Iterator[tuple[AnyLineage, Outcome]]:
+    """Make what is missing of models and of those that they start from, on a Ray cluster.
 
     Args:
-        jobs: All jobs.
-        bench: The data, and the store that results go to.
+        models: What is wanted.
+        workspace: The data, and the store that results go to.
         logs: Folder of logs.
-        settings: The cluster, and what each job gets; without a number of CPUs, as many as this process has threads.
+        settings: The cluster, and what each model gets; without a number of CPUs, as many as this process has threads.
 
     Yields:
-        Each job with what became of it, when it is done.
+        Each model with what became of it, after its sources.
 
     Raises:
-        UsageError: Ray is missing or has no such cluster, no machine has what a job asks for, or one cannot see the
+        UsageError: Ray is missing or has no such cluster, no machine has what a model asks for, or one cannot see the
             store.
     """
     if processes.count() > 1:
         raise UsageError("executor: ray starts its own processes; leave out torchrun, or use executor: local.")
-    with _connected(settings.address), redirect_stdout(sys.stderr), _token(bench.store.root.absolute()) as token:
+    with _connected(settings.address), redirect_stdout(sys.stderr), _token(workspace.store.root.absolute()) as token:
         # Ray prints what befalls workers to standard output, where nothing but results may go.
         import ray
 
         cpus = settings.cpus or torch.get_num_threads()
         _require_room(cpus, settings.gpus)
-        shared = ray.put(Shared(packed(bench), logs.absolute(), cpus, settings.gpus > 0, token, PATIENCE))
+        shared = ray.put(Shared(packed(workspace), logs.absolute(), cpus, settings.gpus > 0, token, PATIENCE))
         task = ray.remote(num_cpus=cpus, num_gpus=settings.gpus, max_retries=0)(work)
 
-        def start(job: Job, runs: Sequence[Path]) -> Any:  # noqa: ANN401 - references have no type without Ray
-            return task.remote(job, runs, [shared])
+        def start(model: AnyLineage, runs: Sequence[Path]) -> Any:  # noqa: ANN401 - references have no type without Ray
+            return task.remote(model, runs, [shared])
 
-        yield from _hand_out(jobs, start, settings.retries, logs)
+        yield from _hand_out(in_order(models, workspace.has), start, settings.retries, logs)
 
 
-def _hand_out(jobs: Sequence[Job], start: Start, retries: int, logs: Path) -> Iterator[tuple[Job, Outcome]]:
-    """Start each job when its time has come, and wait for all; those still running are ended where this is left early.
+def _hand_out(
+    models: Sequence[AnyLineage], start: Start, retries: int, logs: Path
+) -> Iterator[tuple[AnyLineage, Outcome]]:
+    """Start each model when its time has come, and wait for all; those under way are ended where this is left early.
 
     Args:
-        jobs: All jobs.
-        start: Begins a job.
-        retries: How often a job is started again whose worker was lost.
+        models: All models.
+        start: Begins to make one.
+        retries: How often one is started again whose worker was lost.
         logs: Folder of logs.
     """
     import ray
 
     outcomes: Outcomes = {}
-    waiting = {job.name: job for job in jobs}
-    running: dict[Any, Job] = {}
+    waiting = {model.digest: model for model in models}
+    running: dict[Any, AnyLineage] = {}
     lost: Counter[str] = Counter()
     try:
         while waiting or running:
-            for job in [job for job in waiting.values() if _is_ready(job, outcomes)]:
-                del waiting[job.name]
-                failed = unmet(job, outcomes)
+            undone = waiting.keys() | {model.digest for model in running.values()}
+            for model in [model for model in waiting.values() if _is_ready(model, undone)]:
+                del waiting[model.digest]
+                failed = unmet(model, outcomes)
                 if failed is None:
-                    running[start(job, _runs_before(job, outcomes))] = job
+                    running[start(model, _runs_before(model, outcomes))] = model
                 else:
-                    outcomes[job.name] = failed
-                    yield job, failed
+                    outcomes[model.digest] = failed
+                    yield model, failed
             for reference in ray.wait([*running])[0] if running else []:
-                job = running.pop(reference)
+                model = running.pop(reference)
                 outcome = _outcome(reference)
                 if not isinstance(outcome, Outcome):
-                    lost[job.name] += 1
-                    if lost[job.name] <= retries:
-                        say(f"{job.name}: its worker was lost; started again, {lost[job.name]} of {retries} times")
-                        running[start(job, _runs_before(job, outcomes))] = job
+                    lost[model.digest] += 1
+                    times = lost[model.digest]
+                    if times <= retries:
+                        say(f"{title(model)}: its worker was lost; started again, {times} of {retries} times")
+                        running[start(model, _runs_before(model, outcomes))] = model
                         continue
-                    outcome = failure(job, _lost(lost[job.name]), outcome, logs)
-                outcomes[job.name] = outcome
-                yield job, outcome
+                    outcome = failure(title(model), _lost(times), outcome, logs)
+                outcomes[model.digest] = outcome
+                yield model, outcome
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
 
 
-def _is_ready(job: Job, outcomes: Outcomes) -> bool:
-    """Whether all jobs that come before one are done."""
-    return all(before.name in outcomes for before in (*job.needs, *job.after))
+def _is_ready(model: AnyLineage, undone: Set[str]) -> bool:
+    """Whether all sources of a model are done."""
+    return undone.isdisjoint(source.digest for source in sources(model))
 
 
-def _runs_before(job: Job, outcomes: Outcomes) -> list[Path]:
-    """Folders of the runs that came of the jobs before one."""
-    before = [outcomes[other.name].run for other in (*job.needs, *job.after)]
+def _runs_before(model: AnyLineage, outcomes: Outcomes) -> list[Path]:
+    """Folders of the runs of a model's sources."""
+    before = [outcomes[source.digest].run for source in sources(model) if source.digest in outcomes]
     return [run.path for run in before if run is not None]
 
 
 def _lost(times: int) -> str:
-    """Why a job failed that took its workers with it."""
+    """Why a model failed that took its workers with it."""
     return (
         f"Its worker was lost {times} time{'' if times == 1 else 's'}: it crashed, ran out of memory, or its machine "
         "went away."
@@ -164,7 +169,7 @@ def _lost(times: int) -> str:
 
 
 def _outcome(reference: Any) -> Outcome | str:  # noqa: ANN401 - references have no type without Ray
-    """What became of a job; what Ray says where its worker was lost.
+    """What became of a model; what Ray says where its worker was lost.
 
     Raises:
         NatmuError: The worker cannot begin, for a reason that all jobs there would share.
@@ -174,7 +179,7 @@ def _outcome(reference: Any) -> Outcome | str:  # noqa: ANN401 - references have
 
     try:
         outcome: Outcome = ray.get(reference)
-    except RayTaskError as error:  # of what comes before the job, which keeps its own errors to itself
+    except RayTaskError as error:  # of what comes before the model, whose own errors are part of its outcome
         if isinstance(error.cause, NatmuError):
             raise error.cause from None
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What a worker of a Ray cluster does: it makes a bench of what lies in its machine's memory, and does jobs on it."""
+"""What a worker of a Ray cluster does: it makes a workspace of what its machine has in memory, and models in it."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ import torch
 from natmu.data import ImageData
 from natmu.engine.store import Store
 from natmu.errors import UsageError
-from natmu.study.executors import Outcome, attempt, threads
-from natmu.study.graph import Job
-from natmu.study.jobs import Bench
+from natmu.lineage.executors.local import threads
+from natmu.lineage.executors.outcomes import Outcome, make
+from natmu.lineage.workspace import Workspace
+from natmu.records.lineage import AnyLineage
+from natmu.records.run import RECORD
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What all jobs have in common, as it lies in the memory of each machine.
+    """What all models have in common, as each machine has it in memory.
 
     Attributes:
-        bench: The bench, as ``packed`` makes it.
+        workspace: As ``packed`` makes it.
         logs: Folder of logs.
-        cpus: Threads of each job.
-        on_gpu: Whether jobs run on GPUs.
+        cpus: Threads for each model.
+        on_gpu: Whether models are made on GPUs.
         token: A file in the store that this machine must see.
         patience: Seconds until it must see what another machine has written.
     """
 
-    bench: Bench
+    workspace: Workspace
     logs: Path
     cpus: int
     on_gpu: bool
@@ -43,20 +45,20 @@ class Shared:
     patience: float
 
 
-def packed(bench: Bench) -> Bench:
-    """A bench that Ray hands to other processes without a copy of its images, and that knows their digests."""
-    _ = bench.base_spec  # computes the digests, once for all
-    store = Store(bench.store.root.absolute(), bench.store.checkpoint_seconds)
-    return _with_images(replace(bench, store=store), _as_array)
+def packed(workspace: Workspace) -> Workspace:
+    """A workspace that Ray hands to other processes without a copy of its images, and that knows their digests."""
+    _ = workspace.data  # computes the digests, once for all
+    store = Store(workspace.store.root.absolute(), workspace.store.checkpoint_seconds)
+    return _with_images(replace(workspace, store=store, pools={}), _as_array)
 
 
-def unpacked(shared: Shared) -> Bench:
-    """The bench for the jobs of a worker.
+def unpacked(shared: Shared) -> Workspace:
+    """The workspace of a worker.
 
     Raises:
         UsageError: This machine cannot see the store, or has no GPU where it should.
     """
-    here, store = socket.gethostname(), shared.bench.store.root
+    here, store = socket.gethostname(), shared.workspace.store.root
     if not _appears(shared.token, shared.patience):
         raise UsageError(
             f"The machine {here} does not see {store}; let --out name a folder on a file system that all machines of "
@@ -67,39 +69,40 @@ def unpacked(shared: Shared) -> Bench:
             f"PyTorch finds no GPU on the machine {here}; install a build of it for CUDA there, or set executor.gpus "
             "to 0."
         )
-    compute = replace(shared.bench.compute, device=torch.device("cuda" if shared.on_gpu else "cpu"))
-    return _with_images(replace(shared.bench, compute=compute), _as_tensor)
+    compute = replace(shared.workspace.compute, device=torch.device("cuda" if shared.on_gpu else "cpu"))
+    return _with_images(replace(shared.workspace, compute=compute), _as_tensor)
 
 
-def work(job: Job, runs: Sequence[Path], reference: Sequence[Any]) -> Outcome:
-    """Do a job in a worker.
+def work(model: AnyLineage, runs: Sequence[Path], reference: Sequence[Any]) -> Outcome:
+    """Make a model in a worker.
 
     Args:
-        job: What to do.
-        runs: Folders of the runs that were made before it, perhaps on other machines.
-        reference: Ray's reference to a ``Shared``, in a list: Ray would look it up anew for each job if it stood alone.
+        model: The model.
+        runs: Folders of the runs of its sources, which perhaps were made on other machines.
+        reference: Ray's reference to a ``Shared``, in a list: Ray would look it up anew for each model otherwise.
     """
-    shared, bench = _prepared(reference[0])
+    shared, workspace = _prepared(reference[0])
     for run in runs:
-        _appears(run / "record.json", shared.patience)  # else it would be made once more
+        _appears(run / RECORD, shared.patience)  # else it would be made once more
     with threads(shared.cpus):
-        return attempt(job, bench, shared.logs)
+        return make(model, workspace, shared.logs)
 
 
 @lru_cache(maxsize=1)
-def _prepared(reference: Any) -> tuple[Shared, Bench]:  # noqa: ANN401 - references have no type without Ray
-    """What all jobs have in common and the bench made of it, once in each worker."""
+def _prepared(reference: Any) -> tuple[Shared, Workspace]:  # noqa: ANN401 - references have no type without Ray
+    """What all models have in common and the workspace made of it, once in each worker."""
     import ray
 
     shared: Shared = ray.get(reference)
     return shared, unpacked(shared)
 
 
-def _with_images(bench: Bench, change: Callable[[ImageData], ImageData]) -> Bench:
-    """A bench with its images in another form."""
-    splits = bench.splits
+def _with_images(workspace: Workspace, change: Callable[[ImageData], ImageData]) -> Workspace:
+    """A workspace with its images in another form."""
+    splits = workspace.splits
     holdout = None if splits.holdout is None else change(splits.holdout)
-    return replace(bench, splits=replace(splits, train=change(splits.train), test=change(splits.test), holdout=holdout))
+    changed = replace(splits, train=change(splits.train), test=change(splits.test), holdout=holdout)
+    return replace(workspace, splits=changed)
 
 
 def _as_array(data: ImageData) -> ImageData:
