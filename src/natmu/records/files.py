@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import os
 import re
 import socket
@@ -18,6 +19,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json, to_json
 
 from natmu.errors import RunError
 
@@ -41,7 +43,10 @@ class Value(BaseModel):
 
 
 class File(Value):
-    """A value that has a JSON file to itself. Subclasses add ``format``, a number that changes with the fields."""
+    """A value that has a JSON file to itself. Subclasses add ``format``, a number that changes with the fields.
+
+    The file also holds a ``checksum`` of the value, so that whatever was changed after it was written is found out.
+    """
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -51,14 +56,24 @@ class File(Value):
             path: The file.
 
         Raises:
-            RunError: It is missing, damaged, or of another format; one sentence that names it.
+            RunError: It is missing, damaged, edited, or of another format; one sentence that names it.
         """
         try:
-            return cls.model_validate_json(path.read_bytes())
+            content = from_json(path.read_bytes(), allow_inf_nan=False)
+            if not isinstance(content, dict):
+                raise damaged(path, "it holds no JSON object")
+            known, stated = cls.model_fields["format"].default, content.get("format")
+            if stated != known:
+                raise damaged(path, f"its format is {str(stated)[:20]}, and this version of natmu reads format {known}")
+            checksum = content.pop("checksum", None)
+            value = cls.model_validate_json(to_json(content))
         except ValidationError as error:
-            raise damaged(path, _first_fault(error)) from None
-        except (OSError, RecursionError) as error:
+            raise damaged(path, first_fault(error)) from None
+        except (OSError, ValueError, RecursionError) as error:
             raise damaged(path, error) from None
+        if checksum != value.checksum():
+            raise damaged(path, "it was changed after it was written: its checksum is not that of its content")
+        return value
 
     def write(self, path: Path) -> None:
         """Write the value, whole or not at all.
@@ -66,7 +81,13 @@ class File(Value):
         Raises:
             RunError: It cannot be written.
         """
-        write_atomically(path, (self.model_dump_json(indent=1) + "\n").encode())
+        content = self.plain() | {"checksum": self.checksum()}
+        write_atomically(path, (json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+
+    def checksum(self) -> str:
+        """Hexadecimal digest of the content."""
+        text = json.dumps(self.plain(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def damaged(path: Path, error: object) -> RunError:
@@ -115,17 +136,19 @@ def read_arrays(path: Path) -> Arrays:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except UNREADABLE as error:
         raise damaged(path, error) from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write an ``.npz`` file, whole or not at all.
+
+    Raises:
+        RunError: It cannot be written.
+    """
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, content.getvalue())
 
 
 def read_array(path: Path) -> npt.NDArray[Any]:
@@ -191,7 +214,7 @@ def _digest(path: Path, *_: int) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def _first_fault(error: ValidationError) -> str:
+def first_fault(error: ValidationError) -> str:
     """What is wrong, and where, of the first of all faults."""
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(step) for step in first["loc"])

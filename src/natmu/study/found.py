@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
@@ -13,16 +10,15 @@ from typing import Any
 
 import numpy as np
 import yaml
+from pydantic_core import to_json
 
 from natmu.engine.compute import Compute, hardware, versions
-from natmu.records.files import write_atomically
+from natmu.records.recipe import SearchRange
+from natmu.records.search import BEST, BestTrial, JudgedModel, Search, SearchedMethod, Trial, write_search
 from natmu.scores.objectives import NO_RETRAIN_TERMS, RETRAINED_TERMS, Judgement
 from natmu.study.ranges import Searched, SearchSettings
 from natmu.study.recipe import Recipe
 from natmu.study.trials import Finished, Trials
-
-FOUND = "search.json"
-"""Of a study folder, what a search found."""
 
 TERMS = {"retrained": RETRAINED_TERMS, "no-retrain": NO_RETRAIN_TERMS}
 
@@ -44,26 +40,24 @@ def write_found(
         search: How.
         compute: What this worker ran on.
         storage: Kind of the storage.
-        baseline: What the objective says of the original, by forget spec.
+        baseline: What the objective says of the original, by forget request.
         found: Each method with its trials.
     """
     ended = [(method, trials.finished()) for method, trials in found]
     best = {method.label: _best(trials) for method, trials in ended}
-    result = {
-        "name": recipe.name,
-        "objective": search.objective,
-        "trials": search.trials,
-        "seed": search.seed,
-        "score_on": "holdout",
-        "storage": storage,
-        "hardware": hardware(compute),
-        "versions": versions() | {"optuna": version("optuna")},
-        "original": {text: asdict(judgement) for text, judgement in baseline.items()},
-        "methods": [_summary(method, trials, best[method.label]) for method, trials in ended],
-    }
-    write_atomically(folder / "trials.csv", _csv(ended, TERMS[search.objective]).encode())
-    write_atomically(folder / "best.yaml", _best_recipe(folder, recipe, best).encode())
-    write_atomically(folder / FOUND, (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
+    result = Search(
+        name=recipe.name,
+        objective=search.objective,
+        trials=search.trials,
+        seed=search.seed,
+        storage=storage,
+        hardware=hardware(compute),
+        versions=versions() | {"optuna": version("optuna")},
+        original={text: JudgedModel(**asdict(judgement)) for text, judgement in baseline.items()},
+        methods=tuple(_summary(method, trials, best[method.label]) for method, trials in ended),
+    )
+    rows = [row for method, trials in ended for trial in trials for row in _rows(method, trial)]
+    write_search(folder, result, rows, _best_recipe(folder, recipe, best), TERMS[search.objective])
 
 
 def _best(trials: Sequence[Finished]) -> Finished | None:
@@ -72,59 +66,44 @@ def _best(trials: Sequence[Finished]) -> Finished | None:
     return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
 
 
-def _summary(method: Searched, trials: Sequence[Finished], best: Finished | None) -> dict[str, Any]:
+def _summary(method: Searched, trials: Sequence[Finished], best: Finished | None) -> SearchedMethod:
     """What a method's trials came to; terms are means over its forget sets."""
-    failed = [trial for trial in trials if trial.value is None]
-    summary: dict[str, Any] = {
-        "label": method.label,
-        "method": method.method,
-        "forget": list(method.forgets),
-        "ranges": {name: range_.model_dump(mode="json") for name, range_ in method.ranges.items()},
-        "trials": len(trials),
-        "failed": len(failed),
-        "seconds": sum(row["seconds"] for trial in trials for row in trial.notes["rows"]),
-        "best": None,
-    }
-    if best is not None:
-        terms = [row["terms"] for row in best.notes["rows"]]
-        summary["best"] = {
-            "trial": best.number,
-            "value": best.value,
-            "terms": {name: float(np.mean([one[name] for one in terms])) for name in terms[0]},
-            "searched": best.settings,
-            "settings": method.settings | best.settings,
-        }
-    return summary
+    return SearchedMethod(
+        label=method.label,
+        method=method.method,
+        forget=tuple(method.forgets),
+        ranges={
+            name: SearchRange.model_validate_json(to_json(range_.model_dump(mode="json")))
+            for name, range_ in method.ranges.items()
+        },
+        trials=len(trials),
+        failed=sum(trial.value is None for trial in trials),
+        seconds=sum(row["seconds"] for trial in trials for row in trial.notes["rows"]),
+        best=None if best is None or best.value is None else _best_trial(method, best, best.value),
+    )
 
 
-def _csv(ended: Sequence[tuple[Searched, Sequence[Finished]]], terms: Sequence[str]) -> str:
-    """A row for each trial and forget set."""
-    text = io.StringIO()
-    columns = ["method", "forget", "trial", "state", "value", *terms, "seconds", "run", "settings", "reason"]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    for method, trials in ended:
-        for trial in trials:
-            shown = {"method": method.label, "trial": trial.number}
-            shown |= {"settings": json.dumps(method.settings | trial.settings, sort_keys=True)}
-            writer.writerows(shown | row for row in _rows(method, trial))
-    return text.getvalue()
+def _best_trial(method: Searched, best: Finished, value: float) -> BestTrial:
+    terms = [row["terms"] for row in best.notes["rows"]]
+    return BestTrial(
+        trial=best.number,
+        value=value,
+        terms={name: float(np.mean([of_one[name] for of_one in terms])) for name in terms[0]},
+        searched=best.settings,
+        settings=method.settings | best.settings,
+    )
 
 
-def _rows(method: Searched, trial: Finished) -> Iterator[dict[str, Any]]:
+def _rows(method: Searched, trial: Finished) -> Iterator[Trial]:
     """What a trial came to on each forget set; one that failed ends with the forget set on which it did."""
     done = trial.notes["rows"]
+    shared: dict[str, Any] = {"method": method.label, "trial": trial.number}
+    shared |= {"settings": method.settings | trial.settings}
     for row in done:
-        yield {
-            "forget": row["forget"],
-            "state": "complete",
-            "value": row["value"],
-            **row["terms"],
-            "seconds": row["seconds"],
-            "run": row["run"],
-        }
+        measured = {name: row[name] for name in ("forget", "value", "terms", "seconds", "run")}
+        yield Trial(**shared, **measured, state="complete")
     if trial.value is None:
-        yield {"forget": list(method.forgets)[len(done)], "state": "failed", "reason": trial.notes["reason"]}
+        yield Trial(**shared, forget=list(method.forgets)[len(done)], state="failed", reason=trial.notes["reason"])
 
 
 def _best_recipe(folder: Path, recipe: Recipe, best: Mapping[str, Finished | None]) -> str:
@@ -138,6 +117,6 @@ def _best_recipe(folder: Path, recipe: Recipe, best: Mapping[str, Finished | Non
             written.pop("search", None)
             methods.append(written | {"settings": entry.settings | chosen.settings})
     left_out = ", ".join(label for label, one in best.items() if one is None)
-    head = f"# natmu bench {folder / 'best.yaml'}\n#\n# Settings found by natmu search on the holdout.\n"
+    head = f"# natmu bench {folder / BEST}\n#\n# Settings found by natmu search on the holdout.\n"
     head += f"# All trials failed, so it is left out: {left_out}\n" if left_out else ""
     return head + yaml.safe_dump(said | {"methods": methods}, sort_keys=False, width=120, allow_unicode=True)
