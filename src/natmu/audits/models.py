@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
 from natmu.errors import UsageError
+from natmu.lineage.relearning import relearned
 from natmu.records.lineage import (
     AllBut,
     AnyLineage,
@@ -18,6 +19,7 @@ from natmu.records.lineage import (
     Imported,
     Initial,
     Model,
+    Relearned,
     Trained,
     Unlearned,
     forget_of,
@@ -25,6 +27,7 @@ from natmu.records.lineage import (
     retrained,
 )
 from natmu.scores.panel import Level
+from natmu.scores.verdict import ENOUGH
 from natmu.types import seed_for
 
 Part = Literal["initial", "retrained", "original", "unlearned", "again", "shadow", "unlearned shadow"]
@@ -57,7 +60,7 @@ class AuditModels:
         return forget
 
     @cached_property
-    def parts(self) -> dict[Part, list[Model]]:
+    def parts(self) -> dict[Part, Sequence[Model]]:
         """Every model that is compared, but for the subject."""
         return {
             "initial": [self._initial()],
@@ -79,13 +82,18 @@ class AuditModels:
         return [self.source, *self.parts["original"], *references]
 
     @property
-    def wanted(self) -> Iterator[Model]:
-        """All models, part by part."""
-        for models in self.parts.values():
-            yield from models
+    def curves(self) -> list[Relearned]:
+        """How the subject and retrained models relearn the forget set."""
+        models = () if self.level == "quick" else (self.subject, *self.retrained[:ENOUGH])
+        return [relearned(model, self.forget) for model in models]
+
+    @property
+    def all(self) -> list[AnyLineage]:
+        """Everything that is compared."""
+        return [*(model for models in self.parts.values() for model in models), *self.curves]
 
     @cached_property
-    def retrained(self) -> list[Model]:
+    def retrained(self) -> list[Trained]:
         """The retrained models; the subject is not compared with itself, where it is one of them."""
         models = (self._retrained(number) for number in range(self.number + 1))
         return [model for model in models if model.digest != self.subject.digest][: self.number]
@@ -113,9 +121,7 @@ class AuditModels:
         return self._fresh(self.source.arithmetic, seed_for(seed, "initial weights"))
 
     def _fresh(self, arithmetic: Arithmetic, seed: int) -> Initial:
-        return Initial(
-            data=self.source.data, architecture=self.source.architecture, arithmetic=arithmetic, seed=seed
-        )
+        return Initial(data=self.source.data, architecture=self.source.architecture, arithmetic=arithmetic, seed=seed)
 
     def _retrained(self, number: int) -> Trained:
         """The first starts from the original's initial weights where they are known, the others from fresh ones."""
@@ -124,9 +130,7 @@ class AuditModels:
 
     def _original(self, number: int) -> Trained:
         source = self.source
-        return original(
-            source.data, source.architecture, source.arithmetic, source.recipe, self._seed + number
-        )
+        return original(source.data, source.architecture, source.arithmetic, source.recipe, self._seed + number)
 
     def _repeated(self, number: int) -> Model:
         """What the method makes of another original, with another seed."""

@@ -7,11 +7,9 @@ from collections.abc import Callable, Iterable
 from natmu.records.lineage import (
     AllBut,
     AnyLineage,
-    Everything,
     Forget,
     HalfOfPool,
     Imported,
-    Initial,
     Relearned,
     Trained,
     Unlearned,
@@ -21,12 +19,12 @@ from natmu.records.lineage import (
 def sources(model: AnyLineage) -> tuple[AnyLineage, ...]:
     """The models that must be there before a model can be made."""
     match model:
-        case Initial() | Imported() | Trained(on=Everything()):
-            return ()
-        case Trained(on=AllBut() | HalfOfPool() as on):
-            return _deciding(on.forget)
         case Unlearned() | Relearned():
             return (model.source, *_deciding(model.forget))
+        case Trained(on=AllBut() | HalfOfPool() as on):
+            return _deciding(on.forget)
+        case _:
+            return ()
 
 
 def in_order(models: Iterable[AnyLineage], made: Callable[[AnyLineage], bool]) -> list[AnyLineage]:

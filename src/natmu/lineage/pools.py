@@ -5,7 +5,7 @@ them and more can be added to those that there are. The same ones serve LiRA bef
 judged, and U-LiRA afterwards.
 
 The non-members are test samples, so a method that is run on a shadow model holds some, as training data of that model
-or among ``Problem.aside``. No model that is judged comes of it: of a shadow model only the margins on the pool are kept.
+or among ``Problem.aside``. No model that is judged comes of it: of a shadow model only the logits of the pool are kept.
 """
 
 from __future__ import annotations

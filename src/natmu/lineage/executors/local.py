@@ -1,7 +1,7 @@
 """Making models on this machine: one after another, and small ones side by side.
 
-Any number of processes may ask for the same models on one store: each takes those that no other is at work on, and finds
-in the store what another has made.
+Any number of processes may ask for the same models on one store: each takes those that no other is at work on, and
+finds in the store what another has made.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from natmu.records.lineage import AnyLineage
 
 
 def make_here(
-    models: Sequence[AnyLineage], workspace: Workspace, logs: Path | None = None
+    models: Sequence[AnyLineage], workspace: Workspace, logs: Path | None = None, *, side_by_side: bool = True
 ) -> Iterator[tuple[AnyLineage, Outcome]]:
     """Make what is missing of models and of those that they start from.
 
@@ -29,13 +29,14 @@ def make_here(
         models: What is wanted.
         workspace: Where they are made, and the store that they go to.
         logs: Folder of logs.
+        side_by_side: Whether small models may be trained at the same time.
 
     Yields:
         Each model with what became of it, after its sources.
     """
     outcomes: Outcomes = {}
     waiting = processes.agree(lambda: in_order(models, workspace.has))
-    groups = processes.agree(lambda: groups_of(waiting, workspace))
+    groups = processes.agree(lambda: groups_of(waiting, workspace)) if side_by_side else []
     while waiting:
         undone = {model.digest for model in waiting}
         for count, group in groups:

@@ -14,24 +14,24 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from natmu.data import resolve_forget
 from natmu.engine import processes
 from natmu.engine.progress import say, showing, task
-from natmu.engine.store import Run, digest_of
+from natmu.engine.store import Run
 from natmu.errors import SettingError
+from natmu.lineage import Workspace, obtain, outcome_of
+from natmu.lineage.executors.outcomes import sentence_of
+from natmu.lineage.refusal import refuse
 from natmu.methods import Retrain, method_named
 from natmu.records.files import write_atomically
+from natmu.records.lineage import Forget, Trained, digest_of, retrained
 from natmu.scores.objectives import Judgement, against_retrained, on_holdout, without_retrained
-from natmu.study.bench import bench_of
-from natmu.study.executors import sentence_of
-from natmu.study.findings import LOGS
-from natmu.study.found import write_found
-from natmu.study.jobs import Bench, Original, train_original, unlearn_from
-from natmu.study.ranges import LR, Range, Searched, SearchSettings, is_whole, variations
-from natmu.study.recipe import MethodEntry, Recipe
-from natmu.study.refusal import refuse
-from natmu.study.trials import Claim, Storage, Trials, require_optuna
-from natmu.types import ForgetSet, seed_for
+from natmu.studies.bench import workspace_of
+from natmu.studies.findings import LOGS
+from natmu.studies.recipe import MethodEntry, Recipe
+from natmu.studies.search.ranges import LR, Range, Searched, SearchSettings, is_whole, variations
+from natmu.studies.search.results import write_found
+from natmu.studies.search.trials import Claim, Storage, Trials, require_optuna
+from natmu.types import seed_for
 
 WAIT_SECONDS = 0.3
 """Between two looks at the trials that other workers are running."""
@@ -67,13 +67,13 @@ def run_search(
     searched = [(entry, ranges_of(number, entry)) for number, entry in enumerate(recipe.methods)]
     require_optuna()
     with showing(progress):
-        bench = bench_of(recipe, data_dir, out, device)
-        scene = _scene(recipe, settings, bench, searched)
+        workspace = workspace_of(recipe, data_dir, out, device)
+        scene = _scene(recipe, settings, workspace, searched)
         place = Storage(out / recipe.name, storage)
         found = [(method, _trials(method, scene, place)) for method in scene.methods]
         _work(scene, found, out / recipe.name)
         with place.lock:
-            write_found(out / recipe.name, recipe, settings, bench.compute, place.kind, scene.baseline, found)
+            write_found(out / recipe.name, recipe, settings, workspace.compute, place.kind, scene.baseline, found)
     return out / recipe.name
 
 
@@ -84,23 +84,27 @@ class Scene:
     Attributes:
         recipe: The recipe.
         search: How it is searched.
-        original: To unlearn from.
+        workspace: Where models are made.
+        source: The original, to unlearn from.
+        original: Its run.
         seed: Of the methods.
-        judges: The objective, by forget spec.
+        judges: The objective, by forget request.
         methods: What is searched.
     """
 
     recipe: Recipe
     search: SearchSettings
-    original: Original
+    workspace: Workspace
+    source: Trained
+    original: Run
     seed: int
     judges: dict[str, Callable[[Run], Judgement]]
     methods: list[Searched]
 
     @property
     def baseline(self) -> dict[str, Judgement]:
-        """What the objective says of the original, by forget spec."""
-        return {text: judge(self.original.run) for text, judge in self.judges.items()}
+        """What the objective says of the original, by forget request."""
+        return {text: judge(self.original) for text, judge in self.judges.items()}
 
 
 def ranges_of(number: int, entry: MethodEntry) -> dict[str, Range]:
@@ -138,7 +142,10 @@ def _require_searchable(recipe: Recipe) -> SearchSettings:
 
 
 def _scene(
-    recipe: Recipe, search: SearchSettings, bench: Bench, searched: list[tuple[MethodEntry, dict[str, Range]]]
+    recipe: Recipe,
+    search: SearchSettings,
+    workspace: Workspace,
+    searched: list[tuple[MethodEntry, dict[str, Range]]],
 ) -> Scene:
     """Refuse what cannot be done, and then train the original and, where the objective asks, the retrained models."""
     split_seed, training_seed, unlearning_seed = recipe.seeds.replicates()[0]
@@ -147,14 +154,12 @@ def _scene(
         for entry, ranges in searched
         for settings in variations(entry.method, entry.settings, ranges)
     ]
-    unserved = refuse(bench, recipe.forget, tried, seed=split_seed, batch_size=recipe.batch_size)
+    unserved = refuse(workspace, recipe.training, recipe.forget, tried, seed=split_seed, batch_size=recipe.batch_size)
     for (text, label), reason in unserved.items():
         say(f"{text}, {label}: not searched. {reason}")
-    original = train_original(bench, training_seed)
-    forgets = {
-        text: resolve_forget(text, bench.splits.train, seed=split_seed, hardness=original.hardness())
-        for text in recipe.forget
-    }
+    source = workspace.original(recipe.training, training_seed)
+    original = obtain(source, workspace)
+    forgets = {request.text: workspace.forget(request, split_seed, source) for request in recipe.forget}
     methods = [
         Searched(
             label := entry.label or entry.method,
@@ -165,29 +170,31 @@ def _scene(
         )
         for entry, ranges in searched
     ]
-    judges = {text: _judge(recipe, search, original, forget, training_seed) for text, forget in forgets.items()}
-    return Scene(recipe, search, original, unlearning_seed, judges, methods)
+    judges = {text: _judge(recipe, search, workspace, source, original, forget) for text, forget in forgets.items()}
+    return Scene(recipe, search, workspace, source, original, unlearning_seed, judges, methods)
 
 
 def _judge(
-    recipe: Recipe, search: SearchSettings, original: Original, forget: ForgetSet, seed: int
+    recipe: Recipe, search: SearchSettings, workspace: Workspace, source: Trained, original: Run, forget: Forget
 ) -> Callable[[Run], Judgement]:
     """The objective on one forget set."""
+    samples = workspace.forget_set(forget)
     if search.objective == "no-retrain":
-        before = on_holdout(original.outputs, forget)
-        whole = forget.scenario == "class"
-        return lambda run: without_retrained(on_holdout(run.outputs(), forget), before, whole_classes=whole)
-    retrained = unlearn_from(original, forget, Retrain(**recipe.retrain.model_dump()), seed=seed)
-    reference = on_holdout(retrained.outputs(), forget)
-    return lambda run: against_retrained(on_holdout(run.outputs(), forget), [reference])
+        before = on_holdout(original.outputs(), samples)
+        whole = samples.scenario == "class"
+        return lambda run: without_retrained(on_holdout(run.outputs(), samples), before, whole_classes=whole)
+    fresh = recipe.retrain.init == "fresh"
+    run = obtain(retrained(source, forget, workspace.arithmetic, source.seed, fresh=fresh), workspace)
+    reference = on_holdout(run.outputs(), samples)
+    return lambda run: against_retrained(on_holdout(run.outputs(), samples), [reference])
 
 
 def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
     """The trials of a method, under a name that tells them from those of any other search."""
     recipe, search = scene.recipe, scene.search
     decisive = {
-        "original": scene.original.run.record.digest,
-        "forget": {text: forget.digest for text, forget in method.forgets.items()},
+        "original": scene.source.digest,
+        "forget": {text: scene.workspace.forget_set(forget).digest for text, forget in method.forgets.items()},
         "objective": search.objective,
         "retrain": recipe.retrain.model_dump(),
         "method": method.method,
@@ -195,7 +202,7 @@ def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
         "ranges": {name: range_.model_dump(mode="json") for name, range_ in method.ranges.items()},
         "batch_size": recipe.batch_size,
         "seeds": [scene.seed, search.seed],
-        **scene.original.bench.compute.spec,
+        **scene.workspace.arithmetic.plain(),
     }
     ranges = {name: (range_, is_whole(method.method, name)) for name, range_ in method.ranges.items()}
     name = f"{recipe.name}/{method.label}/{digest_of(decisive)}"
@@ -230,7 +237,9 @@ def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> None
     try:
         made = method_named(method.method)(**method.settings | claim.settings)
         for text, forget in method.forgets.items():
-            run = unlearn_from(scene.original, forget, made, seed=scene.seed, batch_size=scene.recipe.batch_size)
+            size, at = scene.recipe.batch_size, scene.workspace.arithmetic
+            model = outcome_of(made, scene.source, forget, seed=scene.seed, batch_size=size, at=at)
+            run = obtain(model, scene.workspace)
             rows.append({"forget": text, **asdict(scene.judges[text](run)), **_cost(run)})
         value = statistics.fmean(row["value"] for row in rows)
     except Exception as error:  # noqa: BLE001 - a method may be anybody's, and the other trials go on

@@ -9,26 +9,18 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from natmu.data import parse_forget
 from natmu.errors import NatmuError, SettingError, hint
+from natmu.lineage.executors.settings import ExecutorSettings
 from natmu.methods import Retrain, method_named
-from natmu.records.settings import TrainSettings
+from natmu.records.forgetting import ForgetRequest, Request
+from natmu.records.settings import DataSettings, TrainSettings
 from natmu.scores import QUICK_NAMES, SCORE_NAMES, Level
-from natmu.study.ranges import Range, SearchSettings, require_fit
+from natmu.studies.search.ranges import Range, SearchSettings, require_fit
 from natmu.types import REFERENCES, Settings
 
 FURTHER = tuple(name for name in QUICK_NAMES if name not in (*SCORE_NAMES, "avg_gap", "zrf"))
 """Scores that a table can have beyond those that it always has: of stored predictions, and of no model but retrained
 ones."""
-
-
-class DataSettings(Settings):
-    """Which data; where it lies on disk is said when the recipe runs."""
-
-    source: str = Field(min_length=1, description="name of a data set, or a path")
-    image_size: int | None = Field(None, ge=1, le=4096, description="resize all images to this many pixels")
-    train_size: int | None = Field(None, ge=1, description="keep a class-balanced random part of the training set")
-    holdout: bool = Field(False, description="set a fixed random fifth of the test set apart for tuning")
 
 
 class Seeds(Settings):
@@ -52,40 +44,6 @@ class Seeds(Settings):
             seeds * count if len(seeds) == 1 else seeds for seeds in (self.split, self.training, self.unlearning)
         ]
         return list(zip(*columns, strict=True))
-
-
-class ExecutorSettings(Settings):
-    """Where the jobs of a study run, and what each of them gets."""
-
-    kind: Literal["local", "ray"] = Field("local", description="in this process, or on the machines of a Ray cluster")
-    cpus: int | None = Field(None, ge=1, description="threads of each job; all of the machine's if not given")
-    gpus: float = Field(0, ge=0, le=1, description="of ray: each job's share of a GPU; 0.25 puts four jobs on one")
-    retries: int = Field(3, ge=0, description="of ray: how often a job is started again whose worker was lost")
-    address: str | None = Field(None, description="of ray: the cluster; the one around, or this machine, if not given")
-
-    @model_validator(mode="after")
-    def _fits_the_kind(self) -> ExecutorSettings:
-        defaults = type(self).model_fields
-        given = [name for name in ("gpus", "retries", "address") if getattr(self, name) != defaults[name].default]
-        if self.kind == "local" and given:
-            raise ValueError(f"{', '.join(given)} is for kind: ray; leave it out, or name that kind")
-        return self
-
-    @field_validator("address")
-    @classmethod
-    def _is_no_proxy(cls, value: str | None) -> str | None:
-        if value is not None and value.startswith("ray://"):
-            raise ValueError("run natmu on a machine of the cluster, and write HOST:PORT without ray://")
-        return value
-
-    def at(self, kind: str) -> ExecutorSettings:
-        """The same settings for another place, as far as they apply there.
-
-        Raises:
-            SettingError: There is no such place.
-        """
-        kept = {"cpus": self.cpus} if kind == "local" else self.model_dump()
-        return type(self).parse(kept | {"kind": kind}, where="executor")
 
 
 class MethodEntry(Settings):
@@ -145,7 +103,7 @@ class Recipe(Settings):
     model: str = Field(min_length=1, description="name of a model, or package.module:factory")
     training: TrainSettings = TrainSettings()
     retrain: Retrain.Config = Retrain.Config()
-    forget: tuple[str, ...] = Field(min_length=1, description="forget sets")
+    forget: tuple[Request, ...] = Field(min_length=1, description="forget sets")
     methods: tuple[MethodEntry, ...] = Field((), description="methods to compare with retraining")
     batch_size: int | None = Field(None, ge=1, description="samples per step of the methods; training's if not given")
     seeds: Seeds = Seeds()
@@ -176,16 +134,12 @@ class Recipe(Settings):
 
     @field_validator("forget")
     @classmethod
-    def _forget_sets_parse(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        for text in texts:
-            try:
-                parse_forget(text)
-            except NatmuError as error:
-                raise ValueError(str(error)) from None
+    def _forget_sets_differ(cls, requests: tuple[ForgetRequest, ...]) -> tuple[ForgetRequest, ...]:
+        texts = [request.text for request in requests]
         twice = sorted({text for text in texts if texts.count(text) > 1})
         if twice:
             raise ValueError(f"each forget set is named once; named again: {', '.join(twice)}")
-        return texts
+        return requests
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:

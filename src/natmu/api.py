@@ -20,7 +20,7 @@ from natmu.records.run import History
 from natmu.records.settings import TrainSettings
 from natmu.scores import Panel, examine, mean_scores, scores
 from natmu.scores.verdict import Verdict
-from natmu.study.jobs import sample_losses
+from natmu.lineage.workspace import sample_losses
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, Predictions
 
 Indices = Sequence[int] | IntArray | Tensor

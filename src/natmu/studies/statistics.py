@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from natmu.records.table import Comparison, Place, Ranks, Row
 from natmu.scores.comparison import Seeds, differences, stability
-from natmu.study.table import COSTS
+from natmu.studies.table import COSTS
 from natmu.types import REFERENCES, RETRAINED
 
 RANKED = "avg_gap"

@@ -10,7 +10,8 @@ from pydantic import Field, model_validator
 
 from natmu.errors import NatmuError
 from natmu.methods import method_named
-from natmu.types import ForgetSet, Settings
+from natmu.records.lineage import Forget
+from natmu.types import Settings
 
 Objective = Literal["retrained", "no-retrain"]
 
@@ -73,14 +74,14 @@ class Searched:
         method: Name of the method.
         settings: Its settings that stay as they are.
         ranges: Its settings that are searched.
-        forgets: The forget sets that it serves, by spec.
+        forgets: What it serves, by text of the request.
     """
 
     label: str
     method: str
     settings: dict[str, Any]
     ranges: dict[str, Range]
-    forgets: dict[str, ForgetSet]
+    forgets: dict[str, Forget]
 
 
 def is_whole(method: str, setting: str) -> bool:

@@ -16,9 +16,9 @@ from natmu.engine.compute import Compute, hardware, versions
 from natmu.records.recipe import SearchRange
 from natmu.records.search import BEST, BestTrial, JudgedModel, Search, SearchedMethod, Trial, write_search
 from natmu.scores.objectives import NO_RETRAIN_TERMS, RETRAINED_TERMS, Judgement
-from natmu.study.ranges import Searched, SearchSettings
-from natmu.study.recipe import Recipe
-from natmu.study.trials import Finished, Trials
+from natmu.studies.recipe import Recipe
+from natmu.studies.search.ranges import Searched, SearchSettings
+from natmu.studies.search.trials import Finished, Trials
 
 TERMS = {"retrained": RETRAINED_TERMS, "no-retrain": NO_RETRAIN_TERMS}
 
