@@ -14,13 +14,13 @@ from natmu.data import ImageData, forget_from_indices, from_dataset, parse_forge
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
 from natmu.engine.progress import showing
+from natmu.lineage.workspace import sample_losses
 from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import check_fit
 from natmu.records.run import History
 from natmu.records.settings import TrainSettings
 from natmu.scores import Panel, examine, mean_scores, scores
 from natmu.scores.verdict import Verdict
-from natmu.lineage.workspace import sample_losses
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, Predictions
 
 Indices = Sequence[int] | IntArray | Tensor
@@ -194,11 +194,11 @@ def _spec(method: Method, problem: Problem) -> dict[str, Any]:
     return {
         "method": method.name,
         "settings": method.config.model_dump(),
-        "forget": {"spec": problem.forget.spec, "digest": problem.forget.digest, "count": len(problem.forget)},
+        "forget": {"request": problem.forget.request, "digest": problem.forget.digest, "count": len(problem.forget)},
         "training": problem.training.model_dump() if retraining else None,
         "batch_size": problem.training.batch_size if retraining else problem.batch_size,
         "seed": problem.seed,
-        **problem.compute.spec,
+        **problem.compute.arithmetic.plain(),
     }
 
 

@@ -67,8 +67,8 @@ def run(
     """
     from natmu.cli.output import print_run
     from natmu.engine.progress import showing
-    from natmu.report.trackers import known_trackers, track_run
     from natmu.lineage.single_runs import Asked, Place, unlearn_run
+    from natmu.report.trackers import known_trackers, track_run
 
     trackers = known_trackers(track)
     beside = source.resolve().parent if source.is_dir() else Path("runs")

@@ -54,7 +54,7 @@ class Expected:
 
     def plain(self) -> dict[str, Any]:
         """Plain values."""
-        told = {"model": self.name, "run": self.digest, "after": list(self.after)}
+        told: dict[str, Any] = {"model": self.name, "run": self.digest, "after": list(self.after)}
         told |= {"in_store": self.in_store, "seconds": self.seconds}
         return told if self.basis is None else told | {"basis": self.basis}
 
@@ -187,7 +187,7 @@ class _Times:
 def _key(model: Trained | Unlearned) -> str:
     """What decides how long a run takes: everything but seeds and the choice of forget samples."""
     source = model.source if isinstance(model, Unlearned) else model
-    kept = {
+    kept: dict[str, Any] = {
         "data": source.data.plain(),
         "model": source.architecture.plain(),
         "precision": model.arithmetic.precision,

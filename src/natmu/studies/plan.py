@@ -89,7 +89,7 @@ def plan_of(recipe: Recipe, workspace: Workspace, unserved: Collection[Place] = 
         unserved: Rows that a method cannot serve, which are left out.
     """
     originals = {seed: workspace.original(recipe.training, seed) for _, seed, _ in recipe.seeds.replicates()}
-    runs: dict[tuple[Place, Seeds], PlannedRun] = {}
+    runs: dict[str, PlannedRun] = {}
     for split, training, unlearning in recipe.seeds.replicates():
         source = originals[training]
         for request in recipe.forget:
@@ -103,7 +103,7 @@ def plan_of(recipe: Recipe, workspace: Workspace, unserved: Collection[Place] = 
                 model = outcome_of(method, source, forget, seed=seed, batch_size=batch_size, at=at)
                 run = PlannedRun(request, label, seeds, source, forget, model)
                 if run.place not in unserved:
-                    runs.setdefault((run.place, seeds), run)
+                    runs.setdefault(run.name, run)
     return Plan(tuple(originals.values()), tuple(runs.values()))
 
 
