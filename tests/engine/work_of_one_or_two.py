@@ -2,8 +2,8 @@
 
     python -m torch.distributed.run --nproc-per-node=2 tests/engine/work_of_one_or_two.py FOLDER
 
-Each process writes what it ended with to FOLDER/COUNT-RANK.pt, and to FOLDER/COUNT-RANK.left what is left of the group of
-processes then.
+Each process writes what it ended with to FOLDER/COUNT-RANK.pt, and to FOLDER/COUNT-RANK.left what is left of the group
+of processes then.
 """
 
 from __future__ import annotations
