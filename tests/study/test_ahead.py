@@ -13,10 +13,10 @@ from natmu.data import resolve_forget
 from natmu.engine import together
 from natmu.engine.checkpoint import save_weights
 from natmu.engine.compute import Compute
-from natmu.engine.progress import showing
 from natmu.engine.store import Run, Store
 from natmu.errors import SharedMemoryError
 from natmu.methods import Retrain, method_named
+from natmu.progress import showing
 from natmu.study import ahead
 from natmu.study.bench import run_recipe
 from natmu.study.jobs import Bench, import_original, load_data, train_original, unlearn_from

@@ -52,7 +52,7 @@ def run(
 ) -> None:
     """Train an original model and keep it in a run folder."""
     from natmu.cli.output import print_run
-    from natmu.engine.progress import showing
+    from natmu.progress import showing
     from natmu.report.trackers import known_trackers, track_run
     from natmu.study.workbench import train
 

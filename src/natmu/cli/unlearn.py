@@ -66,7 +66,7 @@ def run(
     What is not given keeps the method's default; natmu methods lists every setting.
     """
     from natmu.cli.output import print_run
-    from natmu.engine.progress import showing
+    from natmu.progress import showing
     from natmu.report.trackers import known_trackers, track_run
     from natmu.study.workbench import unlearn_run
 

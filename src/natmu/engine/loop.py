@@ -16,12 +16,12 @@ from natmu.engine.checkpoint import Checkpoint, History
 from natmu.engine.compute import Compute
 from natmu.engine.meter import Meter
 from natmu.engine.processes import synced_norms
-from natmu.engine.progress import task
 from natmu.engine.schedule import lr_factor
 from natmu.engine.settings import FitSettings
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction, Step, fastest
 from natmu.errors import ModelError, TrainingError
+from natmu.progress import task
 from natmu.types import seed_for
 
 

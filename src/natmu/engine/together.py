@@ -23,9 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from natmu.engine import processes as several
 from natmu.engine.compute import Compute
-from natmu.engine.progress import Advance, say, shown_on, task
 from natmu.errors import NatmuError, SharedMemoryError, TrainingError
 from natmu.models.faults import FAULTS, quoted
+from natmu.progress import Advance, say, shown_on, task
 
 TELL_SECONDS = 0.2
 """Shortest time between two messages from a worker on the progress of one piece of work."""

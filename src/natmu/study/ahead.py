@@ -12,11 +12,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from natmu.engine.progress import say
 from natmu.engine.store import Run, digest_of
 from natmu.engine.together import Arguments, Work, processes_for, run_together
 from natmu.errors import SharedMemoryError, TrainingError, UsageError
 from natmu.methods import Retrain
+from natmu.progress import say
 from natmu.study.jobs import Bench, Original, original_spec, train_original, unlearn_from, unlearned_spec
 from natmu.types import ForgetSet
 

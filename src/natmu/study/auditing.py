@@ -15,9 +15,9 @@ import numpy as np
 from natmu.data import ImageData
 from natmu.engine import processes
 from natmu.engine.checkpoint import write_atomically
-from natmu.engine.progress import say, task
 from natmu.engine.store import Run, Store, digest_of
 from natmu.errors import DataError, TrainingError, UsageError
+from natmu.progress import say, task
 from natmu.scores import efficacy_samples, examine, exposed_samples, leak, loss, weight_distance
 from natmu.scores.exposure import COLUMNS
 from natmu.scores.panel import Level, Measured, Panel

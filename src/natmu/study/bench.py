@@ -10,10 +10,10 @@ from pathlib import Path
 from natmu.engine import processes
 from natmu.engine.checkpoint import write_atomically
 from natmu.engine.compute import Compute, hardware, versions
-from natmu.engine.progress import say, showing, task
 from natmu.engine.store import Store
 from natmu.errors import NatmuError
 from natmu.methods import NatMU, Retrain
+from natmu.progress import say, showing, task
 from natmu.study.ahead import Reference, retrain_ahead, train_ahead
 from natmu.study.examples import store_hybrids
 from natmu.study.executors import Outcome, run_here, threads

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from natmu.engine.progress import say
 from natmu.engine.store import Run
+from natmu.progress import say
 from natmu.scores import holdout_as_test, quick_scores, scores
 from natmu.study.auditing import FOLDER
 from natmu.study.executors import Outcome, Outcomes

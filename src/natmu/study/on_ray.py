@@ -23,8 +23,8 @@ import torch
 
 from natmu.engine import processes
 from natmu.engine.compute import Compute
-from natmu.engine.progress import say
 from natmu.errors import NatmuError, SettingError, UsageError
+from natmu.progress import say
 from natmu.study.executors import Outcome, Outcomes, failure, sentence_of, unmet
 from natmu.study.graph import Job
 from natmu.study.jobs import Bench

@@ -17,10 +17,10 @@ from typing import Any
 from natmu.data import resolve_forget
 from natmu.engine import processes
 from natmu.engine.checkpoint import write_atomically
-from natmu.engine.progress import say, showing, task
 from natmu.engine.store import Run, digest_of
 from natmu.errors import SettingError
 from natmu.methods import Retrain, method_named
+from natmu.progress import say, showing, task
 from natmu.scores.objectives import Judgement, against_retrained, on_holdout, without_retrained
 from natmu.study.bench import bench_of
 from natmu.study.executors import sentence_of

@@ -21,11 +21,11 @@ import torch
 from natmu.data import ImageData
 from natmu.engine.checkpoint import History
 from natmu.engine.predict import part_of
-from natmu.engine.progress import task
 from natmu.engine.store import Run, Store, Workplace, digest_of
 from natmu.engine.training import train_classifier
 from natmu.errors import DataError
 from natmu.methods import Problem, method_named
+from natmu.progress import task
 from natmu.scores.panel import Shadows
 from natmu.scores.population import forgotten_and_unseen
 from natmu.scores.signals import margin

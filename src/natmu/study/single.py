@@ -14,10 +14,10 @@ from natmu.data import ImageData, forget_from_indices, from_dataset, parse_forge
 from natmu.engine.checkpoint import History
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
-from natmu.engine.progress import showing
 from natmu.engine.settings import TrainSettings
 from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import check_fit
+from natmu.progress import showing
 from natmu.scores import Panel, examine, mean_scores, scores
 from natmu.scores.verdict import Verdict
 from natmu.study.jobs import sample_losses

@@ -9,11 +9,11 @@ from typing import Any
 
 from natmu.data import resolve_forget
 from natmu.engine.compute import Compute
-from natmu.engine.progress import say
 from natmu.engine.settings import TrainSettings
 from natmu.engine.store import Run, Store, digest_of, open_run
 from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.methods import Retrain, method_named
+from natmu.progress import say
 from natmu.scores import scores
 from natmu.scores.panel import Level
 from natmu.study.auditing import Audit, write_audit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from natmu.engine.progress import say, showing, task
+from natmu.progress import say, showing, task
 
 
 def test_nothing_is_shown_unless_asked_for(capsys):
