@@ -271,7 +271,7 @@ def test_a_model_that_goes_sample_by_sample_is_told_of_once(monkeypatch):
     lines = []
 
     class Display:
-        def bar(self, label, total, done):
+        def bar(self, label, total, done, unit):
             from contextlib import nullcontext
 
             return nullcontext(lambda: None)
