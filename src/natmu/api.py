@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from natmu.data import ImageData, forget_from_indices, from_dataset, parse_forget, resolve_forget
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
-from natmu.engine.progress import showing
 from natmu.lineage.workspace import sample_losses
 from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import check_fit
+from natmu.progress import showing
 from natmu.records.run import History
 from natmu.records.settings import TrainSettings
 from natmu.scores import Panel, examine, mean_scores, scores

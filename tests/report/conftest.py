@@ -3,7 +3,6 @@ from __future__ import annotations
 import statistics
 
 import pytest
-
 from natmu.study.statistics import statistics_of
 from natmu.study.table import columns
 

@@ -7,9 +7,8 @@ import json
 import statistics
 
 import numpy as np
-from safetensors.numpy import save_file
-
 from natmu.study.table import columns
+from safetensors.numpy import save_file
 
 COLUMNS = columns([])
 CLASSES, TRAIN, TEST, FORGOTTEN = 4, 120, 80, 20

@@ -9,6 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from natmu.study.auditing import Audit, _Attempts, write_audit
+from natmu.study.bench import run_recipe
+from natmu.study.cast import Cast
+from natmu.study.jobs import Bench, load_data, train_original, unlearn_from
+from natmu.study.relearning import STEPS, relearning_spec, relearning_time
+from natmu.study.shadows import train_shadows
+from natmu.study.workbench import audit_run
 from safetensors.numpy import load_file, save_file
 
 from natmu.data import resolve_forget
@@ -19,13 +26,6 @@ from natmu.errors import DataError, RunError, TrainingError, UsageError
 from natmu.methods import Retrain, method_named
 from natmu.scores import names_of
 from natmu.scores.exposure import COLUMNS
-from natmu.study.auditing import Audit, _Attempts, write_audit
-from natmu.study.bench import run_recipe
-from natmu.study.cast import Cast
-from natmu.study.jobs import Bench, load_data, train_original, unlearn_from
-from natmu.study.relearning import STEPS, relearning_spec, relearning_time
-from natmu.study.shadows import train_shadows
-from natmu.study.workbench import audit_run
 
 from . import fakes
 

@@ -10,11 +10,11 @@ from natmu.audits.compared import RunAudit
 from natmu.audits.exposed_images import exposed_images
 from natmu.data import ImageData
 from natmu.engine import processes
-from natmu.engine.progress import say, task
 from natmu.engine.store import Run
 from natmu.errors import UsageError
 from natmu.lineage.executors.local import make_here
 from natmu.lineage.workspace import Workspace, difficulty_of
+from natmu.progress import say, task
 from natmu.records.audit import (
     Audit,
     AuditedForget,

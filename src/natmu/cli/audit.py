@@ -36,7 +36,7 @@ def run(
     Missing models are trained, once for all audits that need them.
     """
     from natmu.cli.output import print_audit
-    from natmu.engine.progress import showing
+    from natmu.progress import showing
     from natmu.records.audit import AUDIT_FOLDER
     from natmu.report.trackers import known_trackers, track_run
     from natmu.studies.audited_run import audit_run

@@ -53,8 +53,8 @@ def run(
 ) -> None:
     """Train an original model and keep it in a run folder."""
     from natmu.cli.output import print_run
-    from natmu.engine.progress import showing
     from natmu.lineage.single_runs import Place, train_run
+    from natmu.progress import showing
     from natmu.report.trackers import known_trackers, track_run
 
     trackers = known_trackers(track)

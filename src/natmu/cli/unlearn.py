@@ -66,8 +66,8 @@ def run(
     What is not given keeps the method's default; natmu methods lists every setting.
     """
     from natmu.cli.output import print_run
-    from natmu.engine.progress import showing
     from natmu.lineage.single_runs import Asked, Place, unlearn_run
+    from natmu.progress import showing
     from natmu.report.trackers import known_trackers, track_run
 
     trackers = known_trackers(track)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from natmu.audits import NUMBERS, RunAudit, obtain_models, original_of, write
-from natmu.engine.progress import say
 from natmu.engine.store import Run, Store
 from natmu.errors import UsageError
 from natmu.lineage.single_runs import Place, open_original
+from natmu.progress import say
 from natmu.records.audit import Audit
 from natmu.records.lineage import Imported, Trained, Unlearned
 from natmu.records.run import open_run

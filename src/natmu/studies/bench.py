@@ -9,7 +9,6 @@ from pathlib import Path
 from natmu.audits import NUMBERS, RunAudit, obtain_models, write
 from natmu.engine import processes
 from natmu.engine.compute import Compute, hardware, versions
-from natmu.engine.progress import say, showing, task
 from natmu.engine.store import Run, Store
 from natmu.errors import NatmuError, RunError
 from natmu.lineage import Workspace, in_order
@@ -18,6 +17,7 @@ from natmu.lineage.executors.outcomes import Outcome, attempt
 from natmu.lineage.executors.ray import driver_compute, make_on_ray
 from natmu.lineage.refusal import refuse
 from natmu.methods import NatMU
+from natmu.progress import say, showing, task
 from natmu.records.lineage import AnyLineage
 from natmu.records.recipe import AskedStudy
 from natmu.records.run import Hardware

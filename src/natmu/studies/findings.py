@@ -6,10 +6,10 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from natmu.engine.progress import say
 from natmu.engine.store import Run
 from natmu.lineage import Workspace
 from natmu.lineage.executors.outcomes import Outcome, Outcomes
+from natmu.progress import say
 from natmu.records.audit import audit_of
 from natmu.records.lineage import AnyLineage, Everything, Trained, title
 from natmu.records.study import StudyAudit

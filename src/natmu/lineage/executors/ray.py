@@ -23,13 +23,13 @@ import torch
 
 from natmu.engine import processes
 from natmu.engine.compute import Compute
-from natmu.engine.progress import say
 from natmu.errors import NatmuError, SettingError, UsageError
 from natmu.lineage.executors.outcomes import Outcome, Outcomes, failure, sentence_of, unmet
 from natmu.lineage.executors.ray_worker import Shared, packed, work
 from natmu.lineage.executors.settings import ExecutorSettings
 from natmu.lineage.graph import in_order, sources
 from natmu.lineage.workspace import Workspace
+from natmu.progress import say
 from natmu.records.lineage import AnyLineage, title
 
 PATIENCE = 30.0

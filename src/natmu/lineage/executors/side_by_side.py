@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from natmu.engine.progress import say
 from natmu.engine.together import processes_for, run_together
 from natmu.errors import SharedMemoryError, TrainingError, UsageError
 from natmu.lineage.making import obtain
 from natmu.lineage.workspace import Workspace
+from natmu.progress import say
 from natmu.records.lineage import AllBut, AnyLineage, Everything, Trained
 
 

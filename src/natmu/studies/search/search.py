@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from natmu.engine import processes
-from natmu.engine.progress import say, showing, task
 from natmu.engine.store import Run
 from natmu.errors import SettingError
 from natmu.lineage import Workspace, obtain, outcome_of
 from natmu.lineage.executors.outcomes import sentence_of
 from natmu.lineage.refusal import refuse
 from natmu.methods import Retrain, method_named
+from natmu.progress import say, showing, task
 from natmu.records.files import write_atomically
 from natmu.records.lineage import Forget, Trained, digest_of, retrained
 from natmu.scores.objectives import Judgement, against_retrained, on_holdout, without_retrained

@@ -3,28 +3,47 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Literal, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 QUIET_SECONDS = 30.0
 """Without a terminal, the shortest time between two lines on the same piece of work."""
 
-Advance = Callable[[], None]
+Unit = Literal["", "bytes"]
+"""What the steps of a piece of work are; bytes are shown as kB, MB and GB."""
+
+
+class Advance(Protocol):
+    """Moves a bar."""
+
+    def __call__(self, steps: int = 1) -> None:
+        """Say that this many more steps are done."""
 
 
 class Display(Protocol):
     """Where progress is shown."""
 
-    def bar(self, label: str, total: int, done: int) -> AbstractContextManager[Advance]:
-        """One bar of ``total`` steps; call what it yields after each of them."""
+    def bar(self, label: str, total: int | None, done: int, unit: Unit) -> AbstractContextManager[Advance]:
+        """One bar of ``total`` steps; call what it yields after each of them, or after several."""
 
     def say(self, line: str) -> None:
         """Leave one line."""
+
+
+class _Done(ProgressColumn):
+    """How much is done, of how much."""
+
+    def render(self, task: Task) -> Text:
+        """In the unit of the work."""
+        total = None if task.total is None else int(task.total)
+        return Text(_amount(int(task.completed), total, task.fields["unit"], "/"), style="progress.download")
 
 
 class Screen:
@@ -34,7 +53,7 @@ class Screen:
         self.progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
+            _Done(),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -44,18 +63,18 @@ class Screen:
         self.progress.disable = not self.progress.console.is_terminal
 
     @contextmanager
-    def bar(self, label: str, total: int, done: int) -> Iterator[Advance]:
+    def bar(self, label: str, total: int | None, done: int, unit: Unit) -> Iterator[Advance]:
         """A bar on a terminal; elsewhere a line now and then."""
-        bar = self.progress.add_task(label, total=total, completed=done)
+        bar = self.progress.add_task(label, total=total, completed=done, unit=unit)
         said, count = time.monotonic(), done
 
-        def advance() -> None:
+        def advance(steps: int = 1) -> None:
             nonlocal said, count
-            count += 1
-            self.progress.advance(bar)
+            count += steps
+            self.progress.advance(bar, steps)
             if self.progress.disable and time.monotonic() - said > QUIET_SECONDS:
                 said = time.monotonic()
-                self.say(f"{label}: {count} of {total}")
+                self.say(f"{label}: {_amount(count, total, unit, ' of ')}")
 
         try:
             yield advance
@@ -65,6 +84,16 @@ class Screen:
     def say(self, line: str) -> None:
         """Print the line above the bars."""
         self.progress.console.print(line, markup=False)
+
+
+def _amount(done: int, total: int | None, unit: Unit, of: str) -> str:
+    """How much is done, and of how much where that is known."""
+    amounts = [done] if total is None else [done, total]
+    return of.join(decimal(amount) if unit == "bytes" else str(amount) for amount in amounts)
+
+
+def _unseen(steps: int = 1) -> None:
+    """Move a bar that is not there."""
 
 
 _current: ContextVar[Display | None] = ContextVar("natmu_progress", default=None)
@@ -91,10 +120,17 @@ def shown_on(display: Display) -> Iterator[None]:
         _current.reset(token)
 
 
-def task(label: str, total: int, done: int = 0) -> AbstractContextManager[Advance]:
-    """One bar of ``total`` steps; call what it yields after each of them."""
+def task(label: str, total: int | None, done: int = 0, unit: Unit = "") -> AbstractContextManager[Advance]:
+    """One bar; call what it yields after each step, or with the number of steps after several.
+
+    Args:
+        label: Names the work.
+        total: Steps in all; None where nobody knows.
+        done: Steps that were done before.
+        unit: What a step is.
+    """
     display = _current.get()
-    return nullcontext(lambda: None) if display is None else display.bar(label, total, done)
+    return nullcontext(_unseen) if display is None else display.bar(label, total, done, unit)
 
 
 def say(line: str) -> None:
