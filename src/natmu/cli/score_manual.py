@@ -70,18 +70,21 @@ def in_full(row: Row) -> str:
     facts = {
         "Level": f"{row['level']}: {LEVELS[row['level']]}",
         "Unit": row["unit"],
+        "Range": _range(row),
         "Formula": row["formula"],
         "Floor, the same score of retrained models": row["floor"],
         "Ceiling, the same score of the original": row["ceiling"],
         "Counts against the model": SIDES[row["side"]],
+        "Where all models are the same": "" if row["identical"] is None else f"{row['identical']:g}",
         "Cost": row["cost"],
         "Needs": "; ".join(row["needs"]),
         "Called just MIA by": ", ".join(row["called_mia_by"]),
         "Source": _cited(row["source"]),
+        "Package": "" if row["package"] == "natmu" else row["package"],
     }
     told = [f"{title}:\n{_filled(text, '    ')}" for title, text in facts.items() if text]
     return "\n\n".join(
-        [row["name"], _filled(row["measures"]), _filled(row["about"]), "\n".join(told), _filled(SYMBOLS)]
+        filter(None, [row["name"], _filled(row["measures"]), _filled(row["about"]), "\n".join(told), _filled(SYMBOLS)])
     )
 
 
@@ -113,6 +116,7 @@ def _facts(rows: Sequence[Row]) -> list[str]:
     sources = "; ".join(dict.fromkeys(filter(None, (_linked(row["source"]) for row in rows))))
     facts = {
         "formula": first["formula"].replace("|", r"\|"),
+        "range": _range(first),
         "floor": _shared("floor", rows),
         "ceiling": _shared("ceiling", rows),
         "counts against the model": SIDES[first["side"]],
@@ -123,6 +127,14 @@ def _facts(rows: Sequence[Row]) -> list[str]:
     }
     table = [f"| {title} | {text} |" for title, text in facts.items() if text]
     return [measured, "\n".join([table[0], "|---|---|", *table[1:]])]
+
+
+def _range(row: Row) -> str:
+    """Between which values a score lies."""
+    low, high = row["low"], row["high"]
+    if low is None:
+        return "any number" if high is None else f"up to {high:.3g}"
+    return f"{low:.3g} and above" if high is None else f"{low:.3g} to {high:.3g}"
 
 
 def _shared(key: str, rows: Sequence[Row]) -> str:

@@ -9,10 +9,10 @@ from itertools import chain
 import numpy as np
 
 from natmu.errors import UsageError
+from natmu.scores.evaluation import PARTS
 from natmu.scores.klom import klom, klom_summary
 from natmu.scores.panel import Level, Margins, Panel
 from natmu.scores.quality import epsilons, final_score, forgetting_quality
-from natmu.scores.quick import PARTS
 from natmu.scores.signals import Values, margin
 from natmu.scores.utility import accuracy
 from natmu.types import Part, Predictions, seed_for

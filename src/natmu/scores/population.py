@@ -203,7 +203,8 @@ def _called_strangers(member: Values, stranger: Values, judged: Values) -> npt.N
     side = np.repeat([1.0, 0.0], [len(member), len(stranger)])
     # Equal rows of one side are one row with their weight: the same optimum, and much faster on two distinct values.
     rows, weight = np.unique(np.column_stack([side, np.concatenate([member, stranger])]), axis=0, return_counts=True)
-    attack = SVC(C=3.0, kernel="rbf", gamma="auto").fit(rows[:, 1:], rows[:, 0], sample_weight=weight)
+    # Without a random_state it draws from NumPy's global generator, which it has no use for here.
+    attack = SVC(C=3.0, kernel="rbf", gamma="auto", random_state=0).fit(rows[:, 1:], rows[:, 0], sample_weight=weight)
     values, which = np.unique(judged, axis=0, return_inverse=True)
     height = np.concatenate([_heights(attack, values[at : at + _BLOCK]) for at in range(0, len(values), _BLOCK)])
     return np.asarray(height <= 0)[which.ravel()]

@@ -129,10 +129,11 @@ class Findings:
                 for other, same in zip(reference.runs, reference.forgets, strict=True)
                 if same.digest == forget.digest and other.path != run.path
             ]
-            further = quick_scores(
-                self.predictions(run, forget), [self.predictions(other, forget) for other in others]
+            found |= quick_scores(
+                self.predictions(run, forget),
+                [self.predictions(other, forget) for other in others],
+                names=self.recipe.scores,
             ).scores
-            found |= {name: further[name] for name in self.recipe.scores if name in further}
 
 
 def _fail(cell: Cell, outcome: Outcome) -> None:

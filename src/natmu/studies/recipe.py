@@ -9,18 +9,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from natmu.errors import NatmuError, SettingError, hint
+from natmu.errors import NatmuError, SettingError
 from natmu.lineage.executors.settings import ExecutorSettings
 from natmu.methods import Retrain, method_named
 from natmu.records.forgetting import ForgetRequest, Request
 from natmu.records.settings import DataSettings, TrainSettings
-from natmu.scores import QUICK_NAMES, SCORE_NAMES, Level
+from natmu.scores import Level, score_of_table
 from natmu.studies.search.ranges import Range, SearchSettings, require_fit
 from natmu.types import REFERENCES, Settings
-
-FURTHER = tuple(name for name in QUICK_NAMES if name not in (*SCORE_NAMES, "avg_gap", "zrf"))
-"""Scores that a table can have beyond those that it always has: of stored predictions, and of no model but retrained
-ones."""
 
 
 class Seeds(Settings):
@@ -125,11 +121,10 @@ class Recipe(Settings):
     @classmethod
     def _scores_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            if name not in FURTHER:
-                raise ValueError(
-                    f"{name!r} is not a score that a table can have{hint(name, FURTHER)}; natmu scores lists them, "
-                    "of the level quick"
-                )
+            try:
+                score_of_table(name)
+            except NatmuError as error:
+                raise ValueError(str(error)) from None
         return tuple(dict.fromkeys(names))
 
     @field_validator("forget")

@@ -36,13 +36,18 @@ class ScoreInfo:
         needs: Keys of ``NEEDS``.
         cost: How many models it takes beside the one that is judged.
         unit: Unit, or the range where there is no unit.
+        low: The least value that it can have; None where there is none.
+        high: The largest.
         measures: What it says, in a sentence.
         formula: How it is computed.
         source: Where it comes from; None where it is nobody's.
         floor: What retrained models score: nothing can be expected to come closer.
         ceiling: What the original scores, on which nothing was unlearned.
         side: On which side of the floor a value counts against the unlearned model.
+        identical: Its value where the model and the models that it is compared with are one and the same: 0 for a
+            distance; None where it compares no models, or where this value is not fixed.
         called_mia_by: Who reports this number as "MIA", without saying which.
+        about: What to know before choosing it, for a score whose family is not one of ours.
     """
 
     name: str
@@ -51,13 +56,17 @@ class ScoreInfo:
     needs: tuple[str, ...]
     cost: str
     unit: str
+    low: float | None
+    high: float | None
     measures: str
     formula: str
     source: Source | None
     floor: str
     ceiling: str
     side: Side = "both"
+    identical: float | None = None
     called_mia_by: tuple[str, ...] = ()
+    about: str = ""
 
 
 PARTS = {"retain": "the retain set", "forget": "the forget set", "test": "the test set"}
