@@ -60,7 +60,7 @@ def _drawn(table: ScenarioTable, separator: str, name_width: int) -> Table:
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     drawn.add_column("method", width=name_width, overflow="fold")
     for header in table.headers:
-        drawn.add_column(header.replace("_", "\n"), justify="right", no_wrap=True)
+        drawn.add_column(header.replace("_", "\n").replace(" ", "\n"), justify="right", no_wrap=True)
     for line in table.lines:
         cells = (Text(cell.text(separator), "bold" if cell.mark else "") for cell in line.cells)
         drawn.add_row(Text(line.method), *cells)
