@@ -227,12 +227,15 @@ def hybrids(name="three"):
     return Hybrids(forget=images, partner=images, hybrid=images, mask=np.full((2, 8, 8), 0.25), **names)
 
 
-def make_study(runs, name="example"):
+def make_study(runs, name="example", seed=0):
     """A small but complete study beside its runs: audits, hybrids, and what a search of it found."""
-    made = [("original", an_original()), ("retrained", a_retrained()), ("natmu", an_unlearned())]
+    source = an_original(seed)
+    made = [("original", source), ("retrained", a_retrained(source)), ("natmu", an_unlearned(source=source))]
     rows, digests = [], {}
     for place, (label, lineage) in enumerate(made):
-        make_run(runs / lineage.digest, lineage, seed=place)
+        make_run(
+            runs / lineage.digest, lineage, seed=seed + place, history=[*HISTORY, {"epoch": 4.0, "loss": 0.1 + seed}]
+        )
         replicate = ((0, 0, 0 if place == 2 else None), lineage.digest, lineage.digest)
         digests[label] = lineage.digest
         rows.append(row("random:10%", label, [replicate], test_acc=(90.0 + place,), avg_gap=(1.0 + place,)))
@@ -242,20 +245,20 @@ def make_study(runs, name="example"):
         StudyAudit(scenario="random:10%", label="natmu", audit=audit),
         StudyAudit(scenario="random:10%", label="salun", failed="It diverged.", log="logs/salun.log"),
     )
-    write_audit(runs / digests["natmu"], audit, samples(), exposed())
-    write_study(runs / name, a_table(*rows, name=name), StudyAudits(name=name, audits=audits), hybrids())
-    make_search(runs / name, name)
+    write_audit(runs / digests["natmu"], audit, samples(), exposed(name))
+    write_study(runs / name, a_table(*rows, name=name), StudyAudits(name=name, audits=audits), hybrids(name))
+    make_search(runs / name, name, seed)
     return runs / name
 
 
-def make_search(folder, name="example"):
+def make_search(folder, name="example", seed=0):
     trials = [
         Trial(
             method="natmu",
             forget="random:10%",
             trial=number,
             state="complete",
-            value=2.5 - number,
+            value=2.5 - number + seed,
             terms={"forget_acc": 1.25, "retain_acc": 0.5},
             seconds=1.5,
             run="ab12",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from tests.records import folders
 from tests.records.folders import (
-    POSITIONS as FORGET,
-)
-from tests.records.folders import (
+    HARDWARE,
+    VERSIONS,
     a_forget,
     a_recipe,
     a_table,
@@ -15,10 +14,13 @@ from tests.records.folders import (
     column,
     make_run,
 )
+from tests.records.folders import (
+    POSITIONS as FORGET,
+)
 
 from natmu.records.run import RunFolder
 from natmu.records.study import StudyAudit, StudyAudits, StudyFolder, write_study
-from natmu.records.table import Comparison, Place, Ranks, Row
+from natmu.records.table import Comparison, Place, Ranks, Results, Row, Table
 from natmu.study.statistics import statistics_of
 from natmu.study.table import columns
 
@@ -95,6 +97,12 @@ def rewrite(folder, table=None, audits=None, hybrids=None):
     return write_study(folder, table, held, hybrids)
 
 
+def as_table(results):
+    """The table of a study with these results."""
+    recipe = a_recipe(tuple(dict.fromkeys(row.scenario for row in results.rows)))
+    return Table(recipe=recipe, hardware=HARDWARE, versions=VERSIONS, **dict(results))
+
+
 def study_audit(label="natmu", **fields):
     return StudyAudit(scenario="random:10%", label=label, **fields)
 
@@ -126,8 +134,8 @@ def row(scenario, method, n, failed=None, log=None, columns=COLUMNS, **values):
 
 
 def table(*rows, columns=COLUMNS, **more):
-    """A study whose statistics are those of its rows."""
+    """The results of a study whose statistics are those of its rows."""
     comparisons, ranks = statistics_of(rows, columns)
     filled = [Row(**(dict(held) | {"scores": {name: held.scores.get(name) for name in columns}})) for held in rows]
-    recipe = more.pop("recipe", None) or a_recipe()
-    return a_table(*filled, columns=columns, recipe=recipe, comparisons=comparisons, ranks=ranks, **more)
+    named = {"name": "example", "score_on": "test"} | more
+    return Results(columns=tuple(columns), rows=tuple(filled), comparisons=comparisons, ranks=ranks, **named)

@@ -7,12 +7,13 @@ from natmu.records.study import write_study
 from natmu.records.table import Summary
 from natmu.report import has_failures, read_study, summary_of, write_summary
 
-from .folders import an_original, changed_row, make_run
+from .folders import an_original, as_table, changed_row, make_run
 
 
 def test_a_study_is_read_back_as_it_was_stored(study, tmp_path):
-    write_study(tmp_path, study)
-    assert read_study(tmp_path) == study
+    table = as_table(study)
+    write_study(tmp_path, table)
+    assert read_study(tmp_path) == table
 
 
 def test_a_folder_without_a_study_is_refused(tmp_path):
@@ -35,7 +36,7 @@ def test_what_failed_is_known_from_its_log(study):
 
 
 def test_a_summary_has_the_means(study, tmp_path):
-    write_study(tmp_path, study)
+    write_study(tmp_path, as_table(study))
     summary = Summary.read(write_summary(tmp_path, 12.345))
     assert summary == summary_of(study, 12.345)
     assert summary.seconds == pytest.approx(12.35, abs=0.006)

@@ -11,7 +11,7 @@ import sys
 import pytest
 from mlflow import MlflowClient
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from tests.records.folders import an_original, an_unlearned, column
+from tests.records.folders import a_recipe, an_original, an_unlearned, column
 from tests.report.folders import changed, rewrite, with_scores
 from tests.report.tracked_folders import CURVES, DIGEST, lineages, write_audit, write_run, write_study
 from tests.report.tracker_files import curves_of, mlflow_curves, of_tensorboard, of_wandb, one_of_mlflow
@@ -251,7 +251,8 @@ def test_one_original_on_two_forget_sets_is_shown_with_the_scores_of_each(runs):
     folder = write_study(runs)
     study = read_study(folder)
     other = changed(with_scores(study.rows[0], test_acc=column(81.0)), scenario="class:3")
-    rewrite(folder, changed(study, rows=(study.rows[0], other), score_on="holdout"))
+    recipe = a_recipe(("random:10%", "class:3"))
+    rewrite(folder, changed(study, rows=(study.rows[0], other), score_on="holdout", recipe=recipe))
     first, second = read_tracked_study(folder).runs
     assert first.digest == second.digest
     assert first.key != second.key

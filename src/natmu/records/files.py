@@ -9,9 +9,11 @@ import json
 import os
 import re
 import socket
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -25,7 +27,21 @@ from natmu.errors import RunError
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-UNREADABLE = (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What NumPy raises on damaged files."""
 
 PARTIAL = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<process>\d+)\.partial")
@@ -129,11 +145,16 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers of this machine left unfinished in a folder when they were killed."""
+    """Remove what writers of this machine left unfinished in a folder when they were killed.
+
+    Every command that writes into the folder of a run, an audit, a study or a search calls this for it. What a writer
+    on another machine left stays, because nobody here can know whether it still runs.
+    """
     for path in folder.glob(".*.partial"):
         name = PARTIAL.fullmatch(path.name)
         if name is not None and name["host"] == _host() and not _runs(int(name["process"])):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # what cannot be removed stands in nobody's way
+                path.unlink(missing_ok=True)
 
 
 def read_arrays(path: Path) -> Arrays:

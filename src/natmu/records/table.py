@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from natmu.records.files import File, Value
+from natmu.records.forgetting import ForgetRequest
 from natmu.records.lineage import Digest
 from natmu.records.recipe import AskedStudy
 from natmu.records.run import Hardware
@@ -187,6 +188,22 @@ class Table(Results, File):
     hardware: Hardware
     versions: dict[str, str]
     files: dict[str, Digest] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _every_row_is_of_a_request(self) -> Self:
+        asked = {request.text for request in self.recipe.forget}
+        for row in self.rows:
+            if row.scenario.strip() not in asked:
+                raise ValueError(f"{row.scenario!r} is no forget request of the recipe")
+        return self
+
+    def request(self, scenario: str) -> ForgetRequest:
+        """The forget request of rows.
+
+        Args:
+            scenario: Its text, as rows have it.
+        """
+        return next(request for request in self.recipe.forget if request.text == scenario.strip())
 
 
 class SummaryRow(Value):

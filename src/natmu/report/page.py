@@ -16,7 +16,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from natmu.errors import UsageError
-from natmu.records.files import write_atomically
+from natmu.records.audit import AUDIT_FOLDER
+from natmu.records.files import sweep, write_atomically
 from natmu.records.run import RECORD
 from natmu.records.search import BEST, SEARCH
 from natmu.records.study import TABLE
@@ -49,6 +50,8 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         raise UsageError(f"{folder} holds a search and no study yet; run natmu bench {best} to make it one.")
     else:
         raise UsageError(f"{folder} holds neither {TABLE} nor {RECORD}; name the folder of a study or of a run.")
+    for left in (folder, folder / AUDIT_FOLDER):
+        sweep(left)
     path = folder / "report.html" if out is None else out
     write_atomically(path, render(content).encode())
     return path

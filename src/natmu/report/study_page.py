@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from natmu.records.audit import AuditFolder, audit_of
-from natmu.records.forgetting import parse_forget
 from natmu.records.lineage import forget_of
 from natmu.records.recipe import AskedStudy
 from natmu.records.run import PREDICTIONS, RunFolder
@@ -95,7 +94,7 @@ def _scenario(study: StudyFolder, name: str, key: str, stored: Audited) -> Scena
     return ScenarioView(
         key=key,
         name=name,
-        meaning=forget_set(parse_forget(name)),
+        meaning=forget_set(table.request(name)),
         summary=tuple(_summary(rows, ranked)),
         table=table_of(table, name),
         scatter=_scatter(key, models, by_key, name),
