@@ -177,7 +177,6 @@ class RunFolder:
         Raises:
             RunError: It cannot be read.
         """
-
         return self._read(HISTORY, _history)
 
     def forget(self) -> ForgetSet:
