@@ -27,6 +27,7 @@ bench-speed: $(STAMP)
 catalogue: $(STAMP)
 	$(BIN)/python -m tests.methods.test_catalogue
 	$(BIN)/python -m tests.scores.test_catalogue
+	$(BIN)/python -m tests.records.test_formats
 
 golden: $(STAMP)
 	$(BIN)/python -m tests.methods.golden $(NAMES)

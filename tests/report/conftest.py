@@ -1,41 +1,8 @@
 from __future__ import annotations
 
-import statistics
-
 import pytest
-from natmu.study.statistics import statistics_of
-from natmu.study.table import columns
 
-COLUMNS = columns([])
-
-
-def column(values):
-    known = [value for value in values if value is not None]
-    if not known:
-        return None
-    spread = statistics.stdev(known) if len(known) > 1 else None
-    return {"mean": statistics.fmean(known), "std": spread, "values": values}
-
-
-def row(scenario, method, n, failed=None, log=None, **columns):
-    unlearned = method not in ("original", "retrained")
-    seeds = [{"split": 0, "training": one, "unlearning": one if unlearned else None} for one in range(n)]
-    filled = {name: column(columns.get(name, [])) for name in dict.fromkeys((*COLUMNS, *columns))}
-    return {
-        "scenario": scenario,
-        "method": method,
-        "n": n,
-        "failed": failed,
-        "log": log,
-        "replicates": [one | {"run": f"{method}-{one['training']}", "digest": "0" * 16} for one in seeds],
-        **filled,
-    }
-
-
-def table(*rows, columns=COLUMNS, **more):
-    """A study whose statistics are those of its rows."""
-    study = {"name": "example", "score_on": "test", "columns": list(columns), "rows": list(rows), **more}
-    return study | statistics_of(study["rows"], columns)
+from .folders import row, table
 
 
 def scored(test, retain, forget, attack, gap, **more):
@@ -66,13 +33,13 @@ def study():
                 [40.0, 60.0, 80.0],
                 [0.7, 0.9, 1.3],
                 seconds=[2.3, 2.8, 2.1],
-                retrain_share=[0.010, 0.012, 0.011],
+                retrain_fraction=[0.010, 0.012, 0.011],
             ),
         ),
         row("random:10%", "amnesiac", 1, **scored([90.0], [98.0], [70.0], [55.0], [2.5], seconds=[1234.5])),
         row("random:10%", "salun|wide", 0, failed="A class ran out\nof partners; use a smaller n.", log="logs/s.log"),
         row("random:10%", "unsir", 0, failed="It needs whole classes."),
-        row("random:10%", "retrained", 2, **retrained, retrain_share=[1.0, 1.0]),
+        row("random:10%", "retrained", 2, **retrained, retrain_fraction=[1.0, 1.0]),
         row("random:10%", "original", 1, **original),
         row("class:rocket", "retrained", 2, **retrained, forget_test_acc=[0.0, 0.0]),
         row("class:rocket", "natmu", 1, **scored([93.0], [99.0], [0.0], [1.5], [0.2]), forget_test_acc=[0.5]),

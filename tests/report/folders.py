@@ -2,128 +2,72 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import statistics
+from tests.records import folders
+from tests.records.folders import (
+    HARDWARE,
+    VERSIONS,
+    a_forget,
+    a_recipe,
+    a_table,
+    an_original,
+    an_unlearned,
+    column,
+    make_run,
+)
+from tests.records.folders import (
+    POSITIONS as FORGET,
+)
 
-import numpy as np
-from natmu.study.table import columns
-from safetensors.numpy import save_file
+from natmu.records.run import RunFolder
+from natmu.records.study import StudyAudit, StudyAudits, StudyFolder, write_study
+from natmu.records.table import Comparison, Place, Ranks, Results, Row, Table
+from natmu.studies.statistics import statistics_of
+from natmu.studies.table import columns
 
 COLUMNS = columns([])
-CLASSES, TRAIN, TEST, FORGOTTEN = 4, 120, 80, 20
-DATA = {"source": "digits", "image_size": None, "train_size": None, "holdout": False}
-TRAINING = {
-    "epochs": 3,
-    "optimizer": "sgd",
-    "lr": 0.1,
-    "momentum": 0.9,
-    "weight_decay": 0.0005,
-    "schedule": "cosine",
-    "warmup_epochs": 2.0,
-    "batch_size": 32,
-    "augment": False,
-}
-FACTS = {"versions": {"natmu": "0.1.0"}, "hardware": {"device": "cpu", "precision": "fp32", "threads": "1"}}
-FORGET = np.arange(3, 3 + 2 * FORGOTTEN, 2)
+
+__all__ = ["FORGET", "a_forget", "an_original", "an_unlearned", "column", "make_run"]
 
 
-def column(*values):
-    spread = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": statistics.fmean(values), "std": spread, "values": list(values)}
+def a_retrained(scenario="random:10%"):
+    return folders.a_retrained(forget=a_forget(scenario))
 
 
-def original_spec(seed=0):
-    data = DATA | {"digests": {"train": "a", "test": "b"}}
-    return {
-        "kind": "train",
-        "data": data,
-        "model": "small_cnn",
-        "precision": "fp32",
-        "training": TRAINING,
-        "seed": seed,
-    }
+def with_scores(row, **scores):
+    """A row with other scores, each a column or None."""
+    return changed(row, scores=row.scores | scores)
 
 
-def unlearned_spec(method, seed=0, forget="random:10%"):
-    said = {"spec": forget, "scenario": "random", "classes": [], "digest": "f", "count": FORGOTTEN}
-    more = {"settings": {"lr": 0.002, "mode": "a b"}, "batch_size": 32, "seed": seed, "precision": "fp32"}
-    return {"kind": "unlearn", "original": original_spec(), "forget": said, "method": method, **more}
+def changed(value, **fields):
+    """A value with other fields."""
+    return type(value)(**(dict(value) | fields))
 
 
-def make_run(path, spec, sure=3.0, sure_of_forgotten=3.0, seed=0):
-    """A run folder; ``sure`` is how far the logit of the label stands out."""
-    path.mkdir(parents=True)
-    draw = np.random.default_rng(seed)
-    arrays = {}
-    for name, count in (("train", TRAIN), ("test", TEST)):
-        labels = draw.integers(0, CLASSES, count)
-        logits = draw.normal(size=(count, CLASSES)).astype(np.float32)
-        logits[np.arange(count), labels] += sure
-        if name == "train" and spec["kind"] == "unlearn":
-            logits[FORGET, labels[FORGET]] += sure_of_forgotten - sure
-        arrays |= {f"{name}_logits": logits, f"{name}_labels": labels}
-    save_file(arrays, path / "predictions.safetensors", {"run": path.name})
-    if spec["kind"] == "unlearn":
-        np.save(path / "forget.npy", FORGET)
-    scores = {"test_acc": 91.25, "forget_acc": 87.5}
-    record = {"spec": spec, "digest": path.name, "scores": scores, "seconds": 1.5, "finished": "2026-01-01", **FACTS}
-    (path / "record.json").write_text(json.dumps(record))
-    (path / "spec.json").write_text(json.dumps(spec))
-    rows = [{"epoch": epoch, "loss": 2.0 / epoch, "accuracy": 30.0 * epoch} for epoch in (1, 2, 3)]
-    write_csv(path / "history.csv", rows)
-    return path
-
-
-def write_csv(path, rows):
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def changed_row(table, place, **fields):
+    """A table of which one row has other fields."""
+    rows = list(table.rows)
+    rows[place] = changed(rows[place], **fields)
+    return changed(table, rows=tuple(rows))
 
 
 def add_audit(path, name="three"):
     """An audit with images in a run folder."""
-    folder = path / "audit"
-    folder.mkdir()
-    verdict = {
-        "interval": [0.6, 0.8],
-        "p_value": 0.001,
-        "told_apart": True,
-        "sees_original": True,
-        "sentence": f"rmia_auc of {name} is told apart.",
-    }
-    audit = {
-        "level": "standard",
-        "verdict": f"Told apart by 1 of 1 scores ({name}).",
-        "scores": {"rmia_auc": {"value": 0.7, "retrained": [0.5, 0.52], "original": 0.9, "verdict": verdict}},
-        "missing": {"klom_forget_mean": f"Too few models ({name})."},
-        "models": {"retrained": ["r", "s"]},
-    }
-    (folder / "audit.json").write_text(json.dumps(audit))
-    rows = [
-        {"index": int(index), "part": "forget", "class": 3, "difficulty": "", "loss": 0.1, "margin": 4.5}
-        | {"margin_retrained": 1.5, "rmia": 0.9, "exposure": 3.0, "rank": rank}
-        for rank, index in enumerate(FORGET, start=1)
-    ]
-    write_csv(folder / "samples.csv", [*rows, {**rows[0], "index": 0, "part": "retain"}])
-    images = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
-    np.savez(folder / "exposed.npz", images=images, samples=FORGET[:8], names=np.array([name] * 8))
-    return audit
+    return folders.add_audit(path, RunFolder(path).record, name)
 
 
 def make_study(root, labels=("natmu", "amnesiac", "salun"), scenario="random:10%", name="three"):
     """A study of original, retrained and labelled methods with their runs; the last failed, another has one seed."""
-    made = [("original", original_spec(), 3.0), ("retrained", unlearned_spec("retrain"), 0.5)]
-    made += [(label, unlearned_spec(f"method{place}"), 1.0 + place) for place, label in enumerate(labels[:-1])]
+    forget = a_forget(scenario)
+    made = [("original", an_original(), 3.0), ("retrained", a_retrained(scenario), 0.5)]
+    made += [
+        (label, an_unlearned(f"method{place}", forget=forget), 1.0 + place) for place, label in enumerate(labels[:-1])
+    ]
     rows = []
-    for place, (label, spec, sure) in enumerate(made):
-        replicates = [
-            {"split": 0, "training": seed, "unlearning": seed if place > 1 else None, "run": f"run{place}{seed}"}
-            | {"digest": f"run{place}{seed}"}
-            for seed in ((0,) if label == labels[-2] else (0, 1))
-        ]
-        make_run(root / f"run{place}0", spec, 3.0, sure, place)
+    for place, (label, lineage, sure) in enumerate(made):
+        seeds = (0,) if label == labels[-2] else (0, 1)
+        digests = [lineage.digest, lineage.model_copy(update={"seed": 1}).digest]
+        replicates = [((0, seed, seed if place > 1 else None), f"run{place}{seed}", digests[seed]) for seed in seeds]
+        make_run(root / f"run{place}0", lineage, 3.0, sure, place)
         values = {
             "test_acc": (90.0 + place, 91.5 - place),
             "retain_acc": (99.0 - place / 10, 99.5),
@@ -131,58 +75,67 @@ def make_study(root, labels=("natmu", "amnesiac", "salun"), scenario="random:10%
             "mia_entropy": (40.0 + place, 44.0),
             "avg_gap": (1.0 + 10.0 / (place + 1), 1.5),
             "seconds": (3.0 + place, 4.0),
-            "retrain_share": (0.5 + place / 10, 0.6),
+            "retrain_fraction": (0.5 + place / 10, 0.6),
         }
-        numbers = {name: column(*pair[: len(replicates)]) for name, pair in values.items()}
-        numbers |= {"seconds": None, "retrain_share": None} if label == "original" else {}
-        rows.append(_row(scenario, label, replicates, None, None) | numbers)
-    rows.append(_row(scenario, labels[-1], [], f"It diverged {name}; use a smaller lr.", f"logs/{name[:8]}.log"))
-    recipe = {
-        "name": "example",
-        "data": DATA,
-        "model": "small_cnn",
-        "training": TRAINING,
-        "retrain": {"init": "original"},
-        "forget": [scenario],
-        "methods": [{"method": "natmu", "label": label, "settings": {"note": name}, "grid": {}} for label in labels],
-        "seeds": {"split": [0], "training": [0, 1], "unlearning": [0, 1]},
-        "score_on": "test",
-        "audit": None,
-    }
-    study = {"name": "example", "score_on": "test", "recipe": recipe, "columns": COLUMNS, "rows": rows, **FACTS}
-    study |= {"comparisons": [], "ranks": []}
-    folder = root / "example"
-    folder.mkdir()
-    write_study(folder, study)
-    return folder, study
+        numbers = {score: pair[: len(replicates)] for score, pair in values.items()}
+        if label == "original":
+            del numbers["seconds"], numbers["retrain_fraction"]
+        rows.append(folders.row(scenario, label, replicates, columns=COLUMNS, **numbers))
+    failed = f"It diverged {name}; use a smaller lr."
+    rows.append(folders.row(scenario, labels[-1], failed=failed, log=f"logs/{name[:8]}.log", columns=COLUMNS))
+    methods = [{"label": label, "settings": {"note": name}} for label in labels]
+    table = a_table(*rows, columns=COLUMNS, recipe=a_recipe((scenario,), methods))
+    return root / "example", rewrite(root / "example", table)
 
 
-def write_study(folder, study):
-    (folder / "table.json").write_text(json.dumps(study))
+def rewrite(folder, table=None, audits=None, hybrids=None):
+    """Write a study; what is not given stays as it is."""
+    before = StudyFolder(folder)
+    if (folder / "table.json").exists():
+        table, audits, hybrids = table or before.table, audits or before.audits, hybrids or before.hybrids
+    held = StudyAudits(name=table.name, audits=tuple(audits)) if audits else None
+    return write_study(folder, table, held, hybrids)
 
 
-def add_statistics(folder, study):
-    """The two methods that were measured, not told apart by their gaps."""
-    shown = {"scenario": study["rows"][0]["scenario"], "score": "avg_gap", "n": 2}
-    compared = {
-        "best": "natmu",
-        "method": "amnesiac",
-        "difference": -0.6,
-        "interval": [-2.0, 0.8],
-        "within_noise": True,
-    }
-    places = {"mean": 1.5, "best": 1.0, "worst": 2.0, "first": 0.5}
-    study["comparisons"] = [shown | compared]
-    study["ranks"] = [shown | {"agreement": 0.25, "methods": {"natmu": places, "amnesiac": places}}]
-    write_study(folder, study)
+def as_table(results):
+    """The table of a study with these results."""
+    recipe = a_recipe(tuple(dict.fromkeys(row.scenario for row in results.rows)))
+    return Table(recipe=recipe, hardware=HARDWARE, versions=VERSIONS, **dict(results))
+
+
+def study_audit(label="natmu", **fields):
+    return StudyAudit(scenario="random:10%", label=label, **fields)
+
+
+def add_statistics(folder, table):
+    """The two methods that were measured, not distinguishable by their gaps."""
+    shown = {"scenario": table.rows[0].scenario, "score": "avg_gap", "n": 2}
+    compared = Comparison(
+        **shown, best="natmu", method="amnesiac", difference=-0.6, interval=(-2.0, 0.8), within_noise=True
+    )
+    place = Place(mean=1.5, best=1.0, worst=2.0, first=0.5)
+    ranks = Ranks(**shown, agreement=0.25, methods={"natmu": place, "amnesiac": place})
+    return rewrite(folder, changed(table, comparisons=(compared,), ranks=(ranks,)))
 
 
 def add_hybrids(folder, name="three"):
-    images = np.random.default_rng(1).integers(0, 256, (2, 8, 8), dtype=np.uint8)
-    arrays = dict.fromkeys(("forget", "partner", "hybrid"), images) | {"mask": np.full((2, 8, 8), 0.25)}
-    np.savez(folder / "hybrids.npz", **arrays, forget_names=np.array([name] * 2), partner_names=np.array(["five"] * 2))
+    hybrids = folders.hybrids(name)
+    rewrite(folder, hybrids=hybrids)
+    return hybrids
 
 
-def _row(scenario, label, replicates, failed, log):
-    common = {"scenario": scenario, "method": label, "n": len(replicates), "failed": failed, "log": log}
-    return common | {"replicates": replicates} | dict.fromkeys(COLUMNS)
+def row(scenario, method, n, failed=None, log=None, columns=COLUMNS, **values):
+    """A row with seeds 0, 1, …; values are lists by column."""
+    unlearned = method not in ("original", "retrained")
+    replicates = [((0, seed, seed if unlearned else None), f"{method}-{seed}", "0" * 16) for seed in range(n)]
+    return folders.row(
+        scenario, method, replicates, failed, log, columns, **{name: tuple(held) for name, held in values.items()}
+    )
+
+
+def table(*rows, columns=COLUMNS, **more):
+    """The results of a study whose statistics are those of its rows."""
+    comparisons, ranks = statistics_of(rows, columns)
+    filled = [Row(**(dict(held) | {"scores": {name: held.scores.get(name) for name in columns}})) for held in rows]
+    named = {"name": "example", "score_on": "test"} | more
+    return Results(columns=tuple(columns), rows=tuple(filled), comparisons=comparisons, ranks=ranks, **named)

@@ -58,7 +58,7 @@ def made(tmp_path_factory):
     folder, study = folders.make_study(tmp_path_factory.mktemp("runs"))
     folders.add_hybrids(folder)
     folders.add_audit(folder.parent / "run20")
-    folders.add_statistics(folder, study)
+    study = folders.add_statistics(folder, study)
     return write_report(folder), study
 
 
@@ -119,32 +119,33 @@ def test_nothing_but_the_scripts_of_the_page_may_run(page):
 
 def test_the_table_has_the_numbers_of_the_records(page, made):
     _, study = made
-    for row in study["rows"]:
-        cells = page.locator(".sortable tbody tr", has=page.locator(f"th[data-value='{row['method']}']")).locator("td")
+    for row in study.rows:
+        cells = page.locator(".sortable tbody tr", has=page.locator(f"th[data-value='{row.method}']")).locator("td")
         shown = [name for name in folders.COLUMNS if name != "forget_test_acc"]
         assert cells.count() == 1 + len(shown)
         for place, name in enumerate(shown, start=1):
-            cell, unit = cells.nth(place), 100 if name == "retrain_share" else 1
-            if row[name] is None:
+            cell, unit = cells.nth(place), 100 if name == "retrain_fraction" else 1
+            column = row.scores[name]
+            if column is None:
                 assert cell.get_attribute("data-value") == ""
                 continue
-            assert float(cell.get_attribute("data-value")) == pytest.approx(unit * row[name]["mean"], rel=1e-12)
-            spread = None if row[name]["std"] is None else unit * row[name]["std"]
-            text = " ± ".join(filter(None, rounded(unit * row[name]["mean"], spread)))
+            assert float(cell.get_attribute("data-value")) == pytest.approx(unit * column.mean, rel=1e-12)
+            spread = None if column.std is None else unit * column.std
+            text = " ± ".join(filter(None, rounded(unit * column.mean, spread)))
             assert cell.inner_text().removesuffix("●").startswith(text)
 
 
 def test_the_plots_have_the_numbers_of_the_records(page, made):
-    rows = {row["method"]: row for row in made[1]["rows"]}
+    rows = {row.method: row.scores for row in made[1].rows}
     (bars,) = traces(page, "f0-bar-test_acc")
     assert dict(zip(bars["text"], bars["x"], strict=True)) == {
-        name: row["test_acc"]["mean"] for name, row in rows.items() if row["test_acc"]
+        name: scores["test_acc"].mean for name, scores in rows.items() if scores["test_acc"]
     }
     points = {trace["name"]: trace for trace in traces(page, "f0-cost")}
     assert points.keys() == {"retrained", "natmu", "amnesiac"}
     for name, point in points.items():
-        assert (point["x"][0], point["y"][0]) == (rows[name]["seconds"]["mean"], rows[name]["avg_gap"]["mean"])
-        assert point["error_y"]["array"] == [rows[name]["avg_gap"]["std"] or 0]
+        assert (point["x"][0], point["y"][0]) == (rows[name]["seconds"].mean, rows[name]["avg_gap"].mean)
+        assert point["error_y"]["array"] == [rows[name]["avg_gap"].std or 0]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +155,7 @@ def test_the_plots_have_the_numbers_of_the_records(page, made):
         (1, "seeds", ["salun", "amnesiac", "natmu"], []),
         (6, "avg_gap", ["natmu", "amnesiac"], ["salun"]),
         (7, "seconds", ["natmu", "amnesiac"], ["salun"]),
-        (8, "retrain_share %", ["natmu", "amnesiac"], ["salun"]),
+        (8, "retrain_fraction %", ["natmu", "amnesiac"], ["salun"]),
     ],
 )
 def test_every_kind_of_column_sorts_both_ways_with_what_has_no_value_last(page, place, column, ascending, last):
@@ -301,8 +302,8 @@ def test_hostile_names_are_shown_as_they_are(hostile):
 
 
 def test_the_page_of_a_run_works_as_well(browser, tmp_path):
-    folders.make_run(tmp_path / "a0", folders.original_spec())
-    run = folders.make_run(tmp_path / "c0", folders.unlearned_spec("natmu"))
+    folders.make_run(tmp_path / "a0", folders.an_original())
+    run = folders.make_run(tmp_path / "c0", folders.an_unlearned("natmu"))
     folders.add_audit(run)
     visit = Visit(browser, write_report(run))
     assert visit.said == []

@@ -8,7 +8,7 @@ import pytest
 from natmu.report import csv_table
 from natmu.report.csv import FIELDS
 
-from .conftest import COLUMNS, row, table
+from .folders import COLUMNS, changed, row, table
 
 
 def read(text):
@@ -17,21 +17,21 @@ def read(text):
 
 def test_there_is_a_row_per_scenario_method_and_score_with_all_digits(study):
     rows = read(csv_table(study))
-    expected = [(one["scenario"], one["method"], score) for one in study["rows"] for score in COLUMNS]
+    expected = [(one.scenario, one.method, score) for one in study.rows for score in COLUMNS]
     assert [(one["scenario"], one["method"], one["score"]) for one in rows] == expected
     for one in rows:
         (source,) = (
-            row[one["score"]]
-            for row in study["rows"]
-            if (row["scenario"], row["method"]) == (one["scenario"], one["method"])
+            row.scores[one["score"]]
+            for row in study.rows
+            if (row.scenario, row.method) == (one["scenario"], one["method"])
         )
         if source is None:
             assert (one["n"], one["mean"], one["std"], one["values"]) == ("0", "", "", "")
         else:
-            assert float(one["mean"]) == source["mean"]
-            assert (float(one["std"]) if one["std"] else None) == source["std"]
-            assert [float(value) for value in one["values"].split(";")] == source["values"]
-            assert int(one["n"]) == len(source["values"])
+            assert float(one["mean"]) == source.mean
+            assert (float(one["std"]) if one["std"] else None) == source.std
+            assert [float(value) for value in one["values"].split(";")] == list(source.values)
+            assert int(one["n"]) == len(source.values)
 
 
 def test_values_are_aligned_with_the_seeds_of_their_replicates():
@@ -45,8 +45,8 @@ def test_values_are_aligned_with_the_seeds_of_their_replicates():
 def test_units_are_those_of_the_stored_numbers(study):
     units = {one["score"]: one["unit"] for one in read(csv_table(study))}
     assert units["test_acc"] == units["mia_entropy"] == "%"
-    assert (units["avg_gap"], units["seconds"], units["retrain_share"]) == ("pp", "s", "ratio")
-    assert "holdout_acc" in {one["score"] for one in read(csv_table({**study, "score_on": "holdout"}))}
+    assert (units["avg_gap"], units["seconds"], units["retrain_fraction"]) == ("pp", "s", "ratio")
+    assert "holdout_acc" in {one["score"] for one in read(csv_table(changed(study, score_on="holdout")))}
 
 
 def test_quoting_is_that_of_rfc_4180():

@@ -45,10 +45,10 @@ def test_every_sample_is_in_a_bin(outputs):
     found = margins_of(outputs, FORGET)
     edges = edges_for([found])
     assert len(edges) == BINS + 1
-    shares = percentages(found.parts["retain"], edges)
+    heights = percentages(found.parts["retain"], edges)
     counts, _ = np.histogram(found.parts["retain"], edges)
-    assert sum(shares) == pytest.approx(100, abs=0.3)
-    assert shares[BINS // 2] == pytest.approx(100 * counts[BINS // 2] / 2700, abs=0.01)
+    assert sum(heights) == pytest.approx(100, abs=0.3)
+    assert heights[BINS // 2] == pytest.approx(100 * counts[BINS // 2] / 2700, abs=0.01)
     assert percentages(np.array([-1e5, 1e5]), edges)[0] == percentages(np.array([-1e5, 1e5]), edges)[-1] == 50
 
 
@@ -66,7 +66,7 @@ def test_areas_are_exact_and_thinned_curves_keep_their_shape(outputs):
     assert np.trapezoid(curve.tpr, curve.fpr) == pytest.approx(curve.area, abs=0.005)
 
 
-def test_a_forgotten_class_is_told_from_unseen_samples_of_that_class(outputs):
+def test_a_forgotten_class_is_compared_with_unseen_samples_of_that_class(outputs):
     """Against other classes, a model that does not know the class would look as if it had learnt it backwards."""
     indices = np.flatnonzero(outputs.train.labels == 2)
     forget = ForgetSet(indices, "class:2", "class", (2,))
@@ -79,7 +79,7 @@ def test_a_forgotten_class_is_told_from_unseen_samples_of_that_class(outputs):
         assert found.against_unseen("retain").area == auc(found.parts["retain"], margin(part)[part.labels != 2])
 
 
-def test_without_unseen_samples_there_is_nothing_to_tell_from(outputs):
+def test_without_unseen_samples_there_is_nothing_to_compare_with(outputs):
     found = margins_of(Outputs(outputs.train, outputs.test), FORGET, "holdout")
     assert list(found.parts) == ["forget", "retain"]
     assert found.against_unseen("forget") is None

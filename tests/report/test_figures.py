@@ -3,16 +3,18 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.records.folders import column
 
+from natmu.records.table import Row
 from natmu.report.figures import LONGEST, Model, bars, gap_against_cost, learning, plain
-
-from .folders import column
 
 MODELS = [Model("m0", "original", 0), Model("m1", "retrained", 0), Model("m2", "natmu", 0), Model("m3", "a<b>", 1)]
 
 
 def row(gap, seconds, accuracy):
-    return {"avg_gap": gap, "seconds": seconds, "test_acc": accuracy}
+    """A row of a table whose columns may be of unlike length."""
+    scores = {"avg_gap": gap, "seconds": seconds, "test_acc": accuracy}
+    return Row.model_construct(scores=scores)
 
 
 @pytest.fixture

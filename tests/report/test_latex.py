@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from natmu.report import latex
 from natmu.report.latex import escaped
 
-from .conftest import row, table
+from .folders import changed_row, row, table
 
 NASTY = r"""\input{x} {a}$b&c#d%e_f^g~h<i>j|k"l`m[n]o*p"""
 
@@ -62,7 +62,9 @@ def test_there_is_a_booktabs_table_per_scenario_with_numbers_in_mathematical_mod
     assert r"\begin{tabular}{lrrrrrrr}" in lines
     assert lines.count(r"\toprule") == lines.count(r"\midrule") == lines.count(r"\bottomrule") == 1
     heads = r"method & \shortstack[r]{test\\acc} & \shortstack[r]{retain\\acc} & \shortstack[r]{forget\\acc}"
-    heads += r" & \shortstack[r]{mia\\entropy} & \shortstack[r]{avg\\gap} & seconds & \shortstack[r]{retrain\\share \%}"
+    heads += (
+        r" & \shortstack[r]{mia\\entropy} & \shortstack[r]{avg\\gap} & seconds & \shortstack[r]{retrain\\fraction \%}"
+    )
     assert heads + r" \\" in lines
     (natmu,) = (line for line in lines if line.startswith("natmu"))
     assert r"& $\mathbf{0.9 \pm 0.3}$ & $2.1 \pm 0.1$ & -- \\" in natmu
@@ -71,13 +73,15 @@ def test_there_is_a_booktabs_table_per_scenario_with_numbers_in_mathematical_mod
     assert text.endswith("\\end{table}\n")
 
 
-def test_the_caption_has_seeds_floor_and_what_bold_means(repeated):
+def test_the_caption_has_seeds_baseline_and_what_bold_means(repeated):
     (caption,) = (line for line in body(latex(repeated)) if line.startswith(r"\caption"))
-    assert caption.startswith(r"\caption{example, random:10\%, 2 to 3 seeds; floor $0.4 \pm 0.1$. Mean $\pm$ sample")
+    assert caption.startswith(
+        r"\caption{example, random:10\%, 2 to 3 seeds; retraining baseline $0.4 \pm 0.1$. Mean $\pm$ sample"
+    )
     assert "5 \\% after Holm's correction" in caption
     assert caption.count("{") - caption.count(r"\{") == caption.count("}") - caption.count(r"\}")
     alone = latex(table(row("a", "x", 1, avg_gap=[1.0])))
-    assert "; floor not known. " in alone
+    assert "; retraining baseline not known. " in alone
     assert r"$\mathbf{1.0}$" in alone
 
 
@@ -87,8 +91,8 @@ def test_failures_are_words_in_the_table_and_sentences_in_comments(study):
     assert r"unsir & not run & -- & -- & -- & -- & -- & -- \\" in body(text)
     assert "% unsir was not run: It needs whole classes." in text.splitlines()
     assert all(line.startswith("%") for line in text.splitlines() if "partners" in line)
-    study["rows"][2]["failed"] = "a\rb\nc"
-    assert "% salun|wide failed: a b c (logs/s.log)" in latex(study).splitlines()
+    broken = changed_row(study, 2, failed="a\rb\nc")
+    assert "% salun|wide failed: a b c (logs/s.log)" in latex(broken).splitlines()
 
 
 def test_names_do_nothing_but_appear():

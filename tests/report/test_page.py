@@ -10,8 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.records.folders import an_audit, samples
 
 from natmu.errors import RunError, UsageError
+from natmu.records.audit import write_audit
+from natmu.records.lineage import Imported, Relearned
+from natmu.records.run import RunFolder
+from natmu.records.samples import Exposed
+from natmu.records.table import Place, Ranks
 from natmu.report import write_report
 from natmu.report.page import embedded
 from natmu.report.tables import legend
@@ -58,7 +64,7 @@ def test_a_damaged_run_leaves_the_former_page_as_it_was(made):
     folder, _ = made
     (folder / "report.html").write_text("former")
     (folder.parent / "run20" / "predictions.safetensors").write_bytes(b"cut")
-    with pytest.raises(RunError, match=r"predictions\.safetensors cannot be read"):
+    with pytest.raises(RunError, match=r"predictions\.safetensors is not what this run wrote"):
         write_report(folder)
     assert (folder / "report.html").read_text() == "former"
     assert not list(folder.glob(".*"))
@@ -67,7 +73,7 @@ def test_a_damaged_run_leaves_the_former_page_as_it_was(made):
 def test_predictions_of_another_run_are_refused(made):
     folder, _ = made
     shutil.copy(folder.parent / "run30" / "predictions.safetensors", folder.parent / "run20")
-    with pytest.raises(RunError, match="of another run"):
+    with pytest.raises(RunError, match=r"run20/predictions\.safetensors is not what this run wrote"):
         write_report(folder)
 
 
@@ -95,14 +101,10 @@ def test_without_its_runs_a_study_still_has_its_table(made):
 
 def test_where_nothing_was_measured_the_page_and_the_legend_say_so(made):
     folder, study = made
-    nothing = dict.fromkeys(study["columns"]) | {
-        "n": 0,
-        "replicates": [],
-        "failed": "It diverged.",
-        "log": "logs/a.log",
-    }
-    study["rows"] = [row | nothing for row in study["rows"]]
-    folders.write_study(folder, study)
+    nothing = dict.fromkeys(study.columns)
+    failed = {"n": 0, "replicates": (), "failed": "It diverged.", "log": "logs/a.log"}
+    study = folders.changed(study, rows=tuple(folders.changed(row, scores=nothing, **failed) for row in study.rows))
+    folders.rewrite(folder, study)
     page = write_report(folder).read_text()
     assert "<caption>Nothing was measured.</caption>" in page
     assert "over seeds; ." not in page
@@ -112,27 +114,27 @@ def test_where_nothing_was_measured_the_page_and_the_legend_say_so(made):
 
 def test_ranks_need_two_methods_and_count_their_seeds(made):
     folder, study = made
-    place = {"mean": 1.0, "best": 1.0, "worst": 1.0, "first": 1.0}
-    ranks = {"scenario": study["rows"][0]["scenario"], "score": "avg_gap", "n": 1, "agreement": None}
-    folders.write_study(folder, study | {"ranks": [ranks | {"methods": {"natmu": place}}]})
+    place = Place(mean=1.0, best=1.0, worst=1.0, first=1.0)
+    shown = {"scenario": study.rows[0].scenario, "score": "avg_gap", "n": 1, "agreement": None}
+    folders.rewrite(folder, folders.changed(study, ranks=(Ranks(**shown, methods={"natmu": place}),)))
     assert "Ranks by" not in write_report(folder).read_text()
-    folders.write_study(folder, study | {"ranks": [ranks | {"methods": {"natmu": place, "amnesiac": place}}]})
+    both = Ranks(**shown, methods={"natmu": place, "amnesiac": place})
+    folders.rewrite(folder, folders.changed(study, ranks=(both,)))
     assert "Ranks by avg_gap over 1 seed<" in write_report(folder).read_text()
 
 
 def test_sentences_of_a_caption_are_parted(made):
     folder, study = made
-    folders.add_statistics(folder, study)
-    undecided = study["comparisons"][0] | {"score": "test_acc", "within_noise": None, "interval": None}
-    folders.write_study(folder, study | {"comparisons": [*study["comparisons"], undecided]})
+    study = folders.add_statistics(folder, study)
+    undecided = folders.changed(study.comparisons[0], score="test_acc", within_noise=None, interval=None)
+    folders.rewrite(folder, folders.changed(study, comparisons=(*study.comparisons, undecided)))
     assert re.search(r"correction\)\.\s+Where no two seeds", write_report(folder).read_text())
 
 
 def test_a_table_of_an_earlier_version_is_refused(made):
     folder, study = made
-    del study["recipe"]
-    folders.write_study(folder, study)
-    with pytest.raises(RunError, match="earlier version"):
+    (folder / "table.json").write_text(json.dumps({"name": study.name, "columns": [], "rows": []}))
+    with pytest.raises(RunError, match="its format is None, and this version of natmu reads format 2"):
         write_report(folder)
 
 
@@ -144,26 +146,26 @@ def test_a_study_without_an_audit_says_how_to_ask_for_one(made):
     folders.add_audit(folder.parent / "run20")
     page = write_report(folder).read_text()
     assert "No audit was asked for" not in page
-    assert "Told apart by 1 of 1 scores" in page
+    assert "Distinguishable by 1 of 1 scores" in page
 
 
 def test_a_study_on_the_holdout_does_not_show_audits_which_look_at_the_test_set(made):
     folder, study = made
     folders.add_audit(folder.parent / "run20")
-    folders.write_study(folder, study | {"score_on": "holdout"})
+    folders.rewrite(folder, folders.changed(study, score_on="holdout"))
     page = write_report(folder).read_text()
-    assert "Told apart by 1 of 1 scores" not in page
+    assert "Distinguishable by 1 of 1 scores" not in page
     assert "rmia_auc" not in page
 
 
 def test_the_audits_of_the_study_come_before_those_of_the_runs(made):
     folder, _ = made
     audit = folders.add_audit(folder.parent / "run20")
-    own = {"scenario": "random:10%", "label": "natmu"} | audit | {"verdict": "As the study has it."}
-    (folder / "audit.json").write_text(json.dumps([own]))
+    own = folders.changed(audit, verdict="As the study has it.")
+    folders.rewrite(folder, audits=[folders.study_audit(audit=own)])
     page = write_report(folder).read_text()
     assert "As the study has it." in page
-    assert "Told apart by 1 of 1 scores" not in page
+    assert "Distinguishable by 1 of 1 scores" not in page
 
 
 def test_failures_give_their_reason_and_their_log(made):
@@ -175,8 +177,9 @@ def test_failures_give_their_reason_and_their_log(made):
 
 def test_models_of_another_forget_set_are_not_compared(made):
     folder, study = made
-    study["rows"][2]["replicates"][0]["split"] = 7
-    folders.write_study(folder, study)
+    first, *others = study.rows[2].replicates
+    replicates = (folders.changed(first, split=7), *others)
+    folders.rewrite(folder, folders.changed_row(study, 2, replicates=replicates))
     names = {trace["name"] for trace in figures_of(write_report(folder).read_text())["f0-margin-forget"]["data"]}
     assert names == {"original", "retrained", "amnesiac"}
 
@@ -197,7 +200,7 @@ def test_nothing_in_a_figure_ends_its_element(text):
 
 
 def test_the_page_of_an_original_compares_training_with_test_data(tmp_path):
-    run = folders.make_run(tmp_path / "a0", folders.original_spec())
+    run = folders.make_run(tmp_path / "a0", folders.an_original())
     page = write_report(run).read_text()
     assert {"r-margin-train", "r-margin-test", "r-roc-train", "r-curve-loss"} <= figures_of(page).keys()
     assert "natmu train --data digits --model small_cnn" in page
@@ -205,10 +208,10 @@ def test_the_page_of_an_original_compares_training_with_test_data(tmp_path):
 
 
 def test_the_page_of_an_unlearned_model_has_its_original_and_a_retrained_one_beside_it(tmp_path):
-    folders.make_run(tmp_path / "a0", folders.original_spec())
-    folders.make_run(tmp_path / "a1", folders.original_spec(seed=1))
-    folders.make_run(tmp_path / "b0", folders.unlearned_spec("retrain"))
-    run = folders.make_run(tmp_path / "c0", folders.unlearned_spec("natmu"))
+    folders.make_run(tmp_path / "a0", folders.an_original())
+    folders.make_run(tmp_path / "a1", folders.an_original(seed=1))
+    folders.make_run(tmp_path / "b0", folders.a_retrained())
+    run = folders.make_run(tmp_path / "c0", folders.an_unlearned("natmu"))
     page = write_report(run).read_text()
     names = [trace["name"] for trace in figures_of(page)["r-margin-forget"]["data"]]
     assert names == ["original", "retrained", "natmu"]
@@ -216,18 +219,21 @@ def test_the_page_of_an_unlearned_model_has_its_original_and_a_retrained_one_bes
     assert "natmu unlearn --from runs/a0 --forget random:10% --method natmu --set lr=0.002" in page
     folders.add_audit(run)
     page = write_report(run).read_text()
-    assert "Told apart by 1 of 1 scores" in page
+    assert "Distinguishable by 1 of 1 scores" in page
     assert page.count('<img src="data:image/png;base64,') == 8
 
 
 def test_a_part_of_an_audit_has_no_page(tmp_path):
-    run = folders.make_run(tmp_path / "a0", {"kind": "relearn", "forget": "f"})
-    with pytest.raises(UsageError, match="name the run of an original or of an unlearned model"):
+    curve = Relearned(source=folders.an_original(), forget=folders.a_forget(), settings={}, shown=20)
+    run = folders.make_run(tmp_path / "a0", curve)
+    with pytest.raises(UsageError, match="name the run of an original, a retrained or an unlearned model"):
         write_report(run)
 
 
 def test_a_model_from_elsewhere_has_a_page(tmp_path):
-    run = folders.make_run(tmp_path / "a0", folders.original_spec() | {"kind": "import", "weights": "w"})
+    original = folders.an_original()
+    made = {"architecture": original.architecture, "arithmetic": original.arithmetic, "recipe": original.recipe}
+    run = folders.make_run(tmp_path / "a0", Imported(data=original.data, weights="ab", **made))
     assert "This model was made elsewhere" in write_report(run).read_text()
 
 
@@ -235,10 +241,10 @@ def test_a_study_of_many_methods_stays_small(tmp_path):
     labels = [f"method {place}" for place in range(30)]
     folder, _ = folders.make_study(tmp_path, labels)
     for place in range(2, 31):
-        folders.add_audit(tmp_path / f"run{place}0")
+        run = RunFolder(tmp_path / f"run{place}0")
         large = np.random.default_rng(place).integers(0, 256, (20, 96, 96, 3), dtype=np.uint8)
-        path = tmp_path / f"run{place}0" / "audit" / "exposed.npz"
-        np.savez(path, images=large, samples=folders.FORGET, names=np.array(["x"] * 20))
+        pictures = Exposed(images=large, samples=folders.FORGET, names=np.array(["x"] * 20))
+        write_audit(run.path, an_audit(run.record.digest), samples(), pictures)
     page = write_report(folder)
     assert page.stat().st_size < LARGEST
     assert page.read_text().count("data:image/png") > 10
@@ -261,10 +267,10 @@ def test_a_wheel_holds_templates_style_and_script(tmp_path):
 def test_an_audit_that_failed_says_why(made):
     folder, _ = made
     folders.add_audit(folder.parent / "run30")
-    failed = {"scenario": "random:10%", "label": "natmu", "failed": "The references diverged.", "log": "logs/a.log"}
-    (folder / "audit.json").write_text(json.dumps([failed]))
+    failed = folders.study_audit(failed="The retrained models diverged.", log="logs/a.log")
+    folders.rewrite(folder, audits=[failed])
     page = write_report(folder).read_text()
-    assert "Not audited. The references diverged. Log: logs/a.log." in page
+    assert "Not audited. The retrained models diverged. Log: logs/a.log." in page
     assert "Every score of <strong>natmu</strong>" not in page
 
 
@@ -272,16 +278,32 @@ def test_a_study_in_which_no_method_came_nearer_than_the_original_says_so(made):
     folder, study = made
     said = "no method did better than leaving the original as it is"
     assert said not in write_report(folder).read_text()
-    for row in study["rows"]:
-        if row["method"] == "original":
-            row["avg_gap"] = {"mean": 0.01, "std": None, "values": [0.01] * row["n"]}
-    folders.write_study(folder, study)
+    original = folders.with_scores(study.rows[0], avg_gap=folders.column(0.01, 0.01))
+    folders.rewrite(folder, folders.changed(study, rows=(original, *study.rows[1:])))
     assert said in write_report(folder).read_text()
 
 
-def test_a_damaged_stranger_does_not_stand_in_the_way_of_a_run(made):
+def test_the_page_of_a_retrained_model_has_its_original_beside_it_and_its_own_command(tmp_path):
+    folders.make_run(tmp_path / "a0", folders.an_original())
+    page = write_report(folders.make_run(tmp_path / "b0", folders.a_retrained())).read_text()
+    assert [trace["name"] for trace in figures_of(page)["r-margin-forget"]["data"]] == ["original", "retrained"]
+    assert "natmu unlearn --from runs/a0 --forget random:10% --method retrain --set init=original --seed 0" in page
+    assert "retraining on the retain set alone" in page
+
+
+def test_a_run_folder_that_holds_another_run_than_the_study_names_is_refused(made):
     folder, _ = made
-    stranger = folder.parent / "stranger"
-    stranger.mkdir()
-    (stranger / "spec.json").write_text('{"kind": "tr')
+    runs = folder.parent
+    (runs / "run20").rename(runs / "swapped")
+    (runs / "run30").rename(runs / "run20")
+    (runs / "swapped").rename(runs / "run30")
+    with pytest.raises(RunError, match=r"run20 holds run [0-9a-f]{16}, and the study in .* names [0-9a-f]{16}"):
+        write_report(folder)
+
+
+def test_a_damaged_neighbour_does_not_stand_in_the_way_of_a_run(made):
+    folder, _ = made
+    neighbour = folder.parent / "neighbour"
+    neighbour.mkdir()
+    (neighbour / "record.json").write_text('{"kind": "tr')
     assert write_report(folder.parent / "run20").exists()

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
 from natmu.errors import RunError
+from natmu.records.study import Hybrids
 from natmu.report import hybrid_sheet
 from natmu.report.pictures import CAPTION, GAP, HEAD
 
@@ -16,14 +19,20 @@ def examples():
     forget, partner = digits[:3], digits[3:]
     mask = np.full((3, 8, 8), 0.4)
     mask[:, :4] = 0.6
-    return {
-        "forget": forget,
-        "partner": partner,
-        "mask": mask,
-        "hybrid": np.rint(mask * forget + (1 - mask) * partner).astype(np.uint8),
-        "forget_names": ["zero", "one", "two"],
-        "partner_names": ["three", "four", "a name much longer than any picture is wide"],
-    }
+    return Hybrids(
+        forget=forget,
+        partner=partner,
+        mask=mask,
+        hybrid=np.rint(mask * forget + (1 - mask) * partner).astype(np.uint8),
+        forget_names=np.array(["zero", "one", "two"]),
+        partner_names=np.array(["three", "four", "a name much longer than any picture is wide"]),
+    )
+
+
+def first(count, examples, **arrays):
+    """So many of the examples, with other arrays."""
+    names = {name: getattr(examples, name)[:count] for name in ("forget_names", "partner_names")}
+    return replace(examples, **names, **arrays)
 
 
 def tile(sheet, column, row, height, width):
@@ -34,7 +43,7 @@ def tile(sheet, column, row, height, width):
 def test_tiles_are_the_arrays_enlarged_without_blur(examples, tmp_path):
     hybrid_sheet(examples, tmp_path / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
-    shades = examples | {"mask": np.rint(255 * examples["mask"])}
+    shades = vars(examples) | {"mask": np.rint(255 * examples.mask)}
     for column, name in enumerate(("forget", "mask", "partner", "hybrid")):
         for row in range(3):
             expected = np.kron(shades[name][row], np.ones((24, 24)))[..., None]
@@ -44,14 +53,14 @@ def test_tiles_are_the_arrays_enlarged_without_blur(examples, tmp_path):
 def test_colour_and_odd_sizes_are_drawn(examples, tmp_path):
     colour = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
     pictures = dict.fromkeys(("forget", "partner", "hybrid"), colour) | {"mask": np.ones((2, 5, 7), np.float32)}
-    hybrid_sheet(examples | pictures, tmp_path / "sheet.png")
+    hybrid_sheet(first(2, examples, **pictures), tmp_path / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert np.array_equal(tile(sheet, 0, 1, 135, 189), colour[1].repeat(27, axis=0).repeat(27, axis=1))
 
 
 def test_images_larger_than_a_tile_keep_their_size(examples, tmp_path):
-    large = {name: np.zeros((1, 300, 200)) for name in ("forget", "partner", "hybrid", "mask")}
-    hybrid_sheet(examples | large, tmp_path / "sheet.png")
+    large = {name: np.zeros((1, 300, 200), np.uint8) for name in ("forget", "partner", "hybrid")}
+    hybrid_sheet(first(1, examples, **large, mask=np.zeros((1, 300, 200))), tmp_path / "sheet.png")
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape[1] == GAP + 4 * (200 + GAP)
     assert (tile(sheet, 0, 0, 300, 200) == 0).all()
@@ -73,7 +82,8 @@ def test_captions_are_written_on_white_and_stay_below_their_tile(examples, tmp_p
 
 def test_names_change_the_picture(examples, tmp_path):
     hybrid_sheet(examples, tmp_path / "a.png")
-    hybrid_sheet(examples | {"partner_names": np.array(["three", "four", "five"])}, tmp_path / "b.png")
+    renamed = replace(examples, partner_names=np.array(["three", "four", "five"]))
+    hybrid_sheet(renamed, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() != (tmp_path / "b.png").read_bytes()
 
 

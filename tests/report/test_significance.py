@@ -1,11 +1,11 @@
-"""What is marked as best, or as not told apart from it."""
+"""What is marked as best, or as not distinguishable from it."""
 
 from __future__ import annotations
 
 from natmu.report import markdown
 from natmu.report.significance import marked, pairs
 
-from .conftest import row, table
+from .folders import row, table
 
 
 def study(**gaps):
@@ -23,7 +23,7 @@ def test_what_equals_the_best_is_best():
 
 
 def test_of_one_seed_the_lowest_gap_is_marked_and_the_legend_says_why():
-    """There are two retrained models all the same, so that there is a floor."""
+    """There are two retrained models all the same, so that there is a retraining baseline."""
     found = table(
         row("a", "retrained", 2, avg_gap=[0.5, None]), row("a", "x", 1, avg_gap=[1.0]), row("a", "y", 1, avg_gap=[2.0])
     )
@@ -32,7 +32,7 @@ def test_of_one_seed_the_lowest_gap_is_marked_and_the_legend_says_why():
     assert "standard deviation over seeds" in markdown(found)
 
 
-def test_every_pair_that_shares_seeds_is_told_with_its_interval():
+def test_every_pair_that_shares_seeds_is_shown_with_its_interval():
     """Differences of -8, -7.9 and -8.3: mean -8.07, and t(2) * 0.208 / sqrt(3) = 0.52 on either side."""
     found = study(x=[1.0, 1.2, 0.9], z=[9.0, 9.1, 9.2], one=[50.0])
     assert pairs(found, "a") == [("x", "z", "-8.07 (95 %: -8.58 to -7.55)", 3)]

@@ -6,11 +6,14 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from natmu.records.table import Comparison
 from natmu.report import markdown, print_tables, tables
+from natmu.report.tables import table_of
 from natmu.report.units import WORDS, units_in_words
 from natmu.scores.catalogue import SCORES
 
-from .conftest import COLUMNS, row, table
+from . import folders
+from .folders import COLUMNS, changed, changed_row, row, table, with_scores
 
 
 def printed(study, width=80, *, terminal=False, encoding="utf-8"):
@@ -28,7 +31,7 @@ def best(study):
             (line.method, header)
             for line in one.lines
             for header, cell in zip(one.headers, line.cells, strict=True)
-            if cell.best
+            if cell.mark
         }
         for one in tables(study)
     ]
@@ -56,14 +59,15 @@ def test_accuracy_on_the_forgotten_class_is_shown_only_where_there_is_one(study)
 
 
 def test_scores_on_the_holdout_are_named_so(study):
-    assert tables({**study, "score_on": "holdout"})[0].headers[0] == "holdout_acc"
-    assert "In percent: holdout_acc, forget_test_acc, retain_acc" in printed({**study, "score_on": "holdout"}, 400)
+    held_out = changed(study, score_on="holdout")
+    assert tables(held_out)[0].headers[0] == "holdout_acc"
+    assert "In percent: holdout_acc, forget_test_acc, retain_acc" in printed(held_out, 400)
 
 
 @pytest.mark.parametrize(("counts", "words"), [((1, 1), "1 seed"), ((3, 3), "3 seeds"), ((0, 0), "0 seeds")])
-def test_the_title_counts_the_seeds(study, counts, words):
-    rows = [row | {"n": n} for row, n in zip(study["rows"][:2], counts, strict=True)]
-    assert tables({**study, "rows": rows})[0].title == f"random:10%, {words}"
+def test_the_title_counts_the_seeds(counts, words):
+    rows = [row("random:10%", method, n, avg_gap=[1.0] * n) for method, n in zip("xy", counts, strict=True)]
+    assert tables(table(*rows))[0].title == f"random:10%, {words}"
 
 
 def test_without_two_common_seeds_only_the_lowest_gap_is_marked(study):
@@ -93,24 +97,21 @@ def test_with_seeds_the_best_of_each_column_and_those_within_noise_are_marked(re
 def test_those_within_noise_of_another_than_the_best_are_not_marked():
     gaps = {"x": [1.0, 1.1, 1.2], "y": [31.0, 30.0, 32.0], "z": [31.2, 31.0, 31.5]}
     far = table(*(row("a", label, 3, avg_gap=values) for label, values in gaps.items()))
-    assert any(one["best"] == "y" and one["within_noise"] for one in far["comparisons"])
+    assert any(one.best == "y" and one.within_noise for one in far.comparisons)
     assert best(far) == [{("x", "avg_gap")}]
 
 
 def test_a_method_that_failed_for_some_seeds_is_not_marked(study, repeated):
-    study["rows"][0]["failed"] = "One seed diverged."
-    assert best(study)[0] == {("amnesiac", "avg_gap")}
-    repeated["rows"][2] |= {"failed": "One seed diverged.", "log": "logs/n.log"}
-    again = table(*repeated["rows"])
+    assert best(changed_row(study, 0, failed="One seed diverged."))[0] == {("amnesiac", "avg_gap")}
+    again = table(*changed_row(repeated, 2, failed="One seed diverged.", log="logs/n.log").rows)
     assert "natmu" not in {method for method, _ in best(again)[0]}
     assert tables(again)[0].failures == ["natmu failed: One seed diverged. (logs/n.log)"]
     assert tables(again)[0].lines[2].cells[0].mean == "93.1"
 
 
 def test_a_study_without_scores_has_no_best(study):
-    study["rows"] = study["rows"][2:4]
-    (one,) = tables(study)
-    assert not any(cell.best for line in one.lines for cell in line.cells)
+    (one,) = tables(changed(study, rows=study.rows[2:4]))
+    assert not any(cell.mark for line in one.lines for cell in line.cells)
     assert [line.cells[0].word for line in one.lines] == ["failed", "not run"]
     assert one.failures == [
         "salun|wide failed: A class ran out of partners; use a smaller n. (logs/s.log)",
@@ -118,14 +119,15 @@ def test_a_study_without_scores_has_no_best(study):
     ]
 
 
-def test_the_floor_is_that_of_retrained_and_its_absence_is_said(study):
-    assert [(one.floor.mean, one.floor.spread) for one in tables(study)] == [("0.4", "0.1")] * 2
-    assert "The floor is not known" not in printed(study, 400)
-    assert "is the floor" in printed(study, 400)
-    study["rows"][6]["avg_gap"] = None
-    assert [one.floor is None for one in tables(study)] == [False, True]
-    assert markdown(study).count("The floor is not known here: retrained has no avg_gap") == 1
-    assert printed(study, 400).count("The floor is not known here: retrained has no avg_gap") == 1
+def test_the_baseline_is_that_of_retrained_and_its_absence_is_said(study):
+    assert [(one.baseline.mean, one.baseline.spread) for one in tables(study)] == [("0.4", "0.1")] * 2
+    assert "baseline is not known" not in printed(study, 400)
+    assert "is the retraining baseline" in printed(study, 400)
+    rows = [*study.rows[:6], with_scores(study.rows[6], avg_gap=None), study.rows[7]]
+    unknown = changed(study, rows=tuple(rows))
+    assert [one.baseline is None for one in tables(unknown)] == [False, True]
+    assert markdown(unknown).count("The retraining baseline is not known here: retrained has no avg_gap") == 1
+    assert printed(unknown, 400).count("The retraining baseline is not known here: retrained has no avg_gap") == 1
 
 
 def test_the_finding_compares_the_two_lowest_gaps(repeated):
@@ -174,7 +176,7 @@ def test_a_narrow_console_stacks_spreads_and_cuts_nothing(study, width):
     text = printed(study, width)
     assert max(cell_len(line) for line in text.splitlines()) <= width
     assert "…" not in text
-    for shown in ("93.1", "±0.4", "99.93", "±0.01", "±20", "[retain_fraction=0.1]"):
+    for shown in ("93.1", "±0.4", "99.93", "±0.01", "±20", "[retain_fraction=0.1"):
         assert shown in text
 
 
@@ -192,8 +194,8 @@ def test_a_failed_row_gives_its_reason(study):
 
 
 def test_names_in_brackets_are_not_taken_for_markup(study):
-    study["rows"][1]["method"] = "[red]amnesiac[/red] :cat:"
-    assert "[red]amnesiac[/red] :cat:" in printed(study, 120)
+    named = changed_row(study, 1, method="[red]amnesiac[/red] :cat:")
+    assert "[red]amnesiac[/red] :cat:" in printed(named, 120)
 
 
 def test_without_a_terminal_there_are_no_escape_codes(study):
@@ -217,7 +219,7 @@ def test_an_ascii_console_is_served(study, repeated):
 
 
 def test_an_empty_study_prints_its_legend(study):
-    assert printed({**study, "rows": []}).startswith("example: ")
+    assert printed(changed(study, rows=())).startswith("example: ")
 
 
 def test_markdown_is_a_table_per_scenario(study):
@@ -225,7 +227,7 @@ def test_markdown_is_a_table_per_scenario(study):
     lines = text.splitlines()
     assert lines[0] == "### random:10%, 1 to 3 seeds"
     assert lines[2:6] == [
-        "| method | test_acc | retain_acc | forget_acc | mia_entropy | avg_gap | seconds | retrain_share % |",
+        "| method | test_acc | retain_acc | forget_acc | mia_entropy | avg_gap | seconds | retrain_fraction % |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         "| original | 93.5 | 100.0 | 100.0 | 99.1 | 5.9 | - | - |",
         "| retrained | 93.2 ± 0.1 | 99.93 ± 0.01 | 93.7 ± 0.6 | 84.4 ± 0.7 | 0.4 ± 0.1 | 235 ± 7 | 100.00 ± 0.00 |",
@@ -240,10 +242,89 @@ def test_markdown_is_a_table_per_scenario(study):
     assert text.endswith("Bold: the lowest avg_gap.\n")
 
 
-def test_every_unit_of_the_catalogue_has_words_and_shares_are_shown_in_percent():
+def test_every_unit_of_the_catalogue_has_words_and_fractions_are_shown_in_percent():
     assert {score.unit for score in SCORES} | {"s"} == WORDS.keys()
-    names = ["seconds", "retrain_share", *(score.name for score in SCORES)]
+    names = ["seconds", "retrain_fraction", *(score.name for score in SCORES)]
     text = units_in_words(names, "test")
-    assert text.startswith("in percent: retrain_share, test_acc, retain_acc,")
+    assert text.startswith("in percent: retrain_fraction, test_acc, retain_acc,")
     assert all(text.count(f" {score.name}") for score in SCORES)
     assert "seconds" not in text
+
+
+LABELS = ("natmu", "amnesiac", "salun", "scrub")
+SCENARIO = "random:10%"
+
+
+@pytest.fixture
+def made(tmp_path):
+    return folders.make_study(tmp_path, LABELS)[1]
+
+
+def comparison(score, best, method, within_noise):
+    shown = {"difference": -1.0, "interval": None, "n": 2, "within_noise": within_noise}
+    return Comparison(scenario=SCENARIO, score=score, best=best, method=method, **shown)
+
+
+def marks(found, column):
+    place = found.headers.index(column)
+    return {line.method: line.cells[place].mark for line in found.lines}
+
+
+def test_cells_have_the_digits_of_their_spread_and_the_number_in_full(made):
+    found = table_of(made, SCENARIO)
+    row = made.rows[2]
+    line = found.methods[0]
+    assert line.method == row.method
+    cells = dict(zip(found.headers, line.cells, strict=True))
+    assert cells["test_acc"].value == row.scores["test_acc"].mean
+    assert cells["test_acc"].text(" ± ") == "91 ± 2"
+    assert cells["retrain_fraction %"].value == pytest.approx(100 * row.scores["retrain_fraction"].mean)
+
+
+def test_the_references_come_first_and_are_never_marked(made):
+    found = table_of(changed(made, rows=made.rows[::-1]), SCENARIO)
+    assert [line.method for line in found.references] == ["original", "retrained"]
+    assert {marks(found, name)[label] for name in found.headers for label in ("original", "retrained")} == {""}
+
+
+def test_without_comparisons_only_the_lowest_gap_is_marked(made):
+    found = table_of(made, SCENARIO)
+    assert not found.compared
+    shown = {(label, name) for name in found.headers for label, mark in marks(found, name).items() if mark}
+    gaps = {row.method: row.scores["avg_gap"].mean for row in made.rows if row.scores["avg_gap"] and not row.failed}
+    lowest = min(gaps.keys() - {"original", "retrained"}, key=gaps.__getitem__)
+    assert shown == {(lowest, "avg_gap")}
+
+
+def test_comparisons_say_which_methods_seeds_do_not_distinguish_from_the_best(made):
+    comparisons = (
+        comparison("avg_gap", "amnesiac", "salun", True),
+        comparison("avg_gap", "amnesiac", "natmu", False),
+        comparison("avg_gap", "salun", "natmu", True),
+    )
+    found = table_of(changed(made, comparisons=comparisons), SCENARIO)
+    assert found.compared
+    assert not found.undecided
+    wanted = {"amnesiac": "best", "salun": "near", "natmu": "", "scrub": "", "original": "", "retrained": ""}
+    assert marks(found, "avg_gap") == wanted
+
+
+def test_where_noise_is_not_known_only_the_best_is_marked(made):
+    found = table_of(changed(made, comparisons=(comparison("avg_gap", "amnesiac", "salun", None),)), SCENARIO)
+    assert (found.compared, found.undecided) == (False, True)
+    assert [label for label, mark in marks(found, "avg_gap").items() if mark] == ["amnesiac"]
+
+
+def test_rows_without_all_numbers_say_what_became_of_them(made):
+    refused = changed(made.rows[-1], method="unsir", failed="It serves classes.", log=None)
+    partly = changed(changed_row(made, 3, failed="One seed\ndiverged.", log="logs/a.log"))
+    incomplete = {
+        line.method: line for line in table_of(changed(partly, rows=(*partly.rows, refused)), SCENARIO).incomplete
+    }
+    assert {label: line.state for label, line in incomplete.items()} == {
+        "amnesiac": "some seeds failed",
+        "scrub": "failed",
+        "unsir": "not run",
+    }
+    assert incomplete["amnesiac"].reason == "One seed diverged."
+    assert incomplete["scrub"].log == "logs/three.log"

@@ -11,14 +11,17 @@ import sys
 import pytest
 from mlflow import MlflowClient
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from tests.report.tracked_folders import CURVES, write_audit, write_run, write_study
+from tests.records.folders import a_recipe, an_original, an_unlearned, column
+from tests.report.folders import changed, rewrite, with_scores
+from tests.report.tracked_folders import CURVES, DIGEST, lineages, write_audit, write_run, write_study
 from tests.report.tracker_files import curves_of, mlflow_curves, of_tensorboard, of_wandb, one_of_mlflow
 
 from natmu.errors import RunError, SettingError, TrackingError, UsageError
+from natmu.records.run import RunFolder
+from natmu.report import read_study
 from natmu.report.trackers import known_trackers, track_run, track_study
 from natmu.report.trackers.tracked import read_tracked_run, read_tracked_study
 
-DIGEST = "0123456789abcdef"
 HOSTILE = 'a "b" <c>/%2e%2e \u2603 \n$(d)' + "x" * 400
 
 
@@ -64,7 +67,7 @@ SCORES = {"test_acc": 91.5, "forget_acc": 12.25, "seconds": 3.5, "peak_memory_mb
 
 
 def test_wandb_has_the_run_as_its_folder_has_it(runs):
-    track_run(["wandb"], write_run(runs, DIGEST, name="mine", audit={"rmia_auc": 0.75, "epsilon": None}))
+    track_run(["wandb"], write_run(runs, name="mine", audit={"rmia_auc": 0.75}))
     (found,) = of_wandb(runs)
     assert (found["id"], found["name"], found["group"], found["project"]) == (DIGEST, "mine", "", "natmu")
     points = {
@@ -76,13 +79,12 @@ def test_wandb_has_the_run_as_its_folder_has_it(runs):
     assert points == CURVE_POINTS
     assert {name: found["summary"][name] for name in SCORES} == SCORES
     assert found["summary"]["audit/rmia_auc"] == 0.75
-    assert "audit/epsilon" not in found["summary"]
     assert found["config"]["settings.lr"] == 0.001
     assert found["config"]["links"]["audit/audit.json"] == (runs / "mine/audit/audit.json").as_uri()
 
 
 def test_wandb_knows_a_run_again_and_takes_what_is_new(runs):
-    path = write_run(runs, DIGEST)
+    path = write_run(runs)
     track_run(["wandb"], path)
     (folder,) = (runs / "wandb").glob("offline-run-*")
     track_run(["wandb"], path)
@@ -96,7 +98,7 @@ def test_wandb_knows_a_run_again_and_takes_what_is_new(runs):
 def test_wandb_goes_where_its_own_variables_say(runs, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_DIR", str(tmp_path / "there"))
     monkeypatch.setenv("WANDB_PROJECT", "forgetting")
-    track_run(["wandb"], write_run(runs, DIGEST))
+    track_run(["wandb"], write_run(runs))
     (found,) = of_wandb(tmp_path / "there")
     assert found["project"] == "forgetting"
     assert not (runs / "wandb").exists()
@@ -106,14 +108,14 @@ def test_wandb_without_a_key_stays_off_line_and_says_so(runs, tmp_path, monkeypa
     monkeypatch.delenv("WANDB_MODE")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
-    track_run(["wandb"], write_run(runs, DIGEST))
+    track_run(["wandb"], write_run(runs))
     assert len(of_wandb(runs)) == 1
     assert f"wandb sync {runs / 'wandb'}" in capsys.readouterr().err
 
 
 def test_wandb_may_be_disabled(runs, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    track_run(["wandb"], write_run(runs, DIGEST, name="mine"))
+    track_run(["wandb"], write_run(runs, name="mine"))
     assert [path.name for path in runs.iterdir()] == ["mine"]
 
 
@@ -121,25 +123,25 @@ def test_wandb_is_not_asked_for_a_key_where_it_must_be_online(runs, tmp_path, mo
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with pytest.raises(TrackingError, match="No API key"):
-        track_run(["wandb"], write_run(runs, DIGEST))
+        track_run(["wandb"], write_run(runs))
 
 
 def test_mlflow_has_the_run_as_its_folder_has_it(runs, store):
-    track_run(["mlflow"], write_run(runs, DIGEST, name="mine", audit={"rmia_auc": 0.75, "epsilon": None}))
+    track_run(["mlflow"], write_run(runs, name="mine", audit={"rmia_auc": 0.75}))
     found = one_of_mlflow(store, "natmu")
     assert (found.info.run_name, found.info.status) == ("mine", "FINISHED")
     scores = {name: value for name, value in found.data.metrics.items() if not name.startswith("curves/")}
     assert scores == SCORES | {"audit/rmia_auc": 0.75}
     assert mlflow_curves(store, found) == CURVE_POINTS
     assert found.data.params["settings.lr"] == "0.001"
-    assert found.data.params["forget.spec"] == "random:10%"
+    assert found.data.params["forget.request"] == "random:10%"
     assert found.data.tags["natmu.digest"] == DIGEST
     assert found.data.tags["natmu.link.folder"] == (runs / "mine").as_uri()
     assert not (runs / "mlflow").exists()
 
 
 def test_mlflow_knows_a_run_again_and_takes_what_is_new(runs, store):
-    path = write_run(runs, DIGEST)
+    path = write_run(runs)
     for _ in range(2):
         track_run(["mlflow"], path)
         found = one_of_mlflow(store, "natmu")
@@ -153,16 +155,18 @@ def test_mlflow_knows_a_run_again_and_takes_what_is_new(runs, store):
 def test_mlflow_goes_where_its_own_variable_says(runs, store, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://nowhere")
     with pytest.raises(TrackingError, match=r"mlflow failed .*nonsense"):
-        track_run(["mlflow"], write_run(runs, DIGEST))
+        track_run(["mlflow"], write_run(runs))
     assert store.get_experiment_by_name("natmu") is None
 
 
 def test_mlflow_takes_a_run_that_was_computed_again_on_another_machine(runs, store):
     """MLflow refuses to change a setting, and would keep both curves."""
-    path = write_run(runs, DIGEST)
+    path = write_run(runs)
     track_run(["mlflow"], path)
-    record = json.loads((path / "record.json").read_text()) | {"hardware": {"device": "cuda"}, "seconds": 0.5}
-    (path / "record.json").write_text(json.dumps(record | {"finished": "2026-01-02T03:05:06+00:00"}))
+    record = RunFolder(path).record
+    hardware = changed(record.hardware, device="cuda")
+    later = "2026-01-02T03:05:06+00:00"
+    changed(record, hardware=hardware, seconds=0.5, finished=later).write(path / "record.json")
     track_run(["mlflow"], path)
     found = one_of_mlflow(store, "natmu")
     assert (found.data.metrics["seconds"], found.data.params["hardware.device"]) == (0.5, "cpu")
@@ -172,12 +176,12 @@ def test_mlflow_takes_a_run_that_was_computed_again_on_another_machine(runs, sto
 def test_mlflow_begins_a_run_anew_whose_logging_was_cut_short(runs, store):
     place = store.create_experiment("natmu")
     store.log_metric(store.create_run(place, tags={"natmu.key": DIGEST}).info.run_id, "curves/loss", 1.25, step=1)
-    track_run(["mlflow"], write_run(runs, DIGEST))
+    track_run(["mlflow"], write_run(runs))
     assert mlflow_curves(store, one_of_mlflow(store, "natmu")) == CURVE_POINTS
 
 
 def test_tensorboard_has_the_run_as_its_folder_has_it(runs):
-    track_run(["tensorboard"], write_run(runs, DIGEST, name="mine", audit={"rmia_auc": 0.75, "epsilon": None}))
+    track_run(["tensorboard"], write_run(runs, name="mine", audit={"rmia_auc": 0.75}))
     found = of_tensorboard(runs / f"tensorboard/natmu/mine-{DIGEST}")
     assert curves_of(found) == pytest.approx(CURVE_POINTS)
     scores = {tag: found.Scalars(tag)[0].value for tag in found.Tags()["scalars"] if tag.startswith("scores/")}
@@ -190,7 +194,7 @@ def test_tensorboard_has_the_run_as_its_folder_has_it(runs):
 
 
 def test_tensorboard_knows_a_run_again_and_takes_what_is_new(runs):
-    path = write_run(runs, DIGEST, name="mine")
+    path = write_run(runs, name="mine")
     track_run(["tensorboard"], path)
     (first,) = (runs / "tensorboard").rglob("*tfevents*")
     track_run(["tensorboard"], path)
@@ -225,7 +229,7 @@ def test_a_study_is_a_group_with_a_table(runs, store):
     table = json.loads(table.read_text())
     assert [row[:5] for row in table["data"]] == [
         ["random:10%", "original", 1, 95.0, None],
-        ["random:10%", "natmu", 2, 93.5, None],
+        ["random:10%", "natmu", 2, 93.5, pytest.approx(0.5**0.5)],
         ["random:10%", "salun", 0, None, None],
     ]
     assert table["columns"][:5] == ["scenario", "method", "n", "test_acc", "test_acc std"]
@@ -245,9 +249,10 @@ def test_a_study_is_a_group_with_a_table(runs, store):
 
 def test_one_original_on_two_forget_sets_is_shown_with_the_scores_of_each(runs):
     folder = write_study(runs)
-    study = json.loads((folder / "table.json").read_text())
-    other = study["rows"][0] | {"scenario": "class:3", "test_acc": {"mean": 81.0, "std": None, "values": [81.0]}}
-    (folder / "table.json").write_text(json.dumps(study | {"rows": [study["rows"][0], other], "score_on": "holdout"}))
+    study = read_study(folder)
+    other = changed(with_scores(study.rows[0], test_acc=column(81.0)), scenario="class:3")
+    recipe = a_recipe(("random:10%", "class:3"))
+    rewrite(folder, changed(study, rows=(study.rows[0], other), score_on="holdout", recipe=recipe))
     first, second = read_tracked_study(folder).runs
     assert first.digest == second.digest
     assert first.key != second.key
@@ -257,19 +262,15 @@ def test_one_original_on_two_forget_sets_is_shown_with_the_scores_of_each(runs):
 
 def test_a_study_on_the_holdout_is_shown_without_audits_which_look_at_the_test_set(runs):
     folder = write_study(runs)
-    study = json.loads((folder / "table.json").read_text())
     assert [name for run in read_tracked_study(folder).runs for name in run.scores if "rmia" in name]
-    (folder / "table.json").write_text(json.dumps(study | {"score_on": "holdout"}))
+    rewrite(folder, changed(read_study(folder), score_on="holdout"))
     names = {name for run in read_tracked_study(folder).runs for name in run.scores}
     assert not [name for name in names if "audit" in name or "test" in name]
 
 
 def test_hostile_names_are_told_to_all(runs, store, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRUNCATE_LONG_VALUES", "false")
-    path = write_run(runs, DIGEST, method=HOSTILE, **{HOSTILE: HOSTILE * 30})
-    record = json.loads((path / "record.json").read_text())
-    record["scores"] = {"a@b (%)": 1.5, "nothing": float("nan")}
-    (path / "record.json").write_text(json.dumps(record))
+    path = write_run(runs, an_unlearned(HOSTILE, **{HOSTILE: HOSTILE * 30}), scores={"a@b (%)": 1.5})
     track_run(["wandb", "mlflow", "tensorboard"], path)
     (found,) = of_wandb(runs)
     assert found["name"].startswith('a "b"')
@@ -280,33 +281,30 @@ def test_hostile_names_are_told_to_all(runs, store, monkeypatch):
 
 
 def test_a_run_without_curves_is_told_to_all(runs, store):
-    track_run(["wandb", "mlflow", "tensorboard"], write_run(runs, DIGEST, curves=[]))
+    track_run(["wandb", "mlflow", "tensorboard"], write_run(runs, curves=[]))
     assert of_wandb(runs)[0]["history"] == []
     assert not [name for name in one_of_mlflow(store, "natmu").data.metrics if name.startswith("curves/")]
 
 
-def test_names_come_from_the_folder_or_else_from_the_spec(runs):
-    assert read_tracked_run(write_run(runs, DIGEST)).name == "natmu, random:10%, seed 0"
-    path = write_run(runs, "f" * 16, kind="train", model="vgg16", method=None, forget=None)
-    assert read_tracked_run(path).name == "train, vgg16, seed 0"
+def test_names_come_from_the_folder_or_else_from_the_lineage(runs):
+    assert read_tracked_run(write_run(runs)).name == "natmu, random:10%, seed 0 from original, seed 0"
+    assert read_tracked_run(write_run(runs, an_original())).name == "original, seed 0"
+    assert read_tracked_run(write_run(runs, an_original(seed=1), name="mine")).name == "mine"
 
 
 @pytest.mark.parametrize("file", ["record.json", "history.csv", "audit/audit.json"])
 @pytest.mark.parametrize("text", ["", "\x00,\x00\n1,x", "[]", "{}"])
 def test_a_damaged_run_is_refused(runs, file, text):
-    path = write_run(runs, DIGEST, audit={})
+    path = write_run(runs, audit={"rmia_auc": 0.5})
     (path / file).write_text(text)
-    if (file, text) in {("history.csv", one) for one in ("", "[]", "{}")}:  # a header alone is a history
-        assert read_tracked_run(path).curves == []
-        return
-    with pytest.raises(RunError, match="not a complete run"):
+    with pytest.raises(RunError, match=file):
         read_tracked_run(path)
 
 
 def test_a_study_whose_run_is_gone_is_refused(runs):
     folder = write_study(runs)
-    shutil.rmtree(runs / ("c" * 16))
-    with pytest.raises(RunError, match=r"c{16} is not a complete run"):
+    shutil.rmtree(runs / lineages()[2].digest)
+    with pytest.raises(RunError, match=rf"{lineages()[2].digest} is gone; run the study again"):
         track_study(["tensorboard"], folder)
 
 
@@ -329,7 +327,7 @@ def test_an_unknown_tracker_is_refused_with_the_choices():
 
 def test_a_tracker_that_fails_does_not_keep_others_from_the_run(runs):
     """A file that is no database, and one where TensorBoard's folder should be."""
-    path = write_run(runs, DIGEST)
+    path = write_run(runs)
     (runs / "mlflow.db").write_text("no database")
     (runs / "tensorboard").write_text("")
     with pytest.raises(TrackingError, match=r"mlflow failed .*; tensorboard failed .* is complete, and the same"):
@@ -339,7 +337,7 @@ def test_a_tracker_that_fails_does_not_keep_others_from_the_run(runs):
 
 def test_nothing_stays_behind_and_torch_is_not_needed(runs, store, tmp_path):
     """A process that tracked ends at once, leaves no service of wandb running, and never loads PyTorch."""
-    write_run(runs, DIGEST, name="mine")
+    write_run(runs, name="mine")
     code = (
         "import sys\nfrom pathlib import Path\nfrom natmu.report.trackers import track_run\n"
         "track_run(['wandb', 'mlflow', 'tensorboard'], Path(sys.argv[1]))\nassert 'torch' not in sys.modules"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 if TYPE_CHECKING:
+    from natmu.records.audit import Audit
+    from natmu.records.run import RunRecord
+    from natmu.records.table import Results
     from natmu.study.forecasting import Expected, Forecast
-    from natmu.types import Record
 
 
 def print_json(value: object) -> None:
@@ -24,21 +25,19 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
-def print_run(path: Path, record: Record, *, as_json: bool) -> None:
+def print_run(path: Path, record: RunRecord, *, as_json: bool) -> None:
     """Print a run: its folder, its scores, its cost."""
     if as_json:
-        print_json({"run": str(path)} | asdict(record))
+        print_json({"run": str(path)} | record.plain())
         return
     found = "  ".join(f"{name} {value:.2f}" for name, value in record.scores.items())
-    typer.echo(
-        f"{path}\n{found}\n{record.seconds:.1f} s on {record.hardware['device']}, {record.hardware['precision']}"
-    )
+    typer.echo(f"{path}\n{found}\n{record.seconds:.1f} s on {record.hardware.device}, {record.hardware.precision}")
 
 
-def print_study(study: Mapping[str, Any], *, as_json: bool) -> None:
+def print_study(study: Results, *, as_json: bool) -> None:
     """Print the tables of a study."""
     if as_json:
-        print_json(study)
+        print_json(study.plain())
     else:
         from natmu.report import print_tables
 
@@ -72,7 +71,7 @@ def _state(one: Expected) -> str:
     """What is known of a job."""
     if one.in_store:
         return "in the store"
-    return "computed from stored answers" if one.seconds is None else f"about {_duration(one.seconds)}"
+    return "computed from stored predictions" if one.seconds is None else f"about {_duration(one.seconds)}"
 
 
 def _duration(seconds: float) -> str:
@@ -82,16 +81,23 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def print_audit(study: Mapping[str, Any], folder: Path, *, as_json: bool) -> None:
-    """Print an audit: the table of the study that it makes, every score with its verdict, and where it was written."""
+def print_audit(results: Results, audit: Audit, folder: Path, *, as_json: bool) -> None:
+    """Print an audit.
+
+    Args:
+        results: Table of the audited model, its original and retrained models.
+        audit: Every score with its verdict.
+        folder: Where the audit was written.
+        as_json: Whether to print the records instead, the audit under ``audit``.
+    """
     if as_json:
-        print_json(study)
+        print_json(results.plain() | {"audit": audit.plain()})
         return
     from natmu.report import print_scores, print_tables
 
     console = Console(highlight=False)
-    print_tables(study, console)
-    print_scores(study["audit"], console)
+    print_tables(results, console)
+    print_scores(audit, console)
     typer.echo(f"{folder / 'audit.json'}, {folder / 'samples.csv'}")
 
 

@@ -22,8 +22,8 @@ def run(
 
     Or print the tables of a study for a document.
     """
+    from natmu.records.files import write_atomically
     from natmu.report import write_report
-    from natmu.report.folder import write_whole
 
     if form == "html":
         typer.echo(write_report(folder, out))
@@ -32,7 +32,7 @@ def run(
     if out is None:
         typer.echo(text, nl=False)
     else:
-        write_whole(out, text)
+        write_atomically(out, text.encode())
         typer.echo(out)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -141,6 +141,8 @@ class Audit(File):
         models: The runs that were compared.
         files: Digest of each other file of the audit, by its name; ``write_audit`` fills it in.
     """
+
+    remedy: ClassVar[str] = "audit the run again"
 
     format: Literal[2] = 2
     run: Digest

@@ -9,12 +9,14 @@ import json
 import os
 import re
 import socket
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +27,21 @@ from natmu.errors import RunError
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-UNREADABLE = (OSError, ValueError, EOFError, KeyError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error)
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    AttributeError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What NumPy raises on damaged files."""
 
 PARTIAL = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<process>\d+)\.partial")
@@ -48,6 +64,9 @@ class File(Value):
     The file also holds a ``checksum`` of the value, so that whatever was changed after it was written is found out.
     """
 
+    remedy: ClassVar[str] = "delete the folder that holds it and compute that again"
+    """What to do where the file is damaged."""
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the value.
@@ -61,18 +80,20 @@ class File(Value):
         try:
             content = from_json(path.read_bytes(), allow_inf_nan=False)
             if not isinstance(content, dict):
-                raise damaged(path, "it holds no JSON object")
+                raise damaged(path, "it holds no JSON object", cls.remedy)
             known, stated = cls.model_fields["format"].default, content.get("format")
             if stated != known:
-                raise damaged(path, f"its format is {str(stated)[:20]}, and this version of natmu reads format {known}")
+                reason = f"its format is {str(stated)[:20]}, and this version of natmu reads format {known}"
+                raise damaged(path, reason, cls.remedy)
             checksum = content.pop("checksum", None)
             value = cls.model_validate_json(to_json(content))
         except ValidationError as error:
-            raise damaged(path, first_fault(error)) from None
+            raise damaged(path, first_fault(error), cls.remedy) from None
         except (OSError, ValueError, RecursionError) as error:
-            raise damaged(path, error) from None
+            raise damaged(path, error, cls.remedy) from None
         if checksum != value.checksum():
-            raise damaged(path, "it was changed after it was written: its checksum is not that of its content")
+            reason = "it was changed after it was written: its checksum is not that of its content"
+            raise damaged(path, reason, cls.remedy)
         return value
 
     def write(self, path: Path) -> None:
@@ -81,7 +102,7 @@ class File(Value):
         Raises:
             RunError: It cannot be written.
         """
-        content = self.plain() | {"checksum": self.checksum()}
+        content = {"format": None, **self.plain(), "checksum": self.checksum()}
         write_atomically(path, (json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
     def checksum(self) -> str:
@@ -90,25 +111,29 @@ class File(Value):
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def damaged(path: Path, error: object) -> RunError:
+def damaged(path: Path, error: object, remedy: str = File.remedy) -> RunError:
     """What is said of a file of ours that cannot be read.
 
     Args:
         path: The file.
         error: What is wrong with it.
+        remedy: What to do.
     """
     reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".")
-    return RunError(f"{path} cannot be read ({reason}); delete the folder that holds it and compute that again.")
+    return RunError(f"{path} cannot be read ({reason}); {remedy}.")
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it when it is complete; what killed writers left there is removed.
+    """Write a file under a temporary name and rename it when it is complete; folders on its way are made.
+
+    What killed writers left in the folder is removed.
 
     Raises:
         RunError: It cannot be written.
     """
     partial = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.partial")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             partial.write_bytes(content)
             partial.replace(path)
@@ -120,11 +145,16 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers of this machine left unfinished in a folder when they were killed."""
+    """Remove what writers of this machine left unfinished in a folder when they were killed.
+
+    Every command that writes into the folder of a run, an audit, a study or a search calls this for it. What a writer
+    on another machine left stays, because nobody here can know whether it still runs.
+    """
     for path in folder.glob(".*.partial"):
         name = PARTIAL.fullmatch(path.name)
         if name is not None and name["host"] == _host() and not _runs(int(name["process"])):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # what cannot be removed stands in nobody's way
+                path.unlink(missing_ok=True)
 
 
 def read_arrays(path: Path) -> Arrays:

@@ -116,7 +116,11 @@ class Everything(Value):
 
 
 class AllBut(Value):
-    """All training samples but those of a forget set."""
+    """All training samples but those of a forget set.
+
+    Attributes:
+        forget: The forget set.
+    """
 
     rule: Literal["all but"] = "all but"
     forget: Forget

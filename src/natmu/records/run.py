@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from natmu.errors import RunError, UsageError
-from natmu.records.files import Arrays, File, Value, csv_text, damaged, file_digest, read_array, read_rows
+from natmu.records.files import UNREADABLE, Arrays, File, Value, csv_text, damaged, file_digest, read_array, read_rows
 from natmu.records.lineage import AnyLineage, Digest, forget_of
-from natmu.types import FloatArray, ForgetSet, Outputs, Part
+from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, Part
 
 RECORD, WEIGHTS, PREDICTIONS, HISTORY = "record.json", "model.safetensors", "predictions.safetensors", "history.csv"
 FORGET, CONFIDENCE = "forget.npy", "confidence.npy"
@@ -98,6 +100,12 @@ class RunRecord(File):
             raise ValueError("the digest is not that of the lineage, so one of them was edited")
         return self
 
+    @field_validator("finished")
+    @classmethod
+    def _is_a_time(cls, text: str) -> str:
+        datetime.fromisoformat(text)
+        return text
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -161,7 +169,7 @@ class RunFolder:
 
     def confidence(self) -> FloatArray | None:
         """Each training sample's mean confidence during training, where that was noted."""
-        return self._read(CONFIDENCE, read_array) if self.has(CONFIDENCE) else None
+        return self._read(CONFIDENCE, _confidence) if self.has(CONFIDENCE) else None
 
     def history(self) -> History:
         """What was noted epoch by epoch; empty where nothing was trained.
@@ -169,11 +177,7 @@ class RunFolder:
         Raises:
             RunError: It cannot be read.
         """
-
-        def read(path: Path) -> History:
-            return [{name: float(value) for name, value in row.items() if value} for row in read_rows(path)]
-
-        return self._read(HISTORY, read)
+        return self._read(HISTORY, _history)
 
     def forget(self) -> ForgetSet:
         """The forget set, as it was when it was forgotten.
@@ -186,9 +190,12 @@ class RunFolder:
         forget = forget_of(lineage)
         if forget is None or forgotten is None:
             raise UsageError(f"{self.path} holds no forget set; name the run of an unlearned model.")
-        found = ForgetSet(self._read(FORGET, read_array), forget.request.text, forget.request.kind, forgotten.classes)
+        positions = self._read(FORGET, _positions)
+        found = ForgetSet(positions, forget.request.text, forget.request.kind, forgotten.classes)
         if (found.digest, len(found)) != (forgotten.digest, forgotten.count):
-            raise damaged(self.path / FORGET, "it is not the forget set that the record tells of")
+            raise damaged(self.path / FORGET, "it is not the forget set that the record names")
+        if self.has(PREDICTIONS) and positions[-1] >= self._read(PREDICTIONS, _training_samples):
+            raise damaged(self.path / FORGET, "it names samples beyond the training data")
         return found
 
     def _read(self, name: str, read: Callable[[Path], Content]) -> Content:
@@ -196,7 +203,7 @@ class RunFolder:
         path = self.verified(name)
         try:
             return read(path)
-        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+        except (SafetensorError, *UNREADABLE) as error:
             raise damaged(path, error) from None
 
 
@@ -239,4 +246,44 @@ def open_run(path: Path) -> RunFolder:
 
 
 def _part(arrays: dict[str, Any], name: str) -> Part:
-    return Part(arrays[f"{name}_logits"], arrays[f"{name}_labels"], arrays.get(f"{name}_fine_labels"))
+    part = Part(arrays[f"{name}_logits"], arrays[f"{name}_labels"], arrays.get(f"{name}_fine_labels"))
+    logits, labels = part.logits, part.labels
+    if logits.ndim != 2 or logits.dtype != np.float32 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"{name}_logits is not float32 (N, C), or {name}_labels is not (N,)")
+    for kind in (labels, *([] if part.fine_labels is None else [part.fine_labels])):
+        if kind.dtype != np.int64 or kind.shape != labels.shape or (kind < 0).any():
+            raise ValueError(f"{name}_labels is not int64 (N,) from 0 on")
+    if (labels >= logits.shape[1]).any():
+        raise ValueError(f"{name}_labels names more classes than {name}_logits has")
+    return part
+
+
+def _training_samples(path: Path) -> int:
+    """How many samples the training data has; reads no more than a header."""
+    with safe_open(path, "numpy") as file:
+        return int(file.get_slice("train_labels").get_shape()[0])
+
+
+def _history(path: Path) -> History:
+    """One row per epoch, each with its number and finite values."""
+    rows = [{name: float(value) for name, value in row.items() if value} for row in read_rows(path)]
+    for row in rows:
+        if "epoch" not in row or not all(map(math.isfinite, row.values())):
+            raise ValueError("a row has no epoch, or a value that is not finite")
+    return rows
+
+
+def _positions(path: Path) -> IntArray:
+    """Positions in ascending order."""
+    found = read_array(path)
+    if found.dtype != np.int64 or found.ndim != 1 or not len(found) or found[0] < 0 or (np.diff(found) <= 0).any():
+        raise ValueError("it is not int64 (F,), positions in ascending order")
+    return found
+
+
+def _confidence(path: Path) -> FloatArray:
+    """A number of 0 to 1 for each training sample."""
+    found = read_array(path)
+    if found.dtype != np.float32 or found.ndim != 1 or not ((found >= 0) & (found <= 1.001)).all():
+        raise ValueError("it is not float32 (N,), numbers of 0 to 1")
+    return found

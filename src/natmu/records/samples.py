@@ -14,6 +14,8 @@ from pydantic import ConfigDict, Field, ValidationError
 from natmu.records.files import Value, csv_text, damaged, first_fault, read_arrays, read_rows, write_arrays
 from natmu.types import IntArray
 
+REMEDY = "audit the run again"
+
 
 class Sample(Value):
     """One row of the table of samples (``audit/samples.csv``); an empty cell is a number that is not known.
@@ -90,7 +92,7 @@ class Exposed:
         try:
             return cls(**arrays)
         except (TypeError, ValueError) as error:
-            raise damaged(path, error) from None
+            raise damaged(path, error, REMEDY) from None
 
     def write(self, path: Path) -> None:
         """Write the pictures, whole or not at all."""
@@ -114,7 +116,7 @@ def read_samples(path: Path) -> tuple[Sample, ...]:
     try:
         return tuple(_sample(row) for row in rows)
     except ValidationError as error:
-        raise damaged(path, first_fault(error)) from None
+        raise damaged(path, first_fault(error), REMEDY) from None
 
 
 def _sample(row: dict[str, str]) -> Sample:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError
 from pydantic_core import from_json
@@ -102,6 +102,8 @@ class Search(File):
         methods: In the order of the recipe.
         files: Digest of ``trials.csv``; ``write_search`` fills it in.
     """
+
+    remedy: ClassVar[str] = "search again"
 
     format: Literal[2] = 2
     name: str
@@ -223,9 +225,9 @@ def read_trials(path: Path) -> tuple[Trial, ...]:
     try:
         return tuple(_trial(row) for row in rows)
     except ValidationError as error:
-        raise damaged(path, first_fault(error)) from None
+        raise damaged(path, first_fault(error), Search.remedy) from None
     except ValueError as error:
-        raise damaged(path, error) from None
+        raise damaged(path, error, Search.remedy) from None
 
 
 def _trial(row: dict[str, str]) -> Trial:

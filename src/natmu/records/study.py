@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from natmu.records.audit import Audit
 from natmu.records.files import File, Value, damaged, file_digest, read_arrays, sweep, write_arrays
 from natmu.records.table import Table
 
-TABLE, AUDITS, HYBRIDS, SUMMARY = "table.json", "audit.json", "hybrids.npz", "summary.json"
+TABLE, AUDITS, HYBRIDS = "table.json", "audit.json", "hybrids.npz"
 """Names of the files in a study folder."""
 
 
@@ -52,6 +52,8 @@ class StudyAudits(File):
         name: Of the study.
         audits: In the order of the table.
     """
+
+    remedy: ClassVar[str] = "run the study again"
 
     format: Literal[2] = 2
     name: str
@@ -109,7 +111,7 @@ class Hybrids:
         try:
             return cls(**arrays)
         except (TypeError, ValueError) as error:
-            raise damaged(path, error) from None
+            raise damaged(path, error, Table.remedy) from None
 
     def write(self, path: Path) -> None:
         """Write the hybrids, whole or not at all."""

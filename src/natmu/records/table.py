@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from natmu.records.files import File, Value
+from natmu.records.forgetting import ForgetRequest
 from natmu.records.lineage import Digest
 from natmu.records.recipe import AskedStudy
 from natmu.records.run import Hardware
+
+SUMMARY = "summary.json"
+"""Of the demo's study folder, its means."""
 
 
 class Replicate(Value):
@@ -134,33 +138,24 @@ class Ranks(Value):
     methods: dict[str, Place]
 
 
-class Table(File):
-    """The table of a study (``table.json``): every method on every forget request, with all replicates.
+class Results(Value):
+    """Methods on forget requests, compared over seeds.
 
     Attributes:
         name: Of the study.
         score_on: What stands for unseen data in the scores, ``test`` or ``holdout``.
-        recipe: What was asked for.
-        hardware: What the jobs ran on.
-        versions: Package name to version.
         columns: Every score, in order.
         rows: One for each forget request and method; the original and the retrained models come first.
         comparisons: Methods next to the best.
         ranks: The order of methods over seeds.
-        files: Digest of each other file that belongs to the table, by its name; ``write_study`` fills it in.
     """
 
-    format: Literal[2] = 2
     name: str
     score_on: Literal["test", "holdout"]
-    recipe: AskedStudy
-    hardware: Hardware
-    versions: dict[str, str]
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     comparisons: tuple[Comparison, ...] = ()
     ranks: tuple[Ranks, ...] = ()
-    files: dict[str, Digest] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _every_row_has_every_column(self) -> Self:
@@ -168,6 +163,47 @@ class Table(File):
             if set(row.scores) != {*self.columns}:
                 raise ValueError(f"{row.scenario}, {row.method} has other columns than the table")
         return self
+
+
+class Table(Results, File):
+    """The table of a study (``table.json``): every method on every forget request, with all replicates.
+
+    Attributes:
+        name: Of the study.
+        score_on: What stands for unseen data in the scores, ``test`` or ``holdout``.
+        columns: Every score, in order.
+        rows: One for each forget request and method; the original and the retrained models come first.
+        comparisons: Methods next to the best.
+        ranks: The order of methods over seeds.
+        recipe: What was asked for.
+        hardware: What the jobs ran on.
+        versions: Package name to version.
+        files: Digest of each other file that belongs to the table, by its name; ``write_study`` fills it in.
+    """
+
+    remedy: ClassVar[str] = "run the study again"
+
+    format: Literal[2] = 2
+    recipe: AskedStudy
+    hardware: Hardware
+    versions: dict[str, str]
+    files: dict[str, Digest] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _every_row_is_of_a_request(self) -> Self:
+        asked = {request.text for request in self.recipe.forget}
+        for row in self.rows:
+            if row.scenario.strip() not in asked:
+                raise ValueError(f"{row.scenario!r} is no forget request of the recipe")
+        return self
+
+    def request(self, scenario: str) -> ForgetRequest:
+        """The forget request of rows.
+
+        Args:
+            scenario: Its text, as rows have it.
+        """
+        return next(request for request in self.recipe.forget if request.text == scenario.strip())
 
 
 class SummaryRow(Value):

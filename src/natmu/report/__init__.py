@@ -7,7 +7,7 @@ from natmu.report.markdown import markdown
 from natmu.report.page import write_report
 from natmu.report.pictures import hybrid_sheet
 from natmu.report.scores import print_scores
-from natmu.report.study import has_failures, read_study, rows_for_summary
+from natmu.report.study import has_failures, read_study, summary_of
 from natmu.report.tables import ScenarioTable, tables
 from natmu.report.terminal import print_tables
 
@@ -22,7 +22,7 @@ __all__ = [
     "print_scores",
     "print_tables",
     "read_study",
-    "rows_for_summary",
+    "summary_of",
     "tables",
     "write_report",
     "write_summary",

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
 
+from natmu.records.table import Column, Replicate, Results
 from natmu.report.units import name_of, unit_of
 
 FIELDS = ("scenario", "method", "score", "unit", "n", "mean", "std", "values", "replicates")
@@ -16,11 +15,11 @@ FORMULA = ("=", "+", "-", "@")
 """With these a spreadsheet starts a formula, whether or not the field is quoted."""
 
 
-def csv_table(study: Mapping[str, Any]) -> str:
+def csv_table(study: Results) -> str:
     """Write a study as CSV by RFC 4180: a row per scenario, method and score, also where nothing was measured.
 
     Args:
-        study: As ``read_study`` returns it.
+        study: The study.
 
     Returns:
         ``FIELDS`` and rows in the study's order. Numbers are those stored, in full. ``values`` has one for each of
@@ -31,27 +30,27 @@ def csv_table(study: Mapping[str, Any]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(FIELDS)
-    for row in study["rows"]:
-        seeds = ";".join(map(_replicate, row["replicates"]))
-        for score in study["columns"]:
-            names = _text(row["scenario"]), _text(row["method"]), name_of(score, study["score_on"]), unit_of(score)
-            writer.writerow([*names, *_numbers(row[score]), seeds])
+    for row in study.rows:
+        seeds = ";".join(map(_seeds, row.replicates))
+        for score in study.columns:
+            names = _text(row.scenario), _text(row.method), name_of(score, study.score_on), unit_of(score)
+            writer.writerow([*names, *_numbers(row.scores[score]), seeds])
     return text.getvalue()
 
 
-def _numbers(column: Mapping[str, Any] | None) -> tuple[int, object, object, str]:
+def _numbers(column: Column | None) -> tuple[int, object, object, str]:
     """How many values, their mean and spread, and the values; None becomes an empty field."""
     if column is None:
         return 0, None, None, ""
-    known = [value for value in column["values"] if value is not None]
-    values = ";".join("" if value is None else repr(value) for value in column["values"])
-    return len(known), column["mean"], column["std"], values
+    known = [value for value in column.values if value is not None]
+    values = ";".join("" if value is None else repr(value) for value in column.values)
+    return len(known), column.mean, column.std, values
 
 
-def _replicate(seeds: Mapping[str, Any]) -> str:
+def _seeds(replicate: Replicate) -> str:
     """The seeds of a replicate, in a form that no spreadsheet takes for a date."""
-    unlearning = "" if seeds["unlearning"] is None else f"u{seeds['unlearning']}"
-    return f"s{seeds['split']}t{seeds['training']}{unlearning}"
+    unlearning = "" if replicate.unlearning is None else f"u{replicate.unlearning}"
+    return f"s{replicate.split}t{replicate.training}{unlearning}"
 
 
 def _text(name: str) -> str:

@@ -5,85 +5,91 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from natmu.records.forgetting import ForgetRequest
+from natmu.records.lineage import AllBut, DataLineage, Imported, Trained, Unlearned, forget_of
+from natmu.records.recipe import AskedMethod, AskedRetraining
+from natmu.records.run import RunRecord
+from natmu.records.settings import DataSettings, TrainSettings
+from natmu.records.table import Table
+
 Facts = list[tuple[str, str]]
 
 
-def asked(recipe: Mapping[str, Any], score_on: str) -> Facts:
-    """A study's recipe as terms and sentences.
-
-    Args:
-        recipe: As ``table.json`` has it.
-        score_on: ``test`` or ``holdout``.
-    """
-    seeds = recipe["seeds"]
-    replicates = max(len(seeds[kind]) for kind in ("split", "training", "unlearning"))
-    names = [_method(entry) for entry in recipe["methods"]]
-    level = recipe["audit"]
+def asked(table: Table) -> Facts:
+    """A study's recipe as terms and sentences."""
+    recipe = table.recipe
+    seeds = recipe.seeds
+    replicates = max(map(len, (seeds.split, seeds.training, seeds.unlearning)))
+    names = [_method(entry) for entry in recipe.methods]
+    level = recipe.audit
     return [
-        ("Data", data(recipe["data"])),
-        ("Model", str(recipe["model"])),
-        ("Training", training(recipe["training"])),
-        ("Forget sets", "; ".join(f"{spec} ({forget_set(spec)})" for spec in recipe["forget"])),
+        ("Data", data(recipe.data)),
+        ("Model", recipe.model),
+        ("Training", training(recipe.training)),
+        ("Forget sets", "; ".join(f"{request.text} ({forget_set(request)})" for request in recipe.forget)),
         ("Methods", "; ".join(names) if names else "none besides retraining"),
-        ("Retraining", f"on the retain set alone, from {_start(recipe['retrain'])}"),
+        ("Retraining", f"on the retain set alone, from {_start(recipe.retrain)}"),
         (
             "Seeds",
-            f"{count(replicates, 'replicate')}; of the forget sets {listed(seeds['split'])}, of training "
-            f"{listed(seeds['training'])}, of unlearning {listed(seeds['unlearning'])}",
+            f"{count(replicates, 'replicate')}; of the forget sets {listed(seeds.split)}, of training "
+            f"{listed(seeds.training)}, of unlearning {listed(seeds.unlearning)}",
         ),
-        ("Scored on", "the test set" if score_on == "test" else "a holdout; nothing here has seen the test set"),
+        ("Scored on", "the test set" if table.score_on == "test" else "a holdout; nothing here has seen the test set"),
         ("Audit", f"level {level}, of each method's first replicate" if level else "none asked for"),
     ]
 
 
-def asked_of_run(spec: Mapping[str, Any]) -> Facts:
-    """The spec of one run as terms and sentences."""
-    original = spec.get("original", spec)
-    facts = [("Data", data(original["data"])), ("Model", str(original["model"]))]
-    facts += [("Training", training(original["training"]))] if "training" in original else []
-    if spec["kind"] == "unlearn":
-        forget = spec["forget"]
-        facts += [
-            ("Forget set", f"{forget['spec']}: {forget_set(forget['spec'])}, {count(forget['count'], 'sample')}"),
-            ("Method", f"{spec['method']}{_settings(spec['settings'])}"),
-            ("Batch size", str(spec["batch_size"])),
-        ]
-    return [*facts, ("Seed", str(spec.get("seed", "none")))]
+def asked_of_run(record: RunRecord) -> Facts:
+    """What determines one run, as terms and sentences."""
+    lineage = record.lineage
+    source = lineage.source if isinstance(lineage, Unlearned) else lineage
+    facts = [("Data", data(lineage.data)), ("Model", lineage.architecture.name)]
+    facts += [("Training", training(source.recipe))] if isinstance(source, Trained | Imported) else []
+    forget, forgotten = forget_of(lineage), record.forgotten
+    if forget is not None:
+        amount = "" if forgotten is None else f", {count(forgotten.count, 'sample')}"
+        facts.append(("Forget set", f"{forget.request.text}: {forget_set(forget.request)}{amount}"))
+    if isinstance(lineage, Unlearned):
+        facts.append(("Method", f"{lineage.method}{_settings(lineage.settings)}"))
+        facts.append(("Batch size", str(lineage.batch_size)))
+    if isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
+        facts.append(("Method", "retraining on the retain set alone"))
+    return [*facts, ("Seed", str(getattr(lineage, "seed", "none")))]
 
 
-def data(asked_for: Mapping[str, Any]) -> str:
+def data(asked_for: DataSettings | DataLineage) -> str:
     """Which data."""
-    size, pixels = asked_for["train_size"], asked_for["image_size"]
-    parts = [str(asked_for["source"])]
-    parts += [f"{size:,} training images, balanced by class"] if size else []
-    parts += [f"resized to {pixels} pixels"] if pixels else []
-    parts += ["a fifth of the test set held out for tuning"] if asked_for["holdout"] else []
+    parts = [asked_for.source]
+    parts += [f"{asked_for.train_size:,} training images, balanced by class"] if asked_for.train_size else []
+    parts += [f"resized to {asked_for.image_size} pixels"] if asked_for.image_size else []
+    parts += ["a fifth of the test set held out for tuning"] if asked_for.holdout else []
     return ", ".join(parts)
 
 
-def training(settings: Mapping[str, Any]) -> str:
+def training(settings: TrainSettings) -> str:
     """How originals were trained."""
     return (
-        f"{count(settings['epochs'], 'epoch')} of {settings['optimizer']}, learning rate {settings['lr']:g} "
-        f"({settings['schedule']}), weight decay {settings['weight_decay']:g}, batches of {settings['batch_size']}, "
-        f"{'with' if settings['augment'] else 'without'} augmentation"
+        f"{count(settings.epochs, 'epoch')} of {settings.optimizer}, learning rate {settings.lr:g} "
+        f"({settings.schedule}), weight decay {settings.weight_decay:g}, batches of {settings.batch_size}, "
+        f"{'with' if settings.augment else 'without'} augmentation"
     )
 
 
-def forget_set(spec: str) -> str:
-    """What a forget spec means."""
-    kind, _, rest = spec.partition(":")
-    amount, _, criterion = rest.partition(":")
-    amount = amount.removesuffix("%") + " % of the training set" if amount.endswith("%") else f"{amount} samples"
-    if kind == "hardest":
-        return f"the hardest {amount}{f' by {criterion}' if criterion else ''}"
+def forget_set(request: ForgetRequest) -> str:
+    """What a forget request means."""
+    amount = ""
+    if request.amount is not None:
+        number = f"{float(request.amount.number):g}"
+        amount = f"{number} % of the training set" if request.amount.percent else f"{number} samples"
+    names = ", ".join(request.names)
     words = {
         "random": f"{amount}, drawn at random",
-        "class": f"all of class {rest}",
-        "subclass": f"all of sub-class {rest}",
-        "indices": f"the samples listed in {rest}",
+        "hardest": f"the hardest {amount} by {request.criterion}",
+        "class": f"all of class {names}",
+        "subclass": f"all of sub-class {names}",
+        "indices": f"the samples listed in {request.file}",
     }
-    return words.get(kind, "as given")
+    return words[request.kind]
 
 
 def count(number: int, what: str) -> str:
@@ -97,12 +103,11 @@ def listed(values: Sequence[Any]) -> str:
     return ", ".join(shown if len(shown) <= 12 else [*shown[:10], "…", shown[-1]])
 
 
-def _method(entry: Mapping[str, Any]) -> str:
+def _method(entry: AskedMethod) -> str:
     """One method of a recipe with what was set."""
-    label = entry["label"]
-    name = entry["method"] if label in (None, entry["method"]) else f"{label} ({entry['method']})"
-    grid = "".join(f", {key} one of {listed(values)}" for key, values in entry["grid"].items())
-    return f"{name}{_settings(entry['settings'])}{grid}"
+    name = entry.method if entry.label in (None, entry.method) else f"{entry.label} ({entry.method})"
+    grid = "".join(f", {key} one of {listed(values)}" for key, values in entry.grid.items())
+    return f"{name}{_settings(entry.settings)}{grid}"
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
@@ -110,6 +115,6 @@ def _settings(settings: Mapping[str, Any]) -> str:
     return " with " + ", ".join(f"{key}={value}" for key, value in settings.items()) if settings else ""
 
 
-def _start(retrain: Mapping[str, Any]) -> str:
+def _start(retrain: AskedRetraining) -> str:
     """From which weights retraining starts."""
-    return "the original's initial weights" if retrain.get("init") == "original" else "fresh initial weights"
+    return "the original's initial weights" if retrain.init == "original" else "fresh initial weights"

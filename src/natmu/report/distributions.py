@@ -1,4 +1,4 @@
-"""What a model's answers look like on each part of the data: binned margins and thinned ROC curves."""
+"""What a model's predictions look like on each part of the data: binned margins and thinned ROC curves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ POINTS = 80
 TAIL = 0.2
 """Percent of the margins on either side that decide no border."""
 ROOM = 0.25
-"""Share of their range that bins reach beyond it, for the margins of other models."""
+"""Fraction of their range that bins reach beyond it, for the margins of other models."""
 
 
 @dataclass(frozen=True)
@@ -52,34 +52,34 @@ class Margins:
         """The parts that a model may have been trained on."""
         return [part for part in self.parts if part not in (self.unseen, FORGET_TEST)]
 
-    def strangers(self, part: str) -> str:
+    def non_members(self, part: str) -> str:
         """The part of unseen samples like those of a part: of a forgotten class, those of that class."""
         return FORGET_TEST if part == "forget" and FORGET_TEST in self.parts else self.unseen
 
     def against_unseen(self, part: str) -> Curve | None:
         """The attack that takes the samples with the largest margins for members; None without unseen samples."""
-        if self.strangers(part) not in self.parts:
+        if self.non_members(part) not in self.parts:
             return None
-        members, strangers = self.parts[part], self.parts[self.strangers(part)]
-        found = roc(members, strangers)
+        members, non_members = self.parts[part], self.parts[self.non_members(part)]
+        found = roc(members, non_members)
         keep = _thinned(found.fpr, found.tpr)
-        return Curve(_short(found.fpr[keep], 4), _short(found.tpr[keep], 4), auc(members, strangers))
+        return Curve(_short(found.fpr[keep], 4), _short(found.tpr[keep], 4), auc(members, non_members))
 
 
 def margins_of(outputs: Outputs, forget: ForgetSet | None, unseen: str = "test") -> Margins:
     """The margins of a model on the parts of its data.
 
     Args:
-        outputs: Its stored answers.
+        outputs: Its stored predictions.
         forget: The forget set; None of an original on its own, whose training data is then one part.
         unseen: ``test``, or ``holdout`` where the test set must not be seen.
     """
-    strangers = outputs.test if unseen == "test" else outputs.holdout
-    parts: dict[str, Part | None] = {"train": outputs.train, unseen: strangers}
+    non_members = outputs.test if unseen == "test" else outputs.holdout
+    parts: dict[str, Part | None] = {"train": outputs.train, unseen: non_members}
     if forget is not None:
-        split = Outputs(outputs.train, outputs.test if strangers is None else strangers).split(forget)
+        split = Outputs(outputs.train, outputs.test if non_members is None else non_members).split(forget)
         parts = {"forget": split.forget, "retain": split.retain}
-        parts |= {} if strangers is None else {unseen: split.test, FORGET_TEST: split.forget_test}
+        parts |= {} if non_members is None else {unseen: split.test, FORGET_TEST: split.forget_test}
     found = {name: part for name, part in parts.items() if part is not None and len(part)}
     return Margins({name: margin(Softmax(part.logits, part.labels)) for name, part in found.items()}, unseen)
 

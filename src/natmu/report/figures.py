@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from natmu.records.table import Column, Row
 from natmu.report.distributions import Margins, Values, percentages
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
@@ -69,7 +70,7 @@ def plain(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def gap_against_cost(models: Sequence[Model], rows: Mapping[str, Mapping[str, Any]]) -> Figure:
+def gap_against_cost(models: Sequence[Model], rows: Mapping[str, Row]) -> Figure:
     """Distance from retraining against seconds, with standard deviations over seeds as error bars.
 
     Args:
@@ -77,12 +78,12 @@ def gap_against_cost(models: Sequence[Model], rows: Mapping[str, Mapping[str, An
         rows: Their rows of the table by key; those without seconds or gap are left out.
     """
     traces: list[Figure] = []
-    for model in sorted(models, key=lambda model: _mean(rows[model.key]["seconds"])):
-        gap, seconds = rows[model.key]["avg_gap"], rows[model.key]["seconds"]
+    for model in sorted(models, key=lambda model: _mean(rows[model.key].scores["seconds"])):
+        gap, seconds = rows[model.key].scores["avg_gap"], rows[model.key].scores["seconds"]
         if gap is None or seconds is None:
             continue
         traces.append(
-            _trace(model, [seconds["mean"]], [gap["mean"]])
+            _trace(model, [seconds.mean], [gap.mean])
             | {
                 "mode": "markers+text",
                 "cliponaxis": False,
@@ -90,8 +91,8 @@ def gap_against_cost(models: Sequence[Model], rows: Mapping[str, Mapping[str, An
                 "textposition": "bottom" if len(traces) % 2 else "top",
                 "textfont": {"color": INK, "size": 11},
                 "marker": {"color": model.colour, "size": 10, "symbol": _symbol(model)},
-                "error_x": _error(seconds["std"], model),
-                "error_y": _error(gap["std"], model),
+                "error_x": _error(seconds.std, model),
+                "error_y": _error(gap.std, model),
                 "hovertemplate": "%{text}<br>%{x:.3g} s, gap %{y:.3g}<extra></extra>",
             }
         )
@@ -101,11 +102,12 @@ def gap_against_cost(models: Sequence[Model], rows: Mapping[str, Mapping[str, An
     return _figure(traces, _cost_axis("seconds", x), _cost_axis("avg_gap, percentage points", y), 420)
 
 
-def bars(models: Sequence[Model], rows: Mapping[str, Mapping[str, Any]], score: str, title: str) -> Figure:
+def bars(models: Sequence[Model], rows: Mapping[str, Row], score: str, title: str) -> Figure:
     """One score of each model, with the mean of the retrained ones as a line and its spread as a band."""
-    shown = [model for model in models if rows[model.key].get(score) is not None][::-1]
+    measured = {model.key: column for model in models if (column := rows[model.key].scores.get(score)) is not None}
+    shown = [model for model in models if model.key in measured][::-1]
     places = list(range(len(shown)))
-    means = [rows[model.key][score]["mean"] for model in shown]
+    means = [measured[model.key].mean for model in shown]
     trace = {
         "type": "bar",
         "orientation": "h",
@@ -116,7 +118,7 @@ def bars(models: Sequence[Model], rows: Mapping[str, Mapping[str, Any]], score: 
         "marker": {"color": [model.colour for model in shown], "opacity": 0.8},
         "error_x": {
             "type": "data",
-            "array": [rows[model.key][score]["std"] or 0 for model in shown],
+            "array": [measured[model.key].std or 0 for model in shown],
             "color": INK,
             "thickness": 1.2,
             "width": 3,
@@ -126,9 +128,9 @@ def bars(models: Sequence[Model], rows: Mapping[str, Mapping[str, Any]], score: 
     ticks = {"tickvals": places, "ticktext": [plain(model.label) for model in shown]}
     figure = _figure([trace], _axis(title), _axis("", showgrid=False, **ticks), 90 + 24 * len(shown))
     figure["layout"]["bargap"] = 0.45
-    reference = next((rows[model.key][score] for model in shown if model.label == RETRAINED), None)
+    reference = next((measured[model.key] for model in shown if model.label == RETRAINED), None)
     if reference is not None:
-        figure["layout"]["shapes"] = _reference(reference["mean"], reference["std"] or 0.0)
+        figure["layout"]["shapes"] = _reference(reference.mean, reference.std or 0.0)
     return figure
 
 
@@ -233,9 +235,9 @@ def _cost_axis(title: str, values: Sequence[float]) -> Figure:
     return _axis(title, range=[0, None])
 
 
-def _mean(column: Mapping[str, Any] | None) -> float:
+def _mean(column: Column | None) -> float:
     """Mean of a stored column, 0 where there is none."""
-    return 0.0 if column is None else float(column["mean"])
+    return 0.0 if column is None else column.mean
 
 
 def _error(std: float | None, model: Model) -> Figure:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from natmu.report.runs import Arrays, RunFiles
+from natmu.records.audit import AuditFolder
+from natmu.records.samples import Sample
+from natmu.records.study import Hybrids
 
 BUDGET = 550_000
 """Characters that all pictures of exposed samples together may take."""
@@ -33,10 +35,10 @@ class Hybrid:
 
 
 @dataclass(frozen=True)
-class Sample:
+class ShownSample:
     """One exposed forget sample: its row of ``samples.csv``, its class name, and its picture where it was stored."""
 
-    row: Mapping[str, str]
+    row: Sample
     name: str
     picture: str | None
 
@@ -51,37 +53,33 @@ def data_uri(pixels: npt.ArrayLike, side: int | None = None) -> str:
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
 
 
-def hybrids(examples: Arrays) -> list[Hybrid]:
-    """The hybrids of ``hybrids.npz``."""
-
-    def shown(name: str, index: int) -> str:
-        return data_uri(examples[name][index], HYBRID_SIDE)
-
+def hybrids(examples: Hybrids) -> list[Hybrid]:
+    """The hybrids of a study."""
     return [
         Hybrid(
-            forget=shown("forget", index),
-            forget_name=str(examples["forget_names"][index]),
+            forget=data_uri(examples.forget[index], HYBRID_SIDE),
+            forget_name=str(examples.forget_names[index]),
             mask=data_uri(np.rint(255 * mask.astype(np.float64)), HYBRID_SIDE),
             weight=float(mask.mean()),
-            partner=shown("partner", index),
-            partner_name=str(examples["partner_names"][index]),
-            hybrid=shown("hybrid", index),
+            partner=data_uri(examples.partner[index], HYBRID_SIDE),
+            partner_name=str(examples.partner_names[index]),
+            hybrid=data_uri(examples.hybrid[index], HYBRID_SIDE),
         )
-        for index, mask in enumerate(examples["mask"])
+        for index, mask in enumerate(examples.mask)
     ]
 
 
-def galleries(runs: Sequence[RunFiles], most: int = 24) -> list[list[Sample]]:
-    """The most exposed forget samples of each run, with their pictures as far as the file may grow.
+def galleries(audits: Sequence[AuditFolder], most: int = 24) -> list[list[ShownSample]]:
+    """The most exposed forget samples of each audit, with their pictures as far as the file may grow.
 
-    All runs get the pictures of equally many samples, those of the highest rank.
+    All audits get the pictures of equally many samples, those of the highest rank.
     """
-    rows = [[row for row in run.samples if row["part"] == "forget"][:most] for run in runs]
-    pictures = [_pictures(run) for run in runs]
+    rows = [[row for row in audit.samples if row.part == "forget"][:most] for audit in audits]
+    pictures = [_pictures(audit) for audit in audits]
     kept: dict[tuple[int, int], str] = {}
     room = BUDGET
     for place, number, row in _by_rank(rows):
-        pixels = pictures[number][0].get(int(row["index"]))
+        pixels = pictures[number][0].get(row.index)
         if pixels is None:
             continue
         uri = data_uri(pixels)
@@ -91,27 +89,25 @@ def galleries(runs: Sequence[RunFiles], most: int = 24) -> list[list[Sample]]:
         kept[number, place] = uri
     return [
         [
-            Sample(row, pictures[number][1].get(int(row["index"]), f"class {row['class']}"), kept.get((number, place)))
+            ShownSample(row, pictures[number][1].get(row.index, f"class {row.label}"), kept.get((number, place)))
             for place, row in enumerate(shown)
         ]
         for number, shown in enumerate(rows)
     ]
 
 
-def _by_rank(rows: Sequence[Sequence[Mapping[str, str]]]) -> Iterator[tuple[int, int, Mapping[str, str]]]:
-    """Place, number of the run and row, the most exposed of all runs first."""
+def _by_rank(rows: Sequence[Sequence[Sample]]) -> Iterator[tuple[int, int, Sample]]:
+    """Place, number of the audit and row, the most exposed of all audits first."""
     for place in range(max(map(len, rows), default=0)):
         for number, shown in enumerate(rows):
             if place < len(shown):
                 yield place, number, shown[place]
 
 
-def _pictures(run: RunFiles) -> tuple[dict[int, npt.NDArray[Any]], dict[int, str]]:
+def _pictures(audit: AuditFolder) -> tuple[dict[int, npt.NDArray[Any]], dict[int, str]]:
     """Pixels and class names by position in the training data."""
-    found = run.exposed
-    if found is None:
+    exposed = audit.exposed
+    if exposed is None:
         return {}, {}
-    positions = found["samples"].tolist()
-    return dict(zip(positions, found["images"], strict=True)), dict(
-        zip(positions, map(str, found["names"]), strict=True)
-    )
+    positions = exposed.samples.tolist()
+    return dict(zip(positions, exposed.images, strict=True)), dict(zip(positions, map(str, exposed.names), strict=True))

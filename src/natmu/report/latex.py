@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from natmu.records.table import Results
 from natmu.report.tables import Cell, Line, ScenarioTable, legend, tables
 
 HEAD = "% natmu: \\usepackage{booktabs,graphicx} before \\begin{document}"
@@ -38,19 +36,20 @@ ESCAPES = str.maketrans(
 """What TeX gives a meaning to, with ``[`` and ``*``, which ``\\\\`` at the end of a row takes for its arguments."""
 
 
-def latex(study: Mapping[str, Any]) -> str:
+def latex(study: Results) -> str:
     """Write a study as LaTeX, one ``table`` per scenario for the packages booktabs and graphicx.
 
     Args:
-        study: As ``read_study`` returns it.
+        study: The study.
 
     Returns:
         Tables with the best of each column and what is within noise of it in bold, and captions that give the number of
-        seeds, the floor and what the numbers are; ends with a newline. Why a method failed is said in comments. Letters
-        beyond Latin ones are left as they are; they need XeLaTeX or LuaLaTeX and a font that has them.
+        seeds, the retraining baseline and what the numbers are; ends with a newline. Why a method failed is said in
+        comments. Letters beyond Latin ones are left as they are; they need XeLaTeX or LuaLaTeX and a font that has
+        them.
     """
     explained = legend(study, "±", bold=True)
-    return "\n".join([HEAD, *(_table(study["name"], table, explained) for table in tables(study))])
+    return "\n".join([HEAD, *(_table(study.name, table, explained) for table in tables(study))])
 
 
 def escaped(text: str) -> str:
@@ -61,11 +60,11 @@ def escaped(text: str) -> str:
 
 def _table(name: str, table: ScenarioTable, explained: str) -> str:
     """One scenario."""
-    floor = f"floor {_cell(table.floor)}" if table.floor else "floor not known"
+    baseline = f"retraining baseline {_cell(table.baseline)}" if table.baseline else "retraining baseline not known"
     lines = [
         r"\begin{table}",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
-        f"\\caption{{{escaped(f'{name}, {table.title}')}; {floor}. {escaped(explained)}}}",
+        f"\\caption{{{escaped(f'{name}, {table.title}')}; {baseline}. {escaped(explained)}}}",
         FIT,
         rf"\begin{{tabular}}{{l{'r' * len(table.headers)}}}",
         r"\toprule",
@@ -100,4 +99,4 @@ def _cell(cell: Cell) -> str:
     if not cell.mean:
         return cell.word or "--"
     number = cell.text(r" \pm ")
-    return rf"$\mathbf{{{number}}}$" if cell.best else f"${number}$"
+    return rf"$\mathbf{{{number}}}$" if cell.mark else f"${number}$"

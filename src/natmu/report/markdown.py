@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
+from natmu.records.table import Results
 from natmu.report.tables import Cell, legend, tables
 
 
-def markdown(study: Mapping[str, Any]) -> str:
+def markdown(study: Results) -> str:
     """Write a study's tables, the best of each column and what is within noise of it in bold.
 
     Args:
-        study: As ``read_study`` returns it.
+        study: The study.
 
     Returns:
         A section per scenario, then a line that explains the numbers; ends with a newline.
@@ -26,10 +24,10 @@ def markdown(study: Mapping[str, Any]) -> str:
         blocks += [f"{remark}\n" for remark in table.remarks]
         if table.failures:
             blocks.append("\n".join(f"- {failure}" for failure in table.failures) + "\n")
-    return "\n".join([*blocks, f"{study['name']}: {legend(study, '±', bold=True)}\n"])
+    return "\n".join([*blocks, f"{study.name}: {legend(study, '±', bold=True)}\n"])
 
 
 def _cell(cell: Cell) -> str:
     """Write a cell, in bold where it is among the best."""
     text = cell.text(" ± ")
-    return f"**{text}**" if cell.best else text
+    return f"**{text}**" if cell.mark else text

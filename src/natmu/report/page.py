@@ -16,8 +16,12 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from natmu.errors import UsageError
+from natmu.records.audit import AUDIT_FOLDER
+from natmu.records.files import sweep, write_atomically
+from natmu.records.run import RECORD
+from natmu.records.search import BEST, SEARCH
+from natmu.records.study import TABLE
 from natmu.report.figures import Figure
-from natmu.report.folder import write_whole
 from natmu.report.run_page import run_page
 from natmu.report.study_page import study_page
 from natmu.report.views import Comparison, Plot
@@ -37,17 +41,19 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         UsageError: The folder is neither.
         RunError: Something stored cannot be read, or the file cannot be written.
     """
-    if (folder / "table.json").exists():
+    if (folder / TABLE).exists():
         content = study_page(folder)
-    elif (folder / "record.json").exists():
+    elif (folder / RECORD).exists():
         content = run_page(folder)
-    elif (folder / "search.json").exists():
-        best = folder / "best.yaml"
+    elif (folder / SEARCH).exists():
+        best = folder / BEST
         raise UsageError(f"{folder} holds a search and no study yet; run natmu bench {best} to make it one.")
     else:
-        raise UsageError(f"{folder} holds neither table.json nor record.json; name the folder of a study or of a run.")
+        raise UsageError(f"{folder} holds neither {TABLE} nor {RECORD}; name the folder of a study or of a run.")
+    for left in (folder, folder / AUDIT_FOLDER):
+        sweep(left)
     path = folder / "report.html" if out is None else out
-    write_whole(path, render(content))
+    write_atomically(path, render(content).encode())
     return path
 
 

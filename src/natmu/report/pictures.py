@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from natmu.errors import RunError
+from natmu.records.files import write_atomically
+from natmu.records.study import Hybrids
 
 TITLES = ("forget image", "mask (forget weight)", "partner", "hybrid")
 FORMULA = "hybrid = mask * forget image + (1 - mask) * partner, labelled as the partner"
@@ -22,21 +21,18 @@ GAP, HEAD, CAPTION, FOOT = 24, 52, 46, 44
 FONT_SIZE = 17
 INK, FAINT, FRAME = "#222222", "#6b6b6b", "#c8c8c8"
 
-Examples = Mapping[str, npt.NDArray[Any] | Sequence[str]]
 
-
-def hybrid_sheet(examples: Examples, path: Path) -> None:
+def hybrid_sheet(examples: Hybrids, path: Path) -> None:
     """Draw hybrids beside what they were blended from, one row per example, as a PNG file.
 
     Args:
-        examples: ``forget``, ``partner`` and ``hybrid``, uint8 ``(K, H, W)`` or ``(K, H, W, 3)``, K >= 1; ``mask``,
-            the forget weights, float ``(K, H, W)`` in 0..1; ``forget_names`` and ``partner_names``, K class names each.
+        examples: One hybrid or more.
         path: The file to write; it appears whole or not at all, and folders on its way are made.
 
     Raises:
         RunError: If the file cannot be written.
     """
-    rows = [_row(examples, index) for index in range(len(examples["mask"]))]
+    rows = [_row(examples, index) for index in range(len(examples.mask))]
     width, height = rows[0][0].image.size
     step = height + CAPTION
     sheet = Image.new("RGB", (GAP + len(TITLES) * (width + GAP), HEAD + len(rows) * step + FOOT), "white")
@@ -53,7 +49,9 @@ def hybrid_sheet(examples: Examples, path: Path) -> None:
             draw.text((left + width / 2, top + height + CAPTION / 2 - 4), caption, FAINT, font, anchor="mm")
     formula = _fitted(FORMULA, font, sheet.width - 2 * GAP)
     draw.text((sheet.width / 2, sheet.height - FOOT / 2 - 4), formula, INK, font, anchor="mm")
-    _save(sheet, path)
+    content = io.BytesIO()
+    sheet.save(content, "PNG", optimize=True)
+    write_atomically(path, content.getvalue())
 
 
 @dataclass(frozen=True)
@@ -64,15 +62,15 @@ class _Tile:
     caption: str
 
 
-def _row(examples: Examples, index: int) -> tuple[_Tile, _Tile, _Tile, _Tile]:
+def _row(examples: Hybrids, index: int) -> tuple[_Tile, _Tile, _Tile, _Tile]:
     """One example's tiles in the order of the titles."""
-    mask = np.asarray(examples["mask"][index], np.float64)
-    partner_name = str(examples["partner_names"][index])
+    mask = np.asarray(examples.mask[index], np.float64)
+    partner_name = str(examples.partner_names[index])
     return (
-        _Tile(_enlarged(examples["forget"][index]), str(examples["forget_names"][index])),
+        _Tile(_enlarged(examples.forget[index]), str(examples.forget_names[index])),
         _Tile(_enlarged(np.rint(255 * mask)), f"mean {mask.mean():.3f}"),
-        _Tile(_enlarged(examples["partner"][index]), partner_name),
-        _Tile(_enlarged(examples["hybrid"][index]), f"labelled {partner_name}"),
+        _Tile(_enlarged(examples.partner[index]), partner_name),
+        _Tile(_enlarged(examples.hybrid[index]), f"labelled {partner_name}"),
     )
 
 
@@ -91,22 +89,3 @@ def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width
     while text and font.getlength(f"{text}…") > width:
         text = text[:-1]
     return f"{text}…"
-
-
-def _save(sheet: Image.Image, path: Path) -> None:
-    """Write a PNG file, or explain why that is not possible."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_whole(sheet, path)
-    except OSError as error:
-        raise RunError(f"Cannot write {path} ({error.strerror}); choose a folder that can be written to.") from error
-
-
-def _write_whole(sheet: Image.Image, path: Path) -> None:
-    """Write a PNG under a temporary name and rename it once it is complete."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        sheet.save(unfinished, "PNG", optimize=True)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

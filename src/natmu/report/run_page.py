@@ -1,4 +1,4 @@
-"""The report of one run, original or unlearned: what the page's template is filled with."""
+"""The report of one run, original, retrained or unlearned: what the page's template is filled with."""
 
 from __future__ import annotations
 
@@ -9,18 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from natmu.errors import UsageError
+from natmu.records.audit import audit_of
+from natmu.records.lineage import (
+    AllBut,
+    AnyLineage,
+    Arithmetic,
+    Everything,
+    Forget,
+    Imported,
+    Trained,
+    Unlearned,
+    forget_of,
+)
+from natmu.records.run import PREDICTIONS, RunFolder, open_run
 from natmu.report.descriptions import asked_of_run
 from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of
 from natmu.report.figures import Model
 from natmu.report.images import galleries
-from natmu.report.runs import RunFiles, relatives
+from natmu.report.relatives import relatives
 from natmu.report.views import audit_view, comparison
-from natmu.types import ORIGINAL, REFERENCES
+from natmu.types import ORIGINAL, REFERENCES, RETRAINED, seed_for
 
-Spec = Mapping[str, Any]
-
-KINDS = ("train", "import", "unlearn")
 TRAINING_FLAGS = ("epochs", "optimizer", "lr", "schedule", "warmup_epochs", "weight_decay", "batch_size")
 
 
@@ -32,79 +42,107 @@ def run_page(folder: Path) -> dict[str, Any]:
 
     Raises:
         RunError: Something stored cannot be read.
-        UsageError: The run is neither of an original nor of an unlearned model.
+        UsageError: There is no run, or it is only a part of an audit.
     """
-    run = RunFiles(folder)
-    record, spec = run.record, run.spec
-    if spec["kind"] not in KINDS:
-        raise UsageError(f"{folder} holds a part of an audit; name the run of an original or of an unlearned model.")
+    run = open_run(folder)
+    record, lineage = run.record, run.record.lineage
+    label = _label(folder, lineage)
+    forget = forget_of(lineage)
     beside = relatives(run)
-    label = _label(spec)
     runs = {name: beside.get(name) for name in REFERENCES} | {label: run}
-    present = {name: one for name, one in runs.items() if one is not None}
+    present = {name: other for name, other in runs.items() if other is not None}
     models = [Model(f"m{place}", name, 0) for place, name in enumerate(present)]
     files = {model.key: present[model.label] for model in models}
-    (samples,) = galleries([run])
+    audit = audit_of(run)
+    audits = [] if audit is None else [audit_view(label, audit.audit, galleries([audit])[0])]
     return {
         "kind": "run",
-        "title": f"{label}, {spec['forget']['spec']}" if "forget" in spec else label,
-        "subtitle": f"run {record['digest']}",
-        "asked": asked_of_run(spec),
-        "scores": [(name, rounded(value, None)[0]) for name, value in record["scores"].items()],
-        "seconds": rounded(record["seconds"], None)[0],
-        "audits": [] if run.audit is None else [audit_view(label, run.audit, samples)],
-        "audited": run.audit is not None,
-        "unlearned": spec["kind"] == "unlearn",
+        "title": label if forget is None else f"{label}, {forget.request.text}",
+        "subtitle": f"run {record.digest}",
+        "asked": asked_of_run(record),
+        "scores": [(name, rounded(value, None)[0]) for name, value in record.scores.items()],
+        "seconds": rounded(record.seconds, None)[0],
+        "audits": audits,
+        "audited": bool(audits),
+        "unlearned": isinstance(lineage, Unlearned),
+        "forgets": forget is not None,
         "comparison": comparison("r", models, files, _margins(run, files), [label]),
         "folder": folder.resolve().name,
-        "commands": _commands(spec, beside.get(ORIGINAL), folder.resolve().name),
-        "spec": json.dumps(spec, indent=1, sort_keys=True),
-        "versions": record.get("versions", {}),
-        "hardware": record.get("hardware", {}),
-        "finished": record.get("finished", ""),
-        "digest": record["digest"],
+        "commands": _commands(lineage, beside.get(ORIGINAL), folder.resolve().name),
+        "lineage": json.dumps(lineage.plain(), indent=1, sort_keys=True),
+        "versions": record.versions,
+        "hardware": record.hardware.model_dump(exclude_none=True),
+        "finished": record.finished,
+        "digest": record.digest,
     }
 
 
-def _label(spec: Spec) -> str:
-    """What the run's model is called beside its original and a retrained one."""
-    return str(spec["method"] if spec["kind"] == "unlearn" else spec["model"])
+def _label(folder: Path, lineage: AnyLineage) -> str:
+    """What the run's model is called beside its original and a retrained one.
+
+    Raises:
+        UsageError: The run is neither of an original nor of a retrained or unlearned model.
+    """
+    if isinstance(lineage, Unlearned):
+        return lineage.method
+    if isinstance(lineage, Imported) or (isinstance(lineage, Trained) and isinstance(lineage.on, Everything)):
+        return lineage.architecture.name
+    if isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
+        return RETRAINED
+    raise UsageError(
+        f"{folder} holds a part of an audit; name the run of an original, a retrained or an unlearned model."
+    )
 
 
-def _margins(run: RunFiles, files: Mapping[str, RunFiles]) -> dict[str, Margins]:
+def _margins(run: RunFolder, files: Mapping[str, RunFolder]) -> dict[str, Margins]:
     """Margins of each model on the parts that the run's forget set makes."""
-    answers = {key: one.outputs for key, one in files.items()}
-    return {key: margins_of(outputs, run.forget) for key, outputs in answers.items() if outputs is not None}
+    forget = None if forget_of(run.record.lineage) is None else run.forget()
+    return {key: margins_of(other.outputs(), forget) for key, other in files.items() if other.has(PREDICTIONS)}
 
 
-def _commands(spec: Spec, original: RunFiles | None, name: str) -> list[str]:
+def _commands(lineage: AnyLineage, original: RunFolder | None, name: str) -> list[str]:
     """The commands that compute the run again."""
-    if spec["kind"] == "train":
-        return [_train(spec)]
-    if spec["kind"] != "unlearn":
-        return []
     source = "ORIGINAL" if original is None else f"runs/{original.path.name}"
-    before = [_train(spec["original"])] if spec["original"]["kind"] == "train" else []
-    return [*before, _unlearn(spec, source), shlex.join(["natmu", "audit", f"runs/{name}", "--level", "standard"])]
+    audit = shlex.join(["natmu", "audit", f"runs/{name}", "--level", "standard"])
+    if isinstance(lineage, Unlearned):
+        before = [_train(lineage.source)] if isinstance(lineage.source, Trained) else []
+        return [*before, _unlearn(lineage, source), audit]
+    if isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
+        before = [] if original is None else _commands(original.record.lineage, None, "")
+        return [*before, _retrain(lineage, lineage.on.forget, source)]
+    return [_train(lineage)] if isinstance(lineage, Trained) else []
 
 
-def _train(spec: Spec) -> str:
+def _train(lineage: Trained) -> str:
     """The command of an original model."""
-    data, training = spec["data"], spec["training"]
-    words = ["natmu", "train", "--data", data["source"], "--model", spec["model"]]
-    for name, flag in (("image_size", "--image-size"), ("train_size", "--train-size")):
-        words += [flag, str(data[name])] if data[name] else []
-    words += ["--holdout"] if data["holdout"] else []
+    data, training = lineage.data, lineage.recipe.model_dump()
+    words = ["natmu", "train", "--data", data.source, "--model", lineage.architecture.name]
+    for value, flag in ((data.image_size, "--image-size"), (data.train_size, "--train-size")):
+        words += [flag, str(value)] if value else []
+    words += ["--holdout"] if data.holdout else []
     for name in TRAINING_FLAGS:
         words += [f"--{name.replace('_', '-')}", str(training[name])]
-    words += ["--augment" if training["augment"] else "--no-augment"]
-    return shlex.join([*words, "--seed", str(spec["seed"]), "--precision", spec["precision"]])
+    words += ["--augment" if lineage.recipe.augment else "--no-augment"]
+    return shlex.join([*words, *_last(lineage.seed, lineage.arithmetic)])
 
 
-def _unlearn(spec: Spec, source: str) -> str:
+def _unlearn(lineage: Unlearned, source: str) -> str:
     """The command of an unlearned model."""
-    words = ["natmu", "unlearn", "--from", source, "--forget", spec["forget"]["spec"], "--method", spec["method"]]
-    for name, value in spec["settings"].items():
+    words = ["natmu", "unlearn", "--from", source, "--forget", lineage.forget.request.text, "--method", lineage.method]
+    for name, value in lineage.settings.items():
         words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    words += [] if spec["method"] == "retrain" else ["--batch-size", str(spec["batch_size"])]
-    return shlex.join([*words, "--seed", str(spec["seed"]), "--precision", spec["precision"]])
+    words += ["--batch-size", str(lineage.batch_size)]
+    return shlex.join([*words, *_last(lineage.seed, lineage.arithmetic)])
+
+
+def _retrain(lineage: Trained, forget: Forget, source: str) -> str:
+    """The command of a retrained model."""
+    fresh = lineage.start.seed == seed_for(lineage.seed, "fresh weights")
+    words = ["natmu", "unlearn", "--from", source, "--forget", forget.request.text, "--method", "retrain"]
+    words += ["--set", f"init={'fresh' if fresh else 'original'}"]
+    return shlex.join([*words, *_last(lineage.seed, lineage.arithmetic)])
+
+
+def _last(seed: int, arithmetic: Arithmetic) -> list[str]:
+    """What every command ends with."""
+    return ["--seed", str(seed), "--precision", arithmetic.precision]

@@ -3,62 +3,61 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from natmu.records.audit import Audit, AuditedScore, ScoreVerdict
 from natmu.report.digits import rounded
 
 LEGEND = (
-    "apart: outside of where one more retrained model would lie; alike: inside; blind: inside, but so is the "
+    "differs: distinguishable from retrained models; alike: not distinguishable at this power; blind: neither is the "
     "original; open: too few retrained models. audit.json has a sentence on each."
 )
 
 
-def print_scores(audit: Mapping[str, Any], console: Console) -> None:
+def print_scores(audit: Audit, console: Console) -> None:
     """Print every score of an audit, those that cannot be had, and the verdict.
 
     Args:
-        audit: As ``audit.json`` has it.
+        audit: The audit.
         console: Where to print.
     """
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("score", no_wrap=True)
     for header, width in (("value", 6), ("95 %", 11), ("retrained", 13), ("orig.", 6), ("verdict", 7)):
         table.add_column(header, justify="left" if header == "verdict" else "right", no_wrap=True, min_width=width)
-    for name, score in audit["scores"].items():
+    for name, score in audit.scores.items():
         table.add_row(*map(Text, (name, *score_cells(score))))
     console.print(table)
-    for reason in dict.fromkeys(audit["missing"].values()):
-        names = [name for name, why in audit["missing"].items() if why == reason]
+    for reason in dict.fromkeys(audit.missing.values()):
+        names = [name for name, why in audit.missing.items() if why == reason]
         console.print(Text(f"Not measured: {', '.join(names)}. {reason}", style="dim"))
     console.print(Text(LEGEND, style="dim"))
     console.print()
-    console.print(Text(audit["verdict"], style="bold"))
+    console.print(Text(audit.verdict, style="bold"))
 
 
-def score_cells(score: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
-    """A score of ``audit.json`` as texts: value, interval, retrained models, original, verdict in a word."""
-    verdict, values = score["verdict"], score["retrained"] or []
-    interval = verdict["interval"] if verdict else None
+def score_cells(score: AuditedScore) -> tuple[str, str, str, str, str]:
+    """A score of an audit as texts: value, interval, retrained models, original, verdict in a word."""
+    interval = score.verdict.interval if score.verdict else None
     between = f"{interval[0]:.3g}-{interval[1]:.3g}" if interval else ""
-    original = "" if score["original"] is None else _number(score["original"])
-    return _number(score["value"]), between, _spread(values), original, _said(verdict)
+    original = "" if score.original is None else _number(score.original)
+    return _number(score.value), between, _spread(score.retrained or ()), original, _in_a_word(score.verdict)
 
 
-def _said(verdict: Mapping[str, Any] | None) -> str:
-    """The verdict on one score in a word or two."""
+def _in_a_word(verdict: ScoreVerdict | None) -> str:
+    """The verdict on one score."""
     if verdict is None:
         return ""
-    if verdict["p_value"] is None:
+    if verdict.p_value is None:
         return "open"
-    if verdict["told_apart"]:
-        return "apart"
-    return "blind" if verdict["sees_original"] is False else "alike"
+    if verdict.distinguishable:
+        return "differs"
+    return "blind" if verdict.sees_original is False else "alike"
 
 
 def _spread(values: Sequence[float]) -> str:

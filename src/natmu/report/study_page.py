@@ -9,24 +9,26 @@ from typing import Any
 
 import yaml
 
-from natmu.errors import RunError
+from natmu.records.audit import AuditFolder, audit_of
+from natmu.records.lineage import forget_of
+from natmu.records.recipe import AskedStudy
+from natmu.records.run import PREDICTIONS, RunFolder
+from natmu.records.study import StudyAudit, StudyFolder, open_study
+from natmu.records.table import Column, Place, Replicate, Row, Table
 from natmu.report.descriptions import asked, count, forget_set
 from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of
 from natmu.report.figures import Model, bars, gap_against_cost
-from natmu.report.grid import Grid, grid
 from natmu.report.images import Hybrid, galleries, hybrids
-from natmu.report.runs import RunFiles, read_arrays, read_json, run_beside
-from natmu.report.shapes import AUDITS, FACTS, fits
-from natmu.report.study import read_study
-from natmu.report.tables import references_first
-from natmu.report.units import name_of
-from natmu.report.views import AuditView, Comparison, Plot, audit_view, comparison
+from natmu.report.relatives import run_beside
+from natmu.report.tables import ScenarioTable, references_first, table_of
+from natmu.report.units import FRACTION, name_of
+from natmu.report.views import AuditView, Comparison, Plot, audit_view, comparison, failed_audit_view
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
-Row = Mapping[str, Any]
+Audited = Mapping[tuple[str, str], StudyAudit]
 
-NO_SCORES = ("avg_gap", "seconds", "retrain_share")
+NO_SCORES = ("avg_gap", "seconds", FRACTION)
 """Columns that are no score of one model."""
 
 
@@ -38,12 +40,12 @@ class ScenarioView:
     name: str
     meaning: str
     summary: tuple[str, ...]
-    grid: Grid
+    table: ScenarioTable
     scatter: Plot | None
     bars: tuple[Plot, ...]
     comparison: Comparison | None
     audits: tuple[AuditView, ...]
-    ranks: tuple[tuple[str, tuple[tuple[str, Mapping[str, float]], ...], float | None, int], ...]
+    ranks: tuple[tuple[str, tuple[tuple[str, Place], ...], float | None, int], ...]
 
 
 def study_page(folder: Path) -> dict[str, Any]:
@@ -55,96 +57,95 @@ def study_page(folder: Path) -> dict[str, Any]:
     Raises:
         RunError: Something stored cannot be read.
     """
-    study = read_study(folder)
-    if not {"recipe", "hardware", "versions"} <= study.keys():
-        raise RunError(f"{folder / 'table.json'} is of an earlier version; run the study again to write it anew.")
-    if not fits(study, FACTS):
-        raise RunError(f"{folder / 'table.json'} is damaged; run the study again to write it anew.")
-    recipe = study["recipe"]
-    audits = {(one["scenario"], one["label"]): one for one in _stored_audits(folder / "audit.json")}
-    names = list(dict.fromkeys(row["scenario"] for row in study["rows"]))
-    scenarios = [_scenario(folder, study, name, f"f{place}", audits) for place, name in enumerate(names)]
-    examples = folder / "hybrids.npz"
-    blends: list[Hybrid] = hybrids(read_arrays(examples)) if examples.exists() else []
+    study = open_study(folder)
+    table = study.table
+    stored = {(audit.scenario, audit.label): audit for audit in study.audits}
+    names = list(dict.fromkeys(row.scenario for row in table.rows))
+    scenarios = [_scenario(study, name, f"f{place}", stored) for place, name in enumerate(names)]
+    blends: list[Hybrid] = [] if study.hybrids is None else hybrids(study.hybrids)
     return {
         "kind": "study",
-        "title": study["name"],
-        "subtitle": _subtitle(study, names),
-        "asked": asked(recipe, study["score_on"]),
+        "title": table.name,
+        "subtitle": _subtitle(table, names),
+        "asked": asked(table),
         "scenarios": scenarios,
-        "audited": any(one.audits for one in scenarios),
-        "score_on": study["score_on"],
+        "audited": any(scenario.audits for scenario in scenarios),
+        "score_on": table.score_on,
         "hybrids": blends,
         "hybrids_of": names[0] if names else "",
-        "recipe": _yaml(recipe),
-        "file": f"{study['name']}.yaml",
-        "versions": study["versions"],
-        "hardware": study["hardware"],
-        "replicates": _replicates(study),
-        "example_run": next((one["run"] for row in study["rows"] if _competes(row) for one in row["replicates"]), None),
+        "recipe": _yaml(table.recipe),
+        "file": f"{table.name}.yaml",
+        "versions": table.versions,
+        "hardware": table.hardware.model_dump(exclude_none=True),
+        "replicates": [(row.scenario, row.method, replicate) for row in table.rows for replicate in row.replicates],
+        "example_run": next((run.run for row in table.rows if _competes(row) for run in row.replicates), None),
     }
 
 
-def _stored_audits(path: Path) -> list[dict[str, Any]]:
-    """The audits of the study; none where none were asked for."""
-    found = read_json(path) if path.exists() else []
-    if not fits(found, [tuple(AUDITS)]):
-        raise RunError(f"{path} does not hold the audits of a study; run the study again to write it anew.")
-    audits: list[dict[str, Any]] = found
-    return audits
-
-
-def _scenario(
-    folder: Path, study: Row, name: str, key: str, stored: Mapping[tuple[str, str], Mapping[str, Any]]
-) -> ScenarioView:
+def _scenario(study: StudyFolder, name: str, key: str, stored: Audited) -> ScenarioView:
     """One forget set."""
-    rows = sorted((row for row in study["rows"] if row["scenario"] == name), key=references_first)
-    models = [Model(f"{key}m{place}", row["method"], max(0, place - len(REFERENCES))) for place, row in enumerate(rows)]
+    table = study.table
+    rows = sorted((row for row in table.rows if row.scenario == name), key=references_first)
+    models = [Model(f"{key}m{place}", row.method, max(0, place - len(REFERENCES))) for place, row in enumerate(rows)]
     by_key = {model.key: row for model, row in zip(models, rows, strict=True)}
     seeds = _seeds(rows)
-    runs = {model.key: run for model in models if (run := _run(folder, by_key[model.key], seeds)) is not None}
-    ranked = sorted((row for row in rows if _competes(row)), key=lambda row: float(row["avg_gap"]["mean"]))
+    runs = {model.key: run for model in models if (run := _run(study, by_key[model.key], seeds)) is not None}
+    ranked = sorted((row for row in rows if _competes(row)), key=_gap)
     return ScenarioView(
         key=key,
         name=name,
-        meaning=forget_set(name),
+        meaning=forget_set(table.request(name)),
         summary=tuple(_summary(rows, ranked)),
-        grid=grid(study, name),
+        table=table_of(table, name),
         scatter=_scatter(key, models, by_key, name),
-        bars=tuple(_bars(key, models, by_key, study["columns"], study["score_on"])),
+        bars=tuple(_bars(key, models, by_key, table.columns, table.score_on)),
         comparison=comparison(
-            key, models, runs, _margins(models, runs, study["score_on"]), [row["method"] for row in ranked]
+            key, models, runs, _margins(models, runs, table.score_on), [row.method for row in ranked]
         ),
-        audits=_audits(name, models, runs, stored) if study["score_on"] == "test" else (),  # they look at the test set
-        ranks=tuple(_ranks(study, name)),
+        audits=_audits(name, models, runs, stored) if table.score_on == "test" else (),  # they look at the test set
+        ranks=tuple(_ranks(table, name)),
     )
 
 
 def _competes(row: Row) -> bool:
-    return row["method"] not in REFERENCES and not row["failed"] and bool(row["avg_gap"])
+    return row.method not in REFERENCES and not row.failed and row.scores["avg_gap"] is not None
+
+
+def _gap(row: Row) -> float:
+    """The mean gap of a row that competes."""
+    gap = row.scores["avg_gap"]
+    assert gap is not None, "it competes"
+    return gap.mean
 
 
 def _seeds(rows: Sequence[Row]) -> tuple[int, int] | None:
     """Split and training seed of the replicate that is shown, the first that a model was retrained with."""
-    first = next((one for row in rows if row["method"] == RETRAINED for one in row["replicates"]), None)
-    return None if first is None else (first["split"], first["training"])
+    first = next((replicate for row in rows if row.method == RETRAINED for replicate in row.replicates), None)
+    return None if first is None else (first.split, first.training)
 
 
-def _run(folder: Path, row: Row, seeds: tuple[int, int] | None) -> RunFiles | None:
+def _run(study: StudyFolder, row: Row, seeds: tuple[int, int] | None) -> RunFolder | None:
     """The run folder of a row's first replicate with these seeds, so that all models have the same forget set."""
-    fitting = (one for one in row["replicates"] if seeds is None or (one["split"], one["training"]) == seeds)
-    first = next(fitting, None)
-    return None if first is None else run_beside(folder, first["run"])
+
+    def fits(replicate: Replicate) -> bool:
+        return seeds is None or (replicate.split, replicate.training) == seeds
+
+    first = next(filter(fits, row.replicates), None)
+    return None if first is None else run_beside(study.path, first.run, first.digest)
 
 
-def _margins(models: Sequence[Model], runs: Mapping[str, RunFiles], unseen: str) -> dict[str, Margins]:
+def _margins(models: Sequence[Model], runs: Mapping[str, RunFolder], unseen: str) -> dict[str, Margins]:
     """Margins of each model on the forget set that its scenario's first run forgot."""
-    forget = next((run.forget for run in runs.values() if run.forget is not None), None)
+    forgets = {key: run.forget() for key, run in runs.items() if forget_of(run.record.lineage) is not None}
+    forget = next(iter(forgets.values()), None)
     if forget is None:
         return {}
-    alike = {key: run for key, run in runs.items() if run.forget is None or run.forget.digest == forget.digest}
-    answers = {model.key: alike[model.key].outputs for model in models if model.key in alike}
-    return {key: margins_of(outputs, forget, unseen) for key, outputs in answers.items() if outputs is not None}
+    alike = {key for key in runs if key not in forgets or forgets[key].digest == forget.digest}
+    return {
+        model.key: margins_of(runs[model.key].outputs(), forget, unseen)
+        for model in models
+        if model.key in alike and runs[model.key].has(PREDICTIONS)
+    }
 
 
 def _summary(rows: Sequence[Row], ranked: Sequence[Row]) -> list[str]:
@@ -153,22 +154,24 @@ def _summary(rows: Sequence[Row], ranked: Sequence[Row]) -> list[str]:
         return ["No method has a gap to compare."]
     best = ranked[0]
     sentences = [
-        f"{best['method']} comes nearest to retraining by avg_gap: {_number(best['avg_gap'])} percentage points"
+        f"{best.method} comes nearest to retraining by avg_gap: {_number(best.scores['avg_gap'])} percentage points"
     ]
-    floor = next((row["avg_gap"] for row in rows if row["method"] == RETRAINED), None)
-    ceiling = next((row["avg_gap"] for row in rows if row["method"] == ORIGINAL), None)
-    sentences[0] += f", where the original is {_number(ceiling)} away" if ceiling else ""
-    sentences[0] += f" and retrained models are {_number(floor)} from each other" if floor else ""
-    if ceiling and ceiling["mean"] < best["avg_gap"]["mean"]:
+    baseline = next((row.scores["avg_gap"] for row in rows if row.method == RETRAINED), None)
+    original = next((row.scores["avg_gap"] for row in rows if row.method == ORIGINAL), None)
+    sentences[0] += f", where the original is {_number(original)} away" if original else ""
+    sentences[0] += f" and retrained models are {_number(baseline)} from each other" if baseline else ""
+    if original and original.mean < _gap(best):
         sentences.append("By this score no method did better than leaving the original as it is")
-    failed = [row["method"] for row in rows if row["failed"]]
+    failed = [row.method for row in rows if row.failed]
     sentences += [f"Not measured, or not with every seed: {', '.join(failed)}"] if failed else []
     return [f"{sentence}." for sentence in sentences]
 
 
-def _number(column: Mapping[str, Any]) -> str:
+def _number(column: Column | None) -> str:
     """Mean and spread of a stored column."""
-    mean, spread = rounded(column["mean"], column["std"])
+    if column is None:
+        return "-"
+    mean, spread = rounded(column.mean, column.std)
     return f"{mean} ± {spread}" if spread else mean
 
 
@@ -186,9 +189,9 @@ def _bars(
 ) -> list[Plot]:
     """One bar chart for each score that retrained models have too."""
     shown = []
-    reference = next((row for row in rows.values() if row["method"] == RETRAINED), None)
+    reference = next((row for row in rows.values() if row.method == RETRAINED), None)
     for name in columns:
-        if name not in NO_SCORES and reference is not None and reference.get(name):
+        if name not in NO_SCORES and reference is not None and reference.scores[name]:
             title = name_of(name, score_on)
             label = (
                 f"Bars of {title} for each model, the retrained mean as a dotted line; numbers are in the table above."
@@ -198,56 +201,52 @@ def _bars(
 
 
 def _audits(
-    name: str,
-    models: Sequence[Model],
-    runs: Mapping[str, RunFiles],
-    stored: Mapping[tuple[str, str], Mapping[str, Any]],
+    name: str, models: Sequence[Model], runs: Mapping[str, RunFolder], stored: Audited
 ) -> tuple[AuditView, ...]:
     """The audits of a scenario: those of the study, else those that the run folders hold."""
-    found = []
+    folders: dict[str, AuditFolder] = {}
     for model in models:
-        run = runs.get(model.key)
-        audit = stored.get((name, model.label)) or (run.audit if run is not None else None)
-        if audit is not None:
-            found.append((model, audit, run))
-    exposed = [run for model, _, run in found if run is not None and model.label not in REFERENCES]
-    pictures = dict(zip((run.path for run in exposed), galleries(exposed), strict=True))
-    return tuple(
-        audit_view(model.label, audit, pictures.get(run.path, ()) if run is not None else ())
-        for model, audit, run in found
-    )
+        folder = audit_of(runs[model.key]) if model.key in runs else None
+        if folder is not None:
+            folders[model.key] = folder
+    exposed = [model.key for model in models if model.key in folders and model.label not in REFERENCES]
+    pictures = dict(zip(exposed, galleries([folders[key] for key in exposed]), strict=True))
+    views = []
+    for model in models:
+        of_study = stored.get((name, model.label))
+        if of_study is not None and of_study.audit is None:
+            views.append(failed_audit_view(of_study))
+        elif of_study is not None and of_study.audit is not None:
+            views.append(audit_view(model.label, of_study.audit, pictures.get(model.key, ())))
+        elif model.key in folders:
+            views.append(audit_view(model.label, folders[model.key].audit, pictures.get(model.key, ())))
+    return tuple(views)
 
 
-def _ranks(study: Row, name: str) -> list[tuple[str, tuple[tuple[str, Mapping[str, float]], ...], float | None, int]]:
+def _ranks(table: Table, name: str) -> list[tuple[str, tuple[tuple[str, Place], ...], float | None, int]]:
     """Score, methods with their ranks over seeds, agreement and number of seeds."""
     return [
-        (
-            one["score"],
-            tuple(sorted(one["methods"].items(), key=lambda item: item[1]["mean"])),
-            one["agreement"],
-            one["n"],
-        )
-        for one in study["ranks"]
-        if one["scenario"] == name
+        (ranks.score, tuple(sorted(ranks.methods.items(), key=lambda item: item[1].mean)), ranks.agreement, ranks.n)
+        for ranks in table.ranks
+        if ranks.scenario == name
     ]
 
 
-def _yaml(recipe: Mapping[str, Any]) -> str:
+def _yaml(recipe: AskedStudy) -> str:
     """The recipe as a file, without what is empty anyway."""
-    kept = {name: value for name, value in recipe.items() if value is not None}
-    kept["methods"] = [{name: value for name, value in entry.items() if value} for entry in recipe["methods"]]
-    kept["data"] = {name: value for name, value in recipe["data"].items() if value is not None}
+    plain = recipe.plain()
+    kept = {name: value for name, value in plain.items() if value is not None}
+    kept["methods"] = [{name: value for name, value in entry.items() if value} for entry in plain["methods"]]
+    for name in ("data", "executor"):
+        kept[name] = {key: value for key, value in plain[name].items() if value is not None}
+    if recipe.executor.kind == "local":
+        kept["executor"] = {name: value for name, value in kept["executor"].items() if name in ("kind", "cpus")}
     return str(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=100, default_flow_style=None))
 
 
-def _replicates(study: Row) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Scenario, method and seeds of every run."""
-    return [(row["scenario"], row["method"], one) for row in study["rows"] for one in row["replicates"]]
-
-
-def _subtitle(study: Row, names: Sequence[str]) -> str:
+def _subtitle(table: Table, names: Sequence[str]) -> str:
     """The study in a line."""
-    methods = {row["method"] for row in study["rows"]} - {*REFERENCES}
-    where = f"{study['recipe']['model']} on {study['recipe']['data']['source']}: "
-    seeds = max((row["n"] for row in study["rows"]), default=0)
+    methods = {row.method for row in table.rows} - {*REFERENCES}
+    where = f"{table.recipe.model} on {table.recipe.data.source}: "
+    seeds = max((row.n for row in table.rows), default=0)
     return f"{where}{count(len(methods), 'method')}, {count(len(names), 'forget set')}, {count(seeds, 'seed')}"

@@ -1,40 +1,87 @@
-"""A stored study as tables, one per scenario, with every number already in the digits that it deserves."""
+"""A study as tables, one per scenario, with every number already in the digits that it deserves.
+
+Markdown, LaTeX, the terminal and the page render these; nobody else decides which columns there are, which cells are
+marked, or how a number is written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
+from natmu.records.table import Column, Results, Row
 from natmu.report.digits import rounded
-from natmu.report.significance import compared, finding, marked
-from natmu.report.units import SHARE, decimals_of, name_of, units_in_words
+from natmu.report.significance import Mark, compared, finding, marked, pairs
+from natmu.report.units import FRACTION, decimals_of, header_of, units_in_words
 from natmu.types import REFERENCES, RETRAINED
 
-NO_FLOOR = "The floor is not known here: retrained has no avg_gap, which takes two retrained models of one forget set."
+NO_BASELINE = (
+    "The retraining baseline is not known here: retrained has no avg_gap, which takes two retrained models of one "
+    "forget set."
+)
+
+MEANINGS: Mapping[Mark | Literal[""], str] = {"best": "best of the column", "near": "within noise of the best", "": ""}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One number as text, or a word in its place; ``spread`` is empty where it is not known."""
+    """One number as text, or a word in its place.
+
+    Attributes:
+        mean: The mean.
+        spread: Sample standard deviation; empty where it is not known.
+        value: The mean as a number; None where there is none.
+        mark: ``best`` of the column, ``near`` for what is within noise of the best, or nothing.
+        word: What stands in the place of a number.
+    """
 
     mean: str = ""
     spread: str = ""
-    best: bool = False
+    value: float | None = None
+    mark: Mark | Literal[""] = ""
     word: str = ""
 
     def text(self, plus_minus: str) -> str:
         """The cell as one text."""
         return f"{self.mean}{plus_minus}{self.spread}" if self.spread else self.mean or self.word or "-"
 
+    @property
+    def meaning(self) -> str:
+        """The mark in words."""
+        return MEANINGS[self.mark]
+
 
 @dataclass(frozen=True)
 class Line:
-    """One method: its cells in the order of the table's columns, and one sentence if it failed or was not run."""
+    """One method.
+
+    Attributes:
+        method: Its label.
+        n: Over how many seeds it was measured.
+        cells: In the order of the table's columns.
+        state: ``failed``, ``not run`` or ``some seeds failed``; empty if nothing is missing.
+        reason: Why, in a sentence; empty if nothing is missing.
+        log: File with the details, in the study's folder.
+    """
 
     method: str
+    n: int
     cells: tuple[Cell, ...]
-    failure: str | None
+    state: str = ""
+    reason: str = ""
+    log: str | None = None
+
+    @property
+    def failure(self) -> str | None:
+        """Why something is missing, in one sentence."""
+        if not self.state:
+            return None
+        return (
+            f"{self.method} failed: {self.reason} ({self.log})"
+            if self.log
+            else f"{self.method} was not run: {self.reason}"
+        )
 
 
 @dataclass(frozen=True)
@@ -42,18 +89,53 @@ class ScenarioTable:
     """One scenario of a study, ready to be drawn.
 
     Attributes:
-        title: The forget set and over how many seeds it was measured.
+        scenario: Text of the forget request.
+        seeds: Over how many seeds it was measured, in words.
         headers: One per column.
         lines: The original, the retrained model, then the methods.
-        floor: The retrained models' own ``avg_gap``; None where it is not known.
+        units: What the columns are measured in, in words.
+        baseline: The retrained models' own ``avg_gap``; None where it is not known.
         finding: The best method next to the second best; None where seeds do not show it.
+        pairs: Every two methods that share two seeds: the better, the other, their difference, and how many.
+        compared: Whether some methods are compared over seeds, so that marks mean something.
+        undecided: Whether some cannot be.
     """
 
-    title: str
+    scenario: str
+    seeds: str
     headers: tuple[str, ...]
     lines: tuple[Line, ...]
-    floor: Cell | None
+    units: str
+    baseline: Cell | None
     finding: str | None
+    pairs: tuple[tuple[str, str, str, int], ...] = ()
+    compared: bool = False
+    undecided: bool = False
+
+    @property
+    def title(self) -> str:
+        """The forget set and over how many seeds it was measured."""
+        return f"{self.scenario}, {self.seeds}"
+
+    @property
+    def references(self) -> list[Line]:
+        """The lines that methods are compared with."""
+        return [line for line in self.lines if line.method in REFERENCES]
+
+    @property
+    def methods(self) -> list[Line]:
+        """The lines of methods."""
+        return [line for line in self.lines if line.method not in REFERENCES]
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is any number."""
+        return any(cell.mean for line in self.lines for cell in line.cells)
+
+    @property
+    def incomplete(self) -> list[Line]:
+        """The lines of which something is missing."""
+        return [line for line in self.lines if line.state]
 
     @property
     def failures(self) -> list[str]:
@@ -63,113 +145,110 @@ class ScenarioTable:
     @property
     def remarks(self) -> list[str]:
         """What is said below the table besides."""
-        return [text for text in (self.finding, None if self.floor else NO_FLOOR) if text]
+        return [text for text in (self.finding, None if self.baseline else NO_BASELINE) if text]
 
 
-def tables(study: Mapping[str, Any]) -> list[ScenarioTable]:
+def tables(study: Results) -> list[ScenarioTable]:
     """Turn a study into one table per scenario, in the order in which the scenarios appear.
 
-    Args:
-        study: As ``read_study`` returns it.
-
-    Returns:
-        Tables whose lines start with the original and the retrained model. ``forget_test_acc`` is left out where no row
-        of the scenario has it.
+    Lines start with the original and the retrained model. ``forget_test_acc`` is left out where no row of the scenario
+    has it.
     """
-    return [_table(study, scenario) for scenario in dict.fromkeys(row["scenario"] for row in study["rows"])]
+    return [table_of(study, scenario) for scenario in dict.fromkeys(row.scenario for row in study.rows)]
 
 
-def legend(study: Mapping[str, Any], plus_minus: str, *, bold: bool) -> str:
+def table_of(study: Results, scenario: str) -> ScenarioTable:
+    """The table of one scenario.
+
+    Args:
+        study: The study.
+        scenario: Text of the forget request.
+    """
+    rows = sorted((row for row in study.rows if row.scenario == scenario), key=references_first)
+    names = [name for name in study.columns if name != "forget_test_acc" or any(row.scores[name] for row in rows)]
+    marks = marked(study, scenario)
+    baseline = next((gap for row in rows if row.method == RETRAINED and (gap := row.scores["avg_gap"])), None)
+    comparisons = [comparison for comparison in study.comparisons if comparison.scenario == scenario]
+    return ScenarioTable(
+        scenario=scenario,
+        seeds=_seeds(rows),
+        headers=tuple(header_of(name, study.score_on) for name in names),
+        lines=tuple(_line(row, names, marks) for row in rows),
+        units=units_in_words([name for name in names if any(row.scores[name] for row in rows)], study.score_on),
+        baseline=_cell(baseline, "avg_gap") if baseline else None,
+        finding=finding(study, scenario),
+        pairs=tuple(pairs(study, scenario)),
+        compared=any(comparison.within_noise is not None for comparison in comparisons),
+        undecided=any(comparison.within_noise is None for comparison in comparisons),
+    )
+
+
+def legend(study: Results, plus_minus: str, *, bold: bool) -> str:
     """Explain a study's numbers.
 
     Args:
-        study: As ``read_study`` returns it.
+        study: The study.
         plus_minus: How that sign is written.
         bold: Whether marks can be seen.
 
     Returns:
         A few sentences in one line.
     """
-    columns = [name for name in study["columns"] if any(row[name] for row in study["rows"])]
+    columns = [name for name in study.columns if any(row.scores[name] for row in study.rows)]
     if not columns:
         return "Nothing was measured."
-    units = units_in_words(columns, study["score_on"])
+    units = units_in_words(columns, study.score_on)
     sentences = [
-        f"Mean {plus_minus} sample standard deviation over seeds."
-        if any(row["n"] > 1 for row in study["rows"])
-        else "",
+        f"Mean {plus_minus} sample standard deviation over seeds." if any(row.n > 1 for row in study.rows) else "",
         f"{units[:1].upper()}{units[1:]}." if units else "",
-        "The avg_gap of retrained, its distance from other retrained models, is the floor.",
+        "The avg_gap of retrained, its distance from other retrained models, is the retraining baseline.",
     ]
     if bold and compared(study):
         sentences.append(
-            "Bold: the best of each column (lowest avg_gap, seconds and retrain_share; otherwise nearest to retrained) "
-            "and what seeds do not tell apart from it (paired t-tests, 5 % after Holm's correction)."
+            "Bold: the best of each column (lowest avg_gap, seconds and retrain_fraction; otherwise nearest to "
+            "retrained) and what seeds do not distinguish from it (paired t-tests, 5 % after Holm's correction)."
         )
     elif bold:
         sentences.append(f"Bold: the lowest avg_gap{'; one seed shows no noise' if _most_seeds(study) == 1 else ''}.")
     return " ".join(filter(None, sentences))
 
 
-def _table(study: Mapping[str, Any], scenario: str) -> ScenarioTable:
-    """Build the table of one scenario."""
-    rows = [row for row in study["rows"] if row["scenario"] == scenario]
-    names = [name for name in study["columns"] if name != "forget_test_acc" or any(row[name] for row in rows)]
-    marks = marked(study, scenario)
-    floor = next((row["avg_gap"] for row in rows if row["method"] == RETRAINED and row["avg_gap"]), None)
-    headers = [f"{name} %" if name == SHARE else name_of(name, study["score_on"]) for name in names]
-    return ScenarioTable(
-        title=f"{scenario}, {_seeds(rows)}",
-        headers=tuple(headers),
-        lines=tuple(
-            Line(row["method"], _cells(row, names, marks), _failure(row)) for row in sorted(rows, key=references_first)
-        ),
-        floor=_cell(floor, "avg_gap") if floor else None,
-        finding=finding(study, scenario),
-    )
-
-
-def references_first(row: Mapping[str, Any]) -> int:
+def references_first(row: Row) -> int:
     """Sort the original first, the retrained second and all methods, in their own order, after them."""
-    method = row["method"]
-    return REFERENCES.index(method) if method in REFERENCES else len(REFERENCES)
+    return REFERENCES.index(row.method) if row.method in REFERENCES else len(REFERENCES)
 
 
-def _seeds(rows: Sequence[Mapping[str, Any]]) -> str:
+def _seeds(rows: Sequence[Row]) -> str:
     """Say over how many seeds the rows were measured."""
-    counts = [row["n"] for row in rows if row["n"]] or [0]
+    counts = [row.n for row in rows if row.n] or [0]
     fewest, most = min(counts), max(counts)
     if fewest < most:
         return f"{fewest} to {most} seeds"
     return "1 seed" if most == 1 else f"{most} seeds"
 
 
-def _most_seeds(study: Mapping[str, Any]) -> int:
+def _most_seeds(study: Results) -> int:
     """Seeds of the method that has most; of a single seed there are two retrained models all the same."""
-    return max((row["n"] for row in study["rows"] if row["method"] not in REFERENCES), default=0)
+    return max((row.n for row in study.rows if row.method not in REFERENCES), default=0)
 
 
-def _failure(row: Mapping[str, Any]) -> str | None:
-    """Say why a method failed and where its log is, or why it was not run at all."""
-    if not row["failed"]:
-        return None
-    reason = " ".join(row["failed"].split())
-    return (
-        f"{row['method']} failed: {reason} ({row['log']})" if row["log"] else f"{row['method']} was not run: {reason}"
-    )
+def _line(row: Row, names: Sequence[str], marks: Mapping[tuple[str, str], Mark]) -> Line:
+    """Write a row; one of which nothing was measured says why in the first cell."""
+    state = ""
+    if row.failed:
+        state = "some seeds failed" if row.n else "failed" if row.log else "not run"
+    if row.failed and not any(row.scores[name] for name in names):
+        cells = (Cell(word="failed" if row.log else "not run"), *[Cell()] * (len(names) - 1))
+    else:
+        cells = tuple(_cell(row.scores[name], name, marks.get((row.method, name), "")) for name in names)
+    return Line(row.method, row.n, cells, state, " ".join((row.failed or "").split()), row.log)
 
 
-def _cells(row: Mapping[str, Any], names: Sequence[str], marks: Collection[tuple[str, str]]) -> tuple[Cell, ...]:
-    """Write a row's columns; a row of which nothing was measured says why in the first."""
-    if row["failed"] and not any(row[name] for name in names):
-        return (Cell(word="failed" if row["log"] else "not run"), *[Cell()] * (len(names) - 1))
-    return tuple(_cell(row[name], name, best=(row["method"], name) in marks) for name in names)
-
-
-def _cell(column: Mapping[str, Any] | None, name: str, *, best: bool = False) -> Cell:
+def _cell(column: Column | None, name: str, mark: Mark | Literal[""] = "") -> Cell:
     """Write one stored column."""
     if column is None:
         return Cell()
-    factor = 100 if name == SHARE else 1
-    std = None if column["std"] is None else column["std"] * factor
-    return Cell(*rounded(column["mean"] * factor, std, decimals_of(name)), best=best)
+    factor = 100 if name == FRACTION else 1
+    std = None if column.std is None else column.std * factor
+    mean = column.mean * factor
+    return Cell(*rounded(mean, std, decimals_of(name)), value=mean, mark=mark)

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from natmu.records.table import Results
 from natmu.report.tables import ScenarioTable, legend, tables
 
 NARROWEST_NAME = 12
 UNLIMITED = 10_000
 
 
-def print_tables(study: Mapping[str, Any], console: Console) -> None:
+def print_tables(study: Results, console: Console) -> None:
     """Print a study's tables, the best of each column and what is within noise of it in bold.
 
     Where the console is too narrow for ``mean ± std`` on one line, the spreads go below the means; no digit is ever
     cut off.
 
     Args:
-        study: As ``read_study`` returns it.
+        study: The study.
         console: Where to print; without a terminal behind it, plain text results.
     """
     plus_minus = "+-" if console.options.ascii_only else "±"
@@ -37,7 +35,7 @@ def print_tables(study: Mapping[str, Any], console: Console) -> None:
             console.print(Text(failure, style="red"))
         console.print()
     text = legend(study, plus_minus, bold=console.color_system is not None)
-    console.print(Text(f"{study['name']}: {text}", style="dim"))
+    console.print(Text(f"{study.name}: {text}", style="dim"))
 
 
 def _fitted(table: ScenarioTable, plus_minus: str, console: Console) -> Table:
@@ -62,8 +60,8 @@ def _drawn(table: ScenarioTable, separator: str, name_width: int) -> Table:
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     drawn.add_column("method", width=name_width, overflow="fold")
     for header in table.headers:
-        drawn.add_column(header.replace("_", "\n"), justify="right", no_wrap=True)
+        drawn.add_column(header.replace("_", "\n").replace(" ", "\n"), justify="right", no_wrap=True)
     for line in table.lines:
-        cells = (Text(cell.text(separator), "bold" if cell.best else "") for cell in line.cells)
+        cells = (Text(cell.text(separator), "bold" if cell.mark else "") for cell in line.cells)
         drawn.add_row(Text(line.method), *cells)
     return drawn

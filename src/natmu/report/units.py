@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
-SHARE = "retrain_share"
-"""Stored as a fraction of retraining's seconds, shown in percent."""
+FRACTION = "retrain_fraction"
+"""The fraction of retraining's time, shown in percent."""
 
 WORDS = {
     "%": "in percent",
@@ -40,16 +40,21 @@ def name_of(score: str, score_on: str) -> str:
     return "holdout_acc" if score == "test_acc" and score_on == "holdout" else score
 
 
+def header_of(score: str, score_on: str) -> str:
+    """What heads a column of a table."""
+    return f"{score} %" if score == FRACTION else name_of(score, score_on)
+
+
 def decimals_of(score: str) -> int:
     """Decimals that a column has at most: two of what is given in percent, points or seconds, four of smaller units."""
-    return 2 if score == SHARE or unit_of(score) in ("%", "pp", "s") else 4
+    return 2 if score == FRACTION or unit_of(score) in ("%", "pp", "s") else 4
 
 
 def units_in_words(columns: Sequence[str], score_on: str) -> str:
     """Say in one clause per unit what the columns are measured in; seconds say it themselves."""
     named: dict[str, list[str]] = {}
     for score in (one for one in columns if one != "seconds"):
-        named.setdefault("%" if score == SHARE else unit_of(score), []).append(name_of(score, score_on))
+        named.setdefault("%" if score == FRACTION else unit_of(score), []).append(name_of(score, score_on))
     return "; ".join(f"{_in_words(unit)}: {', '.join(names)}" for unit, names in named.items())
 
 
@@ -62,4 +67,4 @@ def _in_words(unit: str) -> str:
 def _units() -> dict[str, str]:
     """Units by score, read as text: the catalogue's package would load scikit-learn."""
     stored = files("natmu").joinpath("scores/catalogue/scores.json").read_text(encoding="utf-8")
-    return {row["name"]: row["unit"] for row in json.loads(stored)} | {"seconds": "s", SHARE: "ratio"}
+    return {row["name"]: row["unit"] for row in json.loads(stored)} | {"seconds": "s", FRACTION: "ratio"}

@@ -5,14 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
+from natmu.records.audit import Audit
+from natmu.records.run import HISTORY, RunFolder
+from natmu.records.study import StudyAudit
 from natmu.report.distributions import Margins, edges_for
 from natmu.report.figures import Figure, Model, histogram, learning, rocs
-from natmu.report.images import Sample
-from natmu.report.runs import RunFiles
+from natmu.report.images import ShownSample
 from natmu.report.scores import score_cells
 from natmu.types import REFERENCES
 
@@ -39,13 +40,13 @@ EXPLAINED = {
 
 @dataclass(frozen=True)
 class Plot:
-    """A figure with what those read who do not see it.
+    """A figure with a text that describes it.
 
     Attributes:
         key: Names it within the page.
         figure: As Plotly takes it.
         title: Heading.
-        label: What it shows, in a sentence.
+        label: What it shows, in a sentence, for readers who cannot see it.
     """
 
     key: str
@@ -86,39 +87,45 @@ class AuditView:
     references: int
     scores: tuple[tuple[str, tuple[str, str, str, str, str], str], ...]
     missing: tuple[tuple[str, str], ...]
-    samples: Sequence[Sample] = field(default=())
+    samples: Sequence[ShownSample] = field(default=())
 
     @property
-    def pictured(self) -> list[Sample]:
+    def pictured(self) -> list[ShownSample]:
         """The samples with a picture."""
         return [sample for sample in self.samples if sample.picture]
 
 
-def audit_view(label: str, audit: Mapping[str, Any], samples: Sequence[Sample] = ()) -> AuditView:
+def audit_view(label: str, audit: Audit, samples: Sequence[ShownSample] = ()) -> AuditView:
     """An audit for the page.
 
     Args:
         label: What the audited model is called.
-        audit: As ``audit.json`` has it; of a study also ``failed`` and ``log`` of an audit that there is not.
+        audit: The audit.
         samples: The most exposed ones.
     """
-    if "failed" in audit:
-        log = f" Log: {audit['log']}." if audit["log"] else ""
-        return AuditView(label, "", f"Not audited. {audit['failed']}{log}", 0, (), ())
     scores = tuple(
-        (name, score_cells(score), score["verdict"]["sentence"] if score["verdict"] else "")
-        for name, score in audit["scores"].items()
+        (name, score_cells(score), score.verdict.sentence if score.verdict else "")
+        for name, score in audit.scores.items()
     )
     reasons: dict[str, list[str]] = {}
-    for name, reason in audit["missing"].items():
+    for name, reason in audit.missing.items():
         reasons.setdefault(reason, []).append(name)
     missing = tuple((", ".join(names), reason) for reason, names in reasons.items())
-    references = len(audit["models"]["retrained"])
-    return AuditView(label, audit["level"], audit["verdict"], references, scores, missing, samples)
+    return AuditView(label, audit.level, audit.verdict, len(audit.models.retrained), scores, missing, samples)
+
+
+def failed_audit_view(audit: StudyAudit) -> AuditView:
+    """An audit that there is not, with the reason."""
+    log = f" Log: {audit.log}." if audit.log else ""
+    return AuditView(audit.label, "", f"Not audited. {audit.failed}{log}", 0, (), ())
 
 
 def comparison(
-    key: str, models: Sequence[Model], runs: Mapping[str, RunFiles], margins: Mapping[str, Margins], keen: Sequence[str]
+    key: str,
+    models: Sequence[Model],
+    runs: Mapping[str, RunFolder],
+    margins: Mapping[str, Margins],
+    keen: Sequence[str],
 ) -> Comparison | None:
     """Margins, ROC and learning curves of several models; None where nothing is stored.
 
@@ -163,7 +170,7 @@ def _rocs(key: str, models: Sequence[Model], margins: Mapping[str, Margins]) -> 
     for part in dict.fromkeys(itertools.chain.from_iterable(margins[model.key].seen for model in models)):
         figure = rocs(models, margins, part)
         if figure["data"]:
-            other = next(margins[model.key].strangers(part) for model in models)
+            other = next(margins[model.key].non_members(part) for model in models)
             label = f"ROC curves that tell {part} from {other} samples by their margin; areas are in the table below."
             yield Plot(f"{key}-roc-{part}", figure, f"{TITLES[part]} against {TITLES[other]}", label)
 
@@ -181,7 +188,7 @@ def _numbers(models: Sequence[Model], margins: Mapping[str, Margins]) -> Table:
     headers = (
         "model",
         *(f"φ {part}" for part in parts),
-        *(f"AUC {part}/{first.strangers(part)}" for part in first.seen),
+        *(f"AUC {part}/{first.non_members(part)}" for part in first.seen),
     )
     return Table("Median margin φ (first and third quartile), and area below each ROC curve.", headers, tuple(rows))
 
@@ -200,9 +207,9 @@ def _quartiles(margins: Margins, part: str) -> str:
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _curves(key: str, models: Sequence[Model], runs: Mapping[str, RunFiles]) -> Iterator[Plot]:
+def _curves(key: str, models: Sequence[Model], runs: Mapping[str, RunFolder]) -> Iterator[Plot]:
     """Learning curves."""
-    histories = {model.key: runs[model.key].history for model in models}
+    histories = {model.key: _by_column(runs[model.key]) for model in models}
     for column in CURVES:
         if any(column in history for history in histories.values()):
             last = "; ".join(
@@ -212,3 +219,10 @@ def _curves(key: str, models: Sequence[Model], runs: Mapping[str, RunFiles]) -> 
             )
             label = f"Training {column} by epoch: {last}."
             yield Plot(f"{key}-curve-{column}", learning(models, histories, column), column, label)
+
+
+def _by_column(run: RunFolder) -> dict[str, list[float | None]]:
+    """What was noted epoch by epoch, by column; empty where nothing was trained."""
+    rows = run.history() if run.has(HISTORY) else []
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}

@@ -13,7 +13,7 @@ from natmu.progress import say
 from natmu.records.audit import Audit
 from natmu.records.lineage import Imported, Trained, Unlearned
 from natmu.records.run import open_run
-from natmu.records.table import Table as Results
+from natmu.records.table import Results
 from natmu.scores import scores
 from natmu.scores.panel import Level
 from natmu.studies.statistics import statistics_of

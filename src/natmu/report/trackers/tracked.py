@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from natmu.errors import RunError
+from natmu.records.audit import audit_of
+from natmu.records.lineage import title
+from natmu.records.run import HISTORY, RunFolder
+from natmu.records.table import Row
 from natmu.report.markdown import markdown
+from natmu.report.relatives import run_beside
 from natmu.report.study import read_study
 from natmu.report.units import name_of
-from natmu.types import Record
 
 Plain = bool | int | float | str
 TRACKED_FILES = ("history.csv", "record.json", "audit/audit.json", "audit/samples.csv")
@@ -31,8 +33,8 @@ class TrackedRun:
             there as well, because one run may serve several forget sets, on which it has other scores.
         name: For people.
         group: The study; None for a run of its own.
-        digest: Of the run's spec.
-        config: The spec and what the run was made on, with dotted names.
+        digest: Of the run's lineage.
+        config: The lineage and what the run was made on, with dotted names.
         curves: Each epoch, with what was noted of it as ``curves/NAME``.
         scores: Score name to value; those of an audit as ``audit/NAME``.
         links: What lies where, as ``file:`` URIs.
@@ -80,26 +82,21 @@ def read_tracked_run(folder: Path) -> TrackedRun:
     Raises:
         RunError: The folder is not a complete run, or a file of it cannot be read.
     """
-    folder = folder.resolve()
-    try:
-        record = Record(**json.loads((folder / "record.json").read_text(encoding="utf-8")))
-        with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
-            curves = [_noted(row) for row in csv.DictReader(file)]
-        audited = _audited(folder / "audit" / "audit.json")
-        finished = datetime.fromisoformat(record.finished).timestamp()
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise RunError(f"{folder} is not a complete run ({error}); delete it and compute it again.") from None
+    run = RunFolder(folder.resolve())
+    record = run.record
+    audit = audit_of(run)
+    audited = {} if audit is None else {f"audit/{name}": score.value for name, score in audit.audit.scores.items()}
     costs = {"seconds": record.seconds, "peak_memory_mb": record.peak_memory_mb}
     return TrackedRun(
         key=record.digest,
-        name=_described(record.spec) if folder.name == record.digest else folder.name,
+        name=title(record.lineage) if run.path.name == record.digest else run.path.name,
         group=None,
         digest=record.digest,
-        config=flat(record.spec) | flat({"hardware": record.hardware, "versions": record.versions}),
-        curves=curves,
+        config=flat(record.lineage.plain()) | flat({"hardware": record.hardware.plain(), "versions": record.versions}),
+        curves=[_noted(row) for row in run.history()] if run.has(HISTORY) else [],
         scores={**record.scores, **costs, **audited},
-        links=_links(folder, TRACKED_FILES),
-        finished=finished,
+        links=_links(run.path, TRACKED_FILES),
+        finished=datetime.fromisoformat(record.finished).timestamp(),
     )
 
 
@@ -107,24 +104,21 @@ def read_tracked_study(folder: Path) -> TrackedStudy:
     """What trackers are told of a complete study.
 
     Raises:
-        RunError: The folder is not a complete study, or a run of it is gone.
+        UsageError: The folder holds no study.
+        RunError: The study cannot be read, or a run of it is gone.
     """
     folder = folder.resolve()
     study = read_study(folder)
-    try:
-        names = {name: name_of(name, study["score_on"]) for name in study["columns"]}
-        audited = study["score_on"] == "test"  # audits look at the test set
-        runs = [run for row in study["rows"] for run in _replicates(study["name"], row, names, folder.parent, audited)]
-    except KeyError as error:
-        raise RunError(f"{folder / 'table.json'} lacks {error}; run the study again to write it anew.") from None
+    names = {name: name_of(name, study.score_on) for name in study.columns}
+    audited = study.score_on == "test"  # audits look at the test set
     return TrackedStudy(
-        key=_key(study["name"]),
-        name=study["name"],
+        key=_key(study.name),
+        name=study.name,
         markdown=markdown(study),
         columns=["scenario", "method", "n", *(f"{name}{part}" for name in names.values() for part in ("", " std"))],
-        rows=[_cells(row, list(names)) for row in study["rows"]],
+        rows=[_cells(row, list(names)) for row in study.rows],
         links=_links(folder, STUDY_FILES),
-        runs=runs,
+        runs=[run for row in study.rows for run in _replicates(study.name, row, names, folder, audited)],
     )
 
 
@@ -142,24 +136,23 @@ def flat(value: object, name: str = "") -> dict[str, Plain]:
     return {name: value if isinstance(value, bool | int | float | str) else json.dumps(value)}
 
 
-def _replicates(
-    study: str, row: Mapping[str, Any], names: Mapping[str, str], runs: Path, audited: bool
-) -> Iterator[TrackedRun]:
+def _replicates(study: str, row: Row, names: Mapping[str, str], folder: Path, audited: bool) -> Iterator[TrackedRun]:
     """The runs of one row, each with the scores that it has there, and those of its audit if these may be shown."""
-    scenario, method = row["scenario"], row["method"]
-    for place, replicate in enumerate(row["replicates"]):
-        run = read_tracked_run(runs / replicate["run"])
-        seeds = {name: replicate[name] for name in ("split", "training", "unlearning") if replicate[name] is not None}
-        found = {shown: row[name]["values"][place] for name, shown in names.items() if row[name]}
+    for place, replicate in enumerate(row.replicates):
+        if run_beside(folder, replicate.run, replicate.digest) is None:
+            raise RunError(f"{folder.parent / replicate.run} is gone; run the study again.")
+        run = read_tracked_run(folder.parent / replicate.run)
+        seeds = replicate.model_dump(include={"split", "training", "unlearning"}, exclude_none=True)
+        values = {shown: column.values[place] for name, shown in names.items() if (column := row.scores[name])}
         kept = {name: run.scores[name] for name in run.scores if audited and name.startswith("audit/")}
         costs = {name: run.scores[name] for name in ("seconds", "peak_memory_mb")}
         yield replace(
             run,
-            key=_key(study, scenario, method, seeds, run.digest),
-            name=f"{method}, {scenario}, {_seeds(seeds)}",
+            key=_key(study, row.scenario, row.method, seeds, run.digest),
+            name=f"{row.method}, {row.scenario}, {_seeds(seeds)}",
             group=study,
-            config=run.config | {"scenario": scenario, "label": method} | flat({"seeds": seeds}),
-            scores=costs | {name: value for name, value in found.items() if value is not None} | kept,
+            config=run.config | {"scenario": row.scenario, "label": row.method} | flat({"seeds": seeds}),
+            scores=costs | {name: value for name, value in values.items() if value is not None} | kept,
         )
 
 
@@ -175,31 +168,16 @@ def _seeds(seeds: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {seed}" for name, seed in seeds.items())
 
 
-def _described(spec: Mapping[str, Any]) -> str:
-    """A name for a run whose folder is called by its digest."""
-    what = spec.get("method") or spec.get("kind", "run")
-    forget = spec.get("forget")
-    return f"{what}, {forget['spec'] if forget else spec.get('model', '')}, seed {spec.get('seed')}"
-
-
-def _noted(row: dict[str, str]) -> tuple[int, dict[str, float]]:
+def _noted(row: Mapping[str, float]) -> tuple[int, dict[str, float]]:
     """One row of a history."""
-    epoch = round(float(row.pop("epoch")))
-    return epoch, {f"curves/{name}": float(value) for name, value in row.items() if value}
+    return round(row["epoch"]), {f"curves/{name}": value for name, value in row.items() if name != "epoch"}
 
 
-def _audited(path: Path) -> dict[str, float]:
-    """The scores of an audit; none where the run was not audited."""
-    if not path.exists():
-        return {}
-    scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
-    return {f"audit/{name}": score["value"] for name, score in scores.items() if score["value"] is not None}
-
-
-def _cells(row: Mapping[str, Any], names: list[str]) -> list[str | float | None]:
+def _cells(row: Row, names: list[str]) -> list[str | float | None]:
     """A row of the study's table."""
-    pairs = [row[name] or {"mean": None, "std": None} for name in names]
-    return [row["scenario"], row["method"], row["n"], *(pair[part] for pair in pairs for part in ("mean", "std"))]
+    columns = [row.scores[name] for name in names]
+    numbers = [(None, None) if column is None else (column.mean, column.std) for column in columns]
+    return [row.scenario, row.method, row.n, *(number for pair in numbers for number in pair)]
 
 
 def _links(folder: Path, names: tuple[str, ...]) -> dict[str, str]:

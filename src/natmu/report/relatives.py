@@ -1,0 +1,69 @@
+"""The runs that lie beside a run and belong to it, found by their lineages."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+from natmu.errors import RunError
+from natmu.records.lineage import AllBut, AnyLineage, Everything, Forget, Imported, Trained, Unlearned
+from natmu.records.run import RECORD, RunFolder
+from natmu.types import ORIGINAL, RETRAINED
+
+
+def run_beside(folder: Path, name: str, digest: str) -> RunFolder | None:
+    """The run that a study names, in the folder that also holds the study's; None if it is not there.
+
+    Args:
+        folder: The study folder.
+        name: Of the run's folder.
+        digest: Of the run.
+
+    Raises:
+        RunError: The folder of that name holds another run.
+    """
+    run = RunFolder(folder.resolve().parent / Path(name).name)
+    if not (run.path / RECORD).exists():
+        return None
+    if run.record.digest != digest:
+        raise RunError(
+            f"{run.path} holds run {run.record.digest}, and the study in {folder} names {digest}; run the study again."
+        )
+    return run
+
+
+def relatives(run: RunFolder) -> dict[str, RunFolder]:
+    """The original of a run and one model retrained without the same forget set, where they lie beside it."""
+    found: dict[str, RunFolder] = {}
+    for path in sorted(run.path.resolve().parent.glob(f"*/{RECORD}")):
+        other = RunFolder(path.parent)
+        with suppress(RunError):  # a damaged neighbour is none of this run's business
+            part = _part_of(other.record.lineage, run.record.lineage)
+            if part is not None and other.record.digest != run.record.digest:
+                found.setdefault(part, other)
+    return found
+
+
+def _part_of(other: AnyLineage, lineage: AnyLineage) -> str | None:
+    """What a model is to another one."""
+    if isinstance(lineage, Unlearned):
+        if other == lineage.source:
+            return ORIGINAL
+        return RETRAINED if _is_retrained(other, lineage.source, lineage.forget) else None
+    if isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
+        is_original = isinstance(other, Trained) and isinstance(other.on, Everything) and other.start == lineage.start
+        return ORIGINAL if is_original and _are_trained_alike(other, lineage) else None
+    return None
+
+
+def _is_retrained(other: AnyLineage, source: Trained | Imported, forget: Forget) -> bool:
+    """Whether a model was trained as a source was, without a forget set."""
+    without = isinstance(other, Trained) and isinstance(other.on, AllBut) and other.on.forget == forget
+    return without and _are_trained_alike(other, source)
+
+
+def _are_trained_alike(one: AnyLineage, other: AnyLineage) -> bool:
+    """Whether two models differ in nothing but their seeds and what they were trained on."""
+    if not isinstance(one, Trained | Imported) or not isinstance(other, Trained | Imported):
+        return False
+    return (one.data, one.architecture, one.recipe) == (other.data, other.architecture, other.recipe)
