@@ -39,7 +39,7 @@ class Expected:
     Attributes:
         name: What it is called.
         digest: Of its run.
-        after: Names of the models that it starts from.
+        after: Digests of the models that it starts from.
         in_store: Whether its run is there.
         seconds: About how long it takes, if it is not there.
         basis: ``records`` of runs like it on this hardware, or ``steps`` of training that were timed.
@@ -126,11 +126,8 @@ def forecast(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto")
     wanted = [*plan.models, *(model for run in firsts for model in audit_models(recipe, run))]
     times = _Times(workspace, recipe.training)
 
-    def name(model: AnyLineage) -> str:
-        return names.get(model.digest, title(model))
-
     def expected(model: AnyLineage) -> Expected:
-        facts = name(model), model.digest, tuple(map(name, sources(model)))
+        facts = names.get(model.digest, title(model)), model.digest, tuple(source.digest for source in sources(model))
         return Expected(*facts, True) if workspace.has(model) else Expected(*facts, False, *times.of(model))
 
     with threads(recipe.executor.cpus):
