@@ -90,13 +90,13 @@ def add_audit(path, name="three"):
     verdict = {
         "interval": [0.6, 0.8],
         "p_value": 0.001,
-        "told_apart": True,
+        "distinguishable": True,
         "sees_original": True,
-        "sentence": f"rmia_auc of {name} is told apart.",
+        "sentence": f"rmia_auc of {name} is distinguishable.",
     }
     audit = {
         "level": "standard",
-        "verdict": f"Told apart by 1 of 1 scores ({name}).",
+        "verdict": f"Distinguishable by 1 of 1 scores ({name}).",
         "scores": {"rmia_auc": {"value": 0.7, "retrained": [0.5, 0.52], "original": 0.9, "verdict": verdict}},
         "missing": {"klom_forget_mean": f"Too few models ({name})."},
         "models": {"retrained": ["r", "s"]},

@@ -144,7 +144,7 @@ def test_a_study_without_an_audit_says_how_to_ask_for_one(made):
     folders.add_audit(folder.parent / "run20")
     page = write_report(folder).read_text()
     assert "No audit was asked for" not in page
-    assert "Told apart by 1 of 1 scores" in page
+    assert "Distinguishable by 1 of 1 scores" in page
 
 
 def test_a_study_on_the_holdout_does_not_show_audits_which_look_at_the_test_set(made):
@@ -152,7 +152,7 @@ def test_a_study_on_the_holdout_does_not_show_audits_which_look_at_the_test_set(
     folders.add_audit(folder.parent / "run20")
     folders.write_study(folder, study | {"score_on": "holdout"})
     page = write_report(folder).read_text()
-    assert "Told apart by 1 of 1 scores" not in page
+    assert "Distinguishable by 1 of 1 scores" not in page
     assert "rmia_auc" not in page
 
 
@@ -163,7 +163,7 @@ def test_the_audits_of_the_study_come_before_those_of_the_runs(made):
     (folder / "audit.json").write_text(json.dumps([own]))
     page = write_report(folder).read_text()
     assert "As the study has it." in page
-    assert "Told apart by 1 of 1 scores" not in page
+    assert "Distinguishable by 1 of 1 scores" not in page
 
 
 def test_failures_give_their_reason_and_their_log(made):
@@ -216,7 +216,7 @@ def test_the_page_of_an_unlearned_model_has_its_original_and_a_retrained_one_bes
     assert "natmu unlearn --from runs/a0 --forget random:10% --method natmu --set lr=0.002" in page
     folders.add_audit(run)
     page = write_report(run).read_text()
-    assert "Told apart by 1 of 1 scores" in page
+    assert "Distinguishable by 1 of 1 scores" in page
     assert page.count('<img src="data:image/png;base64,') == 8
 
 

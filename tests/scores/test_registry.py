@@ -35,7 +35,7 @@ from natmu.scores import score, confidence
 
 @score(
     name={name!r}, level={level!r}, needs={needs!r}, unit={unit!r}, low=0, high={high},
-    formula="E[p_y]", floor="that of retraining", ceiling="near 1",
+    formula="E[p_y]", baseline="that of retraining", original="near 1",
 )
 def mine(panel):
     """How sure the model is of the forget set."""
@@ -68,7 +68,7 @@ def install(monkeypatch, tmp_path):
 
     def write(name, *, target="mine", package=None, called=None, **facts):
         module = f"their_{package or name}".replace("-", "_")
-        facts = {"before": "", "level": "quick", "needs": ("answers",), "unit": "carats", "high": 1} | facts
+        facts = {"before": "", "level": "quick", "needs": ("predictions",), "unit": "carats", "high": 1} | facts
         facts.setdefault("body", "return float(confidence(panel.model.forget).mean())")
         (tmp_path / f"{module}.py").write_text(SOURCE.format(name=name if called is None else called, **facts))
         point = EntryPoint(name, f"{module}:{target}", registry.GROUP)
@@ -180,7 +180,7 @@ def test_a_name_that_two_packages_have_is_nobodys(install):
     [
         *((name, {}) for name in ("test_acc", "avg_gap", "zrf", "rmia_auc", "klom_forget_mean", "nonesuch")),
         ("slow", {"level": "standard"}),
-        ("greedy", {"needs": ("answers", "original")}),
+        ("greedy", {"needs": ("predictions", "original")}),
     ],
 )
 def test_a_table_has_no_column_of_what_a_study_does_not_have_of_each_run(install, name, facts):
@@ -216,7 +216,14 @@ def sureness(panel):
     return confidence(panel.model.forget).mean()
 
 
-FACTS = {"unit": "0-1", "low": 0, "high": 1, "formula": "E[p_y]", "floor": "that of retraining", "ceiling": "near 1"}
+FACTS = {
+    "unit": "0-1",
+    "low": 0,
+    "high": 1,
+    "formula": "E[p_y]",
+    "baseline": "that of retraining",
+    "original": "near 1",
+}
 
 
 def test_a_score_can_be_given_as_an_object_of_any_level():
@@ -251,7 +258,7 @@ def test_a_distance_is_the_mean_over_retrained_models_and_is_judged_as_one():
         return abs(float(confidence(model.forget).mean() - confidence(retrained.forget).mean()))
 
     mine = score(**FACTS, kind="distance")(gap)
-    assert (mine.row.side, mine.row.identical, mine.row.needs) == ("above", 0, ("answers", "retrained"))
+    assert (mine.row.side, mine.row.identical, mine.row.needs) == ("above", 0, ("predictions", "retrained"))
     panel = panel_of(0)
     assert mine(panel) == pytest.approx(np.mean([gap(panel.model, one) for one in panel.retrained]), rel=1e-12)
     two = examine(replace(panel, retrained=panel.retrained[:2]), "quick", extra=[mine])
