@@ -13,11 +13,11 @@ from natmu.scores import Panel, margin, score
     low=None,
     high=None,
     identical=0,
-    needs=("answers", "retrained"),
+    needs=("predictions", "retrained"),
     cost="1 retrained model",
     formula="mean over the tenth of D_f where it is largest of φ - (mean of φ over retrained models), φ the margin",
-    floor="that of a retrained model among the others, above 0",
-    ceiling="far above the floor",
+    baseline="that of a retrained model among the others, above 0",
+    original="far above the baseline",
     family="Tails",
 )
 def exposed_tail(panel: Panel) -> float:

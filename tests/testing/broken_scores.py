@@ -10,8 +10,15 @@ from natmu.errors import UsageError
 from natmu.scores import confidence, log_probabilities, score
 from natmu.testing import ScoreRow
 
-FACTS = {"unit": "0-1", "low": 0, "high": 1, "formula": "E[p_y]", "floor": "that of retraining", "ceiling": "near 1"}
-APART = FACTS | {"formula": "E[½ ‖p - q‖₁]", "kind": "distance", "floor": "that of two retrained models"}
+FACTS = {
+    "unit": "0-1",
+    "low": 0,
+    "high": 1,
+    "formula": "E[p_y]",
+    "baseline": "that of retraining",
+    "original": "near 1",
+}
+APART = FACTS | {"formula": "E[½ ‖p - q‖₁]", "kind": "distance", "baseline": "that of two retrained models"}
 
 
 def shares(part):
@@ -142,7 +149,7 @@ def of_siblings(panel):
     return abs(sureness(panel) - float(confidence(panel.unlearned[0].forget).mean()))
 
 
-NEEDING = {"needs": ("answers", "retrained")}
+NEEDING = {"needs": ("predictions", "retrained")}
 SOUND = [panel_score(sureness), distance(variation), ScoreRow(panel_score(drawn).score, draws_samples=True)]
 BROKEN = [
     (panel_score(undescribed), "test_says_how_it_is_read", "nothing after the first paragraph"),
@@ -159,7 +166,7 @@ BROKEN = [
     (panel_score(of_class_0), "test_ignores_the_names_of_classes", "classes have other numbers"),
     (panel_score(naive, high=None), "test_is_finite_on_extreme_logits", "when logits are (huge|certain|wrong)"),
     (panel_score(unguarded), "test_gives_a_value_or_a_reason", "when there is empty forget"),
-    (panel_score(secretive), "test_needs_what_it_declares", "needs more than it declares, answers"),
+    (panel_score(secretive), "test_needs_what_it_declares", "needs more than it declares, predictions"),
     (panel_score(modest, **NEEDING), "test_needs_what_it_declares", "without any"),
     (distance(never_zero), "test_has_its_value_on_identical_models", "is 0.5 where all models are the same"),
     (distance(blunt), "test_has_its_value_on_identical_models", "where models differ, too"),

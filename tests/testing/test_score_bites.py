@@ -65,7 +65,7 @@ def test_every_check_has_a_broken_copy_that_fails_it():
         ({"formula": " "}, "it says nothing of its formula"),
         ({"level": "slow"}, "its level is not one of quick, standard, full"),
         ({"side": "left"}, "its side is not one of both, above, below"),
-        ({"needs": ("luck",)}, "it needs luck, and what a score can need is answers"),
+        ({"needs": ("luck",)}, "it needs luck, and what a score can need is predictions"),
         ({"low": float("nan")}, "finite numbers or None"),
         ({"low": 2}, "low lies below high"),
         ({"identical": 7}, "identical lies in its range"),
@@ -90,7 +90,7 @@ ONE_ROW = '''
 from natmu.scores import score, confidence
 from natmu.testing import ScoreRow, score_conformance
 
-@score(unit="0-1", low=0, high=1, formula="E[p_y]", floor="that of retraining", ceiling="near 1")
+@score(unit="0-1", low=0, high=1, formula="E[p_y]", baseline="that of retraining", original="near 1")
 def tiny(panel):
     """How sure the model is of the retain set.
 

@@ -104,8 +104,8 @@ def score(
     low: float | None,
     high: float | None,
     formula: str,
-    floor: str,
-    ceiling: str,
+    baseline: str,
+    original: str,
     kind: Literal["panel", "distance"] = "panel",
     name: str | None = None,
     level: Level = "quick",
@@ -123,13 +123,13 @@ def score(
         low: The least value that it can have; None where there is none.
         high: The largest.
         formula: How it is computed.
-        floor: What retrained models score.
-        ceiling: What the original scores.
+        baseline: What retrained models score.
+        original: What the original scores.
         kind: ``panel`` for a function of a :class:`Panel`; ``distance`` for one of the predictions of the model and of
             one retrained model, of which the mean over retrained models is taken.
         name: Its name everywhere; the function's if None.
         level: The first level of an audit that has it.
-        needs: Keys of ``natmu.scores.catalogue.NEEDS``; by default the answers, and for a distance retrained models.
+        needs: Keys of ``natmu.scores.catalogue.NEEDS``; by default predictions, and for a distance retrained models.
         cost: How many models it takes beside the one that is judged; by default none, and for a distance one.
         side: On which side of retrained models a value counts against the unlearned one; by default on both, and for a
             distance above.
@@ -148,7 +148,7 @@ def score(
             name=name or function.__name__,
             family=family,
             level=level,
-            needs=tuple(needs) if needs is not None else ("answers", "retrained") if pairs else ("answers",),
+            needs=tuple(needs) if needs is not None else ("predictions", "retrained") if pairs else ("predictions",),
             cost=cost or (ONE_RETRAINED if pairs else ALONE),
             unit=unit,
             low=low,
@@ -156,8 +156,8 @@ def score(
             measures=" ".join(summary.split()),
             formula=formula,
             source=source,
-            floor=floor,
-            ceiling=ceiling,
+            baseline=baseline,
+            original=original,
             side=side or ("above" if pairs else "both"),
             identical=0.0 if pairs and identical is None else identical,
             about=" ".join(about.split()),
@@ -179,7 +179,7 @@ def _faults(score: Score) -> list[str]:
     row = score.row
     if not isinstance(row, ScoreInfo):
         return ["its row is no ScoreInfo"]
-    texts = {key: getattr(row, key) for key in ("family", "cost", "unit", "formula", "floor", "ceiling")}
+    texts = {key: getattr(row, key) for key in ("family", "cost", "unit", "formula", "baseline", "original")}
     empty = [key for key, text in texts.items() if not isinstance(text, str) or not text.strip()]
     unknown = [str(need) for need in row.needs if need not in NEEDS]
     bounds = (row.low, row.high, row.identical)

@@ -48,17 +48,18 @@ class Examination:
 def examine(panel: Panel, level: Level, seed: int = 0, extra: Sequence[Score] = ()) -> Examination:
     """Score an unlearned model, compare it with retrained ones, and say what that allows to be said.
 
-    Retrained models are scored in the same way, each against the others; the first ``ENOUGH`` of them are the floor.
+    Retrained models are scored in the same way, each against the others; the first ``ENOUGH`` of them are the
+    retraining baseline.
 
     Args:
-        panel: The models' answers.
+        panel: The models' predictions.
         level: ``quick``, ``standard`` or ``full``.
         seed: Of subsamples, bootstrap draws and random divisions.
         extra: Scores beside ours and those of installed packages.
 
     Raises:
-        UsageError: If answers are of different data, classes or order, or an extra score has the name of another.
-        TrainingError: If answers are not finite numbers.
+        UsageError: If predictions are of different data, classes or order, or an extra score has the name of another.
+        TrainingError: If logits are not finite numbers.
     """
     outside, broken = outside_scores(level, extra)
     names = [*names_of(level), *(one.name for one in outside), *broken]
@@ -68,9 +69,9 @@ def examine(panel: Panel, level: Level, seed: int = 0, extra: Sequence[Score] = 
     found = evaluate(wanted, judged)
     scores, missing = dict(found.scores), found.missing | broken
     others = [judges[:number] + judges[number + 1 :] for number in range(len(judges))]
-    floors = [evaluate(wanted, judged.judging(*pair)).scores for pair in zip(judges, others, strict=True)]
+    baselines = [evaluate(wanted, judged.judging(*pair)).scores for pair in zip(judges, others, strict=True)]
     original = {} if panel.original is None else evaluate(wanted, judged.judging(panel.original, judges)).scores
-    retrained = {name: [one[name] for one in floors] for name in scores if all(name in one for one in floors)}
+    retrained = {name: [one[name] for one in baselines] for name in scores if all(name in one for one in baselines)}
     intervals = _intervals(judged, seed)
     verdicts = {
         one.name: judge(
@@ -91,7 +92,7 @@ def examine(panel: Panel, level: Level, seed: int = 0, extra: Sequence[Score] = 
         scores[name], retrained[name] = group.value, group.divisions
         original |= {} if group.original is None else {name: group.original}
         verdicts[name] = judge(
-            name, group.value, None, group.divisions, group.original, side=_SIDES[name], floor_of="random division"
+            name, group.value, None, group.divisions, group.original, side=_SIDES[name], baseline_of="random division"
         )
     for name, one in panel.measured.items():
         if one.value is None:
@@ -114,9 +115,9 @@ def _intervals(panel: Panel, seed: int) -> dict[str, Interval | None]:
     """Bootstrap intervals of the unlearned model's accuracies and attacks, over samples."""
     found: dict[str, Interval | None] = {}
     for part in PARTS:
-        answers = getattr(panel.model, part)
-        if len(answers):
-            hits = 100.0 * (answers.logits.argmax(axis=1) == answers.labels)
+        predictions = getattr(panel.model, part)
+        if len(predictions):
+            hits = 100.0 * (predictions.logits.argmax(axis=1) == predictions.labels)
             found[f"{part}_acc"] = mean_interval(hits, seed_for(seed, "interval", part))
     try:
         inside, outside = forgotten_and_unseen(panel.model)
@@ -126,6 +127,6 @@ def _intervals(panel: Panel, seed: int) -> dict[str, Interval | None]:
     for attack in ATTACKS:
         known = panel.known(attack)
         sides |= {} if known is None else {f"{attack}_auc": known}
-    for name, (members, strangers) in sides.items():
-        found[name] = auc_interval(np.asarray(members), np.asarray(strangers), seed_for(seed, "interval", name))
+    for name, (members, nonmembers) in sides.items():
+        found[name] = auc_interval(np.asarray(members), np.asarray(nonmembers), seed_for(seed, "interval", name))
     return found

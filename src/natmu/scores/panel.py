@@ -1,4 +1,4 @@
-"""The models of an audit as their stored answers, and the levels that say how many there are."""
+"""The models of an audit as their stored predictions, and the levels that say how many there are."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Shadows:
         before: After training, ``(K, P)``.
         after: Models after unlearning what they had of the pool, ``(U, P)``.
         member: Which shadow was trained on which sample, bool ``(K, P)``.
-        strangers: The unseen samples, as rows of those that attacks compare the forget set with, int64.
+        nonmembers: The unseen samples, as rows of those that attacks compare the forget set with, int64.
         unlearned: Which shadows ``after`` is of, int64 ``(U,)``; all of them if None.
     """
 
     before: Margins
     after: Margins
     member: npt.NDArray[np.bool_]
-    strangers: IntArray
+    nonmembers: IntArray
     unlearned: IntArray | None = None
 
     @property
@@ -45,7 +45,7 @@ class Shadows:
 
 @dataclass(frozen=True)
 class Measured:
-    """A score that needs more than answers, as it was measured elsewhere.
+    """A score that needs more than predictions, as it was measured elsewhere.
 
     Attributes:
         value: Of the unlearned model; None where it has none.
@@ -62,7 +62,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Panel:
-    """The models of an audit as their answers on one forget set; every sequence may be empty.
+    """The models of an audit as their predictions on one forget set; every sequence may be empty.
 
     A score reads one panel for each model that it judges: the unlearned model among the retrained ones, each retrained
     one among the others, and the original among the retrained ones.
@@ -71,7 +71,7 @@ class Panel:
         model: The model that is judged.
         retrained: Models trained without the forget set, and without the one that is judged.
         original: The model before unlearning.
-        initial_forget: A freshly initialised model's answers to the forget set.
+        initial_forget: A freshly initialised model's predictions on the forget set.
         unlearned: Models that the same method made of other originals.
         originals: Those originals.
         again: Models that the same method made of the same original with other seeds.

@@ -32,7 +32,7 @@ def quick_scores(
     Args:
         model: Predictions of the model to be judged.
         retrained: Predictions of retrained models on the same split; with none, what needs them is missing.
-        initial_forget: A randomly initialised model's answers to the forget set, for ``zrf``.
+        initial_forget: A randomly initialised model's predictions on the forget set, for ``zrf``.
         seed: Decides the samples that ``mia_efficacy`` learns from, and what else is random.
         names: The scores that are wanted, ours or of installed packages.
 
@@ -42,7 +42,7 @@ def quick_scores(
     Raises:
         UsageError: If a retrained model or ``initial_forget`` belongs to other data, another order or other classes,
             or there is no such score.
-        TrainingError: If answers are not finite numbers.
+        TrainingError: If logits are not finite numbers.
     """
     wanted = [score_named(name) for name in names]
     return evaluate(wanted, Panel(model, retrained, initial_forget=initial_forget, seed=seed))

@@ -23,8 +23,8 @@ from natmu.scores.panel import LEVELS, Level
 GROUP = "natmu.scores"
 """The entry-point group of scores."""
 
-STORED = {"answers", "retrained"}
-"""What a score of a study's table may need: the answers of the model and of retrained ones are there."""
+STORED = {"predictions", "retrained"}
+"""What a score of a study's table may need: the predictions of the model and of retrained ones are there."""
 
 
 @dataclass(frozen=True)

@@ -57,11 +57,11 @@ class World:
     def shadows(self, model: Predictions) -> Shadows:
         """Shadow models on halves of the forget set and as many test samples, which unlearn what they had of it."""
         count = min(len(self.labels["forget"]), len(self.labels["test"]))
-        strangers = np.arange(count, dtype=np.int64)
-        pool = np.concatenate([margin(model.forget), margin(model.test)[strangers]])
+        nonmembers = np.arange(count, dtype=np.int64)
+        pool = np.concatenate([margin(model.forget), margin(model.test)[nonmembers]])
         member = np.stack([self.rng.permutation(np.arange(len(pool)) % 2 == 0) for _ in range(SHADOWS)])
         before, after = (pool + self.rng.normal(0, 1, member.shape) for _ in range(2))
-        return Shadows(before + 3 * member, after, member, strangers)
+        return Shadows(before + 3 * member, after, member, nonmembers)
 
 
 @cache
@@ -143,7 +143,7 @@ def reordered(panel: Panel, seed: int = 0) -> Panel:
             before=shadows.before[:, columns],
             after=shadows.after[:, columns],
             member=shadows.member[:, columns],
-            strangers=np.argsort(order["test"])[shadows.strangers],
+            nonmembers=np.argsort(order["test"])[shadows.nonmembers],
         ),
     )
 
