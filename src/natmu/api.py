@@ -53,7 +53,7 @@ class AuditResult:
     Attributes:
         scores: Of the audited model.
         retrained: Mean scores of the retrained models; None where none was given.
-        original: Scores of the original model, the ceiling of what forgetting can change; None where none was given.
+        original: Scores of the original model, None where none was given.
         avg_gap: Distance of the audited model to the retrained ones; None where none was given.
         verdicts: For each score that retrained models have too, what may be said of it.
         verdict: What may be said of all of them together, in a sentence.
