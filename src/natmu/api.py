@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from natmu.data import ImageData, forget_from_indices, from_dataset, parse_forget, resolve_forget
 from natmu.engine.compute import Compute
-from natmu.engine.predict import part_of
-from natmu.lineage.workspace import sample_losses
+from natmu.engine.predict import part_of, sample_losses
 from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import check_fit
 from natmu.progress import showing

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from natmu.audits.models import AuditModels, Part
 from natmu.engine.store import Run, Store
 from natmu.errors import UsageError
-from natmu.lineage.pools import draw_non_members, half_of_pool
 from natmu.lineage.relearning import relearned, relearning_time, shown_rows
 from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
 from natmu.scores import loss, margin, weight_distance
 from natmu.scores.panel import Level, Measured, Panel, Shadows
+from natmu.scores.pool import draw_non_members, half_of_pool
 from natmu.scores.population import unseen_part
 from natmu.scores.verdict import ENOUGH
 from natmu.types import ForgetSet, IntArray, Predictions

@@ -15,7 +15,7 @@ from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.errors import ModelError, TrainingError
 from natmu.progress import task
-from natmu.types import Outputs, Part
+from natmu.types import FloatArray, IntArray, Outputs, Part
 
 EVALUATION_BATCH = 512
 
@@ -78,3 +78,9 @@ def part_of(model: nn.Module, data: ImageData, compute: Compute) -> Part:
     logits = logits_of(model, data, torch.arange(len(data)), compute)
     fine = None if data.fine is None else np.asarray(data.fine.labels)
     return Part(logits.cpu().numpy(), np.asarray(data.labels), fine)
+
+
+def sample_losses(logits_NC: FloatArray, labels_N: IntArray) -> FloatArray:
+    """Cross-entropy of each sample, float32 ``(N,)``, in nats."""
+    losses = nn.functional.cross_entropy(torch.from_numpy(logits_NC), torch.from_numpy(labels_N), reduction="none")
+    return np.asarray(losses.numpy(), np.float32)

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import nn
 
 from natmu.data import Splits, load, resolve_forget
 from natmu.engine.compute import Compute
+from natmu.engine.predict import sample_losses
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, RunError
 from natmu.lineage.pools import Pool
@@ -31,7 +30,7 @@ from natmu.records.lineage import (
     title,
 )
 from natmu.records.settings import DataSettings, TrainSettings
-from natmu.types import FloatArray, ForgetSet, IntArray, seed_for
+from natmu.types import FloatArray, ForgetSet, seed_for
 
 
 @dataclass(frozen=True)
@@ -239,9 +238,3 @@ def difficulty_of(run: Run) -> FloatArray | None:
     """Each training sample's mean confidence during training with its sign reversed, where that was noted."""
     confidence = run.confidence()
     return None if confidence is None else -confidence
-
-
-def sample_losses(logits_NC: FloatArray, labels_N: IntArray) -> FloatArray:
-    """Cross-entropy of each sample, float32 ``(N,)``, in nats."""
-    losses = nn.functional.cross_entropy(torch.from_numpy(logits_NC), torch.from_numpy(labels_N), reduction="none")
-    return np.asarray(losses.numpy(), np.float32)

@@ -123,17 +123,10 @@ class Findings:
 
     def _add_further(self, cell: Cell, reference: Cell) -> None:
         """Add the scores that the recipe names to each replicate; retrained models are compared with the others."""
-        for run, forget, found in zip(cell.runs, cell.forgets, cell.scores, strict=True):
-            others = [
-                other
-                for other, same in zip(reference.runs, reference.forgets, strict=True)
-                if same.digest == forget.digest and other.path != run.path
-            ]
-            found |= quick_scores(
-                self.predictions(run, forget),
-                [self.predictions(other, forget) for other in others],
-                names=self.recipe.scores,
-            ).scores
+        for measured in cell.measured:
+            others = [self.predictions(other.run, measured.forget) for other in measured.comparable(reference.measured)]
+            predictions = self.predictions(measured.run, measured.forget)
+            measured.scores.update(quick_scores(predictions, others, names=self.recipe.scores).scores)
 
 
 def _fail(cell: Cell, outcome: Outcome) -> None:
