@@ -20,6 +20,7 @@ from torch import nn
 
 from natmu.data import Splits, load, resolve_forget
 from natmu.engine.compute import Compute
+from natmu.engine.memory import keep_freed_memory
 from natmu.engine.predict import outputs_of
 from natmu.engine.training import train_classifier
 from natmu.methods import Problem, method_named
@@ -33,6 +34,7 @@ RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "cifar10.yaml"
 
 def main() -> None:
     """Run both ways on every seed and print what differs."""
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--seeds", type=int, default=5)

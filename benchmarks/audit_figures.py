@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
+from natmu.engine.memory import keep_freed_memory
 from natmu.engine.store import Store, open_run
 from natmu.scores import Panel, auc, margin, roc
 from natmu.scores.exposed import exposed_by_rmia
@@ -30,6 +31,7 @@ LEAST = 1e-4
 
 def main() -> None:
     """Draw both pictures."""
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("out", type=Path)

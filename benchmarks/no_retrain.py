@@ -24,6 +24,7 @@ from scipy.stats import qmc, spearmanr
 
 from natmu.data import resolve_forget
 from natmu.engine.compute import Compute
+from natmu.engine.memory import keep_freed_memory
 from natmu.engine.store import Run, Store
 from natmu.errors import TrainingError
 from natmu.methods import Retrain, method_named
@@ -51,6 +52,7 @@ TEST_REFERENCES = 3
 
 def main() -> None:
     """Run every trial, and print for each method what either objective chose."""
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs"))

@@ -9,14 +9,16 @@ def main() -> None:
     """What the command ``natmu`` does: Ctrl-C is heeded before anything else is imported, and until Python has ended.
 
     Tests and programs that only want a command carried out call ``natmu.cli.app.main``, which leaves the process's
-    handling of signals alone.
+    handling of signals and of memory alone.
     """
     interrupts = Interrupts()
     try:
         try:
             interrupts.install()
             from natmu.cli.app import main as carry_out
+            from natmu.engine.memory import keep_freed_memory
 
+            keep_freed_memory()
             carry_out()
         finally:
             interrupts.end()

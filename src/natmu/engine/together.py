@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from natmu.engine import processes as several
 from natmu.engine.compute import Compute
+from natmu.engine.memory import keep_freed_memory
 from natmu.errors import NatmuError, SharedMemoryError, TrainingError
 from natmu.models.faults import FAULTS, quoted
 from natmu.progress import Advance, Unit, say, shown_on, task
@@ -275,6 +276,7 @@ class _Teller:
 def _serve(connection: Connection, function: Work, threads: int) -> None:
     """What a worker does: make the calls that it is sent, until it is ended or left alone."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_memory()
     torch.set_num_threads(threads)
     with shown_on(_Teller(connection)), suppress(EOFError):
         while True:
