@@ -81,13 +81,7 @@ class Workspace:
         Raises:
             DataError: The data cannot be had.
         """
-        splits = load(
-            settings.source,
-            data_dir,
-            image_size=settings.image_size,
-            train_size=settings.train_size,
-            holdout=settings.holdout,
-        )
+        splits = load(settings.source, data_dir, **settings.model_dump(exclude={"source"}))
         return cls(settings, splits, model, compute, store, resume)
 
     @cached_property
