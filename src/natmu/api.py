@@ -34,6 +34,8 @@ from natmu.scores import (
 from natmu.scores.verdict import Verdict
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, Predictions
 
+__all__ = ["AuditResult", "ShadowModels", "UnlearnResult", "audit", "unlearn"]
+
 Indices = Sequence[int] | IntArray | Tensor
 
 

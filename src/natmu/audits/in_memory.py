@@ -54,17 +54,14 @@ def measured_scores(
     """The scores that need the models themselves: how fast they relearn, and how far their weights are apart."""
     references = retrained[:ENOUGH]
     if before is None:
-        relearn = Measured(
-            None, reason="relearn_time needs the original, to know when the loss is back; give original=."
-        )
+        relearn = Measured(None, reason="relearn_time needs the original, to know when the loss is back.")
     else:
         level = float(loss(before.forget.take(shown_rows(forget))).mean())
         data, size = train.to(compute.device), TrainSettings().batch_size
 
         def steps(one: nn.Module) -> float:
-            return float(
-                relearning_steps(relearning_curve(private_copy(one, compute), data, forget, size, compute), level)
-            )
+            curve = relearning_curve(private_copy(one, compute), data, forget, size, compute)
+            return float(relearning_steps(curve, level))
 
         relearn = Measured(steps(model), [steps(one) for one in references], 0.0)
     if not references:

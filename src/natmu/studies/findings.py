@@ -109,16 +109,9 @@ class Findings:
         """Every audit, as it stands beside the run under audit, or why there is none."""
         found = []
         for (text, label), outcome in self.audits.items():
-            audit = None if outcome.run is None else audit_of(outcome.run)
-            found.append(
-                StudyAudit(
-                    scenario=text,
-                    label=label,
-                    audit=None if audit is None else audit.audit,
-                    failed=outcome.failed,
-                    log=_log(outcome),
-                )
-            )
+            folder = None if outcome.run is None else audit_of(outcome.run)
+            audit, log = None if folder is None else folder.audit, _log(outcome)
+            found.append(StudyAudit(scenario=text, label=label, audit=audit, failed=outcome.failed, log=log))
         return found
 
     def _add_further(self, cell: Cell, reference: Cell) -> None:
