@@ -28,6 +28,7 @@ from natmu.report.study_page import study_page
 from natmu.report.trackers.tracked import read_tracked_run, read_tracked_study
 
 EDITS = int(os.environ.get("NATMU_DAMAGE_EDITS", "100"))
+pytestmark = pytest.mark.timeout(240 + EDITS)
 many = settings(
     max_examples=EDITS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
