@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from natmu.study import AuditResult, UnlearnResult, audit, unlearn
+    from natmu.api import AuditResult, UnlearnResult, audit, unlearn
 
 __version__ = "0.1.0"
 __all__ = ["AuditResult", "UnlearnResult", "__version__", "audit", "unlearn"]
@@ -17,7 +17,7 @@ def __getattr__(name: str) -> object:
     """Import the rest of the Python interface on first use."""
     if name not in __all__:
         raise AttributeError(f"module 'natmu' has no attribute {name!r}")
-    return getattr(import_module("natmu.study"), name)
+    return getattr(import_module("natmu.api"), name)
 
 
 def __dir__() -> list[str]:

@@ -81,3 +81,26 @@ def hint(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(fold(name), by_fold, n=3)
     close += [candidate for candidate in by_fold if len(fold(name)) > 2 and fold(name) in candidate]
     return f" (did you mean {', '.join(dict.fromkeys(by_fold[key] for key in close[:4]))}?)" if close else ""
+
+
+FAULTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What code and files that are not ours may raise."""
+
+
+def quoted(error: BaseException) -> str:
+    """An error's kind and message on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")

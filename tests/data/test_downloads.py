@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from natmu.data import download, downloads, load
 from natmu.data.downloads import Archive, official_archives
 from natmu.errors import DataError, DownloadError, UsageError
+from natmu.progress import shown_on
 
 from .fakes import tar_of, write_cifar10, write_cifar100, write_tiny_imagenet, zip_of
 
@@ -102,6 +104,28 @@ def test_what_is_downloaded_can_be_loaded(
     assert download(name, data_dir, server.url) == folder
     assert len(server.ranges) == 1
     assert _left(data_dir) == {folder.name}
+
+
+def test_a_download_is_shown_in_bytes_from_where_it_resumes(
+    server: Server, serve: Callable[[str], bytes], tmp_path: Path
+) -> None:
+    content = serve("cifar10")
+    (tmp_path / "cifar-10-python.tar.gz.part").write_bytes(content[:100])
+    bars, steps = [], []
+
+    class Display:
+        @contextmanager
+        def bar(self, *bar: object) -> Iterator[Callable[[int], None]]:
+            bars.append(bar)
+            yield steps.append
+
+        def say(self, line: str) -> None:
+            pass
+
+    with shown_on(Display()):
+        download("cifar10", tmp_path, server.url)
+    assert bars == [("cifar-10-python.tar.gz", len(content), 100, "bytes")]
+    assert sum(steps) == len(content) - 100
 
 
 def test_an_interrupted_download_is_resumed(server: Server, serve: Callable[[str], bytes], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from natmu.study.recipe import DataSettings, ExecutorSettings, MethodEntry, Recipe, Seeds
 from torch import Tensor
 
 from natmu.data import load, parse_forget, resolve_forget
@@ -20,7 +21,6 @@ from natmu.engine.training import train_classifier
 from natmu.methods import Method, Problem, SalUn
 from natmu.models import build_model
 from natmu.records.settings import TrainSettings
-from natmu.study.recipe import DataSettings, ExecutorSettings, MethodEntry, Recipe, Seeds
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -88,7 +88,8 @@ def _project() -> dict:
 def example() -> type[Method]:
     """The method in CONTRIBUTING.md, defined by the very text of its block of code."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^( *)```python\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE)
+    (section,) = re.findall(r"^## Adding a method.*?(?=^## )", text, flags=re.DOTALL | re.MULTILINE)
+    (block,) = re.findall(r"^( *)```python\n(.*?)^ *```", section, flags=re.DOTALL | re.MULTILINE)
     names: dict = {"__name__": "example"}
     exec(compile(textwrap.dedent(block[1]), "CONTRIBUTING.md", "exec"), names)
     (method,) = (value for value in names.values() if _is_method(value, names))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from natmu.engine import compute
 from natmu.engine.compute import Compute, hardware, peak_memory_mb, versions
 from natmu.errors import SettingError
 
@@ -46,7 +47,24 @@ def test_cuda_is_refused_where_there_is_none(monkeypatch):
 def test_choices_are_kept():
     assert Compute.choose("cpu", "fp32") == Compute(torch.device("cpu"), "fp32")
     assert Compute.choose("cpu", "bf16").precision == "bf16"
-    assert Compute.choose("cpu").precision in ("fp32", "bf16")
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [("fpu avx512_bf16 amx_bf16 amx_tile", "bf16"), ("fpu avx512f avx512_bf16", "fp32"), ("fp asimd sve bf16", "fp32")],
+    ids=["AMX", "AVX-512", "Arm"],
+)
+def test_a_processor_works_in_bf16_where_it_has_matrix_units_for_it(monkeypatch, tmp_path, flags, precision):
+    facts = tmp_path / "cpuinfo"
+    facts.write_text(f"model name\t: that of the test\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(compute, "Path", {"/proc/cpuinfo": facts}.__getitem__)
+    assert Compute.choose("cpu").precision == precision
+    assert hardware(Compute.choose("cpu"))["processor"] == "that of the test"
+
+
+def test_a_processor_that_says_nothing_of_itself_works_in_fp32(monkeypatch, tmp_path):
+    monkeypatch.setattr(compute, "Path", {"/proc/cpuinfo": tmp_path / "cpuinfo"}.__getitem__)
+    assert Compute.choose("cpu").precision == "fp32"
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])

@@ -15,8 +15,8 @@ from natmu.engine import gradients as module
 from natmu.engine.compute import Compute
 from natmu.engine.gradients import chunk_size, mean_over_samples, per_sample_gradients, trainable
 from natmu.engine.products import Unserved
-from natmu.engine.progress import shown_on
 from natmu.models import build_model
+from natmu.progress import shown_on
 
 CPU = Compute.choose("cpu", "fp32")
 
@@ -271,7 +271,7 @@ def test_a_model_that_goes_sample_by_sample_is_told_of_once(monkeypatch):
     lines = []
 
     class Display:
-        def bar(self, label, total, done):
+        def bar(self, label, total, done, unit):
             from contextlib import nullcontext
 
             return nullcontext(lambda: None)

@@ -26,12 +26,18 @@ def torchrun(count, *command, cwd=None):
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """What each process ended with, by number of processes and rank."""
+def folder(tmp_path_factory):
+    """Where each process wrote."""
     folder = tmp_path_factory.mktemp("processes")
     for count in (1, 2):
         done = torchrun(count, str(SCRIPT), str(folder))
         assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(folder):
+    """What each process ended with, by number of processes and rank."""
     return {key: torch.load(folder / f"{key[0]}-{key[1]}.pt") for key in [(1, 0), (2, 0), (2, 1)]}
 
 
@@ -137,3 +143,9 @@ def test_the_salient_weights_are_those_of_the_first_process(found):
 def test_a_batch_too_small_for_its_processes_is_refused(found):
     assert found[1, 0]["refused"] == ""
     assert "2 processes need at least 4 rows in each step, not 3" in found[2, 1]["refused"]
+
+
+@pytest.mark.parametrize("place", ["2-0", "2-1"])
+def test_a_group_that_has_ended_is_gone_with_its_threads(folder, place):
+    """One that still frees the tensor of the last message when Python shuts down aborts the process."""
+    assert (folder / f"{place}.left").read_text() == "None"

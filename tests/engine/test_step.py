@@ -11,8 +11,8 @@ from natmu.engine import step
 from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
-from natmu.engine.progress import showing
 from natmu.engine.step import WARM_UP, WARM_UP_AGAIN
+from natmu.progress import showing
 
 from . import fakes
 from .recorder import NoWaiting, TapeRecorder

@@ -18,10 +18,10 @@ from natmu.engine import processes, together
 from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
-from natmu.engine.progress import say, showing, task
 from natmu.engine.together import WORTH_STARTING, processes_for, run_together
 from natmu.errors import DataError, SharedMemoryError, TrainingError
 from natmu.models import build_model
+from natmu.progress import say, showing, task
 
 from . import fakes
 

@@ -2,18 +2,20 @@
 
     python -m torch.distributed.run --nproc-per-node=2 tests/engine/work_of_one_or_two.py FOLDER
 
-Each process writes what it ended with to FOLDER/COUNT-RANK.pt.
+Each process writes what it ended with to FOLDER/COUNT-RANK.pt, and to FOLDER/COUNT-RANK.left what is left of the group
+of processes then.
 """
 
 from __future__ import annotations
 
 import sys
+import weakref
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.nn.functional import cross_entropy
 
 from natmu.data import ImageData, forget_from_indices
@@ -261,4 +263,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     target = Path(sys.argv[1])
     with processes.group():
-        torch.save(everything(target), target / f"{processes.count()}-{processes.rank()}.pt")
+        place, held = f"{processes.count()}-{processes.rank()}", weakref.ref(distributed.group.WORLD)
+        torch.save(everything(target), target / f"{place}.pt")
+    (target / f"{place}.left").write_text(repr(held()))

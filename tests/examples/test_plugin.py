@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from .installed import COMMANDS, installed
+
 EXAMPLE = Path(__file__).parents[2] / "examples/plugin"
-PIP = ("-m", "pip", "--disable-pip-version-check", "--no-cache-dir", "install", "--quiet", "--no-index", "--no-deps")
-
-
-COMMANDS = """
-import json, sys
-from natmu.cli import main
-for words in json.loads(sys.argv[1]):
-    sys.argv = ["natmu", *map(str, words)]
-    try:
-        main()
-    except SystemExit as end:
-        assert not end.code
-    print(end="\\0")
-"""
-"""Several commands in one process, since each would load PyTorch anew."""
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory):
     """Runs Python where the example is installed; gives what it printed."""
-    built, site = tmp_path_factory.mktemp("example"), tmp_path_factory.mktemp("site")
-    copied = shutil.copytree(EXAMPLE, built / "plugin", ignore=shutil.ignore_patterns("build", "*.egg-info"))
-    env = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
-
-    def run(*words, cwd=built):
-        done = subprocess.run([sys.executable, *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    run(*PIP, "--no-build-isolation", "--target", site, copied)
-    return run
+    return installed(EXAMPLE, tmp_path_factory)
 
 
 def test_the_command_line_lists_it_and_runs_it_on_digits(python, tmp_path):

@@ -14,8 +14,8 @@ def part(logits, labels):
     return Part(np.asarray(logits, np.float32), np.asarray(labels, np.int64))
 
 
-def answers(rng, count, confidence, classes=10):
-    """Random answers whose true class stands out by about ``confidence``."""
+def random_part(rng, count, confidence, classes=10):
+    """Random predictions whose true class stands out by about ``confidence``."""
     labels = rng.integers(0, classes, count)
     logits = rng.normal(size=(count, classes))
     logits[np.arange(count), labels] += rng.normal(confidence, confidence / 4, count)
@@ -24,11 +24,11 @@ def answers(rng, count, confidence, classes=10):
 
 def predictions(rng, retain, forget, test, counts=(900, 100, 300), classes=10):
     confidences = (retain, forget, test)
-    return Predictions(*(answers(rng, *pair, classes) for pair in zip(counts, confidences, strict=True)))
+    return Predictions(*(random_part(rng, *pair, classes) for pair in zip(counts, confidences, strict=True)))
 
 
 def gaussian(mean, count=200_000):
-    """Answers of two classes whose margins are the evenly spaced quantiles of a Gaussian of variance 1."""
+    """Predictions of two classes whose margins are the evenly spaced quantiles of a Gaussian of variance 1."""
     margins = mean + norm.ppf((np.arange(count) + 0.5) / count)
     labels = np.arange(count) % 2
     logits = np.zeros((count, 2))
@@ -37,7 +37,7 @@ def gaussian(mean, count=200_000):
 
 
 def moved(one, offsets):
-    """The same answers with a constant added to the logits of each sample."""
+    """The same predictions with a constant added to the logits of each sample."""
     return Part(one.logits.astype(np.float64) + offsets, one.labels)
 
 

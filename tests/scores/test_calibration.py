@@ -27,7 +27,7 @@ def slow_error(logits, labels, bins):
 
 
 def constant(share, right, count=100):
-    """Answers that are sure of the first of two classes by this share, so many of them right."""
+    """Predictions that are sure of the first of two classes by this share, so many of them right."""
     logits = np.tile(np.log([share, 1 - share]), (count, 1))
     return part(logits, np.arange(count) >= right)
 

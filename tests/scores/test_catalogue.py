@@ -55,15 +55,17 @@ def test_there_is_one_row_for_each_specified_score_and_none_is_just_mia():
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda score: score.name)
 def test_every_row_is_complete_and_uses_words_that_are_explained(score):
-    assert all((score.cost, score.unit, score.measures, score.formula, score.floor, score.ceiling, score.needs))
+    assert all((score.cost, score.unit, score.measures, score.formula, score.baseline, score.original, score.needs))
     assert score.level in LEVELS
     assert score.side in SIDES
     assert score.family in FAMILIES
     assert set(score.needs) <= NEEDS.keys()
     assert "*" not in score.name + score.measures
     assert score.measures.endswith(".")
-    assert not any("|" in text for text in (score.floor, score.ceiling, score.cost, score.unit)), "cells of a table"
-    mentioned = re.findall(r"`(.+?)`", " ".join((score.formula, score.floor, score.ceiling, FAMILIES[score.family])))
+    assert not any("|" in text for text in (score.baseline, score.original, score.cost, score.unit)), "cells of a table"
+    mentioned = re.findall(
+        r"`(.+?)`", " ".join((score.formula, score.baseline, score.original, FAMILIES[score.family]))
+    )
     assert all(name in BY_NAME or name.endswith("_*") for name in mentioned)
 
 
@@ -132,7 +134,7 @@ def test_the_list_and_each_score_are_readable_in_80_columns():
         assert row["measures"].replace("`", "") in " ".join(said.split())
         alone = in_full(row)
         told = " ".join(alone.split())
-        for key in ("about", "formula", "floor", "ceiling", "cost"):
+        for key in ("about", "formula", "baseline", "original", "cost"):
             assert row[key].replace("`", "") in told
         assert row["source"] is None or row["source"]["title"] in told
         said += "\n" + alone
@@ -143,7 +145,7 @@ def test_the_page_tells_all_of_every_score():
     page = markdown(catalogue())
     for score in SCORES:
         (row,) = [line for line in page.splitlines() if line.startswith(f"| [`{score.name}`]")]
-        assert all(text in row for text in (score.level, score.unit, score.floor, score.ceiling, score.cost))
+        assert all(text in row for text in (score.level, score.unit, score.baseline, score.original, score.cost))
         assert page.count(f"- `{score.name}`: {score.measures}\n") == 1
         assert score.source is None or score.source.url in page
     for family in FAMILIES:

@@ -69,7 +69,7 @@ def apart_by(p_value):
     return stats.t.isf(p_value / 2, 4) * noise.std(ddof=1) / math.sqrt(5) + noise
 
 
-def test_the_best_is_told_apart_only_after_a_correction_for_the_number_of_its_rivals():
+def test_the_best_is_distinguishable_only_after_a_correction_for_the_number_of_its_rivals():
     best = [1.0, 4.0, 2.0, 8.0, 5.0]
 
     def verdicts(*p_values):
@@ -111,7 +111,7 @@ def test_equal_methods_are_within_noise_and_a_constant_difference_says_nothing()
     assert (constant.interval, constant.p_value, constant.within_noise) == (None, None, None)
 
 
-def test_equal_methods_are_told_apart_from_the_best_of_them_in_about_a_tenth_of_studies(rng):
+def test_equal_methods_are_distinguishable_from_the_best_of_them_in_about_a_tenth_of_studies(rng):
     """What the documentation promises of the choice of the correction, for ten methods and three seeds."""
     wrong = uncorrected = 0
     for _ in range(400):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.special import softmax
 from scipy.stats import entropy as scipy_entropy
-from tests.scores.made_up import answers, any_part, moved, part
+from tests.scores.made_up import any_part, moved, part, random_part
 
 from natmu.errors import TrainingError, UsageError
 from natmu.scores import BOUND, activation_distance, agreement, js, kl, zrf
@@ -25,7 +25,7 @@ def pair(rng, scale=1.0, count=50, classes=6):
 
 
 def two_classes(share):
-    """Answers with this probability of the first of two classes."""
+    """Predictions with this probability of the first of two classes."""
     return Part(np.array([[math.log(share), math.log1p(-share)]]), np.zeros(1, np.int64))
 
 
@@ -108,7 +108,7 @@ def test_answers_to_other_samples_are_refused(rng, distance):
 
 @pytest.mark.parametrize("distance", [kl, js, activation_distance, zrf])
 def test_a_model_that_diverged_has_no_distance(rng, distance):
-    ours, theirs = answers(rng, 9, 3), answers(rng, 9, 3)
+    ours, theirs = random_part(rng, 9, 3), random_part(rng, 9, 3)
     theirs.logits[2] = np.nan
     with pytest.raises(TrainingError):
         distance(ours, Part(theirs.logits, ours.labels))

@@ -27,7 +27,7 @@ VALUES = st.lists(st.integers(-5, 5), min_size=1, max_size=20)
 
 
 def answered(right, wrong):
-    """Answers of three classes, all equally sure, so many right and so many wrong."""
+    """Predictions of three classes, all equally sure, so many right and so many wrong."""
     labels = np.zeros(right + wrong, np.int64)
     logits = np.tile([2.0, 0.0, 0.0], (right + wrong, 1))
     logits[right:] = [0.0, 2.0, 0.0]

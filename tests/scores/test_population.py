@@ -8,7 +8,7 @@ from scipy.stats import entropy as scipy_entropy
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 from sklearn.svm import SVC
-from tests.scores.made_up import answers, gaussian, moved, part, predictions
+from tests.scores.made_up import gaussian, moved, part, predictions, random_part
 
 from natmu.errors import UsageError
 from natmu.scores import (
@@ -28,17 +28,17 @@ from natmu.types import Part, Predictions
 
 def slow_mia_entropy(predicted):
     """Minimise the textbook objective with a general optimiser."""
-    member, stranger, forgotten = (
+    member, nonmember, forgotten = (
         scipy_entropy(softmax(part.logits.astype(np.float64), axis=1), axis=1)
         for part in (predicted.retain, predicted.test, predicted.forget)
     )
-    count = len(member) + len(stranger)
+    count = len(member) + len(nonmember)
 
     def objective(line):
         slope, offset = line
         of_member = np.logaddexp(0, -(slope * member + offset)).mean()
-        of_stranger = np.logaddexp(0, slope * stranger + offset).mean()
-        return count / 2 * (of_member + of_stranger) + slope**2 / 2
+        of_nonmember = np.logaddexp(0, slope * nonmember + offset).mean()
+        return count / 2 * (of_member + of_nonmember) + slope**2 / 2
 
     slope, offset = minimize(objective, (0.0, 0.0), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-9}).x
     return 100 * np.mean(slope * forgotten + offset > 0)
@@ -61,11 +61,11 @@ def plain_feature(one, feature):
 
 def plain_efficacy(predicted, feature):
     """What the papers' code does: fit on all samples of two equally large sides, judge the forget set."""
-    member, stranger, forgotten = (
+    member, nonmember, forgotten = (
         plain_feature(one, feature) for one in (predicted.retain, predicted.test, predicted.forget)
     )
     machine = SVC(C=3, kernel="rbf", gamma="auto").fit(
-        np.concatenate([member, stranger]), np.repeat([1, 0], [len(member), len(stranger)])
+        np.concatenate([member, nonmember]), np.repeat([1, 0], [len(member), len(nonmember)])
     )
     return 100 * np.mean(machine.predict(forgotten) == 0)
 
@@ -97,7 +97,7 @@ def test_mia_entropy_ignores_a_constant_added_to_the_logits(rng):
     assert mia_entropy(moved_predictions(predicted, 8)) == mia_entropy(predicted)
 
 
-def test_mia_entropy_weighs_members_and_strangers_equally(rng):
+def test_mia_entropy_weighs_members_and_nonmembers_equally(rng):
     few, many = (predictions(rng, 8, 5, 3, counts=(count, 2000, 500)) for count in (500, 20_000))
     assert mia_entropy(few) == pytest.approx(mia_entropy(many), abs=5)
 
@@ -158,7 +158,7 @@ def test_mia_efficacy_learns_from_a_bounded_sample_that_the_seed_decides(rng):
 
 
 def test_mia_efficacy_of_some_samples_is_near_that_of_all(rng):
-    """Even of the whole softmax, where all sure answers of one class are called members or non-members together."""
+    """Even of the whole softmax, where all sure predictions of one class are called members or non-members together."""
 
     def balanced(count, confidence, wrong):
         logits = rng.normal(size=(count, 10))
@@ -263,8 +263,8 @@ def test_auc_is_a_half_within_its_interval_when_forget_samples_are_like_unseen_o
 
 def test_a_forgotten_class_is_compared_with_unseen_samples_of_that_class(rng):
     """A retrained model knows neither of them, so it must not look as if it leaked."""
-    forget, same, others = answers(rng, 300, 0.1), answers(rng, 300, 0.1), answers(rng, 300, 6)
-    retrained = Predictions(answers(rng, 900, 6), forget, others, forget_test=same)
+    forget, same, others = random_part(rng, 300, 0.1), random_part(rng, 300, 0.1), random_part(rng, 300, 6)
+    retrained = Predictions(random_part(rng, 900, 6), forget, others, forget_test=same)
     assert leak(auc_forget_test(retrained, "margin")) < 0.1
     assert leak(auc_forget_test(Predictions(retrained.retain, forget, others), "margin")) > 0.3
     assert tpr_forget_test(retrained, 0.01) < 10
@@ -274,5 +274,5 @@ def test_a_forgotten_class_is_compared_with_unseen_samples_of_that_class(rng):
 
 
 def test_a_rate_that_the_test_set_is_too_small_for_is_refused(rng):
-    with pytest.raises(UsageError, match="at least 1000 strangers"):
+    with pytest.raises(UsageError, match="at least 1000 non-members"):
         tpr_forget_test(predictions(rng, 4, 4, 4), 0.001)

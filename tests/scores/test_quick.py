@@ -35,7 +35,7 @@ PARTS = ("retain", "forget", "test")
 
 
 def like(rng, model):
-    """Another model's answers to the same samples."""
+    """Another model's predictions on the same samples."""
     return Predictions(
         *(
             Part((one.logits + rng.normal(size=one.logits.shape)).astype(np.float32), one.labels)
@@ -135,14 +135,14 @@ def test_a_forgotten_class_has_its_own_test_accuracy(rng, model, references):
     unseen = like(rng, model).forget
     found = quick_scores(replace(model, forget_test=unseen), references)
     assert found.scores["forget_test_acc"] == 100 * np.mean(unseen.logits.argmax(axis=1) == unseen.labels)
-    assert "at least 1000 strangers" in found.missing["tpr_at_fpr_0.1"]
+    assert "at least 1000 non-members" in found.missing["tpr_at_fpr_0.1"]
 
 
-def test_rates_that_too_few_strangers_cannot_resolve_are_missing(rng):
+def test_rates_that_too_few_nonmembers_cannot_resolve_are_missing(rng):
     few = predictions(rng, 5, 4, 3, counts=(300, 50, 200))
     found = quick_scores(few, [])
     assert "tpr_at_fpr_1" in found.scores
-    assert "at least 1000 strangers to be measured, and there are 200" in found.missing["tpr_at_fpr_0.1"]
+    assert "at least 1000 non-members to be measured, and there are 200" in found.missing["tpr_at_fpr_0.1"]
 
 
 @pytest.mark.parametrize("empty", PARTS)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from scipy.special import log_softmax, logit, softmax
 from scipy.stats import entropy as scipy_entropy
 from sklearn.metrics import log_loss
-from tests.scores.made_up import answers, any_part, moved, part
+from tests.scores.made_up import any_part, moved, part, random_part
 
 from natmu.errors import TrainingError, UsageError
 from natmu.scores import (
@@ -109,7 +109,7 @@ def test_signals_that_know_the_label_tell_sure_and_wrong_from_sure_and_right(sig
 
 @pytest.mark.parametrize("signal", EVERY)
 def test_signals_ignore_a_constant_added_to_the_logits(rng, signal):
-    random = answers(rng, 40, confidence=3)
+    random = random_part(rng, 40, confidence=3)
     offsets = 1e4 * rng.normal(size=(40, 1))
     assert EVERY[signal](moved(random, offsets)) == pytest.approx(EVERY[signal](random), abs=1e-9)
 
@@ -145,7 +145,7 @@ def test_signals_of_whatever_logits_are_finite(random):
 @pytest.mark.parametrize("signal", EVERY)
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
 def test_answers_that_are_not_numbers_are_refused(rng, signal, wrong):
-    random = answers(rng, 5, 3)
+    random = random_part(rng, 5, 3)
     random.logits[3, 1] = wrong
     with pytest.raises(TrainingError, match="lower the learning rate"):
         EVERY[signal](random)
@@ -163,7 +163,7 @@ def test_nothing_has_no_signals():
 
 
 def test_a_kept_softmax_is_computed_once_and_stands_for_its_part(rng):
-    random = answers(rng, 20, 3)
+    random = random_part(rng, 20, 3)
     kept = softmax_of(random)
     assert softmax_of(kept) is kept
     assert kept.shares is kept.shares

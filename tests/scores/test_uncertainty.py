@@ -31,37 +31,37 @@ def within_binomial_bounds(hits, trials, probability):
     return low <= hits <= high
 
 
-def slow_auc_interval(members, strangers, draws, level, rng):
+def slow_auc_interval(members, nonmembers, draws, level, rng):
     """Resample, score with scikit-learn, sort."""
-    labels = np.repeat([1, 0], [len(members), len(strangers)])
+    labels = np.repeat([1, 0], [len(members), len(nonmembers)])
     areas = [
-        roc_auc_score(labels, [*rng.choice(members, len(members)), *rng.choice(strangers, len(strangers))])
+        roc_auc_score(labels, [*rng.choice(members, len(members)), *rng.choice(nonmembers, len(nonmembers))])
         for _ in range(draws)
     ]
     return np.quantile(areas, [(1 - level) / 2, (1 + level) / 2])
 
 
-def delong_deviation(members, strangers):
+def delong_deviation(members, nonmembers):
     """Standard error of the area by DeLong et al. 1988, from the placement of each sample among those of the other."""
 
-    def won(member, stranger):
-        return 1.0 if member > stranger else 0.5 if member == stranger else 0.0
+    def won(member, nonmember):
+        return 1.0 if member > nonmember else 0.5 if member == nonmember else 0.0
 
-    of_member = [np.mean([won(member, stranger) for stranger in strangers]) for member in members]
-    of_stranger = [np.mean([won(member, stranger) for member in members]) for stranger in strangers]
-    return math.sqrt(np.var(of_member, ddof=1) / len(of_member) + np.var(of_stranger, ddof=1) / len(of_stranger))
+    of_member = [np.mean([won(member, nonmember) for nonmember in nonmembers]) for member in members]
+    of_nonmember = [np.mean([won(member, nonmember) for member in members]) for nonmember in nonmembers]
+    return math.sqrt(np.var(of_member, ddof=1) / len(of_member) + np.var(of_nonmember, ddof=1) / len(of_nonmember))
 
 
 @pytest.mark.parametrize("decimals", [None, 1, 0])
 def test_an_auc_interval_agrees_with_delong_and_with_slow_resampling_ties_included(rng, decimals):
-    members, strangers = rng.normal(0.4, 1, 150), rng.normal(0, 1, 250)
+    members, nonmembers = rng.normal(0.4, 1, 150), rng.normal(0, 1, 250)
     if decimals is not None:
-        members, strangers = members.round(decimals), strangers.round(decimals)
-    low, high = auc_interval(members, strangers, seed=1, draws=4000)
-    area = roc_auc_score(np.repeat([1, 0], [150, 250]), [*members, *strangers])
-    half = stats.norm.ppf(0.975) * delong_deviation(members, strangers)
+        members, nonmembers = members.round(decimals), nonmembers.round(decimals)
+    low, high = auc_interval(members, nonmembers, seed=1, draws=4000)
+    area = roc_auc_score(np.repeat([1, 0], [150, 250]), [*members, *nonmembers])
+    half = stats.norm.ppf(0.975) * delong_deviation(members, nonmembers)
     assert (low, high) == pytest.approx((area - half, area + half), abs=0.006)
-    assert (low, high) == pytest.approx(slow_auc_interval(members, strangers, 1000, 0.95, rng), abs=0.01)
+    assert (low, high) == pytest.approx(slow_auc_interval(members, nonmembers, 1000, 0.95, rng), abs=0.01)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5, 1.5])
@@ -74,21 +74,21 @@ def test_auc_intervals_cover_the_truth_as_often_as_they_say(rng, shift):
 
 
 def test_an_auc_interval_knows_ranks_alone(rng):
-    members, strangers = rng.normal(0.3, 1, 60), rng.normal(0, 1, 70)
-    expected = auc_interval(members, strangers, seed=0)
-    assert auc_interval(np.exp(members), np.exp(strangers), seed=0) == expected
-    low, high = auc_interval(-members, -strangers, seed=0)
+    members, nonmembers = rng.normal(0.3, 1, 60), rng.normal(0, 1, 70)
+    expected = auc_interval(members, nonmembers, seed=0)
+    assert auc_interval(np.exp(members), np.exp(nonmembers), seed=0) == expected
+    low, high = auc_interval(-members, -nonmembers, seed=0)
     assert (1 - high, 1 - low) == pytest.approx(expected, abs=0.02)
     assert auc_interval([np.inf, 1, 2], [-np.inf, 0, -1e308], seed=0) == (1, 1)
     assert auc_interval([3.0] * 5, [3.0] * 9, seed=0) == (0.5, 0.5)
 
 
 def test_an_auc_interval_is_decided_by_its_seed_and_widens_with_the_level(rng):
-    members, strangers = rng.normal(0.3, 1, 60), rng.normal(0, 1, 70)
-    first = auc_interval(members, strangers, seed=3)
-    assert auc_interval(members, strangers, seed=3) == first
-    assert auc_interval(members, strangers, seed=4) != first
-    narrow, wide = (auc_interval(members, strangers, seed=3, level=level) for level in (0.5, 0.99))
+    members, nonmembers = rng.normal(0.3, 1, 60), rng.normal(0, 1, 70)
+    first = auc_interval(members, nonmembers, seed=3)
+    assert auc_interval(members, nonmembers, seed=3) == first
+    assert auc_interval(members, nonmembers, seed=4) != first
+    narrow, wide = (auc_interval(members, nonmembers, seed=3, level=level) for level in (0.5, 0.99))
     assert wide[0] < first[0] < narrow[0] < narrow[1] < first[1] < wide[1]
 
 
@@ -100,10 +100,10 @@ def test_draws_that_are_counted_in_several_chunks_are_all_there(rng):
 
 
 def test_a_thousand_draws_of_many_samples_take_a_moment(rng):
-    members, strangers = rng.normal(0.1, 1, 6000), rng.normal(0, 1, 10_000)
-    auc_interval(members, strangers, seed=0, draws=10)
+    members, nonmembers = rng.normal(0.1, 1, 6000), rng.normal(0, 1, 10_000)
+    auc_interval(members, nonmembers, seed=0, draws=10)
     start = time.perf_counter()
-    auc_interval(members, strangers, seed=0, draws=1000)
+    auc_interval(members, nonmembers, seed=0, draws=1000)
     assert time.perf_counter() - start < 3  # 0.2 s where nothing else runs
 
 
@@ -154,10 +154,10 @@ def test_one_value_has_no_interval():
 
 
 def test_the_detectable_advantage_is_seen_with_the_power_it_states(rng):
-    members, strangers, trials = 70, 90, 1500
-    advantage = detectable(members, strangers, level=0.95, power=0.8)
+    members, nonmembers, trials = 70, 90, 1500
+    advantage = detectable(members, nonmembers, level=0.95, power=0.8)
     shift = math.sqrt(2) * stats.norm.ppf(0.5 + advantage)
-    samples = rng.normal(shift, 1, (trials, members)), rng.normal(0, 1, (trials, strangers))
+    samples = rng.normal(shift, 1, (trials, members)), rng.normal(0, 1, (trials, nonmembers))
     found = stats.mannwhitneyu(*samples, axis=1, method="asymptotic", use_continuity=False)
     assert np.mean(found.pvalue < 0.05) == pytest.approx(0.8, abs=0.03)
 
@@ -174,7 +174,7 @@ def test_the_detectable_distance_from_retrained_models_is_seen_with_its_power(rn
     trials, seen = 2000, 0
     for _ in range(trials):
         retrained = rng.normal(0.5, 0.01, count)
-        another = rng.normal(0.5, 0.01) + detectable(500, 500, power=power, floor=retrained)
+        another = rng.normal(0.5, 0.01) + detectable(500, 500, power=power, retrained=retrained)
         low, high = next_interval(retrained)
         seen += not low <= another <= high
     # For two models the far side is not negligible: it adds some of the level.
@@ -185,12 +185,12 @@ def test_with_many_retrained_models_only_their_spread_counts(rng):
     retrained = rng.normal(0.5, 0.01, 100_000)
     expected = 0.01 * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
     assert detectable_shift(retrained) == pytest.approx(expected, rel=0.02)
-    assert detectable(10, 10, floor=retrained) == detectable(10**6, 10**6, floor=retrained)
+    assert detectable(10, 10, retrained=retrained) == detectable(10**6, 10**6, retrained=retrained)
 
 
 def test_retrained_models_that_agree_to_the_last_digit_leave_the_samples_to_decide():
     assert detectable_shift([0.3, 0.1 + 0.2, 0.3]) == 0
-    assert detectable(50, 60, floor=[0.5, 0.5, 0.5]) == detectable(50, 60)
+    assert detectable(50, 60, retrained=[0.5, 0.5, 0.5]) == detectable(50, 60)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_retrained_models_that_agree_to_the_last_digit_leave_the_samples_to_deci
         lambda: detectable(0, 10),
         lambda: detectable(10, 10, level=95),
         lambda: detectable(10, 10, power=0.4),
-        lambda: detectable(10, 10, floor=[0.5]),
+        lambda: detectable(10, 10, retrained=[0.5]),
         lambda: detectable_shift([0.5, np.inf]),
     ],
 )

@@ -8,20 +8,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
-from natmu.data import resolve_forget
-from natmu.engine import together
-from natmu.engine.checkpoint import save_weights
-from natmu.engine.compute import Compute
-from natmu.engine.progress import showing
-from natmu.engine.store import Run, Store
-from natmu.errors import SharedMemoryError
-from natmu.methods import Retrain, method_named
 from natmu.study import ahead
 from natmu.study.bench import run_recipe
 from natmu.study.jobs import Bench, import_original, load_data, train_original, unlearn_from
 from natmu.study.table import Cell, Replicate, table_rows
 from natmu.study.workbench import audit_run
+
+from natmu.data import resolve_forget
+from natmu.engine import together
+from natmu.engine.checkpoint import save_weights
+from natmu.engine.compute import Compute
+from natmu.engine.store import Run, Store
+from natmu.errors import SharedMemoryError
+from natmu.methods import Retrain, method_named
+from natmu.progress import showing
 from natmu.types import ORIGINAL, RETRAINED, ForgetSet
 
 from . import fakes

@@ -9,6 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from natmu.study.auditing import Audit, _Attempts, write_audit
+from natmu.study.bench import run_recipe
+from natmu.study.cast import Cast
+from natmu.study.jobs import Bench, load_data, train_original, unlearn_from
+from natmu.study.relearning import STEPS, relearning_spec, relearning_time
+from natmu.study.shadows import train_shadows
+from natmu.study.workbench import audit_run
 from safetensors.numpy import load_file, save_file
 
 from natmu.data import resolve_forget
@@ -19,13 +26,6 @@ from natmu.errors import DataError, RunError, TrainingError, UsageError
 from natmu.methods import Retrain, method_named
 from natmu.scores import names_of
 from natmu.scores.exposure import COLUMNS
-from natmu.study.auditing import Audit, _Attempts, write_audit
-from natmu.study.bench import run_recipe
-from natmu.study.cast import Cast
-from natmu.study.jobs import Bench, load_data, train_original, unlearn_from
-from natmu.study.relearning import STEPS, relearning_spec, relearning_time
-from natmu.study.shadows import train_shadows
-from natmu.study.workbench import audit_run
 
 from . import fakes
 
@@ -325,7 +325,7 @@ def memorising(folder):
     return folder / "shuffled.npz"
 
 
-def test_a_model_that_memorised_is_caught_and_two_retrained_models_are_not_told_apart(tmp_path):
+def test_a_model_that_memorised_is_caught_and_two_retrained_models_are_not_distinguishable(tmp_path):
     training = {"epochs": 40, "lr": 0.1, "schedule": "cosine", "batch_size": 32, "warmup_epochs": 0, "augment": False}
     data = {"source": str(memorising(tmp_path))}
     original = original_in(tmp_path / "runs", tmp_path, data=data, training=training)
@@ -335,12 +335,12 @@ def test_a_model_that_memorised_is_caught_and_two_retrained_models_are_not_told_
     train_only_references(audit, original)
     result = write_audit(audit)
     assert result["scores"]["rmia_auc"]["value"] > 0.9
-    assert result["scores"]["rmia_auc"]["verdict"]["told_apart"]
-    assert result["verdict"].startswith("Told apart")
+    assert result["scores"]["rmia_auc"]["verdict"]["distinguishable"]
+    assert result["verdict"].startswith("Distinguishable")
     retrained = unlearn_from(original, kept.forget(), Retrain(init="fresh"), seed=1)
     other = write_audit(Audit(retrained, original.bench.store, "standard", 7))
     assert abs(other["scores"]["rmia_auc"]["value"] - 0.5) < 0.15
-    assert not other["verdict"].startswith("Told apart")
+    assert not other["verdict"].startswith("Distinguishable")
 
 
 def train_only_references(audit, original):

@@ -8,13 +8,13 @@ import statistics
 import numpy as np
 import pytest
 import torch
+from natmu.study.bench import run_recipe
+from natmu.study.table import summary
 
 from natmu.data import load
 from natmu.data.digits import load_digits
 from natmu.engine.store import Run
 from natmu.scores import SCORE_NAMES, quick_scores
-from natmu.study.bench import run_recipe
-from natmu.study.table import summary
 
 from . import fakes
 

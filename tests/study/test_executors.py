@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from natmu.study.bench import bench_of
+from natmu.study.executors import run_here
 
 from natmu.engine.store import Run
 from natmu.errors import RunError
-from natmu.study.bench import bench_of
-from natmu.study.executors import run_here
 
 from . import fakes
 

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from natmu.study.exposed_images import store_exposed
 
 from natmu.data import ImageData
-from natmu.study.exposed_images import store_exposed
 
 
 def kept(folder, shape, count=30):

@@ -6,16 +6,16 @@ import json
 from typing import ClassVar
 
 import pytest
-
-from natmu import methods
-from natmu.errors import NatmuError
-from natmu.methods import Method
-from natmu.report import has_failures
 from natmu.study import auditing
 from natmu.study.bench import run_recipe
 from natmu.study.executors import failure, sentence_of
 from natmu.study.jobs import train_original as real_train_original
 from natmu.study.plan import plan_of
+
+from natmu import methods
+from natmu.errors import NatmuError
+from natmu.methods import Method
+from natmu.report import has_failures
 from natmu.types import Settings
 
 from . import fakes

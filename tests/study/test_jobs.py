@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from natmu.study.jobs import Bench, import_original, load_data, sample_losses, train_original, unlearn_from
 
 from natmu.data import resolve_forget
 from natmu.engine.checkpoint import save_weights
@@ -15,7 +16,6 @@ from natmu.engine.predict import part_of
 from natmu.engine.store import Store
 from natmu.errors import ModelError, NatmuError, RunError, SettingError
 from natmu.methods import Retrain, method_named
-from natmu.study.jobs import Bench, import_original, load_data, sample_losses, train_original, unlearn_from
 
 from . import fakes
 

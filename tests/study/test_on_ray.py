@@ -19,9 +19,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-
-from natmu.errors import SettingError, UsageError
-from natmu.methods import registry
 from natmu.study import on_ray
 from natmu.study.bench import bench_of, run_recipe
 from natmu.study.graph import TrainJob, UnlearnJob
@@ -29,6 +26,9 @@ from natmu.study.on_ray import driver_compute
 from natmu.study.plan import plan_of
 from natmu.study.ray_worker import Shared, packed, unpacked
 from natmu.study.recipe import ExecutorSettings, MethodEntry
+
+from natmu.errors import SettingError, UsageError
+from natmu.methods import registry
 
 from . import cluster_methods, fakes
 

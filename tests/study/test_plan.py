@@ -5,13 +5,13 @@ from __future__ import annotations
 import pickle
 
 import pytest
-
-from natmu.records.run import History
 from natmu.study.bench import bench_of, run_recipe
 from natmu.study.cast import Cast
 from natmu.study.forecasting import _Times, forecast
 from natmu.study.graph import AuditModelJob, TrainJob, UnlearnJob, found
 from natmu.study.plan import plan_of
+
+from natmu.records.run import History
 
 from . import fakes
 

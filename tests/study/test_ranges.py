@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
-
-from natmu.errors import SettingError
 from natmu.study.ranges import Range, is_whole, variations
 from natmu.study.recipe import Recipe
+
+from natmu.errors import SettingError
 
 GOOD = {
     "name": "tiny",

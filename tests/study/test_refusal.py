@@ -8,14 +8,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from natmu.study import unlearn
+from natmu.study.bench import run_recipe
 from pydantic import Field
 
 from natmu import methods
 from natmu.data import load
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, UsageError
 from natmu.methods import Method
-from natmu.study import unlearn
-from natmu.study.bench import run_recipe
 from natmu.types import Settings
 
 from . import fakes

@@ -16,17 +16,17 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from natmu.study import bench, search
+from natmu.study.bench import run_recipe
+from natmu.study.recipe import Recipe, read_recipe
+from natmu.study.search import run_search
+from natmu.study.trials import Storage
 
 from natmu.engine import processes
 from natmu.engine.store import Run
 from natmu.errors import RunError, SettingError, TrainingError, UsageError
 from natmu.methods import Retrain
 from natmu.scores.objectives import against_retrained, on_holdout, without_retrained
-from natmu.study import bench, search
-from natmu.study.bench import run_recipe
-from natmu.study.recipe import Recipe, read_recipe
-from natmu.study.search import run_search
-from natmu.study.trials import Storage
 
 from .fakes import DIVERGING
 

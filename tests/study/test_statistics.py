@@ -4,9 +4,9 @@ import json
 import statistics
 
 import pytest
+from natmu.study.statistics import statistics_of
 
 from natmu.scores.uncertainty import paired_interval
-from natmu.study.statistics import statistics_of
 
 COLUMNS = ["test_acc", "kl_forget", "avg_gap", "seconds"]
 RECORD = {"scenario", "score", "best", "method", "difference", "interval", "n", "within_noise"}

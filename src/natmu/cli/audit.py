@@ -36,13 +36,22 @@ def run(
     Missing models are trained, once for all audits that need them.
     """
     from natmu.cli.output import print_audit
-    from natmu.engine.progress import showing
+    from natmu.progress import showing
+    from natmu.records.audit import AUDIT_FOLDER
     from natmu.report.trackers import known_trackers, track_run
-    from natmu.study.workbench import audit_run
+    from natmu.studies.audited_run import audit_run
 
     trackers = known_trackers(track)
     with showing():
-        study = audit_run(folder, data_dir, level, references, device, source, offline=offline)
-    print_audit(study, folder / "audit", as_json=as_json)
+        results, audit = audit_run(
+            folder,
+            level=level,
+            references=references,
+            data_dir=data_dir,
+            device=device,
+            source=source,
+            offline=offline,
+        )
+    print_audit(results, audit, folder / AUDIT_FOLDER, as_json=as_json)
     first_process_goes_on()
     track_run(trackers, folder)

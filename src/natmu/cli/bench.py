@@ -33,7 +33,7 @@ def run(
     from natmu.cli.output import print_forecast, print_study
     from natmu.report import has_failures, illustrate, read_study, write_report
     from natmu.report.trackers import known_trackers, track_study
-    from natmu.study import forecast, read_recipe, run_recipe
+    from natmu.studies import forecast, read_recipe, run_recipe
 
     trackers = known_trackers(track)
     asked = read_recipe(recipe)

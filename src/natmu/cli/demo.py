@@ -25,7 +25,7 @@ def run(
     start = time.perf_counter()
     from natmu.cli.output import print_json, print_study
     from natmu.report import has_failures, illustrate, read_study, write_report, write_summary
-    from natmu.study import demo_recipe, run_recipe
+    from natmu.studies import demo_recipe, run_recipe
 
     folder = run_recipe(demo_recipe(), data_dir=Path("data"), out=out, device=device)
     first_process_goes_on()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from natmu.records.audit import Audit
     from natmu.records.run import RunRecord
     from natmu.records.table import Results
-    from natmu.study.forecasting import Expected, Forecast
+    from natmu.studies.forecasting import Expected, Forecast
 
 
 def print_json(value: object) -> None:
@@ -45,33 +45,35 @@ def print_study(study: Results, *, as_json: bool) -> None:
 
 
 def print_forecast(expected: Forecast, *, as_json: bool) -> None:
-    """Print the jobs of a study as trees, each job below the last of those that it comes after."""
+    """Print the models of a study as trees, each below the last of those that it starts from."""
     if as_json:
         print_json(expected.plain())
         return
     console = Console(highlight=False)
     trees: dict[str, Tree] = {}
-    for one in expected.jobs:
-        first = [*one.job.needs, *one.job.after]
-        branch = trees[first[-1].name].add if first else Tree
-        trees[one.job.name] = branch(Text(f"{one.job.name}: {_state(one)}", "dim" if one.in_store else ""))
-    for one in expected.jobs:
-        if not (one.job.needs or one.job.after):
-            console.print(trees[one.job.name])
+    roots = []
+    for model in expected.models:
+        known = [digest for digest in model.after if digest in trees]
+        line = Text(f"{model.name}: {_state(model)}", "dim" if model.in_store else "")
+        trees[model.digest] = trees[known[-1]].add(line) if known else Tree(line)
+        if not known:
+            roots.append(trees[model.digest])
+    for root in roots:
+        console.print(root)
+    for scenario, label in expected.audits:
+        console.print(Text(f"audit of {label}, {scenario}: computed from stored predictions"))
     for (scenario, label), reason in expected.unserved.items():
         console.print(Text(f"{label}, {scenario}: not run. {reason}"))
-    left = len(expected.jobs) - expected.in_store
+    left = len(expected.models) - expected.in_store
     console.print(
-        f"{expected.name}: {len(expected.jobs)} jobs, {expected.in_store} of them in the store, {left} to do; "
+        f"{expected.name}: {len(expected.models)} models, {expected.in_store} of them in the store, {left} to make; "
         f"about {_duration(expected.seconds)}, one after another."
     )
 
 
-def _state(one: Expected) -> str:
-    """What is known of a job."""
-    if one.in_store:
-        return "in the store"
-    return "computed from stored predictions" if one.seconds is None else f"about {_duration(one.seconds)}"
+def _state(model: Expected) -> str:
+    """What is known of a model."""
+    return "in the store" if model.in_store else f"about {_duration(model.seconds or 0)}"
 
 
 def _duration(seconds: float) -> str:

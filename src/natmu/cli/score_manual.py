@@ -15,14 +15,14 @@ Row = Mapping[str, Any]
 WIDTH = 80
 COLUMNS = ("name", "level", "unit", "cost")
 LEVELS = {
-    "quick": "reads stored answers, of 1 retrained model at most, and takes seconds",
+    "quick": "reads stored predictions, of 1 retrained model at most, and takes seconds",
     "standard": "takes 8 retrained models, which are trained once and kept",
     "full": "takes 64 shadow models or more, and as many unlearning runs",
 }
 SIDES = {
-    "both": "both above and below the floor",
-    "above": "above the floor only",
-    "below": "below the floor only",
+    "both": "both above and below the baseline",
+    "above": "above the baseline only",
+    "below": "below the baseline only",
 }
 SYMBOLS = (
     "D_r is the retain set, D_f the forget set, x a sample and y its class, p the softmax of the logits, φ the margin "
@@ -31,7 +31,7 @@ SYMBOLS = (
 )
 LEGEND = (
     f"Levels: {'; '.join(f'{level} {words}' for level, words in LEVELS.items())}. Units: pp is percentage points. "
-    "No score means anything without its floor and its ceiling: natmu scores NAME tells them, and how it is computed."
+    "No score means anything without that of retrained models and of the original: natmu scores NAME tells both."
 )
 
 INTRODUCTION = f"""# Scores
@@ -40,11 +40,12 @@ Which scores there are, what each measures, what it costs and how to read it. `n
 `natmu scores NAME` all about one of them. This page is made from `natmu.scores.catalogue` by `make catalogue`; change
 that.
 
-No number here means anything by itself. It is read between two others: the **floor**, the same score of retrained
-models, which never saw the forget set, and the **ceiling**, the score of the original, on which nothing was unlearned.
-A retrained model differs from the next one, so the floor has a width. A value outside of it is told apart from
-retraining; a value within it is indistinguishable at the test's power, which is not the same as forgotten. The verdict
-says how large a difference would have been seen, and with fewer than two retrained models it says nothing.
+No number here means anything by itself. It is read between two others: the **retraining baseline**, the same score of
+retrained models, which never saw the forget set, and that of the **original**, on which nothing was unlearned. A
+retrained model differs from the next one, so the baseline has a width. A model with a value outside of it is
+distinguishable from retrained models; one with a value within it is not, at this power, which is not the same as
+forgotten. The verdict says how large a difference would have been seen, and with fewer than two retrained models it
+says nothing.
 
 Papers call several different numbers "MIA". Here each has a name of its own; the sections say who means which.
 
@@ -70,24 +71,27 @@ def in_full(row: Row) -> str:
     facts = {
         "Level": f"{row['level']}: {LEVELS[row['level']]}",
         "Unit": row["unit"],
+        "Range": _range(row),
         "Formula": row["formula"],
-        "Floor, the same score of retrained models": row["floor"],
-        "Ceiling, the same score of the original": row["ceiling"],
+        "Retraining baseline, the same score of retrained models": row["baseline"],
+        "Original, the score before unlearning": row["original"],
         "Counts against the model": SIDES[row["side"]],
+        "Where all models are the same": "" if row["identical"] is None else f"{row['identical']:g}",
         "Cost": row["cost"],
         "Needs": "; ".join(row["needs"]),
         "Called just MIA by": ", ".join(row["called_mia_by"]),
         "Source": _cited(row["source"]),
+        "Package": "" if row["package"] == "natmu" else row["package"],
     }
     told = [f"{title}:\n{_filled(text, '    ')}" for title, text in facts.items() if text]
     return "\n\n".join(
-        [row["name"], _filled(row["measures"]), _filled(row["about"]), "\n".join(told), _filled(SYMBOLS)]
+        filter(None, [row["name"], _filled(row["measures"]), _filled(row["about"]), "\n".join(told), _filled(SYMBOLS)])
     )
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """The page on all scores: a table of them, and a section for each family."""
-    head = ["name", "level", "unit", "floor", "ceiling", "cost"]
+    head = ["name", "level", "unit", "baseline", "original", "cost"]
     lines = [INTRODUCTION, "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         name = f"[`{row['name']}`](#{_anchor(row['family'])})"
@@ -113,8 +117,9 @@ def _facts(rows: Sequence[Row]) -> list[str]:
     sources = "; ".join(dict.fromkeys(filter(None, (_linked(row["source"]) for row in rows))))
     facts = {
         "formula": first["formula"].replace("|", r"\|"),
-        "floor": _shared("floor", rows),
-        "ceiling": _shared("ceiling", rows),
+        "range": _range(first),
+        "retraining baseline": _shared("baseline", rows),
+        "original": _shared("original", rows),
         "counts against the model": SIDES[first["side"]],
         "cost": f"{first['cost']} ({levels})",
         "needs": "; ".join(first["needs"]),
@@ -123,6 +128,14 @@ def _facts(rows: Sequence[Row]) -> list[str]:
     }
     table = [f"| {title} | {text} |" for title, text in facts.items() if text]
     return [measured, "\n".join([table[0], "|---|---|", *table[1:]])]
+
+
+def _range(row: Row) -> str:
+    """Between which values a score lies."""
+    low, high = row["low"], row["high"]
+    if low is None:
+        return "any number" if high is None else f"up to {high:.3g}"
+    return f"{low:.3g} and above" if high is None else f"{low:.3g} to {high:.3g}"
 
 
 def _shared(key: str, rows: Sequence[Row]) -> str:

@@ -28,7 +28,7 @@ def run(
     Several workers may run the same command at once; the same command continues an interrupted search.
     """
     from natmu.cli.output import print_json, print_rows
-    from natmu.study import read_recipe, run_search
+    from natmu.studies import read_recipe, run_search
 
     folder = run_search(read_recipe(recipe), data_dir=data_dir, out=out, device=device, storage=storage)
     found = json.loads((folder / "search.json").read_text(encoding="utf-8"))

@@ -36,6 +36,7 @@ def run(
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the data.")] = 100,
     optimizer: Annotated[str, typer.Option("--optimizer", help="sgd, adam or adamw.")] = "sgd",
     lr: Annotated[float, typer.Option("--lr", help="Base learning rate.")] = 0.1,
+    momentum: Annotated[float, typer.Option("--momentum", help="Momentum of SGD.")] = 0.9,
     schedule: Annotated[str, typer.Option("--schedule", help="constant, cosine or step.")] = "step",
     warmup_epochs: Annotated[float, typer.Option("--warmup-epochs", help="Epochs of linear warm-up.")] = 2,
     weight_decay: Annotated[float, typer.Option("--weight-decay", help="Weight decay.")] = 5e-4,
@@ -52,21 +53,21 @@ def run(
 ) -> None:
     """Train an original model and keep it in a run folder."""
     from natmu.cli.output import print_run
-    from natmu.engine.progress import showing
+    from natmu.lineage.single_runs import Place, train_run
+    from natmu.progress import showing
     from natmu.report.trackers import known_trackers, track_run
-    from natmu.study.workbench import train
 
     trackers = known_trackers(track)
     root, name = store_and_name(out)
     with showing():
-        run = train(
+        run = train_run(
             data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
-            data_dir=data_dir,
             model=model,
             training={
                 "epochs": epochs,
                 "optimizer": optimizer,
                 "lr": lr,
+                "momentum": momentum,
                 "schedule": schedule,
                 "warmup_epochs": warmup_epochs,
                 "weight_decay": weight_decay,
@@ -74,12 +75,7 @@ def run(
                 "augment": augment,
             },
             seed=seed,
-            device=device,
-            precision=precision,
-            sync_batch_norm=sync_batch_norm,
-            root=root,
-            name=name,
-            resume=resume,
+            place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
         )
     print_run(run.path, run.record, as_json=as_json)
     first_process_goes_on()

@@ -66,33 +66,23 @@ def run(
     What is not given keeps the method's default; natmu methods lists every setting.
     """
     from natmu.cli.output import print_run
-    from natmu.engine.progress import showing
+    from natmu.lineage.single_runs import Asked, Place, unlearn_run
+    from natmu.progress import showing
     from natmu.report.trackers import known_trackers, track_run
-    from natmu.study.workbench import unlearn_run
 
     trackers = known_trackers(track)
     beside = source.resolve().parent if source.is_dir() else Path("runs")
     root, name = store_and_name(out, beside)
-    asked = {"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout}
+    given = parse_settings(
+        settings, epochs=epochs, optimizer=optimizer, lr=lr, schedule=schedule, weight_decay=weight_decay
+    )
     with showing():
         run = unlearn_run(
+            Asked(forget, method, given, batch_size, seed),
             source=source,
-            data=asked,
-            data_dir=data_dir,
+            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
             model=model,
-            forget=forget,
-            method=method,
-            settings=parse_settings(
-                settings, epochs=epochs, optimizer=optimizer, lr=lr, schedule=schedule, weight_decay=weight_decay
-            ),
-            batch_size=batch_size,
-            seed=seed,
-            device=device,
-            precision=precision,
-            sync_batch_norm=sync_batch_norm,
-            root=root,
-            name=name,
-            resume=resume,
+            place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
         )
     print_run(run.path, run.record, as_json=as_json)
     first_process_goes_on()

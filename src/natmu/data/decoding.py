@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from natmu.data.images import ByteArray
 from natmu.errors import DataError
+from natmu.progress import showing, task
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -182,10 +182,11 @@ def _fill(images: ByteArray, files: Sequence[Path], form: Form) -> None:
 
     with (
         ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool,
-        tqdm(total=len(files), desc="decoding", unit="image", disable=None, leave=False) as bar,
+        showing(),
+        task("decode images", len(files)) as advance,
     ):
         for done in pool.map(decode_from, range(0, len(files), _CHUNK)):
-            bar.update(done)
+            advance(done)
 
 
 def _digest(files: Sequence[Path], form: Form) -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
 import requests
 from filelock import FileLock
-from tqdm import tqdm
 
 from natmu.data.archives import extract
 from natmu.data.cifar import CIFAR10_FILES, CIFAR100_FILES
 from natmu.data.tiny_imagenet import OFFICIAL_FILES
 from natmu.errors import DataError, DownloadError, hint
+from natmu.progress import showing, task
 
 _TIMEOUT_S = 30
 _CHUNK_BYTES = 2**14
@@ -57,7 +56,8 @@ def official_archives() -> dict[str, Archive]:
 def download(name: str, data_dir: Path, base_url: str | None = None) -> Path:
     """Get a data set, so that ``load`` finds it; what is there already is not fetched again.
 
-    An interrupted download goes on where it stopped when it is asked for again. Progress is shown on a terminal.
+    An interrupted download goes on where it stopped when it is asked for again. Progress is shown on
+    standard error: a bar on a terminal, a line now and then elsewhere.
 
     Args:
         name: ``cifar10``, ``cifar100``, ``cifar20`` or ``tiny-imagenet``.
@@ -149,22 +149,16 @@ class ResumingDownloader:
         """Append what comes, or start again where the server does not send just the rest."""
         resumes = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         have = have if resumes and response.status_code == requests.codes.partial_content else 0
-        total = have + int(response.headers.get("Content-Length", 0))
+        length = response.headers.get("Content-Length")
+        total = None if length is None else have + int(length)
         with (
             self.part.open("ab" if have else "wb") as file,
-            tqdm(
-                total=total or None,
-                initial=have,
-                desc=self.part.stem,
-                unit="B",
-                unit_scale=True,
-                file=sys.stderr,
-                disable=None,
-            ) as bar,
+            showing(),
+            task(self.part.stem, total, have, "bytes") as advance,
         ):
             for chunk in response.iter_content(_CHUNK_BYTES):
                 file.write(chunk)
-                bar.update(len(chunk))
+                advance(len(chunk))
 
 
 def _reason(error: requests.RequestException) -> str:

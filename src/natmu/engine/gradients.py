@@ -18,7 +18,7 @@ from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.engine.predict import EVALUATION_BATCH, evaluating
 from natmu.engine.products import Keep, PerSample, Rule, Unserved, everything
-from natmu.engine.progress import say, task
+from natmu.progress import say, task
 
 SampleLoss = Callable[[Tensor, Tensor], Tensor]
 """From the logits of one sample, float32 ``(C,)``, and its label, an int64 scalar, to a scalar."""

@@ -16,11 +16,11 @@ from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
 from natmu.engine.meter import Meter
 from natmu.engine.processes import synced_norms
-from natmu.engine.progress import task
 from natmu.engine.schedule import lr_factor
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction, Step, fastest
 from natmu.errors import ModelError, TrainingError
+from natmu.progress import task
 from natmu.records.run import History
 from natmu.records.settings import FitSettings
 from natmu.types import seed_for

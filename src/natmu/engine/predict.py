@@ -13,8 +13,8 @@ from natmu.data.batches import channels_last
 from natmu.data.images import ImageData, Splits
 from natmu.engine import processes
 from natmu.engine.compute import Compute
-from natmu.engine.progress import task
 from natmu.errors import ModelError, TrainingError
+from natmu.progress import task
 from natmu.types import Outputs, Part
 
 EVALUATION_BATCH = 512

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import timedelta
+from importlib import import_module
 from typing import Any, TypeVar
 
 import torch
@@ -52,6 +53,7 @@ def group() -> Iterator[None]:
     on_gpu, place = torch.cuda.is_available(), int(os.environ["LOCAL_RANK"])
     if on_gpu and place < torch.cuda.device_count():
         torch.cuda.set_device(place)
+    _load_what_would_hold_the_group()
     distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     token = _joined.set(True)
     try:
@@ -63,6 +65,16 @@ def group() -> Iterator[None]:
     finally:
         _joined.reset(token)
     distributed.destroy_process_group()  # not after an error: the others may be waiting, and torchrun ends them
+
+
+def _load_what_would_hold_the_group() -> None:
+    """Import the functions of PyTorch whose default arguments hold the group that there is when they are imported.
+
+    Optimisers import them. Imported inside the group, they keep its threads alive after its end, and a thread that
+    still frees the tensor of the last message while Python shuts down aborts the process: on two cores, 4 runs of 29
+    ended so after all their work was done.
+    """
+    import_module("torch.distributed.nn.functional")
 
 
 def _is_first_to_fail() -> bool:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from natmu.data.batches import Batch
 from natmu.engine import processes
 from natmu.engine.compute import Compute
-from natmu.engine.progress import say
 from natmu.errors import ModelError
+from natmu.progress import say
 
 LossFunction = Callable[[nn.Module, Batch], Tensor | tuple[Tensor, Tensor]]
 """A loss: one mean over the rows of the batch, or that and a second one over the paired rows, to be added up."""

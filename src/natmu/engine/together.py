@@ -23,9 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from natmu.engine import processes as several
 from natmu.engine.compute import Compute
-from natmu.engine.progress import Advance, say, shown_on, task
 from natmu.errors import NatmuError, SharedMemoryError, TrainingError
 from natmu.models.faults import FAULTS, quoted
+from natmu.progress import Advance, Unit, say, shown_on, task
 
 TELL_SECONDS = 0.2
 """Shortest time between two messages from a worker on the progress of one piece of work."""
@@ -197,8 +197,7 @@ class _Worker:
             stack = ExitStack()
             self._bars.append((stack, stack.enter_context(task(*said))))
         elif subject == "advance":
-            for _ in range(said[0]):
-                self._bars[-1][1]()
+            self._bars[-1][1](said[0])
         elif subject == "end":
             self._bars.pop()[0].close()
         return bool(subject == "finished")
@@ -235,17 +234,17 @@ class _Teller:
         self._connection.send(("say", line))
 
     @contextmanager
-    def bar(self, label: str, total: int, done: int) -> Iterator[Advance]:
+    def bar(self, label: str, total: int | None, done: int, unit: Unit) -> Iterator[Advance]:
         """Have a bar shown, and moved by several steps at a time."""
-        self._connection.send(("begin", label, total, done))
-        told, steps = time.monotonic(), 0
+        self._connection.send(("begin", label, total, done, unit))
+        told, untold = time.monotonic(), 0
 
-        def advance() -> None:
-            nonlocal told, steps
-            steps += 1
+        def advance(steps: int = 1) -> None:
+            nonlocal told, untold
+            untold += steps
             if time.monotonic() - told > TELL_SECONDS:
-                self._connection.send(("advance", steps))
-                told, steps = time.monotonic(), 0
+                self._connection.send(("advance", untold))
+                told, untold = time.monotonic(), 0
 
         try:
             yield advance

@@ -14,11 +14,11 @@ from torch.nn import functional
 from natmu.data.batches import plain, render
 from natmu.engine import processes
 from natmu.engine.predict import EVALUATION_BATCH
-from natmu.engine.progress import task
 from natmu.errors import ModelError, ScenarioError, TrainingError
 from natmu.methods.base import Method, Paper, Problem, SGDSettings, fine_tune
 from natmu.models import last_linear
 from natmu.models.faults import FAULTS, quoted
+from natmu.progress import task
 from natmu.types import seed_for
 
 PAPER = Paper("Boundary Unlearning", "Chen et al.", 2023, "https://arxiv.org/abs/2303.11570")

@@ -15,11 +15,11 @@ from torch.nn import functional
 from natmu.data.batches import Batch, Samples
 from natmu.engine import processes
 from natmu.engine.gradients import mean_over_samples
-from natmu.engine.schedule import Schedule, lr_factor
+from natmu.engine.schedule import lr_factor
 from natmu.engine.step import Gradients
 from natmu.methods.base import Method, Paper, Problem, RetainSettings, SGDRetainSettings, fine_tune
 from natmu.methods.directions import clipped, norm_of
-from natmu.records.settings import FitSettings
+from natmu.records.settings import FitSettings, Schedule
 
 OPPOSED = 1e-3
 """Gradients whose cosine is nearer to -1 than this (2.6 degrees) have no common direction to bargain for."""

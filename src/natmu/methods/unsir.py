@@ -14,9 +14,9 @@ from torch.nn import functional
 from natmu.data.batches import Batch, Samples, joined, plain, render
 from natmu.engine import processes
 from natmu.engine.predict import EVALUATION_BATCH
-from natmu.engine.progress import task
 from natmu.errors import TrainingError
 from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.progress import task
 from natmu.records.settings import FitSettings, Schedule
 from natmu.types import IntArray, seed_for
 

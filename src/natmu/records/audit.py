@@ -46,9 +46,9 @@ class ScoreVerdict(Value):
         score: Name of the score.
         value: That of the audited model.
         interval: 95 % interval of the value over samples; None where it is not known.
-        floor_low: Lowest value that one more retrained model would have; None if nothing can be concluded.
-        floor_high: The highest.
-        ceiling: The original's value; None where it is not known.
+        baseline_low: Lowest value that one more retrained model would have; None if nothing can be concluded.
+        baseline_high: The highest.
+        original: The original's value; None where it is not known.
         detectable: Smallest difference from retrained models that is seen with the stated power.
         distinguishable: Whether the value lies outside, on a side that counts.
         sentence: All this in one sentence.
@@ -60,9 +60,9 @@ class ScoreVerdict(Value):
     score: str
     value: float
     interval: tuple[float, float] | None = None
-    floor_low: float | None = None
-    floor_high: float | None = None
-    ceiling: float | None = None
+    baseline_low: float | None = None
+    baseline_high: float | None = None
+    original: float | None = None
     detectable: float | None = None
     distinguishable: bool
     sentence: str

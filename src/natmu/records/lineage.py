@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
@@ -152,6 +152,11 @@ class Lineage(Value):
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+    def but(self, **changed: object) -> Self:
+        """The same lineage with other values of some fields; Pydantic's ``model_copy`` would keep the old digest."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**(fields | changed))
 
 
 class Initial(Lineage):

@@ -22,10 +22,17 @@ WORDS = {
 }
 """Every unit of the catalogue of scores, before a list of names."""
 
+UNKNOWN = "in units that are not known here, since the packages that bring the scores are not installed"
+
 
 def unit_of(score: str) -> str:
-    """The unit in which a column is stored, a key of ``WORDS``."""
-    return _units()[score]
+    """The unit in which a column is stored, as the catalogue or an installed package has it; empty if neither has."""
+    known = _units()
+    if score in known:
+        return known[score]
+    from natmu.scores.registry import installed  # loads what computes, and is for columns that are not ours
+
+    return {name: brought.row.unit for name, brought in installed()[0].items()}.get(score, "")
 
 
 def name_of(score: str, score_on: str) -> str:
@@ -48,7 +55,12 @@ def units_in_words(columns: Sequence[str], score_on: str) -> str:
     named: dict[str, list[str]] = {}
     for score in (one for one in columns if one != "seconds"):
         named.setdefault("%" if score == FRACTION else unit_of(score), []).append(name_of(score, score_on))
-    return "; ".join(f"{WORDS[unit]}: {', '.join(names)}" for unit, names in named.items())
+    return "; ".join(f"{_in_words(unit)}: {', '.join(names)}" for unit, names in named.items())
+
+
+def _in_words(unit: str) -> str:
+    """A unit before a list of names."""
+    return WORDS.get(unit, f"in {unit}" if unit else UNKNOWN)
 
 
 @cache

@@ -1,8 +1,11 @@
 """Scores and attacks: pure functions of stored predictions."""
 
+from natmu.scores.base import Score, score
 from natmu.scores.basic import SCORE_NAMES, holdout_as_test, scores
 from natmu.scores.calibration import calibration_error
+from natmu.scores.catalogue import ScoreInfo, Source
 from natmu.scores.distances import activation_distance, agreement, js, kl, zrf
+from natmu.scores.evaluation import Found, evaluate
 from natmu.scores.examine import Examination, examine
 from natmu.scores.exposure import exposed_samples
 from natmu.scores.panel import LEVELS, Level, Measured, Panel, Shadows, names_of
@@ -16,8 +19,9 @@ from natmu.scores.population import (
     mia_entropy,
     tpr_forget_test,
 )
-from natmu.scores.quick import QUICK_NAMES, Found, quick_scores
+from natmu.scores.quick import QUICK_NAMES, quick_scores
 from natmu.scores.rates import Roc, auc, resolvable, roc, tpr_at_fpr
+from natmu.scores.registry import score_named, score_of_table
 from natmu.scores.relearn import relearn_time
 from natmu.scores.signals import (
     BOUND,
@@ -49,8 +53,11 @@ __all__ = [
     "Measured",
     "Panel",
     "Roc",
+    "Score",
+    "ScoreInfo",
     "Shadows",
     "Softmax",
+    "Source",
     "WeightDistance",
     "accuracy",
     "activation_distance",
@@ -62,6 +69,7 @@ __all__ = [
     "confidence",
     "efficacy_samples",
     "entropy",
+    "evaluate",
     "examine",
     "exposed_samples",
     "holdout_as_test",
@@ -80,6 +88,9 @@ __all__ = [
     "relearn_time",
     "resolvable",
     "roc",
+    "score",
+    "score_named",
+    "score_of_table",
     "scores",
     "softmax_of",
     "tow",

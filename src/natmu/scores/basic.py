@@ -20,14 +20,14 @@ def scores(predictions: Predictions) -> dict[str, float]:
     A score that would need samples of an empty part is left out.
 
     Args:
-        predictions: One model's answers. For whole classes or sub-classes ``test`` is without them and
+        predictions: One model's predictions. For whole classes or sub-classes ``test`` is without them and
             ``forget_test`` holds them.
 
     Returns:
         Names out of ``SCORE_NAMES``, in that order, each with a percentage, 0 to 100.
 
     Raises:
-        TrainingError: If an answer is not a number or infinite, as after training that diverged.
+        TrainingError: If a logit is not a number or infinite, as after training that diverged.
     """
     parts = {
         "test_acc": predictions.test,
@@ -48,7 +48,7 @@ def holdout_as_test(predictions: Predictions) -> Predictions:
     """Put the holdout in the place of the test data, so that a search never sees the latter.
 
     Args:
-        predictions: One model's answers, with a holdout.
+        predictions: One model's predictions, with a holdout.
 
     Returns:
         The same retain and forget parts; ``test`` is the holdout, ``forget_test`` and ``holdout`` are None.

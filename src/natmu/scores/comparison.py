@@ -39,7 +39,7 @@ class Difference:
         interval: Student's interval of it, not corrected for the number of comparisons; None where it is not known.
         n: How many replicates both have.
         p_value: Of Student's paired test, two-sided and not corrected; None where the spread is not known.
-        within_noise: Whether the two are not told apart after correction; None where there is no p-value.
+        within_noise: Whether the two are not distinguishable after correction; None where there is no p-value.
     """
 
     best: str
@@ -100,7 +100,7 @@ def paired(first: Values, second: Values) -> list[tuple[float, float]]:
 def differences(methods: Mapping[str, Values], *, every_pair: bool = False, level: float = LEVEL) -> list[Difference]:
     """Compare methods with the best of them, or each with each.
 
-    The best is chosen by the data, among many. That is why a method counts as told apart from it only after Holm's
+    The best is chosen by the data, among many. That is why a method counts as distinguishable from it only after Holm's
     correction for the number of methods that the best is compared with: without, the best of ten equal methods is
     "better" than another of them in half of all studies, with it in about a tenth. A correction for all pairs would
     keep to the promised 5 %, but with three seeds it finds next to nothing any more. Where all pairs are asked for,
@@ -113,7 +113,7 @@ def differences(methods: Mapping[str, Values], *, every_pair: bool = False, leve
     Args:
         methods: Values by seeds, lower is better; methods without any are left out.
         every_pair: Compare each with each.
-        level: Of intervals; one minus the probability of telling a method apart from its equals.
+        level: Of intervals; one minus the probability of finding a method distinguishable from its equals.
 
     Returns:
         Comparisons from best to worst, so that the first is the best with the runner-up.

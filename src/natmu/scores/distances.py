@@ -1,4 +1,4 @@
-"""How far two models' answers to the same samples lie apart; no label decides anything here."""
+"""How far two models' predictions on the same samples lie apart; no label decides anything here."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def kl(unlearned: Part, retrained: Part) -> float:
     its log-probability counts as ``-BOUND`` of ``natmu.scores.signals``.
 
     Args:
-        unlearned: Answers ``(N, C)`` of the model to be judged.
-        retrained: Answers ``(N, C)`` of a retrained model to the same samples in the same order.
+        unlearned: Logits ``(N, C)`` of the model to be judged.
+        retrained: Logits ``(N, C)`` of a retrained model on the same samples in the same order.
 
     Returns:
-        Nats, 0 and above; 0 for equal answers.
+        Nats, 0 and above; 0 for equal predictions.
 
     Raises:
         UsageError: If the parts are empty or differ in samples or classes. All distances raise it.
@@ -36,11 +36,11 @@ def js(unlearned: Part, retrained: Part) -> float:
     """Mean Jensen-Shannon divergence over the samples: ½ KL(p || m) + ½ KL(q || m) with m = ½ (p + q).
 
     Args:
-        unlearned: Answers ``(N, C)`` of one model.
-        retrained: Answers ``(N, C)`` of another to the same samples in the same order.
+        unlearned: Logits ``(N, C)`` of one model.
+        retrained: Logits ``(N, C)`` of another on the same samples in the same order.
 
     Returns:
-        Nats, 0 (equal answers) to log 2 (no class in common).
+        Nats, 0 (equal predictions) to log 2 (no class in common).
 
     References:
         Divergence Measures Based on the Shannon Entropy (Lin, 1991), https://doi.org/10.1109/18.61115
@@ -72,8 +72,8 @@ def zrf(unlearned: Part, initial: Part) -> float:
     """Zero retrain forgetting: 1 - the mean Jensen-Shannon divergence, in bits, from a model that learned nothing.
 
     Args:
-        unlearned: Answers ``(N, C)`` of the model to be judged on the forget set.
-        initial: Answers ``(N, C)`` of a randomly initialised model on the forget set.
+        unlearned: Logits ``(N, C)`` of the model to be judged on the forget set.
+        initial: Logits ``(N, C)`` of a randomly initialised model on the forget set.
 
     Returns:
         0 to 1; 1 where the model knows as little as the random one. What counts is to be close to a retrained model's.
@@ -85,14 +85,14 @@ def zrf(unlearned: Part, initial: Part) -> float:
 
 
 def require_same_samples(one: Part, other: Part) -> None:
-    """Refuse parts that cannot be answers to the same samples in the same order.
+    """Refuse parts that cannot be predictions on the same samples in the same order.
 
     Raises:
         UsageError: If they differ in length, in labels or in the number of classes.
     """
     if len(one) != len(other) or not np.array_equal(one.labels, other.labels):
         raise UsageError(
-            "The two models answered different samples or in a different order; compare them on the same split."
+            "The two models predicted different samples or in a different order; compare them on the same split."
         )
     if len(one) and one.logits.shape[1] != other.logits.shape[1]:
         raise UsageError(
@@ -105,7 +105,7 @@ def _paired(one: Part, other: Part) -> tuple[Softmax, Softmax]:
     """Both parts with their softmax, after the checks."""
     require_same_samples(one, other)
     if not len(one):
-        raise UsageError("A distance of answers needs at least one sample; leave it out for an empty part.")
+        raise UsageError("A distance of predictions needs at least one sample; leave it out for an empty part.")
     return softmax_of(one), softmax_of(other)
 
 

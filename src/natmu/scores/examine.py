@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from natmu.errors import UsageError
+from natmu.scores.base import Score
+from natmu.scores.builtin import ATTACKS, OURS
 from natmu.scores.catalogue import SCORES
-from natmu.scores.exposed import Sides, exposed_by_rmia, exposed_by_shadows, guessed_right
+from natmu.scores.evaluation import PARTS, evaluate, kept
 from natmu.scores.groups import group_scores
 from natmu.scores.panel import Level, Panel, names_of
 from natmu.scores.population import forgotten_and_unseen
-from natmu.scores.quick import DISTANCES, PARTS, RATES, quick_scores
-from natmu.scores.rates import auc, tpr_at_fpr
+from natmu.scores.registry import outside_scores
 from natmu.scores.signals import SIGNALS
 from natmu.scores.uncertainty import Interval, auc_interval, mean_interval
 from natmu.scores.verdict import ENOUGH, Verdict, judge, overall
-from natmu.types import Predictions, seed_for
+from natmu.types import seed_for
 
 _SIDES = {row.name: row.side for row in SCORES}
-_SUMMARIES = ("avg_gap", "tow")
-"""They sum up scores that are judged one by one."""
 
 
 @dataclass(frozen=True)
 class Examination:
-    """What came of an audit; all in the order of the catalogue.
+    """What came of an audit; all in the order of the catalogue, scores that are not ours last.
 
     Attributes:
         scores: Value of the unlearned model by name.
@@ -46,39 +45,46 @@ class Examination:
     sentence: str
 
 
-def examine(panel: Panel, level: Level, seed: int = 0) -> Examination:
+def examine(panel: Panel, level: Level, seed: int = 0, extra: Sequence[Score] = ()) -> Examination:
     """Score an unlearned model, compare it with retrained ones, and say what that allows to be said.
 
-    Retrained models are scored in the same way, each against the others; the first ``ENOUGH`` of them are the floor.
+    Retrained models are scored in the same way, each against the others; the first ``ENOUGH`` of them are the
+    retraining baseline.
 
     Args:
-        panel: The models' answers.
+        panel: The models' predictions.
         level: ``quick``, ``standard`` or ``full``.
         seed: Of subsamples, bootstrap draws and random divisions.
+        extra: Scores beside ours and those of installed packages.
 
     Raises:
-        UsageError: If answers are of different data, classes or order.
-        TrainingError: If answers are not finite numbers.
+        UsageError: If predictions are of different data, classes or order, or an extra score has the name of another.
+        TrainingError: If logits are not finite numbers.
     """
+    outside, broken = outside_scores(level, extra)
+    names = [*names_of(level), *(one.name for one in outside), *broken]
+    wanted = [*(OURS[name] for name in names_of(level) if name in OURS), *outside]
     judges = list(panel.retrained[:ENOUGH])
-    scores, missing, sides = _scored(panel.model, judges, panel, level, seed)
+    judged = kept(replace(panel, retrained=judges, seed=seed))
+    found = evaluate(wanted, judged)
+    scores, missing = dict(found.scores), found.missing | broken
     others = [judges[:number] + judges[number + 1 :] for number in range(len(judges))]
-    floors = [_scored(one, rest, panel, level, seed)[0] for one, rest in zip(judges, others, strict=True)]
-    original = {} if panel.original is None else _scored(panel.original, judges, panel, level, seed)[0]
-    retrained = {name: [one[name] for one in floors] for name in scores if all(name in one for one in floors)}
-    intervals = _intervals(panel.model, sides, seed)
+    baselines = [evaluate(wanted, judged.judging(*pair)).scores for pair in zip(judges, others, strict=True)]
+    original = {} if panel.original is None else evaluate(wanted, judged.judging(panel.original, judges)).scores
+    retrained = {name: [one[name] for one in baselines] for name in scores if all(name in one for one in baselines)}
+    intervals = _intervals(judged, seed)
     verdicts = {
-        name: judge(
-            name,
-            scores[name],
-            intervals.get(name),
-            values,
-            original.get(name),
-            side=_SIDES[name],
-            mutual=name in DISTANCES,
+        one.name: judge(
+            one.name,
+            scores[one.name],
+            intervals.get(one.name),
+            retrained[one.name],
+            original.get(one.name),
+            side=one.row.side,
+            mutual=one.kind == "distance",
         )
-        for name, values in retrained.items()
-        if name not in _SUMMARIES
+        for one in wanted
+        if one.name in retrained and one.kind != "gap"  # which sums up scores that are judged one by one
     }
     groups, lacking = group_scores(panel, level, seed)
     missing |= lacking
@@ -86,7 +92,7 @@ def examine(panel: Panel, level: Level, seed: int = 0) -> Examination:
         scores[name], retrained[name] = group.value, group.divisions
         original |= {} if group.original is None else {name: group.original}
         verdicts[name] = judge(
-            name, group.value, None, group.divisions, group.original, side=_SIDES[name], floor_of="random division"
+            name, group.value, None, group.divisions, group.original, side=_SIDES[name], baseline_of="random division"
         )
     for name, one in panel.measured.items():
         if one.value is None:
@@ -95,7 +101,6 @@ def examine(panel: Panel, level: Level, seed: int = 0) -> Examination:
         scores[name], retrained[name] = one.value, list(one.retrained)
         original |= {} if one.original is None else {name: one.original}
         verdicts[name] = judge(name, one.value, None, one.retrained, one.original, side=_SIDES[name])
-    names = names_of(level)
     return Examination(
         {name: scores[name] for name in names if name in scores},
         {name: retrained[name] for name in names if name in scores and name in retrained},
@@ -106,56 +111,22 @@ def examine(panel: Panel, level: Level, seed: int = 0) -> Examination:
     )
 
 
-def _scored(
-    target: Predictions, references: Sequence[Predictions], panel: Panel, level: Level, seed: int
-) -> tuple[dict[str, float], dict[str, str], dict[str, Sides]]:
-    """One model's scores, what is missing of them, and what each attack says of every sample."""
-    found = quick_scores(target, references, panel.initial_forget, seed)
-    scores, missing = dict(found.scores), dict(found.missing)
-    sides: dict[str, Sides] = {}
-    attacks = {"quick": (), "standard": ("rmia",), "full": ("rmia", "lira", "lira_offline", "ulira")}[level]
-    for attack in attacks:
-        try:
-            seen = (
-                exposed_by_rmia(target, references)
-                if attack == "rmia"
-                else exposed_by_shadows(attack, target, panel.shadows)
-            )
-        except UsageError as error:
-            missing |= {name: str(error) for name in names_of("full") if name.startswith(f"{attack}_")}
-            continue
-        sides[f"{attack}_auc"] = seen
-        scores[f"{attack}_auc"] = auc(*seen)
-        if attack == "ulira":
-            scores["ulira_acc"] = guessed_right(seen)
-        elif level == "full" and attack != "lira_offline":
-            _note_rates(attack, seen, scores, missing)
-    return scores, missing, sides
-
-
-def _note_rates(attack: str, seen: Sides, scores: dict[str, float], missing: dict[str, str]) -> None:
-    """How much an attack gives away at few false alarms, or why that cannot be told."""
-    for rate in RATES:
-        name = f"{attack}_tpr_at_fpr_{100 * rate:g}"
-        try:
-            scores[name] = 100 * tpr_at_fpr(*seen, rate)
-        except UsageError as error:
-            missing[name] = str(error)
-
-
-def _intervals(model: Predictions, sides: dict[str, Sides], seed: int) -> dict[str, Interval | None]:
+def _intervals(panel: Panel, seed: int) -> dict[str, Interval | None]:
     """Bootstrap intervals of the unlearned model's accuracies and attacks, over samples."""
     found: dict[str, Interval | None] = {}
     for part in PARTS:
-        answers = getattr(model, part)
-        if len(answers):
-            hits = 100.0 * (answers.logits.argmax(axis=1) == answers.labels)
+        predictions = getattr(panel.model, part)
+        if len(predictions):
+            hits = 100.0 * (predictions.logits.argmax(axis=1) == predictions.labels)
             found[f"{part}_acc"] = mean_interval(hits, seed_for(seed, "interval", part))
     try:
-        inside, outside = forgotten_and_unseen(model)
+        inside, outside = forgotten_and_unseen(panel.model)
     except UsageError:
         return found
-    all_sides = {f"auc_forget_test_{name}": (signal(inside), signal(outside)) for name, signal in SIGNALS.items()}
-    for name, (members, strangers) in (all_sides | sides).items():
-        found[name] = auc_interval(np.asarray(members), np.asarray(strangers), seed_for(seed, "interval", name))
+    sides = {f"auc_forget_test_{name}": (signal(inside), signal(outside)) for name, signal in SIGNALS.items()}
+    for attack in ATTACKS:
+        known = panel.known(attack)
+        sides |= {} if known is None else {f"{attack}_auc": known}
+    for name, (members, nonmembers) in sides.items():
+        found[name] = auc_interval(np.asarray(members), np.asarray(nonmembers), seed_for(seed, "interval", name))
     return found

@@ -31,8 +31,8 @@ def exposed_by_rmia(target: Predictions, references: Sequence[Predictions]) -> S
     """RMIA; the unseen samples are the population as well.
 
     Args:
-        target: The attacked model's answers.
-        references: Answers of models that were trained on neither the forget set nor the unseen samples.
+        target: The attacked model's predictions.
+        references: Predictions of models that were trained on neither the forget set nor the unseen samples.
 
     Raises:
         UsageError: If there is no reference, or a part is empty.
@@ -54,7 +54,7 @@ def exposed_by_shadows(attack: str, target: Predictions, shadows: Shadows | None
 
     Args:
         attack: ``lira``, ``lira_offline`` or ``ulira``.
-        target: The attacked model's answers; it is none of the shadows.
+        target: The attacked model's predictions; it is none of the shadows.
         shadows: What the attack knows.
 
     Raises:
@@ -65,7 +65,7 @@ def exposed_by_shadows(attack: str, target: Predictions, shadows: Shadows | None
             f"{attack} needs shadow models, 64 to be worth anything; audit at the level full, with the data in memory."
         )
     forgotten, unseen = forgotten_and_unseen(target)
-    target_P = np.concatenate([margin(forgotten), margin(unseen)[shadows.strangers]])
+    target_P = np.concatenate([margin(forgotten), margin(unseen)[shadows.nonmembers]])
     score_P = _SHADOWED[attack](target_P, shadows)
     return score_P[: len(forgotten)], score_P[len(forgotten) :]
 

@@ -33,8 +33,8 @@ def exposed_samples(
     models, so its exposure is the rise of its margin over that under the original.
 
     Args:
-        panel: The models' answers.
-        forget: Positions of the forget samples in the training data, in the order of the answers.
+        panel: The models' predictions.
+        forget: Positions of the forget samples in the training data, in the order of the predictions.
         retain: Likewise of the retain samples.
         difficulty: How hard each sample of the training data was to learn, larger for harder; None where unknown.
 

@@ -9,10 +9,10 @@ from itertools import chain
 import numpy as np
 
 from natmu.errors import UsageError
+from natmu.scores.evaluation import PARTS
 from natmu.scores.klom import klom, klom_summary
 from natmu.scores.panel import Level, Margins, Panel
 from natmu.scores.quality import epsilons, final_score, forgetting_quality
-from natmu.scores.quick import PARTS
 from natmu.scores.signals import Values, margin
 from natmu.scores.utility import accuracy
 from natmu.types import Part, Predictions, seed_for
@@ -97,14 +97,14 @@ def _enter(
     except UsageError as error:
         missing |= dict.fromkeys(names, str(error))
         return
-    ceiling = score(originals, retrained) if len(originals) == len(unlearned) else {}
+    of_originals = score(originals, retrained) if len(originals) == len(unlearned) else {}
     models, rng = np.concatenate([unlearned, retrained]), np.random.default_rng(seed)
     divided = []
     for _ in range(DIVISIONS):
         order = rng.permutation(len(models))
         divided.append(score(models[order[: len(unlearned)]], models[order[len(unlearned) :]]))
     for name in names:
-        found[name] = GroupScore(values[name], [one[name] for one in divided], ceiling.get(name))
+        found[name] = GroupScore(values[name], [one[name] for one in divided], of_originals.get(name))
 
 
 def _enter_final(found: dict[str, GroupScore], missing: dict[str, str], panel: Panel) -> None:
@@ -131,12 +131,12 @@ def _enter_final(found: dict[str, GroupScore], missing: dict[str, str], panel: P
 
 def _margins(models: Iterable[Predictions], part: str) -> Margins:
     """Margins of each model on a part, or on ``SAMPLES`` of it, ``(models, N)``."""
-    found = [_margins_of(getattr(one, part)) for one in models]  # one after another: all answers may not fit in memory
+    found = [_margins_of(getattr(one, part)) for one in models]  # one by one: all predictions may not fit in memory
     return np.stack(found) if found else np.zeros((0, 0))
 
 
-def _margins_of(answers: Part) -> Values:
+def _margins_of(predictions: Part) -> Values:
     """One model's margins on a part, or on ``SAMPLES`` of it, evenly spread."""
-    count = len(answers)
+    count = len(predictions)
     rows = np.unique(np.linspace(0, max(0, count - 1), min(count, SAMPLES)).round().astype(np.int64))
-    return margin(answers.take(rows))
+    return margin(predictions.take(rows))

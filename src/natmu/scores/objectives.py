@@ -48,10 +48,10 @@ class Judgement:
 
 
 def on_holdout(outputs: Outputs, forget: ForgetSet) -> Predictions:
-    """Divide a model's answers as the forget set asks, with the holdout in the place of the test data.
+    """Divide a model's predictions as the forget set asks, with the holdout in the place of the test data.
 
     Args:
-        outputs: One model's answers, with a holdout.
+        outputs: One model's predictions, with a holdout.
         forget: The forget set.
 
     Returns:
@@ -70,7 +70,7 @@ def against_retrained(model: Predictions, retrained: Sequence[Predictions]) -> J
     """The objective ``retrained``: ``avg_gap`` on the holdout.
 
     Args:
-        model: The unlearned model's answers, as ``on_holdout`` gives them.
+        model: The unlearned model's predictions, as ``on_holdout`` gives them.
         retrained: Those of models retrained without the same forget set, one at least.
 
     Returns:
@@ -78,7 +78,7 @@ def against_retrained(model: Predictions, retrained: Sequence[Predictions]) -> J
 
     Raises:
         UsageError: If a part is empty or there is no retrained model.
-        TrainingError: If answers are not finite numbers.
+        TrainingError: If logits are not finite numbers.
     """
     own, reference = scores(model), mean_scores([scores(one) for one in retrained])
     value = avg_gap(own, reference)
@@ -92,10 +92,10 @@ def without_retrained(model: Predictions, original: Predictions, *, whole_classe
     its samples of the forgotten classes where classes are forgotten, the terms are:
 
     - ``forget_acc``: ``|acc(forget) - acc(unseen)|``. Where whole classes are forgotten it is ``acc(forget)``, because
-      a model that never met a label does not answer with it, on seen and unseen samples alike.
+      a model that never met a label does not predict it, on seen and unseen samples alike.
     - ``forget_loss``: 100 times the largest distance between the distribution functions of the losses of forget and
       unseen samples (Kolmogorov-Smirnov): what the best threshold on the loss gains over guessing.
-    - ``forget_attack``: ``200 * |AUC - 0.5|`` of telling forget from unseen samples by the entropy of the answers,
+    - ``forget_attack``: ``200 * |AUC - 0.5|`` of telling forget from unseen samples by the entropy of the predictions,
       which needs no label.
     - ``retain_acc``, ``holdout_acc``: by how much the accuracy on the retain set, and on the holdout without forgotten
       classes, falls short of the original's; 0 where it does not.
@@ -109,13 +109,13 @@ def without_retrained(model: Predictions, original: Predictions, *, whole_classe
     much a retrained model would still get right, only that seen and unseen samples of it are alike.
 
     Args:
-        model: The unlearned model's answers, as ``on_holdout`` gives them.
+        model: The unlearned model's predictions, as ``on_holdout`` gives them.
         original: The original's.
         whole_classes: Whether the forget set is all samples of some labels.
 
     Raises:
         UsageError: If a part is empty.
-        TrainingError: If answers are not finite numbers.
+        TrainingError: If logits are not finite numbers.
     """
     forgotten, unseen = forgotten_and_unseen(model)
     target = 0.0 if whole_classes else accuracy(unseen)

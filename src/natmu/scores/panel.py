@@ -1,17 +1,18 @@
-"""The models of an audit as their stored answers, and the levels that say how many there are."""
+"""The models of an audit as their stored predictions, and the levels that say how many there are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from natmu.scores.catalogue import SCORES
-from natmu.types import IntArray, Part, Predictions
+from natmu.types import IntArray, Part, Predictions, seed_for
 
+T = TypeVar("T")
 Level = Literal["quick", "standard", "full"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 
@@ -26,14 +27,14 @@ class Shadows:
         before: After training, ``(K, P)``.
         after: Models after unlearning what they had of the pool, ``(U, P)``.
         member: Which shadow was trained on which sample, bool ``(K, P)``.
-        strangers: The unseen samples, as rows of those that attacks compare the forget set with, int64.
+        nonmembers: The unseen samples, as rows of those that attacks compare the forget set with, int64.
         unlearned: Which shadows ``after`` is of, int64 ``(U,)``; all of them if None.
     """
 
     before: Margins
     after: Margins
     member: npt.NDArray[np.bool_]
-    strangers: IntArray
+    nonmembers: IntArray
     unlearned: IntArray | None = None
 
     @property
@@ -44,7 +45,7 @@ class Shadows:
 
 @dataclass(frozen=True)
 class Measured:
-    """A score that needs more than answers, as it was measured elsewhere.
+    """A score that needs more than predictions, as it was measured elsewhere.
 
     Attributes:
         value: Of the unlearned model; None where it has none.
@@ -61,18 +62,22 @@ class Measured:
 
 @dataclass(frozen=True)
 class Panel:
-    """The models of an audit as their answers on one forget set; every sequence may be empty.
+    """The models of an audit as their predictions on one forget set; every sequence may be empty.
+
+    A score reads one panel for each model that it judges: the unlearned model among the retrained ones, each retrained
+    one among the others, and the original among the retrained ones.
 
     Attributes:
-        model: The unlearned model.
-        retrained: Models trained without the forget set.
+        model: The model that is judged.
+        retrained: Models trained without the forget set, and without the one that is judged.
         original: The model before unlearning.
-        initial_forget: A freshly initialised model's answers to the forget set.
+        initial_forget: A freshly initialised model's predictions on the forget set.
         unlearned: Models that the same method made of other originals.
         originals: Those originals.
         again: Models that the same method made of the same original with other seeds.
         shadows: Margins of shadow models.
         measured: Scores that were measured elsewhere, by name.
+        seed: Of everything random in a score.
     """
 
     model: Predictions
@@ -84,9 +89,38 @@ class Panel:
     again: Sequence[Predictions] = ()
     shadows: Shadows | None = None
     measured: Mapping[str, Measured] = field(default_factory=dict)
+    seed: int = 0
+    _known: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def rng(self, *purpose: str | int) -> np.random.Generator:
+        """A source of random numbers for one purpose; a score draws from no other."""
+        return np.random.default_rng(seed_for(self.seed, *purpose))
+
+    def once(self, what: str, compute: Callable[[], T]) -> T:
+        """What several scores of this panel ask for, computed for the first of them.
+
+        Args:
+            what: A name that says all that the result depends on beside the panel.
+            compute: Gives the result; what it raises is not kept.
+        """
+        if what not in self._known:
+            self._known[what] = compute()
+        result: T = self._known[what]
+        return result
+
+    def known(self, what: str) -> Any:  # noqa: ANN401 - whatever was computed
+        """What ``once`` has computed under this name; None where nothing has asked for it, or it could not be had."""
+        return self._known.get(what)
+
+    def judging(self, model: Predictions, retrained: Sequence[Predictions]) -> Panel:
+        """The panel of another model of this audit among these retrained ones.
+
+        Models that the method made are left out, because only the unlearned model has such siblings.
+        """
+        return Panel(model, retrained, self.original, self.initial_forget, shadows=self.shadows, seed=self.seed)
 
 
 def names_of(level: Level) -> list[str]:
-    """Names of the scores of a level, those of lower levels included, in the order of the catalogue."""
+    """Names of our scores of a level, those of lower levels included, in the order of the catalogue."""
     wanted = LEVELS[: LEVELS.index(level) + 1]
     return [row.name for row in SCORES if row.level in wanted]

@@ -40,7 +40,7 @@ def mia_entropy(predictions: Predictions) -> float:
     (non-member). A retrained model does not score 0: what counts is to be close to its score.
 
     Args:
-        predictions: One model's answers; ``retain``, ``test`` and ``forget`` must not be empty.
+        predictions: One model's predictions; ``retain``, ``test`` and ``forget`` must not be empty.
 
     Returns:
         Percent of the forget samples called members, 0 to 100.
@@ -57,9 +57,11 @@ def mia_entropy(predictions: Predictions) -> float:
 
     if not (len(predictions.retain) and len(predictions.test) and len(predictions.forget)):
         raise UsageError("mia_entropy needs retain, test and forget samples; leave it out where one of them is empty.")
-    member, stranger, forgotten = (entropy(part) for part in (predictions.retain, predictions.test, predictions.forget))
-    features = np.concatenate([member, stranger])[:, None]
-    is_member = np.repeat([1, 0], [len(member), len(stranger)])
+    member, nonmember, forgotten = (
+        entropy(part) for part in (predictions.retain, predictions.test, predictions.forget)
+    )
+    features = np.concatenate([member, nonmember])[:, None]
+    is_member = np.repeat([1, 0], [len(member), len(nonmember)])
     # Entropies of a confident model are tiny, and the default solver stops well before the optimum on them.
     attack = LogisticRegression(C=1.0, class_weight="balanced", solver="newton-cholesky", tol=1e-8)
     with warnings.catch_warnings():
@@ -77,7 +79,7 @@ def mia_efficacy(predictions: Predictions, feature: str, seed: int = 0, limit: i
     side. All features of one seed see the same samples.
 
     Args:
-        predictions: One model's answers; ``retain``, ``test`` and ``forget`` must not be empty.
+        predictions: One model's predictions; ``retain``, ``test`` and ``forget`` must not be empty.
         feature: One of ``FEATURES``.
         seed: Decides the samples.
         limit: Samples of each side at most; the time grows with its square.
@@ -97,14 +99,14 @@ def mia_efficacy(predictions: Predictions, feature: str, seed: int = 0, limit: i
     if not (len(predictions.retain) and len(predictions.test) and len(predictions.forget)):
         raise UsageError("mia_efficacy needs retain, test and forget samples; leave it out where one of them is empty.")
     count = efficacy_samples(predictions, limit)
-    member, stranger, forgotten = (
+    member, nonmember, forgotten = (
         FEATURES[feature](part).reshape(len(part), -1)
         for part in (predictions.retain, predictions.test, predictions.forget)
     )
     rng = np.random.default_rng(seed_for(seed, "mia_efficacy"))
     member = member[_drawn(predictions.retain.labels, count, rng)]
-    stranger = stranger[_drawn(predictions.test.labels, count, rng)]
-    return 100.0 * float(np.mean(_called_strangers(member, stranger, forgotten)))
+    nonmember = nonmember[_drawn(predictions.test.labels, count, rng)]
+    return 100.0 * float(np.mean(_called_nonmembers(member, nonmember, forgotten)))
 
 
 def efficacy_samples(predictions: Predictions, limit: int = LIMIT) -> int:
@@ -125,7 +127,7 @@ def auc_forget_test(predictions: Predictions, signal: str) -> float:
     against them a retrained model has 0.5.
 
     Args:
-        predictions: One model's answers.
+        predictions: One model's predictions.
         signal: One of ``SIGNALS``.
 
     Returns:
@@ -147,7 +149,7 @@ def tpr_forget_test(predictions: Predictions, fpr: float) -> float:
     The unseen samples are those of ``auc_forget_test``.
 
     Args:
-        predictions: One model's answers.
+        predictions: One model's predictions.
         fpr: False positive rate as a share, above 0 and up to 1.
 
     Returns:
@@ -188,22 +190,23 @@ def unseen_part(predictions: Predictions) -> Part:
 def _drawn(labels_N: IntArray, count: int, rng: np.random.Generator) -> IntArray:
     """Rows of a random sample in which every class has its share.
 
-    The sure answers of one class are all but one point of the softmax, called members or non-members together; which,
-    would otherwise hang on how many of each side happen to be drawn of that class.
+    The sure predictions of one class are all but one point of the softmax, called members or non-members together; the
+    number that happens to be drawn of that class on each side would otherwise decide which.
     """
     order = rng.permutation(len(labels_N))
     order = order[np.argsort(labels_N[order], kind="stable")]
     return np.asarray(order[(np.arange(count) * len(order) + rng.integers(len(order))) // count])
 
 
-def _called_strangers(member: Values, stranger: Values, judged: Values) -> npt.NDArray[np.bool_]:
+def _called_nonmembers(member: Values, nonmember: Values, judged: Values) -> npt.NDArray[np.bool_]:
     """Which rows of ``judged`` ``(F, D)`` are called non-members, learned from ``(n, D)`` samples of each side."""
     from sklearn.svm import SVC
 
-    side = np.repeat([1.0, 0.0], [len(member), len(stranger)])
+    side = np.repeat([1.0, 0.0], [len(member), len(nonmember)])
     # Equal rows of one side are one row with their weight: the same optimum, and much faster on two distinct values.
-    rows, weight = np.unique(np.column_stack([side, np.concatenate([member, stranger])]), axis=0, return_counts=True)
-    attack = SVC(C=3.0, kernel="rbf", gamma="auto").fit(rows[:, 1:], rows[:, 0], sample_weight=weight)
+    rows, weight = np.unique(np.column_stack([side, np.concatenate([member, nonmember])]), axis=0, return_counts=True)
+    # Without a random_state it draws from NumPy's global generator, which it has no use for here.
+    attack = SVC(C=3.0, kernel="rbf", gamma="auto", random_state=0).fit(rows[:, 1:], rows[:, 0], sample_weight=weight)
     values, which = np.unique(judged, axis=0, return_inverse=True)
     height = np.concatenate([_heights(attack, values[at : at + _BLOCK]) for at in range(0, len(values), _BLOCK)])
     return np.asarray(height <= 0)[which.ravel()]

@@ -34,8 +34,8 @@ def epsilons(unlearned: npt.ArrayLike, retrained: npt.ArrayLike, delta: float = 
     challenge also gives the cap wherever one range is below 1 % of the other, to make up for its grid; this does not.
 
     The best rule is judged on the models that it was chosen on, so two sets of retrained models do not score 0: their
-    epsilon is the floor to compare with. With n models of each kind no value lies between log(n - 1) and the cap. The
-    time grows with ``(A + B)^2 N``.
+    epsilon is the baseline to compare with. With n models of each kind no value lies between log(n - 1) and the cap.
+    The time grows with ``(A + B)^2 N``.
 
     Args:
         unlearned: Margins of the unlearned models, ``(A, N)``.

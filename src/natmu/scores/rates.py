@@ -1,4 +1,4 @@
-"""How well a score tells members from strangers: exact ROC curves and what is read off them."""
+"""How well a score tells members from non-members: exact ROC curves and what is read off them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Roc(NamedTuple):
     tpr: Values
 
 
-def auc(members: npt.ArrayLike, strangers: npt.ArrayLike) -> float:
-    """Chance that a random member scores higher than a random stranger, ties counted half.
+def auc(members: npt.ArrayLike, nonmembers: npt.ArrayLike) -> float:
+    """Chance that a random member scores higher than a random non-member, ties counted half.
 
     Exact, from ranks, in O(n log n).
 
     Args:
         members: Scores ``(M,)``; larger looks more like a member. Infinite scores are allowed.
-        strangers: Scores ``(N,)``.
+        nonmembers: Scores ``(N,)``.
 
     Returns:
         0 to 1; 0.5 where the scores tell nothing. Below 0.5 they tell members apart too, by the other sign.
@@ -43,7 +43,7 @@ def auc(members: npt.ArrayLike, strangers: npt.ArrayLike) -> float:
     Raises:
         UsageError: If a side is empty or holds something that is not a number.
     """
-    inside, outside = _scores(members, strangers)
+    inside, outside = _scores(members, nonmembers)
     outside.sort()
     inside.sort()
     below = outside.searchsorted(inside, "left").sum(dtype=np.int64)
@@ -51,12 +51,12 @@ def auc(members: npt.ArrayLike, strangers: npt.ArrayLike) -> float:
     return float((below + not_above) / (2 * len(inside) * len(outside)))
 
 
-def roc(members: npt.ArrayLike, strangers: npt.ArrayLike) -> Roc:
+def roc(members: npt.ArrayLike, nonmembers: npt.ArrayLike) -> Roc:
     """The ROC curve of the rules "score >= threshold", without the points on the straight line between two others.
 
     Args:
         members: Scores ``(M,)``; larger looks more like a member.
-        strangers: Scores ``(N,)``.
+        nonmembers: Scores ``(N,)``.
 
     Returns:
         Rates at the corners; equal scores are one step, so the area below the straight lines is ``auc``.
@@ -64,7 +64,7 @@ def roc(members: npt.ArrayLike, strangers: npt.ArrayLike) -> Roc:
     Raises:
         UsageError: If a side is empty or holds something that is not a number.
     """
-    inside, outside = _scores(members, strangers)
+    inside, outside = _scores(members, nonmembers)
     values, group = np.unique(np.concatenate([inside, outside]), return_inverse=True)
     hits = np.bincount(group[: len(inside)], minlength=len(values))[::-1]
     alarms = np.bincount(group[len(inside) :], minlength=len(values))[::-1]
@@ -74,41 +74,41 @@ def roc(members: npt.ArrayLike, strangers: npt.ArrayLike) -> Roc:
     return Roc(fpr, tpr)
 
 
-def resolvable(strangers_count: int, fpr: float) -> bool:
-    """Whether so many strangers can measure a false positive rate: it must be at least 1 / ``strangers_count``.
+def resolvable(nonmembers_count: int, fpr: float) -> bool:
+    """Whether so many non-members can measure a false positive rate: it must be at least 1 / ``nonmembers_count``.
 
     Args:
-        strangers_count: How many strangers were scored.
+        nonmembers_count: How many non-members were scored.
         fpr: False positive rate, above 0 and up to 1.
 
     Raises:
         UsageError: If ``fpr`` is out of its range.
     """
-    return _allowed_alarms(strangers_count, fpr) >= 1
+    return _allowed_alarms(nonmembers_count, fpr) >= 1
 
 
-def tpr_at_fpr(members: npt.ArrayLike, strangers: npt.ArrayLike, fpr: float) -> float:
+def tpr_at_fpr(members: npt.ArrayLike, nonmembers: npt.ArrayLike, fpr: float) -> float:
     """Largest true positive rate of the rules "score >= threshold" whose false positive rate is at most ``fpr``.
 
     Equal scores are accepted or refused together, and nothing is interpolated.
 
     Args:
         members: Scores ``(M,)``; larger looks more like a member.
-        strangers: Scores ``(N,)``.
+        nonmembers: Scores ``(N,)``.
         fpr: False positive rate, 1 / N to 1.
 
     Returns:
         0 to 1; a score that tells nothing has about ``fpr``.
 
     Raises:
-        UsageError: If a side is empty or holds something that is not a number, or there are too few strangers.
+        UsageError: If a side is empty or holds something that is not a number, or there are too few non-members.
     """
-    inside, outside = _scores(members, strangers)
+    inside, outside = _scores(members, nonmembers)
     if not resolvable(len(outside), fpr):
         needed = math.ceil(1 / fpr * (1 - _ROUNDING))
         raise UsageError(
-            f"A false positive rate of {100 * fpr:g} % needs at least {needed} strangers to be measured, and there are "
-            f"{len(outside)}; use more test samples or a higher rate."
+            f"A false positive rate of {100 * fpr:g} % needs at least {needed} non-members to be measured, and there "
+            f"are {len(outside)}; use more test samples or a higher rate."
         )
     alarms = _allowed_alarms(len(outside), fpr)
     if alarms >= len(outside):
@@ -117,18 +117,18 @@ def tpr_at_fpr(members: npt.ArrayLike, strangers: npt.ArrayLike, fpr: float) -> 
     return float(np.mean(inside > first_refused))
 
 
-def _allowed_alarms(strangers_count: int, fpr: float) -> int:
-    """How many strangers may be taken for members."""
+def _allowed_alarms(nonmembers_count: int, fpr: float) -> int:
+    """How many non-members may be taken for members."""
     if not 0 < fpr <= 1:
         raise UsageError(f"A false positive rate lies above 0 and is at most 1 (got {fpr}); give it as a share.")
-    return math.floor(fpr * strangers_count * (1 + _ROUNDING))
+    return math.floor(fpr * nonmembers_count * (1 + _ROUNDING))
 
 
-def _scores(members: npt.ArrayLike, strangers: npt.ArrayLike) -> tuple[Values, Values]:
+def _scores(members: npt.ArrayLike, nonmembers: npt.ArrayLike) -> tuple[Values, Values]:
     """Copies of both sides as float64."""
-    inside, outside = (np.array(side, np.float64).ravel() for side in (members, strangers))
+    inside, outside = (np.array(side, np.float64).ravel() for side in (members, nonmembers))
     if not (len(inside) and len(outside)):
-        raise UsageError("An attack is judged on members and on strangers; give at least one score of each.")
+        raise UsageError("An attack is judged on members and on non-members; give at least one score of each.")
     if np.isnan(inside).any() or np.isnan(outside).any():
         raise UsageError("A score is not a number; judge the attack without the samples that have no score.")
     return inside, outside

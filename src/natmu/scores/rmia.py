@@ -32,7 +32,7 @@ def rmia(
         target_z: The attacked model on population samples that it was not trained on, ``(M,)``.
         references_z: The reference models on those, ``(K, M)``.
         gamma: How much larger the sample's ratio has to be, above 0.
-        a: How close probabilities of members and strangers are, 0 to 1; the prior is ``p_out`` itself at 1.
+        a: How close probabilities of members and non-members are, 0 to 1; the prior is ``p_out`` itself at 1.
 
     Returns:
         float64 ``(N,)``, 0 to 1; larger means more likely a member.

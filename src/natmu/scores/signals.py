@@ -1,4 +1,4 @@
-"""What one model's answers say about each sample (loss, entropy, margin and others), from logits without overflow."""
+"""What one model's logits say about each sample (loss, entropy, margin and others), from logits without overflow."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def softmax_of(part: Part) -> Softmax:
 
 
 def require_finite(part: Part) -> None:
-    """Refuse answers from which no most probable class can be read.
+    """Refuse logits from which no most probable class can be read.
 
     Args:
         part: Logits ``(N, C)``; an entry of minus infinity is a probability of 0.
@@ -80,7 +80,7 @@ def require_finite(part: Part) -> None:
     """
     if not np.isfinite(part.logits.max(axis=1)).all():
         raise TrainingError(
-            "The model's answers are not finite numbers, so its training diverged; lower the learning rate."
+            "The model's logits are not finite numbers, so its training diverged; lower the learning rate."
         )
 
 
@@ -151,7 +151,7 @@ def entropy(part: Part) -> Values:
 def modified_entropy(part: Part) -> Values:
     """Entropy that knows the label: -(1 - p_y) log p_y - sum of p_i log(1 - p_i) over i != y.
 
-    It is small for answers that are sure and right, and large for answers that are sure and wrong.
+    It is small for predictions that are sure and right, and large for predictions that are sure and wrong.
 
     Args:
         part: Logits ``(N, C)`` and labels ``(N,)``.

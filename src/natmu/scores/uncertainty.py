@@ -27,16 +27,16 @@ SAME = 1e-12
 
 
 def auc_interval(
-    members: npt.ArrayLike, strangers: npt.ArrayLike, seed: int, draws: int = DRAWS, level: float = LEVEL
+    members: npt.ArrayLike, nonmembers: npt.ArrayLike, seed: int, draws: int = DRAWS, level: float = LEVEL
 ) -> Interval | None:
-    """Bootstrap interval of the area under the ROC curve, members and strangers each resampled.
+    """Bootstrap interval of the area under the ROC curve, members and non-members each resampled.
 
     The values are ranked once; a draw is then two cumulative counts. The interval is that of the percentiles. Where
     the two sides do not overlap at all every draw says the same, and the interval has no width.
 
     Args:
         members: Attack scores ``(M,)`` of members, higher for members; infinite ones are ranked as such.
-        strangers: Attack scores ``(N,)`` of non-members.
+        nonmembers: Attack scores ``(N,)`` of non-members.
         seed: Of the draws.
         draws: How many.
         level: Probability that such an interval covers the truth, above 0 and below 1.
@@ -50,20 +50,20 @@ def auc_interval(
     References:
         An Introduction to the Bootstrap (Efron and Tibshirani, 1993)
     """
-    member_M, stranger_N = np.sort(_values(members, "members")), np.sort(_values(strangers, "strangers"))
+    member_M, nonmember_N = np.sort(_values(members, "members")), np.sort(_values(nonmembers, "non-members"))
     tails = _tails(level)
-    if min(len(member_M), len(stranger_N)) < 2:
+    if min(len(member_M), len(nonmember_N)) < 2:
         return None
-    below_M = np.searchsorted(stranger_N, member_M, side="left")
-    upto_M = np.searchsorted(stranger_N, member_M, side="right")
+    below_M = np.searchsorted(nonmember_N, member_M, side="left")
+    upto_M = np.searchsorted(nonmember_N, member_M, side="right")
     rng = np.random.default_rng(seed)
     areas = []
-    for rows in _chunks(draws, len(member_M) + len(stranger_N)):
-        ranks = np.zeros((rows, len(stranger_N) + 1))
-        np.cumsum(_counts(rng, len(stranger_N), rows), axis=1, out=ranks[:, 1:])
+    for rows in _chunks(draws, len(member_M) + len(nonmember_N)):
+        ranks = np.zeros((rows, len(nonmember_N) + 1))
+        np.cumsum(_counts(rng, len(nonmember_N), rows), axis=1, out=ranks[:, 1:])
         won = ranks.take(below_M, axis=1) + ranks.take(upto_M, axis=1)
         areas.append(np.einsum("bm,bm->b", won, _counts(rng, len(member_M), rows)))
-    low, high = np.quantile(np.concatenate(areas), tails) / (2 * len(member_M) * len(stranger_N))
+    low, high = np.quantile(np.concatenate(areas), tails) / (2 * len(member_M) * len(nonmember_N))
     return float(low), float(high)
 
 
@@ -71,7 +71,7 @@ def mean_interval(values: npt.ArrayLike, seed: int, draws: int = DRAWS, level: f
     """Bootstrap interval of a mean, by percentiles: for accuracies, divergences and all that averages over samples.
 
     Args:
-        values: ``(N,)``, one number per sample, for an accuracy 100 where the answer is right and 0 elsewhere.
+        values: ``(N,)``, one number per sample, for an accuracy 100 where the prediction is right and 0 elsewhere.
         seed: Of the draws.
         draws: How many.
         level: Probability that such an interval covers the truth, above 0 and below 1.
@@ -148,10 +148,10 @@ def next_interval(values: npt.ArrayLike, level: float = LEVEL) -> Interval | Non
 
 def detectable(
     members_count: int,
-    strangers_count: int,
+    nonmembers_count: int,
     level: float = LEVEL,
     power: float = POWER,
-    floor: Sequence[float] | None = None,
+    retrained: Sequence[float] | None = None,
 ) -> float:
     """The smallest departure of an AUC that the comparison sees with the given power.
 
@@ -163,10 +163,10 @@ def detectable(
 
     Args:
         members_count: Samples M of the forget set.
-        strangers_count: Samples N that were never trained on.
+        nonmembers_count: Samples N that were never trained on.
         level: One minus the probability of seeing a difference where there is none.
         power: Probability of seeing the departure, 0.5 to below 1.
-        floor: AUC of each retrained model on these samples, two or more.
+        retrained: AUC of each retrained model on these samples, two or more.
 
     Returns:
         A difference of areas, above 0: of ``|AUC - 0.5|``, or from the mean of the retrained models.
@@ -177,22 +177,22 @@ def detectable(
     References:
         The meaning and use of the area under a receiver operating characteristic (ROC) curve (Hanley and McNeil, 1982)
     """
-    if min(members_count, strangers_count) < 1:
-        raise UsageError("An AUC needs at least one member and one stranger; leave it out where a part is empty.")
-    shift = 0.0 if floor is None else detectable_shift(floor, level, power)
-    error = math.sqrt((members_count + strangers_count + 1) / (12 * members_count * strangers_count))
+    if min(members_count, nonmembers_count) < 1:
+        raise UsageError("An AUC needs at least one member and one non-member; leave it out where a part is empty.")
+    shift = 0.0 if retrained is None else detectable_shift(retrained, level, power)
+    error = math.sqrt((members_count + nonmembers_count + 1) / (12 * members_count * nonmembers_count))
     return shift or smallest_shift(error, math.inf, level, power)
 
 
-def detectable_shift(floor: Sequence[float], level: float = LEVEL, power: float = POWER) -> float:
+def detectable_shift(retrained: Sequence[float], level: float = LEVEL, power: float = POWER) -> float:
     """The smallest distance from the mean of K retrained models that is seen with the given power.
 
-    Another retrained model differs from that mean by ``sd √(1 + 1/K)``. A value is told apart outside t(level) times
-    this; to be there with the given power it has to be t(power) times this further out. Both are quantiles of Student's
-    distribution with K - 1 degrees of freedom, because sd is estimated from the same K models.
+    Another retrained model differs from that mean by ``sd √(1 + 1/K)``. A value is distinguishable outside t(level)
+    times this; to be there with the given power it has to be t(power) times this further out. Both are quantiles of
+    Student's distribution with K - 1 degrees of freedom, because sd is estimated from the same K models.
 
     Args:
-        floor: ``(K,)``, a score of each retrained model, two or more.
+        retrained: ``(K,)``, a score of each retrained model, two or more.
         level: One minus the probability of seeing a difference where there is none.
         power: Probability of seeing the distance, 0.5 to below 1.
 
@@ -202,7 +202,7 @@ def detectable_shift(floor: Sequence[float], level: float = LEVEL, power: float 
     Raises:
         UsageError: If there are fewer than two models or a value is not finite, or a probability is out of range.
     """
-    value_K = _finite(floor, "retrained models")
+    value_K = _finite(retrained, "retrained models")
     if len(value_K) < 2:
         raise UsageError("The spread between retrained models needs at least two of them; retrain another.")
     return smallest_shift(spread(value_K) * math.sqrt(1 + 1 / len(value_K)), len(value_K) - 1, level, power)

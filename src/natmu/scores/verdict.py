@@ -1,8 +1,9 @@
 """What a score of an unlearned model allows to be said, next to the same score of retrained models.
 
 The question is whether the unlearned model could be one more retrained model. The retrained models answer it: they say
-where one more of them would lie, and a value outside of that is told apart. All models are judged on the same samples,
-so it does not matter how these were drawn; the interval over samples says what others might give, and decides nothing.
+where one more of them would lie, and a value outside of that is distinguishable. All models are judged on the same
+samples, so it does not matter how these were drawn; the interval over samples says what others might give, and decides
+nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Side = Literal["both", "above", "below"]
 """On which side of the retrained models a value counts against the unlearned one."""
 
 FEWEST, ENOUGH = 2, 8
-"""Retrained models without which there is no floor, and with which the standard level works."""
+"""Retrained models without which there is no retraining baseline, and with which the standard level works."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +35,26 @@ class Verdict:
         score: The score's name.
         value: That of the unlearned model.
         interval: Of the value over samples; None where it is not known.
-        floor_low: Lowest value that one more retrained model would have at the level; None if nothing can be concluded.
-        floor_high: The highest.
-        ceiling: The original's value; None where it is not known.
+        baseline_low: Lowest value that one more retrained model would have at the level; None if nothing can be
+            concluded.
+        baseline_high: The highest.
+        original: The original's value; None where it is not known.
         detectable: Smallest distance from the mean of the retrained models that is seen with the power.
-        told_apart: Whether the value lies outside the floor on a side that counts.
+        distinguishable: Whether the value lies outside the baseline on a side that counts.
         sentence: All this in one sentence, which claims no more than the power allows.
         p_value: Probability that one more retrained model lies as far out, before any correction.
         references: Number of retrained models.
-        sees_original: Whether the original is told apart; None where that is not known.
+        sees_original: Whether the original is distinguishable; None where that is not known.
     """
 
     score: str
     value: float
     interval: Interval | None
-    floor_low: float | None
-    floor_high: float | None
-    ceiling: float | None
+    baseline_low: float | None
+    baseline_high: float | None
+    original: float | None
     detectable: float | None
-    told_apart: bool
+    distinguishable: bool
     sentence: str
     p_value: float | None = None
     references: int = 0
@@ -60,7 +62,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class _Floor:
+class _Baseline:
     """Where one more retrained model would lie: around a centre, with a standard error of known freedom."""
 
     centre: float
@@ -91,16 +93,16 @@ def judge(
     side: Side = "both",
     level: float = LEVEL,
     power: float = POWER,
-    floor_of: str = "retrained model",
+    baseline_of: str = "retrained model",
     mutual: bool = False,
 ) -> Verdict:
     """Compare an unlearned model's score with the same score of retrained models.
 
-    A value is told apart where it lies outside Student's prediction interval of the retrained ones, mean ± t · sd ·
-    √(1 + 1/K): one retrained model more would do so with probability ``1 - level``. Where a score is itself a distance
-    from retrained models, give each retrained model's distance from the others, and say that only values above count.
-    Where the retrained models agree to the last digit, as scores of few samples do, the width of the interval over
-    samples stands in for their spread; where that is unknown too, nothing can be concluded.
+    A value is distinguishable where it lies outside Student's prediction interval of the retrained ones, mean ± t · sd
+    · √(1 + 1/K): one retrained model more would do so with probability ``1 - level``. Where a score is itself a
+    distance from retrained models, give each retrained model's distance from the others, and say that only values above
+    count. Where the retrained models agree to the last digit, as scores of few samples do, the width of the interval
+    over samples stands in for their spread; where that is unknown too, nothing can be concluded.
 
     Mean distances of K retrained models from each other hang together: a model that lies apart is in the distances of
     all the others too. Their standard deviation is ``(K - 2) / (K - 1)`` of what it is for models that are no part of
@@ -111,53 +113,53 @@ def judge(
         value: That of the unlearned model.
         interval: Of the value over samples, at the same level.
         retrained: ``(K,)``, one value for each retrained model.
-        original: The original's value, which shows whether the score can tell anything at all.
+        original: The original's value, which shows whether the score can show anything at all.
         side: Which values count against the unlearned model. A leak shows on either side of retrained models, so this
             is "both" for all attacks; the harmless side costs no level, so a one-sided test errs half as often.
-        level: One minus the probability that a retrained model is told apart.
+        level: One minus the probability that a retrained model is distinguishable.
         power: Probability with which ``detectable`` is seen, 0.5 to below 1.
-        floor_of: What each value of ``retrained`` is of, for scores of whole groups of models.
+        baseline_of: What each value of ``retrained`` is of, for scores of whole groups of models.
         mutual: Whether the values are mean distances from the models that the others are of.
 
     Returns:
-        The verdict; without a floor it says how many retrained models are needed.
+        The verdict; without a baseline it says how many retrained models are needed.
 
     Raises:
         UsageError: If a value is not finite, or a probability is out of range.
     """
     _require_finite(score, [value, *retrained, *(interval or ()), *([] if original is None else [original])])
-    floor = _floor(retrained, interval, level, mutual=mutual)
-    smallest = None if floor is None else smallest_shift(floor.error, floor.freedom, level, power)
-    shown = _Shown(score, value, interval, len(retrained), smallest, floor_of, FEWEST + mutual)
-    if floor is None:
+    baseline = _baseline(retrained, interval, level, mutual=mutual)
+    smallest = None if baseline is None else smallest_shift(baseline.error, baseline.freedom, level, power)
+    shown = _Shown(score, value, interval, len(retrained), smallest, baseline_of, FEWEST + mutual)
+    if baseline is None:
         return Verdict(score, value, interval, None, None, original, None, False, shown.open(), None, len(retrained))
-    told_apart = floor.outside(value, side)
-    sees_original = None if original is None else floor.outside(original, side)
-    band = (floor.centre - floor.half, floor.centre + floor.half)
+    distinguishable = baseline.outside(value, side)
+    sees_original = None if original is None else baseline.outside(original, side)
+    band = (baseline.centre - baseline.half, baseline.centre + baseline.half)
     return Verdict(
         score=score,
         value=value,
         interval=interval,
-        floor_low=band[0],
-        floor_high=band[1],
-        ceiling=original,
+        baseline_low=band[0],
+        baseline_high=band[1],
+        original=original,
         detectable=smallest,
-        told_apart=told_apart,
-        sentence=shown.told_apart(band, level) if told_apart else shown.alike(power, sees_original),
-        p_value=floor.p_value(value, side),
+        distinguishable=distinguishable,
+        sentence=shown.distinguishable(band, level) if distinguishable else shown.alike(power, sees_original),
+        p_value=baseline.p_value(value, side),
         references=len(retrained),
         sees_original=sees_original,
     )
 
 
 def holm(verdicts: Sequence[Verdict], level: float = LEVEL) -> list[Verdict]:
-    """Those that are told apart although many scores were looked at: Holm's step-down correction.
+    """Those that are distinguishable although many scores were looked at: Holm's step-down correction.
 
     Whatever depends on whatever, a retrained model comes into this list with probability ``1 - level`` at most.
 
     Args:
         verdicts: One per score that was looked at; those without a p-value are not counted.
-        level: One minus the probability of telling a retrained model apart by any score.
+        level: One minus the probability of finding a retrained model distinguishable by any score.
 
     Returns:
         Verdicts in the order of their p-values, the clearest first.
@@ -173,65 +175,67 @@ def overall(verdicts: Sequence[Verdict], level: float = LEVEL) -> str:
 
     Args:
         verdicts: One per score that was looked at, not only those that look well.
-        level: One minus the probability of telling a retrained model apart by any score.
+        level: One minus the probability of finding a retrained model distinguishable by any score.
 
     Returns:
-        A sentence that names how many scores were looked at and how many of these cannot even tell the original.
+        A sentence that names how many scores were looked at and how many of these do not even distinguish the original.
     """
     usable = [one for one in verdicts if one.p_value is not None]
     blind = sum(one.sees_original is False for one in usable)
     if not usable:
-        return f"Nothing can be concluded: no score has a floor, which needs {FEWEST} retrained models."
+        return f"Nothing can be concluded: no score has a retraining baseline, which needs {FEWEST} retrained models."
     of_all = "the one score" if len(usable) == 1 else f"any of {len(usable)} scores"
     if blind == len(usable):
-        return f"Nothing can be concluded: the original is not told apart from retrained models by {of_all} either."
-    remark = f"; {blind} of them cannot tell the original either" if blind else ""
+        return (
+            f"Nothing can be concluded: the original is not distinguishable from retrained models by {of_all} either."
+        )
+    remark = f"; {blind} of them do not distinguish the original either" if blind else ""
     found = holm(usable, level)
     if found:
         return (
-            f"Told apart from retrained models by {len(found)} of {_counted(len(usable), 'score')} after correction "
-            f"for their number (Holm), most clearly by {_quoted(found[0])}{remark}."
+            f"Distinguishable from retrained models by {len(found)} of {_counted(len(usable), 'score')} after "
+            f"correction for their number (Holm), most clearly by {_quoted(found[0])}{remark}."
         )
-    alone = [one for one in usable if one.told_apart]
+    alone = [one for one in usable if one.distinguishable]
     if alone:
         nearest = min(alone, key=lambda one: one.p_value or 0.0)
         return (
-            f"Not told apart from retrained models by {of_all} after correction for their number (Holm), though by "
-            f"{nearest.score} alone (p = {nearest.p_value:.2g}){remark}; more retrained models would decide it."
+            f"Not distinguishable from retrained models by {of_all} after correction for their number (Holm), though "
+            f"by {nearest.score} alone (p = {nearest.p_value:.2g}){remark}; more retrained models would decide it."
         )
-    return f"Indistinguishable from retrained models by {of_all}, at the power that each states{remark}."
+    return f"Not distinguishable from retrained models by {of_all}, at the power that each states{remark}."
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """The sentences on one score, with as many digits as the comparison can tell apart."""
+    """The sentences on one score, with as many digits as the comparison supports."""
 
     score: str
     value: float
     interval: Interval | None
     count: int
     smallest: float | None
-    floor_of: str
+    baseline_of: str
     fewest: int
 
     def open(self) -> str:
         """Nothing can be concluded."""
         if self.count >= self.fewest:
-            why = f"the {self._floor()} agree to the last digit, so that their spread is unknown"
+            why = f"the {self._models()} agree to the last digit, so that their spread is unknown"
         else:
             why = (
-                f"there {'is' if self.count == 1 else 'are'} {self._floor()}, {self.fewest} are "
+                f"there {'is' if self.count == 1 else 'are'} {self._models()}, {self.fewest} are "
                 f"needed to know how far apart they lie, and {ENOUGH} to know it well"
             )
         return f"{self._head()}: nothing can be concluded; {why}."
 
-    def told_apart(self, band: Interval, level: float) -> str:
+    def distinguishable(self, band: Interval, level: float) -> str:
         """The value lies outside."""
         low, high = map(self._number, band)
         overlap = self.interval is not None and self.interval[0] <= band[1] and self.interval[1] >= band[0]
         remark = ", though on other samples it may lie there too" if overlap else ""
         return (
-            f"{self._head()}: told apart from {self._floor()}; one more would lie between {low} and "
+            f"{self._head()}: distinguishable from {self._models()}; one more would lie between {low} and "
             f"{high} with {100 * level:.3g} % probability{remark}."
         )
 
@@ -241,14 +245,14 @@ class _Shown:
         seen = self._number(math.ceil((self.smallest or 0.0) / step - 1e-9) * step)  # rounded up, to claim no more
         known = f"or more would have been seen with {100 * power:.3g} % probability"
         if sees_original is False:
-            claim = f"indistinguishable from {self._floor()}, but so is the original"
+            claim = f"not distinguishable from {self._models()}, but neither is the original"
             return f"{self._head()}: {claim}, so this score shows nothing; a difference of {seen} {known}."
-        claim = f"indistinguishable from {self._floor()} at this test's power"
+        claim = f"not distinguishable from {self._models()} at this power"
         return f"{self._head()}: {claim}; a difference of {seen} {known}."
 
-    def _floor(self) -> str:
-        """What the floor is made of."""
-        return _counted(self.count, self.floor_of)
+    def _models(self) -> str:
+        """What the baseline is made of."""
+        return _counted(self.count, self.baseline_of)
 
     def _head(self) -> str:
         """The value and its interval."""
@@ -266,7 +270,7 @@ class _Shown:
         return None if width <= 0 else max(0, 1 - math.floor(math.log10(width)))
 
 
-def _floor(retrained: Sequence[float], interval: Interval | None, level: float, *, mutual: bool) -> _Floor | None:
+def _baseline(retrained: Sequence[float], interval: Interval | None, level: float, *, mutual: bool) -> _Baseline | None:
     """Where one more retrained model would lie; None where that is not known."""
     count = len(retrained)
     if count < FEWEST + mutual:
@@ -279,7 +283,7 @@ def _floor(retrained: Sequence[float], interval: Interval | None, level: float, 
         error = (interval[1] - interval[0]) / 2 / quantile((1 + level) / 2, freedom)
     if error == 0:
         return None
-    return _Floor(float(np.mean(retrained)), error, freedom, error * quantile((1 + level) / 2, freedom))
+    return _Baseline(float(np.mean(retrained)), error, freedom, error * quantile((1 + level) / 2, freedom))
 
 
 def _require_finite(score: str, values: Sequence[float]) -> None:

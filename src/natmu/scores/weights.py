@@ -36,8 +36,8 @@ def weight_distance(state: Mapping[str, npt.ArrayLike], reference: Mapping[str, 
     A layer is what shares a tensor name without its last component (``conv1.weight`` and ``conv1.bias`` are
     ``conv1``); its tensors are one vector. Statistics of batch normalisation and tensors of whole numbers are left
     out: they follow from the data and were not trained. Other constants, such as the mean and spread in a layer that
-    normalises images, have distance 0; give parameters only to leave them out. Networks that answer alike may have
-    distant weights.
+    normalises images, have distance 0; give parameters only to leave them out. Networks with the same predictions may
+    have distant weights.
 
     Args:
         state: Tensor name to array, of the model to be judged.

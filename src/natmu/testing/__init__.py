@@ -1,4 +1,4 @@
-"""The conformance suite: what any unlearning method must satisfy, for the authors of methods.
+"""The conformance suites: what any unlearning method and any score must satisfy, for their authors.
 
 A method is ready for others when these tests pass. One import and one row run all of them::
 
@@ -40,6 +40,20 @@ loss, and ``loss``, a slow and obviously right computation of a step's loss, tel
 Every check is a function of a row in :mod:`natmu.testing.contract` (what every method owes), :mod:`natmu.testing.edges`
 (at the edge of what can be asked for) or :mod:`natmu.testing.updates` (what moves and what does not), and
 :data:`CHECKS` lists them all.
+
+A score is tested in the same way::
+
+    from natmu.testing import ScoreRow, score_conformance
+
+    from my_package import my_score
+
+    TestConformance = score_conformance(ScoreRow(my_score))
+
+It is computed on made-up panels of five classes, and must give a number of its range; the same number under the same
+seed, for the same samples in another order, for logits with a number added to all of a sample, and for classes with
+other numbers; a finite number on logits of 1e4, on ties and on probabilities of 0 and 1; a number or a reason where
+there are few samples or models; its declared value, 0 for a distance, where all models are the same; and a verdict in
+an audit. The checks are in :mod:`natmu.testing.score_contract`, and :data:`SCORE_CHECKS` lists them.
 """
 
 from natmu.testing.problems import (
@@ -55,12 +69,16 @@ from natmu.testing.problems import (
 )
 from natmu.testing.recorder import Seen, perform
 from natmu.testing.row import Row
+from natmu.testing.score_contract import ScoreRow
+from natmu.testing.score_suite import SCORE_CHECKS, score_conformance, score_failures
 from natmu.testing.suite import CHECKS, Check, conformance, failures
 
 __all__ = [
     "CHECKS",
+    "SCORE_CHECKS",
     "Check",
     "Row",
+    "ScoreRow",
     "Seen",
     "conformance",
     "digits",
@@ -69,6 +87,8 @@ __all__ = [
     "problem_for",
     "problem_of",
     "same_state",
+    "score_conformance",
+    "score_failures",
     "small_net",
     "state_of",
     "trained",

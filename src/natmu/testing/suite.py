@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,14 +26,14 @@ class Check:
     """
 
     function: Callable[..., None]
-    cases: Callable[[Row], Iterable[Case]] = lambda _: [None]
+    cases: Callable[[Any], Iterable[Case]] = lambda _: [None]
 
     @property
     def name(self) -> str:
         """Name of the test."""
         return f"test_{self.function.__name__}"
 
-    def __call__(self, row: Row, case: Case) -> None:
+    def __call__(self, row: Any, case: Case) -> None:  # noqa: ANN401 - a row of the table that the check is for
         """Look at the property.
 
         Raises:
@@ -113,11 +113,25 @@ def conformance(*rows: Row) -> type:
     Raises:
         ValueError: There is no row, or two are of the same name.
     """
+    return tests_of(CHECKS, rows, "method")
+
+
+def tests_of(checks: Iterable[Check], rows: Sequence[Any], what: str) -> type:
+    """The class of tests of a table of checks over a table of rows.
+
+    Args:
+        checks: The properties.
+        rows: Each with a name.
+        what: What a row is of.
+
+    Raises:
+        ValueError: There is no row, or two are of the same name.
+    """
     names = [row.name for row in rows]
     if not names or len(set(names)) < len(names):
-        raise ValueError(f"Give one row for each method, each with a label of its own; the names are {names}.")
+        raise ValueError(f"Give one row for each {what}, each with a label of its own; the names are {names}.")
     tests = {}
-    for check in CHECKS:
+    for check in checks:
         params = [
             pytest.param(row, case, id="-".join(filter(None, [row.name, case])))
             for row in rows
@@ -125,11 +139,11 @@ def conformance(*rows: Row) -> type:
         ]
         if params:
             tests[check.name] = pytest.mark.parametrize(("row", "case"), params)(_test(check))
-    return type("Conformance", (), {**tests, "__doc__": "The conformance suite over a table of methods."})
+    return type("Conformance", (), {**tests, "__doc__": f"The conformance suite over a table of {what}s."})
 
 
-def _test(check: Check) -> Callable[[Any, Row, Case], None]:
-    def test(self: Any, row: Row, case: Case) -> None:  # noqa: ANN401, ARG001 - pytest's own class
+def _test(check: Check) -> Callable[[Any, Any, Case], None]:
+    def test(self: Any, row: Any, case: Case) -> None:  # noqa: ANN401, ARG001 - pytest's own class
         check(row, case)
 
     test.__doc__ = check.function.__doc__
@@ -147,8 +161,13 @@ def failures(row: Row, *names: str) -> dict[str, str]:
     Returns:
         Of each test and case that fails, by ``name`` or ``name[case]``, the first line of what is wrong.
     """
+    return failures_of(CHECKS, row, names)
+
+
+def failures_of(checks: Iterable[Check], row: Any, names: Sequence[str] = ()) -> dict[str, str]:  # noqa: ANN401 - see Check
+    """Run some checks of a row; the arguments and the result are those of ``failures``."""
     wrong = {}
-    for check in CHECKS:
+    for check in checks:
         if names and check.name not in names:
             continue
         for case in check.cases(row):

@@ -14,7 +14,7 @@ from natmu.scores.catalogue.families import FAMILIES
 from natmu.scores.catalogue.papers import Source
 from natmu.scores.catalogue.row import NEEDS, ScoreInfo
 
-__all__ = ["FAMILIES", "NEEDS", "SCORES", "ScoreInfo", "Source", "catalogue"]
+__all__ = ["CATALOGUED", "FAMILIES", "NEEDS", "PACKAGE", "SCORES", "ScoreInfo", "Source", "catalogue", "row_of"]
 
 SCORES: tuple[ScoreInfo, ...] = (
     *alone.ACCURACIES,
@@ -34,14 +34,22 @@ SCORES: tuple[ScoreInfo, ...] = (
 """Every score, in the order of tables."""
 
 
+CATALOGUED = frozenset(score.name for score in SCORES)
+"""The names of our scores, which no other score can have."""
+
+PACKAGE = "natmu"
+
+
 def catalogue() -> list[dict[str, Any]]:
-    """Every score as plain values, one row each, in the order of ``SCORES``; ``about`` is the text on its family."""
-    return [
-        asdict(score)
-        | {
-            "needs": [NEEDS[key] for key in score.needs],
-            "called_mia_by": list(score.called_mia_by),
-            "about": FAMILIES[score.family],
-        }
-        for score in SCORES
-    ]
+    """Our scores as plain values, one row each, in the order of ``SCORES``."""
+    return [row_of(score) for score in SCORES]
+
+
+def row_of(score: ScoreInfo, package: str = PACKAGE) -> dict[str, Any]:
+    """A row as plain values; ``about`` is the text on its family, and ``package`` is what brings the score."""
+    return asdict(score) | {
+        "package": package,
+        "needs": [NEEDS[key] for key in score.needs],
+        "called_mia_by": list(score.called_mia_by),
+        "about": FAMILIES.get(score.family, score.about),
+    }

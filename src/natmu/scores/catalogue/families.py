@@ -13,15 +13,15 @@ FAMILIES = {
         "One number for a table. It averages: two models with the same accuracies can differ on every single "
         "sample, so a small gap is where an audit begins and not where it ends."
     ),
-    "Distance of answers": (
-        "Compares whole answers, sample by sample, where accuracies compare averages. Two retrained models differ "
+    "Distance of predictions": (
+        "Compares whole predictions, sample by sample, where accuracies compare averages. Two retrained models differ "
         "as well, so read a distance next to theirs. KL grows without bound where a model is sure and wrong, JS "
         "does not; agreement is the easiest to explain. What to look at is the forget set: a distance on the "
         "retain or test set is damage, one on the forget set may be memory. `zrf` needs no retrained model, but "
-        "what it praises, answers as of an untrained model, is not what a retrained model does."
+        "what it praises, predictions as of an untrained model, is not what a retrained model does."
     ),
     "Weights and relearning": (
-        "Looks behind the answers. A model that only hides what it knows learns it again in a few steps; compare "
+        "Looks behind the predictions. A model that only hides what it knows learns it again in a few steps; compare "
         "with the steps that a retrained model takes. Weights differ between any two trainings, so a large "
         "`weight_distance` shows nothing by itself; a small one to the original and a large one to retrained "
         "models says that little has moved."
@@ -62,8 +62,8 @@ FAMILIES = {
     ),
     "KLoM": (
         "Compares distributions and not single models: what a method does to a sample's margin on average over "
-        "seeds, next to what retraining does. With few models the histograms are rough and the floor is high, so "
-        "compare with the floor only. Look at the 95th percentile for the samples that fare worst."
+        "seeds, next to what retraining does. With few models the histograms are rough and the baseline is far from 0, "
+        "so compare with the baseline only. Look at the 95th percentile for the samples that fare worst."
     ),
     "Forgetting quality": (
         "The scoring of the NeurIPS 2023 challenge, close to the definition of differential privacy. With n "

@@ -15,9 +15,11 @@ def _exposed(family: str, name: str, **fields: Any) -> tuple[ScoreInfo, ...]:  #
         name=f"{name}_auc",
         family=family,
         unit="0-1",
+        low=0,
+        high=1,
         measures=f"How well {family} tells forget samples from unseen ones.",
-        floor=CHANCE,
-        ceiling="above `auc_forget_test_*`, up to 1",
+        baseline=CHANCE,
+        original="above `auc_forget_test_*`, up to 1",
         **fields,
     )
     rates = replace(
@@ -25,9 +27,10 @@ def _exposed(family: str, name: str, **fields: Any) -> tuple[ScoreInfo, ...]:  #
         name=f"{name}_tpr_at_fpr_*",
         level="full",
         unit="%",
+        high=100,
         measures=f"How much of the forget set {family} gives away while it accuses * unseen samples.",
-        floor="about the rate of false alarms",
-        ceiling="many times the rate of false alarms",
+        baseline="about the rate of false alarms",
+        original="many times the rate of false alarms",
     )
     return (area, *each(rates, RATES))
 
@@ -36,7 +39,7 @@ RMIA = _exposed(
     "RMIA",
     "rmia",
     level="standard",
-    needs=("answers", "references"),
+    needs=("predictions", "references"),
     cost="1 to 4 reference models",
     formula="share of population samples z with ratio(x) ≥ gamma ratio(z), ratio = p_θ / (½ [(1 + a) p_out + 1 - a]); "
     "gamma = 1, a = 0.3",
@@ -46,7 +49,7 @@ _LIRA = _exposed(
     "LiRA",
     "lira",
     level="full",
-    needs=("answers", "shadows"),
+    needs=("predictions", "shadows"),
     cost="16 to 64 shadow models",
     formula="log N(φ; models trained on x) - log N(φ; models that were not), φ the margin; one variance for all "
     "samples below 64 shadows",
@@ -73,7 +76,7 @@ _ULIRA = replace(
     formula="log N(φ; models that trained on x and unlearned it) - log N(φ; models that unlearned without x); "
     "the model attacked is left out of the fit",
     source=papers.ULIRA,
-    ceiling="near that of LiRA",
+    original="near that of LiRA",
 )
 ULIRA = (
     _ULIRA,
@@ -81,10 +84,11 @@ ULIRA = (
         _ULIRA,
         name="ulira_acc",
         unit="%",
+        high=100,
         measures="How often an attacker who knows the method guesses right, on as many forgotten as unseen samples.",
         formula="100 · E[(ratio of `ulira_auc` > 0) = (x was unlearned)]",
-        floor="about 50",
-        ceiling="up to 100",
+        baseline="about 50",
+        original="up to 100",
     ),
 )
 
@@ -96,12 +100,15 @@ _KLOM = ScoreInfo(
     needs=("many unlearned", "many retrained"),
     cost="8 retrained, 8 unlearned models",
     unit="nats",
+    low=0,
+    high=None,
     measures=f"{_MARGINS_APART}: mean over *.",
     formula="per sample KL(retrained ‖ unlearned) of histograms of margins: 20 bins, clipped at ±100, at least 1e-5",
     source=papers.KLOM,
-    floor="that of two groups of retrained models, above 0",
-    ceiling="up to ln 1e5 = 11.5",
+    baseline="that of two groups of retrained models, above 0",
+    original="up to ln 1e5 = 11.5",
     side="above",
+    identical=0,
 )
 KLOM = (
     *seen_in_forget_set(each(_KLOM, PARTS)),
@@ -117,12 +124,14 @@ _CHALLENGE = ScoreInfo(
     needs=("many unlearned", "many retrained"),
     cost="64 retrained, 64 unlearned models",
     unit="nats",
+    low=0,
+    high=50,
     measures="How clearly simple rules tell unlearned from retrained models by one forget sample: median over samples.",
     formula="per sample the largest log((1 - δ - FPR) / FNR) or log((1 - δ - FNR) / FPR) over rules with one or two "
     "thresholds on the margin; δ = 1e-5, 0 to 50",
     source=papers.CHALLENGE,
-    floor="that of two groups of retrained models, above 0",
-    ceiling="up to 50",
+    baseline="that of two groups of retrained models, above 0",
+    original="up to 50",
     side="above",
 )
 QUALITY = (
@@ -130,22 +139,24 @@ QUALITY = (
         _CHALLENGE,
         name="forgetting_quality",
         unit="0-1",
+        high=1,
         measures="Epsilon as points: each half of an epsilon halves those of a sample; mean over samples.",
         formula="F = E[2^(-⌊ε / 0.5⌋)]",
-        floor="that of two groups of retrained models, below 1",
-        ceiling="near 0",
+        baseline="that of two groups of retrained models, below 1",
+        original="near 0",
         side="below",
     ),
     _CHALLENGE,
     replace(
         _CHALLENGE,
         name="final_score",
-        needs=("many unlearned", "many retrained", "answers"),
+        needs=("many unlearned", "many retrained", "predictions"),
         unit="ratio",
+        high=None,
         measures="Forgetting quality, times what is left of the accuracies.",
         formula="F · (`retain_acc` unlearned / retrained) · (`test_acc` unlearned / retrained)",
-        floor="that of two groups of retrained models, below 1",
-        ceiling="near 0",
+        baseline="that of two groups of retrained models, below 1",
+        original="near 0",
         side="below",
     ),
 )

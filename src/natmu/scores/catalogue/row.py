@@ -11,16 +11,16 @@ Level = Literal["quick", "standard", "full"]
 Side = Literal["both", "above", "below"]
 
 NEEDS = {
-    "answers": "stored answers of the model that is judged",
-    "retrained": "stored answers of one retrained model or more",
-    "untrained": "stored answers of a model with random initial weights",
-    "original": "the original model's answers, to know what it had learned",
+    "predictions": "stored predictions of the model that is judged",
+    "retrained": "stored predictions of one retrained model or more",
+    "untrained": "stored predictions of a model with random initial weights",
+    "original": "the original model's predictions, to know what it had learned",
     "weights": "the weights themselves",
     "training": "training steps after unlearning",
-    "references": "stored answers of models that were not trained on the samples in question",
-    "shadows": "stored answers of models trained on random halves of the data, and which half each one saw",
-    "many unlearned": "the method run many times, and the stored answers of each result",
-    "many retrained": "stored answers of many retrained models",
+    "references": "stored predictions of models that were not trained on the samples in question",
+    "shadows": "stored predictions of models trained on random halves of the data, and which half each one saw",
+    "many unlearned": "the method run many times, and the stored predictions of each result",
+    "many retrained": "stored predictions of many retrained models",
 }
 """What a score may need, in words."""
 
@@ -36,13 +36,18 @@ class ScoreInfo:
         needs: Keys of ``NEEDS``.
         cost: How many models it takes beside the one that is judged.
         unit: Unit, or the range where there is no unit.
+        low: The least value that it can have; None where there is none.
+        high: The largest.
         measures: What it says, in a sentence.
         formula: How it is computed.
         source: Where it comes from; None where it is nobody's.
-        floor: What retrained models score: nothing can be expected to come closer.
-        ceiling: What the original scores, on which nothing was unlearned.
-        side: On which side of the floor a value counts against the unlearned model.
+        baseline: What retrained models score: nothing can be expected to come closer.
+        original: What the original scores, on which nothing was unlearned.
+        side: On which side of the baseline a value counts against the unlearned model.
+        identical: Its value where the model and the models that it is compared with are one and the same: 0 for a
+            distance; None where it compares no models, or where this value is not fixed.
         called_mia_by: Who reports this number as "MIA", without saying which.
+        about: What to know before choosing it, for a score whose family is not one of ours.
     """
 
     name: str
@@ -51,13 +56,17 @@ class ScoreInfo:
     needs: tuple[str, ...]
     cost: str
     unit: str
+    low: float | None
+    high: float | None
     measures: str
     formula: str
     source: Source | None
-    floor: str
-    ceiling: str
+    baseline: str
+    original: str
     side: Side = "both"
+    identical: float | None = None
     called_mia_by: tuple[str, ...] = ()
+    about: str = ""
 
 
 PARTS = {"retain": "the retain set", "forget": "the forget set", "test": "the test set"}
@@ -76,4 +85,4 @@ def each(template: ScoreInfo, names: dict[str, str]) -> tuple[ScoreInfo, ...]:
 
 def seen_in_forget_set(scores: tuple[ScoreInfo, ...]) -> tuple[ScoreInfo, ...]:
     """Distances from retraining that tell the original on the forget set, and there alone."""
-    return tuple(score if "_forget" in score.name else replace(score, ceiling="near the floor") for score in scores)
+    return tuple(score if "_forget" in score.name else replace(score, original="near the baseline") for score in scores)

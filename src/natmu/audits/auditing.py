@@ -1,0 +1,128 @@
+"""Audits of runs: the models are obtained, and what their comparison gives is written beside the run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+
+from natmu.audits.compared import RunAudit
+from natmu.audits.exposed_images import exposed_images
+from natmu.data import ImageData
+from natmu.engine import processes
+from natmu.engine.store import Run
+from natmu.errors import UsageError
+from natmu.lineage.executors.local import make_here
+from natmu.lineage.workspace import Workspace, difficulty_of
+from natmu.progress import say, task
+from natmu.records.audit import (
+    Audit,
+    AuditedForget,
+    AuditedScore,
+    ComparedModels,
+    ScoreVerdict,
+    ShadowModels,
+    write_audit,
+)
+from natmu.records.lineage import Unlearned, title
+from natmu.records.samples import Sample
+from natmu.scores import efficacy_samples, examine, exposed_samples, leak
+from natmu.scores.examine import Examination
+from natmu.types import Predictions
+
+
+def obtain_models(audit: RunAudit, workspace: Workspace) -> None:
+    """Make the models of an audit that are missing; what is finished stays, so it goes on where it was stopped.
+
+    A model that cannot be had is left out, with a line that says why: the scores that need it name what they lack.
+
+    Raises:
+        UsageError: The run was made by another number of processes, so that no model made now would be its equal.
+    """
+    _require_same_processes(audit.run)
+    workspace.remember(audit.models.forget, audit.forget)
+    said: set[str] = set()
+    for models in (audit.models.shared, audit.wanted):
+        with task(f"models of the audit, level {audit.level}", len(models)) as advance:
+            for model, outcome in make_here(models, workspace):
+                if outcome.failed is not None and outcome.failed not in said:
+                    said.add(outcome.failed)
+                    say(f"{title(model)}: {outcome.failed}")
+                advance()
+
+
+def write(audit: RunAudit, data: ImageData | None = None) -> Audit:
+    """Compute the audit and write it into the run's folder.
+
+    Args:
+        audit: Which run, and the models that it is compared with.
+        data: The training data if it is at hand; pictures of the most exposed samples are written then.
+
+    Returns:
+        The audit.
+    """
+    panel = audit.panel()
+    found = examine(panel, audit.level, audit.seed)
+    difficulty = difficulty_of(audit.original)
+    forgotten = np.zeros(len(panel.model.retain) + len(panel.model.forget), bool)
+    forgotten[audit.forget.indices] = True
+    rows = exposed_samples(panel, audit.forget.indices, np.flatnonzero(~forgotten), difficulty)
+    samples = [Sample.model_validate(row) for row in rows]
+    exposed = None if data is None else exposed_images(samples, data)
+    record = _record(audit, found, panel.model)
+    return write_audit(audit.run.path, record, samples, exposed) if processes.writes() else record
+
+
+def _record(audit: RunAudit, found: Examination, predictions: Predictions) -> Audit:
+    """What came of it, as it is written."""
+    subject, forget = audit.models.subject, audit.forget
+    return Audit(
+        run=audit.run.record.digest,
+        level=audit.level,
+        method=subject.method if isinstance(subject, Unlearned) else "retrain",
+        forget=AuditedForget(
+            request=audit.models.forget.request, scenario=forget.scenario, count=len(forget), digest=forget.digest
+        ),
+        verdict=found.sentence,
+        scores={
+            name: AuditedScore(
+                value=value,
+                retrained=None if name not in found.retrained else tuple(found.retrained[name]),
+                original=found.original.get(name),
+                verdict=ScoreVerdict(**asdict(found.verdicts[name])) if name in found.verdicts else None,
+                leak=leak(value) if "auc" in name.split("_") else None,
+            )
+            for name, value in found.scores.items()
+        },
+        missing=found.missing,
+        mia_efficacy_samples=efficacy_samples(predictions),
+        seed=audit.seed,
+        models=_compared(audit),
+    )
+
+
+def _compared(audit: RunAudit) -> ComparedModels:
+    """Digests of all runs that were compared, so that all can be computed again from files alone."""
+    digests = {part: tuple(run.record.digest for run in runs) for part, runs in audit.runs.items()}
+    trained, unlearned = digests.pop("shadow"), digests.pop("unlearned shadow")
+    shadows = None
+    if audit.level == "full" and audit.pool is not None:
+        rows = [np.flatnonzero(half).tolist() for half in audit.halves()]
+        shadows = ShadowModels(
+            trained=trained,
+            unlearned=unlearned,
+            split=tuple(tuple(half) for half in rows),
+            non_members=tuple(audit.pool.tolist()),
+        )
+    return ComparedModels(**digests, shadows=shadows)
+
+
+def _require_same_processes(run: Run) -> None:
+    """Refuse to train for a run that was made by another number of processes."""
+    lineage = run.record.lineage
+    count = lineage.arithmetic.processes
+    if count != processes.count():
+        raise UsageError(
+            f"{run.path} was made by {count} process{'' if count == 1 else 'es'} and this is {processes.count()}; "
+            f"retrained models must be made alike, so start {count}, or audit with --offline."
+        )

@@ -1,0 +1,199 @@
+"""What an audit compares: models in the store, by the part that they play, and their predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from natmu.audits.models import AuditModels, Part
+from natmu.engine.store import Run, Store
+from natmu.errors import UsageError
+from natmu.lineage.pools import draw_non_members, half_of_pool
+from natmu.lineage.relearning import relearned, relearning_time, shown_rows
+from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
+from natmu.scores import loss, margin, weight_distance
+from natmu.scores.panel import Level, Measured, Panel, Shadows
+from natmu.scores.population import unseen_part
+from natmu.scores.verdict import ENOUGH
+from natmu.types import ForgetSet, IntArray, Predictions
+
+
+@dataclass(frozen=True)
+class RunAudit:
+    """An audit of one run.
+
+    Attributes:
+        run: The run of an unlearned or a retrained model.
+        original: The run of its original.
+        store: Where the models are that it is compared with.
+        level: How much is asked for.
+        number: How many retrained models, and from the level standard on how many models of the other kinds.
+        seed: Of subsamples, bootstrap draws and random divisions.
+    """
+
+    run: Run
+    original: Run
+    store: Store
+    level: Level
+    number: int
+    seed: int = 0
+
+    @cached_property
+    def models(self) -> AuditModels:
+        """The models that are compared."""
+        subject, source = self.run.record.lineage, self.original.record.lineage
+        if not isinstance(subject, Trained | Unlearned) or not isinstance(source, Trained | Imported):
+            raise UsageError(f"{self.run.path} holds no unlearned model; name the run of one.")
+        return AuditModels(subject, source, self.level, self.number)
+
+    @cached_property
+    def forget(self) -> ForgetSet:
+        """The forget set."""
+        return self.run.forget()
+
+    @cached_property
+    def predictions(self) -> Predictions:
+        """Those of the model under audit."""
+        return self.predictions_of(self.run)
+
+    def predictions_of(self, run: Run) -> Predictions:
+        """A run's stored predictions, divided as the forget set asks."""
+        return run.outputs().split(self.forget)
+
+    @cached_property
+    def wanted(self) -> list[AnyLineage]:
+        """Everything that has to be obtained; no shadow models where nobody is a non-member."""
+        models = self.models
+        if self.pool is not None:
+            return models.all
+        return [
+            *(model for part, found in models.parts.items() if "shadow" not in part for model in found),
+            *models.curves,
+        ]
+
+    @cached_property
+    def runs(self) -> dict[Part, list[Run]]:
+        """All runs in the store that are compared, by the part that they play."""
+        found = {
+            part: [self.store.find(model.digest) for model in models] for part, models in self.models.parts.items()
+        }
+        return {part: [run for run in runs if run is not None] for part, runs in found.items()}
+
+    @cached_property
+    def pool(self) -> IntArray | None:
+        """Non-members of the pool of shadow models, as rows of the unseen samples; None where there are none."""
+        unseen = len(unseen_part(self.predictions))
+        return draw_non_members(self.forget, unseen) if unseen else None
+
+    def panel(self) -> Panel:
+        """The models' predictions, as far as they are there."""
+        runs, predictions = self.runs, self.predictions_of
+        initial = runs["initial"]
+        return Panel(
+            model=self.predictions,
+            retrained=_Predictions(predictions, runs["retrained"]),
+            original=predictions(self.original),
+            initial_forget=predictions(initial[0]).forget if initial else None,
+            unlearned=_Predictions(predictions, runs["unlearned"]),
+            originals=_Predictions(predictions, [self.original, *runs["original"]]),
+            again=_Predictions(predictions, runs["again"]),
+            shadows=self._shadow_margins(),
+            measured={} if self.level == "quick" else {"relearn_time": self._relearning(), **self._weights()},
+        )
+
+    def halves(self) -> list[npt.NDArray[np.bool_]]:
+        """For each shadow model in the store, which samples of the pool it was trained on."""
+        assert self.pool is not None, "there are shadow models only where there is a pool"
+        size = len(self.forget) + len(self.pool)
+        shadows = self.models.parts["shadow"]
+        there = [number for number, model in enumerate(shadows) if self.store.find(model.digest) is not None]
+        return [half_of_pool(self.forget, size, number) for number in there]
+
+    def _shadow_margins(self) -> Shadows | None:
+        """The margins of the shadow models that are in the store; None if there are none."""
+        parts = self.models.parts
+        trained = [self.store.find(model.digest) for model in parts["shadow"]]
+        unlearned = [self.store.find(model.digest) for model in parts["unlearned shadow"]]
+        there = [number for number, run in enumerate(trained) if run is not None]
+        if not there or self.pool is None:
+            return None
+        after = [number for number in there if unlearned[number] is not None]
+        size = len(self.forget) + len(self.pool)
+
+        def margins(runs: Sequence[Run | None]) -> npt.NDArray[np.float64]:
+            return np.array([self._pool_margins(run) for run in runs if run is not None]).reshape(-1, size)
+
+        return Shadows(
+            margins(trained),
+            margins([unlearned[number] for number in after]),
+            np.stack(self.halves()),
+            self.pool,
+            np.searchsorted(there, after).astype(np.int64),
+        )
+
+    def _pool_margins(self, run: Run) -> npt.NDArray[np.float64]:
+        """A model's margins on the pool, in its order; of shadow models only these are stored."""
+        outputs = run.outputs()
+        if not len(outputs.test):
+            return margin(outputs.train)
+        assert self.pool is not None, "there are shadow models only where there is a pool"
+        predictions = outputs.split(self.forget)
+        return np.concatenate([margin(predictions.forget), margin(unseen_part(predictions).take(self.pool))])
+
+    def _relearning(self) -> Measured:
+        """Steps of relearning of the model and of retrained ones."""
+        forget = self.models.forget
+        original_loss = float(loss(self.predictions_of(self.original).forget.take(shown_rows(self.forget))).mean())
+
+        def steps(model: Trained | Unlearned) -> int | None:
+            curve = self.store.find(relearned(model, forget).digest)
+            return None if curve is None else relearning_time(curve, original_loss)
+
+        value = steps(self.models.subject)
+        if value is None:
+            return Measured(None, reason="relearn_time was not measured; audit without --offline.")
+        retrained = [steps(model) for model in self.models.retrained[:ENOUGH]]
+        return Measured(value, [float(count) for count in retrained if count is not None], 0.0)
+
+    def _weights(self) -> dict[str, Measured]:
+        """Distance of the weights from the first retrained model, which started from the original's initial ones."""
+        retrained = self.runs["retrained"][:ENOUGH]
+        if not retrained:
+            return {}
+        first = _arrays(retrained[0])
+
+        def distance(run: Run) -> float:
+            return weight_distance(_arrays(run), first).total
+
+        others = [distance(run) for run in retrained[1:]]
+        return {"weight_distance": Measured(distance(self.run), others, distance(self.original))}
+
+
+@dataclass(frozen=True)
+class _Predictions(Sequence[Predictions]):
+    """The predictions of several runs, each read when it is asked for: all of them may not fit in memory."""
+
+    read: Callable[[Run], Predictions]
+    runs: Sequence[Run]
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    @overload
+    def __getitem__(self, place: int) -> Predictions: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Predictions]: ...
+    def __getitem__(self, place: int | slice) -> Predictions | list[Predictions]:
+        """One run's predictions, or those of several."""
+        chosen = self.runs[place]
+        return self.read(chosen) if isinstance(chosen, Run) else [self.read(run) for run in chosen]
+
+
+def _arrays(run: Run) -> dict[str, npt.NDArray[Any]]:
+    """A run's weights as arrays."""
+    return {name: value.float().numpy() for name, value in run.weights().items()}

@@ -1,0 +1,171 @@
+"""Which models an audit compares one model with, by the part that they play. All follow from lineages alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from natmu.errors import UsageError
+from natmu.lineage.relearning import relearned
+from natmu.records.lineage import (
+    AllBut,
+    AnyLineage,
+    Arithmetic,
+    Everything,
+    Forget,
+    HalfOfPool,
+    Imported,
+    Initial,
+    Model,
+    Relearned,
+    Trained,
+    Unlearned,
+    forget_of,
+    original,
+    retrained,
+)
+from natmu.scores.panel import Level
+from natmu.scores.verdict import ENOUGH
+from natmu.types import seed_for
+
+Part = Literal["initial", "retrained", "original", "unlearned", "again", "shadow", "unlearned shadow"]
+
+NUMBERS: dict[Level, int] = {"quick": 1, "standard": 8, "full": 64}
+"""Retrained models of each level."""
+
+
+@dataclass(frozen=True)
+class AuditModels:
+    """The models of an audit.
+
+    Attributes:
+        subject: The model under audit, unlearned or retrained.
+        source: Its original.
+        level: How much is asked for.
+        number: How many retrained models, and from the level standard on how many models of the other kinds.
+    """
+
+    subject: Trained | Unlearned
+    source: Trained | Imported
+    level: Level
+    number: int
+
+    @cached_property
+    def forget(self) -> Forget:
+        """What was forgotten."""
+        forget = forget_of(self.subject)
+        assert forget is not None, "originals are refused before"
+        return forget
+
+    @cached_property
+    def parts(self) -> dict[Part, Sequence[Model]]:
+        """Every model that is compared, but for the subject."""
+        return {
+            "initial": [self._initial()],
+            "retrained": self.retrained,
+            "original": [self._original(number) for number in self._others if isinstance(self.source, Trained)],
+            "unlearned": [self._repeated(number) for number in self._repeats if isinstance(self.source, Trained)],
+            "again": [self._again(number) for number in self._repeats if self.level == "full"],
+            "shadow": [self._shadow(number) for number in self._shadows],
+            "unlearned shadow": [self._unlearned_shadow(number) for number in self._shadows],
+        }
+
+    @property
+    def shared(self) -> list[Model]:
+        """Originals and retrained models that audits of all methods on this forget set have in common.
+
+        They are made first: which of them are trained side by side must not depend on whose audit comes first.
+        """
+        references = [self._retrained(number) for number in range(self.number)]
+        return [self.source, *self.parts["original"], *references]
+
+    @property
+    def curves(self) -> list[Relearned]:
+        """How the subject and retrained models relearn the forget set."""
+        models = () if self.level == "quick" else (self.subject, *self.retrained[:ENOUGH])
+        return [relearned(model, self.forget) for model in models]
+
+    @property
+    def all(self) -> list[AnyLineage]:
+        """Everything that is compared."""
+        return [*(model for models in self.parts.values() for model in models), *self.curves]
+
+    @cached_property
+    def retrained(self) -> list[Trained]:
+        """The retrained models; the subject is not compared with itself, where it is one of them."""
+        models = (self._retrained(number) for number in range(self.number + 1))
+        return [model for model in models if model.digest != self.subject.digest][: self.number]
+
+    @property
+    def _seed(self) -> int:
+        """The original's training seed."""
+        return self.source.seed if isinstance(self.source, Trained) else 0
+
+    @property
+    def _others(self) -> range:
+        """Numbers of further originals; a retrained model has retrained models as its equals, and needs none."""
+        return range(0) if self.level == "quick" or isinstance(self.subject, Trained) else range(1, self.number)
+
+    _repeats = _others
+
+    @property
+    def _shadows(self) -> range:
+        """Numbers of shadow models, of which there is an even number."""
+        return range(self.number + self.number % 2) if self.level == "full" else range(0)
+
+    def _initial(self) -> Initial:
+        """The architecture with fresh weights, which no model of the audit starts from."""
+        seed = seed_for(self._seed, "initial model of an audit")
+        return self._fresh(self.source.arithmetic, seed_for(seed, "initial weights"))
+
+    def _fresh(self, arithmetic: Arithmetic, seed: int) -> Initial:
+        return Initial(data=self.source.data, architecture=self.source.architecture, arithmetic=arithmetic, seed=seed)
+
+    def _retrained(self, number: int) -> Trained:
+        """The first starts from the original's initial weights where they are known, the others from fresh ones."""
+        fresh = number > 0 or isinstance(self.source, Imported)
+        return retrained(self.source, self.forget, self.subject.arithmetic, self._seed + number, fresh=fresh)
+
+    def _original(self, number: int) -> Trained:
+        source = self.source
+        return original(source.data, source.architecture, source.arithmetic, source.recipe, self._seed + number)
+
+    def _repeated(self, number: int) -> Model:
+        """What the method makes of another original, with another seed."""
+        assert isinstance(self.subject, Unlearned), "only methods are repeated"
+        return self.subject.but(source=self._original(number), seed=self.subject.seed + number)
+
+    def _again(self, number: int) -> Model:
+        """What the method makes of the same original with another seed."""
+        return self.subject.but(seed=self.subject.seed + number)
+
+    def _shadow(self, number: int) -> Trained:
+        """A shadow model: trained on the retain set and half of the pool."""
+        seed = seed_for(self._seed, "shadow", number)
+        start = self._fresh(self.source.arithmetic, seed_for(seed, "initial weights"))
+        on = HalfOfPool(forget=self.forget, number=number)
+        return Trained(start=start, on=on, recipe=self.source.recipe, seed=seed)
+
+    def _unlearned_shadow(self, number: int) -> Model:
+        """The same shadow model made to forget what it had of the pool; retraining leaves out all of the pool."""
+        shadow, seed = self._shadow(number), self.subject.seed + number
+        if isinstance(self.subject, Unlearned):
+            return self.subject.but(source=shadow, seed=seed)
+        fresh = not isinstance(self.source, Trained) or self.subject.start.seed != self.source.start.seed
+        return retrained(shadow, self.forget, self.subject.arithmetic, seed, fresh=fresh)
+
+
+def original_of(subject: AnyLineage) -> Trained | Imported:
+    """The original of a model: the one that it was unlearned from, or that was trained like it on all samples.
+
+    Raises:
+        UsageError: The model is no unlearned or retrained one.
+    """
+    if isinstance(subject, Unlearned):
+        return subject.source
+    if isinstance(subject, Trained) and isinstance(subject.on, AllBut):
+        deciding = subject.on.forget.by
+        return deciding or subject.but(on=Everything())
+    raise UsageError("An audit is of an unlearned model; name the run of one, not that of an original.")

@@ -1,0 +1,52 @@
+"""The graph of models: which others each of them starts from, and an order in which all can be made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from natmu.records.lineage import (
+    AllBut,
+    AnyLineage,
+    Forget,
+    HalfOfPool,
+    Imported,
+    Relearned,
+    Trained,
+    Unlearned,
+)
+
+
+def sources(model: AnyLineage) -> tuple[AnyLineage, ...]:
+    """The models that must be there before a model can be made."""
+    match model:
+        case Unlearned() | Relearned():
+            return (model.source, *_deciding(model.forget))
+        case Trained(on=AllBut() | HalfOfPool() as on):
+            return _deciding(on.forget)
+        case _:
+            return ()
+
+
+def in_order(models: Iterable[AnyLineage], made: Callable[[AnyLineage], bool]) -> list[AnyLineage]:
+    """Models and those that have to be made before them, each once and after its sources.
+
+    Args:
+        models: What is wanted.
+        made: Whether a model has been made, so that nobody needs its sources.
+    """
+    found: dict[str, AnyLineage] = {}
+
+    def add(model: AnyLineage) -> None:
+        if model.digest not in found:
+            for source in () if made(model) else sources(model):
+                add(source)
+            found[model.digest] = model
+
+    for model in models:
+        add(model)
+    return list(found.values())
+
+
+def _deciding(forget: Forget) -> tuple[Trained | Imported, ...]:
+    """The model that decides what a forget set is, if one does."""
+    return () if forget.by is None else (forget.by,)

@@ -1,0 +1,253 @@
+"""How each kind of model is made. Nobody else trains: whoever wants a model obtains it by its lineage."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from natmu.engine import processes
+from natmu.engine.compute import Compute
+from natmu.engine.predict import outputs_of, part_of
+from natmu.engine.store import Run, Workplace
+from natmu.engine.training import train_classifier
+from natmu.errors import ModelError, SettingError
+from natmu.lineage.graph import sources
+from natmu.lineage.pools import Pool
+from natmu.lineage.relearning import relearn
+from natmu.lineage.workspace import Workspace, difficulty_of
+from natmu.methods import Method, Problem, Retrain, method_named
+from natmu.models import load_weights
+from natmu.records.files import file_digest
+from natmu.records.lineage import (
+    AllBut,
+    AnyLineage,
+    Arithmetic,
+    Forget,
+    HalfOfPool,
+    Imported,
+    Initial,
+    Relearned,
+    Trained,
+    Unlearned,
+    retrained,
+    title,
+)
+from natmu.records.run import History
+from natmu.records.settings import TrainSettings
+from natmu.scores import accuracy, scores
+from natmu.types import ForgetSet, Outputs
+
+
+def obtain(model: AnyLineage, workspace: Workspace, name: str | None = None) -> Run:
+    """The run of a model: found in the store, or made after the models that it starts from.
+
+    Args:
+        model: What is wanted.
+        workspace: Where it is made.
+        name: Name of its folder; the digest if None.
+
+    Raises:
+        UsageError: It cannot be made as asked, or the name is taken.
+        TrainingError: A loss is no longer finite.
+    """
+    if processes.agree(lambda: workspace.store.find(model.digest)) is None:
+        for source in sources(model):
+            obtain(source, workspace)
+    make = partial(_make, model, workspace)
+    return workspace.store.obtain(model, make, name=name, resume=workspace.resume)
+
+
+def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings) -> Imported:
+    """A model that was trained elsewhere, from its weights file, as a run in the store.
+
+    Args:
+        workspace: Its data and its architecture.
+        weights: A ``.safetensors``, ``.pt`` or ``.pth`` file.
+        recipe: How models are trained that it is compared with.
+
+    Raises:
+        ModelError: The file is missing or does not fit the architecture.
+    """
+    if not weights.is_file():
+        raise ModelError(f"There are no weights at {weights}; name a run folder, a .safetensors or a .pt file.")
+    model = Imported(
+        data=workspace.data,
+        architecture=workspace.architecture,
+        arithmetic=workspace.arithmetic,
+        weights=file_digest(weights),
+        recipe=recipe,
+    )
+
+    def make(work: Workplace) -> None:
+        network = workspace.fresh(0)
+        load_weights(network, weights)
+        _finish(network, workspace, work, workspace.compute)
+
+    workspace.store.obtain(model, make)
+    return model
+
+
+def outcome_of(
+    method: Method, source: Trained | Imported, forget: Forget, *, seed: int, batch_size: int | None, at: Arithmetic
+) -> Trained | Unlearned:
+    """The model that a method makes of an original.
+
+    Args:
+        method: The method with its settings; retraining gives a model that is trained like the original.
+        source: The original.
+        forget: What is forgotten.
+        seed: Of the method.
+        batch_size: Samples per step; the original's if None. Retraining has the original's.
+        at: Arithmetic of the method.
+
+    Raises:
+        SettingError: Retraining is to start where the original did, and nobody knows where that was.
+    """
+    if isinstance(method, Retrain):
+        fresh = method.config.init == "fresh"
+        if not fresh and isinstance(source, Imported):
+            raise SettingError("retrain: the original's initial weights are not known; set init=fresh.")
+        return retrained(source, forget, at, seed, fresh=fresh)
+    return Unlearned(
+        source=source,
+        forget=forget,
+        method=method.name,
+        settings=method.config.model_dump(mode="json"),
+        batch_size=batch_size or source.recipe.batch_size,
+        seed=seed,
+        arithmetic=at,
+    )
+
+
+def _make(model: AnyLineage, workspace: Workspace, work: Workplace) -> None:
+    """Make a model whose sources are in the store."""
+    match model:
+        case Initial():
+            _finish(workspace.build(model.seed), workspace, work, workspace.compute.at(model.arithmetic))
+        case Trained():
+            _train(model, workspace, work)
+        case Unlearned():
+            _unlearn(model, workspace, work)
+        case Relearned():
+            relearn(model, workspace, work)
+        case Imported():
+            raise ModelError(f"The {title(model)} is not in {workspace.store.root}; name its weights file with --from.")
+
+
+def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
+    """Train from initial weights on a subset."""
+    data, aside, forget = workspace.on_device.train, np.zeros(0, np.int64), None
+    if isinstance(model.on, AllBut):
+        forget = workspace.forget_set(model.on.forget)
+        aside = forget.indices
+    elif isinstance(model.on, HalfOfPool):
+        pool = workspace.pool(model.on.forget)
+        data, aside = pool.data, pool.aside(model.on.number)
+    kept = torch.ones(len(data), dtype=torch.bool)
+    kept[torch.from_numpy(aside)] = False
+    network, compute = workspace.build(model.start.seed), workspace.compute.at(model.arithmetic)
+    history: History = []
+    start = time.perf_counter()
+    meter = train_classifier(
+        network,
+        data,
+        kept.nonzero().squeeze(1),
+        model.recipe,
+        compute,
+        seed=model.seed,
+        label=title(model),
+        checkpoint=work.checkpoint,
+        history=history,
+    )
+    seconds = time.perf_counter() - start
+    confidence = meter.confidence() if model.on.rule == "everything" else None
+    if isinstance(model.on, HalfOfPool):
+        _finish_shadow(network, pool, work, compute, seconds, history)
+    else:
+        _finish(network, workspace, work, compute, seconds, history, confidence, forget)
+
+
+def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
+    """Run a method on a copy of its source."""
+    source, run = model.source, workspace.require(model.source)
+    on_device, compute = workspace.on_device, workspace.compute.at(model.arithmetic)
+    data, aside, pool = on_device.train, np.zeros(0, np.int64), None
+    forget = workspace.forget_set(model.forget)
+    if isinstance(source, Trained) and isinstance(source.on, HalfOfPool):
+        pool = workspace.pool(source.on.forget)
+        data, aside = pool.data, pool.aside(source.on.number)
+        forget = ForgetSet(pool.trained_on(source.on.number), forget.request, forget.scenario, forget.classes)
+    problem = Problem(
+        model=workspace.load(run),
+        data=data,
+        forget=forget,
+        training=source.recipe,
+        compute=compute,
+        seed=model.seed,
+        batch_size=model.batch_size,
+        initial_model=partial(workspace.build, source.start.seed) if isinstance(source, Trained) else None,
+        fresh_model=workspace.fresh,
+        holdout=on_device.holdout,
+        checkpoint=work.checkpoint,
+        aside=aside,
+        difficulty=difficulty_of(run),
+    )
+    unlearned = method_named(model.method)(**model.settings)(problem)
+    if pool is None:
+        _finish(unlearned.model, workspace, work, compute, unlearned.seconds, problem.history, forget=forget)
+    else:
+        _finish_shadow(unlearned.model, pool, work, compute, unlearned.seconds, problem.history)
+
+
+def _finish(
+    network: nn.Module,
+    workspace: Workspace,
+    work: Workplace,
+    compute: Compute,
+    seconds: float = 0.0,
+    history: History | None = None,
+    confidence: torch.Tensor | None = None,
+    forget: ForgetSet | None = None,
+) -> None:
+    """Keep a model, its logits on all data, and its scores."""
+    outputs = outputs_of(network, workspace.on_device, compute)
+    work.finish(
+        network,
+        outputs,
+        compute,
+        seconds=max(seconds, _total_seconds(history or [])),
+        scores=_scores_of(work.lineage, outputs, forget),
+        history=history or [],
+        confidence=confidence,
+        forget=forget,
+    )
+
+
+def _finish_shadow(
+    network: nn.Module, pool: Pool, work: Workplace, compute: Compute, seconds: float, history: History
+) -> None:
+    """Keep a shadow model and its logits on the pool, in its order."""
+    logits = part_of(network, pool.data.subset(pool.positions), compute)
+    nothing = logits.take(np.zeros(0, np.int64))
+    total = max(seconds, _total_seconds(history))
+    work.finish(network, Outputs(logits, nothing), compute, seconds=total, scores={}, history=history)
+
+
+def _scores_of(model: AnyLineage, outputs: Outputs, forget: ForgetSet | None) -> dict[str, float]:
+    """The scores of every table, or accuracies where no forget set is known."""
+    if forget is not None:
+        return scores(outputs.split(forget))
+    if isinstance(model, Initial):
+        return {}
+    found = {"train_acc": accuracy(outputs.train), "test_acc": accuracy(outputs.test)}
+    return found if outputs.holdout is None else found | {"holdout_acc": accuracy(outputs.holdout)}
+
+
+def _total_seconds(history: History) -> float:
+    """Seconds of all epochs, those before an interruption included."""
+    return sum(row["seconds"] for row in history)

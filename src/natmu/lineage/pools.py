@@ -1,0 +1,108 @@
+"""Pools of shadow models: the forget set and as many non-members, halves of which shadow models are trained on.
+
+Shadow models come in pairs whose halves of the pool complement each other, so that every sample is in exactly half of
+them and more can be added to those that there are. The same ones serve LiRA before they unlearn, whatever method is
+judged, and U-LiRA afterwards.
+
+The non-members are test samples, so a method that is run on a shadow model holds some, as training data of that model
+or among ``Problem.aside``. No model that is judged comes of it: of a shadow model only the logits of the pool are kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from natmu.data import ImageData, Splits
+from natmu.errors import DataError
+from natmu.types import ForgetSet, IntArray, seed_for
+
+
+def draw_non_members(forget: ForgetSet, unseen: int) -> IntArray:
+    """As many unseen samples as there are forget samples, or all of them.
+
+    Args:
+        forget: The forget set.
+        unseen: How many unseen samples there are to draw from.
+
+    Returns:
+        Their places among the unseen samples, sorted, int64.
+    """
+    rng = np.random.default_rng(seed_for(0, "strangers", forget.digest))
+    return np.sort(rng.choice(unseen, min(len(forget), unseen), replace=False)).astype(np.int64)
+
+
+def half_of_pool(forget: ForgetSet, size: int, number: int) -> npt.NDArray[np.bool_]:
+    """Which samples of a pool a shadow model is trained on, bool ``(P,)``.
+
+    Args:
+        forget: The forget set.
+        size: Samples in the pool.
+        number: Which half; 2k and 2k + 1 complement each other.
+    """
+    order = np.random.default_rng(seed_for(0, "shadow split", forget.digest, number // 2)).permutation(size)
+    half = np.zeros(size, bool)
+    half[order[: size // 2]] = True
+    return half if number % 2 == 0 else ~half
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A forget set and as many non-members, put behind the training data.
+
+    Attributes:
+        splits: The data, on the device.
+        forget: The forget set.
+    """
+
+    splits: Splits
+    forget: ForgetSet
+
+    @cached_property
+    def rows(self) -> IntArray:
+        """Rows of the test data that are the non-members."""
+        test = self.splits.test
+        unseen = np.arange(len(test), dtype=np.int64)
+        if self.forget.class_wise:
+            fine = test.labels if test.fine is None or self.forget.scenario == "class" else test.fine.labels
+            unseen = np.flatnonzero(np.isin(np.asarray(fine), self.forget.classes)).astype(np.int64)
+        if not len(unseen):
+            raise DataError(
+                f"{self.forget.request} leaves no unseen samples for shadow models; audit at a lower level."
+            )
+        return unseen[draw_non_members(self.forget, len(unseen))]
+
+    @cached_property
+    def data(self) -> ImageData:
+        """The training data and the non-members after it, on the device.
+
+        Raises:
+            DataError: The images are mapped from disk, where they cannot be put together.
+        """
+        train, test = self.splits.train, self.splits.test
+        if not (train.resident and test.resident):
+            raise DataError("Shadow models need the data in memory; audit at the level standard, or use less data.")
+        extra = test.subset(self.rows)
+        images = torch.cat([train.take(torch.arange(len(train))), extra.take(torch.arange(len(extra)))])
+        return ImageData(images, torch.cat([train.labels, extra.labels]), train.class_names)
+
+    @cached_property
+    def positions(self) -> IntArray:
+        """Positions of the pool in ``data``, int64 ``(P,)``."""
+        first = len(self.splits.train)
+        return np.concatenate([self.forget.indices, np.arange(first, first + len(self.rows), dtype=np.int64)])
+
+    def trained_on(self, number: int) -> IntArray:
+        """Positions of the half of the pool that a shadow model is trained on, sorted."""
+        return np.sort(self.positions[self._half(number)]).astype(np.int64)
+
+    def aside(self, number: int) -> IntArray:
+        """Positions of the half of the pool that it never sees."""
+        return self.positions[~self._half(number)]
+
+    def _half(self, number: int) -> npt.NDArray[np.bool_]:
+        return half_of_pool(self.forget, len(self.positions), number)

@@ -1,0 +1,247 @@
+"""Where models are made: the data, the device and the store, and what of them is part of a lineage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from natmu.data import Splits, load, resolve_forget
+from natmu.engine.compute import Compute
+from natmu.engine.store import Run, Store
+from natmu.errors import DataError, RunError
+from natmu.lineage.pools import Pool
+from natmu.models import build_model, source_digest
+from natmu.records.forgetting import ForgetRequest
+from natmu.records.lineage import (
+    AnyLineage,
+    Architecture,
+    Arithmetic,
+    DataDigests,
+    DataLineage,
+    Forget,
+    Imported,
+    Trained,
+    digest_of,
+    original,
+    title,
+)
+from natmu.records.settings import DataSettings, TrainSettings
+from natmu.types import FloatArray, ForgetSet, IntArray, seed_for
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What is needed to make models of one architecture on one data set.
+
+    Attributes:
+        settings: Which data was asked for.
+        splits: The data itself.
+        model: Name of the architecture.
+        compute: Device and precision.
+        store: Where runs are kept.
+        resume: Whether unfinished runs are continued.
+        known: Forget sets that were found before, by the digest of their rule.
+        pools: The pool of shadow models that was used last, likewise; it holds a copy of all images.
+    """
+
+    settings: DataSettings
+    splits: Splits
+    model: str
+    compute: Compute
+    store: Store
+    resume: bool = True
+    known: dict[str, ForgetSet] = field(default_factory=dict, repr=False, compare=False)
+    pools: dict[str, Pool] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def open(
+        cls,
+        settings: DataSettings,
+        data_dir: Path,
+        model: str,
+        compute: Compute,
+        store: Store,
+        *,
+        resume: bool = True,
+    ) -> Workspace:
+        """Load the data.
+
+        Args:
+            settings: Which data.
+            data_dir: Where it lies.
+            model: Name of the architecture.
+            compute: Device and precision.
+            store: Where runs are kept.
+            resume: Whether unfinished runs are continued.
+
+        Raises:
+            DataError: The data cannot be had.
+        """
+        splits = load(
+            settings.source,
+            data_dir,
+            image_size=settings.image_size,
+            train_size=settings.train_size,
+            holdout=settings.holdout,
+        )
+        return cls(settings, splits, model, compute, store, resume)
+
+    @cached_property
+    def on_device(self) -> Splits:
+        """The data with its resident images on the device."""
+        splits, device = self.splits, self.compute.device
+        holdout = None if splits.holdout is None else splits.holdout.to(device)
+        return replace(splits, train=splits.train.to(device), test=splits.test.to(device), holdout=holdout)
+
+    @cached_property
+    def data(self) -> DataLineage:
+        """The data, as lineages tell of it."""
+        splits = self.splits
+        holdout = None if splits.holdout is None else splits.holdout.digest
+        digests = DataDigests(train=splits.train.digest, test=splits.test.digest, holdout=holdout)
+        return DataLineage(**self.settings.model_dump(), digests=digests)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The architecture, as lineages tell of it.
+
+        Raises:
+            ModelError: The model is unknown, or its factory cannot be used.
+        """
+        if ":" not in self.model:
+            return Architecture(name=self.model)
+        self.build(0)  # finds what is wrong with a factory, in a sentence, before its source is read
+        return Architecture(name=self.model, source=source_digest(self.model))
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What of the device and the processes changes numbers."""
+        return self.compute.arithmetic
+
+    def original(self, recipe: TrainSettings, seed: int) -> Trained:
+        """The original model of a training seed."""
+        return original(self.data, self.architecture, self.arithmetic, recipe, seed)
+
+    def build(self, seed: int) -> nn.Module:
+        """The architecture with the initial weights of a seed, on the device.
+
+        Args:
+            seed: That of ``Initial``.
+        """
+        train = self.splits.train
+        model = build_model(
+            self.model,
+            num_classes=train.num_classes,
+            image_shape=train.image_shape,
+            mean=self.splits.mean,
+            std=self.splits.std,
+            seed=seed,
+        )
+        return self.compute.place(model)
+
+    def fresh(self, seed: int) -> nn.Module:
+        """The architecture with fresh weights, for methods that ask for any."""
+        return self.build(seed_for(seed, "initial weights"))
+
+    def load(self, run: Run) -> nn.Module:
+        """A copy of a run's model, on the device.
+
+        Raises:
+            RunError: The weights are damaged, or of another architecture.
+        """
+        model = self.build(0)
+        try:
+            model.load_state_dict(run.weights())
+        except RuntimeError:
+            raise RunError(f"The weights in {run.path} do not fit {self.model}; delete that run.") from None
+        return model
+
+    def has(self, model: AnyLineage) -> bool:
+        """Whether a model has been made."""
+        return self.store.find(model.digest) is not None
+
+    def require(self, model: AnyLineage) -> Run:
+        """The run of a model that has been made.
+
+        Raises:
+            RunError: It is not in the store.
+        """
+        run = self.store.find(model.digest)
+        if run is None:
+            raise RunError(f"{self.store.root} no longer holds the {title(model)} (run {model.digest}); make it again.")
+        return run
+
+    def forget(self, request: ForgetRequest, seed: int, source: Trained | Imported) -> Forget:
+        """What a request means here, as lineages tell of it.
+
+        Args:
+            request: The request.
+            seed: Of a random draw.
+            source: The original, which decides which samples are the hardest.
+
+        Raises:
+            ForgetSetError: The request lists positions that do not fit the data.
+        """
+        if request.kind == "random":
+            return Forget(request=request, seed=seed)
+        if request.kind == "hardest":
+            return Forget(request=request, by=source)
+        if request.kind != "indices":
+            return Forget(request=request)
+        listed = resolve_forget(request, self.splits.train, seed=seed)
+        forget = Forget(request=request, positions=listed.digest)
+        self.remember(forget, listed)
+        return forget
+
+    def remember(self, forget: Forget, found: ForgetSet) -> None:
+        """Keep a forget set that is known already."""
+        self.known[digest_of(forget.plain())] = found
+
+    def forget_set(self, forget: Forget) -> ForgetSet:
+        """The samples that are forgotten.
+
+        Raises:
+            ForgetSetError: The request does not fit the data, or what it listed has changed.
+            RunError: The model that decides which samples are the hardest is not in the store.
+        """
+        key = digest_of(forget.plain())
+        if key not in self.known:
+            hardness = {} if forget.by is None else hardness_of(self.require(forget.by))
+            found = resolve_forget(forget.request, self.splits.train, seed=forget.seed or 0, hardness=hardness)
+            if forget.positions not in (None, found.digest):
+                raise DataError(f"{forget.request.file} lists other samples than before; restore that file.")
+            self.known[key] = found
+        return self.known[key]
+
+    def pool(self, forget: Forget) -> Pool:
+        """The pool of shadow models for a forget set."""
+        key = digest_of(forget.plain())
+        if key not in self.pools:
+            self.pools.clear()
+            self.pools[key] = Pool(self.on_device, self.forget_set(forget))
+        return self.pools[key]
+
+
+def hardness_of(run: Run) -> dict[str, FloatArray]:
+    """How hard each training sample was to learn, by criterion; float32 ``(N,)``, larger for harder."""
+    train = run.outputs().train
+    difficulty = difficulty_of(run)
+    found = {"loss": sample_losses(train.logits, train.labels)}
+    return found if difficulty is None else found | {"confidence": difficulty}
+
+
+def difficulty_of(run: Run) -> FloatArray | None:
+    """Each training sample's mean confidence during training with its sign reversed, where that was noted."""
+    confidence = run.confidence()
+    return None if confidence is None else -confidence
+
+
+def sample_losses(logits_NC: FloatArray, labels_N: IntArray) -> FloatArray:
+    """Cross-entropy of each sample, float32 ``(N,)``, in nats."""
+    losses = nn.functional.cross_entropy(torch.from_numpy(logits_NC), torch.from_numpy(labels_N), reduction="none")
+    return np.asarray(losses.numpy(), np.float32)

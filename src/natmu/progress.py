@@ -1,0 +1,140 @@
+"""Progress on standard error: bars on a terminal; elsewhere a line per finished piece of work, and some between."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Literal, Protocol
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+QUIET_SECONDS = 30.0
+"""Without a terminal, the shortest time between two lines on the same piece of work."""
+
+Unit = Literal["", "bytes"]
+"""What the steps of a piece of work are; bytes are shown as kB, MB and GB."""
+
+
+class Advance(Protocol):
+    """Moves a bar."""
+
+    def __call__(self, steps: int = 1) -> None:
+        """Say that this many more steps are done."""
+
+
+class Display(Protocol):
+    """Where progress is shown."""
+
+    def bar(self, label: str, total: int | None, done: int, unit: Unit) -> AbstractContextManager[Advance]:
+        """One bar of ``total`` steps; call what it yields after each of them, or after several."""
+
+    def say(self, line: str) -> None:
+        """Leave one line."""
+
+
+class _Done(ProgressColumn):
+    """How much is done, of how much."""
+
+    def render(self, task: Task) -> Text:
+        """In the unit of the work."""
+        total = None if task.total is None else int(task.total)
+        return Text(_amount(int(task.completed), total, task.fields["unit"], "/"), style="progress.download")
+
+
+class Screen:
+    """Standard error, as a display."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            _Done(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True, highlight=False),
+            transient=True,
+        )
+        self.progress.disable = not self.progress.console.is_terminal
+
+    @contextmanager
+    def bar(self, label: str, total: int | None, done: int, unit: Unit) -> Iterator[Advance]:
+        """A bar on a terminal; elsewhere a line now and then."""
+        bar = self.progress.add_task(label, total=total, completed=done, unit=unit)
+        said, count = time.monotonic(), done
+
+        def advance(steps: int = 1) -> None:
+            nonlocal said, count
+            count += steps
+            self.progress.advance(bar, steps)
+            if self.progress.disable and time.monotonic() - said > QUIET_SECONDS:
+                said = time.monotonic()
+                self.say(f"{label}: {_amount(count, total, unit, ' of ')}")
+
+        try:
+            yield advance
+        finally:
+            self.progress.remove_task(bar)
+
+    def say(self, line: str) -> None:
+        """Print the line above the bars."""
+        self.progress.console.print(line, markup=False)
+
+
+def _amount(done: int, total: int | None, unit: Unit, of: str) -> str:
+    """How much is done, and of how much where that is known."""
+    amounts = [done] if total is None else [done, total]
+    return of.join(decimal(amount) if unit == "bytes" else str(amount) for amount in amounts)
+
+
+def _unseen(steps: int = 1) -> None:
+    """Move a bar that is not there."""
+
+
+_current: ContextVar[Display | None] = ContextVar("natmu_progress", default=None)
+
+
+@contextmanager
+def showing(enabled: bool = True) -> Iterator[None]:
+    """Show the progress of all work inside; nested calls share one display."""
+    if not enabled or _current.get() is not None:
+        yield
+        return
+    screen = Screen()
+    with screen.progress, shown_on(screen):
+        yield
+
+
+@contextmanager
+def shown_on(display: Display) -> Iterator[None]:
+    """Show the progress of all work inside on this display."""
+    token = _current.set(display)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def task(label: str, total: int | None, done: int = 0, unit: Unit = "") -> AbstractContextManager[Advance]:
+    """One bar; call what it yields after each step, or with the number of steps after several.
+
+    Args:
+        label: Names the work.
+        total: Steps in all; None where nobody knows.
+        done: Steps that were done before.
+        unit: What a step is.
+    """
+    display = _current.get()
+    return nullcontext(_unseen) if display is None else display.bar(label, total, done, unit)
+
+
+def say(line: str) -> None:
+    """Leave one line on standard error if progress is shown at all."""
+    display = _current.get()
+    if display is not None:
+        display.say(line)

@@ -1,0 +1,146 @@
+"""The values of several scores for one panel, or why there are none."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from natmu.errors import FAULTS, UsageError, quoted
+from natmu.scores.base import Score
+from natmu.scores.basic import scores
+from natmu.scores.catalogue import CATALOGUED
+from natmu.scores.distances import require_same_samples
+from natmu.scores.panel import Panel
+from natmu.scores.signals import Softmax, require_finite, softmax_of
+from natmu.scores.utility import mean_scores
+from natmu.types import Part, Predictions
+
+PARTS = ("retain", "forget", "test")
+"""The parts on which models are compared."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What could be computed, and why the rest could not; every score that was asked for is in one of the two.
+
+    Attributes:
+        scores: Value by name, in the order in which they were asked for and in the units of the catalogue.
+        missing: For each score that there is not, a sentence that says what it lacks.
+    """
+
+    scores: dict[str, float]
+    missing: dict[str, str]
+
+
+def evaluate(wanted: Sequence[Score], panel: Panel, *, lenient: bool = True) -> Found:
+    """Score ``panel.model``. Retrained models are read one after another, and each softmax is computed once.
+
+    Args:
+        wanted: The scores.
+        panel: The model that is judged, and what it is compared with.
+        lenient: Whether an error in a function that is not ours is a reason why there is no value, and not raised.
+
+    Raises:
+        UsageError: A retrained or initial model belongs to other data, another order or other classes.
+        TrainingError: Logits are not finite numbers.
+    """
+    _require_one_split(panel)
+    panel = kept(panel)
+    notes = _Notes(lenient)
+    for one in wanted:
+        if one.kind == "panel":
+            notes.enter(one, panel)
+    compared = [one for one in wanted if one.kind != "panel"]
+    if compared and not panel.retrained:
+        for one in compared:
+            notes.missing[one.name] = f"{one.name} needs a retrained reference; retrain a model on the same split."
+    elif compared:
+        _compare(notes, compared, panel)
+    return Found(
+        {one.name: notes.scores[one.name] for one in wanted if one.name in notes.scores},
+        {one.name: notes.missing[one.name] for one in wanted if one.name in notes.missing},
+    )
+
+
+def kept(panel: Panel) -> Panel:
+    """The panel with a model that keeps its softmax.
+
+    Raises:
+        TrainingError: Its logits are not finite numbers.
+    """
+    return panel if isinstance(panel.model.retain, Softmax) else replace(panel, model=_kept(panel.model))
+
+
+def own_scores(panel: Panel) -> dict[str, float]:
+    """The accuracies and ``mia_entropy`` of the model that is judged, as far as it has them."""
+    return panel.once("own scores", lambda: scores(panel.model))
+
+
+@dataclass
+class _Notes:
+    """Scores so far, and reasons for those that cannot be computed."""
+
+    lenient: bool
+    scores: dict[str, float] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def enter(self, score: Score, *inputs: object) -> float | None:
+        """Enter a score of what its function is given, or why there is none."""
+        self.scores.pop(score.name, None)
+        faults = FAULTS if self.lenient and score.name not in CATALOGUED else ()
+        try:
+            self.scores[score.name] = score.checked(score.function(*inputs))
+        except UsageError as error:
+            self.missing[score.name] = str(error)
+        except faults as error:
+            self.missing[score.name] = f"{score.name} failed ({quoted(error)}); mend the function that computes it."
+        return self.scores.get(score.name)
+
+
+def _compare(notes: _Notes, wanted: Sequence[Score], panel: Panel) -> None:
+    """Enter the scores that compare the model with retrained ones, each of which is read once."""
+    gaps = [one for one in wanted if one.kind == "gap"]
+    distances = [one for one in wanted if one.kind == "distance"]
+    references: list[dict[str, float]] = []
+    each: defaultdict[str, list[float]] = defaultdict(list)
+    for retrained in map(_kept, panel.retrained):
+        references += [scores(retrained)] if gaps else []
+        for one in distances:
+            value = notes.enter(one, panel.model, retrained)
+            each[one.name] += [] if value is None else [value]
+    for one in distances:
+        if one.name in notes.missing:
+            notes.scores.pop(one.name, None)
+        else:
+            notes.scores[one.name] = float(np.mean(each[one.name]))
+    for one in gaps:
+        notes.enter(one, own_scores(panel), mean_scores(references))
+
+
+def _require_one_split(panel: Panel) -> None:
+    """Refuse models of other samples."""
+    for other in panel.retrained:
+        for name in PARTS:
+            require_same_samples(getattr(panel.model, name), getattr(other, name))
+    if panel.initial_forget is not None:
+        require_same_samples(panel.model.forget, panel.initial_forget)
+
+
+def _kept(predictions: Predictions) -> Predictions:
+    """The predictions with parts that keep their softmax."""
+
+    def part(one: Part | None) -> Softmax | None:
+        return None if one is None else softmax_of(one)
+
+    for name in PARTS:
+        require_finite(getattr(predictions, name))
+    return Predictions(
+        softmax_of(predictions.retain),
+        softmax_of(predictions.forget),
+        softmax_of(predictions.test),
+        part(predictions.forget_test),
+        part(predictions.holdout),
+    )

@@ -1,0 +1,197 @@
+"""Running a recipe: the models that it wants, an executor that makes them, audits, one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from natmu.audits import NUMBERS, RunAudit, obtain_models, write
+from natmu.engine import processes
+from natmu.engine.compute import Compute, hardware, versions
+from natmu.engine.store import Run, Store
+from natmu.errors import NatmuError, RunError
+from natmu.lineage import Workspace, in_order
+from natmu.lineage.executors.local import make_here, threads
+from natmu.lineage.executors.outcomes import Outcome, attempt
+from natmu.lineage.executors.ray import driver_compute, make_on_ray
+from natmu.lineage.refusal import refuse
+from natmu.methods import NatMU
+from natmu.progress import say, showing, task
+from natmu.records.lineage import AnyLineage
+from natmu.records.recipe import AskedStudy
+from natmu.records.run import Hardware
+from natmu.records.study import Hybrids, StudyAudits, write_study
+from natmu.records.table import Table
+from natmu.studies.findings import LOGS, Findings
+from natmu.studies.hybrids import hybrid_examples
+from natmu.studies.plan import Place, Plan, PlannedRun, audit_models, methods_of, plan_of
+from natmu.studies.recipe import Recipe
+from natmu.studies.statistics import statistics_of
+from natmu.studies.table import columns, table_rows
+from natmu.types import ORIGINAL, RETRAINED
+
+
+def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto", progress: bool = True) -> Path:
+    """Run what is missing of a study and write its table.
+
+    A model that fails is a failed row of the table and does not stop the others.
+
+    Args:
+        recipe: What to do.
+        data_dir: Where the data lies.
+        out: Folder of all runs; the study's own folder is made in it.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        progress: Whether to show progress on standard error.
+
+    Returns:
+        The study's folder, which holds ``table.json``, ``audit.json`` where the recipe asks for an audit, where NatMU
+        takes part ``hybrids.npz``, and ``logs/`` where something failed.
+
+    Raises:
+        UsageError: The data or the model cannot be had, or the recipe asks for what cannot be done.
+    """
+    with showing(progress):
+        workspace = workspace_of(recipe, data_dir, out, device)
+        unserved = unserved_by(recipe, workspace)
+        plan = plan_of(recipe, workspace, unserved)
+        for (text, label), reason in unserved.items():
+            say(f"{text}, {label}: not run. {reason}")
+        findings = Findings(recipe, workspace, plan)
+        folder = out / recipe.name
+        with threads(recipe.executor.cpus):
+            _make(findings, plan.models, folder / LOGS)
+            if recipe.audit is not None:
+                _audit(findings, folder / LOGS)
+        if processes.writes():
+            _write(findings, unserved, folder)
+    return processes.agree(lambda: folder)
+
+
+def workspace_of(recipe: Recipe, data_dir: Path, out: Path, device: str) -> Workspace:
+    """Where the models of a recipe are made."""
+    synced = recipe.sync_batch_norm
+    if recipe.executor.kind == "ray":
+        compute = driver_compute(recipe.executor, device, recipe.precision, sync_batch_norm=synced)
+    else:
+        compute = Compute.choose(device, recipe.precision, sync_batch_norm=synced)
+    return Workspace.open(recipe.data, data_dir, recipe.model, compute, Store(out))
+
+
+def unserved_by(recipe: Recipe, workspace: Workspace) -> dict[Place, str]:
+    """Refuse what cannot be done before anything runs.
+
+    Returns:
+        By row, why a method that serves another forget set of the recipe does not serve this one.
+
+    Raises:
+        UsageError: A forget set does not fit the data, or a method none of the forget sets.
+    """
+    seed = recipe.seeds.replicates()[0][0]
+    methods = methods_of(recipe).items()
+    return refuse(workspace, recipe.training, recipe.forget, methods, seed=seed, batch_size=recipe.batch_size)
+
+
+def _make(findings: Findings, models: Sequence[AnyLineage], logs: Path) -> None:
+    """Make models where the recipe says, and note what becomes of them."""
+    recipe, workspace = findings.recipe, findings.workspace
+    executor = recipe.executor
+
+    def outcomes() -> Iterator[tuple[AnyLineage, Outcome]]:
+        if executor.kind == "ray":
+            return make_on_ray(models, workspace, logs, executor)
+        return make_here(models, workspace, logs, side_by_side=executor.cpus is None)
+
+    count = len(in_order(models, workspace.has))
+    with task(recipe.name, count) as advance, closing(outcomes()) as made:  # type: ignore[type-var]
+        for model, outcome in made:
+            findings.note(model, outcome)
+            advance()
+
+
+def _audit(findings: Findings, logs: Path) -> None:
+    """Audit the first replicate of each row that could be made."""
+    recipe, workspace, rows = findings.recipe, findings.workspace, findings.plan.rows
+    subjects = {
+        place: next((run for run in runs if findings.outcomes[run.model.digest].run is not None), None)
+        for place, runs in rows.items()
+    }
+    on_ray = recipe.executor.kind == "ray"
+    if on_ray:
+        wanted = [model for run in subjects.values() if run is not None for model in audit_models(recipe, run)]
+        _make(findings, [model for model in wanted if not workspace.has(model)], logs)
+    with task(f"{recipe.name}: audits", len(subjects)) as advance:
+        for (text, label), subject in subjects.items():
+
+            def work(subject: PlannedRun | None = subject, name: str = f"{label}, {text}") -> Run:
+                if subject is None:
+                    raise RunError(f"There is no model of {name} to audit; all its replicates failed.")
+                audit = _audit_of(findings, subject)
+                if not on_ray:
+                    obtain_models(audit, workspace)
+                write(audit, workspace.splits.train)
+                return audit.run
+
+            outcome = attempt(f"audit of {label}, {text}", work, workspace, logs)
+            findings.note_audit((text, label), processes.agree(lambda: outcome))  # noqa: B023 - called here
+            advance()
+
+
+def _audit_of(findings: Findings, subject: PlannedRun) -> RunAudit:
+    """The audit of a run of the study."""
+    recipe, store = findings.recipe, findings.workspace.store
+    run, source = (findings.outcomes[model.digest].run for model in (subject.model, subject.source))
+    assert recipe.audit is not None and run is not None and source is not None, "it was made"  # noqa: PT018
+    return RunAudit(run, source, store, recipe.audit, recipe.references or NUMBERS[recipe.audit])
+
+
+def _write(findings: Findings, unserved: dict[Place, str], folder: Path) -> None:
+    """Write the table of a study and what goes with it."""
+    recipe, plan = findings.recipe, findings.plan
+    labels = [label for entry in recipe.methods for label, _, _ in entry.expanded()]
+    texts = [request.text for request in recipe.forget]
+    names = columns(recipe.scores)
+    rows = table_rows(texts, [ORIGINAL, RETRAINED, *labels], recipe.scores, findings.cells(unserved))
+    comparisons, ranks = statistics_of(rows, names)
+    table = Table(
+        name=recipe.name,
+        score_on=recipe.score_on,
+        recipe=AskedStudy.of(recipe.model_dump(mode="json")),
+        hardware=_hardware(findings),
+        versions=versions(),
+        columns=names,
+        rows=rows,
+        comparisons=comparisons,
+        ranks=ranks,
+    )
+    audits = None
+    if recipe.audit is not None:
+        audits = StudyAudits(name=recipe.name, audits=tuple(findings.study_audits()))
+    write_study(folder, table, audits, _examples(plan, findings))
+    kept = {outcome.log for outcome in (*findings.outcomes.values(), *findings.audits.values())}
+    for log in (folder / LOGS).glob("*-??????.log"):  # those of models and audits: a search has its own there
+        if log.name not in kept:  # of an earlier run of this study, and no longer true
+            log.unlink(missing_ok=True)
+
+
+def _hardware(findings: Findings) -> Hardware:
+    """What the models were made on; of a cluster, what the first of them was made on."""
+    runs = [outcome.run for outcome in findings.outcomes.values() if outcome.run is not None]
+    if findings.recipe.executor.kind == "local" or not runs:
+        with threads(findings.recipe.executor.cpus):
+            return hardware(findings.workspace.compute)
+    return runs[0].record.hardware
+
+
+def _examples(plan: Plan, findings: Findings) -> Hybrids | None:
+    """A few hybrids of NatMU's first run for a picture, if NatMU takes part."""
+    methods = methods_of(findings.recipe)
+    planned = next((run for run in plan.runs if isinstance(methods[run.label], NatMU)), None)
+    source = None if planned is None else findings.outcomes[planned.source.digest].run
+    if planned is None or source is None:
+        return None
+    method = methods[planned.label]
+    assert isinstance(method, NatMU), "it was chosen so"
+    with suppress(NatmuError):  # where NatMU cannot serve this forget set, its row of the table says why
+        return hybrid_examples(findings.workspace, source, planned, method)
+    return None

@@ -1,0 +1,260 @@
+"""The search of methods' settings: the same number of trials for each, scored on the holdout and never on the test set.
+
+The value of a trial is the mean of the objective over the recipe's forget sets, each unlearned once from the original
+of the first replicate, so that a method has one best setting for the whole recipe.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from natmu.engine import processes
+from natmu.engine.store import Run
+from natmu.errors import SettingError
+from natmu.lineage import Workspace, obtain, outcome_of
+from natmu.lineage.executors.outcomes import sentence_of
+from natmu.lineage.refusal import refuse
+from natmu.methods import Retrain, method_named
+from natmu.progress import say, showing, task
+from natmu.records.files import write_atomically
+from natmu.records.lineage import Forget, Trained, digest_of, retrained
+from natmu.scores.objectives import Judgement, against_retrained, on_holdout, without_retrained
+from natmu.studies.bench import workspace_of
+from natmu.studies.findings import LOGS
+from natmu.studies.recipe import MethodEntry, Recipe
+from natmu.studies.search.ranges import LR, Range, Searched, SearchSettings, is_whole, variations
+from natmu.studies.search.results import write_found
+from natmu.studies.search.trials import Claim, Storage, Trials, require_optuna
+from natmu.types import seed_for
+
+WAIT_SECONDS = 0.3
+"""Between two looks at the trials that other workers are running."""
+
+
+def run_search(
+    recipe: Recipe,
+    *,
+    data_dir: Path,
+    out: Path,
+    device: str = "auto",
+    storage: str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Run what is missing of a search, beside any other workers that do the same, and write what was found.
+
+    Args:
+        recipe: What to search; needs ``search`` and a holdout.
+        data_dir: Where the data lies.
+        out: Folder of all runs, the same for all workers; the study's own folder is made in it.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        storage: URL of a database for the trials; a journal in the study folder if None.
+        progress: Whether to show progress on standard error.
+
+    Returns:
+        The study's folder, which holds ``search.json``, ``trials.csv`` and ``best.yaml``.
+
+    Raises:
+        UsageError: The recipe cannot be searched, Optuna is missing, or the storage cannot be opened.
+        NatmuError: The data, the model, the original or a retrained model cannot be had.
+    """
+    settings = _require_searchable(recipe)
+    searched = [(entry, ranges_of(number, entry)) for number, entry in enumerate(recipe.methods)]
+    require_optuna()
+    with showing(progress):
+        workspace = workspace_of(recipe, data_dir, out, device)
+        scene = _scene(recipe, settings, workspace, searched)
+        place = Storage(out / recipe.name, storage)
+        found = [(method, _trials(method, scene, place)) for method in scene.methods]
+        _work(scene, found, out / recipe.name)
+        with place.lock:
+            write_found(out / recipe.name, recipe, settings, workspace.compute, place.kind, scene.baseline, found)
+    return out / recipe.name
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all trials of a search share.
+
+    Attributes:
+        recipe: The recipe.
+        search: How it is searched.
+        workspace: Where models are made.
+        source: The original, to unlearn from.
+        original: Its run.
+        seed: Of the methods.
+        judges: The objective, by forget request.
+        methods: What is searched.
+    """
+
+    recipe: Recipe
+    search: SearchSettings
+    workspace: Workspace
+    source: Trained
+    original: Run
+    seed: int
+    judges: dict[str, Callable[[Run], Judgement]]
+    methods: list[Searched]
+
+    @property
+    def baseline(self) -> dict[str, Judgement]:
+        """What the objective says of the original, by forget request."""
+        return {text: judge(self.original) for text, judge in self.judges.items()}
+
+
+def ranges_of(number: int, entry: MethodEntry) -> dict[str, Range]:
+    """What is searched of a method: what its entry says, else its learning rate.
+
+    Raises:
+        SettingError: There is nothing to search.
+    """
+    where = f"methods.{number}.search"
+    if entry.method == Retrain.name:
+        raise SettingError(f"{where}: {Retrain.name} is what methods are compared with; leave it out of a search.")
+    if entry.grid:
+        raise SettingError(f"{where}: a search takes no grid; list the values of {next(iter(entry.grid))} here.")
+    if entry.search:
+        return entry.search
+    fields = method_named(entry.method).Config.model_fields
+    if "lr" not in fields:
+        raise SettingError(
+            f"{where}: {entry.method} has no lr that could be searched by default; give ranges of its settings, which "
+            f"are {', '.join(sorted(fields))}."
+        )
+    return {"lr": LR}
+
+
+def _require_searchable(recipe: Recipe) -> SearchSettings:
+    if recipe.search is None:
+        raise SettingError("The recipe has no search; add for example search: {trials: 20, objective: no-retrain}.")
+    if not recipe.data.holdout:
+        raise SettingError("A search is scored on a holdout only, never on the test set; set data.holdout: true.")
+    if not recipe.methods:
+        raise SettingError("The recipe has no methods to search; name some under methods.")
+    if processes.count() > 1:
+        raise SettingError("natmu search does not run under torchrun; start the same command several times instead.")
+    return recipe.search
+
+
+def _scene(
+    recipe: Recipe,
+    search: SearchSettings,
+    workspace: Workspace,
+    searched: list[tuple[MethodEntry, dict[str, Range]]],
+) -> Scene:
+    """Refuse what cannot be done, and then train the original and, where the objective asks, the retrained models."""
+    split_seed, training_seed, unlearning_seed = recipe.seeds.replicates()[0]
+    tried = [
+        (entry.label or entry.method, method_named(entry.method)(**settings))
+        for entry, ranges in searched
+        for settings in variations(entry.method, entry.settings, ranges)
+    ]
+    unserved = refuse(workspace, recipe.training, recipe.forget, tried, seed=split_seed, batch_size=recipe.batch_size)
+    for (text, label), reason in unserved.items():
+        say(f"{text}, {label}: not searched. {reason}")
+    source = workspace.original(recipe.training, training_seed)
+    original = obtain(source, workspace)
+    forgets = {request.text: workspace.forget(request, split_seed, source) for request in recipe.forget}
+    methods = [
+        Searched(
+            label := entry.label or entry.method,
+            entry.method,
+            entry.settings,
+            ranges,
+            {text: forget for text, forget in forgets.items() if (text, label) not in unserved},
+        )
+        for entry, ranges in searched
+    ]
+    judges = {text: _judge(recipe, search, workspace, source, original, forget) for text, forget in forgets.items()}
+    return Scene(recipe, search, workspace, source, original, unlearning_seed, judges, methods)
+
+
+def _judge(
+    recipe: Recipe, search: SearchSettings, workspace: Workspace, source: Trained, original: Run, forget: Forget
+) -> Callable[[Run], Judgement]:
+    """The objective on one forget set."""
+    samples = workspace.forget_set(forget)
+    if search.objective == "no-retrain":
+        before = on_holdout(original.outputs(), samples)
+        whole = samples.scenario == "class"
+        return lambda run: without_retrained(on_holdout(run.outputs(), samples), before, whole_classes=whole)
+    fresh = recipe.retrain.init == "fresh"
+    run = obtain(retrained(source, forget, workspace.arithmetic, source.seed, fresh=fresh), workspace)
+    reference = on_holdout(run.outputs(), samples)
+    return lambda run: against_retrained(on_holdout(run.outputs(), samples), [reference])
+
+
+def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
+    """The trials of a method, under a name that tells them from those of any other search."""
+    recipe, search = scene.recipe, scene.search
+    decisive = {
+        "original": scene.source.digest,
+        "forget": {text: scene.workspace.forget_set(forget).digest for text, forget in method.forgets.items()},
+        "objective": search.objective,
+        "retrain": recipe.retrain.model_dump(),
+        "method": method.method,
+        "settings": method.settings,
+        "ranges": {name: range_.model_dump(mode="json") for name, range_ in method.ranges.items()},
+        "batch_size": recipe.batch_size,
+        "seeds": [scene.seed, search.seed],
+        **scene.workspace.arithmetic.plain(),
+    }
+    ranges = {name: (range_, is_whole(method.method, name)) for name, range_ in method.ranges.items()}
+    name = f"{recipe.name}/{method.label}/{digest_of(decisive)}"
+    return Trials(storage, name, ranges, search.trials, seed_for(search.seed, "search", method.label))
+
+
+def _work(scene: Scene, found: list[tuple[Searched, Trials]], folder: Path) -> None:
+    """Run trials until all are finished, by this worker or by others."""
+
+    def finished() -> int:
+        return sum(len(trials.finished()) for _, trials in found)
+
+    total, shown = scene.search.trials * len(found), finished()
+    with task(f"{scene.recipe.name}: trials", total, shown) as advance:
+        while shown < total:
+            claims = ((method, claim) for method, trials in found if (claim := trials.claim()) is not None)
+            claimed = next(claims, None)
+            if claimed is not None:
+                _run_trial(scene, *claimed, folder / LOGS / "search")
+            else:
+                time.sleep(WAIT_SECONDS)  # others are at work on all that is left
+            done = finished()
+            for _ in range(done - shown):
+                advance()
+            shown = done
+
+
+def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> None:
+    """One trial; one that fails is a result, and does not stop the others."""
+    rows: list[dict[str, Any]] = []
+    value = reason = None
+    try:
+        made = method_named(method.method)(**method.settings | claim.settings)
+        for text, forget in method.forgets.items():
+            size, at = scene.recipe.batch_size, scene.workspace.arithmetic
+            model = outcome_of(made, scene.source, forget, seed=scene.seed, batch_size=size, at=at)
+            run = obtain(model, scene.workspace)
+            rows.append({"forget": text, **asdict(scene.judges[text](run)), **_cost(run)})
+        value = statistics.fmean(row["value"] for row in rows)
+    except Exception as error:  # noqa: BLE001 - a method may be anybody's, and the other trials go on
+        reason = sentence_of(error)
+        logs.mkdir(parents=True, exist_ok=True)
+        write_atomically(logs / f"{claim.name}.log", traceback.format_exc().encode())
+    claim.finish(value, rows, reason)
+    settings = ", ".join(
+        f"{name} {one:.4g}" if isinstance(one, float) else f"{name} {one}" for name, one in claim.settings.items()
+    )
+    came = f"failed. {reason}" if value is None else f"{value:.2f}"
+    say(f"{method.label}, trial {claim.trial.number} ({settings}): {came}")
+
+
+def _cost(run: Run) -> dict[str, Any]:
+    """What a run took, and its digest."""
+    record = run.record
+    return {"seconds": record.seconds, "run": record.digest}

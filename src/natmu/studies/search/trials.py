@@ -1,0 +1,268 @@
+"""Trials that many workers share: claimed one at a time, never more than the budget, taken over from the dead.
+
+Whoever runs a trial holds a file lock meanwhile, which the system takes away from a process that ends, however it ends.
+A trial that is under way in the storage while nobody holds its lock has lost its worker, and the next worker goes on
+with it, with the same settings. All that is read from or written to the storage happens under one more file lock, so
+workers share the folder of the study.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from filelock import FileLock, Timeout
+
+from natmu.errors import RunError, UsageError
+from natmu.studies.search.ranges import Range
+from natmu.types import seed_for
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+FOLDER = ".search"
+"""Of a study folder, where its locks are."""
+
+JOURNAL = "search.journal"
+"""Of a study folder, the storage unless another is named."""
+
+RANDOM_TRIALS = 10
+"""Trials at random before the sampler learns from them, at most, and at most a third of all."""
+
+MOST_WORKERS = 10
+"""Workers that take up a trial and end before it does, until it counts as failed: it may be what ends them."""
+
+
+def require_optuna() -> None:
+    """Refuse to search without Optuna, and keep its own messages off standard error.
+
+    Raises:
+        UsageError: It is not installed.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise UsageError("natmu search needs Optuna; install it with pip install 'natmu[search]'.") from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class Storage:
+    """Where the trials of a study are kept.
+
+    Args:
+        folder: The study folder.
+        url: Of a database; a journal in the folder if None.
+
+    Raises:
+        UsageError: The database cannot be opened.
+        RunError: The journal is damaged.
+    """
+
+    def __init__(self, folder: Path, url: str | None) -> None:
+        self.locks = folder.resolve() / FOLDER
+        self.locks.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(self.locks / "lock")
+        self.kind = "journal" if url is None else url.partition(":")[0].partition("+")[0]
+        with self.lock:
+            self.optuna = self._journal(folder.resolve() / JOURNAL) if url is None else _database(url)
+
+    def _journal(self, path: Path) -> BaseStorage:
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        _mend(path)
+        # Optuna's own locks outlive a worker that is killed; this one has the same two methods and does not.
+        try:
+            return JournalStorage(JournalFileBackend(str(path), lock_obj=cast(Any, self.lock)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(path, error) from None
+
+
+def _mend(path: Path) -> None:
+    """Cut off a line that a worker was killed in the middle of, to which Optuna would append the next.
+
+    Raises:
+        RunError: The last whole line is none of a journal's, which Optuna would pass over until it writes another.
+    """
+    content = path.read_bytes() if path.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    try:
+        json.loads(whole.splitlines()[-1] if whole else b"{}")
+    except ValueError as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> RunError:
+    return RunError(f"{path} is damaged ({error}); delete it, and the runs of its trials will be found.")
+
+
+def _database(url: str) -> BaseStorage:
+    from optuna.exceptions import StorageInternalError
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        return RDBStorage(url)
+    except (ImportError, SQLAlchemyError, StorageInternalError) as error:
+        first = str(error).strip().splitlines()[0].rstrip(".")
+        raise UsageError(f"--storage cannot be opened ({first}); give a URL such as sqlite:///search.db.") from None
+
+
+class Trials:
+    """All trials of one method.
+
+    Args:
+        storage: Where they are kept.
+        name: Of their study in the storage; names everything that decides their values.
+        ranges: Of each searched setting, and whether it is a whole number.
+        budget: How many trials there are in all.
+        seed: Of the sampler.
+    """
+
+    def __init__(
+        self, storage: Storage, name: str, ranges: Mapping[str, tuple[Range, bool]], budget: int, seed: int
+    ) -> None:
+        import optuna
+
+        self.storage, self.name, self.ranges, self.budget, self.seed = storage, name, ranges, budget, seed
+        with storage.lock:
+            self.study: Study = optuna.create_study(storage=storage.optuna, study_name=name, load_if_exists=True)
+
+    def claim(self) -> Claim | None:
+        """A trial to run: one whose worker is dead, else a new one; None where all are finished or under way."""
+        with self.storage.lock:
+            known = self._known()
+            for one in known:
+                lock = self._lock(one.number)
+                if not one.state.is_finished() and _free(lock):
+                    claim = self._claim(one.number, one._trial_id, lock)
+                    if claim.workers <= MOST_WORKERS:
+                        return claim
+                    claim.finish(None, [], f"{MOST_WORKERS} workers ended, one after the other, while they ran it.")
+            if len(known) < self.budget:
+                lock = self._lock(len(known))
+                lock.acquire()
+                return self._claim(len(known), None, lock)
+        return None
+
+    def finished(self) -> list[Finished]:
+        """The trials that came to an end, by number."""
+        with self.storage.lock:
+            ended = [one for one in self._known() if one.state.is_finished()]
+        return [Finished(one.number, one.value, self._settings(one.params), one.user_attrs) for one in ended]
+
+    def _known(self) -> list[FrozenTrial]:
+        """All trials of the budget; of a search that once had a larger one, the first."""
+        return self.study.get_trials(deepcopy=False)[: self.budget]
+
+    def _claim(self, number: int, known_as: int | None, lock: FileLock) -> Claim:
+        """Give a trial its settings; they follow from its number and the trials before it, whoever runs it."""
+        import optuna
+
+        startup = min(RANDOM_TRIALS, -(-self.budget // 3))
+        seed = seed_for(self.seed, "trial", number) % 2**32
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, constant_liar=True)
+        trial = self.study.ask() if known_as is None else optuna.Trial(self.study, known_as)
+        workers = trial.user_attrs.get("workers", 0) + 1
+        trial.set_user_attr("workers", workers)
+        params = {name: _suggest(trial, name, *range_) for name, range_ in self.ranges.items()}
+        return Claim(self, trial, self._settings(params), lock, workers)
+
+    def _settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings from what the storage holds, where choices are JSON: it does not take any value."""
+        return {
+            name: json.loads(value) if self.ranges[name][0].choices is not None else value
+            for name, value in params.items()
+        }
+
+    def _lock(self, number: int) -> FileLock:
+        return FileLock(self.storage.locks / f"{self.short_name(number)}.lock")
+
+    def short_name(self, number: int) -> str:
+        """What a trial's files are called."""
+        return f"{self.name.rpartition('/')[2]}-{number}"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trial that came to an end.
+
+    Attributes:
+        number: Counted from 0.
+        value: What is minimised; None if it failed.
+        settings: The searched settings.
+        notes: What ``Claim.finish`` was given.
+    """
+
+    number: int
+    value: float | None
+    settings: dict[str, Any]
+    notes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A trial that is this worker's to run.
+
+    Attributes:
+        trials: All trials of the method.
+        trial: This one.
+        settings: The searched settings.
+        lock: Held until the trial is finished.
+        workers: How many workers took it up so far, this one included.
+    """
+
+    trials: Trials
+    trial: Trial
+    settings: dict[str, Any]
+    lock: FileLock
+    workers: int
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return self.trials.short_name(self.trial.number)
+
+    def finish(self, value: float | None, rows: Sequence[Mapping[str, Any]], reason: str | None) -> None:
+        """Note what came of it.
+
+        Args:
+            value: What is minimised; None if it failed.
+            rows: One for each forget set, as plain values.
+            reason: Why it failed.
+        """
+        from optuna.trial import TrialState
+
+        with self.trials.storage.lock:
+            self.trial.set_user_attr("rows", [dict(row) for row in rows])
+            self.trial.set_user_attr("reason", reason)
+            self.trials.study.tell(self.trial.number, value, state=TrialState.FAIL if value is None else None)
+            self.lock.release()
+            Path(self.lock.lock_file).unlink(missing_ok=True)
+
+
+def _free(lock: FileLock) -> bool:
+    """Take a lock if nobody holds it."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True
+
+
+def _suggest(trial: Trial, name: str, range_: Range, whole: bool) -> Any:  # noqa: ANN401 - any setting's value
+    """The value of one setting, as the storage holds it."""
+    if range_.choices is not None:
+        return trial.suggest_categorical(name, [json.dumps(choice, sort_keys=True) for choice in range_.choices])
+    assert range_.low is not None and range_.high is not None, "a range has both ends"  # noqa: PT018
+    if whole:
+        return trial.suggest_int(name, int(range_.low), int(range_.high), log=range_.log)
+    return trial.suggest_float(name, range_.low, range_.high, log=range_.log)

@@ -1,0 +1,75 @@
+"""Progress goes to standard error, and only where it is wanted."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from rich.console import Console
+
+from natmu import progress
+from natmu.progress import say, showing, task
+
+
+def test_nothing_is_shown_unless_asked_for(capsys):
+    with showing(False), task("train", 3) as advance:
+        advance()
+        say("a line")
+    with task("train", 3) as advance:
+        advance()
+        say("a line")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_off_a_terminal_only_lines_are_left(capsys):
+    with showing(), task("train", 2) as advance:
+        advance()
+        say("original, seed 0: test_acc 93.34 [bold]")
+        advance()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "original, seed 0: test_acc 93.34 [bold]\n"
+
+
+def test_nested_displays_are_one(capsys):
+    with showing():
+        with showing():
+            say("inner")
+        say("outer")
+    say("after")
+    assert capsys.readouterr().err == "inner\nouter\n"
+
+
+@pytest.mark.parametrize(
+    ("work", "lines"),
+    [
+        ((10, 2), "job: 5 of 10\njob: 10 of 10\n"),
+        ((4_000_000, 1_000_000, "bytes"), "job: 1.0 MB of 4.0 MB\njob: 1.0 MB of 4.0 MB\n"),
+        ((None, 0), "job: 3\njob: 8\n"),
+    ],
+)
+def test_off_a_terminal_long_work_leaves_a_line_now_and_then(capsys, monkeypatch, work, lines):
+    monkeypatch.setattr(progress, "QUIET_SECONDS", -1)
+    with showing(), task("job", *work) as advance:
+        advance(3)
+        advance(5)
+    assert capsys.readouterr().err == lines
+
+
+@pytest.mark.parametrize(
+    ("work", "shown"), [((4, 1), "1/4"), ((4_000_000, 1_000_000, "bytes"), "1.0 MB/4.0 MB"), ((None, 7), "m7\x1b")]
+)
+def test_a_terminal_has_a_bar_in_the_unit_of_the_work_and_is_left_clean(capsys, monkeypatch, work, shown):
+    def terminal(**options):
+        return Console(**options, force_terminal=True, width=100, file=sys.stderr)
+
+    monkeypatch.setattr(progress, "Console", terminal)
+    with showing():
+        with task("job", *work) as advance:
+            advance(2)
+            say("a line")
+        written = capsys.readouterr().err
+    assert "job" in written
+    assert shown in written
+    assert "a line\n" in written
+    assert "job" not in capsys.readouterr().err
