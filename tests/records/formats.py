@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import re
 import tempfile
@@ -221,13 +222,13 @@ def _inner(content: type) -> list[type]:
 
 def attributes(content: type) -> dict[str, str]:
     """What a docstring says of each attribute, its own and inherited ones."""
-    _, _, block = (content.__doc__ or "").partition("Attributes:\n")
+    _, _, block = inspect.cleandoc(content.__doc__ or "").partition("Attributes:\n")
     found: dict[str, str] = {}
     for line in block.splitlines():
-        if match := re.fullmatch(r" {8}(\w+): (.+)", line):
+        if match := re.fullmatch(r" {4}(\w+): (.+)", line):
             name = match[1]
             found[name] = match[2]
-        elif line.startswith(" " * 12) and found:
+        elif line.startswith(" " * 8) and found:
             found[name] += f" {line.strip()}"
     alias = {name: field.alias for name, field in getattr(content, "model_fields", {}).items() if field.alias}
     return {alias.get(name, name): text.replace("``", "`").rstrip(".") for name, text in found.items()}

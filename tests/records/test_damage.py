@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -26,8 +27,10 @@ from natmu.records.study import StudyFolder
 from natmu.report.run_page import run_page
 from natmu.report.study_page import study_page
 from natmu.report.trackers.tracked import read_tracked_run, read_tracked_study
+from natmu.types import ForgetSet
 
 EDITS = int(os.environ.get("NATMU_DAMAGE_EDITS", "100"))
+pytestmark = pytest.mark.timeout(240 + EDITS)
 many = settings(
     max_examples=EDITS, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
@@ -223,3 +226,59 @@ def test_a_file_of_an_earlier_format_is_named_with_both_formats(runs):
         ),
     ):
         everything(path.parent)
+
+
+def resealed_record(run, **changes):
+    """A record that was edited by somebody who knows how to seal it."""
+    content = json.loads((run / "record.json").read_text()) | changes
+    return json.dumps(edits.sealed(content)).encode()
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"lineage": 7}, "lineage: Input should be an object"),
+        ({"forgotten": {"count": 20}}, "forgotten.digest: Field required"),
+        ({"hardware": {"device": "cpu"}}, "hardware.precision: Field required"),
+        ({"scores": {"test_acc": "high"}}, "scores.test_acc: Input should be a valid number"),
+        ({"finished": "yesterday"}, "finished: Value error, Invalid isoformat string: 'yesterday'"),
+        ({"digest": "0" * 16}, "the digest is not that of the lineage"),
+    ],
+)
+def test_what_is_wrong_with_a_record_is_named(runs, changes, reason):
+    run = runs / folders.an_unlearned().digest
+    with replaced((run / "record.json", resealed_record(run, **changes))), pytest.raises(RunError) as caught:
+        RunFolder(run).record  # noqa: B018
+    assert_is_one_sentence(caught.value, run / "record.json")
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("positions", "reason"),
+    [
+        (np.zeros(folders.TRAIN, bool), "int64 (F,), positions in ascending order"),
+        (folders.POSITIONS.astype(float), "int64 (F,), positions in ascending order"),
+        (folders.POSITIONS - 50, "int64 (F,), positions in ascending order"),
+        (folders.POSITIONS[::-1], "int64 (F,), positions in ascending order"),
+        (folders.POSITIONS[:, None], "int64 (F,), positions in ascending order"),
+        (folders.POSITIONS[:0], "int64 (F,), positions in ascending order"),
+        (folders.POSITIONS[:5], "not the forget set that the record names"),
+        (folders.POSITIONS + 200, "beyond the training data"),
+    ],
+    ids=["booleans", "floats", "negative", "descending", "two axes", "none", "fewer", "too large"],
+)
+def test_what_is_wrong_with_a_forget_set_is_named(runs, positions, reason):
+    run = runs / folders.an_unlearned().digest
+    record, path = run / "record.json", run / "forget.npy"
+    held = io.BytesIO()
+    np.save(held, positions)
+    with replaced((path, held.getvalue()), (record, record.read_bytes())):
+        forgotten = json.loads(record.read_text())["forgotten"]
+        if reason == "beyond the training data":
+            forgotten |= {"digest": ForgetSet(positions, "random:10%", "random").digest}
+        record.write_bytes(resealed_record(run, forgotten=forgotten))
+        reseal(path)
+        with pytest.raises(RunError) as caught:
+            RunFolder(run).forget()
+    assert_is_one_sentence(caught.value, path)
+    assert reason in str(caught.value)

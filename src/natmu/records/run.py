@@ -191,12 +191,12 @@ class RunFolder:
         if forget is None or forgotten is None:
             raise UsageError(f"{self.path} holds no forget set; name the run of an unlearned model.")
         positions = self._read(FORGET, _positions)
-        found = ForgetSet(positions, forget.request.text, forget.request.kind, forgotten.classes)
-        if (found.digest, len(found)) != (forgotten.digest, forgotten.count):
+        forget_set = ForgetSet(positions, forget.request.text, forget.request.kind, forgotten.classes)
+        if (forget_set.digest, len(forget_set)) != (forgotten.digest, forgotten.count):
             raise damaged(self.path / FORGET, "it is not the forget set that the record names")
         if self.has(PREDICTIONS) and positions[-1] >= self._read(PREDICTIONS, _training_samples):
             raise damaged(self.path / FORGET, "it names samples beyond the training data")
-        return found
+        return forget_set
 
     def _read(self, name: str, read: Callable[[Path], Content]) -> Content:
         """What one of its files holds."""
@@ -275,15 +275,21 @@ def _history(path: Path) -> History:
 
 def _positions(path: Path) -> IntArray:
     """Positions in ascending order."""
-    found = read_array(path)
-    if found.dtype != np.int64 or found.ndim != 1 or not len(found) or found[0] < 0 or (np.diff(found) <= 0).any():
+    positions = read_array(path)
+    if (
+        positions.dtype != np.int64
+        or positions.ndim != 1
+        or not len(positions)
+        or positions[0] < 0
+        or (np.diff(positions) <= 0).any()
+    ):
         raise ValueError("it is not int64 (F,), positions in ascending order")
-    return found
+    return positions
 
 
 def _confidence(path: Path) -> FloatArray:
     """A number of 0 to 1 for each training sample."""
-    found = read_array(path)
-    if found.dtype != np.float32 or found.ndim != 1 or not ((found >= 0) & (found <= 1.001)).all():
+    confidence = read_array(path)
+    if confidence.dtype != np.float32 or confidence.ndim != 1 or not ((confidence >= 0) & (confidence <= 1.001)).all():
         raise ValueError("it is not float32 (N,), numbers of 0 to 1")
-    return found
+    return confidence

@@ -198,15 +198,15 @@ def write_study(folder: Path, table: Table, audits: StudyAudits | None = None, h
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
-        given: Mapping[str, StudyAudits | Hybrids | None] = {AUDITS: audits, HYBRIDS: hybrids}
-        for name, content in given.items():
+        contents: Mapping[str, StudyAudits | Hybrids | None] = {AUDITS: audits, HYBRIDS: hybrids}
+        for name, content in contents.items():
             if content is None:
                 (folder / name).unlink(missing_ok=True)
             else:
                 content.write(folder / name)
     except OSError as error:
         raise RunError(f"Cannot write {folder} ({error.strerror}); choose a folder that can be written to.") from error
-    files = {name: file_digest(folder / name) for name, content in given.items() if content is not None}
+    files = {name: file_digest(folder / name) for name, content in contents.items() if content is not None}
     written = table.model_copy(update={"files": files})
     written.write(folder / TABLE)
     return written

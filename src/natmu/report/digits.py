@@ -12,7 +12,7 @@ def rounded(mean: float, std: float | None, most: int = MOST_DECIMALS) -> tuple[
 
     Both are rounded to the place of the standard deviation's first significant digit, be it that of tens, with at most
     ``most`` decimals. One digit of it is all there is: over three seeds a standard deviation is itself only known
-    within a factor of about two either way. The mean of three is surer than one value by √3 only, so that it has no
+    within a factor of about two either way. The mean of three is more certain than one value by √3 only, so it has no
     more digits. Where the seeds agree to the last digit, or nearly so, ``most`` is the limit.
 
     Without a known spread a value has one decimal, none from 1000, and below 1 two significant digits with ``most`` as

@@ -1,4 +1,4 @@
-"""The runs that lie beside a run and belong to it, found by their lineages."""
+"""The runs that lie beside a run and belong to it, beside by their lineages."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def run_beside(folder: Path, name: str, digest: str) -> RunFolder | None:
 
 def relatives(run: RunFolder) -> dict[str, RunFolder]:
     """The original of a run and one model retrained without the same forget set, where they lie beside it."""
-    found: dict[str, RunFolder] = {}
+    beside: dict[str, RunFolder] = {}
     for path in sorted(run.path.resolve().parent.glob(f"*/{RECORD}")):
         other = RunFolder(path.parent)
         with suppress(RunError):  # a damaged neighbour is none of this run's business
             part = _part_of(other.record.lineage, run.record.lineage)
             if part is not None and other.record.digest != run.record.digest:
-                found.setdefault(part, other)
-    return found
+                beside.setdefault(part, other)
+    return beside
 
 
 def _part_of(other: AnyLineage, lineage: AnyLineage) -> str | None:
@@ -62,8 +62,8 @@ def _is_retrained(other: AnyLineage, source: Trained | Imported, forget: Forget)
     return without and _are_trained_alike(other, source)
 
 
-def _are_trained_alike(one: AnyLineage, other: AnyLineage) -> bool:
+def _are_trained_alike(model: AnyLineage, other: AnyLineage) -> bool:
     """Whether two models differ in nothing but their seeds and what they were trained on."""
-    if not isinstance(one, Trained | Imported) or not isinstance(other, Trained | Imported):
+    if not isinstance(model, Trained | Imported) or not isinstance(other, Trained | Imported):
         return False
-    return (one.data, one.architecture, one.recipe) == (other.data, other.architecture, other.recipe)
+    return (model.data, model.architecture, model.recipe) == (other.data, other.architecture, other.recipe)

@@ -63,7 +63,7 @@ def pairs(study: Results, scenario: str) -> list[tuple[str, str, str, int]]:
         scenario: Which of its scenarios.
     """
     comparisons = _comparisons(study, scenario, "avg_gap")
-    return [(one.best, one.method, _difference(one), one.n) for one in comparisons if one.n > 1]
+    return [(pair.best, pair.method, _difference(pair), pair.n) for pair in comparisons if pair.n > 1]
 
 
 def compared(study: Results) -> bool:
@@ -73,7 +73,7 @@ def compared(study: Results) -> bool:
 
 def _comparisons(study: Results, scenario: str, score: str) -> list[Comparison]:
     """The comparisons of one column, the best with the second best first."""
-    return [one for one in study.comparisons if (one.scenario, one.score) == (scenario, score)]
+    return [pair for pair in study.comparisons if (pair.scenario, pair.score) == (scenario, score)]
 
 
 def _lowest_gap(study: Results, scenario: str) -> list[str]:
