@@ -78,7 +78,7 @@ def main() -> None:
     )
     original = train_original(bench, asked.seed)
     forget = resolve_forget(
-        parse_forget(asked.forget), bench.splits.train, seed=asked.seed, hardness=original.hardness()
+        parse_forget(asked.forget), bench.splits.train, seed=asked.seed, difficulty=original.difficulty()
     )
     judge = Judge(recipe, original, forget, asked.seed)
     found: dict[str, list[dict[str, Any]]] = {}

@@ -287,8 +287,8 @@ def _forget_set(
     if not isinstance(forget, str):
         return forget_from_indices(forget, data)
     request = parse_forget(forget)
-    hardness: dict[str, FloatArray] = {}
+    difficulty: dict[str, FloatArray] = {}
     if request.kind == "hardest" and request.criterion == "loss":
         part = part_of(private_copy(original, compute), data, compute)
-        hardness["loss"] = sample_losses(part.logits, np.asarray(data.labels))
-    return resolve_forget(request, data, seed=seed, hardness=hardness)
+        difficulty["loss"] = sample_losses(part.logits, np.asarray(data.labels))
+    return resolve_forget(request, data, seed=seed, difficulty=difficulty)

@@ -58,8 +58,8 @@ def refuse(
         fresh_model=workspace.fresh,
         holdout=workspace.splits.holdout,
     )
-    # As many samples at random where only a trained model tells which are the hardest; criteria as in ``hardness_of``.
+    # As many samples at random where only a trained model tells which are the hardest; by its criteria.
     anything = np.random.default_rng(seed).random(len(train), np.float32)
-    hardness = dict.fromkeys(["loss", "confidence"] if trained_here else ["loss"], anything)
-    forgets = {request.text: resolve_forget(request, train, seed=seed, hardness=hardness) for request in requests}
+    difficulty = dict.fromkeys(["loss", "confidence"] if trained_here else ["loss"], anything)
+    forgets = {request.text: resolve_forget(request, train, seed=seed, difficulty=difficulty) for request in requests}
     return unserved_by(methods, {text: replace(problem, forget=forget) for text, forget in forgets.items()})

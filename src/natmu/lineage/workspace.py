@@ -204,8 +204,8 @@ class Workspace:
         """
         key = digest_of(forget.plain())
         if key not in self.known:
-            hardness = {} if forget.by is None else hardness_of(self.require(forget.by))
-            found = resolve_forget(forget.request, self.splits.train, seed=forget.seed or 0, hardness=hardness)
+            difficulty = {} if forget.by is None else difficulties_of(self.require(forget.by))
+            found = resolve_forget(forget.request, self.splits.train, seed=forget.seed or 0, difficulty=difficulty)
             if forget.positions not in (None, found.digest):
                 raise DataError(f"{forget.request.file} lists other samples than before; restore that file.")
             self.known[key] = found
@@ -220,7 +220,7 @@ class Workspace:
         return self.pools[key]
 
 
-def hardness_of(run: Run) -> dict[str, FloatArray]:
+def difficulties_of(run: Run) -> dict[str, FloatArray]:
     """How hard each training sample was to learn, by criterion; float32 ``(N,)``, larger for harder."""
     train = run.outputs().train
     difficulty = difficulty_of(run)
