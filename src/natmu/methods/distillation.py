@@ -24,8 +24,8 @@ class BadTeacher(Method):
     temperature, without a factor of its square and without a cross-entropy term. Teachers are frozen and in eval mode.
 
     When to use:
-        Where a random forget set should be predicted as if at random. A whole class is forgotten too, but predictions of
-        a random network on it look unlike those of a retrained model, which tells an attacker what was forgotten.
+        Where a random forget set should be predicted as if at random. A whole class is forgotten too, but a random
+        network's predictions on it look unlike those of a retrained model, which tells an attacker what was forgotten.
 
     Cost:
         One forward and backward pass over D_r and D_f per epoch, and one forward pass of the teachers before it, or
