@@ -78,6 +78,7 @@ def test_answers_are_those_of_one_process(folders, run):
     one, two = (load_file(folders[count] / "runs" / run / "predictions.safetensors") for count in (1, 2))
     assert one.keys() == two.keys()
     for name, answers in one.items():
+        # Under PyTorch's kernels for AVX-512 and for no vector unit, answers differed by at most 0.04 of this.
         np.testing.assert_allclose(two[name], answers, rtol=5e-3, atol=5e-3)
 
 

@@ -94,7 +94,7 @@ def test_an_interrupted_run_of_two_continues_to_the_same_model(found):
 
 
 def test_the_model_keeps_its_own_kinds_of_layers(found):
-    assert found[2, 0]["synced"]["kinds"] == ["Conv2d", "BatchNorm2d", "ReLU", "Flatten", "Linear"]
+    assert found[2, 0]["synced"]["kinds"] == ["Conv2d", "BatchNorm2d", "SiLU", "Flatten", "Linear"]
 
 
 def test_weights_that_differ_at_first_are_those_of_the_first_process(found):
