@@ -88,7 +88,7 @@ def _project() -> dict:
 def example() -> type[Method]:
     """The method in CONTRIBUTING.md, defined by the very text of its block of code."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"^( *)```python\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE)
+    block, *_ = re.findall(r"^( *)```python\n(.*?)^ *```", text, flags=re.DOTALL | re.MULTILINE)
     names: dict = {"__name__": "example"}
     exec(compile(textwrap.dedent(block[1]), "CONTRIBUTING.md", "exec"), names)
     (method,) = (value for value in names.values() if _is_method(value, names))
