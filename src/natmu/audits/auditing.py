@@ -42,9 +42,9 @@ def obtain_models(audit: RunAudit, workspace: Workspace) -> None:
     _require_same_processes(audit.run)
     workspace.remember(audit.models.forget, audit.forget)
     said: set[str] = set()
-    for models in (audit.models.shared, audit.wanted):
+    for models, side_by_side in ((audit.models.shared, True), (audit.wanted, False)):
         with task(f"models of the audit, level {audit.level}", len(models)) as advance:
-            for model, outcome in make_here(models, workspace):
+            for model, outcome in make_here(models, workspace, side_by_side=side_by_side):
                 if outcome.failed is not None and outcome.failed not in said:
                     said.add(outcome.failed)
                     say(f"{title(model)}: {outcome.failed}")
