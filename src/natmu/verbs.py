@@ -88,7 +88,8 @@ class Asked:
         method: Name of the method.
         settings: Its settings.
         batch_size: Samples per step; the original's if None.
-        seed: Of a random forget set and of the method.
+        seed: Of the method.
+        split_seed: Of a random forget set; that of the method if None.
     """
 
     forget: str
@@ -96,6 +97,7 @@ class Asked:
     settings: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int | None = None
     seed: int = 0
+    split_seed: int | None = None
 
     def chosen(self) -> Method:
         """The method with its settings.
@@ -125,6 +127,7 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
         TrainingError: The loss is no longer finite.
     """
     method, request = asked.chosen(), parse_forget(asked.forget)
+    split_seed = asked.seed if asked.split_seed is None else asked.split_seed
     if source.is_dir():
         given = {name for name, value in data.items() if value and name != "source"}
         if model is not None or given:
@@ -143,12 +146,12 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
         recipe,
         [request],
         [(asked.method, method)],
-        seed=asked.seed,
+        seed=split_seed,
         batch_size=asked.batch_size,
         trained_here=known,
     )
     original = original or import_model(workspace, source, recipe)
-    forget = workspace.forget(request, asked.seed, original)
+    forget = workspace.forget(request, split_seed, original)
     at = workspace.arithmetic
     result = outcome_of(method, original, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
     return obtain(result, workspace, place.name)

@@ -190,6 +190,7 @@ def an_audit(digest, method="natmu", note="three", scores=None):
     return Audit(
         run=digest,
         level="standard",
+        references=2,
         method=method,
         forget=AuditedForget(request=parse_forget("random:10%"), scenario="random", count=FORGOTTEN, digest="f0"),
         verdict=f"Distinguishable by 1 of 1 scores ({note}).",

@@ -79,6 +79,7 @@ def _record(audit: RunAudit, found: Examination, predictions: Predictions) -> Au
     return Audit(
         run=audit.run.record.digest,
         level=audit.level,
+        references=audit.number,
         method=subject.method if isinstance(subject, Unlearned) else "retrain",
         forget=AuditedForget(
             request=audit.models.forget.request, scenario=forget.scenario, count=len(forget), digest=forget.digest

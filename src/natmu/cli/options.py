@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +37,9 @@ Set = Annotated[
 
 
 def parse_settings(pairs: list[str] | None, **flags: object) -> dict[str, Any]:
-    """Settings from ``key=value`` texts; values are read as YAML, so numbers, true and false mean themselves.
+    """Settings from ``key=value`` texts; numbers, true and false mean themselves.
+
+    Values are read as JSON, which is what reports print, and what is no JSON as YAML, which takes 1e-5 for a text.
 
     Args:
         pairs: The texts.
@@ -55,10 +58,20 @@ def parse_settings(pairs: list[str] | None, **flags: object) -> dict[str, Any]:
         if key.strip() in settings:
             raise SettingError(f"--set {key.strip()} is given twice; give it once.")
         try:
-            settings[key.strip()] = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):
+            settings[key.strip()] = _value(text)
+        except (yaml.YAMLError, ValueError, RecursionError):
             raise SettingError(f"--set {pair!r}: the value is not readable; quote it.") from None
     return settings
+
+
+def _value(text: str) -> object:
+    """A value from its text."""
+    import yaml
+
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return yaml.safe_load(text)
 
 
 def store_and_name(out: Path | None, default: Path = Path("runs")) -> tuple[Path, str | None]:

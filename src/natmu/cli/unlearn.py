@@ -53,6 +53,9 @@ def run(
     holdout: Holdout = False,
     batch_size: BatchSize = None,
     seed: Seed = 0,
+    split_seed: Annotated[
+        int | None, typer.Option("--split-seed", min=0, help="Of a random forget set; that of --seed if not given.")
+    ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
     sync_batch_norm: SyncBatchNorm = False,
@@ -78,7 +81,7 @@ def run(
     )
     with showing():
         run = unlearn_run(
-            Asked(forget, method, given, batch_size, seed),
+            Asked(forget, method, given, batch_size, seed, split_seed),
             source=source,
             data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
             model=model,

@@ -138,6 +138,7 @@ def hardware(compute: Compute) -> Hardware:
         precision=compute.precision,
         processor=processor,
         threads=torch.get_num_threads(),
+        processes=processes.count(),
         gpu=torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else None,
     )
 

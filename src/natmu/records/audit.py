@@ -131,6 +131,7 @@ class Audit(File):
     Attributes:
         run: Digest of the audited run.
         level: How much was asked for.
+        references: How many retrained models were asked for.
         method: Name of the method of the audited run.
         forget: What it forgot.
         verdict: What all scores together allow to be said, in a sentence.
@@ -147,6 +148,7 @@ class Audit(File):
     format: Literal[2] = 2
     run: Digest
     level: Level
+    references: int = Field(ge=1)
     method: str
     forget: AuditedForget
     verdict: str

@@ -43,6 +43,7 @@ class Hardware(Value):
         processor: Name of the CPU.
         threads: Threads of PyTorch.
         gpu: Name of the GPU; None without one.
+        processes: How many processes shared the work.
     """
 
     device: str
@@ -50,6 +51,7 @@ class Hardware(Value):
     processor: str
     threads: int
     gpu: str | None = None
+    processes: int = Field(1, ge=1)
 
 
 class Forgotten(Value):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,14 @@ from natmu.records.audit import audit_of
 from natmu.records.lineage import (
     AllBut,
     AnyLineage,
-    Arithmetic,
     Everything,
-    Forget,
     Imported,
     Trained,
     Unlearned,
     forget_of,
 )
 from natmu.records.run import PREDICTIONS, RunFolder, open_run
+from natmu.report.commands import commands_of
 from natmu.report.descriptions import asked_of_run
 from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of
@@ -29,9 +27,7 @@ from natmu.report.figures import Model
 from natmu.report.images import galleries
 from natmu.report.relatives import relatives
 from natmu.report.views import audit_view, comparison
-from natmu.types import ORIGINAL, REFERENCES, RETRAINED, seed_for
-
-TRAINING_FLAGS = ("epochs", "optimizer", "lr", "schedule", "warmup_epochs", "weight_decay", "batch_size")
+from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
 
 def run_page(folder: Path) -> dict[str, Any]:
@@ -68,7 +64,7 @@ def run_page(folder: Path) -> dict[str, Any]:
         "forgets": forget is not None,
         "comparison": comparison("r", models, files, _margins(run, files), [label]),
         "folder": folder.resolve().name,
-        "commands": _commands(lineage, beside.get(ORIGINAL), folder.resolve().name),
+        "commands": commands_of(run, beside.get(ORIGINAL)),
         "lineage": json.dumps(lineage.plain(), indent=1, sort_keys=True),
         "versions": record.versions,
         "hardware": record.hardware.model_dump(exclude_none=True),
@@ -98,51 +94,3 @@ def _margins(run: RunFolder, files: Mapping[str, RunFolder]) -> dict[str, Margin
     """Margins of each model on the parts that the run's forget set makes."""
     forget = None if forget_of(run.record.lineage) is None else run.forget()
     return {key: margins_of(other.outputs(), forget) for key, other in files.items() if other.has(PREDICTIONS)}
-
-
-def _commands(lineage: AnyLineage, original: RunFolder | None, name: str) -> list[str]:
-    """The commands that compute the run again."""
-    source = "ORIGINAL" if original is None else f"runs/{original.path.name}"
-    audit = shlex.join(["natmu", "audit", f"runs/{name}", "--level", "standard"])
-    if isinstance(lineage, Unlearned):
-        before = [_train(lineage.source)] if isinstance(lineage.source, Trained) else []
-        return [*before, _unlearn(lineage, source), audit]
-    if isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
-        before = [] if original is None else _commands(original.record.lineage, None, "")
-        return [*before, _retrain(lineage, lineage.on.forget, source)]
-    return [_train(lineage)] if isinstance(lineage, Trained) else []
-
-
-def _train(lineage: Trained) -> str:
-    """The command of an original model."""
-    data, training = lineage.data, lineage.recipe.model_dump()
-    words = ["natmu", "train", "--data", data.source, "--model", lineage.architecture.name]
-    for value, flag in ((data.image_size, "--image-size"), (data.train_size, "--train-size")):
-        words += [flag, str(value)] if value else []
-    words += ["--holdout"] if data.holdout else []
-    for name in TRAINING_FLAGS:
-        words += [f"--{name.replace('_', '-')}", str(training[name])]
-    words += ["--augment" if lineage.recipe.augment else "--no-augment"]
-    return shlex.join([*words, *_last(lineage.seed, lineage.arithmetic)])
-
-
-def _unlearn(lineage: Unlearned, source: str) -> str:
-    """The command of an unlearned model."""
-    words = ["natmu", "unlearn", "--from", source, "--forget", lineage.forget.request.text, "--method", lineage.method]
-    for name, value in lineage.settings.items():
-        words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
-    words += ["--batch-size", str(lineage.batch_size)]
-    return shlex.join([*words, *_last(lineage.seed, lineage.arithmetic)])
-
-
-def _retrain(lineage: Trained, forget: Forget, source: str) -> str:
-    """The command of a retrained model."""
-    fresh = lineage.start.seed == seed_for(lineage.seed, "fresh weights")
-    words = ["natmu", "unlearn", "--from", source, "--forget", forget.request.text, "--method", "retrain"]
-    words += ["--set", f"init={'fresh' if fresh else 'original'}"]
-    return shlex.join([*words, *_last(lineage.seed, lineage.arithmetic)])
-
-
-def _last(seed: int, arithmetic: Arithmetic) -> list[str]:
-    """What every command ends with."""
-    return ["--seed", str(seed), "--precision", arithmetic.precision]

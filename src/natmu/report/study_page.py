@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,10 @@ import yaml
 
 from natmu.records.audit import AuditFolder, audit_of
 from natmu.records.lineage import forget_of
-from natmu.records.recipe import RecipeSettings
 from natmu.records.run import PREDICTIONS, RunFolder
 from natmu.records.study import StudyAudit, StudyFolder, open_study
 from natmu.records.table import Column, Place, Replicate, Row, Table
+from natmu.report.commands import launched
 from natmu.report.descriptions import asked, count, forget_set
 from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of
@@ -73,8 +74,9 @@ def study_page(folder: Path) -> dict[str, Any]:
         "score_on": table.score_on,
         "hybrids": blends,
         "hybrids_of": names[0] if names else "",
-        "recipe": _yaml(table.recipe),
+        "recipe": _yaml(table),
         "file": f"{table.name}.yaml",
+        "command": shlex.join(launched(table.hardware.processes, ["bench", f"{table.name}.yaml"])),
         "versions": table.versions,
         "hardware": table.hardware.model_dump(exclude_none=True),
         "replicates": [(row.scenario, row.method, replicate) for row in table.rows for replicate in row.replicates],
@@ -232,10 +234,11 @@ def _ranks(table: Table, name: str) -> list[tuple[str, tuple[tuple[str, Place], 
     ]
 
 
-def _yaml(recipe: RecipeSettings) -> str:
-    """The recipe as a file, without what is empty anyway."""
+def _yaml(table: Table) -> str:
+    """The recipe as a file, without what is empty anyway, in the precision that it was run in."""
+    recipe = table.recipe
     plain = recipe.model_dump(mode="json")
-    kept = {name: value for name, value in plain.items() if value is not None}
+    kept = {name: value for name, value in plain.items() if value is not None} | {"precision": table.hardware.precision}
     kept["methods"] = [{name: value for name, value in entry.items() if value} for entry in plain["methods"]]
     for name in ("data", "executor"):
         kept[name] = {key: value for key, value in plain[name].items() if value is not None}

@@ -1,0 +1,132 @@
+"""The commands that compute a run again: the same lineage, and so the same digest."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+
+from natmu.records.audit import audit_of
+from natmu.records.lineage import AllBut, Arithmetic, Forget, Imported, Trained, Unlearned
+from natmu.records.run import DIGEST, RunFolder
+from natmu.types import seed_for
+
+WEIGHTS = "WEIGHTS"
+"""Stands for the file of a model that was trained elsewhere."""
+
+
+def commands_of(run: RunFolder, original: RunFolder | None) -> list[str]:
+    """The commands that compute a run again, with the data in the folder ``data``.
+
+    Args:
+        run: The run.
+        original: That of its original, where it is known.
+
+    Returns:
+        One command for each run that leads there, and one for its audit if it was audited.
+    """
+    lineage = run.record.lineage
+    commands: list[list[str]] = []
+    if isinstance(lineage, Unlearned):
+        source, place = lineage.source, original
+        commands += [_train(source, _name(place, source.digest))] if isinstance(source, Trained) else []
+        commands += [_unlearn(lineage, _source(source, place), _name(run, lineage.digest))]
+    elif isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
+        before = lineage.on.forget.by or _some_original(lineage, original)
+        commands += [_train(before, _name(original, before.digest))] if isinstance(before, Trained) else []
+        commands += [_retrain(lineage, lineage.on.forget, _source(before, original), _name(run, lineage.digest))]
+    elif isinstance(lineage, Trained):
+        commands += [_train(lineage, _name(run, lineage.digest))]
+    return [shlex.join(command) for command in [*commands, *_audit(run)]]
+
+
+def _some_original(lineage: Trained, original: RunFolder | None) -> Trained | Imported:
+    """An original from which retraining gives this model: its own, or one with the same seed, as weights do not count."""
+    known = None if original is None else original.record.lineage
+    if isinstance(known, Trained | Imported):
+        return known
+    start = lineage.start.but(seed=seed_for(lineage.seed, "initial weights"))
+    return Trained(start=start, recipe=lineage.recipe, seed=lineage.seed)
+
+
+def launched(processes: int, words: Sequence[str]) -> list[str]:
+    """A command as it is started in several processes."""
+    if processes == 1:
+        return ["natmu", *words]
+    return ["torchrun", f"--nproc-per-node={processes}", "--standalone", "-m", "natmu", *words]
+
+
+def _name(run: RunFolder | None, digest: str) -> str:
+    """The name of a run's folder."""
+    return digest if run is None else run.path.resolve().name
+
+
+def _source(source: object, original: RunFolder | None) -> str:
+    """What a model is unlearned from."""
+    if original is None:
+        return f"runs/{source.digest}" if isinstance(source, Trained) else WEIGHTS
+    return f"runs/{original.path.resolve().name}"
+
+
+def _train(lineage: Trained, name: str) -> list[str]:
+    """The command of an original model."""
+    words = ["train", *_data(lineage)]
+    for setting, value in lineage.recipe.model_dump(exclude={"augment"}).items():
+        words += [f"--{setting.replace('_', '-')}", str(value)]
+    words += ["--augment" if lineage.recipe.augment else "--no-augment"]
+    return _whole(words, lineage.seed, lineage.arithmetic, name)
+
+
+def _unlearn(lineage: Unlearned, source: str, name: str) -> list[str]:
+    """The command of an unlearned model."""
+    words = ["unlearn", "--from", source]
+    words += _data(lineage.source) if source == WEIGHTS and isinstance(lineage.source, Imported) else []
+    words += [*_forget(lineage.forget), "--method", lineage.method]
+    for setting, value in lineage.settings.items():
+        words += ["--set", f"{setting}={json.dumps(value)}"]
+    words += ["--batch-size", str(lineage.batch_size)]
+    return _whole(words, lineage.seed, lineage.arithmetic, name)
+
+
+def _retrain(lineage: Trained, forget: Forget, source: str, name: str) -> list[str]:
+    """The command of a retrained model."""
+    fresh = lineage.start.seed == seed_for(lineage.seed, "fresh weights")
+    words = ["unlearn", "--from", source, *_forget(forget), "--method", "retrain"]
+    words += ["--set", f"init={'fresh' if fresh else 'original'}"]
+    return _whole(words, lineage.seed, lineage.arithmetic, name)
+
+
+def _audit(run: RunFolder) -> list[list[str]]:
+    """The command of an audit; of one that was not made, that of the level standard."""
+    lineage, folder = run.record.lineage, audit_of(run)
+    if folder is None and not isinstance(lineage, Unlearned):
+        return []
+    words = ["audit", f"runs/{run.path.resolve().name}"]
+    if folder is None:
+        words += ["--level", "standard"]
+    else:
+        words += ["--level", folder.audit.level, "--references", str(folder.audit.references)]
+    return [launched(lineage.arithmetic.processes, words)]
+
+
+def _data(lineage: Trained | Imported) -> list[str]:
+    """The flags that name data and architecture."""
+    data = lineage.data
+    words = ["--data", data.source, "--model", lineage.architecture.name]
+    for value, flag in ((data.image_size, "--image-size"), (data.train_size, "--train-size")):
+        words += [flag, str(value)] if value else []
+    return [*words, *(["--holdout"] if data.holdout else [])]
+
+
+def _forget(forget: Forget) -> list[str]:
+    """The flags that name what is forgotten."""
+    drawn = [] if forget.seed is None else ["--split-seed", str(forget.seed)]
+    return ["--forget", forget.request.text, *drawn]
+
+
+def _whole(words: Sequence[str], seed: int, arithmetic: Arithmetic, name: str) -> list[str]:
+    """A command with what every one ends with."""
+    last = ["--seed", str(seed), "--precision", arithmetic.precision]
+    last += ["--sync-batch-norm"] if arithmetic.sync_batch_norm else []
+    last += [] if DIGEST.fullmatch(name) else ["--out", f"runs/{name}"]
+    return launched(arithmetic.processes, [*words, *last])
