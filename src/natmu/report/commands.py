@@ -41,7 +41,7 @@ def commands_of(run: RunFolder, original: RunFolder | None) -> list[str]:
 
 
 def _some_original(lineage: Trained, original: RunFolder | None) -> Trained | Imported:
-    """An original from which retraining gives this model: its own, or one with the same seed, as weights do not count."""
+    """An original from which retraining gives this model: its own, or one of the same seed; weights do not count."""
     known = None if original is None else original.record.lineage
     if isinstance(known, Trained | Imported):
         return known
