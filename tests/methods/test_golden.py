@@ -2,7 +2,7 @@
 
 The tolerance is 1e-9 of each number. The file was made with PyTorch 2.13 on an AMD EPYC with AVX-512. PyTorch's kernels
 for AVX2 and for no vector unit at all, oneDNN and MKL held to AVX2, MKL in the mode that gives the same on all
-processors, and two threads moved losses and norms by at most 1.2e-13 of themselves. Arm brings other orders of sums and
+processors, and two threads moved losses and norms by at most 1.7e-13 of themselves. Arm brings other orders of sums and
 other makers of ``exp`` and ``erf``, as these kernels do, and nothing else: the random numbers that are drawn here come
 from generators that PyTorch and NumPy have in common on all processors. So the tolerance is four digits wider than
 processors need. A change is far outside: 1 % more weight decay moves a norm by 2.7e-5, and the least of the changes
