@@ -24,7 +24,7 @@ from natmu.records.lineage import (
 from natmu.records.run import PREDICTIONS, RunFolder, open_run
 from natmu.report.descriptions import asked_of_run
 from natmu.report.digits import rounded
-from natmu.report.distributions import Margins, margins_of
+from natmu.report.distributions import Margins, margins_of_run
 from natmu.report.figures import Model
 from natmu.report.images import galleries
 from natmu.report.relatives import relatives
@@ -97,7 +97,7 @@ def _label(folder: Path, lineage: AnyLineage) -> str:
 def _margins(run: RunFolder, files: Mapping[str, RunFolder]) -> dict[str, Margins]:
     """Margins of each model on the parts that the run's forget set makes."""
     forget = None if forget_of(run.record.lineage) is None else run.forget()
-    return {key: margins_of(other.outputs(), forget) for key, other in files.items() if other.has(PREDICTIONS)}
+    return {key: margins_of_run(other, forget) for key, other in files.items() if other.has(PREDICTIONS)}
 
 
 def _commands(lineage: AnyLineage, original: RunFolder | None, name: str) -> list[str]:
