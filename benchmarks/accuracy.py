@@ -15,24 +15,26 @@ import statistics
 from pathlib import Path
 
 import torch
+from natmu.study.recipe import Recipe, read_recipe
 from scipy.stats import t as student
 from torch import nn
 
 from natmu.data import Splits, load, parse_forget, resolve_forget
 from natmu.engine.compute import Compute
+from natmu.engine.memory import keep_freed_memory
 from natmu.engine.predict import outputs_of
 from natmu.engine.training import train_classifier
 from natmu.methods import Problem, method_named
 from natmu.models import build_model
 from natmu.models.convolution import Conv2d
 from natmu.scores import accuracy
-from natmu.study.recipe import Recipe, read_recipe
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "cifar10.yaml"
 
 
 def main() -> None:
     """Run both ways on every seed and print what differs."""
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--seeds", type=int, default=5)

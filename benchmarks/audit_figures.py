@@ -17,11 +17,12 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from natmu.study.auditing import Audit
 
+from natmu.engine.memory import keep_freed_memory
 from natmu.engine.store import Store, open_run
 from natmu.scores import Panel, auc, margin, roc
 from natmu.scores.exposed import exposed_by_rmia
-from natmu.study.auditing import Audit
 from natmu.types import Predictions
 
 COLOURS = {"retain": "#8a8a8a", "forget": "#c1272d", "test": "#0072b2"}
@@ -30,6 +31,7 @@ LEAST = 1e-4
 
 def main() -> None:
     """Draw both pictures."""
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
     parser.add_argument("out", type=Path)

@@ -37,6 +37,7 @@ from natmu.data import ImageData
 from natmu.data.batches import plain, render
 from natmu.engine.compute import Compute, hardware, versions
 from natmu.engine.gradients import mean_over_samples
+from natmu.engine.memory import keep_freed_memory
 from natmu.models import build_model
 
 CLASSES = 10
@@ -125,6 +126,7 @@ def measure(text: str, rounds: int) -> None:
 
 def main() -> None:
     """Measure every case and print the table."""
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=CASES, help="model-size-samples")
     parser.add_argument("--rounds", type=int, default=5, help="how often each way is timed")

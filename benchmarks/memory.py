@@ -22,11 +22,13 @@ import numpy as np, torch
 from natmu.scores import scores
 from natmu.data import ImageData, Splits, forget_from_indices
 from natmu.engine.compute import Compute, peak_memory_mb
+from natmu.engine.memory import keep_freed_memory
 from natmu.engine.predict import outputs_of
 from natmu.records.settings import TrainSettings
 from natmu.methods import NatMU, Problem
 from natmu.models import build_model
 
+keep_freed_memory()
 imports = peak_memory_mb()
 name, method_settings = sys.argv[1], {"epochs": 1, "retain_fraction": 0.02, "reuse_partners": True}
 compute = Compute.choose("cpu")

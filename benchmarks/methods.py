@@ -30,6 +30,7 @@ from natmu.data import ImageData, forget_from_indices, parse_forget, resolve_for
 from natmu.data.batches import Batch, Batches
 from natmu.engine.compute import Compute, hardware, versions
 from natmu.engine.loop import Watch, fit
+from natmu.engine.memory import keep_freed_memory
 from natmu.engine.step import LossFunction
 from natmu.methods import METHODS, Method, Problem, base
 from natmu.models import build_model
@@ -44,6 +45,7 @@ Passes = list[tuple[int, bool]]
 
 def main() -> None:
     """Measure what is asked for, print a line each, and all of it as one line of JSON."""
+    keep_freed_memory()
     asked = _arguments()
     compute = Compute.choose(asked.device, asked.precision)
     print(json.dumps(hardware(compute) | versions() | {"model": asked.model, "batch": asked.batch}))

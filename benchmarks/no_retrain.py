@@ -20,17 +20,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
+from natmu.study.recipe import Recipe, read_recipe
 from scipy.stats import qmc, spearmanr
 
 from natmu.data import parse_forget, resolve_forget
 from natmu.engine.compute import Compute
+from natmu.engine.memory import keep_freed_memory
 from natmu.engine.store import Run, Store
 from natmu.errors import TrainingError
 from natmu.methods import Retrain, method_named
 from natmu.scores import avg_gap, mean_scores, scores
 from natmu.scores.objectives import against_retrained, on_holdout, without_retrained
-from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
-from natmu.study.recipe import Recipe, read_recipe
 from natmu.types import ForgetSet, seed_for
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "cifar10.yaml"
@@ -51,6 +52,7 @@ TEST_REFERENCES = 3
 
 def main() -> None:
     """Run every trial, and print for each method what either objective chose."""
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs"))
@@ -76,7 +78,7 @@ def main() -> None:
     )
     original = train_original(bench, asked.seed)
     forget = resolve_forget(
-        parse_forget(asked.forget), bench.splits.train, seed=asked.seed, hardness=original.hardness()
+        parse_forget(asked.forget), bench.splits.train, seed=asked.seed, difficulty=original.difficulty()
     )
     judge = Judge(recipe, original, forget, asked.seed)
     found: dict[str, list[dict[str, Any]]] = {}

@@ -38,6 +38,7 @@ from natmu.data import ImageData, Splits, forget_from_indices
 from natmu.data.batches import Batch, Batches, Samples, joined
 from natmu.engine.compute import Compute, hardware, versions
 from natmu.engine.loop import Watch, fit
+from natmu.engine.memory import keep_freed_memory
 from natmu.engine.meter import Meter
 from natmu.engine.predict import EVALUATION_BATCH, logits_of, outputs_of
 from natmu.engine.step import CudaGraphs, Replay
@@ -52,6 +53,7 @@ Block = Callable[[], object]
 
 def main() -> None:
     """Measure what is asked for, print a line each, and all of it as one line of JSON."""
+    keep_freed_memory()
     asked = _arguments()
     compute = Compute.choose(asked.device, asked.precision)
     print(json.dumps(hardware(compute) | versions()))

@@ -42,6 +42,7 @@ from torch.nn import functional
 from natmu.data import ImageData
 from natmu.data.batches import Batches, plain
 from natmu.engine.compute import Compute, hardware, versions
+from natmu.engine.memory import keep_freed_memory
 from natmu.engine.training import train_classifier
 from natmu.models import build_model
 from natmu.records.settings import TrainSettings
@@ -298,6 +299,7 @@ def measure(case: Case, names: list[str], count: int, rounds: int, patience: int
 
 def main() -> None:
     """Measure every case and print the table."""
+    keep_freed_memory()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", default=CASES, help="model-size-batch-precision-steps")
     parser.add_argument("--models", type=int, default=4, help="models of each case")

@@ -1,8 +1,11 @@
 """What holds for all tests.
 
 One thread per test process: several of them share the cores, and threads that wait for each other waste them. No
-deadline for a generated example: on a busy machine it would fail what is right.
+deadline for a generated example: on a busy machine it would fail what is right. Ctrl-C is heard: a shell has what it
+starts in the background ignore it, and so would every process that a test starts and interrupts.
 """
+
+import signal
 
 import torch
 from hypothesis import settings
@@ -10,3 +13,5 @@ from hypothesis import settings
 torch.set_num_threads(1)
 settings.register_profile("natmu", deadline=None)
 settings.load_profile("natmu")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,10 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from natmu.api import AuditResult, UnlearnResult, audit, unlearn
+    from natmu.api import AuditResult, ShadowModels, UnlearnResult, audit, unlearn
 
 __version__ = "0.1.0"
-__all__ = ["AuditResult", "UnlearnResult", "__version__", "audit", "unlearn"]
+__all__ = ["AuditResult", "ShadowModels", "UnlearnResult", "__version__", "audit", "unlearn"]
 
 
 def __getattr__(name: str) -> object:

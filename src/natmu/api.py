@@ -1,27 +1,40 @@
-"""Unlearning and auditing one model of the user's own: the Python interface."""
+"""The Python interface: unlearning and auditing models of the user's own, in memory."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
+from natmu.audits.in_memory import ShadowModels, measured_scores, private_copy, shadow_margins
 from natmu.data import ImageData, forget_from_indices, from_dataset, parse_forget, resolve_forget
 from natmu.engine.compute import Compute
-from natmu.engine.predict import part_of
-from natmu.lineage.workspace import sample_losses
-from natmu.methods import Method, Problem, Retrain, method_named
+from natmu.engine.predict import part_of, sample_losses
+from natmu.errors import SettingError
+from natmu.methods import Method, Problem, Retrain, checked_method, method_named
 from natmu.models import check_fit
 from natmu.progress import showing
 from natmu.records.run import History
 from natmu.records.settings import TrainSettings
-from natmu.scores import Panel, examine, mean_scores, scores
+from natmu.scores import (
+    LEVELS,
+    Level,
+    Panel,
+    Score,
+    examine,
+    mean_scores,
+)
+from natmu.scores import (
+    scores as basic_scores,
+)
 from natmu.scores.verdict import Verdict
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, Predictions
+
+__all__ = ["AuditResult", "ShadowModels", "UnlearnResult", "audit", "unlearn"]
 
 Indices = Sequence[int] | IntArray | Tensor
 
@@ -33,7 +46,7 @@ class UnlearnResult:
     Attributes:
         model: The unlearned model, on the device of the original; it shares nothing with the original.
         seconds: Wall time of unlearning.
-        spec: Method, its complete settings, forget set, seed and precision, as plain values; ``training`` is the
+        settings: Method, its complete settings, forget set, seed and precision, as plain values; ``training`` is the
             recipe of a retrained model, None for other methods.
         history: One row per epoch.
         forget: The forget set.
@@ -41,7 +54,7 @@ class UnlearnResult:
 
     model: nn.Module
     seconds: float
-    spec: dict[str, Any]
+    settings: dict[str, Any]
     history: History
     forget: ForgetSet
 
@@ -53,7 +66,7 @@ class AuditResult:
     Attributes:
         scores: Of the audited model.
         retrained: Mean scores of the retrained models; None where none was given.
-        original: Scores of the original model, None where none was given.
+        original: Scores of the original model; None where none was given.
         avg_gap: Distance of the audited model to the retrained ones; None where none was given.
         verdicts: For each score that retrained models have too, what may be said of it.
         verdict: What may be said of all of them together, in a sentence.
@@ -73,7 +86,7 @@ def unlearn(
     model: nn.Module,
     train_data: object,
     forget: str | Indices | ForgetSet,
-    method: str = "natmu",
+    method: str | type[Method] | Method = "natmu",
     *,
     holdout: object | None = None,
     training: TrainSettings | Mapping[str, Any] | None = None,
@@ -88,15 +101,16 @@ def unlearn(
     """Forget training samples.
 
     Args:
-        model: The trained model; takes images in ``[0, 1]`` and answers with logits ``(B, C)``. It is not changed.
+        model: The trained model; takes images in ``[0, 1]`` and returns logits ``(B, C)``. It is not changed.
         train_data: What it was trained on: any map-style data set of (image, label), an ``(images, labels)`` pair of
             arrays, or ``ImageData``.
-        forget: Positions of the samples to forget in ``train_data``, or a spec such as ``"random:1%"`` or
+        forget: Positions of the samples to forget in ``train_data``, or a forget request such as ``"random:1%"`` or
             ``"class:3"``.
-        method: Name of the method; ``natmu methods`` lists them.
+        method: Name of a method, which ``natmu methods`` lists, a class of ``natmu.methods`` or of your own, or an
+            object of one, which has its settings.
         holdout: Labelled images never trained on, apart from any test set, for methods that tune on them.
-        training: How the original was trained, for ``method="retrain"``.
-        initial_model: The original before training, for ``method="retrain"`` with ``init="original"``.
+        training: How the original was trained, for retraining.
+        initial_model: The original before training, for retraining with ``init="original"``.
         batch_size: Samples per step.
         seed: Of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -108,10 +122,10 @@ def unlearn(
         UsageError: Something asked for cannot be done; the message says what to do.
         TrainingError: The loss is no longer finite.
     """
-    chosen = method_named(method)(**settings)
+    chosen = _chosen(method, settings)
     compute = Compute.choose(device, precision)
     data = from_dataset(train_data)
-    check_fit(model, num_classes=data.num_classes, image_shape=data.image_shape)
+    _require_model(model, "model", data)
     recipe = training if isinstance(training, TrainSettings) else TrainSettings.parse(training or {}, "training")
     with showing(progress):
         forgotten = _forget_set(forget, data, model, compute, seed)
@@ -123,12 +137,12 @@ def unlearn(
             compute=compute,
             seed=seed,
             batch_size=batch_size,
-            initial_model=None if initial_model is None else _copier(initial_model, compute),
+            initial_model=None if initial_model is None else partial(private_copy, initial_model, compute),
             holdout=None if holdout is None else from_dataset(holdout),
         )
         done = chosen(problem)
     home = next(model.parameters()).device
-    return UnlearnResult(done.model.to(home), done.seconds, _spec(chosen, problem), problem.history, forgotten)
+    return UnlearnResult(done.model.to(home), done.seconds, _settings(chosen, problem), problem.history, forgotten)
 
 
 def audit(
@@ -139,6 +153,13 @@ def audit(
     *,
     retrained: nn.Module | Sequence[nn.Module] = (),
     original: nn.Module | None = None,
+    initial_model: nn.Module | None = None,
+    unlearned: Sequence[nn.Module] = (),
+    originals: Sequence[nn.Module] = (),
+    again: Sequence[nn.Module] = (),
+    shadows: ShadowModels | None = None,
+    scores: Sequence[Score] = (),
+    level: Level | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
@@ -150,10 +171,17 @@ def audit(
         model: The model to judge; none of the models is changed.
         train_data: What the original was trained on, forget set included.
         test_data: Samples that no model has seen.
-        forget: The same as for ``unlearn``; a spec that draws at random needs the same seed.
-        retrained: Model or models trained without the forget set; with several, their mean scores are the reference.
+        forget: The same as for ``unlearn``; a request that draws at random needs the same seed.
+        retrained: Model or models trained without the forget set. A verdict needs two, the level standard eight.
         original: The model before unlearning; needed for ``hardest:…:loss``.
-        seed: Of a forget set that is drawn at random.
+        initial_model: The original before training, or any untrained model of its architecture.
+        unlearned: What the same method made of other originals.
+        originals: Those other originals.
+        again: What the same method made of the same original with other seeds.
+        shadows: Shadow models.
+        scores: Scores of your own, beside those of natmu and of installed packages.
+        level: ``quick``, ``standard`` or ``full``; by default the highest that the given models allow.
+        seed: Of a forget set that is drawn at random, of subsamples and bootstrap draws.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32`` or ``bf16``.
         progress: Whether to show progress on standard error.
@@ -164,22 +192,42 @@ def audit(
     compute = Compute.choose(device, precision)
     train, test = from_dataset(train_data), from_dataset(test_data)
     references = [retrained] if isinstance(retrained, nn.Module) else list(retrained)
-    for one in (model, *references, *([] if original is None else [original])):
-        check_fit(one, num_classes=train.num_classes, image_shape=train.image_shape)
-        check_fit(one, num_classes=train.num_classes, image_shape=test.image_shape)
+    level = level or _level(references, shadows)
+    if level not in LEVELS:
+        raise SettingError(f"There is no level {level!r}; choose one of {', '.join(LEVELS)}.")
+    given = {"model": [model], "retrained": references, "unlearned": unlearned, "originals": originals, "again": again}
+    given |= {"original": [] if original is None else [original]}
+    given |= {"initial_model": [] if initial_model is None else [initial_model]}
+    given |= {} if shadows is None else {"shadows": [*shadows.trained, *shadows.unlearned]}
+    for name, models in given.items():
+        for one in models:
+            _require_model(one, name, train, test)
     with showing(progress):
         forgotten = _forget_set(forget, train, model if original is None else original, compute, seed)
 
-        def answers(judged: nn.Module) -> Predictions:
-            private = compute.place(copy.deepcopy(judged))
+        def predictions(judged: nn.Module) -> Predictions:
+            private = private_copy(judged, compute)
             return Outputs(part_of(private, train, compute), part_of(private, test, compute)).split(forgotten)
 
-        panel = Panel(answers(model), list(map(answers, references)), None if original is None else answers(original))
-        found = examine(panel, "standard" if len(references) > 1 else "quick", seed)
+        before = None if original is None else predictions(original)
+        panel = Panel(
+            model=predictions(model),
+            retrained=[predictions(one) for one in references],
+            original=before,
+            initial_forget=None if initial_model is None else predictions(initial_model).forget,
+            unlearned=[predictions(one) for one in unlearned],
+            originals=[*([] if before is None else [before]), *(predictions(one) for one in originals)],
+            again=[predictions(one) for one in again],
+            shadows=None if shadows is None else shadow_margins(shadows, train, test, forgotten, compute),
+            measured={}
+            if level == "quick"
+            else measured_scores(model, references, original, before, train, forgotten, compute),
+        )
+        found = examine(panel, level, seed, scores)
     means = {name: float(np.mean(values)) for name, values in found.retrained.items()}
     return AuditResult(
         scores=found.scores,
-        retrained=mean_scores([scores(one) for one in panel.retrained]) | means if references else None,
+        retrained=mean_scores([basic_scores(one) for one in panel.retrained]) | means if references else None,
         original=None if original is None else found.original,
         avg_gap=found.scores.get("avg_gap"),
         verdicts=found.verdicts,
@@ -188,13 +236,40 @@ def audit(
     )
 
 
-def _spec(method: Method, problem: Problem) -> dict[str, Any]:
+def _chosen(method: object, settings: Mapping[str, Any]) -> Method:
+    """The method in any of the forms that a user may give."""
+    if isinstance(method, Method):
+        if settings:
+            raise SettingError(
+                f"{method.name} has its settings already; give {', '.join(settings)} where it is made, as in "
+                f"method={type(method).__name__}({next(iter(settings))}=…)."
+            )
+        return method
+    return (method_named(method) if isinstance(method, str) else checked_method(method))(**settings)
+
+
+def _require_model(model: object, name: str, *data: ImageData) -> None:
+    """Refuse what is no model, or one that does not fit the data."""
+    if not isinstance(model, nn.Module):
+        raise SettingError(f"{name} must be a torch.nn.Module, not {type(model).__name__}; give the model itself.")
+    for part in data:
+        check_fit(model, num_classes=data[0].num_classes, image_shape=part.image_shape)
+
+
+def _level(retrained: Sequence[nn.Module], shadows: ShadowModels | None) -> Level:
+    """The highest level that the given models allow."""
+    if len(retrained) < 2:
+        return "quick"
+    return "standard" if shadows is None else "full"
+
+
+def _settings(method: Method, problem: Problem) -> dict[str, Any]:
     """Everything that was asked for, as plain values."""
-    retraining = isinstance(method, Retrain)
+    retraining, forget = isinstance(method, Retrain), problem.forget
     return {
         "method": method.name,
         "settings": method.config.model_dump(),
-        "forget": {"request": problem.forget.request, "digest": problem.forget.digest, "count": len(problem.forget)},
+        "forget": {"request": forget.request, "digest": forget.digest, "count": len(forget)},
         "training": problem.training.model_dump() if retraining else None,
         "batch_size": problem.training.batch_size if retraining else problem.batch_size,
         "seed": problem.seed,
@@ -212,13 +287,8 @@ def _forget_set(
     if not isinstance(forget, str):
         return forget_from_indices(forget, data)
     request = parse_forget(forget)
-    hardness: dict[str, FloatArray] = {}
+    difficulty: dict[str, FloatArray] = {}
     if request.kind == "hardest" and request.criterion == "loss":
-        answers = part_of(compute.place(copy.deepcopy(original)), data, compute)
-        hardness["loss"] = sample_losses(answers.logits, np.asarray(data.labels))
-    return resolve_forget(request, data, seed=seed, hardness=hardness)
-
-
-def _copier(model: nn.Module, compute: Compute) -> Callable[[], nn.Module]:
-    """A function that makes a private copy of a model on the device."""
-    return lambda: compute.place(copy.deepcopy(model))
+        part = part_of(private_copy(original, compute), data, compute)
+        difficulty["loss"] = sample_losses(part.logits, np.asarray(data.labels))
+    return resolve_forget(request, data, seed=seed, difficulty=difficulty)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from natmu.cli import main
+from natmu.cli.app import main
 
 
 @dataclass(frozen=True)

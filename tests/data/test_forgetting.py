@@ -18,8 +18,10 @@ from natmu.errors import ForgetSetError
 from natmu.types import ForgetSet
 
 
-def _resolve(text: str, data: ImageData, hardness: Mapping[str, np.ndarray] | None = None, seed: int = 0) -> ForgetSet:
-    return resolve_forget(parse_forget(text), data, seed=seed, hardness=hardness)
+def _resolve(
+    text: str, data: ImageData, difficulty: Mapping[str, np.ndarray] | None = None, seed: int = 0
+) -> ForgetSet:
+    return resolve_forget(parse_forget(text), data, seed=seed, difficulty=difficulty)
 
 
 @pytest.mark.parametrize("text", ["random:10%", "random:10", " Random : 10 % "])
@@ -53,7 +55,7 @@ def test_amounts(text: str, total: int, count: int) -> None:
     assert amount.of(total) == count
 
 
-def test_hardest_takes_the_largest_hardness(hundred: ImageData) -> None:
+def test_hardest_takes_the_largest_difficulty(hundred: ImageData) -> None:
     values = np.random.default_rng(0).permutation(100).astype(np.float32)
     forget = _resolve("hardest:10%", hundred, {"confidence": values})
     assert set(values[forget.indices]) == set(range(90, 100))
@@ -69,15 +71,15 @@ def test_of_equally_hard_samples_the_first_are_taken(hundred: ImageData) -> None
     assert _resolve("hardest:5", hundred, {"confidence": values}).indices.tolist() == [0, 1, 2, 70, 90]
 
 
-@pytest.mark.parametrize("hardness", [None, {}, {"loss": np.zeros(100, np.float32)}])
-def test_hardest_without_hardness_says_what_to_do(hundred: ImageData, hardness: Mapping[str, np.ndarray]) -> None:
+@pytest.mark.parametrize("difficulty", [None, {}, {"loss": np.zeros(100, np.float32)}])
+def test_hardest_without_hardness_says_what_to_do(hundred: ImageData, difficulty: Mapping[str, np.ndarray]) -> None:
     with pytest.raises(ForgetSetError, match=r"needs the confidence of every training sample.*train the original"):
-        _resolve("hardest:5", hundred, hardness)
+        _resolve("hardest:5", hundred, difficulty)
 
 
 @pytest.mark.parametrize("values", [np.zeros(99), np.full(100, np.nan), np.zeros((100, 1))])
 def test_hardness_that_does_not_fit_is_refused(hundred: ImageData, values: np.ndarray) -> None:
-    with pytest.raises(ForgetSetError, match="one finite hardness"):
+    with pytest.raises(ForgetSetError, match="one finite difficulty"):
         _resolve("hardest:5", hundred, {"confidence": values})
 
 

@@ -27,7 +27,7 @@ from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.predict import logits_of
 from natmu.errors import SettingError, TrainingError
-from natmu.methods import Problem, method_named, saliency, set_gradients
+from natmu.methods import Problem, saliency, set_gradients
 from natmu.records.settings import FitSettings, TrainSettings
 
 ROWS, CLASSES, BATCH = 91, 4, 32
@@ -96,26 +96,6 @@ def resumed(folder, compute):
     except InterruptedError:
         processes.agree(lambda: None)
     return trained(network(nn.BatchNorm2d), compute, checkpoint=Checkpoint(path))
-
-
-SETTINGS_OF = {
-    "retrain": {"init": "fresh"},
-    "natmu": {"epochs": 2, "optimizer": "sgd", "lr": 0.02, "n": 2},
-    "munba": {"epochs": 2, "lr": 0.01},
-    "sfron": {"steps": 7, "forget_every": 3},
-    "ssd": {"alpha": 1.5},
-}
-METHODS = ["natmu", "bad_teacher", "salun", "retrain", "neggrad_plus", "munba", "scrub", "sfron", "cf_k", "ssd"]
-
-
-def unlearned(name, compute):
-    data = images()
-    forget = forget_from_indices(np.arange(0, ROWS, 9), data)
-    model = compute.place(network(nn.BatchNorm2d))
-    problem = Problem(model, data, forget, TrainSettings(epochs=2, lr=0.05), compute, batch_size=BATCH)
-    settings = SETTINGS_OF.get(name, {"epochs": 2, "optimizer": "sgd", "lr": 0.02})
-    model = method_named(name)(**settings)(problem).model
-    return {"state": dict(model.state_dict()), "answers": logits_of(model, data, torch.arange(ROWS), compute)}
 
 
 class Branching(nn.Module):
@@ -241,7 +221,7 @@ def refused(compute):
 
 def everything(folder):
     apart, synced = (Compute(torch.device("cpu"), "fp32", sync) for sync in (False, True))
-    found = {
+    return {
         "without batch norm": trained(network(nn.Identity), apart),
         "synced": trained(network(nn.BatchNorm2d), synced),
         "apart": trained(network(nn.BatchNorm2d), apart),
@@ -256,7 +236,6 @@ def everything(folder):
         "dropout": dropped(apart),
         "saliency": wobbling(apart),
     }
-    return found | {name: unlearned(name, synced) for name in METHODS}
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "boundary_shrink": FORGETTING | {"loss": plain_loss},
     "boundary_expand": FORGETTING,
     "delete": FORGETTING | {"loss": delete_loss},
-    "jit": FORGETTING | {"passes": ("forget",)},
+    "jit": FORGETTING | {"passes": ("forget",), "own_draws": "each process draws the noise on its own rows"},
     "neggrad_plus": PAIRING
     | {"visible": VISIBLE | {"retain_weight": 0.7}, "lowers_retain_loss": True, "loss": paired_loss},
     "munba": PAIRING,

@@ -106,7 +106,7 @@ class Shown:
     """The rows that a run has trained on: those that show a retain image alone, and those that show a forget image."""
 
     def __init__(self, method, problem, count):
-        batches = [seen.batch for seen in perform(method, problem, seconds=60).tape.seen]
+        batches = [seen.batch for seen in perform(method, problem, seconds=60).recording.seen]
         batches += [batch.paired for batch in batches if batch.paired is not None]
         images, positions, rows = (
             torch.cat([getattr(batch, name) for batch in batches]) for name in ("images", "positions", "rows")

@@ -19,7 +19,7 @@ from natmu.records.lineage import (
     original,
     retrained,
 )
-from natmu.records.recipe import AskedStudy, SearchRange
+from natmu.records.recipe import Range, RecipeSettings
 from natmu.records.run import FORGET, Forgotten, Hardware, RunRecord, write_history, write_outputs, write_run
 from natmu.records.samples import Exposed, Sample
 from natmu.records.search import BestTrial, JudgedModel, Search, SearchedMethod, Trial, write_search
@@ -157,7 +157,7 @@ def a_recipe(forget=("random:10%",), methods=(), **more):
         "sync_batch_norm": False,
         "executor": {"kind": "local", "cpus": None, "gpus": 0.0, "retries": 3, "address": None},
     }
-    return AskedStudy.of(plain | more)
+    return RecipeSettings.parse(plain | more)
 
 
 def a_table(*rows, columns=COLUMNS, recipe=None, **more):
@@ -282,7 +282,7 @@ def make_search(folder, name="example", seed=0):
                 label="natmu",
                 method="natmu",
                 forget=("random:10%",),
-                ranges={"lr": SearchRange(low=1e-5, high=0.3, log=True), "n": SearchRange(choices=(1, 2))},
+                ranges={"lr": Range(low=1e-5, high=0.3, log=True), "n": Range(choices=(1, 2))},
                 trials=3,
                 failed=1,
                 seconds=3.0,

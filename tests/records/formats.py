@@ -170,9 +170,9 @@ def shown_type(annotation: Any) -> str:
         return " or ".join(f"`{json.dumps(value)}`" for value in inner)
     if origin in (typing.Union, types.UnionType):
         return " or ".join("null" if kind is type(None) else shown_type(kind) for kind in inner)
-    if origin is tuple:
+    if origin in (tuple, list):
         one = shown_type(inner[0])
-        return f"list of {one}" if inner[-1] is Ellipsis else f"list of {len(inner)}: {one}"
+        return f"list of {one}" if origin is list or inner[-1] is Ellipsis else f"list of {len(inner)}: {one}"
     if origin is dict:
         return f"object of {shown_type(inner[1])} by name"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -21,7 +21,7 @@ from tests.records.folders import (
 from natmu.records.run import RunFolder
 from natmu.records.study import StudyAudit, StudyAudits, StudyFolder, write_study
 from natmu.records.table import Comparison, Place, Ranks, Results, Row, Table
-from natmu.studies.statistics import statistics_of
+from natmu.scores.statistics import statistics_of
 from natmu.studies.table import columns
 
 COLUMNS = columns([])

@@ -182,7 +182,7 @@ def test_shadow_attacks_read_the_columns_of_the_pool(world):
     inside, outside = exposed_by_shadows("lira_offline", target, shadows)
     without = np.where(shadows.member, np.nan, shadows.before)
     centre = np.nanmean(without, axis=0)
-    values = np.concatenate([margin(target.forget), margin(target.test)[shadows.nonmembers]])
+    values = np.concatenate([margin(target.forget), margin(target.test)[shadows.non_members]])
     assert np.corrcoef(np.concatenate([inside, outside]), values - centre)[0, 1] > 0.999
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import numpy as np
 import pytest
+from natmu.study.recipe import Recipe
 from tests.scores.made_up import predictions
 
 from natmu.cli import scores as verb
@@ -26,7 +27,6 @@ from natmu.scores import (
     score_of_table,
 )
 from natmu.scores.builtin import OURS
-from natmu.study.recipe import Recipe
 from natmu.testing.panels import panel_of
 
 SOURCE = '''

@@ -51,8 +51,8 @@ def test_a_sample_as_the_population_is_scored_by_the_share_of_smaller_ratios(rng
 
 def test_rmia_catches_a_model_that_memorised(rng):
     population = margins(rng, 2000, 4)
-    members, nonmembers = margins(rng, 1000, 4, member_lift=6.0), margins(rng, 1000, 4)
-    scores = np.concatenate([rmia(*members, *population), rmia(*nonmembers, *population)])
+    members, non_members = margins(rng, 1000, 4, member_lift=6.0), margins(rng, 1000, 4)
+    scores = np.concatenate([rmia(*members, *population), rmia(*non_members, *population)])
     assert roc_auc_score(np.repeat([1, 0], 1000), scores) > 0.9
 
 

@@ -31,37 +31,37 @@ def within_binomial_bounds(hits, trials, probability):
     return low <= hits <= high
 
 
-def slow_auc_interval(members, nonmembers, draws, level, rng):
+def slow_auc_interval(members, non_members, draws, level, rng):
     """Resample, score with scikit-learn, sort."""
-    labels = np.repeat([1, 0], [len(members), len(nonmembers)])
+    labels = np.repeat([1, 0], [len(members), len(non_members)])
     areas = [
-        roc_auc_score(labels, [*rng.choice(members, len(members)), *rng.choice(nonmembers, len(nonmembers))])
+        roc_auc_score(labels, [*rng.choice(members, len(members)), *rng.choice(non_members, len(non_members))])
         for _ in range(draws)
     ]
     return np.quantile(areas, [(1 - level) / 2, (1 + level) / 2])
 
 
-def delong_deviation(members, nonmembers):
+def delong_deviation(members, non_members):
     """Standard error of the area by DeLong et al. 1988, from the placement of each sample among those of the other."""
 
     def won(member, nonmember):
         return 1.0 if member > nonmember else 0.5 if member == nonmember else 0.0
 
-    of_member = [np.mean([won(member, nonmember) for nonmember in nonmembers]) for member in members]
-    of_nonmember = [np.mean([won(member, nonmember) for member in members]) for nonmember in nonmembers]
+    of_member = [np.mean([won(member, nonmember) for nonmember in non_members]) for member in members]
+    of_nonmember = [np.mean([won(member, nonmember) for member in members]) for nonmember in non_members]
     return math.sqrt(np.var(of_member, ddof=1) / len(of_member) + np.var(of_nonmember, ddof=1) / len(of_nonmember))
 
 
 @pytest.mark.parametrize("decimals", [None, 1, 0])
 def test_an_auc_interval_agrees_with_delong_and_with_slow_resampling_ties_included(rng, decimals):
-    members, nonmembers = rng.normal(0.4, 1, 150), rng.normal(0, 1, 250)
+    members, non_members = rng.normal(0.4, 1, 150), rng.normal(0, 1, 250)
     if decimals is not None:
-        members, nonmembers = members.round(decimals), nonmembers.round(decimals)
-    low, high = auc_interval(members, nonmembers, seed=1, draws=4000)
-    area = roc_auc_score(np.repeat([1, 0], [150, 250]), [*members, *nonmembers])
-    half = stats.norm.ppf(0.975) * delong_deviation(members, nonmembers)
+        members, non_members = members.round(decimals), non_members.round(decimals)
+    low, high = auc_interval(members, non_members, seed=1, draws=4000)
+    area = roc_auc_score(np.repeat([1, 0], [150, 250]), [*members, *non_members])
+    half = stats.norm.ppf(0.975) * delong_deviation(members, non_members)
     assert (low, high) == pytest.approx((area - half, area + half), abs=0.006)
-    assert (low, high) == pytest.approx(slow_auc_interval(members, nonmembers, 1000, 0.95, rng), abs=0.01)
+    assert (low, high) == pytest.approx(slow_auc_interval(members, non_members, 1000, 0.95, rng), abs=0.01)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.5, 1.5])
@@ -74,21 +74,21 @@ def test_auc_intervals_cover_the_truth_as_often_as_they_say(rng, shift):
 
 
 def test_an_auc_interval_knows_ranks_alone(rng):
-    members, nonmembers = rng.normal(0.3, 1, 60), rng.normal(0, 1, 70)
-    expected = auc_interval(members, nonmembers, seed=0)
-    assert auc_interval(np.exp(members), np.exp(nonmembers), seed=0) == expected
-    low, high = auc_interval(-members, -nonmembers, seed=0)
+    members, non_members = rng.normal(0.3, 1, 60), rng.normal(0, 1, 70)
+    expected = auc_interval(members, non_members, seed=0)
+    assert auc_interval(np.exp(members), np.exp(non_members), seed=0) == expected
+    low, high = auc_interval(-members, -non_members, seed=0)
     assert (1 - high, 1 - low) == pytest.approx(expected, abs=0.02)
     assert auc_interval([np.inf, 1, 2], [-np.inf, 0, -1e308], seed=0) == (1, 1)
     assert auc_interval([3.0] * 5, [3.0] * 9, seed=0) == (0.5, 0.5)
 
 
 def test_an_auc_interval_is_decided_by_its_seed_and_widens_with_the_level(rng):
-    members, nonmembers = rng.normal(0.3, 1, 60), rng.normal(0, 1, 70)
-    first = auc_interval(members, nonmembers, seed=3)
-    assert auc_interval(members, nonmembers, seed=3) == first
-    assert auc_interval(members, nonmembers, seed=4) != first
-    narrow, wide = (auc_interval(members, nonmembers, seed=3, level=level) for level in (0.5, 0.99))
+    members, non_members = rng.normal(0.3, 1, 60), rng.normal(0, 1, 70)
+    first = auc_interval(members, non_members, seed=3)
+    assert auc_interval(members, non_members, seed=3) == first
+    assert auc_interval(members, non_members, seed=4) != first
+    narrow, wide = (auc_interval(members, non_members, seed=3, level=level) for level in (0.5, 0.99))
     assert wide[0] < first[0] < narrow[0] < narrow[1] < first[1] < wide[1]
 
 
@@ -100,10 +100,10 @@ def test_draws_that_are_counted_in_several_chunks_are_all_there(rng):
 
 
 def test_a_thousand_draws_of_many_samples_take_a_moment(rng):
-    members, nonmembers = rng.normal(0.1, 1, 6000), rng.normal(0, 1, 10_000)
-    auc_interval(members, nonmembers, seed=0, draws=10)
+    members, non_members = rng.normal(0.1, 1, 6000), rng.normal(0, 1, 10_000)
+    auc_interval(members, non_members, seed=0, draws=10)
     start = time.perf_counter()
-    auc_interval(members, nonmembers, seed=0, draws=1000)
+    auc_interval(members, non_members, seed=0, draws=1000)
     assert time.perf_counter() - start < 3  # 0.2 s where nothing else runs
 
 
@@ -154,10 +154,10 @@ def test_one_value_has_no_interval():
 
 
 def test_the_detectable_advantage_is_seen_with_the_power_it_states(rng):
-    members, nonmembers, trials = 70, 90, 1500
-    advantage = detectable(members, nonmembers, level=0.95, power=0.8)
+    members, non_members, trials = 70, 90, 1500
+    advantage = detectable(members, non_members, level=0.95, power=0.8)
     shift = math.sqrt(2) * stats.norm.ppf(0.5 + advantage)
-    samples = rng.normal(shift, 1, (trials, members)), rng.normal(0, 1, (trials, nonmembers))
+    samples = rng.normal(shift, 1, (trials, members)), rng.normal(0, 1, (trials, non_members))
     found = stats.mannwhitneyu(*samples, axis=1, method="asymptotic", use_continuity=False)
     assert np.mean(found.pvalue < 0.05) == pytest.approx(0.8, abs=0.03)
 

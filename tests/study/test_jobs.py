@@ -47,7 +47,7 @@ def test_a_state_dict_from_elsewhere_becomes_a_run(bench, foreign):
     assert import_original(bench, path).run.path == original.run.path
     assert not original.trained_here
     assert original.run.confidence() is None
-    assert original.hardness().keys() == {"loss"}
+    assert original.difficulty().keys() == {"loss"}
     assert str(path) not in (original.run.path / "spec.json").read_text()
 
 
@@ -88,8 +88,8 @@ def test_an_original_is_trained_once_and_differs_by_seed(bench):
     assert (first.run.path / "record.json").stat().st_mtime_ns == stamp
     assert train_original(bench, 1).run.path != first.run.path
     assert first.run.confidence().shape == (150,)
-    assert first.hardness().keys() == {"loss", "confidence"}
-    assert np.array_equal(first.hardness()["confidence"], -first.run.confidence())
+    assert first.difficulty().keys() == {"loss", "confidence"}
+    assert np.array_equal(first.difficulty()["confidence"], -first.run.confidence())
     assert first.trained_here
 
 

@@ -14,6 +14,8 @@ from torch import nn
 from torch.nn import functional
 
 from natmu.data import load
+from natmu.engine import processes
+from natmu.errors import SettingError
 from natmu.methods.base import Method, SGDSettings, Unlearned, fine_tune
 from natmu.testing import Row
 from natmu.types import Settings
@@ -276,3 +278,41 @@ class Everywhere(Noise):
 
     def check(self, problem):
         """Serve everything."""
+
+
+class Straying(Climb):
+    """Let each process go its own way."""
+
+    def run(self, problem):
+        model = super().run(problem)
+        with torch.no_grad():
+            model[5].bias += 1e-6 * processes.rank()
+        return model
+
+
+class Summing(Climb):
+    """Take the sum over processes for the mean, as a loss that is a sum over rows does."""
+
+    def run(self, problem):
+        def loss(model, batch):
+            return -functional.cross_entropy(model(batch.images).float(), batch.labels) * processes.count()
+
+        return fine_tune(self, problem, problem.forget_samples(), loss)
+
+
+class Waiting(Climb):
+    """Wait for the other process in the first alone."""
+
+    def run(self, problem):
+        if processes.writes():
+            processes.total(torch.zeros(1))
+        return super().run(problem)
+
+
+class Lonely(Climb):
+    """Refuse several processes in a sentence."""
+
+    def check(self, problem):
+        super().check(problem)
+        if processes.count() > 1:
+            raise SettingError("lonely runs in one process; start it without torchrun.")

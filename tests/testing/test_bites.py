@@ -40,6 +40,7 @@ from .broken_methods import (
     InPlace,
     Labelled,
     Lenient,
+    Lonely,
     Mending,
     Noise,
     Normalised,
@@ -48,20 +49,24 @@ from .broken_methods import (
     PeekingFromItsModule,
     Seedless,
     Sharing,
+    Straying,
     Stretching,
+    Summing,
     Swallowing,
     Undescribed,
     Unfinite,
     Unfreezing,
     Unseeded,
     Variance,
+    Waiting,
     climbing,
     noisy,
 )
 
 pytest_plugins = ["pytester"]
 
-SOUND = [following(Follow), relabelling(Relabel), masked(Masked), climbing(Climb), noisy(Noise)]
+LONELY = Row(Lonely, {"epochs": 2}, label="lonely", one_process="its author never tried")
+SOUND = [following(Follow), relabelling(Relabel), masked(Masked), climbing(Climb), noisy(Noise), LONELY]
 BROKEN = [
     (following(TeachersOptimizer), "test_moves_the_weights", "returns the original's parameters"),
     (following(OneObject), "test_keeps_teachers_frozen", "shares storage"),
@@ -98,6 +103,11 @@ BROKEN = [
     (noisy(Mending), "test_never_gives_a_model_for_a_damaged_original", "weights that are NaN"),
     (climbing(Fragile), "test_gives_a_result_or_a_clear_error", "ZeroDivisionError"),
     (climbing(Normalised), "test_works_on_a_foreign_model_without_batch_norm_on_odd_grey_images", "running_mean"),
+    (climbing(Straying), "test_gives_the_model_of_one_process_in_two", r"in the second of two processes: \['5.bias'\]"),
+    (climbing(Summing), "test_gives_the_model_of_one_process_in_two", "other weights in two processes than in one"),
+    (Row(Waiting, {"epochs": 2}, seconds=2), "test_gives_the_model_of_one_process_in_two", "come to an end in both"),
+    (climbing(Lonely), "test_gives_the_model_of_one_process_in_two", "fails in process 0 of two: SettingError"),
+    (Row(Climb, one_process="it is shy"), "test_gives_the_model_of_one_process_in_two", "are not refused"),
     (climbing(Emptying), "test_never_shows_a_model_an_empty_batch", "an empty batch"),
     (Row(Climb, lowers_retain_loss=True), "test_lowers_the_retain_loss", "takes the loss of the retain set"),
     (Row(Noise, weights=lambda _, problem: state_of(problem.model)), "test_returns_the_stated_weights", "is another"),
@@ -115,6 +125,14 @@ def test_a_broken_copy_fails_at_the_test_that_is_meant_for_it(row, name, reason)
     messages = failures(row, name).values()
     assert messages
     assert all(re.search(reason, message) for message in messages), messages
+
+
+def test_a_method_that_no_other_process_can_import_is_told_so():
+    class Local(Noise):
+        """Add noise."""
+
+    (message,) = failures(noisy(Local), "test_gives_the_model_of_one_process_in_two").values()
+    assert "define its class at the top of a module" in message
 
 
 def test_every_check_has_a_broken_copy_that_fails_it():

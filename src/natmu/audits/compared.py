@@ -13,11 +13,11 @@ import numpy.typing as npt
 from natmu.audits.models import AuditModels, Part
 from natmu.engine.store import Run, Store
 from natmu.errors import UsageError
-from natmu.lineage.pools import draw_non_members, half_of_pool
-from natmu.lineage.relearning import relearned, relearning_time, shown_rows
+from natmu.lineage.relearning import relearned, relearning_steps, shown_rows
 from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
 from natmu.scores import loss, margin, weight_distance
 from natmu.scores.panel import Level, Measured, Panel, Shadows
+from natmu.scores.pool import draw_non_members, half_of_pool
 from natmu.scores.population import unseen_part
 from natmu.scores.verdict import ENOUGH
 from natmu.types import ForgetSet, IntArray, Predictions
@@ -152,7 +152,7 @@ class RunAudit:
 
         def steps(model: Trained | Unlearned) -> int | None:
             curve = self.store.find(relearned(model, forget).digest)
-            return None if curve is None else relearning_time(curve, original_loss)
+            return None if curve is None else relearning_steps([row["loss"] for row in curve.history()], original_loss)
 
         value = steps(self.models.subject)
         if value is None:

@@ -14,11 +14,9 @@ import typer
 
 from natmu import __version__
 from natmu.cli import audit, bench, data, demo, methods, models, report, scores, search, train, unlearn
+from natmu.cli.interrupts import INTERRUPTED, say_interrupted
 from natmu.cli.torchrun import all_processes
 from natmu.errors import NatmuError
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, which the command-line library returns as well."""
 
 
 def _version(asked: bool) -> None:
@@ -61,10 +59,8 @@ def main() -> None:
     except typer.TyperException as error:
         _end(f"{error.format_message()} See natmu --help.", 2)
     except KeyboardInterrupt:
-        # Ctrl-C inside the exec of a string, as in the making of a dataclass, leaves a mark in CPython that makes the
-        # interpreter end by the signal instead of by our status; the next exec takes the mark away.
-        exec("")
-        _end("Interrupted; run the same command again to continue (train and unlearn: with --resume).", INTERRUPTED)
+        say_interrupted()
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

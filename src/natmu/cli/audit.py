@@ -39,7 +39,7 @@ def run(
     from natmu.progress import showing
     from natmu.records.audit import AUDIT_FOLDER
     from natmu.report.trackers import known_trackers, track_run
-    from natmu.studies.audited_run import audit_run
+    from natmu.verbs import audit_run
 
     trackers = known_trackers(track)
     with showing():

@@ -49,6 +49,9 @@ says nothing.
 
 Papers call several different numbers "MIA". Here each has a name of its own; the sections say who means which.
 
+A package of yours can bring more, as [examples/score](../examples/score/README.md) does. `natmu scores` lists
+those that are installed, and audits and tables have them as well.
+
 {SYMBOLS}
 
 Units: pp is percentage points; 0-1 is a number between 0 and 1. Levels:

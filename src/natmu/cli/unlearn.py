@@ -66,9 +66,9 @@ def run(
     What is not given keeps the method's default; natmu methods lists every setting.
     """
     from natmu.cli.output import print_run
-    from natmu.lineage.single_runs import Asked, Place, unlearn_run
     from natmu.progress import showing
     from natmu.report.trackers import known_trackers, track_run
+    from natmu.verbs import Asked, Place, unlearn_run
 
     trackers = known_trackers(track)
     beside = source.resolve().parent if source.is_dir() else Path("runs")

@@ -23,7 +23,7 @@ def resolve_forget(
     data: ImageData,
     *,
     seed: int,
-    hardness: Mapping[str, FloatArray] | None = None,
+    difficulty: Mapping[str, FloatArray] | None = None,
 ) -> ForgetSet:
     """Find the training samples that a request means.
 
@@ -31,7 +31,7 @@ def resolve_forget(
         request: The request.
         data: The training data.
         seed: Decides what ``random`` draws.
-        hardness: By criterion, a number per training sample ``(N,)``, larger for harder; only ``hardest`` needs it.
+        difficulty: By criterion, a number per training sample ``(N,)``, larger for harder; only ``hardest`` needs it.
             Of equally hard samples the first are taken.
 
     Raises:
@@ -45,7 +45,7 @@ def resolve_forget(
     elif request.file is not None:
         indices = read_index_file(request.file, len(data))
     else:
-        indices = _drawn(request, data, seed, hardness or {})
+        indices = _drawn(request, data, seed, difficulty or {})
     return _forget_set(indices, data, request.text, request.kind, classes)
 
 
@@ -64,8 +64,8 @@ def forget_from_indices(indices: Sequence[int] | npt.NDArray[Any] | Tensor, data
     return _forget_set(checked, data, f"indices:{digest}", "indices", ())
 
 
-def _drawn(request: ForgetRequest, data: ImageData, seed: int, hardness: Mapping[str, FloatArray]) -> IntArray:
-    """A part of the data, at random or by hardness."""
+def _drawn(request: ForgetRequest, data: ImageData, seed: int, difficulty: Mapping[str, FloatArray]) -> IntArray:
+    """A part of the data, at random or by difficulty."""
     count = request.amount.of(len(data)) if request.amount else 0
     if not 0 < count < len(data):
         raise ForgetSetError(
@@ -74,22 +74,22 @@ def _drawn(request: ForgetRequest, data: ImageData, seed: int, hardness: Mapping
         )
     if request.kind == "random":
         return balanced_draw(data.labels.numpy(), count, np.random.default_rng(seed_for(seed, "forget")))
-    values = _hardness(request, len(data), hardness)
+    values = _difficulty(request, len(data), difficulty)
     return np.sort(np.argsort(-values, kind="stable")[:count]).astype(np.int64)
 
 
-def _hardness(request: ForgetRequest, total: int, hardness: Mapping[str, FloatArray]) -> FloatArray:
-    """The checked hardness that a request needs."""
-    if request.criterion not in hardness:
+def _difficulty(request: ForgetRequest, total: int, difficulty: Mapping[str, FloatArray]) -> FloatArray:
+    """The checked difficulty that a request needs."""
+    if request.criterion not in difficulty:
         raise ForgetSetError(
             f"{request.text!r} needs the {request.criterion} of every training sample, which is recorded while the "
             "original model trains; train the original on this data with natmu first, or write "
             f"{request.text.removesuffix(':confidence')}:loss to go by the loss at the end."
         )
-    values = np.asarray(hardness[request.criterion], np.float32)
+    values = np.asarray(difficulty[request.criterion], np.float32)
     if values.shape != (total,) or not np.isfinite(values).all():
         raise ForgetSetError(
-            f"{request.text!r} needs one finite hardness for each of {total} training samples, not {values.shape}; "
+            f"{request.text!r} needs one finite difficulty for each of {total} training samples, not {values.shape}; "
             "train the original on this very data."
         )
     return values

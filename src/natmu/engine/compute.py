@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import platform
 import resource
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -20,9 +18,6 @@ from natmu.engine import processes
 from natmu.errors import SettingError
 from natmu.records.lineage import Arithmetic
 from natmu.records.run import Hardware
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Options of glibc's ``mallopt``, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +91,7 @@ class Compute:
         return self.device.type == "cuda" and processes.count() == 1
 
     def kernels(self) -> AbstractContextManager[object]:
-        """The context in which models run: CUDA picks the fastest convolutions in bf16, reproducible ones in fp32.
-
-        On a CPU it makes this process keep the memory that it frees, from the first call on.
-        """
-        if self.device.type == "cpu":
-            _keep_freed_memory()
+        """The context in which models run: CUDA picks the fastest convolutions in bf16, reproducible ones in fp32."""
         fast = self.precision == "bf16"
         return torch.backends.cudnn.flags(enabled=True, benchmark=fast, deterministic=not fast)
 
@@ -110,18 +100,6 @@ class Compute:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, torch.bfloat16)
-
-
-@cache
-def _keep_freed_memory() -> None:
-    """Stop the C library from returning freed activations to the system, which would zero each page anew every step.
-
-    A step of VGG16 at batch 128 took 40,000 page faults before and none after; see benchmarks/results.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it
-    if mallopt is not None:
-        mallopt(M_MMAP_THRESHOLD, 2**30)
-        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def _own_gpu(asked: torch.device) -> torch.device:

@@ -32,7 +32,7 @@ class Watch:
 
     Attributes:
         label: Name of the work, for progress and errors.
-        meter: Notes answers during training; its accuracy goes to the history.
+        meter: Notes predictions during training; its accuracy goes to the history.
         checkpoint: Where an unfinished run is kept; a run that finds its state there continues from it.
         history: Filled with one row per epoch: epoch, lr, loss, accuracy (percent), seconds.
         snapshots: Keeps the model's state at the ends of the epochs that it wants.

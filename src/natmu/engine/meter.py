@@ -30,13 +30,13 @@ class Meter:
         self._sums = torch.zeros(2, num_samples, device=device)  # confidences and visits, likewise
 
     def cross_entropy(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Mean cross-entropy of a batch, noting what the model answered."""
+        """Mean cross-entropy of a batch, noting what the model predicted."""
         logits = model(batch.images).float()
         self.note(batch, logits.detach())
         return functional.cross_entropy(logits, batch.labels)
 
     def note(self, batch: Batch, logits_BC: Tensor) -> None:
-        """Count one batch's answers."""
+        """Count one batch's predictions."""
         self._counts[0] += (logits_BC.argmax(1) == batch.labels).sum()
         self._counts[1] += len(batch.labels)
         confidence = logits_BC.softmax(1).gather(1, batch.labels[:, None]).squeeze(1)

@@ -1,4 +1,4 @@
-"""One model's answers on whole data sets."""
+"""One model's logits on whole data sets."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.errors import ModelError, TrainingError
 from natmu.progress import task
-from natmu.types import Outputs, Part
+from natmu.types import FloatArray, IntArray, Outputs, Part
 
 EVALUATION_BATCH = 512
 
 
 @torch.inference_mode()
 def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Compute) -> Tensor:
-    """Answers on un-augmented images, in eval mode; several processes share the work, and each has all the answers.
+    """Logits on un-augmented images, in eval mode; several processes share the work, and each has all the logits.
 
     Args:
         model: On the device; each of its modules is left in the mode it came in.
@@ -34,11 +34,11 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
         float32 ``(M, C)`` on the device.
 
     Raises:
-        ModelError: The model does not answer with one row of logits per image.
-        TrainingError: An answer is not finite.
+        ModelError: The model does not return one row of logits per image.
+        TrainingError: A logit is not finite.
     """
     pieces = []
-    shared = len(positions) >= processes.count()  # not every model answers to no image at all
+    shared = len(positions) >= processes.count()  # not every model takes no image at all
     own = positions.tensor_split(processes.count())[processes.rank()] if shared else positions
     steps = -(-len(own) // EVALUATION_BATCH)
     with evaluating(model), task("predict", steps) as advance, compute.kernels(), compute.autocast():
@@ -48,10 +48,10 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
             advance()
     logits = torch.cat(pieces) if pieces else torch.zeros(0, data.num_classes, device=compute.device)
     if logits.dim() != 2 or len(logits) != len(own):
-        raise ModelError(f"The model answers with shape {tuple(logits.shape)}; one row of logits per image is needed.")
+        raise ModelError(f"The model returns shape {tuple(logits.shape)}; one row of logits per image is needed.")
     logits = processes.gathered(logits, len(positions)) if shared else logits
     if not bool(torch.isfinite(logits).all()):
-        raise TrainingError("The model's answers are not finite; its weights are damaged or diverged.")
+        raise TrainingError("The model's logits are not finite; its weights are damaged or diverged.")
     return logits
 
 
@@ -68,13 +68,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def outputs_of(model: nn.Module, splits: Splits, compute: Compute) -> Outputs:
-    """Answers on all of a data set, in the data's order."""
+    """Logits on all of a data set, in the data's order."""
     holdout = None if splits.holdout is None else part_of(model, splits.holdout, compute)
     return Outputs(part_of(model, splits.train, compute), part_of(model, splits.test, compute), holdout)
 
 
 def part_of(model: nn.Module, data: ImageData, compute: Compute) -> Part:
-    """Answers and labels of one split."""
+    """Logits and labels of one split."""
     logits = logits_of(model, data, torch.arange(len(data)), compute)
     fine = None if data.fine is None else np.asarray(data.fine.labels)
     return Part(logits.cpu().numpy(), np.asarray(data.labels), fine)
+
+
+def sample_losses(logits_NC: FloatArray, labels_N: IntArray) -> FloatArray:
+    """Cross-entropy of each sample, float32 ``(N,)``, in nats."""
+    losses = nn.functional.cross_entropy(torch.from_numpy(logits_NC), torch.from_numpy(labels_N), reduction="none")
+    return np.asarray(losses.numpy(), np.float32)

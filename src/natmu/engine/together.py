@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from natmu.engine import processes as several
 from natmu.engine.compute import Compute
+from natmu.engine.memory import keep_freed_memory
 from natmu.errors import NatmuError, SharedMemoryError, TrainingError
 from natmu.models.faults import FAULTS, quoted
 from natmu.progress import Advance, Unit, say, shown_on, task
@@ -128,13 +129,33 @@ def _share_out(function: Work, arguments: Sequence[Arguments], processes: int, a
 def _starting() -> Iterator[None]:
     """How workers are started: none runs the user's script again, and Ctrl-C reaches this process alone."""
     resource_tracker.ensure_running()  # it would let Ctrl-C through again
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+    with _ctrl_c_later():
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Ctrl-C inside is heard at the end: a worker that gets half of what it needs to start would print a traceback.
+
+    The mask of this thread does not see to it, because the system may hand the signal to any thread of the process.
+    """
+    if threading.current_thread() is not threading.main_thread():  # which alone hears Ctrl-C
+        yield
+        return
+    pressed: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
     try:
         yield
     finally:
-        sys.modules["__main__"] = main
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
+        for number in pressed[:1]:
+            signal.raise_signal(number)
 
 
 @contextmanager
@@ -255,6 +276,7 @@ class _Teller:
 def _serve(connection: Connection, function: Work, threads: int) -> None:
     """What a worker does: make the calls that it is sent, until it is ended or left alone."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_memory()
     torch.set_num_threads(threads)
     with shown_on(_Teller(connection)), suppress(EOFError):
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from natmu.data import ImageData
 from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.engine.predict import outputs_of, part_of
@@ -24,9 +26,9 @@ from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import load_weights
 from natmu.records.files import file_digest
 from natmu.records.lineage import (
-    AllBut,
     AnyLineage,
     Arithmetic,
+    Everything,
     Forget,
     HalfOfPool,
     Imported,
@@ -34,13 +36,14 @@ from natmu.records.lineage import (
     Relearned,
     Trained,
     Unlearned,
+    forget_of,
     retrained,
     title,
 )
 from natmu.records.run import History
 from natmu.records.settings import TrainSettings
 from natmu.scores import accuracy, scores
-from natmu.types import ForgetSet, Outputs
+from natmu.types import ForgetSet, IntArray, Outputs
 
 
 def obtain(model: AnyLineage, workspace: Workspace, name: str | None = None) -> Run:
@@ -141,21 +144,16 @@ def _make(model: AnyLineage, workspace: Workspace, work: Workplace) -> None:
 
 def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
     """Train from initial weights on a subset."""
-    data, aside, forget = workspace.on_device.train, np.zeros(0, np.int64), None
-    if isinstance(model.on, AllBut):
-        forget = workspace.forget_set(model.on.forget)
-        aside = forget.indices
-    elif isinstance(model.on, HalfOfPool):
-        pool = workspace.pool(model.on.forget)
-        data, aside = pool.data, pool.aside(model.on.number)
-    kept = torch.ones(len(data), dtype=torch.bool)
-    kept[torch.from_numpy(aside)] = False
+    samples = _samples(workspace, model, forget_of(model))
+    left_out = samples.aside if samples.forget is None else samples.forget.indices
+    kept = torch.ones(len(samples.data), dtype=torch.bool)
+    kept[torch.from_numpy(left_out)] = False
     network, compute = workspace.build(model.start.seed), workspace.compute.at(model.arithmetic)
     history: History = []
     start = time.perf_counter()
     meter = train_classifier(
         network,
-        data,
+        samples.data,
         kept.nonzero().squeeze(1),
         model.recipe,
         compute,
@@ -165,43 +163,53 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
         history=history,
     )
     seconds = time.perf_counter() - start
-    confidence = meter.confidence() if model.on.rule == "everything" else None
-    if isinstance(model.on, HalfOfPool):
-        _finish_shadow(network, pool, work, compute, seconds, history)
-    else:
-        _finish(network, workspace, work, compute, seconds, history, confidence, forget)
+    confidence = meter.confidence() if isinstance(model.on, Everything) else None
+    _finish(network, workspace, work, compute, samples, seconds, history, confidence)
 
 
 def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
     """Run a method on a copy of its source."""
     source, run = model.source, workspace.require(model.source)
-    on_device, compute = workspace.on_device, workspace.compute.at(model.arithmetic)
-    data, aside, pool = on_device.train, np.zeros(0, np.int64), None
-    forget = workspace.forget_set(model.forget)
-    if isinstance(source, Trained) and isinstance(source.on, HalfOfPool):
-        pool = workspace.pool(source.on.forget)
-        data, aside = pool.data, pool.aside(source.on.number)
-        forget = ForgetSet(pool.trained_on(source.on.number), forget.request, forget.scenario, forget.classes)
+    samples, compute = _samples(workspace, source, model.forget), workspace.compute.at(model.arithmetic)
+    assert samples.forget is not None, "there is something to forget"
     problem = Problem(
         model=workspace.load(run),
-        data=data,
-        forget=forget,
+        data=samples.data,
+        forget=samples.forget,
         training=source.recipe,
         compute=compute,
         seed=model.seed,
         batch_size=model.batch_size,
         initial_model=partial(workspace.build, source.start.seed) if isinstance(source, Trained) else None,
         fresh_model=workspace.fresh,
-        holdout=on_device.holdout,
+        holdout=workspace.on_device.holdout,
         checkpoint=work.checkpoint,
-        aside=aside,
+        aside=samples.aside,
         difficulty=difficulty_of(run),
     )
     unlearned = method_named(model.method)(**model.settings)(problem)
-    if pool is None:
-        _finish(unlearned.model, workspace, work, compute, unlearned.seconds, problem.history, forget=forget)
-    else:
-        _finish_shadow(unlearned.model, pool, work, compute, unlearned.seconds, problem.history)
+    _finish(unlearned.model, workspace, work, compute, samples, unlearned.seconds, problem.history)
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """All data of a model, what of it is to be forgotten, what it never sees beyond that, and a shadow model's pool."""
+
+    data: ImageData
+    forget: ForgetSet | None
+    aside: IntArray
+    pool: Pool | None = None
+
+
+def _samples(workspace: Workspace, model: Trained | Imported, forget: Forget | None) -> _Samples:
+    """The data of a model, or of what a method makes of it; a shadow model forgets what it had of the pool."""
+    on = model.on if isinstance(model, Trained) else Everything()
+    if not isinstance(on, HalfOfPool):
+        found = None if forget is None else workspace.forget_set(forget)
+        return _Samples(workspace.on_device.train, found, np.zeros(0, np.int64))
+    pool = workspace.pool(on.forget)
+    found = None if forget is None else replace(pool.forget, indices=pool.trained_on(on.number))
+    return _Samples(pool.data, found, pool.aside(on.number), pool)
 
 
 def _finish(
@@ -209,33 +217,24 @@ def _finish(
     workspace: Workspace,
     work: Workplace,
     compute: Compute,
+    samples: _Samples | None = None,
     seconds: float = 0.0,
     history: History | None = None,
     confidence: torch.Tensor | None = None,
-    forget: ForgetSet | None = None,
 ) -> None:
-    """Keep a model, its logits on all data, and its scores."""
-    outputs = outputs_of(network, workspace.on_device, compute)
+    """Keep a model, its logits and its scores: of a shadow model those of the pool, of others those of all data."""
+    pool, forget = (None, None) if samples is None else (samples.pool, samples.forget)
+    if pool is None:
+        outputs = outputs_of(network, workspace.on_device, compute)
+        scored = _scores_of(work.lineage, outputs, forget)
+    else:
+        logits = part_of(network, pool.data.subset(pool.positions), compute)
+        outputs, scored, forget = Outputs(logits, logits.take(np.zeros(0, np.int64))), {}, None
+    noted = history or []
+    total = max(seconds, sum(row["seconds"] for row in noted))  # with the epochs before an interruption
     work.finish(
-        network,
-        outputs,
-        compute,
-        seconds=max(seconds, _total_seconds(history or [])),
-        scores=_scores_of(work.lineage, outputs, forget),
-        history=history or [],
-        confidence=confidence,
-        forget=forget,
+        network, outputs, compute, seconds=total, scores=scored, history=noted, confidence=confidence, forget=forget
     )
-
-
-def _finish_shadow(
-    network: nn.Module, pool: Pool, work: Workplace, compute: Compute, seconds: float, history: History
-) -> None:
-    """Keep a shadow model and its logits on the pool, in its order."""
-    logits = part_of(network, pool.data.subset(pool.positions), compute)
-    nothing = logits.take(np.zeros(0, np.int64))
-    total = max(seconds, _total_seconds(history))
-    work.finish(network, Outputs(logits, nothing), compute, seconds=total, scores={}, history=history)
 
 
 def _scores_of(model: AnyLineage, outputs: Outputs, forget: ForgetSet | None) -> dict[str, float]:
@@ -246,8 +245,3 @@ def _scores_of(model: AnyLineage, outputs: Outputs, forget: ForgetSet | None) ->
         return {}
     found = {"train_acc": accuracy(outputs.train), "test_acc": accuracy(outputs.test)}
     return found if outputs.holdout is None else found | {"holdout_acc": accuracy(outputs.holdout)}
-
-
-def _total_seconds(history: History) -> float:
-    """Seconds of all epochs, those before an interruption included."""
-    return sum(row["seconds"] for row in history)

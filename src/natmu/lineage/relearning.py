@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,7 @@ from natmu.engine.snapshots import Snapshots
 from natmu.engine.store import Workplace
 from natmu.lineage.workspace import Workspace
 from natmu.records.lineage import Forget, Relearned, Trained, Unlearned
-from natmu.records.run import History, RunFolder
+from natmu.records.run import History
 from natmu.records.settings import FitSettings, TrainSettings
 from natmu.scores.relearn import relearn_time
 from natmu.types import ForgetSet
@@ -47,17 +47,18 @@ def relearn(model: Relearned, workspace: Workspace, work: Workplace) -> None:
     compute = workspace.compute.at(model.arithmetic)
     network = workspace.load(workspace.require(model.source))
     start = time.perf_counter()
-    curve = _relearn(network, workspace.on_device.train, workspace.forget_set(model.forget), _recipe(model), compute)
+    data, forget, size = workspace.on_device.train, workspace.forget_set(model.forget), _recipe(model).batch_size
+    curve = relearning_curve(network, data, forget, size, compute)
     history: History = [{"epoch": float(step), "loss": loss} for step, loss in enumerate(curve)]
     work.finish_curve(history, compute, seconds=time.perf_counter() - start)
 
 
-def relearning_time(curve: RunFolder, original_loss: float) -> int:
+def relearning_steps(curve: Sequence[float], original_loss: float) -> int:
     """Steps until the loss is back within 5 % of the original's; one more than there are if it is not back by then.
 
     Models that take longer are left in by this number: without them the others would look like all of their kind.
     """
-    found = relearn_time([row["loss"] for row in curve.history()], original_loss)
+    found = relearn_time(curve, original_loss)
     return STEPS + 1 if found is None else found
 
 
@@ -71,10 +72,21 @@ def _recipe(model: Relearned) -> TrainSettings:
     return model.source.source.recipe if isinstance(model.source, Unlearned) else model.source.recipe
 
 
-def _relearn(
-    model: nn.Module, data: ImageData, forget: ForgetSet, recipe: TrainSettings, compute: Compute
+def relearning_curve(
+    model: nn.Module, data: ImageData, forget: ForgetSet, batch_size: int, compute: Compute
 ) -> list[float]:
-    """The mean loss on the forget set before any step and after each."""
+    """Fine-tune a model in place on the forget set.
+
+    Args:
+        model: The model, on the device.
+        data: The training data, on the device.
+        forget: The forget set.
+        batch_size: Samples per step, at most.
+        compute: Device and precision.
+
+    Returns:
+        The mean loss on the forget set before any step and after each, in nats.
+    """
     positions = torch.from_numpy(forget.indices)
     shown = positions[torch.from_numpy(shown_rows(forget))]
 
@@ -82,7 +94,7 @@ def _relearn(
         labels = data.labels[shown].to(compute.device)
         return float(functional.cross_entropy(logits_of(model, data, shown, compute), labels))
 
-    size = min(len(positions), recipe.batch_size)
+    size = min(len(positions), batch_size)
     steps = []
     for step in range(STEPS):
         order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(step))[:size]

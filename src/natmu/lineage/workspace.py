@@ -6,12 +6,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-import torch
 from torch import nn
 
 from natmu.data import Splits, load, resolve_forget
 from natmu.engine.compute import Compute
+from natmu.engine.predict import sample_losses
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, RunError
 from natmu.lineage.pools import Pool
@@ -31,7 +30,7 @@ from natmu.records.lineage import (
     title,
 )
 from natmu.records.settings import DataSettings, TrainSettings
-from natmu.types import FloatArray, ForgetSet, IntArray, seed_for
+from natmu.types import FloatArray, ForgetSet, seed_for
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,7 @@ class Workspace:
         Raises:
             DataError: The data cannot be had.
         """
-        splits = load(
-            settings.source,
-            data_dir,
-            image_size=settings.image_size,
-            train_size=settings.train_size,
-            holdout=settings.holdout,
-        )
+        splits = load(settings.source, data_dir, **settings.model_dump(exclude={"source"}))
         return cls(settings, splits, model, compute, store, resume)
 
     @cached_property
@@ -211,8 +204,8 @@ class Workspace:
         """
         key = digest_of(forget.plain())
         if key not in self.known:
-            hardness = {} if forget.by is None else hardness_of(self.require(forget.by))
-            found = resolve_forget(forget.request, self.splits.train, seed=forget.seed or 0, hardness=hardness)
+            difficulty = {} if forget.by is None else difficulties_of(self.require(forget.by))
+            found = resolve_forget(forget.request, self.splits.train, seed=forget.seed or 0, difficulty=difficulty)
             if forget.positions not in (None, found.digest):
                 raise DataError(f"{forget.request.file} lists other samples than before; restore that file.")
             self.known[key] = found
@@ -227,7 +220,7 @@ class Workspace:
         return self.pools[key]
 
 
-def hardness_of(run: Run) -> dict[str, FloatArray]:
+def difficulties_of(run: Run) -> dict[str, FloatArray]:
     """How hard each training sample was to learn, by criterion; float32 ``(N,)``, larger for harder."""
     train = run.outputs().train
     difficulty = difficulty_of(run)
@@ -239,9 +232,3 @@ def difficulty_of(run: Run) -> FloatArray | None:
     """Each training sample's mean confidence during training with its sign reversed, where that was noted."""
     confidence = run.confidence()
     return None if confidence is None else -confidence
-
-
-def sample_losses(logits_NC: FloatArray, labels_N: IntArray) -> FloatArray:
-    """Cross-entropy of each sample, float32 ``(N,)``, in nats."""
-    losses = nn.functional.cross_entropy(torch.from_numpy(logits_NC), torch.from_numpy(labels_N), reduction="none")
-    return np.asarray(losses.numpy(), np.float32)

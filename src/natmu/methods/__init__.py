@@ -16,7 +16,7 @@ from natmu.methods.importance import LFSSD, SSD
 from natmu.methods.influence import Influence
 from natmu.methods.layers import CFk, EUk
 from natmu.methods.natmu import NatMU
-from natmu.methods.registry import method_named
+from natmu.methods.registry import checked_method, method_named
 from natmu.methods.relabelling import Amnesiac, RandomLabel
 from natmu.methods.retraining import Retrain
 from natmu.methods.saliency import SalUn
@@ -90,5 +90,6 @@ __all__ = [
     "SalUn",
     "Unlearned",
     "catalogue",
+    "checked_method",
     "method_named",
 ]

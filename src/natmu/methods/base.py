@@ -158,7 +158,7 @@ class FineTuneSettings(FitSettings, RetainSettings):
 
     epochs: int = Field(5, ge=1, le=100_000, description="passes over the derived data set")
     optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="update rule")
-    schedule: Schedule = Field("cosine", description="course of the learning rate")
+    schedule: Schedule = Field("cosine", description="learning-rate schedule")
 
 
 class SGDSettings(FitSettings):
@@ -168,7 +168,7 @@ class SGDSettings(FitSettings):
     optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="update rule")
     lr: float = Field(0.01, gt=0, le=100, description="base learning rate")
     weight_decay: float = Field(5e-4, ge=0, le=1, description="weight decay, decoupled for adamw")
-    schedule: Schedule = Field("constant", description="course of the learning rate")
+    schedule: Schedule = Field("constant", description="learning-rate schedule")
 
 
 class SGDRetainSettings(SGDSettings, RetainSettings):

@@ -94,7 +94,7 @@ def reached_classes(problem: Problem, bound: float) -> Tensor:
         bound: Length of the step.
 
     Raises:
-        TrainingError: An answer of the model is not finite.
+        TrainingError: A logit of the model is not finite.
     """
     model, device = problem.frozen_copy(), problem.compute.device
     true = problem.labels(problem.forget_positions).to(device)
@@ -109,7 +109,7 @@ def reached_classes(problem: Problem, bound: float) -> Tensor:
             advance()
     logits = torch.cat(pieces)
     if not bool(torch.isfinite(logits).all()):
-        raise TrainingError("boundary_shrink: the original's answers are not finite; its weights are damaged.")
+        raise TrainingError("boundary_shrink: the original's logits are not finite; its weights are damaged.")
     gone = problem.forget.classes if problem.forget.scenario == "class" else ()
     labels = nearest_wrong(logits, true, gone)
     processes.same_everywhere([labels])
@@ -188,7 +188,7 @@ class BoundaryExpand(Method):
         """Settings of ``boundary_expand``."""
 
     def check(self, problem: Problem) -> None:
-        """Refuse models whose answers are not the outputs of a linear layer of their own."""
+        """Refuse models whose logits are not the outputs of a linear layer of their own."""
         super().check(problem)
         _require_head(problem)
 

@@ -67,7 +67,7 @@ class MSG(Method):
 
         epochs: int = Field(5, ge=1, le=100_000, description="passes over the retain set")
         lr: float = Field(1e-3, gt=0, le=100, description="base learning rate")
-        schedule: Schedule = Field("cosine", description="course of the learning rate")
+        schedule: Schedule = Field("cosine", description="learning-rate schedule")
         warmup_epochs: float = Field(1, ge=0, le=100_000, description="epochs of linear warm-up")
         reset_share: float = Field(0.3, gt=0, le=1, description="share of each convolution's weights to draw anew")
         kept_scale: float = Field(0.1, ge=0, le=1, description="factor on the gradients of its other weights")
@@ -133,7 +133,7 @@ class ConvTranspose(Method):
 
         epochs: int = Field(3, ge=1, le=100_000, description="passes over the retain set")
         lr: float = Field(1e-3, gt=0, le=100, description="base learning rate")
-        schedule: Schedule = Field("cosine", description="course of the learning rate")
+        schedule: Schedule = Field("cosine", description="learning-rate schedule")
 
     def check(self, problem: Problem) -> None:
         """Refuse models on which transposing changes nothing."""

@@ -65,7 +65,7 @@ class MUNBa(Method):
         """Settings of ``munba``."""
 
         lr: float = Field(1e-3, gt=0, le=100, description="base learning rate, the length of a step without momentum")
-        schedule: Schedule = Field("cosine", description="course of the learning rate")
+        schedule: Schedule = Field("cosine", description="learning-rate schedule")
         forget_loss: Literal["ascent", "random_label"] = Field(
             "ascent", description="climb the loss of the true labels, or descend that of labels drawn at each visit"
         )
@@ -171,7 +171,7 @@ class SFRon(Method):
         lr: float = Field(0.01, gt=0, le=100, description="base learning rate")
         momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; the others ignore it")
         weight_decay: float = Field(5e-4, ge=0, le=1, description="weight decay, decoupled for adamw")
-        schedule: Schedule = Field("cosine", description="course of the learning rate and of the forget scale")
+        schedule: Schedule = Field("cosine", description="learning-rate schedule and of the forget scale")
         forget_every: int = Field(5, ge=1, le=100_000, description="every how many steps the forget loss is climbed")
         forget_scale: float = Field(25, gt=0, description="factor on the forget gradient")
         loss_power: float = Field(0.5, ge=0, le=10, description="lambda, the power of the loss that weights divide by")

@@ -24,15 +24,15 @@ class BadTeacher(Method):
     temperature, without a factor of its square and without a cross-entropy term. Teachers are frozen and in eval mode.
 
     When to use:
-        Where a random forget set should be answered as if at random. A whole class is forgotten too, but answers of a
-        random network to it look unlike those of a retrained model, which tells an attacker what was forgotten.
+        Where a random forget set should be predicted as if at random. A whole class is forgotten too, but predictions of
+        a random network on it look unlike those of a retrained model, which tells an attacker what was forgotten.
 
     Cost:
         One forward and backward pass over D_r and D_f per epoch, and one forward pass of the teachers before it, or
         with ``augment_retain`` one over every batch. Memory for a second model, and C numbers per sample.
 
     Decisions:
-        - A teacher's answers to images that never change are computed once, before the first step.
+        - A teacher's predictions on images that never change are computed once, before the first step.
         - The paper's code takes a random 30 % of the retain set and one epoch; here these are settings.
 
     References:

@@ -131,7 +131,7 @@ class SSD(_Dampening):
 
 
 class LFSSD(_Dampening):
-    """Dampen the weights that change the answers on the forget set far more than those on all data, without labels.
+    """Dampen the weights that change the predictions on the forget set far more than those on all data, without labels.
 
     As ``ssd``, with another importance: the mean over samples of the absolute gradient of ``||f(x)||^2``, the squared
     length of the model's logits. Each weight with ``I_f > alpha I_D`` is multiplied by ``min(lambda I_D / I_f, 1)``,

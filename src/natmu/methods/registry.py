@@ -53,15 +53,13 @@ class PlugIn:
             found = EntryPoint(self.name, self.target, GROUP).load()
         except (*FAULTS, NatmuError) as error:
             raise SettingError(f"{what} cannot be imported ({quoted(error)}); {mend}.") from error
-        if not isinstance(found, type) or not issubclass(found, Method) or inspect.isabstract(found):
-            raise SettingError(f"{what} is no method: {self.target} must be a Method with a run of its own; {mend}.")
-        config = getattr(found, "Config", None)
-        if not isinstance(config, type) or not issubclass(config, Settings):
-            raise SettingError(f"{what} has no settings: {self.target} needs a Config, a class of Settings; {mend}.")
+        fault = _fault(found, self.target)
+        if fault is not None:
+            raise SettingError(f"{what} {fault}; {mend}.")
         if getattr(found, "name", None) != self.name:
             called = getattr(found, "name", None)
             raise SettingError(f"{what} calls itself {called!r}; its entry and its class need the same name; {mend}.")
-        return found
+        return checked_method(found)
 
 
 def ours() -> dict[str, type[Method]]:
@@ -95,3 +93,29 @@ def method_named(name: str) -> type[Method]:
             return plug_in.load()
     names = [*known, *(plug_in.name for plug_in in plug_ins() if plug_in.name not in known)]
     raise SettingError(f"There is no method {name!r}{hint(name, names)}; choose one of {', '.join(names)}.")
+
+
+def checked_method(found: object) -> type[Method]:
+    """A class that is a complete method.
+
+    Raises:
+        SettingError: It is not.
+    """
+    fault = _fault(found, getattr(found, "__name__", "it"))
+    if fault is not None:
+        called = f"{found.__name__}" if isinstance(found, type) else f"{found!r:.60}"
+        raise SettingError(f"method={called} {fault}; or give the name of a method, as natmu methods lists them.")
+    assert isinstance(found, type), "it was checked"
+    return found
+
+
+def _fault(found: object, called: str) -> str | None:
+    """What an object lacks to be a method."""
+    if not isinstance(found, type) or not issubclass(found, Method) or inspect.isabstract(found):
+        return f"is no method: {called} must be a Method with a run of its own"
+    config = getattr(found, "Config", None)
+    if not isinstance(config, type) or not issubclass(config, Settings):
+        return f"has no settings: {called} needs a Config, a class of Settings"
+    if not isinstance(getattr(found, "name", None), str):
+        return f"has no name: {called} needs one, a text that is its name everywhere"
+    return None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import Literal
 
-from pydantic import Field
 from torch import nn
 
 from natmu.engine.training import train_classifier
 from natmu.errors import SettingError
 from natmu.methods.base import Method, Problem
-from natmu.types import Settings, seed_for
+from natmu.records.settings import RetrainSettings
+from natmu.types import seed_for
 
 
 class Retrain(Method):
@@ -38,12 +37,7 @@ class Retrain(Method):
 
     name = "retrain"
 
-    class Config(Settings):
-        """Settings of ``retrain``."""
-
-        init: Literal["original", "fresh"] = Field(
-            "original", description="initial weights: those the original started from, or fresh ones from the seed"
-        )
+    Config = RetrainSettings
 
     def check(self, problem: Problem) -> None:
         """Refuse to start from weights that are not known."""

@@ -124,7 +124,7 @@ def matched_error(wrong: Tensor, kinds: Tensor, wanted: Tensor) -> float:
     """The error on samples as if their classes were as frequent as in another set.
 
     Args:
-        wrong: bool ``(N,)``, whether a sample is answered wrongly.
+        wrong: bool ``(N,)``, whether a sample is predicted wrongly.
         kinds: int64 ``(N,)``, its class.
         wanted: int64 ``(M,)``, the classes of the other set; at least one of them is among ``kinds``.
 
@@ -168,6 +168,6 @@ def _rewind(problem: Problem, model: nn.Module, states: list[dict[str, Tensor]])
 
 
 def _mistakes(problem: Problem, model: nn.Module, data: ImageData, positions: Tensor) -> Tensor:
-    """Whether each of some samples is answered wrongly, bool on the CPU."""
-    answers = logits_of(model, data, positions, problem.compute).argmax(1).cpu()
-    return answers != data.labels[positions].cpu()
+    """Whether each of some samples is predicted wrongly, bool on the CPU."""
+    predicted = logits_of(model, data, positions, problem.compute).argmax(1).cpu()
+    return predicted != data.labels[positions].cpu()

@@ -1,4 +1,4 @@
-"""Methods that make the model's answers vary less around the forget set."""
+"""Methods that make the model's predictions vary less around the forget set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class JiT(Method):
 
     Decisions:
         - Gradients flow through ``f(x)`` alone, as in the official code, while the paper's rule has ``f(x + ξ)`` depend
-          on the weights too. The step then moves ``f(x)`` towards what the model answers to noisy images, and is not
+          on the weights too. The step then moves ``f(x)`` towards what the model predicts for noisy images, and is not
           the gradient of the loss. On small networks this is what forgets: the exact gradient (``both``) hardly
           touched a whole class at rates where other classes suffered.
         - The loss is a sum over the images of a step, as in the code: with a mean the same ``lr`` would be a hundred
@@ -41,7 +41,7 @@ class JiT(Method):
           since a ratio is taken, that is mostly a matter of ``lr``. Noisy images are not clipped; the code clips them,
           which is no longer normal noise.
         - Plain SGD without momentum and weight decay, as in the code. All is computed in full precision, as differences
-          of close answers are lost in bfloat16.
+          of close predictions are lost in bfloat16.
 
     References:
         An Information Theoretic Approach to Machine Unlearning (Jack Foster, Kyle Fogarty, Stefan Schoepf, Zack Dugue,
@@ -67,7 +67,7 @@ class JiT(Method):
         weight_decay: float = Field(0, ge=0, le=1, description="weight decay, decoupled for adamw")
         sigma: float = Field(0.01, gt=0, le=10, description="deviation of the noise, in pixels of [0, 1]")
         draws: int = Field(25, ge=1, le=10_000, description="noisy copies of each forget image")
-        both: bool = Field(False, description="gradients flow through the answers to noisy images too")
+        both: bool = Field(False, description="gradients flow through the predictions on noisy images too")
         freeze_statistics: bool = Field(False, description="batch normalisation keeps its running statistics")
 
     def run(self, problem: Problem) -> nn.Module:
@@ -94,7 +94,7 @@ class JiT(Method):
 
 
 def roughness(clean_BC: Tensor, noisy_BC: Tensor, noise: Tensor) -> Tensor:
-    """How much answers change per change of the image.
+    """How much predictions change per change of the image.
 
     Args:
         clean_BC: Answers to the images.
@@ -102,7 +102,7 @@ def roughness(clean_BC: Tensor, noisy_BC: Tensor, noise: Tensor) -> Tensor:
         noise: What was added, ``(B, ...)``.
 
     Returns:
-        float32 ``(B,)``, at least 0. Its gradient is 0 where an answer has not changed at all.
+        float32 ``(B,)``, at least 0. Its gradient is 0 where a prediction has not changed at all.
     """
     changes_B = torch.linalg.vector_norm(noisy_BC - clean_BC, dim=1)
     ratios_B: Tensor = changes_B / torch.linalg.vector_norm(noise.flatten(1), dim=1)

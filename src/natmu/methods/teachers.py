@@ -1,4 +1,4 @@
-"""What is followed by methods that distil: softened answers, and the distance from them."""
+"""What is followed by methods that distil: softened predictions, and the distance from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from natmu.methods.base import Problem
 
 
 def softened(problem: Problem, teacher: nn.Module, positions: Tensor, temperature: float) -> Tensor:
-    """A teacher's softened answers on un-augmented images; computed once, as neither of them changes."""
+    """A teacher's softened predictions on un-augmented images; computed once, as neither of them changes."""
     return (logits_of(teacher, problem.data, positions, problem.compute) / temperature).softmax(1)
 
 
@@ -19,7 +19,7 @@ def divergence(teacher_BC: Tensor, logits_BC: Tensor, temperature: float = 1) ->
 
     Args:
         teacher_BC: Softened probabilities of the teacher; zeros add nothing.
-        logits_BC: The student's answers, not softened yet.
+        logits_BC: The student's logits, not softened yet.
         temperature: What divides the student's logits, and has divided the teacher's.
 
     Returns:

@@ -71,7 +71,7 @@ class UNSIR(Method):
         lr: float = Field(0.02, gt=0, le=100, description="base learning rate of the impair stage")
         repair_lr: float = Field(0.01, gt=0, le=100, description="base learning rate of the repair stage")
         weight_decay: float = Field(0, ge=0, le=1, description="weight decay, decoupled for adamw")
-        schedule: Schedule = Field("constant", description="course of the learning rate in each stage")
+        schedule: Schedule = Field("constant", description="learning-rate schedule in each stage")
         retain_per_class: int = Field(1000, ge=1, description="retain images drawn per class, where there are so many")
         augment_retain: bool = Field(False, description="random crop and flip of retain images")
         noise_images: int = Field(256, ge=1, le=65536, description="noise images learned per forgotten class")

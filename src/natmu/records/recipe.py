@@ -1,157 +1,173 @@
-"""What was asked of a study, as its table keeps it."""
+"""Recipes as values: what is asked of a study. Methods and scores have their say in ``natmu.studies.recipe``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, Self
+import itertools
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from pydantic_core import to_json
+from pydantic import Field, field_validator, model_validator
 
-from natmu.records.files import Value
 from natmu.records.forgetting import Request
-from natmu.records.settings import DataSettings, TrainSettings
+from natmu.records.settings import DataSettings, RetrainSettings, TrainSettings
+from natmu.types import Settings
 
 Level = Literal["quick", "standard", "full"]
 Objective = Literal["retrained", "no-retrain"]
 
 
-class SearchRange(Value):
-    """Where the values of one setting are looked for.
+class Seeds(Settings):
+    """Seeds of a study; one replicate takes one of each, and a single seed serves all replicates."""
 
-    Attributes:
-        low: Lowest value; None where there are choices.
-        high: Highest value; None where there are choices.
-        log: Whether values are drawn on a logarithmic scale.
-        choices: The values, instead of ``low`` and ``high``.
-    """
+    split: tuple[int, ...] = Field((0,), min_length=1, description="of random forget sets")
+    training: tuple[int, ...] = Field((0,), min_length=1, description="of original and retrained models")
+    unlearning: tuple[int, ...] = Field((0,), min_length=1, description="of the methods")
 
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    choices: tuple[Any, ...] | None = None
+    @model_validator(mode="after")
+    def _same_number(self) -> Seeds:
+        counts = {len(self.split), len(self.training), len(self.unlearning)} - {1}
+        if len(counts) > 1:
+            raise ValueError("give each of split, training and unlearning one seed or the same number of seeds")
+        return self
 
-
-class AskedSearch(Value):
-    """How the settings of methods are searched.
-
-    Attributes:
-        trials: Trials of each method.
-        objective: ``retrained`` or ``no-retrain``.
-        seed: Of the settings that are tried.
-    """
-
-    trials: int
-    objective: Objective
-    seed: int
+    def replicates(self) -> list[tuple[int, int, int]]:
+        """Split, training and unlearning seed of each replicate."""
+        count = max(len(self.split), len(self.training), len(self.unlearning))
+        columns = [
+            seeds * count if len(seeds) == 1 else seeds for seeds in (self.split, self.training, self.unlearning)
+        ]
+        return list(zip(*columns, strict=True))
 
 
-class AskedMethod(Value):
-    """One method of a recipe, or several that differ by a grid of settings.
+class ExecutorSettings(Settings):
+    """Where the models of a study are made, and what each job gets."""
 
-    Attributes:
-        method: Name of the method.
-        label: Its name in the table; None if it is that of the method.
-        settings: Settings that were given; the others have their defaults.
-        grid: Settings that were tried in every combination.
-        search: Settings that were searched.
-    """
+    kind: Literal["local", "ray"] = Field("local", description="in this process, or on the machines of a Ray cluster")
+    cpus: int | None = Field(None, ge=1, description="threads of each job; all of the machine's if not given")
+    gpus: float = Field(
+        0, ge=0, le=1, description="of ray: fraction of a GPU that each job gets; 0.25 puts four jobs on one"
+    )
+    retries: int = Field(3, ge=0, description="of ray: how often a job is started again whose worker was lost")
+    address: str | None = Field(None, description="of ray: the cluster; the one around, or this machine, if not given")
 
-    method: str
-    label: str | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)
-    grid: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    search: dict[str, SearchRange] = Field(default_factory=dict)
+    @model_validator(mode="after")
+    def _fits_the_kind(self) -> ExecutorSettings:
+        defaults = type(self).model_fields
+        given = [name for name in ("gpus", "retries", "address") if getattr(self, name) != defaults[name].default]
+        if self.kind == "local" and given:
+            raise ValueError(f"{', '.join(given)} is for kind: ray; leave it out, or name that kind")
+        return self
 
-
-class AskedRetraining(Value):
-    """How retrained models start.
-
-    Attributes:
-        init: From the original's initial weights, or from fresh ones.
-    """
-
-    init: Literal["original", "fresh"]
-
-
-class AskedSeeds(Value):
-    """Seeds of a study; a single seed serves all replicates.
-
-    Attributes:
-        split: Of random forget sets.
-        training: Of original and retrained models.
-        unlearning: Of the methods.
-    """
-
-    split: tuple[int, ...]
-    training: tuple[int, ...]
-    unlearning: tuple[int, ...]
-
-
-class AskedExecutor(Value):
-    """Where the jobs of a study ran.
-
-    Attributes:
-        kind: ``local`` or ``ray``.
-        cpus: Threads of each job; None for all of the machine's.
-        gpus: Of Ray, each job's part of a GPU.
-        retries: Of Ray, how often a job is started again whose worker was lost.
-        address: Of Ray, the cluster.
-    """
-
-    kind: Literal["local", "ray"]
-    cpus: int | None
-    gpus: float
-    retries: int
-    address: str | None
-
-
-class AskedStudy(Value):
-    """A recipe, with every default filled in.
-
-    Attributes:
-        name: Of the study.
-        data: Which data.
-        model: Name of a model, or ``package.module:factory``.
-        training: How originals and retrained models are trained.
-        retrain: How retrained models start.
-        forget: The forget requests.
-        methods: What is compared with retraining.
-        batch_size: Samples per step of the methods; None if it is that of the training.
-        seeds: Of the replicates.
-        score_on: What stands for unseen data in the scores.
-        scores: Columns beyond those that every table has.
-        audit: Level of the audit of each method's first replicate; None without one.
-        references: Retrained models of an audit; None for as many as its level asks for.
-        search: How settings are searched; None without a search.
-        precision: Of the arithmetic.
-        sync_batch_norm: Whether batch normalisation sees the samples of all processes.
-        executor: Where the jobs ran.
-    """
-
-    name: str
-    data: DataSettings
-    model: str
-    training: TrainSettings
-    retrain: AskedRetraining
-    forget: tuple[Request, ...] = Field(min_length=1)
-    methods: tuple[AskedMethod, ...]
-    batch_size: int | None
-    seeds: AskedSeeds
-    score_on: Literal["test", "holdout"]
-    scores: tuple[str, ...]
-    audit: Level | None
-    references: int | None
-    search: AskedSearch | None
-    precision: Literal["auto", "fp32", "bf16"]
-    sync_batch_norm: bool
-    executor: AskedExecutor
-
+    @field_validator("address")
     @classmethod
-    def of(cls, recipe: Mapping[str, Any]) -> Self:
-        """A recipe from its plain values.
+    def _is_no_proxy(cls, value: str | None) -> str | None:
+        if value is not None and value.startswith("ray://"):
+            raise ValueError("run natmu on a machine of the cluster, and write HOST:PORT without ray://")
+        return value
 
-        Args:
-            recipe: As ``Recipe.model_dump(mode="json")`` gives them.
+    def at(self, kind: str) -> ExecutorSettings:
+        """The same settings for another place, as far as they apply there.
+
+        Raises:
+            SettingError: There is no such place.
         """
-        return cls.model_validate_json(to_json(recipe))
+        kept = {"cpus": self.cpus} if kind == "local" else self.model_dump()
+        return type(self).parse(kept | {"kind": kind}, where="executor")
+
+
+class SearchSettings(Settings):
+    """How the settings of a recipe's methods are searched; every method has the same number of trials."""
+
+    trials: int = Field(ge=1, le=100_000, description="trials of each method, failed ones included")
+    objective: Objective = Field(
+        description="closeness to retrained models, or what can be known of it without any; both on the holdout"
+    )
+    seed: int = Field(0, ge=0, description="of the settings that are tried")
+
+
+class Range(Settings):
+    """Where the values of one setting are looked for: from ``low`` to ``high``, or a list of choices."""
+
+    low: float | None = Field(None, description="lowest value")
+    high: float | None = Field(None, description="highest value")
+    log: bool = Field(False, description="draw on a logarithmic scale")
+    choices: tuple[Any, ...] | None = Field(None, min_length=1, description="the values, instead of low and high")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list_is_choices(cls, value: object) -> object:
+        return {"choices": value} if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Range:
+        if self.choices is not None:
+            if self.low is not None or self.high is not None or self.log:
+                raise ValueError("give either low and high or a list of choices")
+        elif self.low is None or self.high is None:
+            raise ValueError("give low and high, or a list of choices")
+        elif self.low > self.high:
+            raise ValueError(f"low must not be above high, and {self.low:g} is above {self.high:g}")
+        elif self.log and self.low <= 0:
+            raise ValueError(f"a logarithmic range needs low above 0, and it is {self.low:g}")
+        return self
+
+    def ends(self, *, whole: bool) -> Iterator[tuple[str, Any]]:
+        """Its outermost values by their place in the recipe, or all choices; whole numbers where they must be."""
+        if self.choices is not None:
+            yield from ((str(number), choice) for number, choice in enumerate(self.choices))
+        else:
+            for name, value in (("low", self.low), ("high", self.high)):
+                yield name, int(value) if whole and value is not None and value.is_integer() else value
+
+
+class MethodSettings(Settings):
+    """One method of a study, or several that differ by a grid of settings."""
+
+    method: str = Field(description="name of the method")
+    label: str | None = Field(None, description="name in the table")
+    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
+        default_factory=dict, description="settings to try in every combination"
+    )
+    search: dict[str, Range] = Field(default_factory=dict, description="settings to search, and where")
+
+    def expanded(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Label, method and settings of every combination."""
+        name = self.label or self.method
+        if not self.grid:
+            return [(name, self.method, self.settings)]
+        return [
+            (
+                " ".join([name, *(f"{key}={value}" for key, value in zip(self.grid, values, strict=True))]),
+                self.method,
+                self.settings | dict(zip(self.grid, values, strict=True)),
+            )
+            for values in itertools.product(*self.grid.values())
+        ]
+
+
+class RecipeSettings(Settings):
+    """A study: one model trained with each training seed, forget sets, and the methods to compare."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="name of the study and its folder")
+    data: DataSettings = Field(description="which data")
+    model: str = Field(min_length=1, description="name of a model, or package.module:factory")
+    training: TrainSettings = Field(TrainSettings(), description="how originals and retrained models are trained")
+    retrain: RetrainSettings = Field(RetrainSettings(), description="how retrained models start")
+    forget: tuple[Request, ...] = Field(min_length=1, description="forget sets")
+    methods: tuple[MethodSettings, ...] = Field((), description="methods to compare with retraining")
+    batch_size: int | None = Field(None, ge=1, description="samples per step of the methods; training's if not given")
+    seeds: Seeds = Field(Seeds(), description="seeds of the replicates")
+    score_on: Literal["test", "holdout"] = Field("test", description="what stands for unseen data in the scores")
+    scores: tuple[str, ...] = Field((), description="further columns of the table; natmu scores explains them")
+    audit: Level | None = Field(None, description="level of the audit of each method's first replicate")
+    references: int | None = Field(None, ge=1, description="retrained models of the audits; the level's own if none")
+    search: SearchSettings | None = Field(None, description="search of the methods' settings, for natmu search")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="precision of the arithmetic")
+    sync_batch_norm: bool = Field(False, description="with several processes, batch statistics over all of them")
+    executor: ExecutorSettings = Field(ExecutorSettings(), description="where models are made")
+
+    @field_validator("executor", mode="before")
+    @classmethod
+    def _executor_by_name(cls, value: object) -> object:
+        return {"kind": value} if isinstance(value, str) else value

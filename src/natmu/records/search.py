@@ -25,7 +25,7 @@ from natmu.records.files import (
     write_atomically,
 )
 from natmu.records.lineage import Digest
-from natmu.records.recipe import Objective, SearchRange
+from natmu.records.recipe import Objective, Range
 from natmu.records.run import Hardware
 
 SEARCH, TRIALS, BEST = "search.json", "trials.csv", "best.yaml"
@@ -79,7 +79,7 @@ class SearchedMethod(Value):
     label: str
     method: str
     forget: tuple[str, ...]
-    ranges: dict[str, SearchRange]
+    ranges: dict[str, Range]
     trials: int = Field(ge=0)
     failed: int = Field(ge=0)
     seconds: float = Field(ge=0)

@@ -47,3 +47,11 @@ class DataSettings(Settings):
     image_size: int | None = Field(None, ge=1, le=4096, description="resize all images to this many pixels")
     train_size: int | None = Field(None, ge=1, description="keep a class-balanced random part of the training set")
     holdout: bool = Field(False, description="set a fixed random fifth of the test set apart for tuning")
+
+
+class RetrainSettings(Settings):
+    """How models are trained again without a forget set."""
+
+    init: Literal["original", "fresh"] = Field(
+        "original", description="initial weights: those the original started from, or fresh ones from the seed"
+    )

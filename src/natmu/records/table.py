@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from natmu.records.files import File, Value
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.lineage import Digest
-from natmu.records.recipe import AskedStudy
+from natmu.records.recipe import RecipeSettings
 from natmu.records.run import Hardware
 
 SUMMARY = "summary.json"
@@ -184,7 +184,7 @@ class Table(Results, File):
     remedy: ClassVar[str] = "run the study again"
 
     format: Literal[2] = 2
-    recipe: AskedStudy
+    recipe: RecipeSettings
     hardware: Hardware
     versions: dict[str, str]
     files: dict[str, Digest] = Field(default_factory=dict)

@@ -7,9 +7,9 @@ from typing import Any
 
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.lineage import AllBut, DataLineage, Imported, Trained, Unlearned, forget_of
-from natmu.records.recipe import AskedMethod, AskedRetraining
+from natmu.records.recipe import MethodSettings
 from natmu.records.run import RunRecord
-from natmu.records.settings import DataSettings, TrainSettings
+from natmu.records.settings import DataSettings, RetrainSettings, TrainSettings
 from natmu.records.table import Table
 
 Facts = list[tuple[str, str]]
@@ -103,7 +103,7 @@ def listed(values: Sequence[Any]) -> str:
     return ", ".join(shown if len(shown) <= 12 else [*shown[:10], "…", shown[-1]])
 
 
-def _method(entry: AskedMethod) -> str:
+def _method(entry: MethodSettings) -> str:
     """One method of a recipe with what was set."""
     name = entry.method if entry.label in (None, entry.method) else f"{entry.label} ({entry.method})"
     grid = "".join(f", {key} one of {listed(values)}" for key, values in entry.grid.items())
@@ -115,6 +115,6 @@ def _settings(settings: Mapping[str, Any]) -> str:
     return " with " + ", ".join(f"{key}={value}" for key, value in settings.items()) if settings else ""
 
 
-def _start(retrain: AskedRetraining) -> str:
+def _start(retrain: RetrainSettings) -> str:
     """From which weights retraining starts."""
     return "the original's initial weights" if retrain.init == "original" else "fresh initial weights"

@@ -11,7 +11,7 @@ import yaml
 
 from natmu.records.audit import AuditFolder, audit_of
 from natmu.records.lineage import forget_of
-from natmu.records.recipe import AskedStudy
+from natmu.records.recipe import RecipeSettings
 from natmu.records.run import PREDICTIONS, RunFolder
 from natmu.records.study import StudyAudit, StudyFolder, open_study
 from natmu.records.table import Column, Place, Replicate, Row, Table
@@ -232,9 +232,9 @@ def _ranks(table: Table, name: str) -> list[tuple[str, tuple[tuple[str, Place], 
     ]
 
 
-def _yaml(recipe: AskedStudy) -> str:
+def _yaml(recipe: RecipeSettings) -> str:
     """The recipe as a file, without what is empty anyway."""
-    plain = recipe.plain()
+    plain = recipe.model_dump(mode="json")
     kept = {name: value for name, value in plain.items() if value is not None}
     kept["methods"] = [{name: value for name, value in entry.items() if value} for entry in plain["methods"]]
     for name in ("data", "executor"):

@@ -127,6 +127,6 @@ def _intervals(panel: Panel, seed: int) -> dict[str, Interval | None]:
     for attack in ATTACKS:
         known = panel.known(attack)
         sides |= {} if known is None else {f"{attack}_auc": known}
-    for name, (members, nonmembers) in sides.items():
-        found[name] = auc_interval(np.asarray(members), np.asarray(nonmembers), seed_for(seed, "interval", name))
+    for name, (members, non_members) in sides.items():
+        found[name] = auc_interval(np.asarray(members), np.asarray(non_members), seed_for(seed, "interval", name))
     return found

@@ -65,7 +65,7 @@ def exposed_by_shadows(attack: str, target: Predictions, shadows: Shadows | None
             f"{attack} needs shadow models, 64 to be worth anything; audit at the level full, with the data in memory."
         )
     forgotten, unseen = forgotten_and_unseen(target)
-    target_P = np.concatenate([margin(forgotten), margin(unseen)[shadows.nonmembers]])
+    target_P = np.concatenate([margin(forgotten), margin(unseen)[shadows.non_members]])
     score_P = _SHADOWED[attack](target_P, shadows)
     return score_P[: len(forgotten)], score_P[len(forgotten) :]
 

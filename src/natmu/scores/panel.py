@@ -27,14 +27,14 @@ class Shadows:
         before: After training, ``(K, P)``.
         after: Models after unlearning what they had of the pool, ``(U, P)``.
         member: Which shadow was trained on which sample, bool ``(K, P)``.
-        nonmembers: The unseen samples, as rows of those that attacks compare the forget set with, int64.
+        non_members: The unseen samples, as rows of those that attacks compare the forget set with, int64.
         unlearned: Which shadows ``after`` is of, int64 ``(U,)``; all of them if None.
     """
 
     before: Margins
     after: Margins
     member: npt.NDArray[np.bool_]
-    nonmembers: IntArray
+    non_members: IntArray
     unlearned: IntArray | None = None
 
     @property

@@ -28,14 +28,14 @@ class Roc(NamedTuple):
     tpr: Values
 
 
-def auc(members: npt.ArrayLike, nonmembers: npt.ArrayLike) -> float:
+def auc(members: npt.ArrayLike, non_members: npt.ArrayLike) -> float:
     """Chance that a random member scores higher than a random non-member, ties counted half.
 
     Exact, from ranks, in O(n log n).
 
     Args:
         members: Scores ``(M,)``; larger looks more like a member. Infinite scores are allowed.
-        nonmembers: Scores ``(N,)``.
+        non_members: Scores ``(N,)``.
 
     Returns:
         0 to 1; 0.5 where the scores tell nothing. Below 0.5 they tell members apart too, by the other sign.
@@ -43,7 +43,7 @@ def auc(members: npt.ArrayLike, nonmembers: npt.ArrayLike) -> float:
     Raises:
         UsageError: If a side is empty or holds something that is not a number.
     """
-    inside, outside = _scores(members, nonmembers)
+    inside, outside = _scores(members, non_members)
     outside.sort()
     inside.sort()
     below = outside.searchsorted(inside, "left").sum(dtype=np.int64)
@@ -51,12 +51,12 @@ def auc(members: npt.ArrayLike, nonmembers: npt.ArrayLike) -> float:
     return float((below + not_above) / (2 * len(inside) * len(outside)))
 
 
-def roc(members: npt.ArrayLike, nonmembers: npt.ArrayLike) -> Roc:
+def roc(members: npt.ArrayLike, non_members: npt.ArrayLike) -> Roc:
     """The ROC curve of the rules "score >= threshold", without the points on the straight line between two others.
 
     Args:
         members: Scores ``(M,)``; larger looks more like a member.
-        nonmembers: Scores ``(N,)``.
+        non_members: Scores ``(N,)``.
 
     Returns:
         Rates at the corners; equal scores are one step, so the area below the straight lines is ``auc``.
@@ -64,7 +64,7 @@ def roc(members: npt.ArrayLike, nonmembers: npt.ArrayLike) -> Roc:
     Raises:
         UsageError: If a side is empty or holds something that is not a number.
     """
-    inside, outside = _scores(members, nonmembers)
+    inside, outside = _scores(members, non_members)
     values, group = np.unique(np.concatenate([inside, outside]), return_inverse=True)
     hits = np.bincount(group[: len(inside)], minlength=len(values))[::-1]
     alarms = np.bincount(group[len(inside) :], minlength=len(values))[::-1]
@@ -74,27 +74,27 @@ def roc(members: npt.ArrayLike, nonmembers: npt.ArrayLike) -> Roc:
     return Roc(fpr, tpr)
 
 
-def resolvable(nonmembers_count: int, fpr: float) -> bool:
-    """Whether so many non-members can measure a false positive rate: it must be at least 1 / ``nonmembers_count``.
+def resolvable(non_members_count: int, fpr: float) -> bool:
+    """Whether so many non-members can measure a false positive rate: it must be at least 1 / ``non_members_count``.
 
     Args:
-        nonmembers_count: How many non-members were scored.
+        non_members_count: How many non-members were scored.
         fpr: False positive rate, above 0 and up to 1.
 
     Raises:
         UsageError: If ``fpr`` is out of its range.
     """
-    return _allowed_alarms(nonmembers_count, fpr) >= 1
+    return _allowed_alarms(non_members_count, fpr) >= 1
 
 
-def tpr_at_fpr(members: npt.ArrayLike, nonmembers: npt.ArrayLike, fpr: float) -> float:
+def tpr_at_fpr(members: npt.ArrayLike, non_members: npt.ArrayLike, fpr: float) -> float:
     """Largest true positive rate of the rules "score >= threshold" whose false positive rate is at most ``fpr``.
 
     Equal scores are accepted or refused together, and nothing is interpolated.
 
     Args:
         members: Scores ``(M,)``; larger looks more like a member.
-        nonmembers: Scores ``(N,)``.
+        non_members: Scores ``(N,)``.
         fpr: False positive rate, 1 / N to 1.
 
     Returns:
@@ -103,7 +103,7 @@ def tpr_at_fpr(members: npt.ArrayLike, nonmembers: npt.ArrayLike, fpr: float) ->
     Raises:
         UsageError: If a side is empty or holds something that is not a number, or there are too few non-members.
     """
-    inside, outside = _scores(members, nonmembers)
+    inside, outside = _scores(members, non_members)
     if not resolvable(len(outside), fpr):
         needed = math.ceil(1 / fpr * (1 - _ROUNDING))
         raise UsageError(
@@ -117,16 +117,16 @@ def tpr_at_fpr(members: npt.ArrayLike, nonmembers: npt.ArrayLike, fpr: float) ->
     return float(np.mean(inside > first_refused))
 
 
-def _allowed_alarms(nonmembers_count: int, fpr: float) -> int:
+def _allowed_alarms(non_members_count: int, fpr: float) -> int:
     """How many non-members may be taken for members."""
     if not 0 < fpr <= 1:
         raise UsageError(f"A false positive rate lies above 0 and is at most 1 (got {fpr}); give it as a share.")
-    return math.floor(fpr * nonmembers_count * (1 + _ROUNDING))
+    return math.floor(fpr * non_members_count * (1 + _ROUNDING))
 
 
-def _scores(members: npt.ArrayLike, nonmembers: npt.ArrayLike) -> tuple[Values, Values]:
+def _scores(members: npt.ArrayLike, non_members: npt.ArrayLike) -> tuple[Values, Values]:
     """Copies of both sides as float64."""
-    inside, outside = (np.array(side, np.float64).ravel() for side in (members, nonmembers))
+    inside, outside = (np.array(side, np.float64).ravel() for side in (members, non_members))
     if not (len(inside) and len(outside)):
         raise UsageError("An attack is judged on members and on non-members; give at least one score of each.")
     if np.isnan(inside).any() or np.isnan(outside).any():

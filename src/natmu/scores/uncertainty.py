@@ -27,7 +27,7 @@ SAME = 1e-12
 
 
 def auc_interval(
-    members: npt.ArrayLike, nonmembers: npt.ArrayLike, seed: int, draws: int = DRAWS, level: float = LEVEL
+    members: npt.ArrayLike, non_members: npt.ArrayLike, seed: int, draws: int = DRAWS, level: float = LEVEL
 ) -> Interval | None:
     """Bootstrap interval of the area under the ROC curve, members and non-members each resampled.
 
@@ -36,7 +36,7 @@ def auc_interval(
 
     Args:
         members: Attack scores ``(M,)`` of members, higher for members; infinite ones are ranked as such.
-        nonmembers: Attack scores ``(N,)`` of non-members.
+        non_members: Attack scores ``(N,)`` of non-members.
         seed: Of the draws.
         draws: How many.
         level: Probability that such an interval covers the truth, above 0 and below 1.
@@ -50,7 +50,7 @@ def auc_interval(
     References:
         An Introduction to the Bootstrap (Efron and Tibshirani, 1993)
     """
-    member_M, nonmember_N = np.sort(_values(members, "members")), np.sort(_values(nonmembers, "non-members"))
+    member_M, nonmember_N = np.sort(_values(members, "members")), np.sort(_values(non_members, "non-members"))
     tails = _tails(level)
     if min(len(member_M), len(nonmember_N)) < 2:
         return None
@@ -148,7 +148,7 @@ def next_interval(values: npt.ArrayLike, level: float = LEVEL) -> Interval | Non
 
 def detectable(
     members_count: int,
-    nonmembers_count: int,
+    non_members_count: int,
     level: float = LEVEL,
     power: float = POWER,
     retrained: Sequence[float] | None = None,
@@ -163,7 +163,7 @@ def detectable(
 
     Args:
         members_count: Samples M of the forget set.
-        nonmembers_count: Samples N that were never trained on.
+        non_members_count: Samples N that were never trained on.
         level: One minus the probability of seeing a difference where there is none.
         power: Probability of seeing the departure, 0.5 to below 1.
         retrained: AUC of each retrained model on these samples, two or more.
@@ -177,10 +177,10 @@ def detectable(
     References:
         The meaning and use of the area under a receiver operating characteristic (ROC) curve (Hanley and McNeil, 1982)
     """
-    if min(members_count, nonmembers_count) < 1:
+    if min(members_count, non_members_count) < 1:
         raise UsageError("An AUC needs at least one member and one non-member; leave it out where a part is empty.")
     shift = 0.0 if retrained is None else detectable_shift(retrained, level, power)
-    error = math.sqrt((members_count + nonmembers_count + 1) / (12 * members_count * nonmembers_count))
+    error = math.sqrt((members_count + non_members_count + 1) / (12 * members_count * non_members_count))
     return shift or smallest_shift(error, math.inf, level, power)
 
 

@@ -16,18 +16,17 @@ from natmu.lineage.executors.local import make_here, threads
 from natmu.lineage.executors.outcomes import Outcome, attempt
 from natmu.lineage.executors.ray import driver_compute, make_on_ray
 from natmu.lineage.refusal import refuse
-from natmu.methods import NatMU
+from natmu.methods import NatMU, Problem
+from natmu.methods.examples import hybrid_examples
 from natmu.progress import say, showing, task
 from natmu.records.lineage import AnyLineage
-from natmu.records.recipe import AskedStudy
 from natmu.records.run import Hardware
 from natmu.records.study import Hybrids, StudyAudits, write_study
 from natmu.records.table import Table
+from natmu.scores.statistics import statistics_of
 from natmu.studies.findings import LOGS, Findings
-from natmu.studies.hybrids import hybrid_examples
 from natmu.studies.plan import Place, Plan, PlannedRun, audit_models, methods_of, plan_of
 from natmu.studies.recipe import Recipe
-from natmu.studies.statistics import statistics_of
 from natmu.studies.table import columns, table_rows
 from natmu.types import ORIGINAL, RETRAINED
 
@@ -156,7 +155,7 @@ def _write(findings: Findings, unserved: dict[Place, str], folder: Path) -> None
     table = Table(
         name=recipe.name,
         score_on=recipe.score_on,
-        recipe=AskedStudy.of(recipe.model_dump(mode="json")),
+        recipe=recipe,
         hardware=_hardware(findings),
         versions=versions(),
         columns=names,
@@ -193,5 +192,8 @@ def _examples(plan: Plan, findings: Findings) -> Hybrids | None:
     method = methods[planned.label]
     assert isinstance(method, NatMU), "it was chosen so"
     with suppress(NatmuError):  # where NatMU cannot serve this forget set, its row of the table says why
-        return hybrid_examples(findings.workspace, source, planned, method)
+        workspace, recipe = findings.workspace, planned.source.recipe
+        data, forget = workspace.on_device.train, workspace.forget_set(planned.forget)
+        model, seed = workspace.load(source), planned.model.seed
+        return hybrid_examples(method, Problem(model, data, forget, recipe, workspace.compute, seed))
     return None

@@ -109,31 +109,17 @@ class Findings:
         """Every audit, as it stands beside the run under audit, or why there is none."""
         found = []
         for (text, label), outcome in self.audits.items():
-            audit = None if outcome.run is None else audit_of(outcome.run)
-            found.append(
-                StudyAudit(
-                    scenario=text,
-                    label=label,
-                    audit=None if audit is None else audit.audit,
-                    failed=outcome.failed,
-                    log=_log(outcome),
-                )
-            )
+            folder = None if outcome.run is None else audit_of(outcome.run)
+            audit, log = None if folder is None else folder.audit, _log(outcome)
+            found.append(StudyAudit(scenario=text, label=label, audit=audit, failed=outcome.failed, log=log))
         return found
 
     def _add_further(self, cell: Cell, reference: Cell) -> None:
         """Add the scores that the recipe names to each replicate; retrained models are compared with the others."""
-        for run, forget, found in zip(cell.runs, cell.forgets, cell.scores, strict=True):
-            others = [
-                other
-                for other, same in zip(reference.runs, reference.forgets, strict=True)
-                if same.digest == forget.digest and other.path != run.path
-            ]
-            found |= quick_scores(
-                self.predictions(run, forget),
-                [self.predictions(other, forget) for other in others],
-                names=self.recipe.scores,
-            ).scores
+        for measured in cell.measured:
+            others = [self.predictions(other.run, measured.forget) for other in measured.comparable(reference.measured)]
+            predictions = self.predictions(measured.run, measured.forget)
+            measured.scores.update(quick_scores(predictions, others, names=self.recipe.scores).scores)
 
 
 def _fail(cell: Cell, outcome: Outcome) -> None:

@@ -6,7 +6,7 @@ import json
 import statistics
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -52,12 +52,6 @@ class Expected:
     seconds: float | None = None
     basis: str | None = None
 
-    def plain(self) -> dict[str, Any]:
-        """Plain values."""
-        told: dict[str, Any] = {"model": self.name, "run": self.digest, "after": list(self.after)}
-        told |= {"in_store": self.in_store, "seconds": self.seconds}
-        return told if self.basis is None else told | {"basis": self.basis}
-
 
 @dataclass(frozen=True)
 class Forecast:
@@ -89,7 +83,7 @@ class Forecast:
         """Plain values."""
         return {
             "name": self.name,
-            "models": [model.plain() for model in self.models],
+            "models": [asdict(model) for model in self.models],
             "audits": [{"scenario": text, "method": label} for text, label in self.audits],
             "not_run": [
                 {"scenario": text, "method": label, "reason": reason} for (text, label), reason in self.unserved.items()

@@ -2,56 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from natmu.errors import NatmuError, SettingError
-from natmu.lineage.executors.settings import ExecutorSettings
-from natmu.methods import Retrain, method_named
-from natmu.records.forgetting import ForgetRequest, Request
-from natmu.records.settings import DataSettings, TrainSettings
-from natmu.scores import Level, score_of_table
-from natmu.studies.search.ranges import Range, SearchSettings, require_fit
-from natmu.types import REFERENCES, Settings
+from natmu.methods import method_named
+from natmu.records.forgetting import ForgetRequest
+from natmu.records.recipe import MethodSettings, Range, RecipeSettings
+from natmu.scores import score_of_table
+from natmu.studies.search.ranges import require_fit
+from natmu.types import REFERENCES
 
 
-class Seeds(Settings):
-    """Seeds of a study; one replicate takes one of each, and a single seed serves all replicates."""
-
-    split: tuple[int, ...] = Field((0,), min_length=1, description="of random forget sets")
-    training: tuple[int, ...] = Field((0,), min_length=1, description="of original and retrained models")
-    unlearning: tuple[int, ...] = Field((0,), min_length=1, description="of the methods")
-
-    @model_validator(mode="after")
-    def _same_number(self) -> Seeds:
-        counts = {len(self.split), len(self.training), len(self.unlearning)} - {1}
-        if len(counts) > 1:
-            raise ValueError("give each of split, training and unlearning one seed or the same number of seeds")
-        return self
-
-    def replicates(self) -> list[tuple[int, int, int]]:
-        """Split, training and unlearning seed of each replicate."""
-        count = max(len(self.split), len(self.training), len(self.unlearning))
-        columns = [
-            seeds * count if len(seeds) == 1 else seeds for seeds in (self.split, self.training, self.unlearning)
-        ]
-        return list(zip(*columns, strict=True))
-
-
-class MethodEntry(Settings):
-    """One method of a study, or several that differ by a grid of settings."""
-
-    method: str = Field(description="name of the method")
-    label: str | None = Field(None, description="name in the table")
-    settings: dict[str, Any] = Field(default_factory=dict, description="settings of the method")
-    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
-        default_factory=dict, description="settings to try in every combination"
-    )
-    search: dict[str, Range] = Field(default_factory=dict, description="settings to search, and where")
+class MethodEntry(MethodSettings):
+    """One method of a study, or several that differ by a grid of settings; all are known and in their bounds."""
 
     @model_validator(mode="after")
     def _is_known(self) -> MethodEntry:
@@ -76,46 +42,11 @@ class MethodEntry(Settings):
                 raise ValueError(str(error)) from None
         return ranges
 
-    def expanded(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """Label, method and settings of every combination."""
-        name = self.label or self.method
-        if not self.grid:
-            return [(name, self.method, self.settings)]
-        return [
-            (
-                " ".join([name, *(f"{key}={value}" for key, value in zip(self.grid, values, strict=True))]),
-                self.method,
-                self.settings | dict(zip(self.grid, values, strict=True)),
-            )
-            for values in itertools.product(*self.grid.values())
-        ]
 
-
-class Recipe(Settings):
+class Recipe(RecipeSettings):
     """A study: one model trained with each training seed, forget sets, and the methods to compare."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="name of the study and its folder")
-    data: DataSettings
-    model: str = Field(min_length=1, description="name of a model, or package.module:factory")
-    training: TrainSettings = TrainSettings()
-    retrain: Retrain.Config = Retrain.Config()
-    forget: tuple[Request, ...] = Field(min_length=1, description="forget sets")
     methods: tuple[MethodEntry, ...] = Field((), description="methods to compare with retraining")
-    batch_size: int | None = Field(None, ge=1, description="samples per step of the methods; training's if not given")
-    seeds: Seeds = Seeds()
-    score_on: Literal["test", "holdout"] = Field("test", description="what stands for unseen data in the scores")
-    scores: tuple[str, ...] = Field((), description="further columns of the table; natmu scores explains them")
-    audit: Level | None = Field(None, description="level of the audit of each method's first replicate")
-    references: int | None = Field(None, ge=1, description="retrained models of the audits; the level's own if none")
-    search: SearchSettings | None = Field(None, description="search of the methods' settings, for natmu search")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="precision of the arithmetic")
-    sync_batch_norm: bool = Field(False, description="with several processes, batch statistics over all of them")
-    executor: ExecutorSettings = ExecutorSettings()
-
-    @field_validator("executor", mode="before")
-    @classmethod
-    def _executor_by_name(cls, value: object) -> object:
-        return {"kind": value} if isinstance(value, str) else value
 
     @field_validator("scores")
     @classmethod

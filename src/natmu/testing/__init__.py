@@ -37,9 +37,26 @@ The last two of these are worth their lines: ``passes`` tells a method that alte
 loss, and ``loss``, a slow and obviously right computation of a step's loss, tells one divergence from another.
 :func:`failures` runs the suite without pytest, which shows that it would notice a broken method.
 
-Every check is a function of a row in :mod:`natmu.testing.contract` (what every method owes), :mod:`natmu.testing.edges`
-(at the edge of what can be asked for) or :mod:`natmu.testing.updates` (what moves and what does not), and
-:data:`CHECKS` lists them all.
+torchrun may start several processes for one run (:mod:`natmu.engine.processes`). All of them call ``run`` with the same
+problem, and must leave it with the same model, which is that of one process up to rounding:
+
+- All make the same decisions and the same number of steps. What the last bit of a number may decide, the first process
+  decides: ``processes.agree`` for plain values, ``processes.same_everywhere`` for tensors.
+- Each takes its share of the rows of every step, ``processes.share()``. ``fine_tune`` does that, averages the
+  gradients, and weighs the loss as a mean over the rows of all; a loss that is a sum has to mind ``batch.weight``.
+- Numbers from ``problem.rng``, and from PyTorch's generator outside a loss, are the same in all processes. Inside a
+  loss each process draws its own, because it has other rows; a row of the suite says so in ``own_draws``.
+- A loop of one's own calls ``processes.average_gradients`` before each step of the optimiser, or computes everything in
+  every process and ends with ``processes.same_everywhere``.
+- Only the first writes: ``processes.writes()``.
+- A method that cannot do this refuses in ``check``, with a UsageError, where ``processes.count()`` is above 1; its row
+  says why in ``one_process``.
+
+A pair of processes on the CPU runs each method against one. Its class must be in a module that can be imported.
+
+Every check is a function of a row in :mod:`natmu.testing.contract` (what every method owes),
+:mod:`natmu.testing.processes` (in several processes), :mod:`natmu.testing.edges` (at the edge of what can be asked for)
+or :mod:`natmu.testing.updates` (what moves and what does not), and :data:`CHECKS` lists them all.
 
 A score is tested in the same way::
 

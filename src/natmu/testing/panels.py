@@ -57,11 +57,11 @@ class World:
     def shadows(self, model: Predictions) -> Shadows:
         """Shadow models on halves of the forget set and as many test samples, which unlearn what they had of it."""
         count = min(len(self.labels["forget"]), len(self.labels["test"]))
-        nonmembers = np.arange(count, dtype=np.int64)
-        pool = np.concatenate([margin(model.forget), margin(model.test)[nonmembers]])
+        non_members = np.arange(count, dtype=np.int64)
+        pool = np.concatenate([margin(model.forget), margin(model.test)[non_members]])
         member = np.stack([self.rng.permutation(np.arange(len(pool)) % 2 == 0) for _ in range(SHADOWS)])
         before, after = (pool + self.rng.normal(0, 1, member.shape) for _ in range(2))
-        return Shadows(before + 3 * member, after, member, nonmembers)
+        return Shadows(before + 3 * member, after, member, non_members)
 
 
 @cache
@@ -143,7 +143,7 @@ def reordered(panel: Panel, seed: int = 0) -> Panel:
             before=shadows.before[:, columns],
             after=shadows.after[:, columns],
             member=shadows.member[:, columns],
-            nonmembers=np.argsort(order["test"])[shadows.nonmembers],
+            non_members=np.argsort(order["test"])[shadows.non_members],
         ),
     )
 

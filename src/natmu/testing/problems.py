@@ -152,9 +152,9 @@ def forget_set(scenario: Scenario) -> tuple[ImageData, ForgetSet]:
     data = paired_digits() if scenario == "subclass" else digits()
     if scenario == "indices":
         return data, forget_from_indices(list(range(0, COUNT, 5)), data)
-    hardness = {"confidence": np.random.default_rng(0).random(COUNT).astype(np.float32)}
+    difficulty = {"confidence": np.random.default_rng(0).random(COUNT).astype(np.float32)}
     asked = {"random": "random:20%", "hardest": "hardest:20%"}.get(scenario, f"{scenario}:{CLASS}")
-    return data, resolve_forget(parse_forget(asked), data, seed=0, hardness=hardness)
+    return data, resolve_forget(parse_forget(asked), data, seed=0, difficulty=difficulty)
 
 
 def problem_for(scenario: Scenario, *, seed: int = 0, model: nn.Module | None = None) -> Problem:
@@ -239,7 +239,7 @@ def same_state(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 
 
 def loss_on(model: nn.Module, data: ImageData, positions: Tensor) -> float:
-    """Mean cross-entropy in eval mode of a model's answers on un-augmented images."""
+    """Mean cross-entropy in eval mode of a model's predictions on un-augmented images."""
     with torch.no_grad():
         logits = copy.deepcopy(model).eval()(data.take(positions).float() / 255)
     return float(nn.functional.cross_entropy(logits, data.labels[positions]))

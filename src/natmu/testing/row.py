@@ -41,6 +41,10 @@ class Row:
             said to move.
         label: Name of the row in test names, where a method has several; the method's name if empty.
         seconds: How long one run may take before it counts as endless.
+        one_process: Why the method cannot run in several processes, which it must then refuse with a UsageError; empty
+            where it can.
+        own_draws: Why two processes do not end with the weights of one: which random numbers each draws for its own
+            rows. They still end with the same weights, near those of one process. Empty where they do.
         frozen: What must come back as it was to the bit, whatever momentum and weight decay do. From method and problem
             to, by name of parameter or buffer, True for all of it or a bool mask of the same shape. Something else must
             have moved. Run with each optimiser that the method's settings know and the settings ``DRIFT``.
@@ -69,6 +73,8 @@ class Row:
     visible: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
     seconds: float = 60.0
+    one_process: str = ""
+    own_draws: str = ""
     frozen: Callable[[Method, Problem], Mapping[str, Tensor | bool]] | None = None
     teachers: int | None = None
     eval_mode: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from natmu.methods.base import EVERY_SCENARIO
-from natmu.testing import contract, edges, updates
+from natmu.testing import contract, edges, processes, updates
 from natmu.testing.problems import EDGES
 from natmu.testing.row import Row
 
@@ -81,6 +81,7 @@ CHECKS: tuple[Check, ...] = (
     Check(contract.reads_retain_samples_as_declared),
     Check(contract.cannot_reach_test_data),
     Check(contract.lets_errors_through),
+    Check(processes.gives_the_model_of_one_process_in_two),
     Check(edges.gives_a_result_or_a_clear_error, lambda _: EDGES),
     Check(edges.works_on_a_foreign_model_without_batch_norm_on_odd_grey_images),
     Check(edges.never_shows_a_model_an_empty_batch, _augmented),

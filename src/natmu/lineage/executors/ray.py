@@ -26,11 +26,11 @@ from natmu.engine.compute import Compute
 from natmu.errors import NatmuError, SettingError, UsageError
 from natmu.lineage.executors.outcomes import Outcome, Outcomes, failure, sentence_of, unmet
 from natmu.lineage.executors.ray_worker import Shared, packed, work
-from natmu.lineage.executors.settings import ExecutorSettings
 from natmu.lineage.graph import in_order, sources
 from natmu.lineage.workspace import Workspace
 from natmu.progress import say
 from natmu.records.lineage import AnyLineage, title
+from natmu.records.recipe import ExecutorSettings
 
 PATIENCE = 30.0
 """Seconds until one machine must see a file that another has written: on a network file system it does not at once."""

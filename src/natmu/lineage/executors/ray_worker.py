@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from natmu.data import ImageData
+from natmu.engine.memory import keep_freed_memory
 from natmu.engine.store import Store
 from natmu.errors import UsageError
 from natmu.lineage.executors.local import threads
@@ -93,6 +94,7 @@ def _prepared(reference: Any) -> tuple[Shared, Workspace]:  # noqa: ANN401 - ref
     """What all models have in common and the workspace made of it, once in each worker."""
     import ray
 
+    keep_freed_memory()
     shared: Shared = ray.get(reference)
     return shared, unpacked(shared)
 

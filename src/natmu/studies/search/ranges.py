@@ -4,62 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
-
-from pydantic import Field, model_validator
+from typing import Any, get_args
 
 from natmu.errors import NatmuError
 from natmu.methods import method_named
 from natmu.records.lineage import Forget
-from natmu.types import Settings
-
-Objective = Literal["retrained", "no-retrain"]
-
-
-class SearchSettings(Settings):
-    """How the settings of a recipe's methods are searched; every method has the same number of trials."""
-
-    trials: int = Field(ge=1, le=100_000, description="trials of each method, failed ones included")
-    objective: Objective = Field(
-        description="closeness to retrained models, or what can be known of it without any; both on the holdout"
-    )
-    seed: int = Field(0, ge=0, description="of the settings that are tried")
-
-
-class Range(Settings):
-    """Where the values of one setting are looked for: from ``low`` to ``high``, or a list of choices."""
-
-    low: float | None = Field(None, description="lowest value")
-    high: float | None = Field(None, description="highest value")
-    log: bool = Field(False, description="draw on a logarithmic scale")
-    choices: tuple[Any, ...] | None = Field(None, min_length=1, description="the values, instead of low and high")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _a_list_is_choices(cls, value: object) -> object:
-        return {"choices": value} if isinstance(value, list | tuple) else value
-
-    @model_validator(mode="after")
-    def _is_one_of_both(self) -> Range:
-        if self.choices is not None:
-            if self.low is not None or self.high is not None or self.log:
-                raise ValueError("give either low and high or a list of choices")
-        elif self.low is None or self.high is None:
-            raise ValueError("give low and high, or a list of choices")
-        elif self.low > self.high:
-            raise ValueError(f"low must not be above high, and {self.low:g} is above {self.high:g}")
-        elif self.log and self.low <= 0:
-            raise ValueError(f"a logarithmic range needs low above 0, and it is {self.low:g}")
-        return self
-
-    def ends(self, *, whole: bool) -> Iterator[tuple[str, Any]]:
-        """Its outermost values by their place in the recipe, or all choices; whole numbers where they must be."""
-        if self.choices is not None:
-            yield from ((str(number), choice) for number, choice in enumerate(self.choices))
-        else:
-            for name, value in (("low", self.low), ("high", self.high)):
-                yield name, int(value) if whole and value is not None and value.is_integer() else value
-
+from natmu.records.recipe import Range
 
 LR = Range(low=1e-5, high=0.3, log=True)
 """Where a learning rate is looked for by default: from below the published rates of unlearning to above them."""

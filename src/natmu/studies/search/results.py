@@ -10,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pydantic_core import to_json
 
 from natmu.engine.compute import Compute, hardware, versions
-from natmu.records.recipe import SearchRange
+from natmu.records.recipe import SearchSettings
 from natmu.records.search import BEST, BestTrial, JudgedModel, Search, SearchedMethod, Trial, write_search
 from natmu.scores.objectives import NO_RETRAIN_TERMS, RETRAINED_TERMS, Judgement
 from natmu.studies.recipe import Recipe
-from natmu.studies.search.ranges import Searched, SearchSettings
+from natmu.studies.search.ranges import Searched
 from natmu.studies.search.trials import Finished, Trials
 
 TERMS = {"retrained": RETRAINED_TERMS, "no-retrain": NO_RETRAIN_TERMS}
@@ -72,10 +71,7 @@ def _summary(method: Searched, trials: Sequence[Finished], best: Finished | None
         label=method.label,
         method=method.method,
         forget=tuple(method.forgets),
-        ranges={
-            name: SearchRange.model_validate_json(to_json(range_.model_dump(mode="json")))
-            for name, range_ in method.ranges.items()
-        },
+        ranges=method.ranges,
         trials=len(trials),
         failed=sum(trial.value is None for trial in trials),
         seconds=sum(row["seconds"] for trial in trials for row in trial.notes["rows"]),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from filelock import FileLock, Timeout
 
 from natmu.errors import RunError, UsageError
-from natmu.studies.search.ranges import Range
+from natmu.records.recipe import Range
 from natmu.types import seed_for
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A few hybrids as arrays, for the picture of a study."""
+"""A few of NatMU's hybrids as arrays, for a picture."""
 
 from __future__ import annotations
 
@@ -8,27 +8,22 @@ import torch
 from torch import Tensor
 
 from natmu.data.batches import render
-from natmu.engine.store import Run
-from natmu.lineage import Workspace
-from natmu.methods import NatMU, Problem
+from natmu.methods.base import Problem
+from natmu.methods.natmu import NatMU
 from natmu.records.study import Hybrids
-from natmu.studies.plan import PlannedRun
 
 EXAMPLES = 4
 
 
-def hybrid_examples(workspace: Workspace, source: Run, planned: PlannedRun, method: NatMU) -> Hybrids:
+def hybrid_examples(method: NatMU, problem: Problem) -> Hybrids:
     """Forget images, masks, partners and hybrids of a few forget samples, one rank each.
 
     Args:
-        workspace: The data.
-        source: The model that chooses the classes.
-        planned: The run whose partners are shown.
         method: NatMU with its settings.
+        problem: What it is to forget; its model chooses the classes.
     """
-    data, forget = workspace.on_device.train, workspace.forget_set(planned.forget)
-    recipe, compute, seed = planned.source.recipe, workspace.compute, planned.model.seed
-    hybrids = method.preview(Problem(workspace.load(source), data, forget, recipe, compute, seed))
+    data, forget = problem.data, problem.forget
+    hybrids = method.preview(problem)
     blend = hybrids.blend
     assert blend is not None, "NatMU blends"
     count = min(EXAMPLES, len(forget))

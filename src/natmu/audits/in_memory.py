@@ -1,0 +1,115 @@
+"""Audits of models in memory, which are given and not obtained: what beyond their predictions is compared."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor, nn
+
+from natmu.data import ImageData
+from natmu.engine.compute import Compute
+from natmu.engine.predict import part_of
+from natmu.errors import DataError
+from natmu.lineage.relearning import relearning_curve, relearning_steps, shown_rows
+from natmu.records.settings import TrainSettings
+from natmu.scores import Measured, Shadows, loss, margin, weight_distance
+from natmu.scores.verdict import ENOUGH
+from natmu.types import ForgetSet, IntArray, Predictions
+
+
+@dataclass(frozen=True)
+class ShadowModels:
+    """Shadow models for ``audit``: each was trained on the retain set and part of a pool, by LiRA on half of it.
+
+    The pool is the forget set in its order, followed by non-members.
+
+    Attributes:
+        trained: The models, K of them.
+        member: Which of them was trained on which sample of the pool, bool ``(K, P)``.
+        non_members: Positions in the test data of the non-members, int ``(P - F,)``.
+        unlearned: The same models, in the same order, after unlearning what they had of the pool; none for attacks that
+            do without.
+    """
+
+    trained: Sequence[nn.Module]
+    member: npt.NDArray[np.bool_]
+    non_members: Sequence[int] | IntArray | Tensor
+    unlearned: Sequence[nn.Module] = ()
+
+
+def measured_scores(
+    model: nn.Module,
+    retrained: Sequence[nn.Module],
+    original: nn.Module | None,
+    before: Predictions | None,
+    train: ImageData,
+    forget: ForgetSet,
+    compute: Compute,
+) -> dict[str, Measured]:
+    """The scores that need the models themselves: how fast they relearn, and how far their weights are apart."""
+    references = retrained[:ENOUGH]
+    if before is None:
+        relearn = Measured(None, reason="relearn_time needs the original, to know when the loss is back.")
+    else:
+        level = float(loss(before.forget.take(shown_rows(forget))).mean())
+        data, size = train.to(compute.device), TrainSettings().batch_size
+
+        def steps(one: nn.Module) -> float:
+            curve = relearning_curve(private_copy(one, compute), data, forget, size, compute)
+            return float(relearning_steps(curve, level))
+
+        relearn = Measured(steps(model), [steps(one) for one in references], 0.0)
+    if not references:
+        return {"relearn_time": relearn}
+    first = _weights(references[0])
+    others = [weight_distance(_weights(one), first).total for one in references[1:]]
+    far = None if original is None else weight_distance(_weights(original), first).total
+    distance = Measured(weight_distance(_weights(model), first).total, others, far)
+    return {"relearn_time": relearn, "weight_distance": distance}
+
+
+def shadow_margins(
+    shadows: ShadowModels, train: ImageData, test: ImageData, forget: ForgetSet, compute: Compute
+) -> Shadows:
+    """The margins of shadow models on the pool."""
+    non_members = np.asarray(shadows.non_members, np.int64)
+    member = np.asarray(shadows.member)
+    wanted = (len(shadows.trained), len(forget) + len(non_members))
+    if member.shape != wanted or member.dtype != bool:
+        raise DataError(f"shadows.member must be a bool array of shape {wanted}, not {member.dtype} {member.shape}.")
+    if len(shadows.unlearned) not in (0, len(shadows.trained)):
+        raise DataError("shadows.unlearned must be one model for each of shadows.trained, or none.")
+    unseen = np.arange(len(test))
+    if forget.class_wise:
+        fine = test.labels if test.fine is None or forget.scenario == "class" else test.fine.labels
+        unseen = np.flatnonzero(np.isin(np.asarray(fine), forget.classes))
+    if not np.isin(non_members, unseen).all():
+        raise DataError("shadows.non_members must be positions of test samples of the kind that is forgotten.")
+    parts = train.subset(forget.indices), test.subset(non_members)
+
+    def margins(models: Sequence[nn.Module]) -> npt.NDArray[np.float64]:
+        rows = [
+            np.concatenate([margin(part_of(private_copy(model, compute), part, compute)) for part in parts])
+            for model in models
+        ]
+        return np.array(rows, np.float64).reshape(len(models), wanted[1])
+
+    rows = np.searchsorted(unseen, non_members).astype(np.int64)
+    return Shadows(
+        margins(shadows.trained), margins(shadows.unlearned), member, rows, np.arange(len(shadows.unlearned))
+    )
+
+
+def private_copy(model: nn.Module, compute: Compute) -> nn.Module:
+    """A private copy of a model on the device."""
+    return compute.place(copy.deepcopy(model))
+
+
+def _weights(model: nn.Module) -> dict[str, npt.NDArray[Any]]:
+    """A model's parameters and buffers as arrays."""
+    return {name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()}
