@@ -223,6 +223,12 @@ def test_the_page_of_an_unlearned_model_has_its_original_and_a_retrained_one_bes
     assert page.count('<img src="data:image/png;base64,') == 8
 
 
+def test_a_run_whose_predictions_are_not_finite_is_named(tmp_path):
+    run = folders.make_run(tmp_path / "a0", folders.an_original(), sure=np.nan)
+    with pytest.raises(RunError, match=r"a0/predictions\.safetensors: .* not finite numbers"):
+        write_report(run)
+
+
 def test_a_part_of_an_audit_has_no_page(tmp_path):
     curve = Relearned(source=folders.an_original(), forget=folders.a_forget(), settings={}, shown=20)
     run = folders.make_run(tmp_path / "a0", curve)

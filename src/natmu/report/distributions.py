@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from natmu.errors import RunError, TrainingError
+from natmu.records.run import PREDICTIONS, RunFolder
 from natmu.scores import Softmax, auc, margin, roc
 from natmu.types import ForgetSet, Outputs, Part
 
@@ -82,6 +84,18 @@ def margins_of(outputs: Outputs, forget: ForgetSet | None, unseen: str = "test")
         parts |= {} if non_members is None else {unseen: split.test, FORGET_TEST: split.forget_test}
     found = {name: part for name, part in parts.items() if part is not None and len(part)}
     return Margins({name: margin(Softmax(part.logits, part.labels)) for name, part in found.items()}, unseen)
+
+
+def margins_of_run(run: RunFolder, forget: ForgetSet | None, unseen: str = "test") -> Margins:
+    """The margins of a run's model on the parts of its data; see ``margins_of``.
+
+    Raises:
+        RunError: The predictions cannot be read, or are no finite numbers.
+    """
+    try:
+        return margins_of(run.outputs(), forget, unseen)
+    except TrainingError as error:
+        raise RunError(f"{run.path / PREDICTIONS}: {error}") from None
 
 
 def edges_for(models: Sequence[Margins]) -> Values:

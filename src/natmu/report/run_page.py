@@ -22,7 +22,7 @@ from natmu.records.run import PREDICTIONS, RunFolder, open_run
 from natmu.report.commands import commands_of
 from natmu.report.descriptions import asked_of_run
 from natmu.report.digits import rounded
-from natmu.report.distributions import Margins, margins_of
+from natmu.report.distributions import Margins, margins_of_run
 from natmu.report.figures import Model
 from natmu.report.images import galleries
 from natmu.report.relatives import relatives
@@ -93,4 +93,4 @@ def _label(folder: Path, lineage: AnyLineage) -> str:
 def _margins(run: RunFolder, files: Mapping[str, RunFolder]) -> dict[str, Margins]:
     """Margins of each model on the parts that the run's forget set makes."""
     forget = None if forget_of(run.record.lineage) is None else run.forget()
-    return {key: margins_of(other.outputs(), forget) for key, other in files.items() if other.has(PREDICTIONS)}
+    return {key: margins_of_run(other, forget) for key, other in files.items() if other.has(PREDICTIONS)}

@@ -18,7 +18,7 @@ from natmu.records.table import Column, Place, Replicate, Row, Table
 from natmu.report.commands import launched
 from natmu.report.descriptions import asked, count, forget_set
 from natmu.report.digits import rounded
-from natmu.report.distributions import Margins, margins_of
+from natmu.report.distributions import Margins, margins_of_run
 from natmu.report.figures import Model, bars, gap_against_cost
 from natmu.report.images import Hybrid, galleries, hybrids
 from natmu.report.relatives import run_beside
@@ -144,7 +144,7 @@ def _margins(models: Sequence[Model], runs: Mapping[str, RunFolder], unseen: str
         return {}
     alike = {key for key in runs if key not in forgets or forgets[key].digest == forget.digest}
     return {
-        model.key: margins_of(runs[model.key].outputs(), forget, unseen)
+        model.key: margins_of_run(runs[model.key], forget, unseen)
         for model in models
         if model.key in alike and runs[model.key].has(PREDICTIONS)
     }
