@@ -89,7 +89,7 @@ def add_audit(path, name="three"):
     verdict = {
         "interval": [0.6, 0.8],
         "p_value": 0.001,
-        "told_apart": True,
+        "distinguishable": True,
         "sees_original": True,
         "sentence": f"rmia_auc of {name} is told apart.",
     }

@@ -58,8 +58,8 @@ def test_a_model_that_kept_its_forget_set_is_caught_at_standard(world, reference
     original = world.model("retain", "forget")
     found = examine(Panel(original, references, original), "standard")
     assert found.scores["rmia_auc"] > 0.9
-    assert found.verdicts["rmia_auc"].told_apart
-    assert found.verdicts["auc_forget_test_margin"].told_apart
+    assert found.verdicts["rmia_auc"].distinguishable
+    assert found.verdicts["auc_forget_test_margin"].distinguishable
     assert "Told apart" in found.sentence
 
 
@@ -73,7 +73,7 @@ def test_a_model_that_never_saw_the_forget_set_is_not_told_apart(world, referenc
 def test_a_model_that_avoids_its_forget_set_is_told_apart_too(world, references):
     found = examine(Panel(world.model("retain", "forget", lift=-4.0), references), "quick")
     assert found.scores["auc_forget_test_margin"] < 0.5
-    assert found.verdicts["auc_forget_test_margin"].told_apart
+    assert found.verdicts["auc_forget_test_margin"].distinguishable
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -127,10 +127,10 @@ def test_groups_of_models_are_compared_with_random_divisions():
     apart = [world.model("retain", "forget") for _ in range(7)]
     model = Panel(world.model("retain"), eight, unlearned=alike)
     kept = Panel(world.model("retain", "forget"), eight, unlearned=apart)
-    assert not examine(model, "standard").verdicts["klom_forget_mean"].told_apart
+    assert not examine(model, "standard").verdicts["klom_forget_mean"].distinguishable
     found = examine(kept, "standard")
-    assert found.verdicts["klom_forget_mean"].told_apart
-    assert not found.verdicts["klom_retain_mean"].told_apart
+    assert found.verdicts["klom_forget_mean"].distinguishable
+    assert not found.verdicts["klom_retain_mean"].distinguishable
     assert "random divisions" in found.verdicts["klom_forget_mean"].sentence
 
 
@@ -139,7 +139,7 @@ def test_the_forgetting_quality_needs_models_from_the_same_original(world, eight
     found = examine(Panel(world.model("retain"), eight, again=again), "full")
     assert 0 < found.scores["forgetting_quality"] <= 1
     assert found.scores["final_score"] == pytest.approx(found.scores["forgetting_quality"], rel=0.1)
-    assert not found.verdicts["forgetting_quality"].told_apart
+    assert not found.verdicts["forgetting_quality"].distinguishable
 
 
 def shadows_of(world, count=40, unlearns=True):
@@ -192,7 +192,7 @@ def test_what_was_measured_elsewhere_is_judged_like_the_rest(world, references):
         "weight_distance": Measured(None, reason="weight_distance was not measured here."),
     }
     found = examine(Panel(world.model("retain"), references[:2], measured=measured), "standard")
-    assert found.verdicts["relearn_time"].told_apart
+    assert found.verdicts["relearn_time"].distinguishable
     assert found.missing["weight_distance"] == "weight_distance was not measured here."
 
 

@@ -21,19 +21,19 @@ def test_a_value_is_told_apart_outside_the_prediction_interval(rng):
     low, high = retrained.mean() - half, retrained.mean() + half
     found = judge("mia_entropy", high - 1e-6, None, retrained)
     assert (found.floor_low, found.floor_high) == pytest.approx((low, high))
-    assert not found.told_apart
-    assert judge("mia_entropy", high + 1e-6, None, retrained).told_apart
+    assert not found.distinguishable
+    assert judge("mia_entropy", high + 1e-6, None, retrained).distinguishable
 
 
 def test_a_value_below_the_floor_is_told_apart_as_one_above_is():
     for value in (0.3, 0.7):
-        assert judge("rmia_auc", value, None, RETRAINED).told_apart
+        assert judge("rmia_auc", value, None, RETRAINED).distinguishable
 
 
 @pytest.mark.parametrize(("side", "expected"), [("both", [1, 1]), ("above", [0, 1]), ("below", [1, 0])])
 def test_of_a_distance_only_the_far_side_counts(side, expected):
     found = [judge("kl_forget", value, None, [1.0, 1.1, 0.9], side=side) for value in (0.1, 1.9)]
-    assert [one.told_apart for one in found] == expected
+    assert [one.distinguishable for one in found] == expected
     assert [one.p_value < 0.05 for one in found] == expected
 
 
@@ -42,8 +42,8 @@ def test_a_retrained_model_is_told_apart_as_often_as_the_level_says(rng, count):
     trials = 1500
     found = [judge("auc", value, None, rest) for value, *rest in rng.normal(0.5, 0.01, (trials, count + 1))]
     low, high = stats.binom.interval(0.999, trials, 0.05)
-    assert low <= sum(one.told_apart for one in found) <= high
-    assert [one.told_apart for one in found] == [one.p_value < 0.05 for one in found]
+    assert low <= sum(one.distinguishable for one in found) <= high
+    assert [one.distinguishable for one in found] == [one.p_value < 0.05 for one in found]
     assert stats.kstest([one.p_value for one in found], "uniform").pvalue > 0.001
 
 
@@ -58,7 +58,7 @@ def test_distances_from_each_other_tell_a_retrained_model_apart_as_often_as_the_
         for row, rest in zip(own, mean_rest, strict=True)
     ]
     low, high = stats.binom.interval(0.999, trials, 0.05)
-    assert low <= sum(one.told_apart for one in found) <= high
+    assert low <= sum(one.distinguishable for one in found) <= high
 
 
 def test_the_one_distance_of_two_models_shows_no_spread():
@@ -72,7 +72,7 @@ def test_a_difference_of_the_stated_size_is_seen_with_the_stated_power(rng, coun
     trials, seen = 1500, 0
     for value, *rest in rng.normal(0.5, 0.01, (trials, count + 1)):
         shift = judge("auc", value, None, rest, power=0.8).detectable
-        seen += judge("auc", value + shift, None, rest).told_apart
+        seen += judge("auc", value + shift, None, rest).distinguishable
     assert seen / trials == pytest.approx(0.8, abs=0.03)
 
 
@@ -95,8 +95,8 @@ def test_the_original_is_told_apart_and_two_retrained_models_are_not(rng):
         for exposure in (0, 1):
             value, interval = attacked(rng, exposure, easy)
             found = judge("auc_forget_test_margin", value, interval, retrained)
-            leaks += found.told_apart and exposure == 1
-            false_alarms += found.told_apart and exposure == 0
+            leaks += found.distinguishable and exposure == 1
+            false_alarms += found.distinguishable and exposure == 0
     assert leaks == trials
     assert false_alarms <= stats.binom.ppf(0.999, trials, 0.05)
 
@@ -106,13 +106,13 @@ def test_samples_that_are_easy_for_all_models_are_no_leak(rng):
     easy = np.concatenate([rng.normal(1, 2, 400), rng.normal(0, 2, 1000)])
     value, interval = attacked(rng, 0, easy)
     assert interval[0] > 0.55
-    assert not judge("auc", value, interval, [attacked(rng, 0, easy)[0] for _ in range(8)]).told_apart
+    assert not judge("auc", value, interval, [attacked(rng, 0, easy)[0] for _ in range(8)]).distinguishable
 
 
 @pytest.mark.parametrize(("retrained", "said"), [([], "no retrained models"), ([0.5], "1 retrained model,")])
 def test_without_two_retrained_models_nothing_is_concluded(retrained, said):
     found = judge("rmia_auc", 0.99, (0.98, 1.0), retrained, 1.0)
-    assert (found.told_apart, found.floor_low, found.floor_high, found.detectable) == (False, None, None, None)
+    assert (found.distinguishable, found.floor_low, found.floor_high, found.detectable) == (False, None, None, None)
     assert (found.p_value, found.sees_original) == (None, None)
     assert "nothing can be concluded" in found.sentence
     assert said in found.sentence
@@ -121,12 +121,12 @@ def test_without_two_retrained_models_nothing_is_concluded(retrained, said):
 
 def test_where_retrained_models_agree_to_the_last_digit_the_samples_stand_in():
     coarse = judge("retain_acc", 90, (87, 93), [100.0] * 3)
-    assert coarse.told_apart
+    assert coarse.distinguishable
     assert (coarse.floor_low, coarse.floor_high) == pytest.approx((97, 103))
     assert coarse.detectable == pytest.approx(3 * (1 + stats.norm.ppf(0.8) / stats.norm.ppf(0.975)))
-    assert not judge("retain_acc", 98, (95, 100), [100.0] * 3).told_apart
+    assert not judge("retain_acc", 98, (95, 100), [100.0] * 3).distinguishable
     same = judge("retain_acc", 100, (100, 100), [100.0] * 3)
-    assert not same.told_apart
+    assert not same.distinguishable
     assert same.detectable is None
     assert "nothing can be concluded; the 3 retrained models agree to the last digit" in same.sentence
     assert "nothing can be concluded" in judge("kl_avg", 0.2, None, [0.1, 0.1]).sentence
@@ -134,7 +134,7 @@ def test_where_retrained_models_agree_to_the_last_digit_the_samples_stand_in():
 
 def test_an_indistinguishable_value_is_said_to_be_so_at_the_power_of_the_test():
     found = judge("rmia_auc", 0.51, (0.48, 0.54), RETRAINED, 0.9)
-    assert not found.told_apart
+    assert not found.distinguishable
     assert found.sees_original
     said = re.fullmatch(
         r"rmia_auc 0\.510 \(0\.480 to 0\.540\): indistinguishable from 4 retrained models at this test's power; "
@@ -160,7 +160,7 @@ def test_a_value_told_apart_comes_with_where_another_retrained_model_would_lie()
         "0.471 and 0.529 with 95 % probability."
     )
     near = judge("rmia_auc", 0.54, (0.51, 0.57), RETRAINED, 0.9)
-    assert near.told_apart
+    assert near.distinguishable
     assert near.sentence.endswith("with 95 % probability, though on other samples it may lie there too.")
 
 
@@ -222,7 +222,7 @@ def test_one_outlier_among_many_scores_is_named_but_does_not_decide():
     verdicts = [judge(f"score_{index}", 0.5, None, RETRAINED, 0.9) for index in range(19)]
     outlier = judge("rmia_auc", 0.54, None, RETRAINED, 0.9)
     said = overall([*verdicts, outlier])
-    assert outlier.told_apart
+    assert outlier.distinguishable
     assert said.startswith("Not told apart from retrained models by any of 20 scores after correction")
     assert f"by rmia_auc alone (p = {outlier.p_value:.2g})" in said
     assert overall([outlier]).startswith("Told apart from retrained models by 1 of 1 score ")

@@ -56,7 +56,7 @@ def _said(verdict: Mapping[str, Any] | None) -> str:
         return ""
     if verdict["p_value"] is None:
         return "open"
-    if verdict["told_apart"]:
+    if verdict["distinguishable"]:
         return "apart"
     return "blind" if verdict["sees_original"] is False else "alike"
 

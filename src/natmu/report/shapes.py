@@ -101,7 +101,7 @@ FACTS = {"recipe": RECIPE, "hardware": Values(str), "versions": Values(str)}
 VERDICT = {
     "interval": (Pair(NUMBER), None),
     "p_value": (*NUMBER, None),
-    "told_apart": bool,
+    "distinguishable": bool,
     "sees_original": (bool, None),
     "sentence": str,
 }

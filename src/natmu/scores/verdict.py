@@ -38,7 +38,7 @@ class Verdict:
         floor_high: The highest.
         ceiling: The original's value; None where it is not known.
         detectable: Smallest distance from the mean of the retrained models that is seen with the power.
-        told_apart: Whether the value lies outside the floor on a side that counts.
+        distinguishable: Whether the value lies outside the floor on a side that counts.
         sentence: All this in one sentence, which claims no more than the power allows.
         p_value: Probability that one more retrained model lies as far out, before any correction.
         references: Number of retrained models.
@@ -52,7 +52,7 @@ class Verdict:
     floor_high: float | None
     ceiling: float | None
     detectable: float | None
-    told_apart: bool
+    distinguishable: bool
     sentence: str
     p_value: float | None = None
     references: int = 0
@@ -131,7 +131,7 @@ def judge(
     shown = _Shown(score, value, interval, len(retrained), smallest, floor_of, FEWEST + mutual)
     if floor is None:
         return Verdict(score, value, interval, None, None, original, None, False, shown.open(), None, len(retrained))
-    told_apart = floor.outside(value, side)
+    distinguishable = floor.outside(value, side)
     sees_original = None if original is None else floor.outside(original, side)
     band = (floor.centre - floor.half, floor.centre + floor.half)
     return Verdict(
@@ -142,8 +142,8 @@ def judge(
         floor_high=band[1],
         ceiling=original,
         detectable=smallest,
-        told_apart=told_apart,
-        sentence=shown.told_apart(band, level) if told_apart else shown.alike(power, sees_original),
+        distinguishable=distinguishable,
+        sentence=shown.distinguishable(band, level) if distinguishable else shown.alike(power, sees_original),
         p_value=floor.p_value(value, side),
         references=len(retrained),
         sees_original=sees_original,
@@ -192,7 +192,7 @@ def overall(verdicts: Sequence[Verdict], level: float = LEVEL) -> str:
             f"Told apart from retrained models by {len(found)} of {_counted(len(usable), 'score')} after correction "
             f"for their number (Holm), most clearly by {_quoted(found[0])}{remark}."
         )
-    alone = [one for one in usable if one.told_apart]
+    alone = [one for one in usable if one.distinguishable]
     if alone:
         nearest = min(alone, key=lambda one: one.p_value or 0.0)
         return (
@@ -225,7 +225,7 @@ class _Shown:
             )
         return f"{self._head()}: nothing can be concluded; {why}."
 
-    def told_apart(self, band: Interval, level: float) -> str:
+    def distinguishable(self, band: Interval, level: float) -> str:
         """The value lies outside."""
         low, high = map(self._number, band)
         overlap = self.interval is not None and self.interval[0] <= band[1] and self.interval[1] >= band[0]
