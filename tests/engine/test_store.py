@@ -10,23 +10,24 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from torch import nn
 
 from natmu.engine.checkpoint import save_weights
-from natmu.engine.store import Run, Store, digest_of, open_run
+from natmu.engine.store import Run, Store
 from natmu.errors import RunError, UsageError
-from natmu.types import Outputs, Part
+from natmu.records.run import RunFolder, open_run
+from natmu.types import ForgetSet, Outputs, Part
+from records import lineages
 
 from . import fakes
 
-SPEC = {"kind": "train", "lr": 0.1, "data": {"source": "digits", "sizes": [1, 2]}, "seed": 0, "holdout": None}
+MODEL = lineages.trained()
 HISTORY = [{"epoch": 1.0, "lr": 0.1, "loss": 2.25, "seconds": 0.5, "accuracy": 12.5}, {"epoch": 2.0, "lr": 0.0}]
 
 
@@ -62,74 +63,19 @@ class Computation:
         )
 
 
-values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-9, 9)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-def reversed_keys(value):
-    if isinstance(value, dict):
-        return {key: reversed_keys(value[key]) for key in reversed(value)}
-    return [reversed_keys(item) for item in value] if isinstance(value, list) else value
-
-
-@given(st.dictionaries(st.text(max_size=3), values, max_size=5))
-def test_digest_does_not_depend_on_the_order_of_keys(spec):
-    assert digest_of(spec) == digest_of(reversed_keys(spec))
-    assert len(digest_of(spec)) == 16
-    assert int(digest_of(spec), 16) >= 0
-
-
-@given(
-    st.dictionaries(st.text(max_size=3), values, max_size=3), st.dictionaries(st.text(max_size=3), values, max_size=3)
-)
-def test_digests_are_equal_only_for_equal_specs(first, second):
-    same = json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
-    assert (digest_of(first) == digest_of(second)) == same
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"kind": "unlearn"},
-        {"lr": 0.1 + 1e-17 * 8},
-        {"data": {"source": "digits", "sizes": [2, 1]}},
-        {"data": {"source": "digits", "sizes": [1, 2], "more": None}},
-        {"seed": 1},
-        {"seed": "0"},
-        {"holdout": False},
-    ],
-    ids=str,
-)
-def test_each_value_counts(change):
-    assert digest_of(SPEC | change) != digest_of(SPEC)
-
-
-def test_the_numerics_tag_counts(monkeypatch):
-    before = digest_of(SPEC)
-    monkeypatch.setattr("natmu.engine.store.NUMERICS", "other")
-    assert digest_of(SPEC) != before
-
-
 def test_a_run_is_computed_once_and_read_back(tmp_path):
     store, computation = Store(tmp_path / "runs"), Computation()
-    run = store.obtain(SPEC, computation)
-    again = Store(tmp_path / "runs").obtain(dict(reversed(SPEC.items())), computation)
+    run = store.obtain(MODEL, computation)
+    again = Store(tmp_path / "runs").obtain(lineages.trained(), computation)
     assert computation.calls == 1
-    assert run.path == again.path == tmp_path / "runs" / digest_of(SPEC)
+    assert run.path == again.path == tmp_path / "runs" / MODEL.digest
     record = run.record
-    assert record.spec == SPEC
-    assert record.digest == digest_of(SPEC)
+    assert record.lineage == MODEL
+    assert record.digest == MODEL.digest
     assert (record.seconds, record.scores) == (1.25, {"test_acc": 50.0})
     assert record.peak_memory_mb > 0
     assert record.finished.endswith("+00:00")
-    assert record.hardware["device"] == "cpu"
+    assert record.hardware.device == "cpu"
     assert fakes.same(run.weights(), fakes.state(computation.model))
     for found, expected in zip(
         (run.outputs().train, run.outputs().test, run.outputs().holdout), (part(6, True), part(4), part(3)), strict=True
@@ -143,26 +89,27 @@ def test_a_run_is_computed_once_and_read_back(tmp_path):
 
 
 def test_what_was_not_there_is_not_there_when_read(tmp_path):
-    run = Store(tmp_path).obtain(SPEC, Computation(confidence=False, holdout=False))
+    run = Store(tmp_path).obtain(MODEL, Computation(confidence=False, holdout=False))
     assert run.confidence() is None
     assert run.outputs().holdout is None
 
 
 def test_a_run_folder_holds_the_documented_files_and_no_pickle(tmp_path, monkeypatch):
-    run = Store(tmp_path).obtain(SPEC, Computation())
+    run = Store(tmp_path).obtain(MODEL, Computation())
     files = {path.name: path for path in run.path.rglob("*")}
     assert files.keys() == {
-        "spec.json",
         "model.safetensors",
         "predictions.safetensors",
         "record.json",
         "history.csv",
-        "difficulty.npy",
+        "confidence.npy",
     }
-    assert json.loads(files["spec.json"].read_text()) == SPEC
+    record = json.loads(files["record.json"].read_text())
+    assert record["lineage"] == MODEL.plain()
+    assert record["files"].keys() == files.keys() - {"record.json"}
     for path in files.values():
         assert not zipfile.is_zipfile(path)
-    assert np.load(files["difficulty.npy"], allow_pickle=False).dtype == np.float32
+    assert np.load(files["confidence.npy"], allow_pickle=False).dtype == np.float32
 
     def refuse(*_, **__):
         raise AssertionError("unpickled")
@@ -174,7 +121,7 @@ def test_a_run_folder_holds_the_documented_files_and_no_pickle(tmp_path, monkeyp
 
 
 def test_history_is_a_table(tmp_path):
-    run = Store(tmp_path).obtain(SPEC, Computation())
+    run = Store(tmp_path).obtain(MODEL, Computation())
     with (run.path / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["epoch", "lr", "loss", "seconds", "accuracy"]
@@ -185,7 +132,7 @@ def test_history_is_a_table(tmp_path):
 def test_channels_last_weights_are_stored_as_values(tmp_path):
     computation = Computation()
     computation.model = fakes.CPU.place(nn.Sequential(nn.Conv2d(3, 5, kernel_size=3)))
-    run = Store(tmp_path).obtain(SPEC, computation)
+    run = Store(tmp_path).obtain(MODEL, computation)
     assert fakes.same(run.weights(), fakes.state(computation.model))
 
 
@@ -201,11 +148,11 @@ def test_a_computation_that_dies_half_way_leaves_nothing_that_looks_finished(tmp
 
     for name in (None, "named"):
         with pytest.raises(error):
-            store.obtain(SPEC, dies, name=name)
-        assert store.find(digest_of(SPEC)) is None
+            store.obtain(MODEL, dies, name=name)
+        assert store.find(MODEL.digest) is None
         assert {path.name for path in tmp_path.iterdir()} == {".work"}
     computation = Computation()
-    run = store.obtain(SPEC, computation)
+    run = store.obtain(MODEL, computation)
     assert computation.calls == 1
     assert not (run.path / "junk").exists()
     assert fakes.same(run.weights(), fakes.state(computation.model))
@@ -225,55 +172,55 @@ def test_the_checkpoint_of_an_unfinished_run_is_kept_if_wanted(tmp_path, resume)
         Computation()(work)
 
     with pytest.raises(KeyboardInterrupt):
-        store.obtain(SPEC, dies)
-    store.obtain(SPEC, looks, resume=resume)
+        store.obtain(MODEL, dies)
+    store.obtain(MODEL, looks, resume=resume)
     assert found == [resume]
 
 
-def test_a_named_run_is_found_by_its_spec(tmp_path):
+def test_a_named_run_is_found_by_its_lineage(tmp_path):
     store, computation = Store(tmp_path), Computation()
-    named = store.obtain(SPEC, computation, name="mine")
+    named = store.obtain(MODEL, computation, name="mine")
     assert named.path == tmp_path / "mine"
-    assert store.obtain(SPEC, computation).path == named.path
-    assert store.obtain(SPEC, computation, name="mine").path == named.path
+    assert store.obtain(MODEL, computation).path == named.path
+    assert store.obtain(MODEL, computation, name="mine").path == named.path
     assert computation.calls == 1
 
 
 def test_a_missing_run_is_missed_without_reading_the_runs_of_other_digests(tmp_path, monkeypatch):
     store = Store(tmp_path)
     for seed in range(3):
-        store.obtain(SPEC | {"seed": seed}, Computation())
-    store.obtain(SPEC | {"seed": 3}, Computation(), name="mine")
+        store.obtain(lineages.trained(seed), Computation())
+    store.obtain(lineages.trained(3), Computation(), name="mine")
     read = []
-    record = Run.record.fget
+    record = RunFolder.record.func
     monkeypatch.setattr(Run, "record", property(lambda run: read.append(run.path.name) or record(run)))
-    assert store.find(digest_of(SPEC | {"seed": 4})) is None
+    assert store.find(lineages.trained(4).digest) is None
     assert read == ["mine"]
-    assert store.find(digest_of(SPEC | {"seed": 3})).path.name == "mine"
+    assert store.find(lineages.trained(3).digest).path.name == "mine"
 
 
 def test_a_run_is_busy_while_it_is_computed(tmp_path):
-    store, digest = Store(tmp_path / "runs"), digest_of(SPEC)
+    store, digest = Store(tmp_path / "runs"), MODEL.digest
     seen = []
 
     def compute(work):
-        seen.append((store.busy(digest), store.busy(digest_of(SPEC | {"seed": 1}))))
+        seen.append((store.busy(digest), store.busy(lineages.trained(1).digest)))
         Computation()(work)
 
     assert not store.busy(digest)
     assert not store.root.exists()
-    store.obtain(SPEC, compute)
+    store.obtain(MODEL, compute)
     assert seen == [(True, False)]
     assert not store.busy(digest)
 
 
 def test_a_name_that_is_taken_is_refused_before_anything_is_computed(tmp_path):
     store, computation = Store(tmp_path), Computation()
-    store.obtain(SPEC, computation, name="mine")
+    store.obtain(MODEL, computation, name="mine")
     (tmp_path / "notes").mkdir()
     for name in ("mine", "notes"):
         with pytest.raises(UsageError, match=rf"{name}.*choose another"):
-            store.obtain(SPEC | {"seed": 1}, computation, name=name)
+            store.obtain(lineages.trained(1), computation, name=name)
     assert computation.calls == 1
 
 
@@ -281,19 +228,19 @@ def test_a_name_taken_during_the_computation_is_refused_and_nothing_is_overwritt
     store = Store(tmp_path)
 
     def overtaken(work):
-        store.obtain(SPEC | {"seed": 7}, Computation(), name="mine")
+        store.obtain(lineages.trained(7), Computation(), name="mine")
         Computation()(work)
 
     with pytest.raises(UsageError, match="mine"):
-        store.obtain(SPEC, overtaken, name="mine")
-    assert Run(tmp_path / "mine").record.spec["seed"] == 7
+        store.obtain(MODEL, overtaken, name="mine")
+    assert Run(tmp_path / "mine").record.lineage.seed == 7
 
 
 def test_the_same_run_under_another_name_is_a_copy(tmp_path):
     store, computation = Store(tmp_path), Computation()
-    first = store.obtain(SPEC, computation)
-    second = store.obtain(SPEC, computation, name="mine")
-    third = store.obtain(SPEC, computation, name="also mine")
+    first = store.obtain(MODEL, computation)
+    second = store.obtain(MODEL, computation, name="mine")
+    third = store.obtain(MODEL, computation, name="also mine")
     assert computation.calls == 1
     for copy in (second, third):
         assert copy.path != first.path
@@ -308,29 +255,32 @@ def test_the_same_run_under_another_name_is_a_copy(tmp_path):
         ("record.json", lambda run: run.record),
         ("model.safetensors", lambda run: run.weights()),
         ("predictions.safetensors", lambda run: run.outputs()),
-        ("difficulty.npy", lambda run: run.confidence()),
+        ("confidence.npy", lambda run: run.confidence()),
     ],
 )
 @pytest.mark.parametrize("content", [b"", b"\x80\x04garbage", b"[1, 2]", b"\x93NUMPY\x01\x00", b"half"])
 def test_damage_is_named_in_one_sentence(tmp_path, file, read, content):
-    run = Store(tmp_path).obtain(SPEC, Computation())
+    run = Store(tmp_path).obtain(MODEL, Computation())
     path = run.path / file
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2] if content == b"half" else content)
-    with pytest.raises(RunError, match="compute it again") as caught:
+    with pytest.raises(RunError, match=r"compute (that|the run) again") as caught:
         read(run)
     assert str(run.path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_predictions_that_lack_a_part_are_damaged(tmp_path):
-    run = Store(tmp_path).obtain(SPEC, Computation())
-    save_file({"train_logits": np.zeros((1, 2))}, run.path / "predictions.safetensors", {"run": run.record.digest})
-    with pytest.raises(RunError, match="compute it again"):
+def test_predictions_that_lack_a_part_are_damaged(tmp_path, monkeypatch):
+    def write(_, folder):
+        save_file({"train_logits": np.zeros((1, 2))}, folder / "predictions.safetensors")
+
+    monkeypatch.setattr("natmu.engine.store.write_outputs", write)
+    run = Store(tmp_path).obtain(MODEL, Computation())
+    with pytest.raises(RunError, match="compute that again"):
         run.outputs()
 
 
 def test_predictions_of_another_run_are_refused(tmp_path):
-    first, second = (Store(tmp_path).obtain(SPEC | {"seed": seed}, Computation()) for seed in (1, 2))
+    first, second = (Store(tmp_path).obtain(lineages.trained(seed), Computation(holdout=seed == 1)) for seed in (1, 2))
     (first.path / "predictions.safetensors").write_bytes((second.path / "predictions.safetensors").read_bytes())
     with pytest.raises(RunError, match="of another run"):
         first.outputs()
@@ -339,21 +289,43 @@ def test_predictions_of_another_run_are_refused(tmp_path):
 
 def test_a_damaged_run_does_not_stand_in_the_way_of_others(tmp_path):
     store = Store(tmp_path)
-    store.obtain(SPEC, Computation(), name="broken")
+    store.obtain(MODEL, Computation(), name="broken")
     (tmp_path / "broken" / "record.json").write_text("{")
     computation = Computation()
-    store.obtain(SPEC | {"seed": 1}, computation)
+    store.obtain(lineages.trained(1), computation)
     assert computation.calls == 1
     with pytest.raises(RunError):
-        store.obtain(SPEC, computation, name="broken")
+        store.obtain(MODEL, computation, name="broken")
 
 
 def test_only_run_folders_are_opened(tmp_path):
-    run = Store(tmp_path).obtain(SPEC, Computation())
-    assert open_run(run.path).record.digest == digest_of(SPEC)
+    run = Store(tmp_path).obtain(MODEL, Computation())
+    assert open_run(run.path).record.digest == MODEL.digest
     for path in (tmp_path, tmp_path / "absent"):
         with pytest.raises(UsageError, match=r"record\.json"):
             open_run(path)
+
+
+def test_a_forget_set_is_kept_with_its_run(tmp_path):
+    model = lineages.unlearned(of=lineages.forget("class:2", None))
+    forget = ForgetSet(np.array([1, 4]), "class:2", "class", (2,))
+
+    def compute(work):
+        work.finish(fakes.model(), outputs(), fakes.CPU, seconds=0.0, scores={}, history=[], forget=forget)
+
+    run = Store(tmp_path).obtain(model, compute)
+    found = run.forget()
+    assert (found.indices.tolist(), found.request, found.scenario, found.classes) == ([1, 4], "class:2", "class", (2,))
+    assert run.record.forgotten.digest == found.digest == forget.digest
+    with pytest.raises(UsageError, match="name the run of an unlearned model"):
+        Store(tmp_path).obtain(MODEL, Computation()).forget()
+
+
+def test_a_curve_is_kept_without_a_model(tmp_path):
+    curve = [{"epoch": 0.0, "loss": 2.5}, {"epoch": 1.0, "loss": 0.125}]
+    run = Store(tmp_path).obtain(lineages.relearned(), lambda work: work.finish_curve(curve, fakes.CPU, seconds=1.0))
+    assert run.history() == curve
+    assert run.record.files.keys() == {"history.csv"}
 
 
 SCRIPT = textwrap.dedent("""
@@ -364,6 +336,7 @@ SCRIPT = textwrap.dedent("""
     from natmu.engine.compute import Compute
     from natmu.engine.store import Store
     from natmu.types import Outputs, Part
+    from records import lineages
 
     root, me = Path(sys.argv[1]), sys.argv[2]
     part = Part(np.zeros((2, 3), np.float32), np.zeros(2, np.int64))
@@ -377,19 +350,21 @@ SCRIPT = textwrap.dedent("""
     (root / f"ready-{me}").touch()
     while len(list(root.glob("ready-*"))) < 2:
         time.sleep(0.01)
-    print(Store(root / "runs").obtain({"kind": "race"}, compute).path.name)
+    print(Store(root / "runs").obtain(lineages.trained(), compute).path.name)
 """)
 
 
 def test_two_processes_compute_a_run_once(tmp_path):
+    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths).rstrip(os.pathsep)}
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path), me], stdout=subprocess.PIPE, env=os.environ, text=True
+            [sys.executable, "-c", SCRIPT, str(tmp_path), me], stdout=subprocess.PIPE, env=environment, text=True
         )
         for me in "ab"
     ]
     answers = [process.communicate(timeout=120)[0].strip() for process in started]
     assert [process.returncode for process in started] == [0, 0]
-    assert answers == [digest_of({"kind": "race"})] * 2
+    assert answers == [MODEL.digest] * 2
     assert len(list(tmp_path.glob("computed-by-*"))) == 1
     assert [path.name for path in (tmp_path / "runs").iterdir() if path.name != ".work"] == answers[:1]

@@ -47,10 +47,12 @@ def make(model: AnyLineage, workspace: Workspace, logs: Path | None) -> Outcome:
         workspace: Where it is made.
         logs: Folder of logs; without one, only errors that are meant for users are failures, and others are raised.
     """
-    return attempt(title(model), lambda: obtain(model, workspace), workspace, logs)
+    return attempt(title(model), lambda: obtain(model, workspace), workspace, logs, key=model.digest)
 
 
-def attempt(name: str, work: Callable[[], Run], workspace: Workspace, logs: Path | None) -> Outcome:
+def attempt(
+    name: str, work: Callable[[], Run], workspace: Workspace, logs: Path | None, *, key: str | None = None
+) -> Outcome:
     """Do a piece of work and say what became of it.
 
     Of several processes all must fail alike. What one of them alone raises, as a GPU that is lost, ends everything.
@@ -60,6 +62,7 @@ def attempt(name: str, work: Callable[[], Run], workspace: Workspace, logs: Path
         work: Does it.
         workspace: Where it is done.
         logs: Folder of logs; without one, only errors that are meant for users are failures, and others are raised.
+        key: What tells it from others that are called the same; its name if None.
     """
     try:
         return Outcome(work())
@@ -68,7 +71,7 @@ def attempt(name: str, work: Callable[[], Run], workspace: Workspace, logs: Path
             raise
         if workspace.compute.device.type == "cuda":
             torch.cuda.empty_cache()
-        return failure(name, sentence_of(error), traceback.format_exc(), logs)
+        return failure(name, sentence_of(error), traceback.format_exc(), logs, key=key)
 
 
 def sentence_of(error: BaseException) -> str:
@@ -77,7 +80,7 @@ def sentence_of(error: BaseException) -> str:
     return message if isinstance(error, NatmuError) else f"{type(error).__name__}: {message or 'no message'}"
 
 
-def failure(name: str, reason: str, details: str, logs: Path | None) -> Outcome:
+def failure(name: str, reason: str, details: str, logs: Path | None, *, key: str | None = None) -> Outcome:
     """Write down why a piece of work failed.
 
     Args:
@@ -85,11 +88,12 @@ def failure(name: str, reason: str, details: str, logs: Path | None) -> Outcome:
         reason: Why, in a sentence.
         details: What helps to find the cause.
         logs: Folder of logs.
+        key: What tells it from others that are called the same; its name if None.
     """
     if logs is None:
         return Outcome(None, reason)
     readable = re.sub(r"[^A-Za-z0-9.=]+", "-", name).strip("-.")[:100]
-    file = f"{readable}-{digest_of({'job': name})[:6]}.log"
+    file = f"{readable}-{digest_of({'job': key or name})[:6]}.log"
     if processes.writes():
         logs.mkdir(parents=True, exist_ok=True)
         write_atomically(logs / file, f"{name}\n{reason}\n\n{details}".encode())

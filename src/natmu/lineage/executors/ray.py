@@ -141,7 +141,7 @@ def _hand_out(
                         say(f"{title(model)}: its worker was lost; started again, {times} of {retries} times")
                         running[start(model, _runs_before(model, outcomes))] = model
                         continue
-                    outcome = failure(title(model), _lost(times), outcome, logs)
+                    outcome = failure(title(model), _lost(times), outcome, logs, key=model.digest)
                 outcomes[model.digest] = outcome
                 yield model, outcome
     finally:

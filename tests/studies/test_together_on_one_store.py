@@ -9,7 +9,9 @@ import sys
 import textwrap
 import time
 
-from natmu.study.bench import run_recipe
+from natmu.engine.store import Run
+from natmu.records.study import StudyFolder
+from natmu.studies import run_recipe
 
 from . import fakes
 
@@ -17,17 +19,16 @@ SCRIPT = textwrap.dedent("""
     import json, sys, time
     from pathlib import Path
     from natmu.engine.store import Store
-    from natmu.study.bench import run_recipe
-    from natmu.study.recipe import Recipe
+    from natmu.studies import Recipe, run_recipe
 
     out, me, recipe = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
     compute = Store._compute
 
-    def counted(self, spec, digest, *rest):
+    def counted(self, lineage, *rest):
         with (me / "computed").open("a") as file:
-            file.write(digest + "\\n")
+            file.write(lineage.digest + "\\n")
         time.sleep(0.2)  # the models are so small that one process could do all before another has its turn
-        return compute(self, spec, digest, *rest)
+        return compute(self, lineage, *rest)
 
     Store._compute = counted
     (me / "ready").touch()
@@ -63,9 +64,12 @@ def run_together(out, *recipes):
 
 
 def table(out, name):
-    found = json.loads((out / name / "table.json").read_text())
-    clocks = ("seconds", "retrain_share")
-    return [{key: value for key, value in row.items() if key not in clocks} for row in found["rows"]]
+    """The rows without what hangs on a clock."""
+    clocks = ("seconds", "retrain_fraction")
+    return [
+        (row.model_dump(exclude={"scores"}), {key: row.scores[key] for key in row.scores if key not in clocks})
+        for row in StudyFolder(out / name).table.rows
+    ]
 
 
 def test_processes_share_a_study_and_studies_share_jobs(tmp_path):
@@ -83,7 +87,8 @@ def test_processes_share_a_study_and_studies_share_jobs(tmp_path):
     assert [path for path in (out / ".work").iterdir() if path.suffix != ".lock"] == []
     assert [*out.rglob("*.partial")] == []
     for digest in once:
-        for name in ("model.safetensors", "predictions.safetensors", "spec.json"):
+        assert Run(out / digest).record.lineage == Run(alone / digest).record.lineage
+        for name in ("model.safetensors", "predictions.safetensors"):
             assert (out / digest / name).read_bytes() == (alone / digest / name).read_bytes()
     for name in ("whole", "part"):
         assert table(out, name) == table(alone, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from natmu.study.recipe import Recipe
+from natmu.studies.recipe import Recipe
 
 DIVERGING = {"optimizer": "sgd", "lr": 100.0, "weight_decay": 1.0, "momentum": 0.9, "epochs": 10}
 FAST = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 
 import pytest
-from natmu.study.ranges import Range, is_whole, variations
-from natmu.study.recipe import Recipe
 
 from natmu.errors import SettingError
+from natmu.studies.recipe import Recipe
+from natmu.studies.search.ranges import Range, is_whole, variations
 
 GOOD = {
     "name": "tiny",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,13 +9,15 @@ import sys
 import textwrap
 import time
 
+from natmu.records.study import StudyFolder
+
 SCRIPT = textwrap.dedent("""
     import sys
     from functools import partial
     from pathlib import Path
-    import natmu.study.bench as bench
+    import natmu.studies.bench as bench
     from natmu.engine.store import Store
-    from natmu.study.recipe import Recipe
+    from natmu.studies.recipe import Recipe
 
     bench.Store = partial(Store, checkpoint_seconds=0)
     recipe = Recipe.parse({
@@ -39,13 +40,13 @@ def start(*outs):
 
 
 def comparable(out):
-    table = json.loads((out / "killed" / "table.json").read_text())
-    table["rows"] = [
-        {name: value for name, value in row.items() if name not in ("seconds", "retrain_share")}
-        for row in table["rows"]
-    ]
-    table["comparisons"] = [one for one in table["comparisons"] if one["score"] not in ("seconds", "retrain_share")]
-    return {name: value for name, value in table.items() if name != "versions"}
+    """The table without what hangs on a clock."""
+    clocks = ("seconds", "retrain_fraction")
+    table = StudyFolder(out / "killed").table.model_dump(mode="json", exclude={"versions"})
+    for row in table["rows"]:
+        row["scores"] = {name: column for name, column in row["scores"].items() if name not in clocks}
+    table["comparisons"] = [one for one in table["comparisons"] if one["score"] not in clocks]
+    return table
 
 
 def test_a_killed_study_started_again_gives_the_table_of_one_that_was_not(tmp_path):
@@ -76,5 +77,8 @@ def test_a_killed_study_started_again_gives_the_table_of_one_that_was_not(tmp_pa
         assert [path for path in (root / ".work").iterdir() if path.suffix != ".lock"] == []
         assert list(root.rglob("*.partial")) == []
     for name in {path.name for path in out.iterdir()} - {".work", "killed"}:
-        for file in ("model.safetensors", "predictions.safetensors", "spec.json"):
+        for file in ("model.safetensors", "predictions.safetensors", "confidence.npy", "forget.npy"):
+            if not (out / name / file).exists():
+                assert not (whole / name / file).exists()
+                continue
             assert (out / name / file).read_bytes() == (whole / name / file).read_bytes()

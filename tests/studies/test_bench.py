@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 
 import numpy as np
 import pytest
 import torch
-from natmu.study.bench import run_recipe
-from natmu.study.table import summary
 
 from natmu.data import load
 from natmu.data.digits import load_digits
 from natmu.engine.store import Run
+from natmu.records.lineage import AllBut, Everything, Trained, Unlearned, forget_of
+from natmu.records.study import StudyFolder
 from natmu.scores import SCORE_NAMES, quick_scores
+from natmu.studies import run_recipe
 
 from . import fakes
 
-FACTS = {"scenario", "method", "n", "failed", "log", "replicates"}
-COLUMNS = {*FACTS, *SCORE_NAMES, "avg_gap", "seconds", "retrain_share"}
+COLUMNS = (*SCORE_NAMES, "avg_gap", "seconds", "retrain_fraction")
 
 
 def runs(out):
@@ -28,11 +27,16 @@ def runs(out):
 
 def run_study(recipe, out):
     folder = run_recipe(recipe, data_dir=out, out=out, device="cpu", progress=False)
-    return json.loads((folder / "table.json").read_text())
+    return StudyFolder(folder).table
 
 
 def rows_of(table):
-    return {(row["scenario"], row["method"]): row for row in table["rows"]}
+    return {(row.scenario, row.method): row for row in table.rows}
+
+
+def values(row, name):
+    """All replicates of one column."""
+    return list(row.scores[name].values)
 
 
 @pytest.fixture(scope="module")
@@ -43,34 +47,36 @@ def study(tmp_path_factory):
 
 def test_the_table_has_every_row_and_column(study):
     _, table = study
-    assert [(row["scenario"], row["method"]) for row in table["rows"]] == [
+    assert [(row.scenario, row.method) for row in table.rows] == [
         (text, label)
         for text in ("random:10%", "hardest:5%", "class:3")
         for label in ("original", "retrained", "natmu", "amnesiac", "diverging")
     ]
-    for row in table["rows"]:
-        assert row.keys() == COLUMNS
-        assert (row["forget_test_acc"] is not None) == (row["scenario"] == "class:3" and row["method"] != "diverging")
-        if row["method"] != "diverging":
-            second_reference = row["method"] == "retrained" and row["scenario"] == "hardest:5%"
-            assert (row["n"], row["failed"], row["log"]) == (4 if second_reference else 2, None, None)
-            assert len(row["replicates"]) == row["n"]
+    assert table.columns == COLUMNS
+    for row in table.rows:
+        assert row.scores.keys() == {*COLUMNS}
+        present = row.scores["forget_test_acc"] is not None
+        assert present == (row.scenario == "class:3" and row.method != "diverging")
+        if row.method != "diverging":
+            second_reference = row.method == "retrained" and row.scenario == "hardest:5%"
+            assert (row.n, row.failed, row.log) == (4 if second_reference else 2, None, None)
+            assert len(row.replicates) == row.n
             for name in ("test_acc", "retain_acc", "forget_acc", "mia_entropy"):
-                assert len(row[name]["values"]) == row["n"]
-                assert all(0 <= value <= 100 for value in row[name]["values"])
-        assert (row["seconds"] is None) == (row["method"] in ("original", "diverging"))
-    assert table["score_on"] == "test"
-    assert table["hardware"]["precision"] == "fp32"
-    assert table["versions"]["torch"]
-    assert fakes.recipe() == fakes.Recipe.parse(table["recipe"])
+                assert len(values(row, name)) == row.n
+                assert all(0 <= value <= 100 for value in values(row, name))
+        assert (row.scores["seconds"] is None) == (row.method in ("original", "diverging"))
+    assert table.score_on == "test"
+    assert table.hardware.precision == "fp32"
+    assert table.versions["torch"]
+    assert fakes.recipe() == fakes.Recipe.parse(table.recipe.model_dump(mode="json"))
 
 
 def test_a_method_that_diverges_is_a_failed_row_and_the_others_complete(study):
     for (_, label), row in rows_of(study[1]).items():
         if label == "diverging":
-            assert row["n"] == 0
-            assert "not finite" in row["failed"]
-            assert all(row[name] is None for name in COLUMNS - FACTS)
+            assert row.n == 0
+            assert "not finite" in row.failed
+            assert all(column is None for column in row.scores.values())
 
 
 def test_a_second_run_computes_nothing(study):
@@ -84,19 +90,30 @@ def test_a_second_run_computes_nothing(study):
         }
 
     before = stamps()
-    assert run_study(fakes.recipe(), out)["rows"] == table["rows"]
+    assert run_study(fakes.recipe(), out).rows == table.rows
     assert stamps() == before
 
 
+def originals(out):
+    """All stored originals by their seed."""
+    models = {run.record.lineage: run for run in runs(out)}
+    return {
+        model.seed: run
+        for model, run in models.items()
+        if isinstance(model, Trained) and isinstance(model.on, Everything)
+    }
+
+
 def chosen(out, method, text, seed):
-    """The stored run of a method, told from the others by its spec alone."""
-    found = [
-        run
-        for run in runs(out)
-        if run.record.spec["kind"] == "unlearn"
-        and (run.record.spec["method"], run.record.spec["forget"]["spec"], run.record.spec["seed"])
-        == (method, text, seed)
-    ]
+    """The stored run of a method, told from the others by its lineage alone."""
+
+    def fits(model):
+        kind = Trained if method == "retrain" else Unlearned
+        forget = forget_of(model)
+        wanted = isinstance(model, kind) and getattr(model, "method", "retrain") == method
+        return wanted and forget is not None and (forget.request.text, model.seed) == (text, seed)
+
+    found = [run for run in runs(out) if fits(run.record.lineage)]
     assert len(found) == 1
     return found[0]
 
@@ -126,10 +143,10 @@ def test_avg_gap_is_the_distance_to_the_mean_of_the_retrained_models(study, meth
     for seed in (0, 1):
         found = four(chosen(out, method, "class:3", seed), forgotten, 3)
         expected.append(statistics.mean(abs(one - other) for one, other in zip(found, reference, strict=True)))
-    row = rows_of(table)["class:3", method]
-    assert row["avg_gap"]["values"] == pytest.approx(expected)
-    assert row["avg_gap"]["mean"] == pytest.approx(statistics.mean(expected))
-    assert row["avg_gap"]["std"] == pytest.approx(abs(expected[0] - expected[1]) / 2**0.5)
+    gap = rows_of(table)["class:3", method].scores["avg_gap"]
+    assert gap.values == pytest.approx(expected)
+    assert gap.mean == pytest.approx(statistics.mean(expected))
+    assert gap.std == pytest.approx(abs(expected[0] - expected[1]) / 2**0.5)
 
 
 def test_a_retrained_model_is_compared_with_the_others_only(study):
@@ -137,7 +154,7 @@ def test_a_retrained_model_is_compared_with_the_others_only(study):
     forgotten = chosen(out, "retrain", "class:3", 0).outputs().train.labels == 3
     first, second = (four(chosen(out, "retrain", "class:3", seed), forgotten, 3) for seed in (0, 1))
     between = statistics.mean(abs(one - other) for one, other in zip(first, second, strict=True))
-    assert rows_of(table)["class:3", "retrained"]["avg_gap"]["values"] == [pytest.approx(between), None]
+    assert values(rows_of(table)["class:3", "retrained"], "avg_gap") == [pytest.approx(between), None]
     assert between > 0
 
 
@@ -146,16 +163,17 @@ def test_the_hardest_samples_are_those_of_least_confidence_in_each_original(stud
     digests = []
     for seed in (0, 1):
         unlearned = chosen(out, "natmu", "hardest:5%", seed)
-        original = next(run for run in runs(out) if run.record.spec == unlearned.record.spec["original"])
+        original = next(run for run in runs(out) if run.record.lineage == unlearned.record.lineage.source)
+        assert unlearned.record.lineage.forget.by == original.record.lineage
         confidence = original.confidence()
         hardest = sorted(sorted(range(150), key=lambda row: (confidence[row], row))[:8])
-        assert unlearned.record.spec["forget"]["count"] == 8
+        assert unlearned.record.forgotten.count == 8
         assert unlearned.forget().indices.tolist() == hardest
-        digests.append(unlearned.record.spec["forget"]["digest"])
+        digests.append(unlearned.record.forgotten.digest)
     assert digests[0] != digests[1]
     row = rows_of(table)["hardest:5%", "retrained"]
-    assert row["n"] == 4
-    first, mirrored, second, mirrored_too = row["avg_gap"]["values"]
+    assert row.n == 4
+    first, mirrored, second, mirrored_too = values(row, "avg_gap")
     assert mirrored is mirrored_too is None
     assert first > 0 < second
 
@@ -166,19 +184,18 @@ def test_scores_and_costs_are_those_of_the_records(study):
         row = rows_of(table)[text, "natmu"]
         records = [chosen(out, "natmu", text, seed).record for seed in (0, 1)]
         for name, value in records[0].scores.items():
-            assert row[name]["values"] == [value, records[1].scores[name]]
+            assert values(row, name) == [value, records[1].scores[name]]
         retrain = statistics.mean(chosen(out, "retrain", text, seed).record.seconds for seed in (0, 1))
-        assert row["seconds"]["values"] == [record.seconds for record in records]
-        assert row["retrain_share"]["values"] == pytest.approx([record.seconds / retrain for record in records])
+        assert values(row, "seconds") == [record.seconds for record in records]
+        assert values(row, "retrain_fraction") == pytest.approx([record.seconds / retrain for record in records])
 
 
 def test_originals_are_scored_on_each_forget_set(study):
     out, table = study
-    originals = [run for run in runs(out) if run.record.spec["kind"] == "train"]
-    assert len(originals) == 2
-    part = {run.record.spec["seed"]: run.outputs().train for run in originals}
+    part = {seed: run.outputs().train for seed, run in originals(out).items()}
+    assert part.keys() == {0, 1}
     found = [100 * np.mean((part[seed].logits.argmax(1) == 3)[part[seed].labels == 3]) for seed in (0, 1)]
-    assert rows_of(table)["class:3", "original"]["forget_acc"]["values"] == pytest.approx(found)
+    assert values(rows_of(table)["class:3", "original"], "forget_acc") == pytest.approx(found)
 
 
 def test_one_run_for_several_replicates_counts_once(study):
@@ -194,14 +211,19 @@ def test_one_run_for_several_replicates_counts_once(study):
         seeds={"split": [0], "training": [0], "unlearning": [0, 1, 2]},
     )
     rows = rows_of(run_study(recipe, out))
-    assert rows["random:10%", "amnesiac"]["n"] == 3
-    assert rows["random:10%", "original"]["n"] == 1
+    assert rows["random:10%", "amnesiac"].n == 3
+    assert rows["random:10%", "original"].n == 1
     retrained = rows["random:10%", "retrained"]
-    assert [(seeds["training"], seeds["unlearning"]) for seeds in retrained["replicates"]] == [(0, None), (1, None)]
-    specs = [Run(out / seeds["run"]).record.spec for seeds in retrained["replicates"]]
-    assert [(spec["settings"]["init"], spec["seed"]) for spec in specs] == [("original", 0), ("fresh", 1)]
-    assert len([gap for gap in retrained["avg_gap"]["values"] if gap is not None]) == 1
-    assert len(rows["random:10%", "amnesiac"]["avg_gap"]["values"]) == 3
+    assert [(seeds.training, seeds.unlearning) for seeds in retrained.replicates] == [(0, None), (1, None)]
+    models = [Run(out / seeds.run).record.lineage for seeds in retrained.replicates]
+    assert [(model.start == originals(out)[0].record.lineage.start, model.seed) for model in models] == [
+        (True, 0),
+        (False, 1),
+    ]
+    assert models[1].start not in [run.record.lineage.start for run in originals(out).values()]
+    assert all(isinstance(model.on, AllBut) for model in models)
+    assert len([gap for gap in values(retrained, "avg_gap") if gap is not None]) == 1
+    assert len(values(rows["random:10%", "amnesiac"], "avg_gap")) == 3
 
 
 def test_one_original_with_several_forget_sets_counts_once_for_each(study):
@@ -213,14 +235,14 @@ def test_one_original_with_several_forget_sets_counts_once_for_each(study):
         seeds={"split": [0, 1], "training": [0], "unlearning": [0]},
     )
     rows = rows_of(run_study(recipe, out))
-    assert rows["random:10%", "original"]["n"] == 2
-    assert [(seeds["split"], seeds["training"]) for seeds in rows["random:10%", "retrained"]["replicates"]] == [
+    assert rows["random:10%", "original"].n == 2
+    assert [(seeds.split, seeds.training) for seeds in rows["random:10%", "retrained"].replicates] == [
         (0, 0),
         (0, 1),
         (1, 0),
         (1, 1),
     ]
-    assert len(rows["random:10%", "original"]["avg_gap"]["values"]) == 2
+    assert len(values(rows["random:10%", "original"], "avg_gap")) == 2
 
 
 def test_a_search_is_scored_on_the_holdout_and_shows_no_test_score(tmp_path, capsys):
@@ -232,13 +254,12 @@ def test_a_search_is_scored_on_the_holdout_and_shows_no_test_score(tmp_path, cap
         score_on="holdout",
     )
     run_recipe(recipe, data_dir=tmp_path, out=tmp_path, device="cpu")
-    table = json.loads((tmp_path / "tiny" / "table.json").read_text())
-    table_row = rows_of(table)["random:10%", "retrained"]
-    retrained = Run(tmp_path / table_row["replicates"][0]["run"])
+    table_row = rows_of(StudyFolder(tmp_path / "tiny").table)["random:10%", "retrained"]
+    retrained = Run(tmp_path / table_row.replicates[0].run)
     holdout = retrained.outputs().holdout
     found = 100 * float(np.mean(holdout.logits.argmax(1) == holdout.labels))
-    assert table_row["test_acc"]["values"][0] == pytest.approx(found)
-    original = next(run for run in runs(tmp_path) if run.record.spec["kind"] == "train").record.scores
+    assert values(table_row, "test_acc")[0] == pytest.approx(found)
+    original = originals(tmp_path)[0].record.scores
     lines = capsys.readouterr().err.replace("\n", " ").split(" s)")
     told = {line.split(",")[0].strip(): line for line in reversed(lines)}
     assert f"holdout_acc {original['holdout_acc']:.2f}" in told["original"]
@@ -256,9 +277,9 @@ def test_too_few_partners_are_a_failed_row_and_the_table_is_written(study):
         seeds={"training": [0]},
     )
     rows = rows_of(run_study(recipe, out))
-    assert rows["random:60%", "natmu"]["n"] == 0
-    assert "reuse_partners" in rows["random:60%", "natmu"]["failed"]
-    assert rows["random:60%", "retrained"]["n"] == 2
+    assert rows["random:60%", "natmu"].n == 0
+    assert "reuse_partners" in rows["random:60%", "natmu"].failed
+    assert rows["random:60%", "retrained"].n == 2
 
 
 def test_further_scores_are_those_of_the_stored_answers(study):
@@ -267,7 +288,7 @@ def test_further_scores_are_those_of_the_stored_answers(study):
     names = ["tow", "kl_forget", "mia_efficacy_entropy"]
     recipe = fakes.recipe(name="further", forget=["class:3"], methods=fakes.FAST, scores=names)
     table = run_study(recipe, out)
-    assert table["columns"] == [*SCORE_NAMES, *names, "avg_gap", "seconds", "retrain_share"]
+    assert table.columns == (*SCORE_NAMES, *names, "avg_gap", "seconds", "retrain_fraction")
     rows = rows_of(table)
     retrained = [chosen(out, "retrain", "class:3", seed) for seed in (0, 1)]
     forget = retrained[0].forget()
@@ -275,10 +296,10 @@ def test_further_scores_are_those_of_the_stored_answers(study):
     for seed in (0, 1):
         model = chosen(out, "natmu", "class:3", seed).outputs().split(forget)
         found = quick_scores(model, answers).scores
-        assert [rows["class:3", "natmu"][name]["values"][seed] for name in names] == [found[name] for name in names]
+        assert [values(rows["class:3", "natmu"], name)[seed] for name in names] == [found[name] for name in names]
         alone = quick_scores(answers[seed], [answers[1 - seed]]).scores
-        assert [rows["class:3", "retrained"][name]["values"][seed] for name in names] == [alone[name] for name in names]
-    assert rows["class:3", "original"]["kl_forget"]["mean"] > 0
+        assert [values(rows["class:3", "retrained"], name)[seed] for name in names] == [alone[name] for name in names]
+    assert rows["class:3", "original"].scores["kl_forget"].mean > 0
 
 
 def test_further_scores_compare_with_models_retrained_without_the_same_forget_set(tmp_path):
@@ -287,19 +308,11 @@ def test_further_scores_compare_with_models_retrained_without_the_same_forget_se
     rows = rows_of(run_study(recipe, tmp_path))
     row, retrained = rows["random:10%", "amnesiac"], rows["random:10%", "retrained"]
     for place, split in enumerate((0, 1)):
-        run = Run(tmp_path / row["replicates"][place]["run"])
-        others = [Run(tmp_path / one["run"]) for one in retrained["replicates"] if one["split"] == split]
+        run = Run(tmp_path / row.replicates[place].run)
+        others = [Run(tmp_path / one.run) for one in retrained.replicates if one.split == split]
         answers = [one.outputs().split(run.forget()) for one in (run, *others)]
         assert len(others) == 2
-        assert row["kl_forget"]["values"][place] == quick_scores(answers[0], answers[1:]).scores["kl_forget"]
-
-
-def test_summary():
-    assert summary([]) is None
-    assert summary([3.0]) == {"mean": 3.0, "std": None, "values": [3.0]}
-    assert summary([None, None]) is None
-    assert summary([None, 1.0, 3.0]) == {"mean": 2.0, "std": pytest.approx(2**0.5), "values": [None, 1.0, 3.0]}
-    assert summary([1.0, 3.0]) == {"mean": 2.0, "std": pytest.approx(2**0.5), "values": [1.0, 3.0]}
+        assert values(row, "kl_forget")[place] == quick_scores(answers[0], answers[1:]).scores["kl_forget"]
 
 
 def test_the_study_saw_a_balanced_part_of_the_digits(study):
@@ -316,8 +329,9 @@ def test_retraining_as_a_method_is_no_nearer_to_retraining_than_retrained_models
     again = [{"method": "retrain", "label": "again"}]
     table = run_study(fakes.recipe(methods=again, forget=["class:3"], seeds={"training": [0]}), tmp_path)
     rows = rows_of(table)
-    assert rows["class:3", "again"]["replicates"][0]["run"] == rows["class:3", "retrained"]["replicates"][0]["run"]
-    assert rows["class:3", "again"]["avg_gap"]["mean"] == rows["class:3", "retrained"]["avg_gap"]["mean"] > 0
+    again, retrained = rows["class:3", "again"], rows["class:3", "retrained"]
+    assert again.replicates[0].run == retrained.replicates[0].run
+    assert again.scores["avg_gap"].mean == retrained.scores["avg_gap"].mean > 0
 
 
 def test_the_table_tells_the_threads_of_its_jobs(tmp_path):
@@ -327,4 +341,4 @@ def test_the_table_tells_the_threads_of_its_jobs(tmp_path):
     before = torch.get_num_threads()
     table = run_study(recipe, tmp_path)
     assert torch.get_num_threads() == before
-    assert {run.record.hardware["threads"] for run in runs(tmp_path)} == {table["hardware"]["threads"]} == {"3"}
+    assert {run.record.hardware.threads for run in runs(tmp_path)} == {table.hardware.threads} == {3}

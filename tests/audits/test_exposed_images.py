@@ -1,19 +1,26 @@
+"""Pictures of the most exposed forget samples, as an audit keeps them."""
+
 from __future__ import annotations
 
 import numpy as np
 import torch
-from natmu.study.exposed_images import store_exposed
 
+from natmu.audits.exposed_images import exposed_images
 from natmu.data import ImageData
+from natmu.records.samples import Exposed, Sample
 
 
 def kept(folder, shape, count=30):
     images = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     data = ImageData(images, torch.arange(count) % 2, ("cat", "dog <b>"))
-    rows = [{"part": "forget", "index": index, "class": index % 2} for index in reversed(range(count - 1))]
-    store_exposed([*rows, {"part": "retain", "index": count - 1, "class": 1}], data, folder)
-    with np.load(folder / "exposed.npz", allow_pickle=False) as arrays:
-        return images.numpy(), {name: arrays[name] for name in arrays.files}
+    samples = [sample(index, index % 2) for index in reversed(range(count - 1))]
+    exposed = exposed_images([*samples, sample(count - 1, 1, "retain")], data)
+    exposed.write(folder / "exposed.npz")
+    return images.numpy(), vars(Exposed.read(folder / "exposed.npz"))
+
+
+def sample(index, label, part="forget"):
+    return Sample(index=index, part=part, label=label, loss=0.0, margin=0.0, rank=1)
 
 
 def test_the_most_exposed_forget_samples_are_kept_as_they_are(tmp_path):

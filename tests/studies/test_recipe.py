@@ -9,10 +9,11 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from natmu.study.recipe import ExecutorSettings, Recipe, Seeds, read_recipe
 
 from natmu.errors import SettingError
+from natmu.lineage.executors.settings import ExecutorSettings
 from natmu.methods import METHODS, method_named
+from natmu.studies.recipe import Recipe, Seeds, read_recipe
 
 GOOD = {
     "name": "tiny",
@@ -47,7 +48,7 @@ def test_a_good_recipe_is_read(tmp_path):
     path.write_text(yaml.safe_dump(GOOD))
     recipe = read_recipe(path)
     assert recipe == Recipe.parse(GOOD)
-    assert recipe.forget == ("random:10%", "class:3")
+    assert tuple(request.text for request in recipe.forget) == ("random:10%", "class:3")
     assert (recipe.training.weight_decay, recipe.training.batch_size) == (5e-4, 128)
     json.dumps(recipe.model_dump(mode="json"), allow_nan=False)
 

@@ -1,21 +1,18 @@
-"""What cannot be done is refused before the first model is trained, and what a method does not serve is not run."""
+"""A study refuses what cannot be done before the first model is trained, and does not run what is not served."""
 
 from __future__ import annotations
 
-import json
 from typing import ClassVar
 
-import numpy as np
 import pytest
 import torch
-from natmu.study import unlearn
-from natmu.study.bench import run_recipe
 from pydantic import Field
 
 from natmu import methods
-from natmu.data import load
-from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, UsageError
+from natmu.errors import ForgetSetError, ScenarioError, SettingError, UsageError
 from natmu.methods import Method
+from natmu.records.study import StudyFolder
+from natmu.studies import run_recipe
 from natmu.types import Settings
 
 from . import fakes
@@ -41,7 +38,7 @@ class LastLayers(Method):
             raise SettingError(f"{self.name}: k must be at most {layers} for this model, not {self.config.k}.")
 
     def run(self, problem):
-        self.ran.append(problem.forget.spec)
+        self.ran.append(problem.forget.request)
         return problem.model
 
 
@@ -91,39 +88,26 @@ def test_a_forget_set_that_the_data_does_not_have_is_refused_before_any_training
 
 def test_a_forget_set_that_a_method_does_not_serve_has_a_row_that_says_so_and_no_run(tmp_path):
     folder = study_of([{"method": "whole_classes"}], tmp_path, forget=["random:10%", "class:3"])
-    rows = {(row["scenario"], row["method"]): row for row in json.loads((folder / "table.json").read_text())["rows"]}
+    rows = {(row.scenario, row.method): row for row in StudyFolder(folder).table.rows}
     refused, served = rows["random:10%", "whole_classes"], rows["class:3", "whole_classes"]
-    assert (refused["n"], served["n"], served["failed"]) == (0, 1, None)
-    assert refused["failed"] == "whole_classes serves class, subclass forget sets, not random."
+    assert (refused.n, served.n, served.failed) == (0, 1, None)
+    assert refused.failed == "whole_classes serves class, subclass forget sets, not random."
+    assert refused.log is None
     assert LastLayers.ran == ["class:3"]
     assert {problem.forget.scenario for problem in LastLayers.seen} == {"class"}
-    assert rows["random:10%", "retrained"]["n"] == 2
+    assert rows["random:10%", "retrained"].n == 2
     assert not list(tmp_path.glob("runs/.work/*/run")), "a run was begun and not finished"
 
 
-def test_methods_check_the_real_data_and_forget_sets_like_those_to_come(tmp_path):
+def test_methods_check_problems_like_those_of_the_recipe(tmp_path):
     data = {"source": "digits", "train_size": 150, "holdout": True}
-    forget = ["random:10%", "hardest:5%", "hardest:7:loss", "class:3"]
     entries = [{"method": "last_layers"}, {"method": "last_layers", "label": "deep", "settings": {"k": 99}}]
     with pytest.raises(SettingError):
-        study_of(entries, tmp_path, data=data, forget=forget, batch_size=17)
-    problems = LastLayers.seen[:4]
-    splits = load("digits", tmp_path, train_size=150, holdout=True)
-    assert [problem.forget.scenario for problem in problems] == ["random", "hardest", "hardest", "class"]
-    assert [len(problem.forget) for problem in problems] == [15, 8, 7, 15]
-    assert problems[3].forget.classes == (3,)
+        study_of(entries, tmp_path, data=data, forget=["random:10%", "class:3"], batch_size=17)
+    problems = LastLayers.seen[:2]
+    assert [problem.forget.scenario for problem in problems] == ["random", "class"]
     for problem in problems:
-        assert torch.equal(problem.data.images, splits.train.images)
-        assert torch.equal(problem.holdout.images, splits.holdout.images)
-        assert problem.batch_size == 17
+        assert (len(problem.data), problem.batch_size, problem.training.epochs) == (150, 17, 2)
+        assert problem.holdout is not None
         assert problem.initial_model is not None
     assert not list(tmp_path.rglob("*"))
-
-
-def test_a_model_without_a_linear_head_is_refused_from_python_and_stays_as_it_was():
-    model = torch.nn.Sequential(torch.nn.Conv2d(1, 10, 8), torch.nn.Flatten())
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    images, labels = np.zeros((20, 8, 8), np.uint8), np.arange(20) % 10
-    with pytest.raises(ModelError, match="linear"):
-        unlearn(model, (images, labels), [3], method="boundary_expand", progress=False)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
