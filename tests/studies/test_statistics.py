@@ -3,10 +3,10 @@ from __future__ import annotations
 import statistics
 
 import pytest
+from natmu.scores.statistics import statistics_of
 
 from natmu.records.table import Column, Comparison, Place, Ranks, Replicate, Row
 from natmu.scores.uncertainty import paired_interval
-from natmu.studies.statistics import statistics_of
 
 COLUMNS = ["test_acc", "kl_forget", "avg_gap", "seconds"]
 
