@@ -19,8 +19,8 @@ from natmu.lineage.relearning import STEPS, relearned
 from natmu.methods import method_named
 from natmu.progress import showing
 from natmu.records.audit import AuditFolder
+from natmu.records.derived import retrained
 from natmu.records.files import read_rows
-from natmu.records.lineage import retrained
 from natmu.records.samples import SAMPLE_COLUMNS
 from natmu.records.settings import DataSettings, TrainSettings
 from natmu.scores import names_of

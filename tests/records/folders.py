@@ -7,18 +7,9 @@ import statistics
 import numpy as np
 
 from natmu.records.audit import Audit, AuditedForget, AuditedScore, ComparedModels, ScoreVerdict, write_audit
+from natmu.records.derived import forget_of, original, retrained
 from natmu.records.forgetting import parse_forget
-from natmu.records.lineage import (
-    Architecture,
-    Arithmetic,
-    DataDigests,
-    DataLineage,
-    Forget,
-    Unlearned,
-    forget_of,
-    original,
-    retrained,
-)
+from natmu.records.lineage import Architecture, Arithmetic, DataDigests, DataLineage, Forget, Unlearned
 from natmu.records.recipe import Range, RecipeSettings
 from natmu.records.run import FORGET, Forgotten, Hardware, RunRecord, write_history, write_outputs, write_run
 from natmu.records.samples import Exposed, Sample

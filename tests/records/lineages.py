@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from natmu.records.derived import original, retrained
 from natmu.records.forgetting import parse_forget
 from natmu.records.lineage import (
     Architecture,
@@ -15,8 +16,6 @@ from natmu.records.lineage import (
     Relearned,
     Trained,
     Unlearned,
-    original,
-    retrained,
 )
 from natmu.records.settings import TrainSettings
 

@@ -9,20 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from natmu.records.derived import forget_of, retrained, title
 from natmu.records.files import Value
 from natmu.records.forgetting import ForgetRequest, parse_forget
-from natmu.records.lineage import (
-    AllBut,
-    AnyLineage,
-    Everything,
-    HalfOfPool,
-    Imported,
-    Unlearned,
-    digest_of,
-    forget_of,
-    retrained,
-    title,
-)
+from natmu.records.lineage import AllBut, AnyLineage, Everything, HalfOfPool, Imported, Unlearned, digest_of
 from natmu.records.settings import TrainSettings
 
 from . import lineages

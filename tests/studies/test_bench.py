@@ -11,7 +11,8 @@ import torch
 from natmu.data import load
 from natmu.data.digits import load_digits
 from natmu.engine.store import Run
-from natmu.records.lineage import AllBut, Everything, Trained, Unlearned, forget_of
+from natmu.records.derived import forget_of
+from natmu.records.lineage import AllBut, Everything, Trained, Unlearned
 from natmu.records.study import StudyFolder
 from natmu.scores import SCORE_NAMES, quick_scores
 from natmu.studies import run_recipe

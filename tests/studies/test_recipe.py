@@ -9,10 +9,10 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from natmu.records.recipe import ExecutorSettings
 
 from natmu.errors import SettingError
 from natmu.methods import METHODS, method_named
+from natmu.records.recipe import ExecutorSettings
 from natmu.studies.recipe import Recipe, Seeds, read_recipe
 
 GOOD = {

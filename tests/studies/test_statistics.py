@@ -3,9 +3,9 @@ from __future__ import annotations
 import statistics
 
 import pytest
-from natmu.scores.statistics import statistics_of
 
 from natmu.records.table import Column, Comparison, Place, Ranks, Replicate, Row
+from natmu.scores.statistics import statistics_of
 from natmu.scores.uncertainty import paired_interval
 
 COLUMNS = ["test_acc", "kl_forget", "avg_gap", "seconds"]

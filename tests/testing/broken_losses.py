@@ -10,7 +10,8 @@ from pydantic import Field
 from torch.nn import functional
 
 from natmu.data.batches import joined, plain
-from natmu.methods.base import Method, Paper, SGDRetainSettings, SGDSettings, fine_tune
+from natmu.methods.base import Method, Paper, fine_tune
+from natmu.methods.settings import SGDRetainSettings, SGDSettings
 from natmu.testing import Row
 
 VISIBLE = {"epochs": 8, "lr": 1e-2}

@@ -16,7 +16,8 @@ from torch.nn import functional
 from natmu.data import load
 from natmu.engine import processes
 from natmu.errors import SettingError
-from natmu.methods.base import Method, SGDSettings, Unlearned, fine_tune
+from natmu.methods.base import Method, Unlearned, fine_tune
+from natmu.methods.settings import SGDSettings
 from natmu.testing import Row
 from natmu.types import Settings
 

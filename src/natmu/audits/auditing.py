@@ -24,7 +24,8 @@ from natmu.records.audit import (
     ShadowModels,
     write_audit,
 )
-from natmu.records.lineage import Unlearned, title
+from natmu.records.derived import title
+from natmu.records.lineage import Unlearned
 from natmu.records.samples import Sample
 from natmu.scores import efficacy_samples, examine, exposed_samples, leak
 from natmu.scores.examine import Examination

@@ -9,6 +9,7 @@ from typing import Literal
 
 from natmu.errors import UsageError
 from natmu.lineage.relearning import relearned
+from natmu.records.derived import forget_of, original, retrained
 from natmu.records.lineage import (
     AllBut,
     AnyLineage,
@@ -22,9 +23,6 @@ from natmu.records.lineage import (
     Relearned,
     Trained,
     Unlearned,
-    forget_of,
-    original,
-    retrained,
 )
 from natmu.scores.panel import Level
 from natmu.scores.verdict import ENOUGH

@@ -24,6 +24,7 @@ from natmu.lineage.relearning import relearn
 from natmu.lineage.workspace import Workspace, difficulty_of
 from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import load_weights
+from natmu.records.derived import forget_of, retrained, title
 from natmu.records.files import file_digest
 from natmu.records.lineage import (
     AnyLineage,
@@ -36,9 +37,6 @@ from natmu.records.lineage import (
     Relearned,
     Trained,
     Unlearned,
-    forget_of,
-    retrained,
-    title,
 )
 from natmu.records.run import History
 from natmu.records.settings import TrainSettings

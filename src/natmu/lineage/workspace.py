@@ -15,6 +15,7 @@ from natmu.engine.store import Run, Store
 from natmu.errors import DataError, RunError
 from natmu.lineage.pools import Pool
 from natmu.models import build_model, source_digest
+from natmu.records.derived import original, title
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.lineage import (
     AnyLineage,
@@ -26,8 +27,6 @@ from natmu.records.lineage import (
     Imported,
     Trained,
     digest_of,
-    original,
-    title,
 )
 from natmu.records.settings import DataSettings, TrainSettings
 from natmu.types import FloatArray, ForgetSet, seed_for

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from natmu.methods.ascent import GradAscent, NegGradPlus
-from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, Unlearned
+from natmu.methods.base import Method, Paper, Problem, Unlearned
 from natmu.methods.boundary import BoundaryExpand, BoundaryShrink
 from natmu.methods.catalogue import catalogue
 from natmu.methods.competition import MSG, ConvTranspose
@@ -21,6 +21,7 @@ from natmu.methods.relabelling import Amnesiac, RandomLabel
 from natmu.methods.retraining import Retrain
 from natmu.methods.saliency import SalUn
 from natmu.methods.scrub import SCRUB
+from natmu.methods.settings import FineTuneSettings
 from natmu.methods.smoothing import JiT
 from natmu.methods.unsir import UNSIR
 

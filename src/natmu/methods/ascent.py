@@ -7,8 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from natmu.data.batches import Batch
-from natmu.methods.base import Method, Paper, Problem, SGDRetainSettings, SGDSettings, fine_tune
+from natmu.methods.base import Method, Paper, Problem, fine_tune
 from natmu.methods.directions import clipping
+from natmu.methods.settings import SGDRetainSettings, SGDSettings
 
 
 class GradAscent(Method):

@@ -8,11 +8,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from natmu.data.batches import Batches, Derived, Samples, plain
@@ -25,9 +24,10 @@ from natmu.engine.meter import Meter
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, TrainingError
+from natmu.methods.settings import RetainSettings
 from natmu.models import reinitialised
 from natmu.records.run import History
-from natmu.records.settings import FitSettings, Schedule, TrainSettings
+from natmu.records.settings import FitSettings, TrainSettings
 from natmu.types import FloatArray, ForgetSet, IntArray, Scenario, Settings, seed_for
 
 EVERY_SCENARIO: tuple[Scenario, ...] = ("random", "hardest", "class", "subclass", "indices")
@@ -144,35 +144,6 @@ class Problem:
     def frozen_copy(self) -> nn.Module:
         """A copy of the original in eval mode that nothing can train."""
         return copy.deepcopy(self.model).eval().requires_grad_(False)
-
-
-class RetainSettings(Settings):
-    """Settings of all methods that train on retain images."""
-
-    augment_retain: bool = Field(False, description="random crop and flip of retain images")
-    retain_fraction: float = Field(1, gt=0, le=1, description="random share of the retain set to fine-tune on")
-
-
-class FineTuneSettings(FitSettings, RetainSettings):
-    """Settings that fine-tuning methods share; the defaults are those of the research code of NatMU."""
-
-    epochs: int = Field(5, ge=1, le=100_000, description="passes over the derived data set")
-    optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="update rule")
-    schedule: Schedule = Field("cosine", description="learning-rate schedule")
-
-
-class SGDSettings(FitSettings):
-    """Settings of methods that most research code runs with SGD at a constant rate."""
-
-    epochs: int = Field(10, ge=1, le=100_000, description="passes over the derived data set")
-    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="update rule")
-    lr: float = Field(0.01, gt=0, le=100, description="base learning rate")
-    weight_decay: float = Field(5e-4, ge=0, le=1, description="weight decay, decoupled for adamw")
-    schedule: Schedule = Field("constant", description="learning-rate schedule")
-
-
-class SGDRetainSettings(SGDSettings, RetainSettings):
-    """The same for methods that train on retain images."""
 
 
 def fine_tune(

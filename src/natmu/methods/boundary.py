@@ -15,7 +15,8 @@ from natmu.data.batches import plain, render
 from natmu.engine import processes
 from natmu.engine.predict import EVALUATION_BATCH
 from natmu.errors import ModelError, ScenarioError, TrainingError
-from natmu.methods.base import Method, Paper, Problem, SGDSettings, fine_tune
+from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.settings import SGDSettings
 from natmu.models import last_linear
 from natmu.models.faults import FAULTS, quoted
 from natmu.progress import task

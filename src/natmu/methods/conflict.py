@@ -17,8 +17,9 @@ from natmu.engine import processes
 from natmu.engine.gradients import mean_over_samples
 from natmu.engine.schedule import lr_factor
 from natmu.engine.step import Gradients
-from natmu.methods.base import Method, Paper, Problem, RetainSettings, SGDRetainSettings, fine_tune
+from natmu.methods.base import Method, Paper, Problem, fine_tune
 from natmu.methods.directions import clipped, norm_of
+from natmu.methods.settings import RetainSettings, SGDRetainSettings
 from natmu.records.settings import FitSettings, Schedule
 
 OPPOSED = 1e-3

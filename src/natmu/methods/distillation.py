@@ -11,7 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from natmu.data.batches import Batch, joined, plain
 from natmu.engine.predict import logits_of
 from natmu.errors import ModelError
-from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, SGDSettings, fine_tune
+from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.settings import FineTuneSettings, SGDSettings
 from natmu.methods.teachers import divergence, softened
 from natmu.models import reset_head
 from natmu.types import seed_for

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from natmu.data.batches import Batch
-from natmu.methods.base import Method, Paper, Problem, SGDRetainSettings, fine_tune
+from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.settings import SGDRetainSettings
 
 
 class FineTune(Method):

@@ -13,7 +13,8 @@ from natmu.data.batches import plain
 from natmu.engine import processes
 from natmu.engine.gradients import SampleLoss, mean_over_samples
 from natmu.errors import ModelError, TrainingError
-from natmu.methods.base import Method, Paper, Problem, RetainSettings
+from natmu.methods.base import Method, Paper, Problem
+from natmu.methods.settings import RetainSettings
 from natmu.types import Settings, seed_for
 
 

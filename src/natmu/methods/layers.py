@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from natmu.errors import ModelError, SettingError
-from natmu.methods.base import Method, Paper, Problem, SGDRetainSettings, fine_tune
+from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.settings import SGDRetainSettings
 from natmu.types import seed_for
 
 PAPER = Paper(

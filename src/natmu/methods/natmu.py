@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from natmu.data.batches import Blend, Samples, joined
 from natmu.engine.predict import logits_of
-from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, fine_tune
+from natmu.methods.base import Method, Paper, Problem, fine_tune
 from natmu.methods.partners import ANY_CLASS, assign_classes, draw_partners, rank_classes
+from natmu.methods.settings import FineTuneSettings
 from natmu.models import reset_head
 from natmu.types import IntArray, seed_for
 

@@ -7,8 +7,9 @@ from pydantic import Field
 from torch import nn
 
 from natmu.data.batches import Samples, joined, plain
-from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, SGDRetainSettings, fine_tune
+from natmu.methods.base import Method, Paper, Problem, fine_tune
 from natmu.methods.labels import relabelled
+from natmu.methods.settings import FineTuneSettings, SGDRetainSettings
 from natmu.models import reset_head
 from natmu.types import seed_for
 

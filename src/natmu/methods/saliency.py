@@ -11,9 +11,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from natmu.data.batches import Samples, joined, plain
-from natmu.methods.base import FineTuneSettings, Method, Paper, Problem, fine_tune
+from natmu.methods.base import Method, Paper, Problem, fine_tune
 from natmu.methods.labels import relabelled
 from natmu.methods.set_gradients import summed_gradient
+from natmu.methods.settings import FineTuneSettings
 from natmu.models import reset_head
 from natmu.types import seed_for
 

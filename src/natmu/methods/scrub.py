@@ -12,7 +12,8 @@ from natmu.data.images import ImageData
 from natmu.engine.predict import logits_of
 from natmu.engine.snapshots import Snapshots
 from natmu.errors import SettingError
-from natmu.methods.base import Method, Paper, Problem, SGDRetainSettings, fine_tune
+from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.settings import SGDRetainSettings
 from natmu.methods.teachers import divergence, softened
 
 

@@ -9,7 +9,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from natmu.data.batches import Batch
 from natmu.engine import processes
-from natmu.methods.base import Method, Paper, Problem, SGDSettings, fine_tune
+from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.settings import SGDSettings
 
 
 class JiT(Method):

@@ -17,7 +17,6 @@ from pydantic import Field
 from natmu.records.files import Value
 from natmu.records.forgetting import Request
 from natmu.records.settings import TrainSettings
-from natmu.types import seed_for
 
 NUMERICS = "2"
 """Part of every digest; raised whenever a release changes the numbers that a lineage gives."""
@@ -295,68 +294,3 @@ class Relearned(Lineage):
 Model = Initial | Imported | Trained | Unlearned
 AnyLineage = Annotated[Initial | Imported | Trained | Unlearned | Relearned, Field(discriminator="kind")]
 Forget.model_rebuild()
-
-
-def original(
-    data: DataLineage, architecture: Architecture, arithmetic: Arithmetic, recipe: TrainSettings, seed: int
-) -> Trained:
-    """The original model of a training seed, which decides its initial weights as well."""
-    start = Initial(data=data, architecture=architecture, arithmetic=arithmetic, seed=seed_for(seed, "initial weights"))
-    return Trained(start=start, recipe=recipe, seed=seed)
-
-
-def retrained(source: Trained | Imported, forget: Forget, arithmetic: Arithmetic, seed: int, *, fresh: bool) -> Trained:
-    """A model trained as a source was, without a forget set.
-
-    Args:
-        source: The original.
-        forget: What is left out.
-        arithmetic: Of the training.
-        seed: Of the training, and of fresh initial weights.
-        fresh: Whether it starts from fresh initial weights; those of the source if not.
-
-    Raises:
-        ValueError: The initial weights of the source are not known.
-    """
-    if fresh:
-        drawn = seed_for(seed, "fresh weights")
-    elif isinstance(source, Trained):
-        drawn = source.start.seed
-    else:
-        raise ValueError("nobody knows the initial weights of a model that was trained elsewhere")
-    start = Initial(data=source.data, architecture=source.architecture, arithmetic=arithmetic, seed=drawn)
-    return Trained(start=start, on=AllBut(forget=forget), recipe=source.recipe, seed=seed)
-
-
-def forget_of(model: Initial | Imported | Trained | Unlearned | Relearned) -> Forget | None:
-    """What a model is to have forgotten; None of an original, and of a model that has not learnt anything."""
-    if isinstance(model, Unlearned | Relearned):
-        return model.forget
-    on = model.on if isinstance(model, Trained) else None
-    return on.forget if isinstance(on, AllBut) else None
-
-
-def title(model: Initial | Imported | Trained | Unlearned | Relearned) -> str:
-    """What a model is called in messages."""
-    if isinstance(model, Initial):
-        return f"untrained model, seed {model.seed}"
-    if isinstance(model, Imported):
-        return f"imported model {model.weights[:8]}"
-    if isinstance(model, Relearned):
-        return f"relearning of {title(model.source)}"
-    if isinstance(model, Unlearned):
-        from_other = "" if isinstance(model.source, Imported) else f" from {title(model.source)}"
-        return f"{model.method}, {_forgotten(model.forget)}, seed {model.seed}{from_other}"
-    match model.on:
-        case AllBut(forget=forget):
-            return f"retrained, {_forgotten(forget)}, seed {model.seed}"
-        case HalfOfPool(forget=forget, number=number):
-            return f"shadow model {number}, {_forgotten(forget)}"
-        case _:
-            return f"original, seed {model.seed}"
-
-
-def _forgotten(forget: Forget) -> str:
-    """A forget set in a few words."""
-    drawn = "" if not forget.seed else f" (split {forget.seed})"
-    return f"{forget.request.text}{drawn}"

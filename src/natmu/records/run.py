@@ -17,8 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from natmu.errors import RunError, UsageError
+from natmu.records.derived import forget_of
 from natmu.records.files import UNREADABLE, Arrays, File, Value, csv_text, damaged, file_digest, read_array, read_rows
-from natmu.records.lineage import AnyLineage, Digest, forget_of
+from natmu.records.lineage import AnyLineage, Digest
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, Part
 
 RECORD, WEIGHTS, PREDICTIONS, HISTORY = "record.json", "model.safetensors", "predictions.safetensors", "history.csv"

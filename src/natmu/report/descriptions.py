@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from natmu.records.derived import forget_of
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.lineage import AllBut, DataLineage, Imported, Trained, Unlearned, forget_of
+from natmu.records.lineage import AllBut, DataLineage, Imported, Trained, Unlearned
 from natmu.records.recipe import MethodSettings
 from natmu.records.run import RunRecord
 from natmu.records.settings import DataSettings, RetrainSettings, TrainSettings

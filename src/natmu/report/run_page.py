@@ -9,15 +9,8 @@ from typing import Any
 
 from natmu.errors import UsageError
 from natmu.records.audit import audit_of
-from natmu.records.lineage import (
-    AllBut,
-    AnyLineage,
-    Everything,
-    Imported,
-    Trained,
-    Unlearned,
-    forget_of,
-)
+from natmu.records.derived import forget_of
+from natmu.records.lineage import AllBut, AnyLineage, Everything, Imported, Trained, Unlearned
 from natmu.records.run import PREDICTIONS, RunFolder, open_run
 from natmu.report.commands import commands_of
 from natmu.report.descriptions import asked_of_run

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from natmu.records.audit import AuditFolder, audit_of
-from natmu.records.lineage import forget_of
+from natmu.records.derived import forget_of
 from natmu.records.run import PREDICTIONS, RunFolder
 from natmu.records.study import StudyAudit, StudyFolder, open_study
 from natmu.records.table import Column, Place, Replicate, Row, Table

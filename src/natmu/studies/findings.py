@@ -11,7 +11,8 @@ from natmu.lineage import Workspace
 from natmu.lineage.executors.outcomes import Outcome, Outcomes
 from natmu.progress import say
 from natmu.records.audit import audit_of
-from natmu.records.lineage import AnyLineage, Everything, Trained, title
+from natmu.records.derived import title
+from natmu.records.lineage import AnyLineage, Everything, Trained
 from natmu.records.study import StudyAudit
 from natmu.scores import holdout_as_test, quick_scores, scores
 from natmu.studies.plan import Place, Plan

@@ -21,7 +21,8 @@ from natmu.lineage import Workspace, in_order, sources
 from natmu.lineage.executors.local import threads
 from natmu.lineage.relearning import STEPS as CURVE
 from natmu.methods import method_named
-from natmu.records.lineage import AnyLineage, Relearned, Trained, Unlearned, title
+from natmu.records.derived import title
+from natmu.records.lineage import AnyLineage, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, History
 from natmu.records.settings import TrainSettings
 from natmu.studies.bench import unserved_by, workspace_of

@@ -16,8 +16,9 @@ from natmu.errors import NatmuError
 from natmu.lineage.graph import sources
 from natmu.lineage.making import obtain
 from natmu.lineage.workspace import Workspace
+from natmu.records.derived import title
 from natmu.records.files import write_atomically
-from natmu.records.lineage import AnyLineage, digest_of, title
+from natmu.records.lineage import AnyLineage, digest_of
 
 
 @dataclass(frozen=True)

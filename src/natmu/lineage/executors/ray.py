@@ -29,7 +29,8 @@ from natmu.lineage.executors.ray_worker import Shared, packed, work
 from natmu.lineage.graph import in_order, sources
 from natmu.lineage.workspace import Workspace
 from natmu.progress import say
-from natmu.records.lineage import AnyLineage, title
+from natmu.records.derived import title
+from natmu.records.lineage import AnyLineage
 from natmu.records.recipe import ExecutorSettings
 
 PATIENCE = 30.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from natmu.errors import RunError
 from natmu.records.audit import audit_of
-from natmu.records.lineage import title
+from natmu.records.derived import title
 from natmu.records.run import HISTORY, RunFolder
 from natmu.records.table import Row
 from natmu.report.markdown import markdown

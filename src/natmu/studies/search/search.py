@@ -22,8 +22,9 @@ from natmu.lineage.executors.outcomes import sentence_of
 from natmu.lineage.refusal import refuse
 from natmu.methods import Retrain, method_named
 from natmu.progress import say, showing, task
+from natmu.records.derived import retrained
 from natmu.records.files import write_atomically
-from natmu.records.lineage import Forget, Trained, digest_of, retrained
+from natmu.records.lineage import Forget, Trained, digest_of
 from natmu.records.recipe import Range, SearchSettings
 from natmu.scores.objectives import Judgement, against_retrained, on_holdout, without_retrained
 from natmu.studies.bench import workspace_of
