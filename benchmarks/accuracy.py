@@ -15,7 +15,6 @@ import statistics
 from pathlib import Path
 
 import torch
-from natmu.study.recipe import Recipe, read_recipe
 from scipy.stats import t as student
 from torch import nn
 
@@ -28,6 +27,7 @@ from natmu.methods import Problem, method_named
 from natmu.models import build_model
 from natmu.models.convolution import Conv2d
 from natmu.scores import accuracy
+from natmu.studies.recipe import Recipe, read_recipe
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "cifar10.yaml"
 

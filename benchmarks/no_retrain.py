@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
-from natmu.study.recipe import Recipe, read_recipe
 from scipy.stats import qmc, spearmanr
 
 from natmu.data import parse_forget, resolve_forget
@@ -32,6 +31,7 @@ from natmu.errors import TrainingError
 from natmu.methods import Retrain, method_named
 from natmu.scores import avg_gap, mean_scores, scores
 from natmu.scores.objectives import against_retrained, on_holdout, without_retrained
+from natmu.studies.recipe import Recipe, read_recipe
 from natmu.types import ForgetSet, seed_for
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "cifar10.yaml"

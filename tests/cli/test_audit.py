@@ -5,12 +5,12 @@ import json
 import shutil
 
 import pytest
-from natmu.study import workbench
 
 from natmu.cli.score_manual import WIDTH
 from natmu.engine.store import Run
 from natmu.scores import names_of
 from natmu.scores.exposure import COLUMNS
+from natmu.studies import workbench
 
 STANDARD = ["--level", "standard", "--references", 2]
 KLOM = [f"klom_{part}_{number}" for number in ("mean", "p95") for part in ("retain", "forget", "test")]

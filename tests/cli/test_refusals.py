@@ -125,7 +125,7 @@ def test_no_forget_spec_shows_a_traceback(natmu, original_once, text):
 
 @pytest.fixture(scope="module")
 def original_once(tmp_path_factory):
-    from natmu.study.workbench import train
+    from natmu.verbs import train
 
     return train(
         data={"source": "digits", "train_size": 60},

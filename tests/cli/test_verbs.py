@@ -7,12 +7,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from natmu.study import demo_recipe
-from natmu.study.recipe import Seeds
 
 from natmu import study
 from natmu.engine.meter import Meter
 from natmu.engine.store import Run, Store
+from natmu.records.recipe import Seeds
+from natmu.studies import demo_recipe
 
 TINY = ["--data", "digits", "--model", "small_cnn", "--epochs", 2, "--precision", "fp32", "--schedule", "cosine"]
 

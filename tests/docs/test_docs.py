@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from natmu.study.recipe import DataSettings, ExecutorSettings, MethodEntry, Recipe, Seeds
 from torch import Tensor
 
 from natmu.data import load, parse_forget, resolve_forget
@@ -20,7 +19,9 @@ from natmu.engine.compute import Compute
 from natmu.engine.training import train_classifier
 from natmu.methods import Method, Problem, SalUn
 from natmu.models import build_model
-from natmu.records.settings import TrainSettings
+from natmu.records.recipe import ExecutorSettings, Seeds
+from natmu.records.settings import DataSettings, TrainSettings
+from natmu.studies.recipe import MethodEntry, Recipe
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

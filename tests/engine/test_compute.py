@@ -102,7 +102,7 @@ def test_trains_beside_a_broken_torchvision(tmp_path):
         from natmu.records.settings import TrainSettings
         from natmu.engine.training import train_classifier
         from natmu.models import build_model
-        import natmu.study
+        import natmu.studies
 
         splits = load("digits", None, train_size=40)
         train = splits.train

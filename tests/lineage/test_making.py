@@ -13,7 +13,7 @@ from natmu.engine.checkpoint import save_weights
 from natmu.engine.predict import part_of
 from natmu.errors import ModelError, NatmuError, RunError, SettingError
 from natmu.lineage import import_model, making, obtain, outcome_of
-from natmu.lineage.workspace import hardness_of, sample_losses
+from natmu.lineage.workspace import difficulties_of, sample_losses
 from natmu.methods import method_named
 from natmu.records.lineage import AllBut, HalfOfPool, Imported, Initial, Trained, Unlearned
 
@@ -45,7 +45,7 @@ def test_a_state_dict_from_elsewhere_becomes_a_run(place, foreign):
     assert len(fakes.runs(place.store.root)) == 1
     assert isinstance(run.record.lineage, Imported)
     assert run.confidence() is None
-    assert hardness_of(run).keys() == {"loss"}
+    assert difficulties_of(run).keys() == {"loss"}
     assert str(path) not in (run.path / "record.json").read_text()
 
 
@@ -105,8 +105,8 @@ def test_an_original_is_trained_once_and_differs_by_seed(place):
     assert (first.path / "record.json").stat().st_mtime_ns == stamp
     assert obtain(place.original(fakes.RECIPE, 1), place).path != first.path
     assert first.confidence().shape == (150,)
-    assert hardness_of(first).keys() == {"loss", "confidence"}
-    assert np.array_equal(hardness_of(first)["confidence"], -first.confidence())
+    assert difficulties_of(first).keys() == {"loss", "confidence"}
+    assert np.array_equal(difficulties_of(first)["confidence"], -first.confidence())
     assert isinstance(first.record.lineage, Trained)
     assert first.record.scores.keys() == {"train_acc", "test_acc"}
     assert obtain(place.original(fakes.RECIPE, 2), place, "mine").path.name == "mine"

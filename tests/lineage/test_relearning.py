@@ -6,22 +6,15 @@ import numpy as np
 import pytest
 
 from natmu.lineage import obtain
-from natmu.lineage.relearning import SHOWN, STEPS, relearned, relearning_time, shown_rows
+from natmu.lineage.relearning import SHOWN, STEPS, relearned, relearning_steps, shown_rows
 from natmu.types import ForgetSet
 
 from . import fakes
 
 
-class Curve:
-    """A curve of losses."""
-
-    def __init__(self, *losses):
-        self.history = lambda: [{"loss": loss} for loss in losses]
-
-
 def test_models_that_do_not_relearn_in_time_are_left_in():
-    assert relearning_time(Curve(3.0, 2.0, 1.04, 0.9), 1.0) == 2
-    assert relearning_time(Curve(3.0, 2.0, 1.06), 1.0) == STEPS + 1
+    assert relearning_steps([3.0, 2.0, 1.04, 0.9], 1.0) == 2
+    assert relearning_steps([3.0, 2.0, 1.06], 1.0) == STEPS + 1
 
 
 def test_the_loss_is_measured_on_a_part_of_a_large_forget_set():

@@ -7,7 +7,7 @@ import pytest
 from natmu.data import resolve_forget
 from natmu.errors import DataError, ForgetSetError, RunError
 from natmu.lineage import obtain
-from natmu.lineage.workspace import hardness_of
+from natmu.lineage.workspace import difficulties_of
 from natmu.records.forgetting import parse_forget
 from natmu.records.lineage import Arithmetic
 
@@ -65,7 +65,7 @@ def test_the_hardest_samples_are_those_of_the_original_that_decides(place, crite
         original = place.original(fakes.RECIPE, seed)
         run = obtain(original, place)
         forget = place.forget(parse_forget(f"hardest:8:{criterion}"), 0, original)
-        hardness = hardness_of(run)[criterion]
+        hardness = difficulties_of(run)[criterion]
         found = place.forget_set(forget).indices.tolist()
         assert found == sorted(sorted(range(150), key=lambda row: (-hardness[row], row))[:8])
         sets.append(found)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from natmu.study.plan import plan_of
-from natmu.study.recipe import Recipe, read_recipe
 
 from natmu.methods import method_named
+from natmu.studies.plan import plan_of
+from natmu.studies.recipe import Recipe, read_recipe
 
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "src/natmu/study/demo.yaml"

@@ -8,7 +8,6 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import numpy as np
 import pytest
-from natmu.study.recipe import Recipe
 from tests.scores.made_up import predictions
 
 from natmu.cli import scores as verb
@@ -27,6 +26,7 @@ from natmu.scores import (
     score_of_table,
 )
 from natmu.scores.builtin import OURS
+from natmu.studies.recipe import Recipe
 from natmu.testing.panels import panel_of
 
 SOURCE = '''

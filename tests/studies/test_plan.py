@@ -9,9 +9,9 @@ from natmu.study.bench import bench_of, run_recipe
 from natmu.study.cast import Cast
 from natmu.study.forecasting import _Times, forecast
 from natmu.study.graph import AuditModelJob, TrainJob, UnlearnJob, found
-from natmu.study.plan import plan_of
 
 from natmu.records.run import History
+from natmu.studies.plan import plan_of
 
 from . import fakes
 

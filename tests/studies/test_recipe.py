@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from natmu.errors import SettingError
 from natmu.methods import METHODS, method_named
-from natmu.records.recipe import ExecutorSettings
-from natmu.studies.recipe import Recipe, Seeds, read_recipe
+from natmu.records.recipe import ExecutorSettings, Seeds
+from natmu.studies.recipe import Recipe, read_recipe
 
 GOOD = {
     "name": "tiny",

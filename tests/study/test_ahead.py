@@ -8,11 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from natmu.study import ahead
 from natmu.study.bench import run_recipe
 from natmu.study.jobs import Bench, import_original, load_data, train_original, unlearn_from
 from natmu.study.table import Cell, Replicate, table_rows
-from natmu.study.workbench import audit_run
 
 from natmu.data import resolve_forget
 from natmu.engine import together
@@ -22,7 +20,9 @@ from natmu.engine.store import Run, Store
 from natmu.errors import SharedMemoryError
 from natmu.methods import Retrain, method_named
 from natmu.progress import showing
+from natmu.studies import ahead
 from natmu.types import ORIGINAL, RETRAINED, ForgetSet
+from natmu.verbs import audit_run
 
 from . import fakes
 

@@ -19,16 +19,16 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from natmu.study import on_ray
 from natmu.study.bench import bench_of, run_recipe
 from natmu.study.graph import TrainJob, UnlearnJob
 from natmu.study.on_ray import driver_compute
-from natmu.study.plan import plan_of
 from natmu.study.ray_worker import Shared, packed, unpacked
-from natmu.study.recipe import ExecutorSettings, MethodEntry
 
 from natmu.errors import SettingError, UsageError
 from natmu.methods import registry
+from natmu.studies import on_ray
+from natmu.studies.plan import plan_of
+from natmu.studies.recipe import ExecutorSettings, MethodEntry
 
 from . import cluster_methods, fakes
 

@@ -16,9 +16,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from natmu.study import bench, search
 from natmu.study.bench import run_recipe
-from natmu.study.recipe import Recipe, read_recipe
 from natmu.study.search import run_search
 from natmu.study.trials import Storage
 
@@ -27,6 +25,8 @@ from natmu.engine.store import Run
 from natmu.errors import RunError, SettingError, TrainingError, UsageError
 from natmu.methods import Retrain
 from natmu.scores.objectives import against_retrained, on_holdout, without_retrained
+from natmu.studies import bench, search
+from natmu.studies.recipe import Recipe, read_recipe
 
 from .fakes import DIVERGING
 
@@ -298,8 +298,8 @@ SCRIPT = textwrap.dedent("""
     import json, os, signal, sys
     from pathlib import Path
     from optuna import Trial
-    from natmu.study import bench, search
-    from natmu.study.recipe import Recipe
+    from natmu.studies import bench, search
+    from natmu.studies.recipe import Recipe
 
     said, out, storage, where, count = sys.argv[1:]
     calls = 0
@@ -390,8 +390,9 @@ def test_a_trial_that_another_worker_runs_is_left_to_it(tmp_path):
 
 
 def test_a_trial_that_ends_every_worker_counts_as_failed(tmp_path, monkeypatch):
-    from natmu.study import trials as module
     from natmu.study.ranges import Range
+
+    from natmu.studies import trials as module
 
     monkeypatch.setattr(module, "MOST_WORKERS", 2)
     storage = module.Storage(tmp_path, None)
