@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from natmu.audits import NUMBERS, RunAudit, obtain_models, write
@@ -13,21 +14,22 @@ from natmu.engine.store import Run, Store
 from natmu.errors import NatmuError, RunError
 from natmu.lineage import Workspace, in_order
 from natmu.lineage.executors.local import make_here, threads
-from natmu.lineage.executors.outcomes import Outcome, attempt
+from natmu.lineage.executors.outcomes import Outcome, Outcomes, attempt
 from natmu.lineage.executors.ray import driver_compute, make_on_ray
 from natmu.lineage.refusal import refuse
 from natmu.methods import NatMU, Problem
 from natmu.methods.examples import hybrid_examples
 from natmu.progress import say, showing, task
-from natmu.records.lineage import AnyLineage
+from natmu.records.audit import audit_of
+from natmu.records.derived import title
+from natmu.records.lineage import AnyLineage, Everything, Trained
 from natmu.records.run import Hardware
-from natmu.records.study import Hybrids, StudyAudits, write_study
+from natmu.records.study import Hybrids, StudyAudit, StudyAudits, write_study
 from natmu.records.table import Table
 from natmu.scores.statistics import statistics_of
-from natmu.studies.findings import LOGS, Findings
 from natmu.studies.plan import Place, Plan, PlannedRun, audit_models, methods_of, plan_of
 from natmu.studies.recipe import Recipe
-from natmu.studies.table import columns, table_rows
+from natmu.studies.table import LOGS, Scorer, Scores, cells_of, columns, table_rows
 from natmu.types import ORIGINAL, RETRAINED
 
 
@@ -56,15 +58,69 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
         plan = plan_of(recipe, workspace, unserved)
         for (text, label), reason in unserved.items():
             say(f"{text}, {label}: not run. {reason}")
-        findings = Findings(recipe, workspace, plan)
+        study = _Study(recipe, workspace, plan, Scorer(recipe))
         folder = out / recipe.name
         with threads(recipe.executor.cpus):
-            _make(findings, plan.models, folder / LOGS)
+            _make(study, plan.models, folder / LOGS)
             if recipe.audit is not None:
-                _audit(findings, folder / LOGS)
+                _audit(study, folder / LOGS)
         if processes.writes():
-            _write(findings, unserved, folder)
+            _write(study, unserved, folder)
     return processes.agree(lambda: folder)
+
+
+@dataclass
+class _Study:
+    """What is known of a study that runs.
+
+    Attributes:
+        recipe: What was asked for.
+        workspace: Where the models are made.
+        plan: The models.
+        scorer: Scores them.
+        outcomes: What became of each model, by its digest.
+        audits: What became of the audit of each row.
+    """
+
+    recipe: Recipe
+    workspace: Workspace
+    plan: Plan
+    scorer: Scorer
+    outcomes: Outcomes = field(default_factory=dict)
+    audits: dict[Place, Outcome] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._names = {run.model.digest: run.name for run in reversed(self.plan.runs)}
+
+    def note(self, model: AnyLineage, outcome: Outcome) -> None:
+        """Keep what became of a model, and say it in a line."""
+        self.outcomes[model.digest] = outcome
+        name = self._names.get(model.digest, title(model))
+        if outcome.run is None:
+            say(f"{name}: failed. {outcome.failed}")
+        elif model.digest in self._names:
+            say(f"{name}: {_brief(self.scorer.scores(outcome.run, outcome.run.forget()), outcome.run)}")
+        elif isinstance(model, Trained) and isinstance(model.on, Everything):
+            hidden = "test" if self.recipe.score_on == "holdout" else "holdout"
+            seen = {name: value for name, value in outcome.run.record.scores.items() if not name.startswith(hidden)}
+            say(f"{name}: {_brief(seen, outcome.run)}")
+
+    def note_audit(self, place: Place, outcome: Outcome) -> None:
+        """Keep what became of the audit of a row, and say it in a line."""
+        self.audits[place] = outcome
+        text, label = place
+        audit = None if outcome.run is None else audit_of(outcome.run)
+        say(f"audit of {label}, {text}: {f'failed. {outcome.failed}' if audit is None else audit.audit.verdict}")
+
+    def study_audits(self) -> StudyAudits:
+        """Every audit, as it stands beside the run under audit, or why there is none."""
+        found = []
+        for (text, label), outcome in self.audits.items():
+            folder = None if outcome.run is None else audit_of(outcome.run)
+            audit = None if folder is None else folder.audit
+            log = None if outcome.log is None else f"{LOGS}/{outcome.log}"
+            found.append(StudyAudit(scenario=text, label=label, audit=audit, failed=outcome.failed, log=log))
+        return StudyAudits(name=self.recipe.name, audits=tuple(found))
 
 
 def workspace_of(recipe: Recipe, data_dir: Path, out: Path, device: str) -> Workspace:
@@ -91,9 +147,9 @@ def unserved_by(recipe: Recipe, workspace: Workspace) -> dict[Place, str]:
     return refuse(workspace, recipe.training, recipe.forget, methods, seed=seed, batch_size=recipe.batch_size)
 
 
-def _make(findings: Findings, models: Sequence[AnyLineage], logs: Path) -> None:
+def _make(study: _Study, models: Sequence[AnyLineage], logs: Path) -> None:
     """Make models where the recipe says, and note what becomes of them."""
-    recipe, workspace = findings.recipe, findings.workspace
+    recipe, workspace = study.recipe, study.workspace
     executor = recipe.executor
 
     def outcomes() -> Iterator[tuple[AnyLineage, Outcome]]:
@@ -104,96 +160,99 @@ def _make(findings: Findings, models: Sequence[AnyLineage], logs: Path) -> None:
     count = len(in_order(models, workspace.has))
     with task(recipe.name, count) as advance, closing(outcomes()) as made:  # type: ignore[type-var]
         for model, outcome in made:
-            findings.note(model, outcome)
+            study.note(model, outcome)
             advance()
 
 
-def _audit(findings: Findings, logs: Path) -> None:
+def _audit(study: _Study, logs: Path) -> None:
     """Audit the first replicate of each row that could be made."""
-    recipe, workspace, rows = findings.recipe, findings.workspace, findings.plan.rows
+    recipe, workspace, rows = study.recipe, study.workspace, study.plan.rows
     subjects = {
-        place: next((run for run in runs if findings.outcomes[run.model.digest].run is not None), None)
+        place: next((run for run in runs if study.outcomes[run.model.digest].run is not None), None)
         for place, runs in rows.items()
     }
     on_ray = recipe.executor.kind == "ray"
     if on_ray:
         wanted = [model for run in subjects.values() if run is not None for model in audit_models(recipe, run)]
-        _make(findings, [model for model in wanted if not workspace.has(model)], logs)
+        _make(study, [model for model in wanted if not workspace.has(model)], logs)
     with task(f"{recipe.name}: audits", len(subjects)) as advance:
         for (text, label), subject in subjects.items():
 
             def work(subject: PlannedRun | None = subject, name: str = f"{label}, {text}") -> Run:
                 if subject is None:
                     raise RunError(f"There is no model of {name} to audit; all its replicates failed.")
-                audit = _audit_of(findings, subject)
+                audit = _audit_of(study, subject)
                 if not on_ray:
                     obtain_models(audit, workspace)
                 write(audit, workspace.splits.train)
                 return audit.run
 
             outcome = attempt(f"audit of {label}, {text}", work, workspace, logs)
-            findings.note_audit((text, label), processes.agree(lambda: outcome))  # noqa: B023 - called here
+            study.note_audit((text, label), processes.agree(lambda: outcome))  # noqa: B023 - called here
             advance()
 
 
-def _audit_of(findings: Findings, subject: PlannedRun) -> RunAudit:
+def _audit_of(study: _Study, subject: PlannedRun) -> RunAudit:
     """The audit of a run of the study."""
-    recipe, store = findings.recipe, findings.workspace.store
-    run, source = (findings.outcomes[model.digest].run for model in (subject.model, subject.source))
+    recipe, store = study.recipe, study.workspace.store
+    run, source = (study.outcomes[model.digest].run for model in (subject.model, subject.source))
     assert recipe.audit is not None and run is not None and source is not None, "it was made"  # noqa: PT018
     return RunAudit(run, source, store, recipe.audit, recipe.references or NUMBERS[recipe.audit])
 
 
-def _write(findings: Findings, unserved: dict[Place, str], folder: Path) -> None:
+def _write(study: _Study, unserved: dict[Place, str], folder: Path) -> None:
     """Write the table of a study and what goes with it."""
-    recipe, plan = findings.recipe, findings.plan
+    recipe, plan = study.recipe, study.plan
     labels = [label for entry in recipe.methods for label, _, _ in entry.expanded()]
     texts = [request.text for request in recipe.forget]
     names = columns(recipe.scores)
-    rows = table_rows(texts, [ORIGINAL, RETRAINED, *labels], recipe.scores, findings.cells(unserved))
+    cells = cells_of(plan, study.outcomes, study.scorer, study.workspace, unserved)
+    rows = table_rows(texts, [ORIGINAL, RETRAINED, *labels], recipe.scores, cells)
     comparisons, ranks = statistics_of(rows, names)
     table = Table(
         name=recipe.name,
         score_on=recipe.score_on,
         recipe=recipe,
-        hardware=_hardware(findings),
+        hardware=_hardware(study),
         versions=versions(),
         columns=names,
         rows=rows,
         comparisons=comparisons,
         ranks=ranks,
     )
-    audits = None
-    if recipe.audit is not None:
-        audits = StudyAudits(name=recipe.name, audits=tuple(findings.study_audits()))
-    write_study(folder, table, audits, _examples(plan, findings))
-    kept = {outcome.log for outcome in (*findings.outcomes.values(), *findings.audits.values())}
+    write_study(folder, table, None if recipe.audit is None else study.study_audits(), _examples(plan, study))
+    kept = {outcome.log for outcome in (*study.outcomes.values(), *study.audits.values())}
     for log in (folder / LOGS).glob("*-??????.log"):  # those of models and audits: a search has its own there
         if log.name not in kept:  # of an earlier run of this study, and no longer true
             log.unlink(missing_ok=True)
 
 
-def _hardware(findings: Findings) -> Hardware:
+def _hardware(study: _Study) -> Hardware:
     """What the models were made on; of a cluster, what the first of them was made on."""
-    runs = [outcome.run for outcome in findings.outcomes.values() if outcome.run is not None]
-    if findings.recipe.executor.kind == "local" or not runs:
-        with threads(findings.recipe.executor.cpus):
-            return hardware(findings.workspace.compute)
+    runs = [outcome.run for outcome in study.outcomes.values() if outcome.run is not None]
+    if study.recipe.executor.kind == "local" or not runs:
+        with threads(study.recipe.executor.cpus):
+            return hardware(study.workspace.compute)
     return runs[0].record.hardware
 
 
-def _examples(plan: Plan, findings: Findings) -> Hybrids | None:
+def _examples(plan: Plan, study: _Study) -> Hybrids | None:
     """A few hybrids of NatMU's first run for a picture, if NatMU takes part."""
-    methods = methods_of(findings.recipe)
+    methods = methods_of(study.recipe)
     planned = next((run for run in plan.runs if isinstance(methods[run.label], NatMU)), None)
-    source = None if planned is None else findings.outcomes[planned.source.digest].run
+    source = None if planned is None else study.outcomes[planned.source.digest].run
     if planned is None or source is None:
         return None
     method = methods[planned.label]
     assert isinstance(method, NatMU), "it was chosen so"
     with suppress(NatmuError):  # where NatMU cannot serve this forget set, its row of the table says why
-        workspace, recipe = findings.workspace, planned.source.recipe
+        workspace, recipe = study.workspace, planned.source.recipe
         data, forget = workspace.on_device.train, workspace.forget_set(planned.forget)
         model, seed = workspace.load(source), planned.model.seed
         return hybrid_examples(method, Problem(model, data, forget, recipe, workspace.compute, seed))
     return None
+
+
+def _brief(found: Scores, run: Run) -> str:
+    """Scores and a run's seconds in one line."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in found.items()) + f" ({run.record.seconds:.1f} s)"

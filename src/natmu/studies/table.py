@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from natmu.engine.store import Run
+from natmu.lineage import Workspace
+from natmu.lineage.executors.outcomes import Outcomes
 from natmu.records.run import Hardware
 from natmu.records.table import Column, Replicate, Row
-from natmu.scores import SCORE_NAMES, avg_gap, mean_scores
+from natmu.scores import SCORE_NAMES, avg_gap, holdout_as_test, mean_scores, quick_scores, scores
 from natmu.scores.comparison import Seeds
 from natmu.scores.statistics import LOWEST
-from natmu.types import ORIGINAL, RETRAINED, ForgetSet
+from natmu.studies.plan import Place, Plan
+from natmu.studies.recipe import Recipe
+from natmu.types import ORIGINAL, RETRAINED, ForgetSet, Predictions
+
+LOGS = "logs"
+"""Of a study's folder, where the details of what failed are."""
 
 Scores = dict[str, float]
 
@@ -60,13 +69,80 @@ class Cell:
         if (run.path, forget.digest) not in [(other.run.path, other.forget.digest) for other in self.measured]:
             self.measured.append(Measured(seeds, run, found, forget))
 
-    def fail(self, reason: str, log: str | None) -> None:
-        """Note why a replicate is missing; the first reason stays."""
+    def fail(self, reason: str | None, log: str | None) -> None:
+        """Note why a replicate is missing, and the file with the details; the first reason stays."""
         if self.failed is None:
-            self.failed, self.log = reason, log
+            self.failed, self.log = reason, None if log is None else f"{LOGS}/{log}"
 
 
-Cells = Mapping[tuple[str, str], Cell]
+Cells = Mapping[Place, Cell]
+
+
+@dataclass
+class Scorer:
+    """The scores of runs, as a recipe asks for them; each run is scored once on each forget set.
+
+    Attributes:
+        recipe: What was asked for.
+    """
+
+    recipe: Recipe
+    _known: dict[tuple[Path, str], Scores] = field(default_factory=dict)
+
+    def predictions(self, run: Run, forget: ForgetSet) -> Predictions:
+        """A run's predictions, with the holdout in the place of the test set where the study must not see that."""
+        found = run.outputs().split(forget)
+        return holdout_as_test(found) if self.recipe.score_on == "holdout" else found
+
+    def scores(self, run: Run, forget: ForgetSet) -> Scores:
+        """The scores of every table, for a run on a forget set."""
+        key = (run.path, forget.digest)
+        if key not in self._known:
+            self._known[key] = scores(self.predictions(run, forget))
+        return self._known[key]
+
+
+def cells_of(
+    plan: Plan, outcomes: Outcomes, scorer: Scorer, workspace: Workspace, unserved: Mapping[Place, str]
+) -> Cells:
+    """All rows of a study's table, by forget request and label; replicates in the order of the plan.
+
+    Args:
+        plan: The models.
+        outcomes: What became of each.
+        scorer: Scores them.
+        workspace: Knows the forget sets.
+        unserved: Why a method cannot serve a row.
+    """
+    cells: defaultdict[Place, Cell] = defaultdict(Cell)
+    for place, reason in unserved.items():
+        cells[place].fail(reason, None)
+    for planned in plan.runs:
+        source, outcome = outcomes[planned.source.digest], outcomes[planned.model.digest]
+        originals, cell = cells[planned.request.text, ORIGINAL], cells[planned.place]
+        if source.run is None:
+            originals.fail(source.failed, source.log)
+        else:
+            forget = workspace.forget_set(planned.forget)
+            seeds = (planned.seeds[0], planned.source.seed, None)
+            originals.add(seeds, source.run, scorer.scores(source.run, forget), forget)
+        if outcome.run is None:
+            cell.fail(outcome.failed, outcome.log)
+        else:
+            forget = outcome.run.forget()
+            cell.add(planned.seeds, outcome.run, scorer.scores(outcome.run, forget), forget)
+    if scorer.recipe.scores:
+        for (text, _), cell in cells.items():
+            _add_further(cell, cells[text, RETRAINED], scorer)
+    return cells
+
+
+def _add_further(cell: Cell, reference: Cell, scorer: Scorer) -> None:
+    """Add the scores that the recipe names to each replicate; retrained models are compared with the others."""
+    for measured in cell.measured:
+        others = [scorer.predictions(other.run, measured.forget) for other in measured.comparable(reference.measured)]
+        predictions = scorer.predictions(measured.run, measured.forget)
+        measured.scores.update(quick_scores(predictions, others, names=scorer.recipe.scores).scores)
 
 
 def table_rows(texts: Sequence[str], labels: Sequence[str], further: Sequence[str], cells: Cells) -> tuple[Row, ...]:
@@ -103,8 +179,8 @@ def _row(text: str, label: str, further: Sequence[str], cell: Cell, references: 
     """One row; every list of values has one entry per replicate, None where there is nothing to say of it."""
     seconds, fractions = ([], []) if label == ORIGINAL else _costs(cell.measured, references)
     names = (*SCORE_NAMES, *further)
-    scores = {name: column([measured.scores.get(name) for measured in cell.measured]) for name in names}
-    scores |= {"avg_gap": column(_gaps(cell.measured, references, itself=label == RETRAINED))}
+    columns = {name: column([measured.scores.get(name) for measured in cell.measured]) for name in names}
+    columns |= {"avg_gap": column(_gaps(cell.measured, references, itself=label == RETRAINED))}
     return Row(
         scenario=text,
         method=label,
@@ -112,7 +188,7 @@ def _row(text: str, label: str, further: Sequence[str], cell: Cell, references: 
         failed=cell.failed,
         log=cell.log,
         replicates=tuple(_replicate(measured) for measured in cell.measured),
-        scores=scores | {"seconds": column(seconds), "retrain_fraction": column(fractions)},
+        scores=columns | {"seconds": column(seconds), "retrain_fraction": column(fractions)},
     )
 
 

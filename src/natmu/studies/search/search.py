@@ -28,11 +28,11 @@ from natmu.records.lineage import Forget, Trained, digest_of
 from natmu.records.recipe import Range, SearchSettings
 from natmu.scores.objectives import Judgement, against_retrained, on_holdout, without_retrained
 from natmu.studies.bench import workspace_of
-from natmu.studies.findings import LOGS
 from natmu.studies.recipe import MethodEntry, Recipe
 from natmu.studies.search.ranges import LR, Searched, is_whole, variations
 from natmu.studies.search.results import write_found
 from natmu.studies.search.trials import Claim, Storage, Trials, require_optuna
+from natmu.studies.table import LOGS
 from natmu.types import seed_for
 
 WAIT_SECONDS = 0.3
