@@ -207,8 +207,8 @@ def test_an_audit_that_was_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
     audit = fakes.audit_of(place, fakes.unlearned(place), "quick", 3)
     make, made = module.make_here, []
 
-    def stopped(models, workspace):
-        for one in make(models, workspace):
+    def stopped(models, workspace, **options):
+        for one in make(models, workspace, **options):
             yield one
             made.append(one)
             if len(made) == 3:
@@ -331,7 +331,7 @@ def test_who_is_trained_together_does_not_hang_on_whose_audit_comes_first(tmp_pa
     def unlearned(place):
         return fakes.unlearned(place, text="class:3")
 
-    assert trained("one way", [itself, unlearned]) == trained("other way", [unlearned, itself]) == [1, 2, 3]
+    assert trained("one way", [itself, unlearned]) == trained("other way", [unlearned, itself]) == [1, 2]
 
 
 def memorising(folder):

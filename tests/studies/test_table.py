@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from natmu.records.run import Hardware
-from natmu.records.table import Column, Replicate
-from natmu.studies.table import Cell, column, table_rows
+from natmu.records.table import Column
+from natmu.studies.table import Cell, Measured, column, table_rows
 from natmu.types import ORIGINAL, RETRAINED, ForgetSet
 
 MACHINE = Hardware(device="cpu", precision="fp32", processor="one", threads=2)
@@ -34,14 +34,10 @@ def run_of(number, seconds=1.0, hardware=MACHINE):
 
 
 def cell(*runs):
+    scores = dict.fromkeys(("test_acc", "retain_acc", "forget_acc", "mia_entropy"), 50.0)
+    forget = ForgetSet(np.arange(3), "class:3", "class")
     return Cell(
-        replicates=[
-            Replicate(split=0, training=number, unlearning=None, run=str(number), digest=f"{number:x}")
-            for number in range(len(runs))
-        ],
-        runs=[run_of(number, *facts) for number, facts in enumerate(runs)],
-        scores=[dict.fromkeys(("test_acc", "retain_acc", "forget_acc", "mia_entropy"), 50.0) for _ in runs],
-        forgets=[ForgetSet(np.arange(3), "class:3", "class")] * len(runs),
+        [Measured((0, number, None), run_of(number, *facts), scores, forget) for number, facts in enumerate(runs)]
     )
 
 
@@ -67,12 +63,12 @@ def test_a_run_counts_once_for_each_forget_set():
     found = Cell()
     for seeds, forget in (((0, 0, 0), first), ((1, 0, 0), second), ((2, 0, 0), first)):
         found.add(seeds, run_of(7), {}, forget)
-    assert [(one.split, one.run) for one in found.replicates] == [(0, "7"), (1, "7")]
-    assert len(found.runs) == len(found.forgets) == len(found.scores) == 2
+    assert [(one.seeds, one.run.path.name) for one in found.measured] == [((0, 0, 0), "7"), ((1, 0, 0), "7")]
+    assert [one.forget for one in found.measured] == [first, second]
 
 
 def test_the_first_reason_of_a_row_stays():
     found = Cell()
-    found.fail("The disk is on fire.", "logs/a.log")
+    found.fail("The disk is on fire.", "a.log")
     found.fail("It diverged.", None)
     assert (found.failed, found.log) == ("The disk is on fire.", "logs/a.log")

@@ -49,6 +49,8 @@ def train_together(models: Sequence[Trained], processes: int, workspace: Workspa
     One that cannot be trained is left out without a word: whoever asks for it next finds the same, and says it.
     """
     missing = [(model,) for model in models if not workspace.has(model)]
+    if not missing:
+        return
     try:
         run_together(partial(_obtain_quietly, workspace), missing, processes, "models side by side")
     except SharedMemoryError as error:
