@@ -16,19 +16,22 @@ import numpy as np
 import optuna
 import pytest
 import torch
-from natmu.study.bench import run_recipe
-from natmu.study.search import run_search
-from natmu.study.trials import Storage
 
 from natmu.engine import processes
 from natmu.engine.store import Run
 from natmu.errors import RunError, SettingError, TrainingError, UsageError
+from natmu.lineage import workspace
 from natmu.methods import Retrain
+from natmu.records.lineage import AllBut, Everything, Trained, Unlearned
+from natmu.records.search import SearchFolder
+from natmu.records.study import StudyFolder
 from natmu.scores.objectives import against_retrained, on_holdout, without_retrained
-from natmu.studies import bench, search
-from natmu.studies.recipe import Recipe, read_recipe
-
-from .fakes import DIVERGING
+from natmu.studies import Recipe, read_recipe, run_recipe, run_search
+from natmu.studies.search import search
+from natmu.studies.search import trials as module
+from natmu.studies.search.ranges import Range
+from natmu.studies.search.trials import Storage, Trials
+from studies.fakes import DIVERGING
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -59,7 +62,7 @@ def recipe(**changed):
 
 def found_by(asked, out, storage=None):
     folder = run_search(asked, data_dir=out, out=out, device="cpu", storage=storage, progress=False)
-    return json.loads((folder / "search.json").read_text())
+    return SearchFolder(folder).search
 
 
 def trials_in(out, name="tiny"):
@@ -74,6 +77,12 @@ def outcome(out):
 
 def stored(out):
     return [Run(path.parent) for path in sorted(out.glob("*/record.json"))]
+
+
+def original_in(out):
+    """The only original."""
+    (found,) = [run for run in stored(out) if isinstance(getattr(run.record.lineage, "on", None), Everything)]
+    return found
 
 
 def stamps(out):
@@ -93,17 +102,17 @@ def test_every_method_has_its_trials_and_the_best_is_that_of_the_lowest_value(se
         (method, str(number)) for method in ("amnesiac", "delete") for number in range(4)
     ]
     assert {row["state"] for row in rows} == {"complete"}
-    for method in found["methods"]:
-        values = [float(row["value"]) for row in rows if row["method"] == method["label"]]
-        assert method["best"]["value"] == min(values)
-        assert method["best"]["trial"] == values.index(min(values))
+    for method in found.methods:
+        values = [float(row["value"]) for row in rows if row["method"] == method.label]
+        assert method.best.value == min(values)
+        assert method.best.trial == values.index(min(values))
         best = next(
-            row for row in rows if (row["method"], row["trial"]) == (method["label"], str(values.index(min(values))))
+            row for row in rows if (row["method"], row["trial"]) == (method.label, str(values.index(min(values))))
         )
-        assert method["best"]["settings"] == json.loads(best["settings"])
-        assert (method["trials"], method["failed"]) == (4, 0)
-    assert (found["storage"], found["score_on"], found["objective"]) == ("journal", "holdout", "no-retrain")
-    assert found["versions"].keys() >= {"optuna", "torch", "natmu"}
+        assert method.best.settings == json.loads(best["settings"])
+        assert (method.trials, method.failed) == (4, 0)
+    assert (found.storage, found.score_on, found.objective) == ("journal", "holdout", "no-retrain")
+    assert found.versions.keys() >= {"optuna", "torch", "natmu"}
 
 
 def test_settings_stay_within_their_ranges(searched):
@@ -121,18 +130,18 @@ def test_settings_stay_within_their_ranges(searched):
 
 def test_values_and_terms_are_those_of_the_stored_answers(searched):
     out, found = searched
-    original = next(run for run in stored(out) if run.record.spec["kind"] == "train").outputs()
+    original = original_in(out).outputs()
     for row in trials_in(out):
         run = Run(out / row["run"])
         forget = run.forget()
         judged = without_retrained(on_holdout(run.outputs(), forget), on_holdout(original, forget), whole_classes=False)
         assert float(row["value"]) == judged.value
         assert {name: float(row[name]) for name in judged.terms} == judged.terms
-        assert json.loads(row["settings"]).items() <= run.record.spec["settings"].items()
+        assert json.loads(row["settings"]).items() <= run.record.lineage.settings.items()
         assert float(row["seconds"]) == run.record.seconds
     forget = Run(out / trials_in(out)[0]["run"]).forget()
     before = on_holdout(original, forget)
-    assert found["original"]["random:10%"]["value"] == without_retrained(before, before, whole_classes=False).value
+    assert found.original["random:10%"].value == without_retrained(before, before, whole_classes=False).value
 
 
 def test_a_second_search_computes_nothing_and_a_larger_one_goes_on(searched):
@@ -153,11 +162,11 @@ def test_the_best_recipe_runs(searched):
     out, found = searched
     best = read_recipe(out / "tiny" / "best.yaml")
     assert (best.search, best.score_on, best.name) == (None, "test", "tiny")
-    assert [entry.settings for entry in best.methods] == [method["best"]["settings"] for method in found["methods"]]
+    assert [entry.settings for entry in best.methods] == [method.best.settings for method in found.methods]
     before = stamps(out)
     run_recipe(best, data_dir=out, out=out, device="cpu", progress=False)
-    rows = json.loads((out / "tiny" / "table.json").read_text())["rows"]
-    assert [row["method"] for row in rows] == ["original", "retrained", "amnesiac", "delete"]
+    rows = StudyFolder(out / "tiny").table.rows
+    assert [row.method for row in rows] == ["original", "retrained", "amnesiac", "delete"]
     assert len(stamps(out)) == len(before) + 2  # the retrained models; the rest was there
 
 
@@ -168,23 +177,25 @@ def test_no_retrained_model_is_trained_or_read_without_retraining(tmp_path, monk
     for name in ("__init__", "run", "check"):
         monkeypatch.setattr(Retrain, name, never)
     found_by(recipe(), tmp_path)
-    assert {run.record.spec.get("method") for run in stored(tmp_path)} == {None, "amnesiac", "delete"}
+    models = [run.record.lineage for run in stored(tmp_path)]
+    assert {getattr(model, "method", None) for model in models} == {None, "amnesiac", "delete"}
+    assert [model.on for model in models if isinstance(model, Trained)] == [Everything()]
 
 
 def test_nothing_of_the_test_set_is_seen(tmp_path, monkeypatch, capsys):
     """With other labels in the test set the search finds the very same."""
     asked = recipe(search={"trials": 3, "objective": "retrained"}, forget=["random:10%", "class:3"])
-    load = bench.load_data
+    load = workspace.load
 
-    def other_test(*words):
-        splits = load(*words)
+    def other_test(*words, **names):
+        splits = load(*words, **names)
         test = replace(splits.test, labels=(splits.test.labels + 1) % 10)
         return replace(splits, test=test)
 
     plain, other = tmp_path / "plain", tmp_path / "other"
     run_search(asked, data_dir=plain, out=plain, device="cpu")
     assert "test_acc" not in capsys.readouterr().err
-    monkeypatch.setattr(bench, "load_data", other_test)
+    monkeypatch.setattr(workspace, "load", other_test)
     found_by(asked, other)
     same = [[{**row, "run": ""} for row in outcome(out)] for out in (plain, other)]
     assert same[0] == same[1]
@@ -193,23 +204,26 @@ def test_nothing_of_the_test_set_is_seen(tmp_path, monkeypatch, capsys):
 
 def test_the_objective_retrained_compares_with_the_retrained_model_of_each_forget_set(tmp_path):
     found = found_by(recipe(forget=["random:10%", "class:3"], search={"trials": 2, "objective": "retrained"}), tmp_path)
+    models = {run.record.lineage: run for run in stored(tmp_path)}
     retrained = {
-        run.record.spec["forget"]["spec"]: run for run in stored(tmp_path) if run.record.spec.get("method") == "retrain"
+        model.on.forget.request.text: run
+        for model, run in models.items()
+        if isinstance(model, Trained) and isinstance(model.on, AllBut)
     }
     assert retrained.keys() == {"random:10%", "class:3"}
     values = {}
     for row in trials_in(tmp_path):
         run = Run(tmp_path / row["run"])
         forget = run.forget()
-        assert forget.spec == row["forget"]
-        reference = on_holdout(retrained[forget.spec].outputs(), forget)
+        assert forget.request == row["forget"]
+        reference = on_holdout(retrained[forget.request].outputs(), forget)
         judged = against_retrained(on_holdout(run.outputs(), forget), [reference])
         assert float(row["value"]) == judged.value
         values.setdefault((row["method"], row["trial"]), []).append(judged.value)
     assert all(len(both) == 2 for both in values.values())
-    for method in found["methods"]:
-        means = [np.mean(both) for (label, _), both in values.items() if label == method["label"]]
-        assert method["best"]["value"] == pytest.approx(min(means))
+    for method in found.methods:
+        means = [np.mean(both) for (label, _), both in values.items() if label == method.label]
+        assert method.best.value == pytest.approx(min(means))
 
 
 def test_of_a_whole_class_the_accuracy_itself_must_go(tmp_path):
@@ -225,10 +239,10 @@ def test_trials_that_diverge_count_and_say_why_and_the_others_go_on(tmp_path):
     settings = {name: value for name, value in DIVERGING.items() if name != "lr"}
     diverging = {"method": "amnesiac", "label": "diverging", "settings": settings, "search": {"lr": [99.0, 100.0]}}
     asked = recipe(methods=[diverging, *recipe().model_dump(mode="json", exclude_unset=True)["methods"][:1]])
-    found = {method["label"]: method for method in found_by(asked, tmp_path)["methods"]}
-    assert found["diverging"]["best"] is None
-    assert (found["diverging"]["trials"], found["diverging"]["failed"]) == (4, 4)
-    assert (found["amnesiac"]["trials"], found["amnesiac"]["failed"]) == (4, 0)
+    found = {method.label: method for method in found_by(asked, tmp_path).methods}
+    assert found["diverging"].best is None
+    assert (found["diverging"].trials, found["diverging"].failed) == (4, 4)
+    assert (found["amnesiac"].trials, found["amnesiac"].failed) == (4, 0)
     failed = [row for row in trials_in(tmp_path) if row["method"] == "diverging"]
     assert [(row["state"], row["value"], row["run"]) for row in failed] == [("failed", "", "")] * 4
     assert all("not finite" in row["reason"] for row in failed)
@@ -241,17 +255,17 @@ def test_trials_that_diverge_count_and_say_why_and_the_others_go_on(tmp_path):
     [(TrainingError("It diverged."), "It diverged."), (ZeroDivisionError("by 0"), "ZeroDivisionError: by 0")],
 )
 def test_a_failure_on_the_second_forget_set_fails_the_trial_whatever_it_is(tmp_path, monkeypatch, error, reason):
-    def unlearn(original, forget, method, **words):
-        if forget.scenario == "class":
+    def outcome(method, source, forget, **words):
+        if forget.request.kind == "class":
             raise error
-        return real(original, forget, method, **words)
+        return real(method, source, forget, **words)
 
-    real = search.unlearn_from
-    monkeypatch.setattr(search, "unlearn_from", unlearn)
+    real = search.outcome_of
+    monkeypatch.setattr(search, "outcome_of", outcome)
     found = found_by(
         recipe(forget=["random:10%", "class:3"], search={"trials": 1, "objective": "no-retrain"}), tmp_path
     )
-    assert [method["failed"] for method in found["methods"]] == [1, 1]
+    assert [method.failed for method in found.methods] == [1, 1]
     assert [(row["forget"], row["state"], row["reason"]) for row in trials_in(tmp_path)] == [
         ("random:10%", "complete", ""),
         ("class:3", "failed", reason),
@@ -267,7 +281,7 @@ def test_a_forget_set_that_a_method_does_not_serve_is_left_out_of_its_trials(tmp
         recipe(forget=["random:10%", "class:3"], methods=methods, search={"trials": 1, "objective": "no-retrain"}),
         tmp_path,
     )
-    assert found["methods"][0]["forget"] == ["class:3"]
+    assert found.methods[0].forget == ("class:3",)
     assert [row["forget"] for row in trials_in(tmp_path)] == ["class:3"]
 
 
@@ -282,9 +296,6 @@ def test_the_seed_of_the_search_decides_what_is_tried(searched, tmp_path):
 
 def test_later_trials_learn_from_earlier_ones(tmp_path):
     """A third of the trials is at random; then the sampler, which is told of a clear optimum, comes close to it."""
-    from natmu.study.ranges import Range
-    from natmu.study.trials import Trials
-
     ranges = {"lr": (Range(low=1e-6, high=1.0, log=True), False)}
     trials = Trials(Storage(tmp_path, None), "made up/method/0", ranges, 30, 0)
     while (claim := trials.claim()) is not None:
@@ -298,8 +309,8 @@ SCRIPT = textwrap.dedent("""
     import json, os, signal, sys
     from pathlib import Path
     from optuna import Trial
-    from natmu.studies import bench, search
-    from natmu.studies.recipe import Recipe
+    from natmu.studies import Recipe
+    from natmu.studies.search import search
 
     said, out, storage, where, count = sys.argv[1:]
     calls = 0
@@ -314,7 +325,7 @@ SCRIPT = textwrap.dedent("""
         return call
 
     if where == "unlearn":
-        search.unlearn_from = deadly(search.unlearn_from)
+        search.outcome_of = deadly(search.outcome_of)
     if where == "suggest":
         Trial.suggest_float = deadly(Trial.suggest_float)
     if where == "note":
@@ -344,10 +355,10 @@ def test_two_workers_share_the_budget_exactly(tmp_path, kind):
     ]
     assert {row["state"] for row in rows} == {"complete"}
     settings = {row["settings"] for row in rows}
-    assert len([run for run in stored(tmp_path) if run.record.spec["kind"] == "unlearn"]) == len(settings)
+    assert len([run for run in stored(tmp_path) if isinstance(run.record.lineage, Unlearned)]) == len(settings)
     assert len({row["settings"] for row in rows if row["method"] == "amnesiac"}) == 8
     assert [path.name for path in (tmp_path / "tiny" / ".search").iterdir()] == ["lock"]
-    assert json.loads((tmp_path / "tiny" / "search.json").read_text())["storage"] == kind
+    assert SearchFolder(tmp_path / "tiny").search.storage == kind
 
 
 @pytest.mark.parametrize(
@@ -366,14 +377,11 @@ def test_a_killed_search_started_again_finds_what_it_would_have(searched, tmp_pa
     out, _ = searched
     found = found_by(recipe(), out)
     assert outcome(tmp_path) == outcome(out)
-    assert [method["best"] for method in again["methods"]] == [method["best"] for method in found["methods"]]
-    assert [method["trials"] for method in again["methods"]] == [4, 4]
+    assert [method.best for method in again.methods] == [method.best for method in found.methods]
+    assert [method.trials for method in again.methods] == [4, 4]
 
 
 def test_a_trial_that_another_worker_runs_is_left_to_it(tmp_path):
-    from natmu.study.ranges import Range
-    from natmu.study.trials import Trials
-
     made = partial(Trials, name="made up/method/0", ranges={"lr": (Range(low=0, high=1), False)}, budget=2, seed=0)
     one, other = made(Storage(tmp_path, None)), made(Storage(tmp_path, None))
     first, second = one.claim(), other.claim()
@@ -390,10 +398,6 @@ def test_a_trial_that_another_worker_runs_is_left_to_it(tmp_path):
 
 
 def test_a_trial_that_ends_every_worker_counts_as_failed(tmp_path, monkeypatch):
-    from natmu.study.ranges import Range
-
-    from natmu.studies import trials as module
-
     monkeypatch.setattr(module, "MOST_WORKERS", 2)
     storage = module.Storage(tmp_path, None)
     trials = module.Trials(storage, "made up/method/0", {"lr": (Range(low=0, high=1), False)}, 2, 0)
@@ -451,7 +455,7 @@ def test_a_storage_that_cannot_be_opened_is_one_sentence(tmp_path, url):
 
 def test_the_originals_weights_are_left_alone(searched):
     out, _ = searched
-    original = next(run for run in stored(out) if run.record.spec["kind"] == "train")
+    original = original_in(out)
     assert all(torch.isfinite(tensor).all() for tensor in original.weights().values())
 
 

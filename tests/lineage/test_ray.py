@@ -1,4 +1,4 @@
-"""Studies on a real Ray cluster of two machines, which are two nodes on this one."""
+"""Models and studies on a real Ray cluster of two machines, which are two nodes on this one."""
 
 from __future__ import annotations
 
@@ -19,18 +19,22 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from natmu.study.bench import bench_of, run_recipe
-from natmu.study.graph import TrainJob, UnlearnJob
-from natmu.study.on_ray import driver_compute
-from natmu.study.ray_worker import Shared, packed, unpacked
 
 from natmu.errors import SettingError, UsageError
+from natmu.lineage.executors import ray as on_ray
+from natmu.lineage.executors.ray import driver_compute, make_on_ray
+from natmu.lineage.executors.ray_worker import Shared, packed, unpacked
+from natmu.lineage.executors.settings import ExecutorSettings
 from natmu.methods import registry
-from natmu.studies import on_ray
+from natmu.records.lineage import AllBut, Everything, Trained
+from natmu.records.study import StudyFolder
+from natmu.studies import run_recipe
+from natmu.studies.bench import workspace_of
 from natmu.studies.plan import plan_of
-from natmu.studies.recipe import ExecutorSettings, MethodEntry
+from natmu.studies.recipe import MethodEntry
+from studies import fakes
 
-from . import cluster_methods, fakes
+from . import cluster_methods
 
 ray = pytest.importorskip("ray")
 
@@ -90,7 +94,7 @@ def held(folder):
 
 
 def run(recipe, out, progress=False):
-    return json.loads((run_recipe(recipe, data_dir=out, out=out, progress=progress) / "table.json").read_text())
+    return StudyFolder(run_recipe(recipe, data_dir=out, out=out, progress=progress)).table
 
 
 def locally(recipe, out):
@@ -99,14 +103,15 @@ def locally(recipe, out):
 
 def rows(table):
     """What does not hang on a clock."""
+    clocks = ("seconds", "retrain_fraction")
     return [
-        {name: value for name, value in row.items() if name not in ("seconds", "retrain_share")}
-        for row in table["rows"]
+        (row.model_dump(exclude={"scores"}), {name: row.scores[name] for name in row.scores if name not in clocks})
+        for row in table.rows
     ]
 
 
 def runs(out):
-    """The folders of all runs, by the content of their weights and answers."""
+    """The folders of all runs, by the content of their weights and predictions."""
     names = ("model.safetensors", "predictions.safetensors")
     return {
         path.parent.name: [(path.parent / name).read_bytes() for name in names] for path in out.glob("*/record.json")
@@ -123,8 +128,8 @@ def test_two_machines_give_what_one_process_gives_and_share_the_images(cluster, 
     expected = locally(recipe, tmp_path / "local")
 
     assert rows(table) == rows(expected)
-    assert {row["failed"] for row in table["rows"]} == {None}
-    assert table["hardware"] == expected["hardware"] | {"threads": "1"}
+    assert {row.failed for row in table.rows} == {None}
+    assert table.hardware == expected.hardware.model_copy(update={"threads": 1})
     assert runs(tmp_path / "ray") == runs(tmp_path / "local")
     audits = [(tmp_path / kind / "tiny" / "audit.json").read_text() for kind in ("ray", "local")]
     assert audits[0] == audits[1]
@@ -151,11 +156,11 @@ def test_a_method_that_takes_its_worker_along_is_a_failed_row(cluster, tmp_path,
         executor=RAY | {"retries": 1, "cpus": 2},
     )
     table = run(recipe, tmp_path, progress=True)
-    original, retrained, dies, amnesiac = table["rows"]
-    assert [row["n"] for row in (original, retrained, dies, amnesiac)] == [1, 2, 0, 1]
-    assert table["hardware"]["threads"] == "2"
-    assert dies["failed"].startswith("Its worker was lost 2 times")
-    assert "WorkerCrashedError" in (tmp_path / "tiny" / dies["log"]).read_text()
+    original, retrained, dies, amnesiac = table.rows
+    assert [row.n for row in (original, retrained, dies, amnesiac)] == [1, 2, 0, 1]
+    assert table.hardware.threads == 2
+    assert dies.failed.startswith("Its worker was lost 2 times")
+    assert "WorkerCrashedError" in (tmp_path / "tiny" / dies.log).read_text()
     told = capsys.readouterr()
     assert " ".join(told.err.split()).count("its worker was lost; started again, 1 of 1 times") == 1
     assert told.out == ""
@@ -193,12 +198,10 @@ def test_jobs_of_a_study_that_is_left_are_ended(cluster, folder, tmp_path):
     recipe = small().model_copy(update={"methods": (MethodEntry(method="held"),)})
     before = {*folder.glob("held-*")}
     with held(folder):
-        bench = bench_of(recipe, tmp_path, tmp_path, "auto")
-        outcomes = on_ray.run_on_ray(plan_of(recipe).jobs, bench, tmp_path / "logs", recipe.executor)
-        assert [type(next(outcomes)[0]) for _ in range(2)] == [
-            TrainJob,
-            UnlearnJob,
-        ]  # others wait, or have been started
+        place = workspace_of(recipe, tmp_path, tmp_path, "auto")
+        outcomes = make_on_ray(plan_of(recipe, place).models, place, tmp_path / "logs", recipe.executor)
+        made = [next(outcomes)[0] for _ in range(2)]  # others wait, or have been started
+        assert all(isinstance(model, Trained) and isinstance(model.on, Everything | AllBut) for model in made)
         cluster_methods.wait_until(lambda: {*folder.glob("held-*")} - before)
         outcomes.close()
         cluster_methods.wait_until(lambda: ray.available_resources().get("CPU") == ray.cluster_resources()["CPU"], 20)
@@ -237,7 +240,7 @@ def test_jobs_of_a_machine_that_goes_away_are_done_by_another(cluster, folder, t
 def test_torchrun_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(on_ray.processes, "count", lambda: 2)
     with pytest.raises(UsageError, match="leave out torchrun"):
-        next(on_ray.run_on_ray([], None, tmp_path, ExecutorSettings(kind="ray")))
+        next(make_on_ray([], None, tmp_path, ExecutorSettings(kind="ray")))
 
 
 def test_an_address_where_nobody_answers_is_refused_at_once(tmp_path, monkeypatch):
@@ -279,17 +282,18 @@ def test_a_worker_maps_the_files_of_mapped_images_and_reads_no_image_to_begin(tm
         np.save(tmp_path / f"x_{part}.npy", rng.integers(0, 256, (count, 3, 16, 16), np.uint8))
         np.save(tmp_path / f"y_{part}.npy", np.arange(count) % 10)
     recipe = fakes.recipe(data={"source": str(tmp_path)}, executor=RAY)
-    bench = bench_of(recipe, tmp_path, tmp_path, "auto")
+    place = workspace_of(recipe, tmp_path, tmp_path, "auto")
     token = tmp_path / "token"
     token.touch()
-    sent = pickle.dumps(Shared(packed(bench), tmp_path, 1, False, token, 0), protocol=5)
+    sent = pickle.dumps(Shared(packed(place), tmp_path, 1, False, token, 0), protocol=5)
     assert len(sent) < 50_000
     found = unpacked(pickle.loads(sent))
     assert not found.splits.train.resident
-    assert found.splits.train.__dict__["digest"] == bench.splits.train.digest
-    assert found.base_spec == bench.base_spec
+    assert found.splits.train.__dict__["digest"] == place.splits.train.digest
+    assert found.data == place.data
+    assert found.__dict__["data"] == place.data, "it was computed once, for all"
     rows = torch.tensor([599, 3])
-    assert torch.equal(found.splits.train.take(rows), bench.splits.train.take(rows))
+    assert torch.equal(found.splits.train.take(rows), place.splits.train.take(rows))
 
 
 def processes_of(session):
