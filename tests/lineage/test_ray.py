@@ -24,9 +24,9 @@ from natmu.errors import SettingError, UsageError
 from natmu.lineage.executors import ray as on_ray
 from natmu.lineage.executors.ray import driver_compute, make_on_ray
 from natmu.lineage.executors.ray_worker import Shared, packed, unpacked
-from natmu.lineage.executors.settings import ExecutorSettings
 from natmu.methods import registry
 from natmu.records.lineage import AllBut, Everything, Trained
+from natmu.records.recipe import ExecutorSettings
 from natmu.records.study import StudyFolder
 from natmu.studies import run_recipe
 from natmu.studies.bench import workspace_of

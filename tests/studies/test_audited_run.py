@@ -11,7 +11,7 @@ from natmu.engine.checkpoint import save_weights
 from natmu.errors import UsageError
 from natmu.lineage import import_model, obtain
 from natmu.records.audit import AuditFolder
-from natmu.studies.audited_run import audit_run
+from natmu.verbs import audit_run
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from natmu.audits import RunAudit
 from natmu.engine.store import Run
 from natmu.lineage import in_order, sources
 from natmu.methods import NatMU
-from natmu.records.lineage import AllBut, Trained, Unlearned, title
+from natmu.records.derived import title
+from natmu.records.lineage import AllBut, Trained, Unlearned
 from natmu.records.run import History
 from natmu.studies import forecast, run_recipe
 from natmu.studies.bench import workspace_of
