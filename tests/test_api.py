@@ -1,19 +1,297 @@
-"""The Python interface leaves what it is given as it was."""
+"""The Python interface: methods and scores in any form, every model that an audit can compare, nothing changed."""
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from natmu import unlearn
-from natmu.errors import ModelError
+import natmu
+from natmu.data import load
+from natmu.errors import DataError, ModelError, SettingError, UsageError
+from natmu.methods import FineTune, Method
+from natmu.models import build_model
+from natmu.scores import LEVELS, accuracy, loss, names_of, score, weight_distance
+from natmu.scores.catalogue import SCORES
+from natmu.types import Settings
+
+FORGET = list(range(0, 60, 6))
+RECIPE = {"epochs": 2, "lr": 0.05, "batch_size": 32, "warmup_epochs": 0}
+
+
+class Forgetful(Method):
+    """Zeroes the last layer; defined here and nowhere else, as in a notebook."""
+
+    name = "forgetful"
+
+    class Config(Settings):
+        """Settings of ``forgetful``."""
+
+        factor: float = 0.0
+
+    def run(self, problem):
+        """Scale the weights of the last layer."""
+        with torch.no_grad():
+            problem.model.classifier.weight.mul_(self.config.factor)
+        return problem.model
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return load("digits", tmp_path_factory.mktemp("data"), train_size=150)
+
+
+@pytest.fixture(scope="module")
+def train(data):
+    return data.train.images, data.train.labels
+
+
+@pytest.fixture(scope="module")
+def test_part(data):
+    return data.test.images[:120], data.test.labels[:120]
+
+
+def network(data, seed):
+    shape = {"num_classes": 10, "image_shape": (1, 8, 8), "mean": data.mean, "std": data.std}
+    return build_model("small_cnn", **shape, seed=seed)
+
+
+@pytest.fixture(scope="module")
+def trained(data, train):
+    """An original, and models retrained without the forget set."""
+
+    def retrain(seed, forget):
+        done = natmu.unlearn(
+            network(data, seed), train, forget, "retrain", init="fresh", training=RECIPE, seed=seed, progress=False
+        )
+        return done.model
+
+    return retrain(0, [149]), [retrain(seed, FORGET) for seed in range(1, 4)]
+
+
+@pytest.mark.parametrize(
+    "method", ["finetune", FineTune, FineTune(epochs=1, lr=1e-3, optimizer="sgd")], ids=["name", "class", "object"]
+)
+def test_a_method_is_a_name_a_class_or_an_object(train, trained, method):
+    original, _ = trained
+    settings = {} if isinstance(method, Method) else {"epochs": 1, "lr": 1e-3, "optimizer": "sgd"}
+    done = natmu.unlearn(original, train, FORGET, method, progress=False, **settings)
+    again = natmu.unlearn(original, train, FORGET, "finetune", epochs=1, lr=1e-3, optimizer="sgd", progress=False)
+    assert done.settings == again.settings
+    assert done.settings["settings"]["lr"] == 1e-3
+    theirs = again.model.state_dict()
+    assert all(torch.equal(value, theirs[name]) for name, value in done.model.state_dict().items())
+
+
+@pytest.mark.parametrize("method", [Forgetful, Forgetful(factor=0.0)])
+def test_a_method_of_a_notebook_needs_no_entry_point(train, trained, method):
+    original, _ = trained
+    before = original.classifier.weight.clone()
+    done = natmu.unlearn(original, train, FORGET, method, progress=False)
+    assert not done.model.classifier.weight.any()
+    assert done.settings["method"] == "forgetful"
+    assert torch.equal(original.classifier.weight, before)
+
+
+class Nameless(Method):
+    """Has no name."""
+
+    class Config(Settings):
+        """None."""
+
+    def run(self, problem):
+        """Do nothing."""
+        return problem.model
+
+
+class Unsettled(Method):
+    """Has no settings."""
+
+    name = "unsettled"
+
+    def run(self, problem):
+        """Do nothing."""
+        return problem.model
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        (42, "method=42 is no method"),
+        (None, "method=None is no method"),
+        (dict, "method=dict is no method"),
+        (Method, "method=Method is no method"),
+        (Nameless, "method=Nameless has no name"),
+        (Unsettled, "method=Unsettled has no settings"),
+        ("finetun", "did you mean finetune"),
+        (lambda problem: problem.model, "is no method"),
+    ],
+)
+def test_what_is_no_method_is_one_sentence(train, trained, method, sentence):
+    with pytest.raises(SettingError, match=re.escape(sentence)) as refused:
+        natmu.unlearn(trained[0], train, FORGET, method, progress=False)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_object_has_its_settings_already(train, trained):
+    with pytest.raises(SettingError, match=r"finetune has its settings already; give lr where it is made"):
+        natmu.unlearn(trained[0], train, FORGET, FineTune(epochs=1), lr=0.1, progress=False)
+
+
+def test_what_is_no_model_is_one_sentence(train, test_part, trained):
+    with pytest.raises(SettingError, match=r"model must be a torch\.nn\.Module, not dict"):
+        natmu.unlearn({}, train, FORGET, progress=False)
+    with pytest.raises(SettingError, match=r"originals must be a torch\.nn\.Module, not str"):
+        natmu.audit(trained[0], train, test_part, FORGET, originals=["runs/original"], progress=False)
 
 
 def test_a_model_without_a_linear_head_is_refused_and_stays_as_it_was():
-    model = torch.nn.Sequential(torch.nn.Conv2d(1, 10, 8), torch.nn.Flatten())
+    model = nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
     before = {name: value.clone() for name, value in model.state_dict().items()}
     images, labels = np.zeros((20, 8, 8), np.uint8), np.arange(20) % 10
     with pytest.raises(ModelError, match="linear"):
-        unlearn(model, (images, labels), [3], method="boundary_expand", progress=False)
+        natmu.unlearn(model, (images, labels), [3], method="boundary_expand", progress=False)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@score(
+    unit="nats", low=0, high=None, formula="largest -log p_y over D_f", baseline="that of retraining", original="small"
+)
+def largest_forget_loss(panel):
+    """The loss of the forget sample that the model is least sure of."""
+    return float(loss(panel.model.forget).max())
+
+
+def shadow_models(data, test_part, count):
+    """Untrained networks in the place of shadow models; what they know decides nothing here."""
+    non_members = np.arange(len(FORGET)) + 7
+    member = np.random.default_rng(0).random((count, 2 * len(FORGET))) < 0.5
+    member[0], member[1] = ~member[2], member[2]
+    networks = [network(data, 100 + seed) for seed in range(2 * count)]
+    return natmu.ShadowModels(networks[:count], member, non_members, networks[count:])
+
+
+def test_every_model_that_a_score_lacks_can_be_given(data, train, test_part, trained):
+    """With all of them, no score of any level is missing but those that need more models or samples."""
+    original, retrained = trained
+    unlearned = [network(data, seed) for seed in (20, 21)]
+    found = natmu.audit(
+        network(data, 9),
+        train,
+        test_part,
+        FORGET,
+        retrained=retrained,
+        original=original,
+        initial_model=network(data, 5),
+        unlearned=unlearned,
+        originals=[network(data, seed) for seed in (30, 31)],
+        again=[network(data, 40)],
+        shadows=shadow_models(data, test_part, 8),
+        scores=[largest_forget_loss],
+        level="full",
+        progress=False,
+    )
+    assert set(names_of("full")) | {"largest_forget_loss"} == {*found.scores, *found.missing}
+    assert {"zrf", "relearn_time", "weight_distance", "lira_auc", "ulira_auc", "rmia_auc"} <= found.scores.keys()
+    few = {name for name, reason in found.missing.items() if re.search(r"needs? at least \d+", reason)}
+    assert few == found.missing.keys() - {"forget_test_acc"}, found.missing  # which is of forgotten classes
+    assert found.verdicts["largest_forget_loss"].references == 3
+    assert "istinguishable" in found.verdict
+
+
+def test_what_is_measured_on_models_is_what_their_weights_say(data, train, test_part, trained):
+    original, retrained = trained
+    found = natmu.audit(
+        original, train, test_part, FORGET, retrained=retrained, original=original, level="standard", progress=False
+    )
+
+    def arrays(model):
+        return {name: value.float().numpy() for name, value in model.state_dict().items()}
+
+    assert found.scores["weight_distance"] == weight_distance(arrays(original), arrays(retrained[0])).total
+    assert found.scores["relearn_time"] == 0  # the loss of the original is back before the first step
+
+
+def test_shadow_models_are_asked_on_the_pool_that_is_given(data, train, test_part, trained):
+    """Against a slow loop: the margin of each model on each forget sample and on each non-member."""
+    from natmu.audits.in_memory import shadow_margins
+    from natmu.data import forget_from_indices, from_dataset
+    from natmu.engine.compute import Compute
+
+    shadows = shadow_models(data, test_part, 4)
+    train_data, test_data = from_dataset(train), from_dataset(test_part)
+    forget = forget_from_indices(FORGET, train_data)
+    found = shadow_margins(shadows, train_data, test_data, forget, Compute.choose("cpu", "fp32"))
+    for row, model in enumerate(shadows.trained):
+        for place, (images, labels, index) in enumerate(
+            [(*train, index) for index in FORGET] + [(*test_part, index) for index in shadows.non_members]
+        ):
+            with torch.no_grad():
+                logits = model.eval()(images[index : index + 1].float() / 255)[0].double()
+            others = torch.cat([logits[: labels[index]], logits[labels[index] + 1 :]])
+            expected = float(logits[labels[index]] - others.logsumexp(0))
+            assert found.before[row, place] == pytest.approx(expected, abs=1e-4)
+    assert found.after.shape == found.before.shape
+    assert np.array_equal(found.non_members, shadows.non_members)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"member": np.zeros((2, 3), bool)}, "member must be a bool array of shape"),
+        ({"member": np.zeros((4, 20))}, "member must be a bool array"),
+        ({"non_members": [500] * 10}, "must be positions of test samples"),
+        ({"unlearned": []}, None),
+    ],
+)
+def test_shadow_models_that_do_not_fit_are_one_sentence(data, train, test_part, trained, change, sentence):
+    given = shadow_models(data, test_part, 4)
+    fields = {name: getattr(given, name) for name in ("trained", "member", "non_members", "unlearned")} | change
+    ask = lambda: natmu.audit(  # noqa: E731
+        trained[0], train, test_part, FORGET, shadows=natmu.ShadowModels(**fields), progress=False
+    )
+    if sentence is None:
+        assert "ulira_auc" not in ask().scores
+        return
+    with pytest.raises(DataError, match=sentence):
+        ask()
+
+
+def test_the_level_is_the_highest_that_the_models_allow(data, train, test_part, trained):
+    _, retrained = trained
+    levels = {row.name: row.level for row in SCORES}
+
+    def asked(**models):
+        found = natmu.audit(network(data, 9), train, test_part, FORGET, progress=False, **models)
+        return {levels[name] for name in (*found.scores, *found.missing)}
+
+    assert asked(retrained=retrained[:1]) == {"quick"}
+    assert asked(retrained=retrained[:2]) == {"quick", "standard"}
+    assert asked(retrained=retrained[:2], shadows=shadow_models(data, test_part, 4)) == set(LEVELS)
+    assert asked(retrained=retrained[:2], level="quick") == {"quick"}
+    with pytest.raises(SettingError, match="choose one of quick, standard, full"):
+        asked(level="deep")
+
+
+def test_a_score_of_another_kind_is_one_sentence(train, test_part, trained):
+    with pytest.raises(UsageError, match="is no score"):
+        natmu.audit(trained[0], train, test_part, FORGET, scores=[accuracy], progress=False)
+
+
+def test_an_audit_changes_no_model(data, train, test_part, trained):
+    original, retrained = trained
+    models = [original, *retrained]
+    before = [{name: value.clone() for name, value in model.state_dict().items()} for model in models]
+    natmu.audit(original, train, test_part, FORGET, retrained=retrained, original=original, progress=False)
+    for model, state in zip(models, before, strict=True):
+        assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_the_interface_is_listed_before_it_is_imported():
+    assert {"unlearn", "audit", "ShadowModels", "UnlearnResult", "AuditResult"} <= set(dir(natmu))
+    assert callable(natmu.audit)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = natmu.nothing

@@ -224,7 +224,7 @@ def audit(
             else measured_scores(model, references, original, before, train, forgotten, compute),
         )
         found = examine(panel, level, seed, scores)
-    means = {name: float(np.mean(values)) for name, values in found.retrained.items()}
+    means = {name: float(np.mean(values)) for name, values in found.retrained.items() if values}
     return AuditResult(
         scores=found.scores,
         retrained=mean_scores([basic_scores(one) for one in panel.retrained]) | means if references else None,
