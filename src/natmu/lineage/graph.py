@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from natmu.records.lineage import (
     AllBut,
@@ -45,6 +45,11 @@ def in_order(models: Iterable[AnyLineage], made: Callable[[AnyLineage], bool]) -
     for model in models:
         add(model)
     return list(found.values())
+
+
+def is_ready(model: AnyLineage, undone: Set[str]) -> bool:
+    """Whether none of a model's sources is among the models of these digests."""
+    return undone.isdisjoint(source.digest for source in sources(model))
 
 
 def _deciding(forget: Forget) -> tuple[Trained | Imported, ...]:

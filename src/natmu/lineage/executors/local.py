@@ -6,7 +6,7 @@ finds in the store what another has made.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import torch
 from natmu.engine import processes
 from natmu.lineage.executors.outcomes import Outcome, Outcomes, make, unmet
 from natmu.lineage.executors.side_by_side import groups_of, train_together
-from natmu.lineage.graph import in_order, sources
+from natmu.lineage.graph import in_order, is_ready
 from natmu.lineage.workspace import Workspace
 from natmu.records.lineage import AnyLineage
 
@@ -40,25 +40,20 @@ def make_here(
     while waiting:
         undone = {model.digest for model in waiting}
         for count, group in groups:
-            if all(_ready(model, undone) for model in group):
+            if all(is_ready(model, undone) for model in group):
                 train_together(group, count, workspace)
-        groups = [(count, group) for count, group in groups if not all(_ready(model, undone) for model in group)]
+        groups = [(count, group) for count, group in groups if not all(is_ready(model, undone) for model in group)]
         model = waiting.pop(processes.agree(lambda: _next(waiting, outcomes, workspace)))
         outcome = unmet(model, outcomes) or make(model, workspace, logs)
         outcomes[model.digest] = processes.agree(lambda: outcome)  # noqa: B023 - called here; all files are written then
         yield model, outcomes[model.digest]
 
 
-def _ready(model: AnyLineage, undone: Set[str]) -> bool:
-    """Whether all sources of a model are done."""
-    return undone.isdisjoint(source.digest for source in sources(model))
-
-
 def _next(waiting: Sequence[AnyLineage], outcomes: Outcomes, workspace: Workspace) -> int:
     """Place of the first model that can be made now; where others are at work on all, the first is waited for."""
     undone = {model.digest for model in waiting}
     for place, model in enumerate(waiting):
-        if _ready(model, undone) and (unmet(model, outcomes) or not workspace.store.busy(model.digest)):
+        if is_ready(model, undone) and (unmet(model, outcomes) or not workspace.store.busy(model.digest)):
             return place
     return 0
 

@@ -14,7 +14,7 @@ import socket
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from natmu.engine.compute import Compute
 from natmu.errors import NatmuError, SettingError, UsageError
 from natmu.lineage.executors.outcomes import Outcome, Outcomes, failure, sentence_of, unmet
 from natmu.lineage.executors.ray_worker import Shared, packed, work
-from natmu.lineage.graph import in_order, sources
+from natmu.lineage.graph import in_order, is_ready, sources
 from natmu.lineage.workspace import Workspace
 from natmu.progress import say
 from natmu.records.derived import title
@@ -124,7 +124,7 @@ def _hand_out(
     try:
         while waiting or running:
             undone = waiting.keys() | {model.digest for model in running.values()}
-            for model in [model for model in waiting.values() if _is_ready(model, undone)]:
+            for model in [model for model in waiting.values() if is_ready(model, undone)]:
                 del waiting[model.digest]
                 failed = unmet(model, outcomes)
                 if failed is None:
@@ -148,11 +148,6 @@ def _hand_out(
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
-
-
-def _is_ready(model: AnyLineage, undone: Set[str]) -> bool:
-    """Whether all sources of a model are done."""
-    return undone.isdisjoint(source.digest for source in sources(model))
 
 
 def _runs_before(model: AnyLineage, outcomes: Outcomes) -> list[Path]:
