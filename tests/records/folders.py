@@ -10,8 +10,9 @@ from natmu.records.audit import Audit, AuditedForget, AuditedScore, ComparedMode
 from natmu.records.derived import forget_of, original, retrained
 from natmu.records.forgetting import parse_forget
 from natmu.records.lineage import Architecture, Arithmetic, DataDigests, DataLineage, Forget, Unlearned
+from natmu.records.predictions import write_outputs
 from natmu.records.recipe import Range, RecipeSettings
-from natmu.records.run import FORGET, Forgotten, Hardware, RunRecord, write_history, write_outputs, write_run
+from natmu.records.run import FORGET, PREDICTIONS, Forgotten, Hardware, RunRecord, write_history, write_run
 from natmu.records.samples import Exposed, Sample
 from natmu.records.search import BestTrial, JudgedModel, Search, SearchedMethod, Trial, write_search
 from natmu.records.settings import TrainSettings
@@ -84,7 +85,7 @@ def make_run(
     """A complete run folder."""
     path.mkdir(parents=True)
     forget = forget_of(lineage)
-    write_outputs(outputs(sure, sure if forget is None else sure_of_forgotten, seed), path)
+    write_outputs(outputs(sure, sure if forget is None else sure_of_forgotten, seed), path / PREDICTIONS)
     forgotten = None
     if forget is not None:
         positions = ForgetSet(POSITIONS, forget.request.text, forget.request.kind)

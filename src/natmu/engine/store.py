@@ -20,10 +20,12 @@ from natmu.engine.checkpoint import Checkpoint, read_weights, save_weights
 from natmu.engine.compute import Compute, hardware, peak_memory_mb, versions
 from natmu.errors import RunError, UsageError
 from natmu.records.lineage import AnyLineage
+from natmu.records.predictions import write_outputs
 from natmu.records.run import (
     CONFIDENCE,
     DIGEST,
     FORGET,
+    PREDICTIONS,
     RECORD,
     WEIGHTS,
     Forgotten,
@@ -31,7 +33,6 @@ from natmu.records.run import (
     RunFolder,
     RunRecord,
     write_history,
-    write_outputs,
     write_run,
 )
 from natmu.types import ForgetSet, Outputs
@@ -80,7 +81,7 @@ class Workplace:
         if not processes.writes():
             return
         save_weights(model, self.folder / WEIGHTS)
-        write_outputs(outputs, self.folder)
+        write_outputs(outputs, self.folder / PREDICTIONS)
         if confidence is not None:
             np.save(self.folder / CONFIDENCE, confidence.numpy())
         if forget is not None:

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import SafetensorError
 
 from natmu.errors import RunError, UsageError
 from natmu.records.derived import forget_of
-from natmu.records.files import UNREADABLE, Arrays, File, Value, csv_text, damaged, file_digest, read_array, read_rows
+from natmu.records.files import UNREADABLE, File, Value, csv_text, damaged, file_digest, read_array, read_rows
 from natmu.records.lineage import AnyLineage, Digest
-from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, Part
+from natmu.records.predictions import read_outputs, training_samples
+from natmu.types import FloatArray, ForgetSet, IntArray, Outputs
 
 RECORD, WEIGHTS, PREDICTIONS, HISTORY = "record.json", "model.safetensors", "predictions.safetensors", "history.csv"
 FORGET, CONFIDENCE = "forget.npy", "confidence.npy"
@@ -161,14 +161,7 @@ class RunFolder:
         Raises:
             RunError: They cannot be read, or belong to another run.
         """
-
-        def read(path: Path) -> Outputs:
-            with safe_open(path, "numpy") as file:
-                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
-            holdout = _part(arrays, "holdout") if "holdout_logits" in arrays else None
-            return Outputs(_part(arrays, "train"), _part(arrays, "test"), holdout)
-
-        return self._read(PREDICTIONS, read)
+        return self._read(PREDICTIONS, read_outputs)
 
     def confidence(self) -> FloatArray | None:
         """Each training sample's mean confidence during training, where that was noted."""
@@ -197,7 +190,7 @@ class RunFolder:
         forget_set = ForgetSet(positions, forget.request.text, forget.request.kind, forgotten.classes)
         if (forget_set.digest, len(forget_set)) != (forgotten.digest, forgotten.count):
             raise damaged(self.path / FORGET, "it is not the forget set that the record names")
-        if self.has(PREDICTIONS) and positions[-1] >= self._read(PREDICTIONS, _training_samples):
+        if self.has(PREDICTIONS) and positions[-1] >= self._read(PREDICTIONS, training_samples):
             raise damaged(self.path / FORGET, "it names samples beyond the training data")
         return forget_set
 
@@ -221,16 +214,6 @@ def write_run(folder: Path, record: Callable[[dict[str, str]], RunRecord]) -> No
     record(files).write(folder / RECORD)
 
 
-def write_outputs(outputs: Outputs, folder: Path) -> None:
-    """Write logits and labels on all data: ``train_logits`` ``(N, C)``, ``train_labels`` ``(N,)`` and so on."""
-    arrays: Arrays = {}
-    for name, part in (("train", outputs.train), ("test", outputs.test), ("holdout", outputs.holdout)):
-        if part is not None:
-            arrays |= {f"{name}_logits": part.logits, f"{name}_labels": part.labels}
-            arrays |= {} if part.fine_labels is None else {f"{name}_fine_labels": part.fine_labels}
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / PREDICTIONS)
-
-
 def write_history(history: Sequence[dict[str, float]], folder: Path) -> None:
     """Write what was noted epoch by epoch."""
     columns = list(dict.fromkeys(name for row in history for name in row)) or ["epoch"]
@@ -246,25 +229,6 @@ def open_run(path: Path) -> RunFolder:
     if not (path / RECORD).exists():
         raise UsageError(f"{path} is not a run folder: it holds no {RECORD}; name one that natmu has completed.")
     return RunFolder(path)
-
-
-def _part(arrays: dict[str, Any], name: str) -> Part:
-    part = Part(arrays[f"{name}_logits"], arrays[f"{name}_labels"], arrays.get(f"{name}_fine_labels"))
-    logits, labels = part.logits, part.labels
-    if logits.ndim != 2 or logits.dtype != np.float32 or labels.shape != logits.shape[:1]:
-        raise ValueError(f"{name}_logits is not float32 (N, C), or {name}_labels is not (N,)")
-    for kind in (labels, *([] if part.fine_labels is None else [part.fine_labels])):
-        if kind.dtype != np.int64 or kind.shape != labels.shape or (kind < 0).any():
-            raise ValueError(f"{name}_labels is not int64 (N,) from 0 on")
-    if (labels >= logits.shape[1]).any():
-        raise ValueError(f"{name}_labels names more classes than {name}_logits has")
-    return part
-
-
-def _training_samples(path: Path) -> int:
-    """How many samples the training data has; reads no more than a header."""
-    with safe_open(path, "numpy") as file:
-        return int(file.get_slice("train_labels").get_shape()[0])
 
 
 def _history(path: Path) -> History:

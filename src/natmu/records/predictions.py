@@ -1,0 +1,54 @@
+"""The predictions of a run: logits and labels on all data, stored once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from natmu.records.files import Arrays
+from natmu.types import Outputs, Part
+
+
+def write_outputs(outputs: Outputs, path: Path) -> None:
+    """Write logits and labels on all data: ``train_logits`` ``(N, C)``, ``train_labels`` ``(N,)`` and so on."""
+    arrays: Arrays = {}
+    for name, part in (("train", outputs.train), ("test", outputs.test), ("holdout", outputs.holdout)):
+        if part is not None:
+            arrays |= {f"{name}_logits": part.logits, f"{name}_labels": part.labels}
+            arrays |= {} if part.fine_labels is None else {f"{name}_fine_labels": part.fine_labels}
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+
+def read_outputs(path: Path) -> Outputs:
+    """Read what ``write_outputs`` wrote.
+
+    Raises:
+        KeyError, OSError, SafetensorError, ValueError: The file is missing, damaged, or not of these shapes and types.
+    """
+    with safe_open(path, "numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    holdout = _part(arrays, "holdout") if "holdout_logits" in arrays else None
+    return Outputs(_part(arrays, "train"), _part(arrays, "test"), holdout)
+
+
+def training_samples(path: Path) -> int:
+    """How many samples the training data has; reads no more than a header."""
+    with safe_open(path, "numpy") as file:
+        return int(file.get_slice("train_labels").get_shape()[0])
+
+
+def _part(arrays: dict[str, Any], name: str) -> Part:
+    part = Part(arrays[f"{name}_logits"], arrays[f"{name}_labels"], arrays.get(f"{name}_fine_labels"))
+    logits, labels = part.logits, part.labels
+    if logits.ndim != 2 or logits.dtype != np.float32 or labels.shape != logits.shape[:1]:
+        raise ValueError(f"{name}_logits is not float32 (N, C), or {name}_labels is not (N,)")
+    for kind in (labels, *([] if part.fine_labels is None else [part.fine_labels])):
+        if kind.dtype != np.int64 or kind.shape != labels.shape or (kind < 0).any():
+            raise ValueError(f"{name}_labels is not int64 (N,) from 0 on")
+    if (labels >= logits.shape[1]).any():
+        raise ValueError(f"{name}_labels names more classes than {name}_logits has")
+    return part
