@@ -26,6 +26,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.predict import logits_of
+from natmu.engine.sync_batch_norm import synced_norms
 from natmu.errors import SettingError, TrainingError
 from natmu.methods import Problem, saliency, set_gradients
 from natmu.records.settings import FitSettings, TrainSettings
@@ -170,7 +171,7 @@ def normalised(compute):
     rank, count = processes.share()
     mine = rows[rank::count].clone().requires_grad_()
     norm = nn.BatchNorm2d(2, momentum=None)
-    with processes.synced_norms(norm, True):
+    with synced_norms(norm, True):
         answers = norm(mine)
         (answers * slopes[rank::count]).sum().backward()
     weights = processes.total(norm.weight.grad)

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-cache-dir", "install", "--quiet", "--no-index", "--no-deps")
 
@@ -27,8 +28,9 @@ def installed(example, tmp_path_factory):
     """Installs an example into a folder; gives what runs Python there and gives what it printed."""
     built, site = tmp_path_factory.mktemp("example"), tmp_path_factory.mktemp("site")
     copied = shutil.copytree(example, built / example.name, ignore=shutil.ignore_patterns("build", "*.egg-info"))
-    path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
-    env = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    paths = [str(site), *(str(Path(entry).absolute()) for entry in given)]  # commands run in other folders
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
     def run(*words, cwd=built):
         done = subprocess.run([sys.executable, *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True)

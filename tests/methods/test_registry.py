@@ -45,7 +45,6 @@ def install(monkeypatch, tmp_path):
     """Installs a package with one entry, as far as the import system and the list of entry points can tell."""
     points = []
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints(points))
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: EntryPoints(points))
     registry.plug_ins.cache_clear()
 

@@ -183,10 +183,15 @@ def shown_type(annotation: Any) -> str:
 
 
 def _is_digest(metadata: Iterable[Any]) -> bool:
-    """Whether a text is a digest, which alone has a pattern."""
+    """Whether a text is a digest: it has the pattern of one. Names have patterns too."""
+    return bool(_patterns(metadata) & _patterns(get_args(kinds.Digest)[1:]))
+
+
+def _patterns(metadata: Iterable[Any]) -> set[str]:
+    """The patterns that a text must have."""
     held = [*metadata]
     held += [deeper for outer in held for deeper in getattr(outer, "metadata", ())]
-    return any(getattr(rule, "pattern", None) for rule in held)
+    return {rule.pattern for rule in held if getattr(rule, "pattern", None)}
 
 
 def _anchor(heading: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from tests.records.formats import SECTIONS, attributes, markdown, shown_type
 
 from natmu.records.files import File, Value
-from natmu.records.lineage import Trained
+from natmu.records.lineage import Digest, Trained
 
 PAGE = Path(__file__).parents[2] / "docs/formats.md"
 
@@ -40,6 +42,8 @@ def test_docstrings_and_types_are_read_as_they_are_written():
     assert shown_type(Box.model_fields["size"].annotation) == "integer or null"
     assert shown_type(dict[str, tuple[float, ...]]) == "object of list of number by name"
     assert shown_type(Trained) == "[Trained](#trained)"
+    assert shown_type(Digest) == "digest"
+    assert shown_type(Annotated[str, Field(pattern="^[a-z]+$")]) == "text"
 
 
 if __name__ == "__main__":

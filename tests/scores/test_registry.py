@@ -62,7 +62,6 @@ def install(monkeypatch, tmp_path):
     def found(group):
         return EntryPoints(points if group == registry.GROUP else [])
 
-    monkeypatch.setattr(registry, "entry_points", found)
     monkeypatch.setattr("importlib.metadata.entry_points", found)
     registry.plug_ins.cache_clear()
 

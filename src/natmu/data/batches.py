@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from natmu.data.augment import Shifts, crop_padding, draw_shifts, shift
 from natmu.data.images import ImageData
+from natmu.data.prefetch import prefetched
 from natmu.errors import SettingError
 from natmu.types import seed_for
 
@@ -183,7 +182,7 @@ class Batches:
         if self.data.resident:
             yield from map(make, steps, blended, self._pairs(epoch, count))
         else:
-            yield from _ahead(make, list(zip(steps, blended, self._pairs(epoch, count), strict=True)))
+            yield from prefetched(make, list(zip(steps, blended, self._pairs(epoch, count), strict=True)))
 
     def _steps(self, rows: int) -> int:
         """Steps that so many rows take."""
@@ -291,13 +290,3 @@ def _to(samples: Samples, device: torch.device) -> Samples:
     if blend is not None:
         blend = Blend(blend.others.to(device), blend.masks.to(device), blend.weights.to(device))
     return Samples(samples.positions.to(device), samples.labels.to(device), samples.augmented, blend)
-
-
-def _ahead(make: Maker, steps: Sequence[Any]) -> Iterator[Batch]:
-    """Prepare each batch in one thread while the step before it is at work."""
-    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
-        waiting: Future[Batch] = thread.submit(make, *steps[0])
-        for step in steps[1:]:
-            batch, waiting = waiting.result(), thread.submit(make, *step)
-            yield batch
-        yield waiting.result()

@@ -16,7 +16,8 @@ from natmu.data.batches import Samples, render
 from natmu.data.images import ImageData
 from natmu.engine import processes
 from natmu.engine.compute import Compute
-from natmu.engine.predict import EVALUATION_BATCH, evaluating
+from natmu.engine.modes import evaluating
+from natmu.engine.predict import EVALUATION_BATCH
 from natmu.engine.products import Keep, PerSample, Rule, Unserved, everything
 from natmu.progress import say, task
 

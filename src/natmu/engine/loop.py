@@ -15,10 +15,10 @@ from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
 from natmu.engine.meter import Meter
-from natmu.engine.processes import synced_norms
 from natmu.engine.schedule import lr_factor
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction, Step, fastest
+from natmu.engine.sync_batch_norm import synced_norms
 from natmu.errors import ModelError, TrainingError
 from natmu.progress import task
 from natmu.records.run import History

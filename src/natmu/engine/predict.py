@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,6 +10,7 @@ from natmu.data.batches import channels_last
 from natmu.data.images import ImageData, Splits
 from natmu.engine import processes
 from natmu.engine.compute import Compute
+from natmu.engine.modes import evaluating
 from natmu.errors import ModelError, TrainingError
 from natmu.progress import task
 from natmu.types import FloatArray, IntArray, Outputs, Part
@@ -53,18 +51,6 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
     if not bool(torch.isfinite(logits).all()):
         raise TrainingError("The model's logits are not finite; its weights are damaged or diverged.")
     return logits
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; afterwards each module is in the mode it came in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def outputs_of(model: nn.Module, splits: Splits, compute: Compute) -> Outputs:

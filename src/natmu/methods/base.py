@@ -21,6 +21,7 @@ from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
+from natmu.engine.modes import restore_modes
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, TrainingError
@@ -272,7 +273,7 @@ class Method(ABC):
         seconds = time.perf_counter() - start
         if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
             raise TrainingError(f"{self.name}: a weight is not finite after unlearning; try a lower lr.")
-        _restore(model, problem.model)
+        restore_modes(model, problem.model)
         return Unlearned(model, seconds)
 
     def check(self, problem: Problem) -> None:
@@ -294,14 +295,3 @@ class Method(ABC):
             raise ForgetSetError("The forget set is empty; name at least one training sample.")
         if len(problem.retain_positions) == 0:
             raise ForgetSetError("The forget set is the whole training set; a model that forgets all is a fresh one.")
-
-
-def _restore(model: nn.Module, original: nn.Module) -> None:
-    """Give each module its mode, and each parameter its gradient flag, of the original."""
-    modes = {name: module.training for name, module in original.named_modules()}
-    for name, module in model.named_modules():
-        module.training = modes.get(name, original.training)
-    flags = {name: parameter.requires_grad for name, parameter in original.named_parameters()}
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(flags.get(name, True))
-        parameter.grad = None

@@ -10,7 +10,7 @@ from typing import Any
 
 from natmu.errors import SettingError
 from natmu.methods.base import Method
-from natmu.methods.registry import ours, plug_ins
+from natmu.methods.registry import load_plug_in, ours, plug_ins
 from natmu.models.faults import FAULTS, quoted
 from natmu.types import Settings
 
@@ -35,7 +35,7 @@ def plug_in_catalogue() -> tuple[list[dict[str, Any]], list[str]]:
     rows, faults = [], []
     for plug_in in plug_ins():
         try:
-            rows.append(row_of(plug_in.load(), plug_in.package))
+            rows.append(row_of(load_plug_in(plug_in), plug_in.package))
         except SettingError as error:
             faults.append(str(error))
         except FAULTS as error:  # such as settings of a kind that has no plain form

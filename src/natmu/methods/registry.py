@@ -7,59 +7,16 @@ method's, its value is ``package.module:Class``. Nothing of such a package is im
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 
-from natmu.errors import NatmuError, SettingError, hint
+from natmu import plugins
+from natmu.errors import SettingError, hint
 from natmu.methods.base import Method
-from natmu.models.faults import FAULTS, quoted
+from natmu.plugins import PlugIn
 from natmu.types import Settings
 
 GROUP = "natmu.methods"
 """The entry-point group of methods."""
-
-
-@dataclass(frozen=True)
-class PlugIn:
-    """A method that an installed package brings.
-
-    Attributes:
-        name: The method's name.
-        target: Where its class is, as ``package.module:Class``.
-        package: Name of the installed package.
-    """
-
-    name: str
-    target: str
-    package: str
-
-    def load(self) -> type[Method]:
-        """The method's class.
-
-        Raises:
-            SettingError: It cannot be imported, is no complete method, or its name is taken or not that of its entry.
-        """
-        what = f"Method {self.name!r} of the package {self.package}"
-        mend = "mend or uninstall that package"
-        if self.name in ours():
-            raise SettingError(f"{what} has the name of one of natmu's own, which keeps it; {mend}.")
-        others = {other.package for other in plug_ins() if other.name == self.name} - {self.package}
-        if others:
-            raise SettingError(
-                f"{what} has the same name as one of {', '.join(sorted(others))}; uninstall one of them."
-            )
-        try:
-            found = EntryPoint(self.name, self.target, GROUP).load()
-        except (*FAULTS, NatmuError) as error:
-            raise SettingError(f"{what} cannot be imported ({quoted(error)}); {mend}.") from error
-        fault = _fault(found, self.target)
-        if fault is not None:
-            raise SettingError(f"{what} {fault}; {mend}.")
-        if getattr(found, "name", None) != self.name:
-            called = getattr(found, "name", None)
-            raise SettingError(f"{what} calls itself {called!r}; its entry and its class need the same name; {mend}.")
-        return checked_method(found)
 
 
 def ours() -> dict[str, type[Method]]:
@@ -72,11 +29,20 @@ def ours() -> dict[str, type[Method]]:
 @cache
 def plug_ins() -> tuple[PlugIn, ...]:
     """The methods of installed packages, by name; none of them is imported."""
-    found = (
-        PlugIn(point.name, point.value, point.dist.name if point.dist is not None else "unknown")
-        for point in entry_points(group=GROUP)
-    )
-    return tuple(sorted(found, key=lambda one: (one.name, one.package)))
+    return plugins.plug_ins(GROUP)
+
+
+def load_plug_in(plug_in: PlugIn) -> type[Method]:
+    """The class of a method that an installed package brings.
+
+    Raises:
+        SettingError: It cannot be imported, is no complete method, or its name is taken or not that of its entry.
+    """
+
+    def fault(loaded: object) -> str | None:
+        return _fault(loaded, plug_in.target) or plug_in.misnamed(loaded, "class")
+
+    return checked_method(plug_in.load("Method", ours(), fault))
 
 
 def method_named(name: str) -> type[Method]:
@@ -90,7 +56,7 @@ def method_named(name: str) -> type[Method]:
         return known[name]
     for plug_in in plug_ins():
         if plug_in.name == name:
-            return plug_in.load()
+            return load_plug_in(plug_in)
     names = [*known, *(plug_in.name for plug_in in plug_ins() if plug_in.name not in known)]
     raise SettingError(f"There is no method {name!r}{hint(name, names)}; choose one of {', '.join(names)}.")
 

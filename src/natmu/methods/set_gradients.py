@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from natmu.data.batches import Samples, render
 from natmu.engine import processes
-from natmu.engine.predict import EVALUATION_BATCH, evaluating
+from natmu.engine.modes import evaluating
+from natmu.engine.predict import EVALUATION_BATCH
 from natmu.methods.base import Problem
 
 

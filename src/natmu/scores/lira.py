@@ -66,7 +66,7 @@ def lira_offline(target: npt.ArrayLike, shadows: npt.ArrayLike, member: npt.Arra
     References:
         Membership Inference Attacks From First Principles (Carlini et al., 2022), https://arxiv.org/abs/2112.03570
     """
-    shadows_KN, member_KN = check_shadows("lira_offline", shadows, member)
+    shadows_KN, member_KN = _check_shadows("lira_offline", shadows, member)
     target_N = _check_target("lira_offline", target, shadows_KN)
     mean_N, sigma_N = _fit("lira_offline", shadows_KN, ~member_KN, "not trained on")
     return (target_N - mean_N) / sigma_N
@@ -74,20 +74,20 @@ def lira_offline(target: npt.ArrayLike, shadows: npt.ArrayLike, member: npt.Arra
 
 def gaussian_log_ratio(score: str, target: npt.ArrayLike, shadows: npt.ArrayLike, member: npt.ArrayLike) -> Float64:
     """The log likelihood ratio of ``lira_online``, for a score of any name; ``ulira`` is this with other shadows."""
-    shadows_KN, member_KN = check_shadows(score, shadows, member)
+    shadows_KN, member_KN = _check_shadows(score, shadows, member)
     target_N = _check_target(score, target, shadows_KN)
     inside = _fit(score, shadows_KN, member_KN, "trained on")
     outside = _fit(score, shadows_KN, ~member_KN, "not trained on")
-    return log_density(target_N, *inside) - log_density(target_N, *outside)
+    return _log_density(target_N, *inside) - _log_density(target_N, *outside)
 
 
-def log_density(values: Float64, mean: Float64, sigma: Float64) -> Float64:
+def _log_density(values: Float64, mean: Float64, sigma: Float64) -> Float64:
     """Logarithm of a Gaussian density, without the constant that no ratio depends on."""
     return np.asarray(-0.5 * np.square((values - mean) / sigma) - np.log(sigma))
 
 
 @dataclass(frozen=True)
-class Moments:
+class _Moments:
     """Per sample, what the chosen shadow models say.
 
     Attributes:
@@ -101,7 +101,7 @@ class Moments:
     squares: Float64
 
 
-def moments(shadows_KN: Number, chosen_KN: Mask) -> Moments:
+def _moments(shadows_KN: Number, chosen_KN: Mask) -> _Moments:
     """Count, mean and squared distances of the chosen shadows, block by block of samples."""
     models, samples = shadows_KN.shape
     count_N = chosen_KN.sum(axis=0, dtype=np.int64)
@@ -111,10 +111,10 @@ def moments(shadows_KN: Number, chosen_KN: Mask) -> Moments:
         mean_N[block] = np.where(chosen, values, 0).sum(axis=0) / np.maximum(count_N[block], 1)
         # Distances from the mean before squaring: a constant added to all margins cancels, however large.
         squares_N[block] = np.square(np.where(chosen, values - mean_N[block], 0)).sum(axis=0)
-    return Moments(count_N, mean_N, squares_N)
+    return _Moments(count_N, mean_N, squares_N)
 
 
-def require_shadows(score: str, count_N: npt.NDArray[np.int64], needed: int, kind: str) -> None:
+def _require_shadows(score: str, count_N: npt.NDArray[np.int64], needed: int, kind: str) -> None:
     """Refuse a fit where a sample has too few shadows, or where none of them has a spread.
 
     Raises:
@@ -131,12 +131,12 @@ def require_shadows(score: str, count_N: npt.NDArray[np.int64], needed: int, kin
         )
 
 
-def sigma_of(squares: npt.ArrayLike, freedom: npt.ArrayLike) -> Float64:
+def _sigma_of(squares: npt.ArrayLike, freedom: npt.ArrayLike) -> Float64:
     """Standard deviation from summed squares and degrees of freedom, never below ``SIGMA_FLOOR``."""
     return np.asarray(np.maximum(np.sqrt(np.asarray(squares) / freedom), SIGMA_FLOOR))
 
 
-def check_shadows(score: str, shadows: npt.ArrayLike, member: npt.ArrayLike) -> tuple[Number, Mask]:
+def _check_shadows(score: str, shadows: npt.ArrayLike, member: npt.ArrayLike) -> tuple[Number, Mask]:
     """The shadows' margins and their memberships as arrays of one shape.
 
     Raises:
@@ -166,8 +166,8 @@ def _check_target(score: str, target: npt.ArrayLike, shadows_KN: Number) -> Floa
 def _fit(score: str, shadows_KN: Number, chosen_KN: Mask, kind: str) -> tuple[Float64, Float64]:
     """Mean ``(N,)`` and standard deviation, ``(N,)`` or of all samples together, of the chosen shadows."""
     own = len(shadows_KN) >= PER_SAMPLE_FROM
-    found = moments(shadows_KN, chosen_KN)
-    require_shadows(score, found.count, 2 if own else 1, kind)
+    found = _moments(shadows_KN, chosen_KN)
+    _require_shadows(score, found.count, 2 if own else 1, kind)
     if own:
-        return found.mean, sigma_of(found.squares, found.count - 1)
-    return found.mean, sigma_of(found.squares.sum(), max(1, (found.count - 1).sum()))
+        return found.mean, _sigma_of(found.squares, found.count - 1)
+    return found.mean, _sigma_of(found.squares.sum(), max(1, (found.count - 1).sum()))

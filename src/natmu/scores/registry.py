@@ -8,12 +8,12 @@ before scores are asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from natmu.errors import FAULTS, NatmuError, SettingError, hint, quoted
+from natmu import plugins
+from natmu.errors import SettingError, hint
+from natmu.plugins import PlugIn
 from natmu.scores.base import Score
 from natmu.scores.basic import SCORE_NAMES
 from natmu.scores.builtin import OURS
@@ -27,54 +27,27 @@ STORED = {"predictions", "retrained"}
 """What a score of a study's table may need: the predictions of the model and of retrained ones are there."""
 
 
-@dataclass(frozen=True)
-class PlugIn:
-    """A score that an installed package brings.
-
-    Attributes:
-        name: The score's name.
-        target: Where it is, as ``package.module:object``.
-        package: Name of the installed package.
-    """
-
-    name: str
-    target: str
-    package: str
-
-    def load(self) -> Score:
-        """The score.
-
-        Raises:
-            SettingError: It cannot be imported, is no score, or its name is taken or not that of its entry.
-        """
-        what = f"Score {self.name!r} of the package {self.package}"
-        mend = "mend or uninstall that package"
-        if self.name in CATALOGUED:
-            raise SettingError(f"{what} has the name of one of natmu's own, which keeps it; {mend}.")
-        others = {other.package for other in plug_ins() if other.name == self.name} - {self.package}
-        if others:
-            raise SettingError(
-                f"{what} has the same name as one of {', '.join(sorted(others))}; uninstall one of them."
-            )
-        try:
-            found = EntryPoint(self.name, self.target, GROUP).load()
-        except (*FAULTS, NatmuError) as error:
-            raise SettingError(f"{what} cannot be imported ({quoted(error)}); {mend}.") from error
-        if not isinstance(found, Score):
-            raise SettingError(f"{what} is no score: {self.target} must be a natmu.scores.Score; {mend}.")
-        if found.name != self.name:
-            raise SettingError(f"{what} calls itself {found.name!r}; its entry and its row need the same name; {mend}.")
-        return found
-
-
 @cache
 def plug_ins() -> tuple[PlugIn, ...]:
     """The scores of installed packages, by name; none of them is imported."""
-    found = (
-        PlugIn(point.name, point.value, point.dist.name if point.dist is not None else "unknown")
-        for point in entry_points(group=GROUP)
-    )
-    return tuple(sorted(found, key=lambda one: (one.name, one.package)))
+    return plugins.plug_ins(GROUP)
+
+
+def load_plug_in(plug_in: PlugIn) -> Score:
+    """A score that an installed package brings.
+
+    Raises:
+        SettingError: It cannot be imported, is no score, or its name is taken or not that of its entry.
+    """
+
+    def fault(loaded: object) -> str | None:
+        if not isinstance(loaded, Score):
+            return f"is no score: {plug_in.target} must be a natmu.scores.Score"
+        return plug_in.misnamed(loaded, "row")
+
+    score = plug_in.load("Score", CATALOGUED, fault)
+    assert isinstance(score, Score), "it was checked"
+    return score
 
 
 def installed() -> tuple[dict[str, Score], list[tuple[str, str]]]:
@@ -82,7 +55,7 @@ def installed() -> tuple[dict[str, Score], list[tuple[str, str]]]:
     scores, faults = {}, []
     for plug_in in plug_ins():
         try:
-            scores[plug_in.name] = plug_in.load()
+            scores[plug_in.name] = load_plug_in(plug_in)
         except SettingError as error:
             faults.append((plug_in.name, str(error)))
     return scores, faults
@@ -131,7 +104,7 @@ def score_named(name: str) -> Score:
         return OURS[name]
     for plug_in in plug_ins():
         if plug_in.name == name:
-            return plug_in.load()
+            return load_plug_in(plug_in)
     names = [*OURS, *(plug_in.name for plug_in in plug_ins())]
     raise SettingError(f"There is no score {name!r}{hint(name, names)}; natmu scores lists all of them.")
 

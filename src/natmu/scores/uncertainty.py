@@ -106,7 +106,12 @@ def seed_interval(values: npt.ArrayLike, level: float = LEVEL) -> Interval | Non
         UsageError: If there are no values or one is not finite, or the level is out of range.
     """
     value_K = _finite(values, "seeds")
-    return _student(value_K, math.sqrt(1 / len(value_K)), level)
+    tail = _tails(level)[1]
+    if len(value_K) < 2:
+        return None
+    centre = float(value_K.mean())
+    half = math.sqrt(1 / len(value_K)) * spread(value_K) * quantile(tail, len(value_K) - 1)
+    return centre - half, centre + half
 
 
 def paired_interval(first: npt.ArrayLike, second: npt.ArrayLike, level: float = LEVEL) -> Interval | None:
@@ -127,61 +132,6 @@ def paired_interval(first: npt.ArrayLike, second: npt.ArrayLike, level: float = 
     if len(first_K) != len(second_K):
         raise UsageError(f"{len(first_K)} and {len(second_K)} seeds do not pair; give both sides the same seeds.")
     return seed_interval(first_K - second_K, level)
-
-
-def next_interval(values: npt.ArrayLike, level: float = LEVEL) -> Interval | None:
-    """Where one more value would lie: mean ± t · sd · √(1 + 1/K), Student's prediction interval.
-
-    Args:
-        values: ``(K,)``, one number per retrained model.
-        level: Probability that such an interval holds another retrained model, above 0 and below 1.
-
-    Returns:
-        Two numbers in the unit of the values, or None for one model.
-
-    Raises:
-        UsageError: If there are no values or one is not finite, or the level is out of range.
-    """
-    value_K = _finite(values, "retrained models")
-    return _student(value_K, math.sqrt(1 + 1 / len(value_K)), level)
-
-
-def detectable(
-    members_count: int,
-    non_members_count: int,
-    level: float = LEVEL,
-    power: float = POWER,
-    retrained: Sequence[float] | None = None,
-) -> float:
-    """The smallest departure of an AUC that the comparison sees with the given power.
-
-    Without retrained models the AUC is compared with 0.5, and what stands in the way is which samples were drawn: the
-    Mann-Whitney statistic of two equal distributions has the variance ``(M + N + 1) / (12 M N)``. With them it is
-    compared with their mean, on the same samples. What the samples do to all models cancels, and what they do to each
-    is part of the spread between them; so that spread alone stands in the way, see ``detectable_shift``. The counts
-    then matter only where the retrained models agree to the last digit, which says nothing of their spread.
-
-    Args:
-        members_count: Samples M of the forget set.
-        non_members_count: Samples N that were never trained on.
-        level: One minus the probability of seeing a difference where there is none.
-        power: Probability of seeing the departure, 0.5 to below 1.
-        retrained: AUC of each retrained model on these samples, two or more.
-
-    Returns:
-        A difference of areas, above 0: of ``|AUC - 0.5|``, or from the mean of the retrained models.
-
-    Raises:
-        UsageError: If a side is empty, a probability is out of range, or there is one retrained model alone.
-
-    References:
-        The meaning and use of the area under a receiver operating characteristic (ROC) curve (Hanley and McNeil, 1982)
-    """
-    if min(members_count, non_members_count) < 1:
-        raise UsageError("An AUC needs at least one member and one non-member; leave it out where a part is empty.")
-    shift = 0.0 if retrained is None else detectable_shift(retrained, level, power)
-    error = math.sqrt((members_count + non_members_count + 1) / (12 * members_count * non_members_count))
-    return shift or smallest_shift(error, math.inf, level, power)
 
 
 def detectable_shift(retrained: Sequence[float], level: float = LEVEL, power: float = POWER) -> float:
@@ -237,16 +187,6 @@ def spread(values: npt.ArrayLike) -> float:
     """Sample standard deviation of two values or more; exactly 0 where they agree but for the order of additions."""
     value_K = np.asarray(values, np.float64)
     return 0.0 if np.ptp(value_K) <= SAME * np.abs(value_K).max() else float(value_K.std(ddof=1))
-
-
-def _student(value_K: npt.NDArray[np.float64], factor: float, level: float) -> Interval | None:
-    """Mean ± t · sd · factor; None for a single value."""
-    tail = _tails(level)[1]
-    if len(value_K) < 2:
-        return None
-    centre = float(value_K.mean())
-    half = factor * spread(value_K) * quantile(tail, len(value_K) - 1)
-    return centre - half, centre + half
 
 
 def _counts(rng: np.random.Generator, size: int, rows: int) -> npt.NDArray[np.int64]:

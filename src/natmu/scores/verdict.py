@@ -11,20 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-from scipy.special import stdtr
 
 from natmu.errors import UsageError
 from natmu.scores import correction
-from natmu.scores.uncertainty import LEVEL, POWER, Interval, quantile, smallest_shift, spread
+from natmu.scores.baseline import FEWEST, Side, retraining_baseline
+from natmu.scores.uncertainty import LEVEL, POWER, Interval, smallest_shift
 
-Side = Literal["both", "above", "below"]
-"""On which side of the retrained models a value counts against the unlearned one."""
-
-FEWEST, ENOUGH = 2, 8
-"""Retrained models without which there is no retraining baseline, and with which the standard level works."""
+ENOUGH = 8
+"""Retrained models with which the standard level works."""
 
 
 @dataclass(frozen=True)
@@ -59,28 +55,6 @@ class Verdict:
     p_value: float | None = None
     references: int = 0
     sees_original: bool | None = None
-
-
-@dataclass(frozen=True)
-class _Baseline:
-    """Where one more retrained model would lie: around a centre, with a standard error of known freedom."""
-
-    centre: float
-    error: float
-    freedom: float
-    half: float
-
-    def outside(self, value: float, side: Side) -> bool:
-        """Whether a value lies out on a side that counts."""
-        above, below = value > self.centre + self.half, value < self.centre - self.half
-        return (above and side != "below") or (below and side != "above")
-
-    def p_value(self, value: float, side: Side) -> float:
-        """Probability of lying as far out on either side; 1 where the value lies on a side that does not count."""
-        distance = value - self.centre
-        if (side == "above" and distance <= 0) or (side == "below" and distance >= 0):
-            return 1.0
-        return 2 * float(stdtr(self.freedom, -abs(distance) / self.error))
 
 
 def judge(
@@ -128,7 +102,7 @@ def judge(
         UsageError: If a value is not finite, or a probability is out of range.
     """
     _require_finite(score, [value, *retrained, *(interval or ()), *([] if original is None else [original])])
-    baseline = _baseline(retrained, interval, level, mutual=mutual)
+    baseline = retraining_baseline(retrained, interval, level, mutual=mutual)
     smallest = None if baseline is None else smallest_shift(baseline.error, baseline.freedom, level, power)
     shown = _Shown(score, value, interval, len(retrained), smallest, baseline_of, FEWEST + mutual)
     if baseline is None:
@@ -268,22 +242,6 @@ class _Shown:
         """Decimals that show two digits of the smallest difference that is seen; None where no width is known."""
         width = self.smallest or (self.interval[1] - self.interval[0] if self.interval else 0.0)
         return None if width <= 0 else max(0, 1 - math.floor(math.log10(width)))
-
-
-def _baseline(retrained: Sequence[float], interval: Interval | None, level: float, *, mutual: bool) -> _Baseline | None:
-    """Where one more retrained model would lie; None where that is not known."""
-    count = len(retrained)
-    if count < FEWEST + mutual:
-        return None
-    error, freedom = spread(retrained) * math.sqrt(1 + 1 / count), float(count - 1)
-    if mutual:
-        error *= (count - 1) / (count - 2)
-    if error == 0 and interval is not None:
-        freedom = math.inf
-        error = (interval[1] - interval[0]) / 2 / quantile((1 + level) / 2, freedom)
-    if error == 0:
-        return None
-    return _Baseline(float(np.mean(retrained)), error, freedom, error * quantile((1 + level) / 2, freedom))
 
 
 def _require_finite(score: str, values: Sequence[float]) -> None:
