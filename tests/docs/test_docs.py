@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from natmu.study.recipe import DataSettings, ExecutorSettings, MethodEntry, Recipe, Seeds
 from torch import Tensor
 
 from natmu.data import load, parse_forget, resolve_forget
@@ -21,6 +20,7 @@ from natmu.engine.training import train_classifier
 from natmu.methods import Method, Problem, SalUn
 from natmu.models import build_model
 from natmu.records.settings import TrainSettings
+from natmu.studies.recipe import DataSettings, ExecutorSettings, MethodEntry, Recipe, Seeds
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -10,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from natmu.study.recipe import MethodEntry
 from pydantic import Field
 from torch.nn import functional
 
@@ -19,6 +18,7 @@ from natmu.data import parse_forget, resolve_forget
 from natmu.errors import ModelError, ScenarioError, SettingError
 from natmu.methods import RUM, Amnesiac, Method, method_named
 from natmu.methods.composition import thirds
+from natmu.studies.recipe import MethodEntry
 from natmu.types import Settings
 
 from .problems import noise_data, problem_of, same_state, state_of

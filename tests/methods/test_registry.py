@@ -6,12 +6,12 @@ import sys
 from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
-from natmu.study.recipe import MethodEntry
 
 from natmu.cli import methods as verb
 from natmu.errors import SettingError
 from natmu.methods import METHODS, method_named, registry
 from natmu.methods.catalogue import plug_in_catalogue
+from natmu.studies.recipe import MethodEntry
 
 SOURCE = '''
 from natmu.methods import Method
