@@ -27,7 +27,7 @@ from natmu.methods import Problem, method_named
 from natmu.models import build_model
 from natmu.models.convolution import Conv2d
 from natmu.scores import accuracy
-from natmu.studies.recipe import Recipe, read_recipe
+from natmu.studies import Recipe, read_recipe
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "cifar10.yaml"
 

@@ -1,4 +1,4 @@
-"""Pictures of audits: what an attacker sees of each model, from stored answers alone.
+"""Pictures of audits: what an attacker sees of each model, from stored predictions alone.
 
     python benchmarks/audit_figures.py RUNS OUT RUN [RUN ...]
 
@@ -19,8 +19,10 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from natmu.study.auditing import Audit
 
-from natmu.engine.memory import keep_freed_memory
-from natmu.engine.store import Store, open_run
+from natmu.audits import RunAudit, original_of
+from natmu.engine.store import Run, Store
+from natmu.errors import RunError
+from natmu.records.run import open_run
 from natmu.scores import Panel, auc, margin, roc
 from natmu.scores.exposed import exposed_by_rmia
 from natmu.types import Predictions
@@ -45,22 +47,32 @@ def main() -> None:
 
 
 def _models(store: Path, runs: list[Path]) -> tuple[dict[str, Predictions], Panel]:
-    """Answers by the name of the method, and the panel of the first audit."""
-    audits = [Audit(open_run(run), Store(store), "standard", 8) for run in runs]
+    """Predictions by the name of the method, and the panel of the first audit."""
+    audits = [_audit(Run(open_run(run).path), Store(store)) for run in runs]
     first = audits[0].panel()
     assert first.original is not None
     models = {"original": first.original, "retrained": first.retrained[0]}
-    models |= {audit.run.record.spec["method"]: audit.answers(audit.run) for audit in audits}
+    models |= {getattr(audit.models.subject, "method", "retrain"): audit.predictions for audit in audits}
     return models, first
+
+
+def _audit(run: Run, store: Store) -> RunAudit:
+    """The audit of a run whose original is in the store."""
+    original = store.find(original_of(run.record.lineage).digest)
+    if original is None:
+        raise RunError(f"The original of {run.path} is not in {store.root}; name the store that holds it.")
+    return RunAudit(run, original, store, "standard", 8)
 
 
 def _rocs(models: dict[str, Predictions], panel: Panel, path: Path) -> None:
     """One curve a model; a retrained model is attacked with the others."""
     figure, axes = plt.subplots(figsize=(4.6, 4.2), dpi=150)
     axes.plot([LEAST, 1], [LEAST, 1], color="#cccccc", linewidth=1)
-    for name, answers in models.items():
-        references = [one for one in panel.retrained if one is not answers]
-        sides = exposed_by_rmia(answers, references)
+    for name, predictions in models.items():
+        references = [
+            one for one in panel.retrained if not np.array_equal(one.forget.logits, predictions.forget.logits)
+        ]
+        sides = exposed_by_rmia(predictions, references)
         curve = roc(*sides)
         style = {"original": "--", "retrained": ":"}.get(name, "-")
         rates = np.clip(curve.fpr, LEAST, 1), np.clip(curve.tpr, LEAST, 1)
@@ -77,9 +89,9 @@ def _histograms(models: dict[str, Predictions], path: Path) -> None:
     figure, grid = plt.subplots(2, -(-len(models) // 2), figsize=(8, 4.4), dpi=150, sharex=True, sharey=True)
     bins = np.linspace(-10, 20, 61)
     panels: list[Axes] = list(grid.flat)
-    for axes, (name, answers) in zip(panels, models.items(), strict=False):
+    for axes, (name, predictions) in zip(panels, models.items(), strict=False):
         for part, colour in COLOURS.items():
-            values = np.clip(margin(getattr(answers, part)), bins[0], bins[-1])
+            values = np.clip(margin(getattr(predictions, part)), bins[0], bins[-1])
             axes.hist(values, bins, density=True, histtype="step", color=colour, label=part, linewidth=1.2)
         axes.set_title(name)
     for axes in grid[-1]:

@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    facts = hardware(Compute(torch.device("cpu"), "fp32")) | versions()
+    facts = hardware(Compute(torch.device("cpu"), "fp32")).plain() | versions()
     print(
         *(f"{name} {facts[name]}," for name in ("processor", "threads", "torch")),
         f"n = {asked.repeats}, milliseconds\n",

@@ -139,7 +139,7 @@ def main() -> None:
         by_chunks(model, data)
         print(peak_memory_mb() - before)
         return
-    print(json.dumps(hardware(CPU) | versions()))
+    print(json.dumps(hardware(CPU).plain() | versions()))
     print(f"\n  {'way':<8}{'ms':>9}{'range':>18}{'ratio':>7}{'range':>14}{'n':>4}")
     for text in asked.cases:
         print(text)

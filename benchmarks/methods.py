@@ -48,7 +48,7 @@ def main() -> None:
     keep_freed_memory()
     asked = _arguments()
     compute = Compute.choose(asked.device, asked.precision)
-    print(json.dumps(hardware(compute) | versions() | {"model": asked.model, "batch": asked.batch}))
+    print(json.dumps(hardware(compute).plain() | versions() | {"model": asked.model, "batch": asked.batch}))
     found = {}
     for method in METHODS:
         if method.name in (asked.methods or [one.name for one in METHODS if one.name not in UNREPEATED]):

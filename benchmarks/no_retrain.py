@@ -23,16 +23,18 @@ from typing import Any
 from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
 from scipy.stats import qmc, spearmanr
 
-from natmu.data import parse_forget, resolve_forget
 from natmu.engine.compute import Compute
 from natmu.engine.memory import keep_freed_memory
 from natmu.engine.store import Run, Store
 from natmu.errors import TrainingError
-from natmu.methods import Retrain, method_named
+from natmu.lineage import Workspace, obtain, outcome_of
+from natmu.methods import Method, Retrain, method_named
+from natmu.records.forgetting import parse_forget
+from natmu.records.lineage import Forget, Trained
 from natmu.scores import avg_gap, mean_scores, scores
 from natmu.scores.objectives import against_retrained, on_holdout, without_retrained
-from natmu.studies.recipe import Recipe, read_recipe
-from natmu.types import ForgetSet, seed_for
+from natmu.studies import Recipe, read_recipe
+from natmu.types import seed_for
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "cifar10.yaml"
 
@@ -68,19 +70,12 @@ def main() -> None:
         report(json.loads(asked.results.read_text()))
         return
     recipe = read_recipe(RECIPE)
-    bench = Bench(
-        recipe.data,
-        load_data(recipe.data, asked.data_dir),
-        recipe.model,
-        recipe.training,
-        Compute.choose("cpu", recipe.precision),
-        Store(asked.out),
-    )
-    original = train_original(bench, asked.seed)
-    forget = resolve_forget(
-        parse_forget(asked.forget), bench.splits.train, seed=asked.seed, difficulty=original.difficulty()
-    )
-    judge = Judge(recipe, original, forget, asked.seed)
+    compute = Compute.choose("cpu", recipe.precision)
+    workspace = Workspace.open(recipe.data, asked.data_dir, recipe.model, compute, Store(asked.out))
+    source = workspace.original(recipe.training, asked.seed)
+    obtain(source, workspace)
+    forget = workspace.forget(parse_forget(asked.forget), asked.seed, source)
+    judge = Judge(recipe, workspace, source, forget, asked.seed)
     found: dict[str, list[dict[str, Any]]] = {}
     for trial in range(asked.trials):
         for method in RANGES:
@@ -97,26 +92,30 @@ class Judge:
 
     Args:
         recipe: The set-up.
-        original: To unlearn from.
+        workspace: Where models are made.
+        source: The original, to unlearn from, which has been made.
         forget: What to forget.
         seed: Of the methods and of the retrained model that ``retrained`` sees.
     """
 
-    def __init__(self, recipe: Recipe, original: Original, forget: ForgetSet, seed: int) -> None:
-        self.original, self.forget, self.seed = original, forget, seed
-        seen = Retrain(**recipe.retrain.model_dump())
-        self.seen = unlearn_from(original, forget, seen, seed=seed)
+    def __init__(self, recipe: Recipe, workspace: Workspace, source: Trained, forget: Forget, seed: int) -> None:
+        self.workspace, self.source, self.wanted, self.seed = workspace, source, forget, seed
+        self.original, self.forget = workspace.require(source), workspace.forget_set(forget)
+        self.seen = self.run_of(Retrain(**recipe.retrain.model_dump()), seed)
         fresh = Retrain(init="fresh")
-        self.unseen = [
-            unlearn_from(original, forget, fresh, seed=seed + 100 + number) for number in range(TEST_REFERENCES)
-        ]
+        self.unseen = [self.run_of(fresh, seed + 100 + number) for number in range(TEST_REFERENCES)]
+
+    def run_of(self, method: Method, seed: int) -> Run:
+        """What a method makes of the original."""
+        at = self.workspace.arithmetic
+        return obtain(outcome_of(method, self.source, self.wanted, seed=seed, batch_size=None, at=at), self.workspace)
 
     def scale(self) -> dict[str, Any]:
         """What the original and retrained models get, by which all other values are to be read."""
         values = [self.test_scores(run) for run in self.unseen]
         floor = [avg_gap(one, mean_scores([other for other in values if other is not one])) for one in values]
         return {
-            "original": self.judged(self.original.run),
+            "original": self.judged(self.original),
             "retrained": [self.judged(run) for run in (self.seen, *self.unseen)],
             "floor": floor,
         }
@@ -124,14 +123,14 @@ class Judge:
     def trial(self, method: str, settings: dict[str, Any]) -> dict[str, Any]:
         """One run of a method, judged; a failed one says why."""
         try:
-            run = unlearn_from(self.original, self.forget, method_named(method)(**settings), seed=self.seed)
+            run = self.run_of(method_named(method)(**settings), self.seed)
         except TrainingError as error:
             return {"settings": settings, "failed": str(error)}
         return {"settings": settings, "seconds": run.record.seconds, "run": run.record.digest, **self.judged(run)}
 
     def judged(self, run: Run) -> dict[str, Any]:
         """Both objectives on the holdout, with their terms, and ``avg_gap`` on the test set."""
-        here, before = (on_holdout(one.outputs(), self.forget) for one in (run, self.original.run))
+        here, before = (on_holdout(one.outputs(), self.forget) for one in (run, self.original))
         reference = on_holdout(self.seen.outputs(), self.forget)
         whole = self.forget.scenario == "class"
         retrained, without = against_retrained(here, [reference]), without_retrained(here, before, whole_classes=whole)

@@ -56,7 +56,7 @@ def main() -> None:
     keep_freed_memory()
     asked = _arguments()
     compute = Compute.choose(asked.device, asked.precision)
-    print(json.dumps(hardware(compute) | versions()))
+    print(json.dumps(hardware(compute).plain() | versions()))
     found: dict[str, object] = {"train_ratio": {}, "eval_ratio": {}, "vs_reference": {}}
     for batch in asked.batch:
         for name in asked.models:

@@ -307,7 +307,7 @@ def main() -> None:
     parser.add_argument("--patience", type=int, default=10, help="tries for each round without disturbance")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="`in turn` is one of them")
     asked = parser.parse_args()
-    print(json.dumps(hardware(Compute.choose("cpu", "fp32")) | versions()))
+    print(json.dumps(hardware(Compute.choose("cpu", "fp32")).plain() | versions()))
     print(f"{asked.models} models\n")
     print(f"  {'way':<10}{'steps / s':>10}{'range':>18}{'ratio':>7}{'range':>14}{'n':>4}{'start':>7}{'weights':>10}")
     for text in asked.cases:

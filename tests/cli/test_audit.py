@@ -1,16 +1,19 @@
 """``natmu audit`` beyond the level quick: what it trains, what it writes, and what it does with files alone."""
 
-import csv
-import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from natmu.cli.score_manual import WIDTH
 from natmu.engine.store import Run
+from natmu.lineage import workspace
+from natmu.verbs import Asked, Place, train_run, unlearn_run
+from natmu.records.audit import AuditFolder
+from natmu.records.files import read_rows
+from natmu.records.samples import SAMPLE_COLUMNS
 from natmu.scores import names_of
-from natmu.scores.exposure import COLUMNS
-from natmu.studies import workbench
+from natmu.verbs import audit_run
 
 STANDARD = ["--level", "standard", "--references", 2]
 KLOM = [f"klom_{part}_{number}" for number in ("mean", "p95") for part in ("retain", "forget", "test")]
@@ -20,21 +23,17 @@ KLOM = [f"klom_{part}_{number}" for number in ("mean", "p95") for part in ("reta
 def unlearned(tmp_path_factory):
     """A store with an original, a model that was made to forget some of it, and a retrained one."""
     root = tmp_path_factory.mktemp("store") / "runs"
-    common = {"data_dir": root, "seed": 0, "device": "cpu", "precision": "fp32", "root": root, "resume": False}
-    data, training = {"source": "digits", "train_size": 100}, {"epochs": 1}
-    workbench.train(data=data, model="small_cnn", training=training, name="original", **common)
+    place = Place(root, root, device="cpu", precision="fp32", resume=False)
+    train_run(
+        data={"source": "digits", "train_size": 100},
+        model="small_cnn",
+        training={"epochs": 1},
+        seed=0,
+        place=replace(place, name="original"),
+    )
     for name, method, settings in (("less", "amnesiac", {"epochs": 1}), ("retrained", "retrain", {})):
-        workbench.unlearn_run(
-            source=root / "original",
-            data={},
-            model=None,
-            forget="random:10%",
-            method=method,
-            settings=settings,
-            batch_size=None,
-            name=name,
-            **common,
-        )
+        asked = Asked("random:10%", method, settings)
+        unlearn_run(asked, source=root / "original", data={}, model=None, place=replace(place, name=name))
     return root
 
 
@@ -43,7 +42,7 @@ def audited(unlearned, tmp_path_factory):
     """The same store after an audit of the level standard."""
     root = tmp_path_factory.mktemp("audited") / "runs"
     shutil.copytree(unlearned, root)
-    workbench.audit_run(root / "less", root, "standard", 2, "cpu")
+    audit_run(root / "less", level="standard", references=2, data_dir=root, device="cpu")
     return root
 
 
@@ -51,10 +50,15 @@ def audited(unlearned, tmp_path_factory):
 def no_data(monkeypatch):
     """Data that nobody may read."""
 
-    def read(*_):
+    def read(*_, **__):
         raise AssertionError("the data was read")
 
-    monkeypatch.setattr(workbench, "load_data", read)
+    monkeypatch.setattr(workspace, "load", read)
+
+
+def audit_in(folder):
+    """The audit that lies beside a run."""
+    return AuditFolder(Run(folder)).audit
 
 
 def test_an_audit_of_two_retrained_models_names_what_it_lacks(natmu, unlearned, tmp_path):
@@ -72,11 +76,10 @@ def test_an_audit_of_two_retrained_models_names_what_it_lacks(natmu, unlearned, 
 
 
 def test_an_audit_is_written_into_the_run(audited):
-    audit = json.loads((audited / "less/audit/audit.json").read_text())
-    assert (audit["run"], audit["level"]) == (Run(audited / "less").record.digest, "standard")
-    with (audited / "less/audit/samples.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == list(COLUMNS)
+    audit = audit_in(audited / "less")
+    assert (audit.run, audit.level) == (Run(audited / "less").record.digest, "standard")
+    rows = read_rows(audited / "less/audit/samples.csv")
+    assert list(rows[0]) == list(SAMPLE_COLUMNS)
     assert [int(row["rank"]) for row in rows if row["part"] == "forget"] == list(range(1, 11))
 
 
@@ -87,7 +90,7 @@ def test_an_audit_on_the_terminal_says_what_is_missing_where_the_files_are_and_w
     done = natmu("audit", "runs/less", *STANDARD, "--offline")
     assert done.status == 0, done.err
     said = " ".join(done.out.split())
-    verdict = json.loads((tmp_path / "runs/less/audit/audit.json").read_text())["verdict"]
+    verdict = audit_in(tmp_path / "runs/less").verdict
     for text in ("rmia_auc", "Not measured: klom_", verdict, "less/audit/audit.json", "audit/samples.csv"):
         assert text in said
     assert said.count("klom needs at least 8") == 1, "one reason is said once, for all scores that have it"
@@ -98,14 +101,18 @@ def test_files_alone_give_the_same_audit(natmu, audited, tmp_path, no_data):
     shutil.rmtree(tmp_path / "runs/less/audit")
     done = natmu("audit", "runs/less", *STANDARD, "--offline", "--json", "--data-dir", "nowhere")
     assert done.status == 0, done.err
-    for name in ("audit.json", "samples.csv"):
-        assert (tmp_path / "runs/less/audit" / name).read_text() == (audited / "less/audit" / name).read_text()
-    assert done.json["audit"] == json.loads((audited / "less/audit/audit.json").read_text())
+    found, expected = (folder / "less/audit" for folder in (tmp_path / "runs", audited))
+    assert (found / "samples.csv").read_text() == (expected / "samples.csv").read_text()
+    # Pictures need the data, and are the only files that are missing.
+    assert audit_in(tmp_path / "runs/less").files == {"samples.csv": audit_in(audited / "less").files["samples.csv"]}
+    with_pictures = {"files": audit_in(audited / "less").files}
+    assert audit_in(tmp_path / "runs/less").model_copy(update=with_pictures) == audit_in(audited / "less")
+    assert done.json["audit"] == audit_in(tmp_path / "runs/less").plain()
 
 
 def test_without_data_an_audit_makes_do_with_the_references_that_are_left(natmu, audited, tmp_path, no_data):
     shutil.copytree(audited, tmp_path / "runs")
-    all_of_them = json.loads((audited / "less/audit/audit.json").read_text())["models"]["retrained"]
+    all_of_them = audit_in(audited / "less").models.retrained
     (fresh,) = [digest for digest in all_of_them if (tmp_path / "runs" / digest).exists()]
     shutil.rmtree(tmp_path / "runs" / fresh)
     done = natmu("audit", "runs/less", *STANDARD, "--offline", "--json")
@@ -123,8 +130,8 @@ def test_without_data_an_audit_makes_do_with_the_references_that_are_left(natmu,
         (["less", "--level", "thorough"], "thorough"),
         (["less", "--level", "standard", "--references", 0], "--references"),
         (["less", "--references", "many"], "--references"),
-        (["original", "--level", "standard"], "original model"),
-        (["original", "--offline"], "original model"),
+        (["original", "--level", "standard"], "not that of an original"),
+        (["original", "--offline"], "not that of an original"),
         (["none", "--offline"], "runs/none"),
         (["less", "--from", "runs/less"], "--from"),
     ],
@@ -146,14 +153,15 @@ def test_refused_without_the_original(refused, unlearned, tmp_path):
     assert not (tmp_path / "runs/less/audit").exists()
 
 
-def test_answers_of_another_run_fail_in_one_sentence(natmu, audited, tmp_path):
+def test_predictions_of_another_run_fail_in_one_sentence(natmu, audited, tmp_path):
     shutil.copytree(audited, tmp_path / "runs")
     shutil.rmtree(tmp_path / "runs/less/audit")
     shutil.copy(tmp_path / "runs/retrained/predictions.safetensors", tmp_path / "runs/less")
     for options in ([], ["--offline"]):
         done = natmu("audit", "runs/less", *STANDARD, *options)
         assert (done.status, done.out, done.err.count("\n")) == (1, "", 1), done
-        assert "runs/less are of another run" in done.err
+        assert "runs/less/predictions.safetensors is not what this run wrote" in done.err
+        assert "of another run" in done.err
     assert not (tmp_path / "runs/less/audit").exists()
 
 

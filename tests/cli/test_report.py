@@ -47,8 +47,8 @@ def test_bench_ends_with_a_report_and_so_does_the_verb(natmu, study, tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\nfrom natmu.report import write_report\n"
         "write_report(Path('runs/tiny'))\n"
-        "heavy = {'torch', 'sklearn', 'scipy.stats', 'pandas', 'natmu.studies', 'natmu.lineage'}\n"
-        "assert not heavy & sys.modules.keys()"
+        "unwanted = {'torch', 'sklearn', 'scipy.stats', 'pandas', 'natmu.studies', 'natmu.lineage'}\n"
+        "assert not unwanted & sys.modules.keys()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

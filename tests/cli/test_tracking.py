@@ -84,7 +84,7 @@ def test_every_replicate_of_a_bench_is_tracked(natmu, tmp_path):
     assert shown.pop("table") == {}
     assert len(shown) == len(folders) - 1 == 6
     for row in outcome.json["rows"]:
-        for seeds, value in zip(row["replicates"], row["test_acc"]["values"], strict=True):
+        for seeds, value in zip(row["replicates"], row["scores"]["test_acc"]["values"], strict=True):
             (name,) = [name for name in shown if name.startswith(row["method"]) and _seed(name) == seeds["training"]]
             assert shown[name]["scores/test_acc"] == [(0, pytest.approx(value))]
 

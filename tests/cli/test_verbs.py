@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from natmu import study
+from natmu import studies
 from natmu.engine.meter import Meter
 from natmu.engine.store import Run, Store
-from natmu.records.recipe import Seeds
+from natmu.records.lineage import Imported
 from natmu.studies import demo_recipe
+from natmu.studies.recipe import Seeds
 
 TINY = ["--data", "digits", "--model", "small_cnn", "--epochs", 2, "--precision", "fp32", "--schedule", "cosine"]
 
@@ -23,7 +24,7 @@ def test_train_unlearn_audit(natmu, tmp_path):
     assert trained.json["run"] == "runs/original"
     assert trained.json["scores"].keys() == {"train_acc", "test_acc"}
     files = {path.name for path in (tmp_path / "runs/original").iterdir()}
-    assert files >= {"spec.json", "model.safetensors", "predictions.safetensors", "record.json", "history.csv"}
+    assert files >= {"confidence.npy", "model.safetensors", "predictions.safetensors", "record.json", "history.csv"}
     with (tmp_path / "runs/original/history.csv").open() as history:
         assert [row["epoch"] for row in csv.DictReader(history)] == ["1.0", "2.0"]
 
@@ -32,9 +33,9 @@ def test_train_unlearn_audit(natmu, tmp_path):
         *("--epochs", 1, "--set", "lr=1e-3", "--out", "runs/natmu", "--json"),
     )
     assert forgotten.status == 0, forgotten.err
-    spec = forgotten.json["spec"]
-    assert (spec["method"], spec["settings"]["epochs"], spec["settings"]["lr"]) == ("natmu", 1, 1e-3)
-    assert len(Run(tmp_path / "runs/natmu").forget()) == spec["forget"]["count"] == 144
+    lineage = forgotten.json["lineage"]
+    assert (lineage["method"], lineage["settings"]["epochs"], lineage["settings"]["lr"]) == ("natmu", 1, 1e-3)
+    assert len(Run(tmp_path / "runs/natmu").forget()) == forgotten.json["forgotten"]["count"] == 144
 
     audited = natmu("audit", "runs/natmu", "--references", 2, "--json")
     assert audited.status == 0, audited.err
@@ -42,15 +43,15 @@ def test_train_unlearn_audit(natmu, tmp_path):
     assert list(rows) == ["original", "retrained", "natmu"]
     assert rows["retrained"]["n"] == 2
     names = ("test_acc", "retain_acc", "forget_acc", "mia_entropy")
-    gaps = [abs(rows["natmu"][name]["mean"] - rows["retrained"][name]["mean"]) for name in names]
-    assert rows["natmu"]["avg_gap"]["mean"] == pytest.approx(np.mean(gaps))
+    gaps = [abs(rows["natmu"]["scores"][name]["mean"] - rows["retrained"]["scores"][name]["mean"]) for name in names]
+    assert rows["natmu"]["scores"]["avg_gap"]["mean"] == pytest.approx(np.mean(gaps))
 
     again = natmu("audit", "runs/natmu", "--references", 2)
     assert "retrained" in again.out
     assert "avg_gap" in again.out
 
 
-def test_the_same_spec_is_never_computed_twice(natmu, tmp_path):
+def test_the_same_lineage_is_never_computed_twice(natmu, tmp_path):
     first = natmu("train", *TINY, "--json").json
     record = tmp_path / first["run"] / "record.json"
     before = record.stat().st_mtime_ns
@@ -77,7 +78,7 @@ def test_resume_gives_the_weights_of_an_uninterrupted_run(natmu, tmp_path, monke
     assert not (tmp_path / "parts/run").exists()
     assert natmu(*words, "--out", "parts/run", "--resume").status == 0
     assert len(calls) == 3 + 2
-    for name in ("model.safetensors", "predictions.safetensors", "difficulty.npy"):
+    for name in ("model.safetensors", "predictions.safetensors", "confidence.npy"):
         assert (tmp_path / "parts/run" / name).read_bytes() == (tmp_path / "whole/run" / name).read_bytes()
 
 
@@ -88,11 +89,10 @@ def test_weights_from_elsewhere(natmu, tmp_path):
     (tmp_path / "gone.txt").write_text("3\n5\n8\n")
     outcome = natmu(*common, "--data", "digits", "--model", "small_cnn", "--precision", "fp32", "--json")
     assert outcome.status == 0, outcome.err
-    imported = outcome.json["spec"]["original"]
-    assert imported["kind"] == "import"
+    assert outcome.json["lineage"]["source"]["kind"] == "imported"
     assert Run(tmp_path / outcome.json["run"]).forget().indices.tolist() == [3, 5, 8]
     originals = [Run(path.parent).record for path in (tmp_path / "runs").glob("*/record.json")]
-    (found,) = [record for record in originals if record.spec["kind"] == "import"]
+    (found,) = [record for record in originals if isinstance(record.lineage, Imported)]
     assert found.scores["test_acc"] == pytest.approx(trained["scores"]["test_acc"])
 
 
@@ -121,14 +121,14 @@ def test_bench_prints_and_writes_the_table(natmu, tmp_path):
     )
     expected = natmu("bench", "recipe.yaml", "--dry-run")
     assert expected.out.startswith("original, seed 0: about "), expected
-    assert "tiny: 6 jobs, 0 of them in the store, 6 to do; about " in expected.out
+    assert "tiny: 6 models, 0 of them in the store, 6 to make; about " in expected.out
     assert not (tmp_path / "runs").exists()
     outcome = natmu("bench", "recipe.yaml")
     assert outcome.status == 0, outcome.err
-    assert "tiny: 6 jobs, 6 of them in the store, 0 to do" in natmu("bench", "recipe.yaml", "--dry-run").out
+    assert "tiny: 6 models, 6 of them in the store, 0 to make" in natmu("bench", "recipe.yaml", "--dry-run").out
     done = natmu("bench", "recipe.yaml", "--dry-run", "--json").json
-    assert [one["job"] for one in done["jobs"]][:2] == ["original, seed 0", "original, seed 1"]
-    assert [one["in_store"] for one in done["jobs"]] == [True] * 6
+    assert [one["model"] for one in done["models"]][:2] == ["original, seed 0", "original, seed 1"]
+    assert [one["in_store"] for one in done["models"]] == [True] * 6
     table = (tmp_path / "runs/tiny/table.md").read_text()
     assert all(name in table for name in ("original", "retrained", "natmu", "random:5%, 2 seeds"))
     assert (tmp_path / "runs/tiny/hybrids.png").read_bytes().startswith(b"\x89PNG")
@@ -158,7 +158,7 @@ def test_demo_writes_its_summary(natmu, tmp_path, monkeypatch):
     methods = [entry.model_copy(update={"settings": entry.settings | {"epochs": 1}}) for entry in whole.methods]
     training = whole.training.model_copy(update={"epochs": 1})
     short = whole.model_copy(update={"seeds": Seeds(), "training": training, "methods": tuple(methods)})
-    monkeypatch.setattr(study, "demo_recipe", lambda: short)
+    monkeypatch.setattr(studies, "demo_recipe", lambda: short)
     outcome = natmu("demo")
     assert outcome.status == 0, outcome.err
     summary = json.loads((tmp_path / "runs/demo/summary.json").read_text())
@@ -166,8 +166,9 @@ def test_demo_writes_its_summary(natmu, tmp_path, monkeypatch):
     found = {(row["scenario"], row["method"]) for row in summary["rows"]}
     methods = {"original", "retrained", "natmu", "amnesiac", "bad_teacher", "salun"}
     assert found == {(scenario, method) for scenario in ("random:10%", "class:3") for method in methods}
-    scores = {"test_acc", "retain_acc", "forget_acc", "mia_entropy", "avg_gap", "seconds", "retrain_share"}
-    assert all(row.keys() == {"scenario", "method"} | scores for row in summary["rows"])
+    scores = {"test_acc", "retain_acc", "forget_acc", "mia_entropy", "avg_gap", "seconds", "retrain_fraction"}
+    assert all(row.keys() == {"scenario", "method", "scores"} for row in summary["rows"])
+    assert all(row["scores"].keys() == scores for row in summary["rows"])
     assert (tmp_path / "runs/demo/hybrids.png").exists()
     for text in ("random:10%", "class:3", "bad_teacher", "runs/demo/summary.json"):
         assert text in outcome.out
@@ -234,7 +235,7 @@ def test_a_retrained_model_is_not_compared_with_itself(natmu, refused):
     assert "--from" in refused("audit", "elsewhere/b")
     rows = natmu("audit", "elsewhere/b", "--from", "runs/a", "--json").json["rows"]
     assert [row["method"] for row in rows] == ["original", "retrained", "retrain"]
-    assert rows[2]["avg_gap"]["mean"] > 0
+    assert rows[2]["scores"]["avg_gap"]["mean"] > 0
 
 
 def test_a_run_finds_its_data_where_it_lies_now(natmu, refused, tmp_path, monkeypatch):

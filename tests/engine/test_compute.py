@@ -59,7 +59,7 @@ def test_a_processor_works_in_bf16_where_it_has_matrix_units_for_it(monkeypatch,
     facts.write_text(f"model name\t: that of the test\nflags\t\t: {flags}\n")
     monkeypatch.setattr(compute, "Path", {"/proc/cpuinfo": facts}.__getitem__)
     assert Compute.choose("cpu").precision == precision
-    assert hardware(Compute.choose("cpu"))["processor"] == "that of the test"
+    assert hardware(Compute.choose("cpu")).processor == "that of the test"
 
 
 def test_a_processor_that_says_nothing_of_itself_works_in_fp32(monkeypatch, tmp_path):
@@ -85,9 +85,9 @@ def test_a_placed_model_is_the_same_model_with_convolutions_channels_last():
 def test_facts_for_the_record():
     assert peak_memory_mb() > 20
     facts = hardware(Compute(torch.device("cpu"), "fp32"))
-    assert (facts["device"], facts["precision"]) == ("cpu", "fp32")
-    assert facts["processor"]
-    assert int(facts["threads"]) >= 1
+    assert (facts.device, facts.precision) == ("cpu", "fp32")
+    assert facts.processor
+    assert facts.threads >= 1
     assert versions()["torch"] == torch.__version__
     assert {"python", "natmu", "numpy"} <= versions().keys()
 

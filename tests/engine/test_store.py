@@ -270,8 +270,8 @@ def test_damage_is_named_in_one_sentence(tmp_path, file, read, content):
 
 
 def test_predictions_that_lack_a_part_are_damaged(tmp_path, monkeypatch):
-    def write(_, folder):
-        save_file({"train_logits": np.zeros((1, 2))}, folder / "predictions.safetensors")
+    def write(_, path):
+        save_file({"train_logits": np.zeros((1, 2))}, path)
 
     monkeypatch.setattr("natmu.engine.store.write_outputs", write)
     run = Store(tmp_path).obtain(MODEL, Computation())

@@ -40,8 +40,8 @@ def test_the_command_line_lists_it_and_runs_it_on_digits(python, tmp_path):
     assert (row["name"], row["package"]) == ("weight_noise", "natmu-weight-noise")
     assert [setting["name"] for setting in row["settings"]] == ["scale"]
     assert "No pass over any data." in said[2]
-    spec = json.loads(said[4])["spec"]
-    assert (spec["method"], spec["settings"]) == ("weight_noise", {"scale": 0.2})
+    lineage = json.loads(said[4])["lineage"]
+    assert (lineage["method"], lineage["settings"]) == ("weight_noise", {"scale": 0.2})
     (last,) = json.loads(said[5])["rows"][2:]
     assert (last["method"], last["n"], last["failed"]) == ("weight_noise", 1, None)
 

@@ -86,8 +86,8 @@ def test_a_study_has_it_as_a_column_with_its_unit_in_every_form(used, table):
     said, _ = used
     assert "exposed_tail" in table["columns"]
     rows = {row["method"]: row for row in table["rows"]}
-    assert rows["original"]["exposed_tail"]["mean"] > rows["retrained"]["exposed_tail"]["mean"]
-    assert rows["finetune"]["exposed_tail"]["values"] != [None]
+    assert rows["original"]["scores"]["exposed_tail"]["mean"] > rows["retrained"]["scores"]["exposed_tail"]["mean"]
+    assert rows["finetune"]["scores"]["exposed_tail"]["values"] != [None]
     assert "exposed_tail" in said["bench"]
     assert "in nats: kl_forget, exposed_tail" in " ".join(said["bench"].split())
     assert "in nats: kl_forget, exposed_tail" in said["markdown"]
