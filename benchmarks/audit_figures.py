@@ -17,9 +17,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from natmu.study.auditing import Audit
 
 from natmu.audits import RunAudit, original_of
+from natmu.engine.memory import keep_freed_memory
 from natmu.engine.store import Run, Store
 from natmu.errors import RunError
 from natmu.records.run import open_run

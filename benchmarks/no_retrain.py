@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from natmu.study.jobs import Bench, Original, load_data, train_original, unlearn_from
 from scipy.stats import qmc, spearmanr
 
 from natmu.engine.compute import Compute

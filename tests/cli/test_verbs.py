@@ -12,8 +12,8 @@ from natmu import studies
 from natmu.engine.meter import Meter
 from natmu.engine.store import Run, Store
 from natmu.records.lineage import Imported
+from natmu.records.recipe import Seeds
 from natmu.studies import demo_recipe
-from natmu.studies.recipe import Seeds
 
 TINY = ["--data", "digits", "--model", "small_cnn", "--epochs", 2, "--precision", "fp32", "--schedule", "cosine"]
 
