@@ -8,12 +8,11 @@ import pytest
 from natmu.cli.score_manual import WIDTH
 from natmu.engine.store import Run
 from natmu.lineage import workspace
-from natmu.verbs import Asked, Place, train_run, unlearn_run
 from natmu.records.audit import AuditFolder
 from natmu.records.files import read_rows
 from natmu.records.samples import SAMPLE_COLUMNS
 from natmu.scores import names_of
-from natmu.verbs import audit_run
+from natmu.verbs import Asked, Place, audit_run, train_run, unlearn_run
 
 STANDARD = ["--level", "standard", "--references", 2]
 KLOM = [f"klom_{part}_{number}" for number in ("mean", "p95") for part in ("retain", "forget", "test")]
