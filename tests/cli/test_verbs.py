@@ -127,7 +127,7 @@ def test_bench_prints_and_writes_the_table(natmu, tmp_path):
     assert outcome.status == 0, outcome.err
     assert "tiny: 6 models, 6 of them in the store, 0 to make" in natmu("bench", "recipe.yaml", "--dry-run").out
     done = natmu("bench", "recipe.yaml", "--dry-run", "--json").json
-    assert [one["model"] for one in done["models"]][:2] == ["original, seed 0", "original, seed 1"]
+    assert [one["name"] for one in done["models"]][:2] == ["original, seed 0", "original, seed 1"]
     assert [one["in_store"] for one in done["models"]] == [True] * 6
     table = (tmp_path / "runs/tiny/table.md").read_text()
     assert all(name in table for name in ("original", "retrained", "natmu", "random:5%, 2 seeds"))

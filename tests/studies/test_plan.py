@@ -173,7 +173,7 @@ def test_a_forecast_knows_what_is_done_and_writes_nothing(tmp_path):
     assert len(natmu) == 2
     seconds = [one.seconds for one in left if one.name.startswith("natmu, ")]
     assert seconds == [pytest.approx(sum(natmu) / 2)] * 2
-    assert {name for one in after.models for name in one.after} == {title(model) for model in plan.originals}
+    assert {digest for one in after.models for digest in one.after} == {model.digest for model in plan.originals}
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == stamps
 
 
