@@ -11,11 +11,11 @@ from sklearn.metrics import roc_auc_score
 from natmu.errors import UsageError
 from natmu.scores.uncertainty import (
     auc_interval,
-    detectable_shift,
     mean_interval,
     paired_interval,
     seed_interval,
     smallest_shift,
+    spread,
 )
 
 
@@ -169,7 +169,8 @@ def test_the_detectable_distance_from_retrained_models_is_seen_with_its_power(rn
     reach = stats.t(count - 1).ppf(0.975) * math.sqrt(1 + 1 / count)  # of Student's prediction interval
     for _ in range(trials):
         retrained = rng.normal(0.5, 0.01, count)
-        another = rng.normal(0.5, 0.01) + detectable_shift(retrained, power=power)
+        error = spread(retrained) * math.sqrt(1 + 1 / count)
+        another = rng.normal(0.5, 0.01) + smallest_shift(error, count - 1, power=power)
         seen += abs(another - retrained.mean()) > reach * retrained.std(ddof=1)
     # For two models the far side is not negligible: it adds some of the level.
     assert power - 0.03 < seen / trials < power + 0.03
@@ -178,12 +179,12 @@ def test_the_detectable_distance_from_retrained_models_is_seen_with_its_power(rn
 def test_with_many_retrained_models_only_their_spread_counts(rng):
     retrained = rng.normal(0.5, 0.01, 100_000)
     expected = 0.01 * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
-    assert detectable_shift(retrained) == pytest.approx(expected, rel=0.02)
+    assert smallest_shift(spread(retrained), len(retrained) - 1) == pytest.approx(expected, rel=0.02)
 
 
-def test_retrained_models_that_agree_to_the_last_digit_have_a_shift_of_zero():
-    assert detectable_shift([0.3, 0.1 + 0.2, 0.3]) == 0
-    assert detectable_shift([0.5, 0.5, 0.5]) == 0
+def test_retrained_models_that_agree_to_the_last_digit_have_no_spread():
+    assert spread([0.3, 0.1 + 0.2, 0.3]) == 0
+    assert spread([0.5, 0.5, 0.5]) == 0
 
 
 @pytest.mark.parametrize(
@@ -200,8 +201,6 @@ def test_retrained_models_that_agree_to_the_last_digit_have_a_shift_of_zero():
         lambda: paired_interval([1.0, 2.0], [1.0]),
         lambda: smallest_shift(1.0, 4, level=95),
         lambda: smallest_shift(1.0, 4, power=0.4),
-        lambda: detectable_shift([0.5]),
-        lambda: detectable_shift([0.5, np.inf]),
     ],
 )
 def test_what_has_no_interval_is_refused_in_one_sentence(wrong):

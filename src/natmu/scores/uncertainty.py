@@ -7,7 +7,7 @@ All are pairs ``(low, high)``, and None where a single value leaves the spread u
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -132,30 +132,6 @@ def paired_interval(first: npt.ArrayLike, second: npt.ArrayLike, level: float = 
     if len(first_K) != len(second_K):
         raise UsageError(f"{len(first_K)} and {len(second_K)} seeds do not pair; give both sides the same seeds.")
     return seed_interval(first_K - second_K, level)
-
-
-def detectable_shift(retrained: Sequence[float], level: float = LEVEL, power: float = POWER) -> float:
-    """The smallest distance from the mean of K retrained models that is seen with the given power.
-
-    Another retrained model differs from that mean by ``sd √(1 + 1/K)``. A value is distinguishable outside t(level)
-    times this; to be there with the given power it has to be t(power) times this further out. Both are quantiles of
-    Student's distribution with K - 1 degrees of freedom, because sd is estimated from the same K models.
-
-    Args:
-        retrained: ``(K,)``, a score of each retrained model, two or more.
-        level: One minus the probability of seeing a difference where there is none.
-        power: Probability of seeing the distance, 0.5 to below 1.
-
-    Returns:
-        A distance in the unit of the score; 0 where the models agree to the last digit.
-
-    Raises:
-        UsageError: If there are fewer than two models or a value is not finite, or a probability is out of range.
-    """
-    value_K = _finite(retrained, "retrained models")
-    if len(value_K) < 2:
-        raise UsageError("The spread between retrained models needs at least two of them; retrain another.")
-    return smallest_shift(spread(value_K) * math.sqrt(1 + 1 / len(value_K)), len(value_K) - 1, level, power)
 
 
 def smallest_shift(error: float, freedom: float, level: float = LEVEL, power: float = POWER) -> float:
