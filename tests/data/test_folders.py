@@ -167,3 +167,17 @@ def test_damaged_images_never_raise_anything_else(tmp_path: Path, data: st.DataO
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     with suppress(DataError):
         load(str(root), tmp_path, image_size=8)
+
+
+def test_an_image_above_pillow_s_size_of_suspicion_is_read_without_a_warning(
+    image_tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow warns of images above 89 megapixels, and here of those above a lower limit; it refuses twice that size."""
+    root = image_tree({"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 1})
+    with Image.open(root / "train" / "a" / "000.png") as image:
+        pixels = image.width * image.height
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels - 1)
+    assert len(load(str(root), tmp_path).train) == 2
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pixels // 2 - 1)
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        load(str(root), tmp_path)

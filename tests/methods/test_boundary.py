@@ -178,7 +178,7 @@ def test_a_damaged_original_is_an_error_before_training(monkeypatch, digits):
     with torch.no_grad():
         model[5].weight[0, 0] = float("nan")
     monkeypatch.setattr(base, "fit", lambda *_: pytest.fail("it trained"))
-    with pytest.raises(TrainingError, match=r"^boundary_shrink: the original's answers are not finite"):
+    with pytest.raises(TrainingError, match=r"^boundary_shrink: the original's logits are not finite"):
         BoundaryShrink()(problem_of(digits, FORGET, model=model))
 
 

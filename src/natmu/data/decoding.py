@@ -6,6 +6,7 @@ import hashlib
 import os
 import struct
 import tempfile
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -58,6 +59,14 @@ class Form:
 def image_files(folder: Path) -> list[Path]:
     """The image files in a folder and below, known by their endings, in sorted order."""
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+@contextmanager
+def _large_ones_welcome() -> Iterator[None]:
+    """Without Pillow's warning of images above 89 megapixels; those of twice that size it refuses."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 @contextmanager
@@ -114,7 +123,7 @@ def common_form(files: Sequence[Path], image_size: int | None) -> Form:
     first_size: tuple[int, int] | None = None
     channels = 1
     for path in files:
-        with _opened(path) as image:
+        with _large_ones_welcome(), _opened(path) as image:
             size, channels = image.size, max(channels, channels_of(image))
         first_size = first_size or size
         if image_size is None and size != first_size:
@@ -181,6 +190,7 @@ def _fill(images: ByteArray, files: Sequence[Path], form: Form) -> None:
         return len(rows)
 
     with (
+        _large_ones_welcome(),
         ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool,
         showing(),
         task("decode images", len(files)) as advance,
