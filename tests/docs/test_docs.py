@@ -90,7 +90,7 @@ def example() -> type[Method]:
     """The method in CONTRIBUTING.md, defined by the very text of its block of code."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     (section,) = re.findall(r"^## Adding a method.*?(?=^## )", text, flags=re.DOTALL | re.MULTILINE)
-    (block,) = re.findall(r"^( *)```python\n(.*?)^ *```", section, flags=re.DOTALL | re.MULTILINE)
+    block = re.findall(r"^( *)```python\n(.*?)^ *```", section, flags=re.DOTALL | re.MULTILINE)[0]
     names: dict = {"__name__": "example"}
     exec(compile(textwrap.dedent(block[1]), "CONTRIBUTING.md", "exec"), names)
     (method,) = (value for value in names.values() if _is_method(value, names))
