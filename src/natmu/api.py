@@ -105,7 +105,8 @@ def unlearn(
         train_data: What it was trained on: any map-style data set of (image, label), an ``(images, labels)`` pair of
             arrays, or ``ImageData``.
         forget: Positions of the samples to forget in ``train_data``, or a forget request such as ``"random:1%"`` or
-            ``"class:3"``.
+            ``"class:3"``, or the ``forget`` of an earlier result. A request that draws at random draws another set with
+            every seed, so models that are to be compared need the latter.
         method: Name of a method, which ``natmu methods`` lists, a class of ``natmu.methods`` or of your own, or an
             object of one, which has its settings.
         holdout: Labelled images never trained on, apart from any test set, for methods that tune on them.
@@ -171,7 +172,8 @@ def audit(
         model: The model to judge; none of the models is changed.
         train_data: What the original was trained on, forget set included.
         test_data: Samples that no model has seen.
-        forget: The same as for ``unlearn``; a request that draws at random needs the same seed.
+        forget: What all given models were unlearned or retrained without, best the ``forget`` of the result of
+            ``unlearn``; a request that draws at random needs the same seed.
         retrained: Model or models trained without the forget set. A verdict needs two, the level standard eight.
         original: The model before unlearning; needed for ``hardest:…:loss``.
         initial_model: The original before training, or any untrained model of its architecture.

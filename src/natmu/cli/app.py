@@ -57,7 +57,8 @@ def main() -> None:
     except NatmuError as error:
         _end(str(error), error.exit_status)
     except typer.TyperException as error:
-        _end(f"{error.format_message()} See natmu --help.", 2)
+        message = error.format_message().replace("Value error, ", "")
+        _end(f"{message}{'' if message.endswith(('.', '?')) else '.'} See natmu --help.", 2)
     except KeyboardInterrupt:
         say_interrupted()
         sys.exit(INTERRUPTED)

@@ -107,7 +107,7 @@ def _refuse(offenders: Sequence[object] | npt.NDArray[Any], rule: str) -> None:
         return
     shown = ", ".join(repr(value) if isinstance(value, str) else str(value)[:40] for value in offenders[:_SHOWN])
     more = f" and {len(offenders) - _SHOWN} more" if len(offenders) > _SHOWN else ""
-    raise ForgetSetError(f"{rule}, but these do: {shown}{more}.")
+    raise ForgetSetError(f"{rule}, but these are not so: {shown}{more}.")
 
 
 def _number(text: str) -> int | str:

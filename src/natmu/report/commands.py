@@ -62,7 +62,9 @@ def _name(run: RunFolder | None, digest: str) -> str:
 
 
 def _source(source: object, original: RunFolder | None) -> str:
-    """What a model is unlearned from."""
+    """What a model is unlearned from; one that was made elsewhere has no command, so its weights must be at hand."""
+    if isinstance(source, Imported):
+        return WEIGHTS
     if original is None:
         return f"runs/{source.digest}" if isinstance(source, Trained) else WEIGHTS
     return f"runs/{original.path.resolve().name}"
@@ -91,7 +93,9 @@ def _unlearn(lineage: Unlearned, source: str, name: str) -> list[str]:
 def _retrain(lineage: Trained, forget: Forget, source: str, name: str) -> list[str]:
     """The command of a retrained model."""
     fresh = lineage.start.seed == seed_for(lineage.seed, "fresh weights")
-    words = ["unlearn", "--from", source, *_forget(forget), "--method", "retrain"]
+    words = ["unlearn", "--from", source]
+    words += _data(lineage) if source == WEIGHTS else []
+    words += [*_forget(forget), "--method", "retrain"]
     words += ["--set", f"init={'fresh' if fresh else 'original'}"]
     return _whole(words, lineage.seed, lineage.arithmetic, name)
 

@@ -55,7 +55,8 @@ def asked_of_run(record: RunRecord) -> Facts:
         facts.append(("Batch size", str(lineage.batch_size)))
     if isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
         facts.append(("Method", "retraining on the retain set alone"))
-    return [*facts, ("Seed", str(getattr(lineage, "seed", "none")))]
+    drawn = [] if forget is None or forget.seed is None else [("Seed of the forget set", str(forget.seed))]
+    return [*facts, *drawn, ("Seed", str(getattr(lineage, "seed", "none")))]
 
 
 def data(asked_for: DataSettings | DataLineage) -> str:
@@ -113,7 +114,8 @@ def _method(entry: MethodSettings) -> str:
 
 def _settings(settings: Mapping[str, Any]) -> str:
     """Settings behind a method's name."""
-    return " with " + ", ".join(f"{key}={value}" for key, value in settings.items()) if settings else ""
+    written = (f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in settings.items())
+    return " with " + ", ".join(written) if settings else ""
 
 
 def _start(retrain: RetrainSettings) -> str:

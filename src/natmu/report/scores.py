@@ -14,8 +14,9 @@ from natmu.records.audit import Audit, AuditedScore, ScoreVerdict
 from natmu.report.digits import rounded
 
 LEGEND = (
-    "differs: distinguishable from retrained models; alike: not distinguishable at this power; blind: neither is the "
-    "original; open: too few retrained models. audit.json has a sentence on each."
+    "Each score alone, without correction for their number: differs: distinguishable from retrained models; alike: not "
+    "distinguishable at this power; blind: neither is the original; open: too few retrained models. audit.json has a "
+    "sentence on each."
 )
 
 

@@ -50,7 +50,9 @@ def finding(study: Results, scenario: str) -> str | None:
         return None
     line = f"avg_gap: {first.best} minus {first.method} {_difference(first)}, n = {first.n}"
     if first.within_noise:
-        line += ", within noise"
+        low, high = first.interval or (None, None)
+        excluded = low is not None and high is not None and not low <= 0 <= high
+        line += ", within noise" + (" after correction for the number of methods" if excluded else "")
     agreement = next((ranks.agreement for ranks in study.ranks if ranks.scenario == scenario), None)
     return line if agreement is None else f"{line}; ranks agree: Kendall's W = {agreement:.2f}"
 

@@ -249,7 +249,8 @@ def _yaml(table: Table) -> str:
 
 def _subtitle(table: Table, names: Sequence[str]) -> str:
     """The study in a line."""
+    rows = [row for row in table.rows if row.method not in REFERENCES] or table.rows
     methods = {row.method for row in table.rows} - {*REFERENCES}
     where = f"{table.recipe.model} on {table.recipe.data.source}: "
-    seeds = max((row.n for row in table.rows), default=0)
+    seeds = max((row.n for row in rows), default=0)
     return f"{where}{count(len(methods), 'method')}, {count(len(names), 'forget set')}, {count(seeds, 'seed')}"

@@ -57,7 +57,10 @@ def _forget_test_acc(panel: Panel) -> float:
 
 def _zrf(panel: Panel) -> float:
     if panel.initial_forget is None:
-        raise UsageError("zrf needs a randomly initialised model's predictions on the forget set; give them too.")
+        raise UsageError(
+            "zrf needs a randomly initialised model's predictions on the forget set; give an untrained model too "
+            "(initial_model of natmu.audit)."
+        )
     return zrf(panel.model.forget, panel.initial_forget)
 
 

@@ -20,10 +20,17 @@ Values = npt.NDArray[np.float64]
 Sides = tuple[Values, Values]
 """Attack scores of the forget samples and of unseen ones; larger is more like a member."""
 
+
+def _ulira(target: Values, shadows: Shadows) -> Values:
+    if not len(shadows.after):
+        raise UsageError("ulira needs the shadow models after unlearning too; unlearn what each had of the pool.")
+    return ulira(target, shadows.after, shadows.forgot)
+
+
 _SHADOWED: Mapping[str, Callable[[Values, Shadows], Values]] = {
     "lira": lambda target, shadows: lira_online(target, shadows.before, shadows.member),
     "lira_offline": lambda target, shadows: lira_offline(target, shadows.before, shadows.member),
-    "ulira": lambda target, shadows: ulira(target, shadows.after, shadows.forgot),
+    "ulira": _ulira,
 }
 
 

@@ -47,7 +47,10 @@ def by_model(score: str, needed: int, **sets: npt.ArrayLike) -> list[Number]:
         raise UsageError(f"{score} needs one row per model and one column per sample, but got {shapes}; align them.")
     for name, values in arrays.items():
         if len(values) < needed:
-            raise UsageError(f"{score} needs at least {needed} {name} models (got {len(values)}); train more of them.")
+            models = "model" if needed == 1 else "models"
+            raise UsageError(
+                f"{score} needs at least {needed} {name} {models} (got {len(values)}); train more of them."
+            )
         require_finite(score, values)
     return list(arrays.values())
 
