@@ -249,6 +249,16 @@ def test_the_same_run_under_another_name_is_a_copy(tmp_path):
     assert [path for path in (tmp_path / ".work").iterdir() if path.is_dir()] == []
 
 
+def test_a_run_of_another_folder_is_adopted_once(tmp_path):
+    store, run = Store(tmp_path / "runs"), Store(tmp_path / "elsewhere").obtain(MODEL, Computation(), name="mine")
+    adopted = store.adopt(run)
+    assert adopted.path == tmp_path / "runs" / MODEL.digest
+    assert {path.name: path.read_bytes() for path in adopted.path.iterdir()} == {
+        path.name: path.read_bytes() for path in run.path.iterdir()
+    }
+    assert store.adopt(run).path == store.adopt(adopted).path == adopted.path
+
+
 @pytest.mark.parametrize(
     ("file", "read"),
     [

@@ -183,6 +183,10 @@ class Store:
             return found
         return processes.agree(partial(self._copy, found, name))
 
+    def adopt(self, run: Run) -> Run:
+        """A run of another folder as one of this store: the one that is there already, or a copy."""
+        return processes.agree(lambda: self.find(run.record.digest) or self._copy(run, run.record.digest))
+
     def _known(self, name: str | None, digest: str) -> Run | None:
         """The run of a digest, if there is one and its name is free for it."""
         self._refuse_taken(name, digest)
