@@ -224,6 +224,14 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_computed(tmp_path):
     assert computation.calls == 1
 
 
+def test_a_name_like_the_digest_of_another_run_is_refused_before_anything_is_computed(tmp_path):
+    store, computation = Store(tmp_path), Computation()
+    with pytest.raises(UsageError, match="0123456789abcdef looks like the digest of another run"):
+        store.obtain(MODEL, computation, name="0123456789abcdef")
+    assert computation.calls == 0
+    assert store.obtain(MODEL, computation, name=MODEL.digest).path.name == MODEL.digest
+
+
 def test_a_name_taken_during_the_computation_is_refused_and_nothing_is_overwritten(tmp_path):
     store = Store(tmp_path)
 

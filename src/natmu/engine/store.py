@@ -193,6 +193,8 @@ class Store:
         return self.find(digest)
 
     def _refuse_taken(self, name: str | None, digest: str) -> None:
+        if name is not None and name != digest and DIGEST.fullmatch(name):
+            raise UsageError(f"{name} looks like the digest of another run; choose another --out.")
         if name is None or not (self.root / name).exists():
             return
         if not (self.root / name / RECORD).exists() or Run(self.root / name).record.digest != digest:
