@@ -21,7 +21,7 @@ from torch import nn
 from natmu.engine.checkpoint import save_weights
 from natmu.engine.store import Run, Store
 from natmu.errors import RunError, UsageError
-from natmu.records.run import RunFolder, open_run
+from natmu.records.run import RunFolder, RunRecord, open_run
 from natmu.types import ForgetSet, Outputs, Part
 from records import lineages
 
@@ -197,6 +197,21 @@ def test_a_missing_run_is_missed_without_reading_the_runs_of_other_digests(tmp_p
     assert store.find(lineages.trained(4).digest) is None
     assert read == ["mine"]
     assert store.find(lineages.trained(3).digest).path.name == "mine"
+
+
+def test_records_of_named_runs_are_read_again_only_when_they_change(tmp_path, monkeypatch):
+    store, read = Store(tmp_path), []
+    first = store.obtain(MODEL, Computation(), name="mine")
+    other = Store(tmp_path / "other").obtain(lineages.trained(1), Computation())
+    keep = RunRecord.read
+    monkeypatch.setattr(RunRecord, "read", lambda path: read.append(path) or keep(path))
+    for _ in range(3):
+        assert store.find(MODEL.digest).path == first.path
+        assert store.find(lineages.trained(1).digest) is None
+    assert len(read) <= 1
+    (other.path / "record.json").replace(first.path / "record.json")
+    assert store.find(MODEL.digest) is None
+    assert store.find(lineages.trained(1).digest).path == first.path
 
 
 def test_a_run_is_busy_while_it_is_computed(tmp_path):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -137,8 +137,9 @@ class Store:
         for path in sorted(self.root.glob(f"*/{RECORD}")):
             if DIGEST.fullmatch(path.parent.name):  # a folder that is called by a digest holds the run of that digest
                 continue
-            with suppress(RunError):  # a damaged run is none of this lineage's business
-                if Run(path.parent).record.digest == digest:
+            with suppress(OSError):  # it was deleted just now
+                facts = path.stat()
+                if _digest_in(path.parent, facts.st_mtime_ns, facts.st_size, facts.st_ino) == digest:
                     return Run(path.parent)
         return None
 
@@ -243,6 +244,15 @@ class Store:
                 raise
             shutil.rmtree(folder)
         return Run(target)
+
+
+@lru_cache(maxsize=4096)
+def _digest_in(folder: Path, *_: int) -> str | None:
+    """The digest of the run in a folder, read once as long as its record is not changed; None of a damaged one."""
+    try:
+        return Run(folder).record.digest
+    except RunError:
+        return None  # a damaged run is none of another lineage's business
 
 
 @contextmanager
