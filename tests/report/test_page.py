@@ -216,7 +216,7 @@ def test_the_page_of_an_unlearned_model_has_its_original_and_a_retrained_one_bes
     names = [trace["name"] for trace in figures_of(page)["r-margin-forget"]["data"]]
     assert names == ["original", "retrained", "natmu"]
     assert "This run was not audited" in page
-    assert "natmu unlearn --from runs/a0 --forget random:10% --method natmu --set lr=0.002" in page
+    assert "natmu unlearn --from runs/a0 --forget random:10% --split-seed 0 --method natmu --set lr=0.002" in page
     folders.add_audit(run)
     page = write_report(run).read_text()
     assert "Distinguishable by 1 of 1 scores" in page
@@ -293,7 +293,8 @@ def test_the_page_of_a_retrained_model_has_its_original_beside_it_and_its_own_co
     folders.make_run(tmp_path / "a0", folders.an_original())
     page = write_report(folders.make_run(tmp_path / "b0", folders.a_retrained())).read_text()
     assert [trace["name"] for trace in figures_of(page)["r-margin-forget"]["data"]] == ["original", "retrained"]
-    assert "natmu unlearn --from runs/a0 --forget random:10% --method retrain --set init=original --seed 0" in page
+    asked = "--forget random:10% --split-seed 0 --method retrain --set init=original --seed 0"
+    assert f"natmu unlearn --from runs/a0 {asked}" in page
     assert "retraining on the retain set alone" in page
 
 
