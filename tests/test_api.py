@@ -281,6 +281,40 @@ def test_a_score_of_another_kind_is_one_sentence(train, test_part, trained):
         natmu.audit(trained[0], train, test_part, FORGET, scores=[accuracy], progress=False)
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"seed": "x"}, "seed must be a whole number, not 'x'"),
+        ({"seed": 1.5}, "seed must be a whole number"),
+        ({"training": "x"}, "training must be a mapping of settings, not str"),
+        ({"initial_model": "x"}, "initial_model must be a torch.nn.Module, not str"),
+    ],
+)
+def test_what_unlearning_cannot_use_is_one_sentence(train, trained, given, sentence):
+    with pytest.raises(SettingError, match=sentence):
+        natmu.unlearn(trained[0], train, FORGET, "retrain", progress=False, init="fresh", **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"seed": None}, "seed must be a whole number, not None"),
+        ({"retrained": None}, "retrained must be a list of models, not NoneType; leave it out for none"),
+        ({"unlearned": None}, "unlearned must be a list of models"),
+        ({"shadows": "x"}, "shadows must be natmu.ShadowModels, not str"),
+        ({"scores": None}, "scores must be a list of scores, not NoneType"),
+    ],
+)
+def test_what_an_audit_cannot_use_is_one_sentence(train, test_part, trained, given, sentence):
+    with pytest.raises(SettingError, match=sentence):
+        natmu.audit(trained[0], train, test_part, FORGET, progress=False, **given)
+
+
+def test_numbers_of_numpy_are_plain_in_what_comes_back(train, trained):
+    found = natmu.unlearn(trained[0], train, FORGET, FineTune(epochs=1), seed=np.int64(3), progress=False)
+    assert type(found.settings["seed"]) is int
+
+
 def test_an_audit_changes_no_model(data, train, test_part, trained):
     original, retrained = trained
     models = [original, *retrained]

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from natmu.arguments import chosen_method, listed_models, require_model, training_recipe, whole_seed
 from natmu.audits.in_memory import ShadowModels, measured_scores, private_copy, shadow_margins
 from natmu.data import ImageData, forget_from_indices, from_dataset, parse_forget, resolve_forget
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of, sample_losses
 from natmu.errors import SettingError
-from natmu.methods import Method, Problem, Retrain, checked_method, method_named
-from natmu.models import check_fit
+from natmu.methods import Method, Problem, Retrain
 from natmu.progress import showing
 from natmu.records.run import History
 from natmu.records.settings import TrainSettings
@@ -123,11 +123,13 @@ def unlearn(
         UsageError: Something asked for cannot be done; the message says what to do.
         TrainingError: The loss is no longer finite.
     """
-    chosen = _chosen(method, settings)
+    chosen, seed = chosen_method(method, settings), whole_seed(seed)
     compute = Compute.choose(device, precision)
     data = from_dataset(train_data)
-    _require_model(model, "model", data)
-    recipe = training if isinstance(training, TrainSettings) else TrainSettings.parse(training or {}, "training")
+    require_model(model, "model", data)
+    if initial_model is not None:
+        require_model(initial_model, "initial_model", data)
+    recipe = training_recipe(training)
     with showing(progress):
         forgotten = _forget_set(forget, data, model, compute, seed)
         problem = Problem(
@@ -191,9 +193,12 @@ def audit(
     Raises:
         UsageError: Something asked for cannot be done; the message says what to do.
     """
-    compute = Compute.choose(device, precision)
+    compute, seed = Compute.choose(device, precision), whole_seed(seed)
     train, test = from_dataset(train_data), from_dataset(test_data)
-    references = [retrained] if isinstance(retrained, nn.Module) else list(retrained)
+    references, unlearned = listed_models(retrained, "retrained"), listed_models(unlearned, "unlearned")
+    originals, again = listed_models(originals, "originals"), listed_models(again, "again")
+    if not isinstance(shadows, ShadowModels | None):
+        raise SettingError(f"shadows must be natmu.ShadowModels, not {type(shadows).__name__}.")
     level = level or _level(references, shadows)
     if level not in LEVELS:
         raise SettingError(f"There is no level {level!r}; choose one of {', '.join(LEVELS)}.")
@@ -203,7 +208,7 @@ def audit(
     given |= {} if shadows is None else {"shadows": [*shadows.trained, *shadows.unlearned]}
     for name, models in given.items():
         for one in models:
-            _require_model(one, name, train, test)
+            require_model(one, name, train, test)
     with showing(progress):
         forgotten = _forget_set(forget, train, model if original is None else original, compute, seed)
 
@@ -236,26 +241,6 @@ def audit(
         verdict=found.sentence,
         missing=found.missing,
     )
-
-
-def _chosen(method: object, settings: Mapping[str, Any]) -> Method:
-    """The method in any of the forms that a user may give."""
-    if isinstance(method, Method):
-        if settings:
-            raise SettingError(
-                f"{method.name} has its settings already; give {', '.join(settings)} where it is made, as in "
-                f"method={type(method).__name__}({next(iter(settings))}=…)."
-            )
-        return method
-    return (method_named(method) if isinstance(method, str) else checked_method(method))(**settings)
-
-
-def _require_model(model: object, name: str, *data: ImageData) -> None:
-    """Refuse what is no model, or one that does not fit the data."""
-    if not isinstance(model, nn.Module):
-        raise SettingError(f"{name} must be a torch.nn.Module, not {type(model).__name__}; give the model itself.")
-    for part in data:
-        check_fit(model, num_classes=data[0].num_classes, image_shape=part.image_shape)
 
 
 def _level(retrained: Sequence[nn.Module], shadows: ShadowModels | None) -> Level:

@@ -12,6 +12,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.lineage import Workspace, import_model, obtain, outcome_of
+from natmu.lineage.graph import sources
 from natmu.lineage.refusal import refuse
 from natmu.methods import Method, Retrain, method_named
 from natmu.progress import say
@@ -154,6 +155,8 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
     forget = workspace.forget(request, split_seed, original)
     at = workspace.arithmetic
     result = outcome_of(method, original, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
+    if source.is_dir() and original in sources(result):
+        workspace.store.adopt(Run(source))
     return obtain(result, workspace, place.name)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from natmu import studies
 from natmu.engine.meter import Meter
 from natmu.engine.store import Run, Store
+from natmu.lineage import making
 from natmu.records.lineage import Imported
 from natmu.records.recipe import Seeds
 from natmu.studies import demo_recipe
@@ -236,6 +238,32 @@ def test_a_retrained_model_is_not_compared_with_itself(natmu, refused):
     rows = natmu("audit", "elsewhere/b", "--from", "runs/a", "--json").json["rows"]
     assert [row["method"] for row in rows] == ["original", "retrained", "retrain"]
     assert rows[2]["scores"]["avg_gap"]["mean"] > 0
+
+
+def test_an_original_of_another_folder_is_used_and_not_made_again(natmu, tmp_path, monkeypatch):
+    natmu("train", *TINY, "--out", "runs/a")
+    torch.save(Run(tmp_path / "runs/a").weights(), tmp_path / "mine.pt")
+    forget = ["--forget", "random:10%", "--set", "epochs=1"]
+    data = ["--data", "digits", "--model", "small_cnn", "--precision", "fp32"]
+    natmu("unlearn", "--from", "mine.pt", *forget, *data)
+    (imported,) = [path.parent for path in tmp_path.glob("runs/*/record.json") if is_imported(path.parent)]
+    with monkeypatch.context() as patch:
+        patch.setattr(making, "_train", None)
+        for original, folder in (("runs/a", "of run"), (imported, "of import")):
+            done = natmu("unlearn", "--from", original, *forget, "--out", f"{folder}/b")
+            assert done.status == 0, done.err
+    for original, folder in (("runs/a", "of run"), (imported, "of import")):
+        shutil.copytree(tmp_path / folder / "b", tmp_path / f"audit {folder}" / "b")
+        done = natmu("audit", f"audit {folder}/b", "--from", original, "--references", 2)
+        assert done.status == 0, done.err
+        assert "not in" not in done.err
+        kept = [json.loads(path.read_text()) for path in (tmp_path / f"audit {folder}").glob("*/record.json")]
+        (found,) = [record for record in kept if record["digest"] == Run(tmp_path / original).record.digest]
+        assert found == json.loads((tmp_path / original / "record.json").read_text())
+
+
+def is_imported(folder):
+    return isinstance(Run(folder).record.lineage, Imported)
 
 
 def test_a_run_finds_its_data_where_it_lies_now(natmu, refused, tmp_path, monkeypatch):

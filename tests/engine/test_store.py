@@ -21,7 +21,7 @@ from torch import nn
 from natmu.engine.checkpoint import save_weights
 from natmu.engine.store import Run, Store
 from natmu.errors import RunError, UsageError
-from natmu.records.run import RunFolder, open_run
+from natmu.records.run import RunFolder, RunRecord, open_run
 from natmu.types import ForgetSet, Outputs, Part
 from records import lineages
 
@@ -199,6 +199,21 @@ def test_a_missing_run_is_missed_without_reading_the_runs_of_other_digests(tmp_p
     assert store.find(lineages.trained(3).digest).path.name == "mine"
 
 
+def test_records_of_named_runs_are_read_again_only_when_they_change(tmp_path, monkeypatch):
+    store, read = Store(tmp_path), []
+    first = store.obtain(MODEL, Computation(), name="mine")
+    other = Store(tmp_path / "other").obtain(lineages.trained(1), Computation())
+    keep = RunRecord.read
+    monkeypatch.setattr(RunRecord, "read", lambda path: read.append(path) or keep(path))
+    for _ in range(3):
+        assert store.find(MODEL.digest).path == first.path
+        assert store.find(lineages.trained(1).digest) is None
+    assert len(read) <= 1
+    (other.path / "record.json").replace(first.path / "record.json")
+    assert store.find(MODEL.digest) is None
+    assert store.find(lineages.trained(1).digest).path == first.path
+
+
 def test_a_run_is_busy_while_it_is_computed(tmp_path):
     store, digest = Store(tmp_path / "runs"), MODEL.digest
     seen = []
@@ -224,6 +239,14 @@ def test_a_name_that_is_taken_is_refused_before_anything_is_computed(tmp_path):
     assert computation.calls == 1
 
 
+def test_a_name_like_the_digest_of_another_run_is_refused_before_anything_is_computed(tmp_path):
+    store, computation = Store(tmp_path), Computation()
+    with pytest.raises(UsageError, match="0123456789abcdef looks like the digest of another run"):
+        store.obtain(MODEL, computation, name="0123456789abcdef")
+    assert computation.calls == 0
+    assert store.obtain(MODEL, computation, name=MODEL.digest).path.name == MODEL.digest
+
+
 def test_a_name_taken_during_the_computation_is_refused_and_nothing_is_overwritten(tmp_path):
     store = Store(tmp_path)
 
@@ -247,6 +270,16 @@ def test_the_same_run_under_another_name_is_a_copy(tmp_path):
         for path in first.path.iterdir():
             assert (copy.path / path.name).read_bytes() == path.read_bytes()
     assert [path for path in (tmp_path / ".work").iterdir() if path.is_dir()] == []
+
+
+def test_a_run_of_another_folder_is_adopted_once(tmp_path):
+    store, run = Store(tmp_path / "runs"), Store(tmp_path / "elsewhere").obtain(MODEL, Computation(), name="mine")
+    adopted = store.adopt(run)
+    assert adopted.path == tmp_path / "runs" / MODEL.digest
+    assert {path.name: path.read_bytes() for path in adopted.path.iterdir()} == {
+        path.name: path.read_bytes() for path in run.path.iterdir()
+    }
+    assert store.adopt(run).path == store.adopt(adopted).path == adopted.path
 
 
 @pytest.mark.parametrize(

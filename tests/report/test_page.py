@@ -14,12 +14,16 @@ from tests.records.folders import an_audit, samples
 
 from natmu.errors import RunError, UsageError
 from natmu.records.audit import write_audit
-from natmu.records.lineage import Imported, Relearned
+from natmu.records.derived import retrained
+from natmu.records.forgetting import parse_forget
+from natmu.records.lineage import Forget, HalfOfPool, Imported, Relearned
 from natmu.records.run import RunFolder
 from natmu.records.samples import Exposed
 from natmu.records.table import Place, Ranks
 from natmu.report import write_report
+from natmu.report.commands import commands_of
 from natmu.report.page import embedded
+from natmu.report.relatives import relatives
 from natmu.report.tables import legend
 
 from . import folders
@@ -231,9 +235,11 @@ def test_a_run_whose_predictions_are_not_finite_is_named(tmp_path):
 
 def test_a_part_of_an_audit_has_no_page(tmp_path):
     curve = Relearned(source=folders.an_original(), forget=folders.a_forget(), settings={}, shown=20)
-    run = folders.make_run(tmp_path / "a0", curve)
-    with pytest.raises(UsageError, match="name the run of an original, a retrained or an unlearned model"):
-        write_report(run)
+    shadow = folders.an_original().but(on=HalfOfPool(forget=folders.a_forget(), number=0))
+    for number, lineage in enumerate((curve, shadow, folders.an_unlearned(source=shadow))):
+        run = folders.make_run(tmp_path / f"a{number}", lineage)
+        with pytest.raises(UsageError, match="name the run of an original, a retrained or an unlearned model"):
+            write_report(run)
 
 
 def test_a_model_from_elsewhere_has_a_page(tmp_path):
@@ -241,6 +247,18 @@ def test_a_model_from_elsewhere_has_a_page(tmp_path):
     made = {"architecture": original.architecture, "arithmetic": original.arithmetic, "recipe": original.recipe}
     run = folders.make_run(tmp_path / "a0", Imported(data=original.data, weights="ab", **made))
     assert "This model was made elsewhere" in write_report(run).read_text()
+
+
+def test_a_model_retrained_without_what_weights_from_elsewhere_found_hardest_is_made_from_them(tmp_path):
+    trained = folders.an_original()
+    made = {"architecture": trained.architecture, "arithmetic": trained.arithmetic, "recipe": trained.recipe}
+    weights = Imported(data=trained.data, weights="ab", **made)
+    forget = Forget(request=parse_forget("hardest:20:loss"), by=weights)
+    lineage = retrained(weights, forget, trained.arithmetic, 0, fresh=True)
+    run = RunFolder(folders.make_run(tmp_path / "alone" / "a0", lineage))
+    assert commands_of(run, None)[0].startswith("natmu unlearn --from WEIGHTS --data digits --model small_cnn")
+    original = folders.make_run(tmp_path / "alone" / "b0", weights)
+    assert relatives(run)["original"].path == original
 
 
 def test_a_study_of_many_methods_stays_small(tmp_path):
@@ -293,10 +311,8 @@ def test_the_page_of_a_retrained_model_has_its_original_beside_it_and_its_own_co
     folders.make_run(tmp_path / "a0", folders.an_original())
     page = write_report(folders.make_run(tmp_path / "b0", folders.a_retrained())).read_text()
     assert [trace["name"] for trace in figures_of(page)["r-margin-forget"]["data"]] == ["original", "retrained"]
-    assert (
-        "natmu unlearn --from runs/a0 --forget random:10% --split-seed 0 --method retrain --set init=original --seed 0"
-        in page
-    )
+    asked = "--forget random:10% --split-seed 0 --method retrain --set init=original --seed 0"
+    assert f"natmu unlearn --from runs/a0 {asked}" in page
     assert "retraining on the retain set alone" in page
 
 

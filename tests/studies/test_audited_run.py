@@ -8,9 +8,10 @@ import pytest
 
 from lineage import fakes
 from natmu.engine.checkpoint import save_weights
-from natmu.errors import UsageError
+from natmu.errors import RunError, UsageError
 from natmu.lineage import import_model, obtain
 from natmu.records.audit import AuditFolder
+from natmu.types import ForgetSet
 from natmu.verbs import audit_run
 
 
@@ -70,6 +71,17 @@ def test_a_retrained_model_may_have_an_original_of_another_seed(audited, tmp_pat
     results, audit = offline(run.path, tmp_path, source=source)
     assert [(row.method, row.n) for row in results.rows] == [("original", 1), ("retrained", 3), ("retrain", 1)]
     assert audit.method == "retrain"
+
+
+def test_models_that_forgot_other_samples_are_not_compared(tmp_path):
+    place = fakes.workspace(tmp_path / "runs")
+    model = fakes.unlearned(place, text="hardest:10%")
+    run = obtain(model, place)
+    other = ForgetSet(run.forget().indices + 1, run.forget().request, "hardest")
+    place.remember(model.forget, other)  # as if the original had been made again with other weights
+    obtain(fakes.unlearned(place, "retrain", text="hardest:10%"), place)
+    with pytest.raises(RunError, match=f"forgot other samples than {run.path}"):
+        offline(run.path, tmp_path)
 
 
 def test_an_original_is_refused(audited, tmp_path):

@@ -41,6 +41,7 @@ def obtain_models(audit: RunAudit, workspace: Workspace) -> None:
         UsageError: The run was made by another number of processes, so that no model made now would be its equal.
     """
     _require_same_processes(audit.run)
+    workspace.store.adopt(audit.original)
     workspace.remember(audit.models.forget, audit.forget)
     said: set[str] = set()
     for models, side_by_side in ((audit.models.shared, True), (audit.wanted, False)):

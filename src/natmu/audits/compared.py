@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from natmu.audits.models import AuditModels, Part
 from natmu.engine.store import Run, Store
-from natmu.errors import UsageError
+from natmu.errors import RunError, UsageError
 from natmu.lineage.relearning import relearned, relearning_steps, shown_rows
 from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
 from natmu.scores import loss, margin, weight_distance
@@ -78,11 +78,27 @@ class RunAudit:
 
     @cached_property
     def runs(self) -> dict[Part, list[Run]]:
-        """All runs in the store that are compared, by the part that they play."""
+        """All runs in the store that are compared, by the part that they play.
+
+        Raises:
+            RunError: One of them forgot other samples.
+        """
         found = {
             part: [self.store.find(model.digest) for model in models] for part, models in self.models.parts.items()
         }
-        return {part: [run for run in runs if run is not None] for part, runs in found.items()}
+        there = {part: [run for run in runs if run is not None] for part, runs in found.items()}
+        for run in (*there["retrained"], *there["unlearned"], *there["again"]):
+            self._require_same_forget_set(run)
+        return there
+
+    def _require_same_forget_set(self, run: Run) -> None:
+        """Refuse a run that forgot other samples: the hardest change when the original is made again."""
+        forgotten = run.record.forgotten
+        if forgotten is None or forgotten.digest != self.forget.digest:
+            raise RunError(
+                f"{run.path} forgot other samples than {self.run.path}, because the original was made again in "
+                "between; delete both and compute them again."
+            )
 
     @cached_property
     def pool(self) -> IntArray | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -137,8 +137,9 @@ class Store:
         for path in sorted(self.root.glob(f"*/{RECORD}")):
             if DIGEST.fullmatch(path.parent.name):  # a folder that is called by a digest holds the run of that digest
                 continue
-            with suppress(RunError):  # a damaged run is none of this lineage's business
-                if Run(path.parent).record.digest == digest:
+            with suppress(OSError):  # it was deleted just now
+                facts = path.stat()
+                if _digest_in(path.parent, facts.st_mtime_ns, facts.st_size, facts.st_ino) == digest:
                     return Run(path.parent)
         return None
 
@@ -183,12 +184,18 @@ class Store:
             return found
         return processes.agree(partial(self._copy, found, name))
 
+    def adopt(self, run: Run) -> Run:
+        """A run of another folder as one of this store: the one that is there already, or a copy."""
+        return processes.agree(lambda: self.find(run.record.digest) or self._copy(run, run.record.digest))
+
     def _known(self, name: str | None, digest: str) -> Run | None:
         """The run of a digest, if there is one and its name is free for it."""
         self._refuse_taken(name, digest)
         return self.find(digest)
 
     def _refuse_taken(self, name: str | None, digest: str) -> None:
+        if name is not None and name != digest and DIGEST.fullmatch(name):
+            raise UsageError(f"{name} looks like the digest of another run; choose another --out.")
         if name is None or not (self.root / name).exists():
             return
         if not (self.root / name / RECORD).exists() or Run(self.root / name).record.digest != digest:
@@ -237,6 +244,15 @@ class Store:
                 raise
             shutil.rmtree(folder)
         return Run(target)
+
+
+@lru_cache(maxsize=4096)
+def _digest_in(folder: Path, *_: int) -> str | None:
+    """The digest of the run in a folder, read once as long as its record is not changed; None of a damaged one."""
+    try:
+        return Run(folder).record.digest
+    except RunError:
+        return None  # a damaged run is none of another lineage's business
 
 
 @contextmanager

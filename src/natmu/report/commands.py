@@ -34,7 +34,9 @@ def commands_of(run: RunFolder, original: RunFolder | None) -> list[str]:
     elif isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
         before = lineage.on.forget.by or _some_original(lineage, original)
         commands += [_train(before, _name(original, before.digest))] if isinstance(before, Trained) else []
-        commands += [_retrain(lineage, lineage.on.forget, _source(before, original), _name(run, lineage.digest))]
+        commands += [
+            _retrain(lineage, lineage.on.forget, before, _source(before, original), _name(run, lineage.digest))
+        ]
     elif isinstance(lineage, Trained):
         commands += [_train(lineage, _name(run, lineage.digest))]
     return [shlex.join(command) for command in [*commands, *_audit(run)]]
@@ -81,23 +83,24 @@ def _train(lineage: Trained, name: str) -> list[str]:
 
 def _unlearn(lineage: Unlearned, source: str, name: str) -> list[str]:
     """The command of an unlearned model."""
-    words = ["unlearn", "--from", source]
-    words += _data(lineage.source) if source == WEIGHTS and isinstance(lineage.source, Imported) else []
-    words += [*_forget(lineage.forget), "--method", lineage.method]
+    words = [*_from(lineage.source, source), *_forget(lineage.forget), "--method", lineage.method]
     for setting, value in lineage.settings.items():
         words += ["--set", f"{setting}={json.dumps(value)}"]
     words += ["--batch-size", str(lineage.batch_size)]
     return _whole(words, lineage.seed, lineage.arithmetic, name)
 
 
-def _retrain(lineage: Trained, forget: Forget, source: str, name: str) -> list[str]:
+def _retrain(lineage: Trained, forget: Forget, before: Trained | Imported, source: str, name: str) -> list[str]:
     """The command of a retrained model."""
     fresh = lineage.start.seed == seed_for(lineage.seed, "fresh weights")
-    words = ["unlearn", "--from", source]
-    words += _data(lineage) if source == WEIGHTS else []
-    words += [*_forget(forget), "--method", "retrain"]
+    words = [*_from(before, source), *_forget(forget), "--method", "retrain"]
     words += ["--set", f"init={'fresh' if fresh else 'original'}"]
     return _whole(words, lineage.seed, lineage.arithmetic, name)
+
+
+def _from(model: Trained | Imported, source: str) -> list[str]:
+    """The words that name what a model is made from; a weights file says nothing of its data."""
+    return ["unlearn", "--from", source, *(_data(model) if source == WEIGHTS else [])]
 
 
 def _audit(run: RunFolder) -> list[list[str]]:

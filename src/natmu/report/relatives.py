@@ -51,6 +51,8 @@ def _part_of(other: AnyLineage, lineage: AnyLineage) -> str | None:
             return ORIGINAL
         return RETRAINED if _is_retrained(other, lineage.source, lineage.forget) else None
     if isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
+        if other == lineage.on.forget.by:
+            return ORIGINAL
         is_original = isinstance(other, Trained) and isinstance(other.on, Everything) and other.start == lineage.start
         return ORIGINAL if is_original and _are_trained_alike(other, lineage) else None
     return None

@@ -72,9 +72,9 @@ def _label(folder: Path, lineage: AnyLineage) -> str:
     Raises:
         UsageError: The run is neither of an original nor of a retrained or unlearned model.
     """
-    if isinstance(lineage, Unlearned):
+    if isinstance(lineage, Unlearned) and _is_original(lineage.source):
         return lineage.method
-    if isinstance(lineage, Imported) or (isinstance(lineage, Trained) and isinstance(lineage.on, Everything)):
+    if isinstance(lineage, Trained | Imported) and _is_original(lineage):
         return lineage.architecture.name
     if isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
         return RETRAINED
@@ -87,3 +87,8 @@ def _margins(run: RunFolder, files: Mapping[str, RunFolder]) -> dict[str, Margin
     """Margins of each model on the parts that the run's forget set makes."""
     forget = None if forget_of(run.record.lineage) is None else run.forget()
     return {key: margins_of_run(other, forget) for key, other in files.items() if other.has(PREDICTIONS)}
+
+
+def _is_original(model: Trained | Imported) -> bool:
+    """Whether a model was trained on all samples."""
+    return isinstance(model, Imported) or isinstance(model.on, Everything)

@@ -7,7 +7,7 @@ before scores are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -81,6 +81,8 @@ def outside_scores(level: Level, extra: Sequence[Score] = ()) -> tuple[list[Scor
     Raises:
         SettingError: An object is no score, or its name is taken.
     """
+    if isinstance(extra, str) or not isinstance(extra, Iterable):
+        raise SettingError(f"scores must be a list of scores, not {type(extra).__name__}; leave it out for none.")
     known, faults = installed()
     for one in extra:
         if not isinstance(one, Score):
