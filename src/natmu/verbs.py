@@ -234,21 +234,29 @@ def _original(run: Run, store: Store, source: Path | None) -> Run:
     """The run of the original of a model: where the user says, or in the same store."""
     subject = run.record.lineage
     wanted = original_of(subject)
-    found = store.find(wanted.digest) if source is None else Run(open_run(source).path)
-    fits = found is not None and (found.record.digest == wanted.digest or _is_like(found, subject))
-    if found is None or not fits:
-        where = store.root if source is None else source
-        raise UsageError(f"The original of {run.path} is not in {where}; name its run folder with --from.")
-    return found
+    if source is not None:
+        known = [Run(open_run(source).path)]
+    else:
+        exact = store.find(wanted.digest)
+        known = store.all() if exact is None else [exact]
+    fitting = [one for one in known if one.record.digest == wanted.digest or _is_like(one, subject)]
+    if len(fitting) == 1:
+        return fitting[0]
+    where = store.root if source is None else source
+    if fitting:
+        names = ", ".join(one.path.name for one in fitting[:4])
+        raise UsageError(f"{where} holds several originals of {run.path}, such as {names}; name one with --from.")
+    raise UsageError(f"The original of {run.path} is not in {where}; name its run folder with --from.")
 
 
-def _is_like(found: Run, subject: object) -> bool:
-    """Whether a retrained model may have been trained in place of an original, whose seed may be another."""
-    model = found.record.lineage
-    if not isinstance(subject, Trained) or not isinstance(model, Trained | Imported) or subject.on.rule != "all but":
+def _is_like(run: Run, subject: object) -> bool:
+    """Whether a run is of an original that a retrained model may stand in for; its seed may be another."""
+    model = run.record.lineage
+    if not isinstance(subject, Trained) or subject.on.rule != "all but" or subject.on.forget.by is not None:
         return False
-    kept = (model.data, model.architecture, model.recipe) == (subject.data, subject.architecture, subject.recipe)
-    return kept and subject.on.forget.by is None
+    if not isinstance(model, Imported) and not (isinstance(model, Trained) and model.on.rule == "everything"):
+        return False
+    return (model.data, model.architecture, model.recipe) == (subject.data, subject.architecture, subject.recipe)
 
 
 def _table(audit: RunAudit) -> Results:

@@ -157,7 +157,7 @@ def test_a_method_that_fails_on_another_original_does_not_stop_the_audit(tmp_pat
     assert " ".join(capsys.readouterr().err.split()).count("The loss is not finite; lower lr.") == 1
     found = write(audit)
     assert "klom_forget_mean" in found.missing
-    assert "0" in found.missing["ulira_auc"]
+    assert "after unlearning" in found.missing["ulira_auc"]
     assert len(found.models.shadows.trained) == 2
     assert found.models.unlearned == found.models.again == found.models.shadows.unlearned == ()
     assert "rmia_auc" in found.scores

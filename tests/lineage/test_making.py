@@ -15,6 +15,7 @@ from natmu.errors import ModelError, NatmuError, RunError, SettingError
 from natmu.lineage import import_model, making, obtain, outcome_of
 from natmu.lineage.workspace import difficulties_of, sample_losses
 from natmu.methods import method_named
+from natmu.records.derived import retrained
 from natmu.records.lineage import AllBut, HalfOfPool, Imported, Initial, Trained, Unlearned
 
 from . import fakes
@@ -255,3 +256,29 @@ def test_every_failure_is_one_of_ours(place, tmp_path):
     folder.mkdir()
     with pytest.raises(NatmuError):
         import_model(place, folder, fakes.RECIPE)
+
+
+def test_a_fresh_start_keeps_no_weights_that_a_factory_loads(tmp_path, monkeypatch):
+    """They may have seen the forget set; a retrained model that starts as the original did has them, as asked."""
+    (tmp_path / "loading.py").write_text(
+        "from torch import nn\n\n\ndef loaded():\n    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        "    nn.init.constant_(net[1].weight, 0.25)\n    return net\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    place = replace(fakes.workspace(tmp_path / "runs"), model="loading:loaded")
+    source = place.original(fakes.RECIPE, 0)
+    fresh, same = (
+        retrained(source, fakes.forget(place), place.arithmetic, 1, fresh=fresh).start for fresh in (True, False)
+    )
+    loaded = torch.full((10, 64), 0.25)
+    assert torch.equal(place.start(source.start)[1].weight, loaded)
+    assert torch.equal(place.start(same)[1].weight, loaded)
+    drawn = place.start(fresh)[1].weight
+    assert not torch.isclose(drawn, loaded).any()
+    assert torch.equal(drawn, place.start(fresh)[1].weight)
+    ours = fakes.workspace(tmp_path / "ours")
+    start = ours.original(fakes.RECIPE, 0).start
+    for first, second in zip(
+        ours.start(start).parameters(), ours.start(start.but(reset=True)).parameters(), strict=True
+    ):
+        assert torch.equal(first, second)

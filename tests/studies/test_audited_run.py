@@ -65,9 +65,12 @@ def test_a_retrained_model_may_have_an_original_of_another_seed(audited, tmp_pat
     place, *_ = audited
     model = fakes.unlearned(place, "retrain", seed=9, init="fresh")
     run = obtain(model, place)
-    with pytest.raises(UsageError, match="name its run folder with --from"):
-        offline(run.path, tmp_path)
     source = place.require(place.original(fakes.RECIPE, 0)).path
+    with pytest.raises(UsageError, match=r"holds several originals of .*; name one with --from"):
+        offline(run.path, tmp_path)
+    retrained = place.require(fakes.unlearned(place, "retrain")).path
+    with pytest.raises(UsageError, match="is not in"):
+        offline(run.path, tmp_path, source=retrained)
     results, audit = offline(run.path, tmp_path, source=source)
     assert [(row.method, row.n) for row in results.rows] == [("original", 1), ("retrained", 3), ("retrain", 1)]
     assert audit.method == "retrain"

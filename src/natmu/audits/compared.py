@@ -83,22 +83,18 @@ class RunAudit:
         Raises:
             RunError: One of them forgot other samples.
         """
-        found = {
-            part: [self.store.find(model.digest) for model in models] for part, models in self.models.parts.items()
+        there = {
+            part: [run for model in models if (run := self.store.find(model.digest)) is not None]
+            for part, models in self.models.parts.items()
         }
-        there = {part: [run for run in runs if run is not None] for part, runs in found.items()}
         for run in (*there["retrained"], *there["unlearned"], *there["again"]):
-            self._require_same_forget_set(run)
+            forgotten = run.record.forgotten
+            if forgotten is None or forgotten.digest != self.forget.digest:  # the hardest, of an original made again
+                raise RunError(
+                    f"{run.path} forgot other samples than {self.run.path}, because the original was made again in "
+                    "between; delete both and compute them again."
+                )
         return there
-
-    def _require_same_forget_set(self, run: Run) -> None:
-        """Refuse a run that forgot other samples: the hardest change when the original is made again."""
-        forgotten = run.record.forgotten
-        if forgotten is None or forgotten.digest != self.forget.digest:
-            raise RunError(
-                f"{run.path} forgot other samples than {self.run.path}, because the original was made again in "
-                "between; delete both and compute them again."
-            )
 
     @cached_property
     def pool(self) -> IntArray | None:

@@ -151,8 +151,7 @@ class AuditModels:
         shadow, seed = self._shadow(number), self.subject.seed + number
         if isinstance(self.subject, Unlearned):
             return self.subject.but(source=shadow, seed=seed)
-        fresh = not isinstance(self.source, Trained) or self.subject.start.seed != self.source.start.seed
-        return retrained(shadow, self.forget, self.subject.arithmetic, seed, fresh=fresh)
+        return retrained(shadow, self.forget, self.subject.arithmetic, seed, fresh=self.subject.start.reset)
 
 
 def original_of(subject: AnyLineage) -> Trained | Imported:
@@ -164,6 +163,7 @@ def original_of(subject: AnyLineage) -> Trained | Imported:
     if isinstance(subject, Unlearned):
         return subject.source
     if isinstance(subject, Trained) and isinstance(subject.on, AllBut):
-        deciding = subject.on.forget.by
-        return deciding or subject.but(on=Everything())
+        fresh = {"seed": seed_for(subject.seed, "initial weights"), "reset": False}
+        start = subject.start.but(**fresh) if subject.start.reset else subject.start
+        return subject.on.forget.by or subject.but(start=start, on=Everything())
     raise UsageError("An audit is of an unlearned model; name the run of one, not that of an original.")

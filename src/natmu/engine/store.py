@@ -143,6 +143,15 @@ class Store:
                     return Run(path.parent)
         return None
 
+    def all(self) -> list[Run]:
+        """Every run that can be read, by the name of its folder."""
+        runs = []
+        for path in sorted(self.root.glob(f"*/{RECORD}")):
+            run = Run(path.parent)
+            with suppress(RunError):  # a damaged run is nobody's
+                runs += [run] if run.record else []
+        return runs
+
     def busy(self, digest: str) -> bool:
         """Whether a process, this one included, is computing the run of this digest."""
         lock = self.root / ".work" / f"{digest}.lock"

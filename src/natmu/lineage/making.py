@@ -129,7 +129,7 @@ def _make(model: AnyLineage, workspace: Workspace, work: Workplace) -> None:
     """Make a model whose sources are in the store."""
     match model:
         case Initial():
-            _finish(workspace.build(model.seed), workspace, work, workspace.compute.at(model.arithmetic))
+            _finish(workspace.start(model), workspace, work, workspace.compute.at(model.arithmetic))
         case Trained():
             _train(model, workspace, work)
         case Unlearned():
@@ -146,7 +146,7 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
     left_out = samples.aside if samples.forget is None else samples.forget.indices
     kept = torch.ones(len(samples.data), dtype=torch.bool)
     kept[torch.from_numpy(left_out)] = False
-    network, compute = workspace.build(model.start.seed), workspace.compute.at(model.arithmetic)
+    network, compute = workspace.start(model.start), workspace.compute.at(model.arithmetic)
     history: History = []
     start = time.perf_counter()
     meter = train_classifier(
@@ -178,7 +178,7 @@ def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
         compute=compute,
         seed=model.seed,
         batch_size=model.batch_size,
-        initial_model=partial(workspace.build, source.start.seed) if isinstance(source, Trained) else None,
+        initial_model=partial(workspace.start, source.start) if isinstance(source, Trained) else None,
         fresh_model=workspace.fresh,
         holdout=workspace.on_device.holdout,
         checkpoint=work.checkpoint,

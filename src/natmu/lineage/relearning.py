@@ -23,7 +23,7 @@ from natmu.engine.store import Workplace
 from natmu.lineage.workspace import Workspace
 from natmu.records.lineage import Forget, Relearned, Trained, Unlearned
 from natmu.records.run import History
-from natmu.records.settings import FitSettings, TrainSettings
+from natmu.records.settings import FitSettings
 from natmu.scores.relearn import relearn_time
 from natmu.types import ForgetSet
 
@@ -47,8 +47,9 @@ def relearn(model: Relearned, workspace: Workspace, work: Workplace) -> None:
     compute = workspace.compute.at(model.arithmetic)
     network = workspace.load(workspace.require(model.source))
     start = time.perf_counter()
-    data, forget, size = workspace.on_device.train, workspace.forget_set(model.forget), _recipe(model).batch_size
-    curve = relearning_curve(network, data, forget, size, compute)
+    trained = model.source.source if isinstance(model.source, Unlearned) else model.source
+    data, forget = workspace.on_device.train, workspace.forget_set(model.forget)
+    curve = relearning_curve(network, data, forget, trained.recipe.batch_size, compute)
     history: History = [{"epoch": float(step), "loss": loss} for step, loss in enumerate(curve)]
     work.finish_curve(history, compute, seconds=time.perf_counter() - start)
 
@@ -65,11 +66,6 @@ def relearning_steps(curve: Sequence[float], original_loss: float) -> int:
 def shown_rows(forget: ForgetSet) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Rows of the forget set on which the loss is measured."""
     return np.unique(np.linspace(0, len(forget) - 1, min(len(forget), SHOWN)).round().astype(np.int64))
-
-
-def _recipe(model: Relearned) -> TrainSettings:
-    """How the original was trained."""
-    return model.source.source.recipe if isinstance(model.source, Unlearned) else model.source.recipe
 
 
 def relearning_curve(

@@ -12,9 +12,9 @@ from natmu.data import Splits, load, resolve_forget
 from natmu.engine.compute import Compute
 from natmu.engine.predict import sample_losses
 from natmu.engine.store import Run, Store
-from natmu.errors import DataError, RunError
+from natmu.errors import DataError, ModelError, RunError
 from natmu.lineage.pools import Pool
-from natmu.models import build_model, source_digest
+from natmu.models import build_model, reinitialised, source_digest
 from natmu.records.derived import original, title
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.lineage import (
@@ -25,6 +25,7 @@ from natmu.records.lineage import (
     DataLineage,
     Forget,
     Imported,
+    Initial,
     Trained,
     digest_of,
 )
@@ -135,6 +136,16 @@ class Workspace:
             seed=seed,
         )
         return self.compute.place(model)
+
+    def start(self, model: Initial) -> nn.Module:
+        """The network with its initial weights, on the device."""
+        network = self.build(model.seed)
+        if not model.reset:
+            return network
+        try:
+            return reinitialised(network, model.seed)
+        except ModelError:  # a layer cannot draw its weights anew
+            return self.fresh(model.seed)
 
     def fresh(self, seed: int) -> nn.Module:
         """The architecture with fresh weights, for methods that ask for any."""

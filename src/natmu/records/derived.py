@@ -47,7 +47,7 @@ def retrained(source: Trained | Imported, forget: Forget, arithmetic: Arithmetic
         drawn = source.start.seed
     else:
         raise ValueError("nobody knows the initial weights of a model that was trained elsewhere")
-    start = Initial(data=source.data, architecture=source.architecture, arithmetic=arithmetic, seed=drawn)
+    start = Initial(data=source.data, architecture=source.architecture, arithmetic=arithmetic, seed=drawn, reset=fresh)
     return Trained(start=start, on=AllBut(forget=forget), recipe=source.recipe, seed=seed)
 
 

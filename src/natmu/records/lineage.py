@@ -166,6 +166,8 @@ class Initial(Lineage):
         architecture: The network.
         arithmetic: Of its predictions.
         seed: All that the weights depend on beyond the architecture.
+        reset: Whether each layer draws its weights anew once the network is built, so that none stay that a factory
+            loads.
     """
 
     kind: Literal["initial"] = "initial"
@@ -173,6 +175,7 @@ class Initial(Lineage):
     architecture: Architecture
     arithmetic: Arithmetic
     seed: int
+    reset: bool = False
 
 
 class Imported(Lineage):

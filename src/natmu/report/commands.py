@@ -47,7 +47,7 @@ def _some_original(lineage: Trained, original: RunFolder | None) -> Trained | Im
     known = None if original is None else original.record.lineage
     if isinstance(known, Trained | Imported):
         return known
-    start = lineage.start.but(seed=seed_for(lineage.seed, "initial weights"))
+    start = lineage.start.but(seed=seed_for(lineage.seed, "initial weights"), reset=False)
     return Trained(start=start, recipe=lineage.recipe, seed=lineage.seed)
 
 
@@ -92,9 +92,8 @@ def _unlearn(lineage: Unlearned, source: str, name: str) -> list[str]:
 
 def _retrain(lineage: Trained, forget: Forget, before: Trained | Imported, source: str, name: str) -> list[str]:
     """The command of a retrained model."""
-    fresh = lineage.start.seed == seed_for(lineage.seed, "fresh weights")
     words = [*_from(before, source), *_forget(forget), "--method", "retrain"]
-    words += ["--set", f"init={'fresh' if fresh else 'original'}"]
+    words += ["--set", f"init={'fresh' if lineage.start.reset else 'original'}"]
     return _whole(words, lineage.seed, lineage.arithmetic, name)
 
 
