@@ -233,9 +233,8 @@ class Workspace:
 def difficulties_of(run: Run) -> dict[str, FloatArray]:
     """How hard each training sample was to learn, by criterion; float32 ``(N,)``, larger for harder."""
     train = run.outputs().train
-    difficulty = difficulty_of(run)
-    found = {"loss": sample_losses(train.logits, train.labels)}
-    return found if difficulty is None else found | {"confidence": difficulty}
+    known = {"loss": sample_losses(train.logits, train.labels), "confidence": difficulty_of(run)}
+    return {criterion: values for criterion, values in known.items() if values is not None}
 
 
 def difficulty_of(run: Run) -> FloatArray | None:
