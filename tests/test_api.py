@@ -50,7 +50,7 @@ def train(data):
 
 
 @pytest.fixture(scope="module")
-def test_part(data):
+def unseen(data):
     return data.test.images[:120], data.test.labels[:120]
 
 
@@ -141,11 +141,11 @@ def test_an_object_has_its_settings_already(train, trained):
         natmu.unlearn(trained[0], train, FORGET, FineTune(epochs=1), lr=0.1, progress=False)
 
 
-def test_what_is_no_model_is_one_sentence(train, test_part, trained):
+def test_what_is_no_model_is_one_sentence(train, unseen, trained):
     with pytest.raises(SettingError, match=r"model must be a torch\.nn\.Module, not dict"):
         natmu.unlearn({}, train, FORGET, progress=False)
     with pytest.raises(SettingError, match=r"originals must be a torch\.nn\.Module, not str"):
-        natmu.audit(trained[0], train, test_part, FORGET, originals=["runs/original"], progress=False)
+        natmu.audit(trained[0], train, unseen, FORGET, originals=["runs/original"], progress=False)
 
 
 def test_a_model_without_a_linear_head_is_refused_and_stays_as_it_was():
@@ -165,7 +165,7 @@ def largest_forget_loss(panel):
     return float(loss(panel.model.forget).max())
 
 
-def shadow_models(data, test_part, count):
+def shadow_models(data, unseen, count):
     """Untrained networks in the place of shadow models; what they know decides nothing here."""
     non_members = np.arange(len(FORGET)) + 7
     member = np.random.default_rng(0).random((count, 2 * len(FORGET))) < 0.5
@@ -174,14 +174,14 @@ def shadow_models(data, test_part, count):
     return natmu.ShadowModels(networks[:count], member, non_members, networks[count:])
 
 
-def test_every_model_that_a_score_lacks_can_be_given(data, train, test_part, trained):
+def test_every_model_that_a_score_lacks_can_be_given(data, train, unseen, trained):
     """With all of them, no score of any level is missing but those that need more models or samples."""
     original, retrained = trained
     unlearned = [network(data, seed) for seed in (20, 21)]
     found = natmu.audit(
         network(data, 9),
         train,
-        test_part,
+        unseen,
         FORGET,
         retrained=retrained,
         original=original,
@@ -189,7 +189,7 @@ def test_every_model_that_a_score_lacks_can_be_given(data, train, test_part, tra
         unlearned=unlearned,
         originals=[network(data, seed) for seed in (30, 31)],
         again=[network(data, 40)],
-        shadows=shadow_models(data, test_part, 8),
+        shadows=shadow_models(data, unseen, 8),
         scores=[largest_forget_loss],
         level="full",
         progress=False,
@@ -202,10 +202,10 @@ def test_every_model_that_a_score_lacks_can_be_given(data, train, test_part, tra
     assert "istinguishable" in found.verdict
 
 
-def test_what_is_measured_on_models_is_what_their_weights_say(data, train, test_part, trained):
+def test_what_is_measured_on_models_is_what_their_weights_say(data, train, unseen, trained):
     original, retrained = trained
     found = natmu.audit(
-        original, train, test_part, FORGET, retrained=retrained, original=original, level="standard", progress=False
+        original, train, unseen, FORGET, retrained=retrained, original=original, level="standard", progress=False
     )
 
     def arrays(model):
@@ -215,19 +215,19 @@ def test_what_is_measured_on_models_is_what_their_weights_say(data, train, test_
     assert found.scores["relearn_time"] == 0  # the loss of the original is back before the first step
 
 
-def test_shadow_models_are_asked_on_the_pool_that_is_given(data, train, test_part, trained):
+def test_shadow_models_are_asked_on_the_pool_that_is_given(data, train, unseen, trained):
     """Against a slow loop: the margin of each model on each forget sample and on each non-member."""
     from natmu.audits.in_memory import shadow_margins
     from natmu.data import forget_from_indices, from_dataset
     from natmu.engine.compute import Compute
 
-    shadows = shadow_models(data, test_part, 4)
-    train_data, test_data = from_dataset(train), from_dataset(test_part)
+    shadows = shadow_models(data, unseen, 4)
+    train_data, test_data = from_dataset(train), from_dataset(unseen)
     forget = forget_from_indices(FORGET, train_data)
     found = shadow_margins(shadows, train_data, test_data, forget, Compute.choose("cpu", "fp32"))
     for row, model in enumerate(shadows.trained):
         for place, (images, labels, index) in enumerate(
-            [(*train, index) for index in FORGET] + [(*test_part, index) for index in shadows.non_members]
+            [(*train, index) for index in FORGET] + [(*unseen, index) for index in shadows.non_members]
         ):
             with torch.no_grad():
                 logits = model.eval()(images[index : index + 1].float() / 255)[0].double()
@@ -247,11 +247,11 @@ def test_shadow_models_are_asked_on_the_pool_that_is_given(data, train, test_par
         ({"unlearned": []}, None),
     ],
 )
-def test_shadow_models_that_do_not_fit_are_one_sentence(data, train, test_part, trained, change, sentence):
-    given = shadow_models(data, test_part, 4)
+def test_shadow_models_that_do_not_fit_are_one_sentence(data, train, unseen, trained, change, sentence):
+    given = shadow_models(data, unseen, 4)
     fields = {name: getattr(given, name) for name in ("trained", "member", "non_members", "unlearned")} | change
     ask = lambda: natmu.audit(  # noqa: E731
-        trained[0], train, test_part, FORGET, shadows=natmu.ShadowModels(**fields), progress=False
+        trained[0], train, unseen, FORGET, shadows=natmu.ShadowModels(**fields), progress=False
     )
     if sentence is None:
         assert "ulira_auc" not in ask().scores
@@ -260,25 +260,25 @@ def test_shadow_models_that_do_not_fit_are_one_sentence(data, train, test_part, 
         ask()
 
 
-def test_the_level_is_the_highest_that_the_models_allow(data, train, test_part, trained):
+def test_the_level_is_the_highest_that_the_models_allow(data, train, unseen, trained):
     _, retrained = trained
     levels = {row.name: row.level for row in SCORES}
 
     def asked(**models):
-        found = natmu.audit(network(data, 9), train, test_part, FORGET, progress=False, **models)
+        found = natmu.audit(network(data, 9), train, unseen, FORGET, progress=False, **models)
         return {levels[name] for name in (*found.scores, *found.missing)}
 
     assert asked(retrained=retrained[:1]) == {"quick"}
     assert asked(retrained=retrained[:2]) == {"quick", "standard"}
-    assert asked(retrained=retrained[:2], shadows=shadow_models(data, test_part, 4)) == set(LEVELS)
+    assert asked(retrained=retrained[:2], shadows=shadow_models(data, unseen, 4)) == set(LEVELS)
     assert asked(retrained=retrained[:2], level="quick") == {"quick"}
     with pytest.raises(SettingError, match="choose one of quick, standard, full"):
         asked(level="deep")
 
 
-def test_a_score_of_another_kind_is_one_sentence(train, test_part, trained):
+def test_a_score_of_another_kind_is_one_sentence(train, unseen, trained):
     with pytest.raises(UsageError, match="is no score"):
-        natmu.audit(trained[0], train, test_part, FORGET, scores=[accuracy], progress=False)
+        natmu.audit(trained[0], train, unseen, FORGET, scores=[accuracy], progress=False)
 
 
 @pytest.mark.parametrize(
@@ -305,9 +305,9 @@ def test_what_unlearning_cannot_use_is_one_sentence(train, trained, given, sente
         ({"scores": None}, "scores must be a list of scores, not NoneType"),
     ],
 )
-def test_what_an_audit_cannot_use_is_one_sentence(train, test_part, trained, given, sentence):
+def test_what_an_audit_cannot_use_is_one_sentence(train, unseen, trained, given, sentence):
     with pytest.raises(SettingError, match=sentence):
-        natmu.audit(trained[0], train, test_part, FORGET, progress=False, **given)
+        natmu.audit(trained[0], train, unseen, FORGET, progress=False, **given)
 
 
 def test_numbers_of_numpy_are_plain_in_what_comes_back(train, trained):
@@ -315,11 +315,11 @@ def test_numbers_of_numpy_are_plain_in_what_comes_back(train, trained):
     assert type(found.settings["seed"]) is int
 
 
-def test_an_audit_changes_no_model(data, train, test_part, trained):
+def test_an_audit_changes_no_model(data, train, unseen, trained):
     original, retrained = trained
     models = [original, *retrained]
     before = [{name: value.clone() for name, value in model.state_dict().items()} for model in models]
-    natmu.audit(original, train, test_part, FORGET, retrained=retrained, original=original, progress=False)
+    natmu.audit(original, train, unseen, FORGET, retrained=retrained, original=original, progress=False)
     for model, state in zip(models, before, strict=True):
         assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
