@@ -114,6 +114,8 @@ def other(name, value):
             return value | {"epochs": 7}
         case str():
             return value + "0"
+        case bool():
+            return not value
         case int() | None:
             return (value or 0) + 1
     raise AssertionError(f"no other value for {name}")
@@ -193,6 +195,8 @@ def test_an_original_starts_from_weights_of_its_seed_and_a_retrained_model_from_
     forget, at = lineages.forget(), lineages.ARITHMETIC
     assert retrained(first, forget, at, 5, fresh=False).start == first.start
     fresh = {seed: retrained(first, forget, at, seed, fresh=True).start for seed in (0, 1)}
+    assert {start.reset for start in fresh.values()} == {True}
+    assert not first.start.reset
     assert len({first.start, second.start, *fresh.values()}) == 4
     other = retrained(first, forget, at.model_copy(update={"precision": "bf16"}), 0, fresh=False)
     assert (other.arithmetic.precision, other.start.seed) == ("bf16", first.start.seed)
