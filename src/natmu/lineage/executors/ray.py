@@ -89,7 +89,7 @@ def make_on_ray(
     """
     if processes.count() > 1:
         raise UsageError("executor: ray starts its own processes; leave out torchrun, or use executor: local.")
-    with _connected(settings.address), redirect_stdout(sys.stderr), _token(workspace.store.root.absolute()) as token:
+    with _connected(settings.address) as own, redirect_stdout(sys.stderr), _token(workspace.store.root) as token:
         # Ray prints what befalls workers to standard output, where nothing but results may go.
         import ray
 
@@ -101,11 +101,11 @@ def make_on_ray(
         def start(model: AnyLineage, runs: Sequence[Path]) -> Any:  # noqa: ANN401 - references have no type without Ray
             return task.remote(model, runs, [shared])
 
-        yield from _hand_out(in_order(models, workspace.has), start, settings.retries, logs)
+        yield from _hand_out(in_order(models, workspace.has), start, settings.retries, logs, own=own)
 
 
 def _hand_out(
-    models: Sequence[AnyLineage], start: Start, retries: int, logs: Path
+    models: Sequence[AnyLineage], start: Start, retries: int, logs: Path, *, own: bool
 ) -> Iterator[tuple[AnyLineage, Outcome]]:
     """Start each model when its time has come, and wait for all; those under way are ended where this is left early.
 
@@ -114,6 +114,7 @@ def _hand_out(
         start: Begins to make one.
         retries: How often one is started again whose worker was lost.
         logs: Folder of logs.
+        own: Whether the cluster ends with this process.
     """
     import ray
 
@@ -136,8 +137,7 @@ def _hand_out(
                 model = running.pop(reference)
                 outcome = _outcome(reference)
                 if not isinstance(outcome, Outcome):
-                    lost[model.digest] += 1
-                    times = lost[model.digest]
+                    times = lost[model.digest] = lost[model.digest] + 1
                     if times <= retries:
                         say(f"{title(model)}: its worker was lost; started again, {times} of {retries} times")
                         running[start(model, _runs_before(model, outcomes))] = model
@@ -146,7 +146,7 @@ def _hand_out(
                 outcomes[model.digest] = outcome
                 yield model, outcome
     finally:
-        for reference in running:
+        for reference in () if own else running:  # those of our own cluster end with it; Ray may crash on both at once
             ray.cancel(reference, force=True)
 
 
@@ -188,7 +188,7 @@ def _outcome(reference: Any) -> Outcome | str:  # noqa: ANN401 - references have
 
 
 @contextmanager
-def _connected(address: str | None) -> Iterator[None]:
+def _connected(address: str | None) -> Iterator[bool]:
     """A cluster: the one that this process is connected to, else one that is found, else one that is started here.
 
     Raises:
@@ -199,7 +199,7 @@ def _connected(address: str | None) -> Iterator[None]:
     except ImportError:
         raise UsageError("executor: ray needs Ray; install it with pip install 'natmu[ray]'.") from None
     if ray.is_initialized():
-        yield
+        yield False
         return
     _require_answer(address or os.environ.get("RAY_ADDRESS", ""))
     try:
@@ -210,7 +210,7 @@ def _connected(address: str | None) -> Iterator[None]:
             "of a cluster, ray stop to forget one that has crashed, and set RAY_AUTH_MODE=token for one with a token."
         ) from error
     try:
-        yield
+        yield True
     finally:
         ray.shutdown()  # ends what was started here, and leaves alone what was found
 
@@ -253,7 +253,7 @@ def _require_room(cpus: int, gpus: float) -> None:
 @contextmanager
 def _token(root: Path) -> Iterator[Path]:
     """A file in the store, by which another machine knows that it sees the same folder."""
-    token = root / ".work" / f"ray-{uuid.uuid4().hex}.token"
+    token = root.absolute() / ".work" / f"ray-{uuid.uuid4().hex}.token"
     token.parent.mkdir(parents=True, exist_ok=True)
     token.touch()
     try:
