@@ -107,9 +107,13 @@ class Asked:
             SettingError: A setting is unknown or out of its range.
         """
         method = method_named(self.method)(**self.settings)
-        if self.batch_size is not None and isinstance(method, Retrain):
+        if self.batch_size is None:
+            return method
+        if isinstance(method, Retrain):
             raise SettingError("retrain uses the original's batch size; leave --batch-size out.")
-        return method
+        if method.batch_size is None:
+            return method
+        return method_named(self.method)(**{**self.settings, "batch_size": self.batch_size})
 
 
 def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: str | None, place: Place) -> Run:

@@ -54,6 +54,8 @@ def in_full(row: Row) -> str:
     settings = [f"  {_given(one)}\n{_filled(_explained(one), '      ')}" for one in row["settings"]]
     heading = "Settings and their defaults, given as --set KEY=VALUE:" if settings else "It has no settings."
     parts.append("\n".join([heading, *settings]))
+    presets = [f"  {_preset(one)}\n{_filled(one['source'], '      ')}" for one in row["presets"]]
+    parts.append("\n".join(["Presets, published settings given as --set preset=NAME:", *presets]) if presets else "")
     return "\n\n".join(filter(None, parts))
 
 
@@ -82,6 +84,9 @@ def _section(row: Row) -> str:
         default = "" if one["required"] else f"`{_value(one['default'])}`"
         settings.append(f"| `{one['name']}` | {default} | {_choices(one)} | {one['description']} |")
     parts.append("\n".join(settings) if row["settings"] else "It has no settings.")
+    presets = ["| preset | settings | source |", "|---|---|---|"]
+    presets += [f"| `{one['name']}` | {_listed(one['settings'])} | {one['source']} |" for one in row["presets"]]
+    parts.append("\n".join(presets) if row["presets"] else "")
     return "\n\n".join(filter(None, parts)).replace("``", "`")
 
 
@@ -122,6 +127,16 @@ def _filled(text: str, indent: str = "") -> str:
 def _given(setting: Row) -> str:
     """A setting with its default, as it is given."""
     return f"{setting['name']}={'…' if setting['required'] else _value(setting['default'])}"
+
+
+def _preset(preset: Row) -> str:
+    """A preset with its settings."""
+    return f"{preset['name']}: {_listed(preset['settings'])}"
+
+
+def _listed(settings: Row) -> str:
+    """Settings as they are given, one after the other."""
+    return ", ".join(f"{name}={_value(value)}" for name, value in settings.items())
 
 
 def _explained(setting: Row) -> str:

@@ -103,7 +103,8 @@ def outcome_of(
         source: The original.
         forget: What is forgotten.
         seed: Of the method.
-        batch_size: Samples per step; the original's if None. Retraining has the original's.
+        batch_size: Samples per step, where the method's settings do not say; the original's if None. Retraining has
+            the original's.
         at: Arithmetic of the method.
 
     Raises:
@@ -119,7 +120,7 @@ def outcome_of(
         forget=forget,
         method=method.name,
         settings=method.config.model_dump(mode="json"),
-        batch_size=batch_size or source.recipe.batch_size,
+        batch_size=method.batch_size or batch_size or source.recipe.batch_size,
         seed=seed,
         arithmetic=at,
     )

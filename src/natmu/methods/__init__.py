@@ -16,6 +16,7 @@ from natmu.methods.importance import LFSSD, SSD
 from natmu.methods.influence import Influence
 from natmu.methods.layers import CFk, EUk
 from natmu.methods.natmu import NatMU
+from natmu.methods.presets import Preset
 from natmu.methods.registry import checked_method, method_named
 from natmu.methods.relabelling import Amnesiac, RandomLabel
 from natmu.methods.retraining import Retrain
@@ -84,6 +85,7 @@ __all__ = [
     "NatMU",
     "NegGradPlus",
     "Paper",
+    "Preset",
     "Problem",
     "RandomLabel",
     "Retrain",

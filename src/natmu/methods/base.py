@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar, final
@@ -25,6 +25,7 @@ from natmu.engine.modes import restore_modes
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, TrainingError
+from natmu.methods.presets import Preset, with_preset
 from natmu.methods.settings import RetainSettings
 from natmu.models import reinitialised
 from natmu.records.run import History
@@ -222,7 +223,7 @@ class Method(ABC):
     ``When to use``, ``Cost``, ``Decisions`` (what its paper leaves open, and what was done) and ``References``.
 
     Args:
-        settings: Values for the method's ``Config``.
+        settings: Values for the method's ``Config``; ``preset`` names published ones, which others beside it override.
 
     Attributes:
         name: Its name everywhere.
@@ -231,9 +232,10 @@ class Method(ABC):
         needs_labels: Whether it reads the labels of the samples.
         needs_retain: Whether it reads samples that are not to be forgotten.
         stochastic: Whether another seed gives other weights.
+        presets: Published settings, by the name of their source.
 
     Raises:
-        SettingError: A setting is unknown or out of its range.
+        SettingError: A setting or a preset is unknown, or a setting is out of its range.
     """
 
     name: ClassVar[str]
@@ -242,10 +244,21 @@ class Method(ABC):
     needs_labels: ClassVar[bool] = True
     needs_retain: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
+    presets: ClassVar[Mapping[str, Preset]] = {}
     Config: ClassVar[type[Settings]]
 
     def __init__(self, **settings: Any) -> None:  # noqa: ANN401 - checked by Config
-        self.config: Any = self.Config.parse(settings, where=self.name)
+        self.config: Any = self.configured(settings)
+
+    @final
+    @classmethod
+    def configured(cls, settings: Mapping[str, Any]) -> Settings:
+        """The method's complete settings, from those that are given.
+
+        Raises:
+            SettingError: A setting or a preset is unknown, or a setting is out of its range.
+        """
+        return cls.Config.parse(with_preset(cls.name, cls.presets, settings), where=cls.name)
 
     @abstractmethod
     def run(self, problem: Problem) -> nn.Module:
@@ -262,6 +275,7 @@ class Method(ABC):
         """
         self._check_counts(problem)
         self.check(problem)
+        problem = replace(problem, batch_size=self.batch_size or problem.batch_size)
         device = problem.compute.device
         start = time.perf_counter()
         private = replace(problem, model=problem.compute.place(copy.deepcopy(problem.model)))
@@ -275,6 +289,11 @@ class Method(ABC):
             raise TrainingError(f"{self.name}: a weight is not finite after unlearning; try a lower lr.")
         restore_modes(model, problem.model)
         return Unlearned(model, seconds)
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples per step where the method's settings say so; the problem's if None."""
+        return getattr(self.config, "batch_size", None)
 
     def check(self, problem: Problem) -> None:
         """Refuse what cannot be done, before anything is trained; methods add to it what they need.

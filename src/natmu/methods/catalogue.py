@@ -61,6 +61,7 @@ def row_of(method: type[Method], package: str = PACKAGE) -> dict[str, Any]:
         "needs_retain": method.needs_retain,
         "stochastic": method.stochastic,
         "settings": settings_of(method.Config),
+        "presets": [{"name": name, **asdict(preset)} for name, preset in method.presets.items()],
     }
 
 

@@ -17,7 +17,13 @@ class RetainSettings(Settings):
     retain_fraction: float = Field(1, gt=0, le=1, description="random share of the retain set to fine-tune on")
 
 
-class FineTuneSettings(FitSettings, RetainSettings):
+class StepSettings(FitSettings):
+    """What fine-tuning methods need to know beyond a run of the loop."""
+
+    batch_size: int | None = Field(None, ge=1, description="samples per step; those of the original's training if none")
+
+
+class FineTuneSettings(StepSettings, RetainSettings):
     """Settings that fine-tuning methods share; the defaults are those of the research code of NatMU."""
 
     epochs: int = Field(5, ge=1, le=100_000, description="passes over the derived data set")
@@ -25,7 +31,7 @@ class FineTuneSettings(FitSettings, RetainSettings):
     schedule: Schedule = Field("cosine", description="learning-rate schedule")
 
 
-class SGDSettings(FitSettings):
+class SGDSettings(StepSettings):
     """Settings of methods that most research code runs with SGD at a constant rate."""
 
     epochs: int = Field(10, ge=1, le=100_000, description="passes over the derived data set")

@@ -23,7 +23,7 @@ class MethodEntry(MethodSettings):
     def _is_known(self) -> MethodEntry:
         for _, name, settings in self.expanded():
             try:
-                method_named(name).Config.parse(settings, where=name)
+                method_named(name).configured(settings)
             except NatmuError as error:
                 raise ValueError(str(error)) from None
         return self

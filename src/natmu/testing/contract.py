@@ -43,6 +43,9 @@ def says_what_it_is(row: Row) -> None:
     assert method.Config.__doc__, f"{method.name}: Config has no docstring"
     bare = [name for name, field in method.Config.model_fields.items() if not field.description]
     assert not bare, f"{method.name}: settings without a description: {bare}"
+    for name, preset in method.presets.items():
+        assert preset.source, f"{method.name}: the preset {name} does not say where it was published"
+        method.configured({"preset": name})  # refuses what is no setting
     assert method.scenarios, f"{method.name} serves no forget set"
     assert set(method.scenarios) <= set(EVERY_SCENARIO), f"unknown among the scenarios {method.scenarios}"
 

@@ -59,7 +59,8 @@ def require_fit(method: str, settings: Mapping[str, Any], ranges: Mapping[str, R
     Raises:
         ValueError: One sentence that begins with the path of the wrong key.
     """
-    config = method_named(method).Config
+    chosen = method_named(method)
+    config = chosen.Config
     unknown = sorted(ranges.keys() - config.model_fields.keys())
     if unknown:
         raise ValueError(
@@ -68,7 +69,7 @@ def require_fit(method: str, settings: Mapping[str, Any], ranges: Mapping[str, R
     for name, values in _ends(method, ranges).items():
         for place, value in values:
             try:
-                config.parse({**settings, name: value}, where=method)
+                chosen.configured({**settings, name: value})
             except NatmuError as error:
                 raise ValueError(f"{name}.{place}: {error}") from None
 
