@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -329,3 +331,51 @@ def test_the_interface_is_listed_before_it_is_imported():
     assert callable(natmu.audit)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = natmu.nothing
+
+
+def test_a_second_request_retains_nothing_of_the_first(data, train, unseen):
+    model = network(data, 0)
+    first = natmu.unlearn(model, train, "class:3", FineTune(epochs=1), progress=False)
+    second = natmu.unlearn(
+        first.model, train, "class:5", SeesWhatIsThere, already_forgotten=first.forget, progress=False
+    )
+    labels = data.train.labels.numpy()
+    assert second.forget.before.tolist() == np.flatnonzero(labels == 3).tolist()
+    assert SeesWhatIsThere.retained == np.flatnonzero(~np.isin(labels, [3, 5])).tolist()
+    assert second.settings["forgotten_before"] == (labels == 3).sum()
+    audit = natmu.audit(second.model, train, unseen, second.forget, retrained=[network(data, 1)], progress=False)
+    kept = ~np.isin(unseen[1].numpy(), [3, 5])
+    assert audit.scores["test_acc"] == pytest.approx(percent_right(second.model, unseen[0][kept], unseen[1][kept]))
+
+
+@pytest.mark.parametrize("forgotten", ["class:3", [0, 1, 2], np.array([0, 1, 2]), torch.tensor([0, 1, 2])], ids=str)
+def test_what_was_forgotten_before_is_named_in_any_form(data, train, forgotten):
+    model = network(data, 0)
+    natmu.unlearn(model, train, "class:5", SeesWhatIsThere, already_forgotten=forgotten, progress=False)
+    labels = data.train.labels.numpy()
+    before = np.flatnonzero(labels == 3) if isinstance(forgotten, str) else np.arange(3)
+    assert not np.isin(SeesWhatIsThere.retained, before).any()
+    with pytest.raises(UsageError, match="forgotten before, such as that at position"):
+        natmu.unlearn(model, train, before[:1], SeesWhatIsThere, already_forgotten=forgotten, progress=False)
+
+
+def percent_right(model, images, labels):
+    """Accuracy, in percent."""
+    with torch.no_grad():
+        right = copy.deepcopy(model).eval()(images.float() / 255).argmax(1) == labels
+    return 100 * right.float().mean().item()
+
+
+class SeesWhatIsThere(Method):
+    """Notes which samples it is given to retain."""
+
+    name = "sees_what_is_there"
+    retained: ClassVar[list[int]] = []
+
+    class Config(Settings):
+        """It has none."""
+
+    def run(self, problem):
+        """Note them."""
+        type(self).retained = problem.retain_positions.tolist()
+        return problem.model

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from natmu.arguments import chosen_method, listed_models, require_model, training_recipe, whole_seed
 from natmu.audits.in_memory import ShadowModels, measured_scores, private_copy, shadow_margins
-from natmu.data import ImageData, forget_from_indices, from_dataset, parse_forget, resolve_forget
+from natmu.data import ImageData, forget_after, forget_from_indices, from_dataset, parse_forget, resolve_forget
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of, sample_losses
 from natmu.errors import SettingError
@@ -88,6 +88,7 @@ def unlearn(
     forget: str | Indices | ForgetSet,
     method: str | type[Method] | Method = "natmu",
     *,
+    already_forgotten: str | Indices | ForgetSet | None = None,
     holdout: object | None = None,
     training: TrainSettings | Mapping[str, Any] | None = None,
     initial_model: nn.Module | None = None,
@@ -109,6 +110,8 @@ def unlearn(
             every seed, so models that are to be compared need the latter.
         method: Name of a method, which ``natmu methods`` lists, a class of ``natmu.methods`` or of your own, or an
             object of one, which has its settings.
+        already_forgotten: What ``model`` has forgotten before, in the same forms; the ``forget`` of the result that it
+            came from also knows what was forgotten before that. None of it is trained on again.
         holdout: Labelled images never trained on, apart from any test set, for methods that tune on them.
         training: How the original was trained, for retraining.
         initial_model: The original before training, for retraining with ``init="original"``.
@@ -131,7 +134,10 @@ def unlearn(
         require_model(initial_model, "initial_model", data)
     recipe = training_recipe(training)
     with showing(progress):
-        forgotten = _forget_set(forget, data, model, compute, seed)
+        before = None
+        if already_forgotten is not None:
+            before = _forget_set(already_forgotten, data, model, compute, seed)
+        forgotten = _forget_set(forget, data, model, compute, seed, before)
         problem = Problem(
             model=model,
             data=data.to(compute.device),
@@ -257,6 +263,7 @@ def _settings(method: Method, problem: Problem) -> dict[str, Any]:
         "method": method.name,
         "settings": method.config.model_dump(),
         "forget": {"request": forget.request, "digest": forget.digest, "count": len(forget)},
+        "forgotten_before": len(forget.before),
         "training": problem.training.model_dump() if retraining else None,
         "batch_size": problem.training.batch_size if retraining else problem.batch_size,
         "seed": problem.seed,
@@ -265,17 +272,21 @@ def _settings(method: Method, problem: Problem) -> dict[str, Any]:
 
 
 def _forget_set(
-    forget: str | Indices | ForgetSet, data: ImageData, original: nn.Module, compute: Compute, seed: int
+    forget: str | Indices | ForgetSet,
+    data: ImageData,
+    original: nn.Module,
+    compute: Compute,
+    seed: int,
+    before: ForgetSet | None = None,
 ) -> ForgetSet:
-    """The forget set in any of the forms that a user may give."""
+    """The forget set in any of the forms that a user may give, after what was forgotten before."""
     if isinstance(forget, ForgetSet):
-        forget_from_indices(forget.indices, data)  # refuses what does not fit this data
-        return forget
+        return forget_after(forget, data, before)
     if not isinstance(forget, str):
-        return forget_from_indices(forget, data)
+        return forget_from_indices(forget, data, before)
     request = parse_forget(forget)
     difficulty: dict[str, FloatArray] = {}
     if request.kind == "hardest" and request.criterion == "loss":
         part = part_of(private_copy(original, compute), data, compute)
         difficulty["loss"] = sample_losses(part.logits, np.asarray(data.labels))
-    return resolve_forget(request, data, seed=seed, difficulty=difficulty)
+    return resolve_forget(request, data, seed=seed, difficulty=difficulty, after=before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 Scenario = Literal["random", "hardest", "class", "subclass", "indices"]
 
 ORIGINAL, RETRAINED = REFERENCES = ("original", "retrained")
@@ -107,19 +108,25 @@ def _is_inside(path: tuple[int | str, ...], outer: tuple[int | str, ...]) -> boo
 
 @dataclass(frozen=True)
 class ForgetSet:
-    """The training samples to forget.
+    """The training samples to forget, and those that earlier requests had forgotten.
 
     Attributes:
         indices: Sorted, unique positions in the training data, int64 ``(F,)``.
         request: The text of the request that it came from, such as ``random:1%``.
         scenario: Which kind of request it is.
         classes: The forgotten labels of a ``class`` set, the forgotten fine labels of a ``subclass`` set, else empty.
+        before: Sorted positions of what was forgotten before, int64 ``(B,)``; none of ``indices`` is among them.
+        classes_before: Labels that were forgotten before as whole classes.
+        subclasses_before: Fine labels that were forgotten before as whole sub-classes.
     """
 
     indices: IntArray
     request: str
     scenario: Scenario
     classes: tuple[int, ...] = ()
+    before: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    classes_before: tuple[int, ...] = ()
+    subclasses_before: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -130,11 +137,59 @@ class ForgetSet:
         return self.scenario in ("class", "subclass")
 
     @property
+    def left_out(self) -> IntArray:
+        """Positions of all that is forgotten by now, sorted: those to forget and those forgotten before."""
+        return np.union1d(self.indices, self.before)
+
+    @property
     def digest(self) -> str:
         """Hexadecimal digest of the indices: equal sets have equal digests, wherever they came from."""
-        return hashlib.blake2b(
-            np.ascontiguousarray(self.indices, np.dtype("<i8")).tobytes(), digest_size=16
-        ).hexdigest()
+        return positions_digest(self.indices)
+
+    def after(self, earlier: ForgetSet | None) -> ForgetSet:
+        """The same samples, forgotten after an earlier set and after what that came after.
+
+        Args:
+            earlier: The earlier set, which shares no sample with this one; None if there is none.
+        """
+        if earlier is None:
+            return self
+        classes, fine = earlier.classes_before, earlier.subclasses_before
+        if earlier.scenario == "class":
+            classes = tuple(sorted({*classes, *earlier.classes}))
+        if earlier.scenario == "subclass":
+            fine = tuple(sorted({*fine, *earlier.classes}))
+        return replace(self, before=earlier.left_out, classes_before=classes, subclasses_before=fine)
+
+    def is_of_its_classes(self, labels_N: IntArray, fine_N: IntArray | None) -> BoolArray:
+        """Which samples belong to a class or sub-class that is forgotten as a whole, bool ``(N,)``.
+
+        Args:
+            labels_N: Labels.
+            fine_N: Fine labels, where there are any; needed for sub-classes.
+        """
+        if self.scenario == "class":
+            return np.isin(labels_N, self.classes)
+        return _has_fine_label(self.classes if self.scenario == "subclass" else (), labels_N, fine_N)
+
+    def is_of_earlier_classes(self, labels_N: IntArray, fine_N: IntArray | None) -> BoolArray:
+        """Which samples belong to one that was forgotten before as a whole; arguments and result are the same."""
+        gone = _has_fine_label(self.subclasses_before, labels_N, fine_N)
+        return np.isin(labels_N, self.classes_before) | gone
+
+
+def positions_digest(positions: IntArray) -> str:
+    """32 hexadecimal digits that name positions."""
+    return hashlib.blake2b(np.ascontiguousarray(positions, np.dtype("<i8")).tobytes(), digest_size=16).hexdigest()
+
+
+def _has_fine_label(classes: tuple[int, ...], labels_N: IntArray, fine_N: IntArray | None) -> BoolArray:
+    """Which samples have one of these fine labels."""
+    if not classes:
+        return np.zeros(len(labels_N), bool)
+    if fine_N is None:
+        raise ValueError("a sub-class forget set needs predictions that carry fine labels")
+    return np.isin(fine_N, classes)
 
 
 @dataclass(frozen=True)
@@ -165,7 +220,8 @@ class Predictions:
     """One model's predictions on the parts that scores compare.
 
     ``test`` and ``holdout`` are without the forgotten classes when whole classes or sub-classes are forgotten;
-    ``forget_test`` is then the test samples of those classes, else None.
+    ``forget_test`` is then the test samples of those classes, else None. ``before`` is the training samples that
+    earlier requests had forgotten; None where there were none.
     """
 
     retain: Part
@@ -173,6 +229,7 @@ class Predictions:
     test: Part
     forget_test: Part | None = None
     holdout: Part | None = None
+    before: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -185,25 +242,21 @@ class Outputs:
 
     def split(self, forget: ForgetSet) -> Predictions:
         """Divide the stored predictions as the forget set asks."""
-        forgotten = np.zeros(len(self.train), bool)
-        forgotten[forget.indices] = True
-        test_gone = _of_forgotten_class(self.test, forget)
-        holdout = None if self.holdout is None else self.holdout.take(~_of_forgotten_class(self.holdout, forget))
+        kept = np.ones(len(self.train), bool)
+        kept[forget.left_out] = False
+        asked, unasked = _parts_of(self.test, forget)
         return Predictions(
-            retain=self.train.take(~forgotten),
-            forget=self.train.take(forgotten),
-            test=self.test.take(~test_gone),
-            forget_test=self.test.take(test_gone) if forget.class_wise else None,
-            holdout=holdout,
+            retain=self.train.take(kept),
+            forget=self.train.take(forget.indices),
+            test=unasked,
+            forget_test=asked if forget.class_wise else None,
+            holdout=None if self.holdout is None else _parts_of(self.holdout, forget)[1],
+            before=self.train.take(forget.before) if len(forget.before) else None,
         )
 
 
-def _of_forgotten_class(part: Part, forget: ForgetSet) -> npt.NDArray[np.bool_]:
-    """Which samples of a part belong to a class that is forgotten as a whole."""
-    if not forget.class_wise:
-        return np.zeros(len(part), bool)
-    if forget.scenario == "class":
-        return np.isin(part.labels, forget.classes)
-    if part.fine_labels is None:
-        raise ValueError("a sub-class forget set needs predictions that carry fine labels")
-    return np.isin(part.fine_labels, forget.classes)
+def _parts_of(unseen: Part, forget: ForgetSet) -> tuple[Part, Part]:
+    """Unseen samples of classes that are forgotten as a whole, and those of classes that never were."""
+    asked = forget.is_of_its_classes(unseen.labels, unseen.fine_labels)
+    gone = forget.is_of_earlier_classes(unseen.labels, unseen.fine_labels)
+    return unseen.take(asked & ~gone), unseen.take(~asked & ~gone)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from natmu.audits import NUMBERS, RunAudit, obtain_models, original_of, write
+from natmu.audits import NUMBERS, RunAudit, obtain_models, write
 from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, SettingError, UsageError
@@ -17,8 +17,9 @@ from natmu.lineage.refusal import refuse
 from natmu.methods import Method, Retrain, method_named
 from natmu.progress import say
 from natmu.records.audit import Audit
+from natmu.records.derived import decider_of, forget_of, is_original, original_of
 from natmu.records.forgetting import parse_forget
-from natmu.records.lineage import Imported, Trained, Unlearned
+from natmu.records.lineage import Imported, Initial, Relearned, Trained, Unlearned
 from natmu.records.run import open_run
 from natmu.records.settings import DataSettings, TrainSettings
 from natmu.records.table import Results
@@ -119,9 +120,11 @@ class Asked:
 def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: str | None, place: Place) -> Run:
     """Unlearn from a run folder, or from a weights file that was trained elsewhere.
 
+    A run that has forgotten something already forgets this beside it.
+
     Args:
         asked: What is to be forgotten, and how.
-        source: A run folder of a trained model, or a ``.safetensors``, ``.pt`` or ``.pth`` file.
+        source: A run folder of a trained or unlearned model, or a ``.safetensors``, ``.pt`` or ``.pth`` file.
         data: Values for ``DataSettings``; needed with a weights file, otherwise read from the run, except that another
             ``source`` says where the same data lies now.
         model: Architecture; needed with a weights file, otherwise read from the run.
@@ -139,13 +142,13 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
             raise SettingError(
                 f"{source} says its own --model, --image-size, --train-size and --holdout; leave them out."
             )
-        original, workspace = open_original(source, place, data.get("source"))
-        known, recipe = isinstance(original, Trained), original.recipe
+        start, workspace = open_model(source, place, data.get("source"))
+        known, recipe = isinstance(original_of(start), Trained), start.recipe
     else:
         if data.get("source") is None or model is None:
             raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
         workspace = place.workspace(DataSettings.parse(data, "data"), model)
-        original, known, recipe = None, False, TrainSettings()
+        start, known, recipe = None, False, TrainSettings()
     refuse(
         workspace,
         recipe,
@@ -154,18 +157,19 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
         seed=split_seed,
         batch_size=asked.batch_size,
         trained_here=known,
+        before=None if start is None else workspace.forgotten_by(start),
     )
-    original = original or import_model(workspace, source, recipe)
-    forget = workspace.forget(request, split_seed, original)
+    start = start or import_model(workspace, source, recipe)
+    forget = workspace.forget(request, split_seed, start)
     at = workspace.arithmetic
-    result = outcome_of(method, original, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
-    if source.is_dir() and original in sources(result):
+    result = outcome_of(method, start, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
+    if source.is_dir() and start in sources(result):
         workspace.store.adopt(Run(source))
     return obtain(result, workspace, place.name)
 
 
-def open_original(path: Path, place: Place, source: str | None = None) -> tuple[Trained | Imported, Workspace]:
-    """The trained model in a run folder, with the data that its lineage names.
+def open_model(path: Path, place: Place, source: str | None = None) -> tuple[Trained | Imported | Unlearned, Workspace]:
+    """The model in a run folder, with the data that its lineage names.
 
     Args:
         path: The run folder.
@@ -173,11 +177,12 @@ def open_original(path: Path, place: Place, source: str | None = None) -> tuple[
         source: Where the same data is to be had now, if not where the lineage says.
 
     Raises:
-        UsageError: The folder holds no trained model, or the data is not what it was trained on.
+        UsageError: The folder holds no model that can forget, or the data is not what it was trained on.
     """
-    model = open_run(path).record.lineage
-    if not isinstance(model, Imported) and not (isinstance(model, Trained) and model.on.rule == "everything"):
-        raise ModelError(f"{path} holds an unlearned model; name the run of its original.")
+    run = open_run(path)
+    model = run.record.lineage
+    if isinstance(model, Initial | Relearned) or not is_original(original_of(model)):
+        raise ModelError(f"{path} holds a part of an audit; name the run of an original or of an unlearned model.")
     if place.precision == "auto":
         place = replace(place, precision=model.arithmetic.precision)
     told = model.data.model_dump(exclude={"digests"}) | ({} if source is None else {"source": source})
@@ -187,6 +192,9 @@ def open_original(path: Path, place: Place, source: str | None = None) -> tuple[
         raise DataError(f"The data in {where} is not what {path} was made with; give the folder that it came from.")
     if workspace.architecture != model.architecture:
         raise ModelError(f"The file that defines {workspace.model} has changed since {path} was trained; restore it.")
+    forget = forget_of(model)
+    if forget is not None:
+        workspace.remember(forget, run.forget())
     return model, workspace
 
 
@@ -228,7 +236,7 @@ def audit_run(
         arithmetic = audit.models.subject.arithmetic
         place = Place(data_dir, store.root, device=device, precision=arithmetic.precision)
         synced = replace(place, sync_batch_norm=arithmetic.sync_batch_norm)
-        _, workspace = open_original(original.path, synced)
+        _, workspace = open_model(original.path, synced)
         obtain_models(audit, workspace)
         data = workspace.splits.train
     return _table(audit), write(audit, data)
@@ -237,6 +245,8 @@ def audit_run(
 def _original(run: Run, store: Store, source: Path | None) -> Run:
     """The run of the original of a model: where the user says, or in the same store."""
     subject = run.record.lineage
+    if not isinstance(subject, Trained | Unlearned) or forget_of(subject) is None:
+        raise UsageError("An audit is of an unlearned model; name the run of one, not that of an original.")
     wanted = original_of(subject)
     if source is not None:
         known = [Run(open_run(source).path)]
@@ -256,9 +266,9 @@ def _original(run: Run, store: Store, source: Path | None) -> Run:
 def _is_like(run: Run, subject: object) -> bool:
     """Whether a run is of an original that a retrained model may stand in for; its seed may be another."""
     model = run.record.lineage
-    if not isinstance(subject, Trained) or subject.on.rule != "all but" or subject.on.forget.by is not None:
+    if not isinstance(subject, Trained) or subject.on.rule != "all but" or decider_of(subject.on.forget) is not None:
         return False
-    if not isinstance(model, Imported) and not (isinstance(model, Trained) and model.on.rule == "everything"):
+    if not isinstance(model, Trained | Imported) or not is_original(model):
         return False
     return (model.data, model.architecture, model.recipe) == (subject.data, subject.architecture, subject.recipe)
 

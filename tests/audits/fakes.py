@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from lineage import fakes
-from natmu.audits import NUMBERS, RunAudit, original_of
+from natmu.audits import NUMBERS, RunAudit
 from natmu.engine.store import Run
 from natmu.lineage import Workspace, obtain
+from natmu.records.derived import original_of
 from natmu.records.lineage import Trained, Unlearned
 from natmu.scores.panel import Level
 

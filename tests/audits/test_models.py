@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from natmu.audits import AuditModels, original_of
-from natmu.errors import UsageError
+from natmu.audits import AuditModels
+from natmu.records.derived import original_of
 from natmu.records.lineage import AllBut, Everything, HalfOfPool, Imported, Initial, Trained, Unlearned
 from records import lineages
 
 ORIGINAL = lineages.trained(3)
 FORGET = lineages.forget("class:3", None)
+SECOND = lineages.later(FORGET)
 MODEL = lineages.unlearned(ORIGINAL, FORGET, seed=5)
 ELSEWHERE = lineages.unlearned(lineages.imported(), FORGET, seed=5)
 RETRAINED = lineages.retrained_model(3, FORGET, ORIGINAL).but(start=ORIGINAL.start)
@@ -133,6 +134,37 @@ def test_the_original_of_a_model():
     assert original_of(RETRAINED) == ORIGINAL
     hardest = lineages.hardest(ORIGINAL)
     assert original_of(lineages.retrained_model(7, hardest, ORIGINAL)) == ORIGINAL
-    for model in (ORIGINAL, lineages.initial(), lineages.imported(), lineages.shadow(), lineages.relearned()):
-        with pytest.raises(UsageError, match="name the run of one, not that of an original"):
-            original_of(model)
+    for model in (ORIGINAL, lineages.imported()):
+        assert original_of(model) == model
+
+
+def test_the_original_of_a_sequence_is_where_it_began():
+    second = lineages.unlearned(MODEL, SECOND, seed=6)
+    assert original_of(second) == ORIGINAL
+    without_both = lineages.retrained_model(3, SECOND, ORIGINAL).but(start=ORIGINAL.start)
+    assert original_of(without_both) == ORIGINAL
+    assert original_of(lineages.unlearned(RETRAINED, SECOND)) == ORIGINAL
+    hardest = lineages.hardest(ORIGINAL).model_copy(update={"after": FORGET})
+    assert original_of(lineages.retrained_model(7, hardest, ORIGINAL)) == ORIGINAL
+    assert original_of(lineages.retrained_model(7, lineages.later(lineages.hardest(ORIGINAL)), ORIGINAL)) == ORIGINAL
+
+
+def test_a_second_request_is_compared_with_models_that_saw_neither():
+    second = lineages.unlearned(MODEL, SECOND, seed=6)
+    found = AuditModels(second, ORIGINAL, "full", 2).parts
+    assert {model.on for model in found["retrained"]} == {AllBut(forget=SECOND)}
+    assert SECOND.after == FORGET
+    (other,) = found["unlearned"]
+    assert isinstance(other.source, Unlearned)
+    assert (other.source.source, other.source.forget, other.forget) == (lineages.trained(4), FORGET, SECOND)
+    assert (other.seed, other.source.seed) == (6 + 1, 5 + 1)
+    assert [model.source for model in found["again"]] == [MODEL]
+    assert {model.on.forget for model in found["shadow"]} == {SECOND}
+
+
+def test_another_original_of_a_sequence_that_began_with_retraining_is_retrained_too():
+    first = lineages.retrained_model(1, FORGET, ORIGINAL)
+    second = lineages.unlearned(first, SECOND, seed=6)
+    found = AuditModels(second, ORIGINAL, "standard", 2).parts
+    (other,) = found["unlearned"]
+    assert other.source == lineages.retrained_model(2, FORGET, lineages.trained(4))

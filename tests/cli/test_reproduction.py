@@ -75,6 +75,18 @@ def test_an_unlearned_or_retrained_model(natmu, tmp_path, kind):
     assert found.record.scores == made["scores"]
 
 
+@pytest.mark.parametrize("second", ["fine-tuned", "retrained", "retrained from fresh weights"])
+def test_a_second_request(natmu, tmp_path, second):
+    natmu(*TRAIN, "--out", "runs/mine")
+    natmu("unlearn", "--from", "runs/mine", "--forget", "class:7", "--method", "finetune", "--epochs", "1")
+    first = next(path.parent for path in (tmp_path / "runs").glob("*/forget.npy"))
+    made = natmu("unlearn", "--from", first, *UNLEARNED[second], "--out", "runs/less", "--json").json
+    found = reproduced(natmu, tmp_path / "runs", "less")
+    assert found.record.digest == made["digest"]
+    assert found.record.scores == made["scores"]
+    assert len(found.forget().before)
+
+
 def test_an_audit(natmu, tmp_path):
     natmu(*TRAIN, "--out", "runs/mine")
     natmu("unlearn", "--from", "runs/mine", *UNLEARNED["fine-tuned"], "--out", "runs/less")

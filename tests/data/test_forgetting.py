@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,7 +14,15 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from natmu.data import ImageData, forget_from_indices, parse_forget, resolve_forget
+from natmu.data import (
+    ImageData,
+    Labelling,
+    forget_after,
+    forget_from_indices,
+    parse_forget,
+    resolve_forget,
+    unseen_rows,
+)
 from natmu.errors import ForgetSetError
 from natmu.types import ForgetSet
 
@@ -233,3 +242,67 @@ def test_any_text_is_a_forget_set_or_an_error_of_ours(
         forget = _resolve(text, data, {"confidence": np.arange(100, dtype=np.float32)}, seed)
         assert 0 < len(forget) < 100
         assert np.array_equal(forget.indices, np.unique(forget.indices))
+
+
+@pytest.mark.parametrize("text", ["random:10%", "hardest:7", "class:apple", "subclass:apple"])
+def test_what_was_forgotten_before_is_no_longer_there(hundred: ImageData, text: str) -> None:
+    data = replace(hundred, fine=Labelling(hundred.labels, hundred.class_names)) if "sub" in text else hundred
+    first = forget_from_indices(range(0, 100, 2), data)
+    difficulty = {"confidence": np.arange(100, dtype=np.float32)}
+    second = resolve_forget(parse_forget(text), data, seed=0, difficulty=difficulty, after=first)
+    assert (second.indices % 2 == 1).all()
+    assert second.before.tolist() == first.indices.tolist()
+    if text == "random:10%":
+        assert len(second) == 5  # of what is left
+        share = np.array([20, 15, 10, 5]) / 10
+        assert (np.abs(data.labels[second.indices].bincount(minlength=4).numpy() - share) < 1).all()
+    if text == "hardest:7":
+        assert second.indices.tolist() == list(range(87, 100, 2))
+
+
+def test_a_sequence_knows_all_that_came_before(hundred: ImageData) -> None:
+    first = _resolve("class:apple", hundred)
+    second = resolve_forget(parse_forget("class:rocket"), hundred, seed=0, after=first)
+    third = resolve_forget(parse_forget("random:4"), hundred, seed=0, after=second)
+    assert third.before.tolist() == list(range(70))
+    assert third.classes_before == (0, 1)
+    assert third.left_out.tolist() == [*range(70), *third.indices.tolist()]
+    assert third.is_of_earlier_classes(np.arange(4), None).tolist() == [True, True, False, False]
+    assert not third.is_of_its_classes(np.arange(4), None).any()
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            "class:apple",
+            "'class:apple' means no training sample that was not forgotten before; there must be one at least.",
+        ),
+        (
+            "class:rocket,sea,lawn_mower",
+            "'class:rocket,sea,lawn_mower' means all 60 training samples; at least one must be retained.",
+        ),
+        ("random:60", "'random:60' means 60 of 60 training samples; at least one must be forgotten and at least one"),
+    ],
+)
+def test_requests_that_leave_nothing_after_others_are_refused(hundred: ImageData, text: str, sentence: str) -> None:
+    with pytest.raises(ForgetSetError) as error:
+        resolve_forget(parse_forget(text), hundred, seed=0, after=_resolve("class:apple", hundred))
+    assert str(error.value).startswith(sentence)
+
+
+def test_samples_that_were_forgotten_before_are_not_forgotten_again(hundred: ImageData) -> None:
+    first = _resolve("class:apple", hundred)
+    with pytest.raises(ForgetSetError, match="names 2 of the samples that were forgotten before, such as that at posi"):
+        forget_from_indices([38, 39, 40], hundred, first)
+    with pytest.raises(ForgetSetError, match="names 40 of the samples that were forgotten before"):
+        forget_after(first, hundred, first)
+
+
+def test_unseen_samples_are_like_the_forget_set_and_of_no_class_that_is_gone(hundred: ImageData) -> None:
+    first = _resolve("class:apple", hundred)
+    by_class = resolve_forget(parse_forget("class:sea"), hundred, seed=0, after=first)
+    drawn = resolve_forget(parse_forget("random:4"), hundred, seed=0, after=first)
+    assert unseen_rows(hundred, first).tolist() == list(range(40))
+    assert unseen_rows(hundred, by_class).tolist() == list(range(70, 90))
+    assert unseen_rows(hundred, drawn).tolist() == list(range(40, 100))

@@ -51,6 +51,11 @@ def forget(text: str = "random:10%", seed: int | None = 0, by: Trained | Importe
     return Forget(request=parse_forget(text), seed=seed, by=by)
 
 
+def later(earlier: Forget | None = None) -> Forget:
+    """The forget set of a second request."""
+    return Forget(request=parse_forget("class:6"), after=earlier or forget())
+
+
 def hardest(by: Trained | Imported) -> Forget:
     """The forget set of what a model found the hardest."""
     return forget("hardest:5%", None, by)
@@ -69,7 +74,10 @@ def shadow(number: int = 0, of: Forget | None = None) -> Trained:
 
 
 def unlearned(
-    source: Trained | Imported | None = None, of: Forget | None = None, method: str = "amnesiac", seed: int = 0
+    source: Trained | Imported | Unlearned | None = None,
+    of: Forget | None = None,
+    method: str = "amnesiac",
+    seed: int = 0,
 ) -> Unlearned:
     """What a method makes of a model."""
     return Unlearned(

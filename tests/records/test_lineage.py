@@ -29,6 +29,8 @@ KINDS = {
     "unlearned": lineages.unlearned(),
     "unlearned from elsewhere": lineages.unlearned(lineages.imported(), lineages.hardest(lineages.imported())),
     "unlearned shadow": lineages.unlearned(lineages.shadow()),
+    "unlearned twice": lineages.unlearned(lineages.unlearned(), lineages.later()),
+    "retrained without both": lineages.retrained_model(of=lineages.later()),
     "relearned": lineages.relearned(),
     "relearned by a retrained model": lineages.relearned(lineages.retrained_model()),
 }
@@ -96,6 +98,7 @@ OTHERS = {
     "positions": "dd",
     "source": {str: "cifar10", type(None): "dd"},
     "by": lineages.imported("ff"),
+    "after": lineages.forget("class:5", None),
     "holdout": {bool: False, str: "dd"},
     "image_size": 8,
 }

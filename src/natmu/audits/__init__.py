@@ -2,6 +2,6 @@
 
 from natmu.audits.auditing import obtain_models, write
 from natmu.audits.compared import RunAudit
-from natmu.audits.models import NUMBERS, AuditModels, original_of
+from natmu.audits.models import NUMBERS, AuditModels
 
-__all__ = ["NUMBERS", "AuditModels", "RunAudit", "obtain_models", "original_of", "write"]
+__all__ = ["NUMBERS", "AuditModels", "RunAudit", "obtain_models", "write"]

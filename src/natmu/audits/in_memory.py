@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from natmu.data import ImageData
+from natmu.data import ImageData, unseen_rows
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
 from natmu.errors import DataError
@@ -84,10 +84,7 @@ def shadow_margins(
         raise DataError(f"shadows.member must be a bool array of shape {wanted}, not {member.dtype} {member.shape}.")
     if len(shadows.unlearned) not in (0, len(shadows.trained)):
         raise DataError("shadows.unlearned must be one model for each of shadows.trained, or none.")
-    unseen = np.arange(len(test))
-    if forget.class_wise:
-        fine = test.labels if test.fine is None or forget.scenario == "class" else test.fine.labels
-        unseen = np.flatnonzero(np.isin(np.asarray(fine), forget.classes))
+    unseen = unseen_rows(test, forget)
     if not np.isin(non_members, unseen).all():
         raise DataError("shadows.non_members must be positions of test samples of the kind that is forgotten.")
     parts = train.subset(forget.indices), test.subset(non_members)

@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from natmu.errors import UsageError
 from natmu.lineage.relearning import relearned
-from natmu.records.derived import forget_of, original, retrained
+from natmu.records.derived import forget_of, from_other, original, retrained
 from natmu.records.lineage import (
-    AllBut,
     AnyLineage,
     Arithmetic,
-    Everything,
     Forget,
     HalfOfPool,
     Imported,
@@ -40,7 +37,7 @@ class AuditModels:
 
     Attributes:
         subject: The model under audit, unlearned or retrained.
-        source: Its original.
+        source: Its original, where its sequence of requests began.
         level: How much is asked for.
         number: How many retrained models, and from the level standard on how many models of the other kinds.
     """
@@ -133,7 +130,7 @@ class AuditModels:
     def _repeated(self, number: int) -> Model:
         """What the method makes of another original, with another seed."""
         assert isinstance(self.subject, Unlearned), "only methods are repeated"
-        return self.subject.but(source=self._original(number), seed=self.subject.seed + number)
+        return from_other(self.subject, self._original(number), number)
 
     def _again(self, number: int) -> Model:
         """What the method makes of the same original with another seed."""
@@ -152,18 +149,3 @@ class AuditModels:
         if isinstance(self.subject, Unlearned):
             return self.subject.but(source=shadow, seed=seed)
         return retrained(shadow, self.forget, self.subject.arithmetic, seed, fresh=self.subject.start.reset)
-
-
-def original_of(subject: AnyLineage) -> Trained | Imported:
-    """The original of a model: the one that it was unlearned from, or that was trained like it on all samples.
-
-    Raises:
-        UsageError: The model is no unlearned or retrained one.
-    """
-    if isinstance(subject, Unlearned):
-        return subject.source
-    if isinstance(subject, Trained) and isinstance(subject.on, AllBut):
-        fresh = {"seed": seed_for(subject.seed, "initial weights"), "reset": False}
-        start = subject.start.but(**fresh) if subject.start.reset else subject.start
-        return subject.on.forget.by or subject.but(start=start, on=Everything())
-    raise UsageError("An audit is of an unlearned model; name the run of one, not that of an original.")

@@ -3,7 +3,7 @@
 from natmu.data.catalogue import SourceInfo, load, sources
 from natmu.data.datasets import from_dataset
 from natmu.data.downloads import download
-from natmu.data.forgetting import forget_from_indices, resolve_forget
+from natmu.data.forgetting import forget_after, forget_from_indices, resolve_forget, unseen_rows
 from natmu.data.images import ImageData, Labelling, Splits
 from natmu.records.forgetting import ForgetRequest, parse_forget
 
@@ -14,10 +14,12 @@ __all__ = [
     "SourceInfo",
     "Splits",
     "download",
+    "forget_after",
     "forget_from_indices",
     "from_dataset",
     "load",
     "parse_forget",
     "resolve_forget",
     "sources",
+    "unseen_rows",
 ]

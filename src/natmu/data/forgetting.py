@@ -15,7 +15,7 @@ from natmu.data.naming import class_members, subclass_members
 from natmu.data.sampling import balanced_draw
 from natmu.errors import ForgetSetError
 from natmu.records.forgetting import ForgetRequest
-from natmu.types import FloatArray, ForgetSet, IntArray, Scenario, seed_for
+from natmu.types import FloatArray, ForgetSet, IntArray, positions_digest, seed_for
 
 
 def resolve_forget(
@@ -24,8 +24,12 @@ def resolve_forget(
     *,
     seed: int,
     difficulty: Mapping[str, FloatArray] | None = None,
+    after: ForgetSet | None = None,
 ) -> ForgetSet:
     """Find the training samples that a request means.
+
+    What was forgotten before is no longer there: a part of the training set is a part of what is left of it, and a
+    class is those of its samples that are left.
 
     Args:
         request: The request.
@@ -33,49 +37,87 @@ def resolve_forget(
         seed: Decides what ``random`` draws.
         difficulty: By criterion, a number per training sample ``(N,)``, larger for harder; only ``hardest`` needs it.
             Of equally hard samples the first are taken.
+        after: What was forgotten before.
 
     Raises:
         ForgetSetError: The request does not fit the data, or leaves nothing to forget or nothing to retain.
     """
     classes: tuple[int, ...] = ()
+    left = np.arange(len(data)) if after is None else np.setdiff1d(np.arange(len(data)), after.left_out)
     if request.kind == "class":
         indices, classes = class_members(request.names, data)
+        indices = np.intersect1d(indices, left)
     elif request.kind == "subclass":
         indices, classes = subclass_members(request.names, data)
+        indices = np.intersect1d(indices, left)
     elif request.file is not None:
         indices = read_index_file(request.file, len(data))
     else:
-        indices = _drawn(request, data, seed, difficulty or {})
-    return _forget_set(indices, data, request.text, request.kind, classes)
+        indices = _drawn(request, data, left, seed, difficulty or {})
+    return _forget_set(ForgetSet(indices, request.text, request.kind, classes), data, after)
 
 
-def forget_from_indices(indices: Sequence[int] | npt.NDArray[Any] | Tensor, data: ImageData) -> ForgetSet:
+def forget_from_indices(
+    indices: Sequence[int] | npt.NDArray[Any] | Tensor, data: ImageData, after: ForgetSet | None = None
+) -> ForgetSet:
     """The forget set of these positions in the training data, in any order.
 
     Args:
         indices: Integers ``(F,)``.
         data: The training data.
+        after: What was forgotten before.
 
     Raises:
-        ForgetSetError: They are none, not integers, negative, out of range or repeated, or leave nothing to retain.
+        ForgetSetError: They are none, not integers, negative, out of range, repeated or forgotten before, or leave
+            nothing to retain.
     """
     checked = check_indices(indices, len(data), "The indices to forget")
-    digest = ForgetSet(checked, "", "indices").digest
-    return _forget_set(checked, data, f"indices:{digest}", "indices", ())
+    return _forget_set(ForgetSet(checked, f"indices:{positions_digest(checked)}", "indices"), data, after)
 
 
-def _drawn(request: ForgetRequest, data: ImageData, seed: int, difficulty: Mapping[str, FloatArray]) -> IntArray:
-    """A part of the data, at random or by difficulty."""
-    count = request.amount.of(len(data)) if request.amount else 0
-    if not 0 < count < len(data):
+def forget_after(forget: ForgetSet, data: ImageData, after: ForgetSet | None) -> ForgetSet:
+    """A known forget set, as it follows what was forgotten before.
+
+    Args:
+        forget: The forget set; what it says of earlier ones stays if nothing is given.
+        data: The training data.
+        after: What was forgotten before.
+
+    Raises:
+        ForgetSetError: It does not fit the data, names samples that were forgotten before, or leaves nothing to retain.
+    """
+    check_indices(forget.indices, len(data), "The indices to forget")
+    return _forget_set(forget, data, after)
+
+
+def unseen_rows(test: ImageData, forget: ForgetSet) -> IntArray:
+    """Rows of the test data that are like the forget set: of its classes, if it has any, and of none forgotten before.
+
+    Args:
+        test: The test data.
+        forget: The forget set.
+    """
+    labels, fine = test.labels.numpy(), None if test.fine is None else test.fine.labels.numpy()
+    gone = forget.is_of_earlier_classes(labels, fine)
+    like = forget.is_of_its_classes(labels, fine) if forget.class_wise else np.ones(len(test), bool)
+    return np.flatnonzero(like & ~gone).astype(np.int64)
+
+
+def _drawn(
+    request: ForgetRequest, data: ImageData, left: IntArray, seed: int, difficulty: Mapping[str, FloatArray]
+) -> IntArray:
+    """A part of what is left of the data, at random or by difficulty."""
+    count = request.amount.of(len(left)) if request.amount else 0
+    if not 0 < count < len(left):
         raise ForgetSetError(
-            f"{request.text!r} means {count} of {len(data)} training samples; at least one must be forgotten and at "
+            f"{request.text!r} means {count} of {len(left)} training samples; at least one must be forgotten and at "
             "least one retained."
         )
     if request.kind == "random":
-        return balanced_draw(data.labels.numpy(), count, np.random.default_rng(seed_for(seed, "forget")))
-    values = _difficulty(request, len(data), difficulty)
-    return np.sort(np.argsort(-values, kind="stable")[:count]).astype(np.int64)
+        labels = data.labels.numpy()[left]
+        return left[balanced_draw(labels, count, np.random.default_rng(seed_for(seed, "forget")))]
+    values = _difficulty(request, len(data), difficulty)[left]
+    return np.sort(left[np.argsort(-values, kind="stable")[:count]]).astype(np.int64)
 
 
 def _difficulty(request: ForgetRequest, total: int, difficulty: Mapping[str, FloatArray]) -> FloatArray:
@@ -95,12 +137,21 @@ def _difficulty(request: ForgetRequest, total: int, difficulty: Mapping[str, Flo
     return values
 
 
-def _forget_set(
-    indices: IntArray, data: ImageData, request: str, scenario: Scenario, classes: tuple[int, ...]
-) -> ForgetSet:
-    """A forget set that leaves something to retain."""
-    if not len(indices):
-        raise ForgetSetError(f"{request!r} means no training sample; there must be one at least.")
-    if len(indices) >= len(data):
-        raise ForgetSetError(f"{request!r} means all {len(data)} training samples; at least one must be retained.")
-    return ForgetSet(indices, request, scenario, classes)
+def _forget_set(forget: ForgetSet, data: ImageData, after: ForgetSet | None) -> ForgetSet:
+    """A forget set that follows another one, shares nothing with it and leaves something to retain."""
+    if not len(forget):
+        left = "" if after is None else " that was not forgotten before"
+        raise ForgetSetError(f"{forget.request!r} means no training sample{left}; there must be one at least.")
+    following = forget.after(after)
+    again = np.intersect1d(following.indices, following.before)
+    if len(again):
+        raise ForgetSetError(
+            f"{forget.request!r} names {len(again)} of the samples that were forgotten before, such as that at "
+            f"position {again[0]}; leave them out."
+        )
+    if len(following.left_out) >= len(data):
+        raise ForgetSetError(
+            f"{forget.request!r} means all {len(data) - len(following.before)} training samples; at least one must be "
+            "retained."
+        )
+    return following

@@ -22,6 +22,7 @@ from natmu.errors import RunError, UsageError
 from natmu.records.lineage import AnyLineage
 from natmu.records.predictions import write_outputs
 from natmu.records.run import (
+    BEFORE,
     CONFIDENCE,
     DIGEST,
     FORGET,
@@ -86,6 +87,8 @@ class Workplace:
             np.save(self.folder / CONFIDENCE, confidence.numpy())
         if forget is not None:
             np.save(self.folder / FORGET, forget.indices)
+            if len(forget.before):
+                np.save(self.folder / BEFORE, forget.before)
         self._record(compute, seconds, scores, history, forget)
 
     def finish_curve(self, history: History, compute: Compute, *, seconds: float) -> None:
@@ -98,15 +101,12 @@ class Workplace:
     ) -> None:
         """Write what was asked for, how it went and what it took."""
         write_history(history, self.folder)
-        forgotten = (
-            None if forget is None else Forgotten(count=len(forget), digest=forget.digest, classes=forget.classes)
-        )
         write_run(
             self.folder,
             lambda files: RunRecord(
                 lineage=self.lineage,
                 digest=self.lineage.digest,
-                forgotten=forgotten,
+                forgotten=None if forget is None else Forgotten.of(forget),
                 scores=scores,
                 seconds=round(seconds, 4),
                 peak_memory_mb=round(peak_memory_mb(), 1),

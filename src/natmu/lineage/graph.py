@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
 
+from natmu.records.derived import decider_of
 from natmu.records.lineage import (
     AllBut,
     AnyLineage,
@@ -53,5 +54,6 @@ def is_ready(model: AnyLineage, undone: Set[str]) -> bool:
 
 
 def _deciding(forget: Forget) -> tuple[Trained | Imported, ...]:
-    """The model that decides what a forget set is, if one does."""
-    return () if forget.by is None else (forget.by,)
+    """The model that decides what a forget set is, or one before it, if one does."""
+    decider = decider_of(forget)
+    return () if decider is None else (decider,)

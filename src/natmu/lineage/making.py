@@ -24,7 +24,7 @@ from natmu.lineage.relearning import relearn
 from natmu.lineage.workspace import Workspace, difficulty_of
 from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import load_weights
-from natmu.records.derived import forget_of, retrained, title
+from natmu.records.derived import forget_of, original_of, retrained, title
 from natmu.records.files import file_digest
 from natmu.records.lineage import (
     AnyLineage,
@@ -94,14 +94,20 @@ def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings) -> 
 
 
 def outcome_of(
-    method: Method, source: Trained | Imported, forget: Forget, *, seed: int, batch_size: int | None, at: Arithmetic
+    method: Method,
+    source: Trained | Imported | Unlearned,
+    forget: Forget,
+    *,
+    seed: int,
+    batch_size: int | None,
+    at: Arithmetic,
 ) -> Trained | Unlearned:
-    """The model that a method makes of an original.
+    """The model that a method makes of another one.
 
     Args:
         method: The method with its settings; retraining gives a model that is trained like the original.
-        source: The original.
-        forget: What is forgotten.
+        source: The original, or a model that has forgotten something already.
+        forget: What is forgotten, after what the source forgot.
         seed: Of the method.
         batch_size: Samples per step, where the method's settings do not say; the original's if None. Retraining has
             the original's.
@@ -111,10 +117,10 @@ def outcome_of(
         SettingError: Retraining is to start where the original did, and nobody knows where that was.
     """
     if isinstance(method, Retrain):
-        fresh = method.config.init == "fresh"
-        if not fresh and isinstance(source, Imported):
+        fresh, original = method.config.init == "fresh", original_of(source)
+        if not fresh and isinstance(original, Imported):
             raise SettingError("retrain: the original's initial weights are not known; set init=fresh.")
-        return retrained(source, forget, at, seed, fresh=fresh)
+        return retrained(original, forget, at, seed, fresh=fresh)
     return Unlearned(
         source=source,
         forget=forget,
@@ -144,7 +150,7 @@ def _make(model: AnyLineage, workspace: Workspace, work: Workplace) -> None:
 def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
     """Train from initial weights on a subset."""
     samples = _samples(workspace, model, forget_of(model))
-    left_out = samples.aside if samples.forget is None else samples.forget.indices
+    left_out = samples.aside if samples.forget is None else samples.forget.left_out
     kept = torch.ones(len(samples.data), dtype=torch.bool)
     kept[torch.from_numpy(left_out)] = False
     network, compute = workspace.start(model.start), workspace.compute.at(model.arithmetic)
@@ -168,18 +174,18 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
 
 def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
     """Run a method on a copy of its source."""
-    source, run = model.source, workspace.require(model.source)
-    samples, compute = _samples(workspace, source, model.forget), workspace.compute.at(model.arithmetic)
+    run, original = workspace.require(model.source), original_of(model.source)
+    samples, compute = _samples(workspace, original, model.forget), workspace.compute.at(model.arithmetic)
     assert samples.forget is not None, "there is something to forget"
     problem = Problem(
         model=workspace.load(run),
         data=samples.data,
         forget=samples.forget,
-        training=source.recipe,
+        training=original.recipe,
         compute=compute,
         seed=model.seed,
         batch_size=model.batch_size,
-        initial_model=partial(workspace.start, source.start) if isinstance(source, Trained) else None,
+        initial_model=partial(workspace.start, original.start) if isinstance(original, Trained) else None,
         fresh_model=workspace.fresh,
         holdout=workspace.on_device.holdout,
         checkpoint=work.checkpoint,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from natmu.data import ImageData, Splits
+from natmu.data import ImageData, Splits, unseen_rows
 from natmu.errors import DataError
 from natmu.scores.pool import draw_non_members, half_of_pool
 from natmu.types import ForgetSet, IntArray
@@ -35,11 +35,7 @@ class Pool:
     @cached_property
     def rows(self) -> IntArray:
         """Rows of the test data that are the non-members."""
-        test = self.splits.test
-        unseen = np.arange(len(test), dtype=np.int64)
-        if self.forget.class_wise:
-            fine = test.labels if test.fine is None or self.forget.scenario == "class" else test.fine.labels
-            unseen = np.flatnonzero(np.isin(np.asarray(fine), self.forget.classes)).astype(np.int64)
+        unseen = unseen_rows(self.splits.test, self.forget)
         if not len(unseen):
             raise DataError(
                 f"{self.forget.request} leaves no unseen samples for shadow models; audit at a lower level."
@@ -71,8 +67,8 @@ class Pool:
         return np.sort(self.positions[self._half(number)]).astype(np.int64)
 
     def aside(self, number: int) -> IntArray:
-        """Positions of the half of the pool that it never sees."""
-        return self.positions[~self._half(number)]
+        """Positions that it never sees: the other half of the pool, and what was forgotten before."""
+        return np.concatenate([self.positions[~self._half(number)], self.forget.before])
 
     def _half(self, number: int) -> npt.NDArray[np.bool_]:
         return half_of_pool(self.forget, len(self.positions), number)

@@ -26,6 +26,7 @@ def refuse(
     seed: int,
     batch_size: int | None = None,
     trained_here: bool = True,
+    before: ForgetSet | None = None,
 ) -> dict[tuple[str, str], str]:
     """Let each method check each forget set with an untrained model in the original's place; nothing is written.
 
@@ -37,6 +38,7 @@ def refuse(
         seed: Of forget sets that are drawn at random.
         batch_size: Samples per step of the methods; training's if None.
         trained_here: Whether the original's initial weights will be known.
+        before: What the model forgot before.
 
     Returns:
         By text of the request and label, why a method does not serve a forget set, where it serves another of them.
@@ -61,5 +63,8 @@ def refuse(
     # As many samples at random where only a trained model tells which are the hardest; by its criteria.
     anything = np.random.default_rng(seed).random(len(train), np.float32)
     difficulty = dict.fromkeys(["loss", "confidence"] if trained_here else ["loss"], anything)
-    forgets = {request.text: resolve_forget(request, train, seed=seed, difficulty=difficulty) for request in requests}
+    forgets = {
+        request.text: resolve_forget(request, train, seed=seed, difficulty=difficulty, after=before)
+        for request in requests
+    }
     return unserved_by(methods, {text: replace(problem, forget=forget) for text, forget in forgets.items()})

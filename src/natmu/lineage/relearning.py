@@ -47,9 +47,8 @@ def relearn(model: Relearned, workspace: Workspace, work: Workplace) -> None:
     compute = workspace.compute.at(model.arithmetic)
     network = workspace.load(workspace.require(model.source))
     start = time.perf_counter()
-    trained = model.source.source if isinstance(model.source, Unlearned) else model.source
     data, forget = workspace.on_device.train, workspace.forget_set(model.forget)
-    curve = relearning_curve(network, data, forget, trained.recipe.batch_size, compute)
+    curve = relearning_curve(network, data, forget, model.source.recipe.batch_size, compute)
     history: History = [{"epoch": float(step), "loss": loss} for step, loss in enumerate(curve)]
     work.finish_curve(history, compute, seconds=time.perf_counter() - start)
 

@@ -15,7 +15,7 @@ from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, RunError
 from natmu.lineage.pools import Pool
 from natmu.models import build_model, reinitialised, source_digest
-from natmu.records.derived import original, title
+from natmu.records.derived import forget_of, original, original_of, title
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.lineage import (
     AnyLineage,
@@ -27,6 +27,7 @@ from natmu.records.lineage import (
     Imported,
     Initial,
     Trained,
+    Unlearned,
     digest_of,
 )
 from natmu.records.settings import DataSettings, TrainSettings
@@ -179,27 +180,34 @@ class Workspace:
             raise RunError(f"{self.store.root} no longer holds the {title(model)} (run {model.digest}); make it again.")
         return run
 
-    def forget(self, request: ForgetRequest, seed: int, source: Trained | Imported) -> Forget:
+    def forget(self, request: ForgetRequest, seed: int, source: Trained | Imported | Unlearned) -> Forget:
         """What a request means here, as lineages tell of it.
 
         Args:
             request: The request.
             seed: Of a random draw.
-            source: The original, which decides which samples are the hardest.
+            source: The model that is to forget; what it forgot before comes before this request, and its original
+                decides which samples are the hardest.
 
         Raises:
             ForgetSetError: The request lists positions that do not fit the data.
         """
+        after, before = forget_of(source), self.forgotten_by(source)
         if request.kind == "random":
-            return Forget(request=request, seed=seed)
+            return Forget(request=request, seed=seed, after=after)
         if request.kind == "hardest":
-            return Forget(request=request, by=source)
+            return Forget(request=request, by=original_of(source), after=after)
         if request.kind != "indices":
-            return Forget(request=request)
-        listed = resolve_forget(request, self.splits.train, seed=seed)
-        forget = Forget(request=request, positions=listed.digest)
+            return Forget(request=request, after=after)
+        listed = resolve_forget(request, self.splits.train, seed=seed, after=before)
+        forget = Forget(request=request, positions=listed.digest, after=after)
         self.remember(forget, listed)
         return forget
+
+    def forgotten_by(self, model: Trained | Imported | Unlearned) -> ForgetSet | None:
+        """What a model has forgotten, and what before that; None of an original."""
+        forget = forget_of(model)
+        return None if forget is None else self.forget_set(forget)
 
     def remember(self, forget: Forget, found: ForgetSet) -> None:
         """Keep a forget set that is known already."""
@@ -215,7 +223,10 @@ class Workspace:
         key = digest_of(forget.plain())
         if key not in self.known:
             difficulty = {} if forget.by is None else difficulties_of(self.require(forget.by))
-            found = resolve_forget(forget.request, self.splits.train, seed=forget.seed or 0, difficulty=difficulty)
+            earlier = None if forget.after is None else self.forget_set(forget.after)
+            found = resolve_forget(
+                forget.request, self.splits.train, seed=forget.seed or 0, difficulty=difficulty, after=earlier
+            )
             if forget.positions not in (None, found.digest):
                 raise DataError(f"{forget.request.file} lists other samples than before; restore that file.")
             self.known[key] = found

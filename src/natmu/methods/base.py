@@ -50,10 +50,10 @@ class Problem:
     """A request to forget. It holds no test data, so that no method can look at any.
 
     Attributes:
-        model: The original model.
+        model: The original model, or one that has forgotten something already.
         data: The training data, retain and forget part together.
-        forget: Which of them to forget.
-        aside: Positions that belong to neither part, int64.
+        forget: Which of them to forget, and which were forgotten before: those belong to neither part.
+        aside: Further positions that belong to neither part, int64.
         training: The recipe that the original was trained with.
         compute: Device and precision.
         seed: Of everything random in the method.
@@ -96,9 +96,14 @@ class Problem:
     def retain_positions(self) -> Tensor:
         """Positions of the retain set in the training data, int64 ``(R,)``."""
         kept = torch.ones(len(self.data), dtype=torch.bool)
-        kept[self.forget_positions] = False
+        kept[torch.from_numpy(self.forget.left_out)] = False
         kept[torch.from_numpy(self.aside)] = False
         return kept.nonzero().squeeze(1)
+
+    @cached_property
+    def retained_classes(self) -> IntArray:
+        """The labels that retain samples have, sorted, int64: what was forgotten as a whole must not be taught anew."""
+        return np.unique(self.labels(self.retain_positions).numpy())
 
     def labels(self, positions: Tensor) -> Tensor:
         """The true labels at these positions."""

@@ -8,6 +8,7 @@ from natmu.records.lineage import (
     Architecture,
     Arithmetic,
     DataLineage,
+    Everything,
     Forget,
     HalfOfPool,
     Imported,
@@ -51,6 +52,46 @@ def retrained(source: Trained | Imported, forget: Forget, arithmetic: Arithmetic
     return Trained(start=start, on=AllBut(forget=forget), recipe=source.recipe, seed=seed)
 
 
+def original_of(model: Trained | Imported | Unlearned) -> Trained | Imported:
+    """The original of a model: where its sequence of requests began, or what was trained like it on all samples."""
+    if isinstance(model, Unlearned):
+        return original_of(model.source)
+    if isinstance(model, Imported) or not isinstance(model.on, AllBut):
+        return model
+    fresh = {"seed": seed_for(model.seed, "initial weights"), "reset": False}
+    start = model.start.but(**fresh) if model.start.reset else model.start
+    return decider_of(model.on.forget) or model.but(start=start, on=Everything())
+
+
+def is_original(model: AnyLineage) -> bool:
+    """Whether a model was trained on all samples, as far as is known."""
+    return isinstance(model, Imported) or (isinstance(model, Trained) and isinstance(model.on, Everything))
+
+
+def decider_of(forget: Forget) -> Trained | Imported | None:
+    """The original that decides what a forget set is, or one before it; None where the data alone does."""
+    return forget.by or (None if forget.after is None else decider_of(forget.after))
+
+
+def from_other(model: Unlearned, source: Trained | Imported, shift: int) -> Unlearned:
+    """The same requests, by the same methods with other seeds, from another original.
+
+    Args:
+        model: The last model of a sequence.
+        source: The other original.
+        shift: Is added to the seed of every method.
+    """
+    known = model.source
+    if isinstance(known, Unlearned):
+        start: Trained | Imported | Unlearned = from_other(known, source, shift)
+    elif isinstance(known, Trained) and isinstance(known.on, AllBut):
+        fresh = known.start.reset
+        start = retrained(source, known.on.forget, known.arithmetic, known.seed + shift, fresh=fresh)
+    else:
+        start = source
+    return model.but(source=start, seed=model.seed + shift)
+
+
 def forget_of(model: AnyLineage) -> Forget | None:
     """What a model is to have forgotten; None of an original, and of a model that has not learnt anything."""
     if isinstance(model, Unlearned | Relearned):
@@ -68,8 +109,8 @@ def title(model: AnyLineage) -> str:
     if isinstance(model, Relearned):
         return f"relearning of {title(model.source)}"
     if isinstance(model, Unlearned):
-        from_other = "" if isinstance(model.source, Imported) else f" from {title(model.source)}"
-        return f"{model.method}, {_forgotten(model.forget)}, seed {model.seed}{from_other}"
+        origin = "" if isinstance(model.source, Imported) else f" from {title(model.source)}"
+        return f"{model.method}, {_forgotten(model.forget)}, seed {model.seed}{origin}"
     match model.on:
         case AllBut(forget=forget):
             return f"retrained, {_forgotten(forget)}, seed {model.seed}"
@@ -82,4 +123,5 @@ def title(model: AnyLineage) -> str:
 def _forgotten(forget: Forget) -> str:
     """A forget set in a few words."""
     drawn = "" if not forget.seed else f" (split {forget.seed})"
-    return f"{forget.request.text}{drawn}"
+    earlier = "" if forget.after is None else f" after {_forgotten(forget.after)}"
+    return f"{forget.request.text}{drawn}{earlier}"

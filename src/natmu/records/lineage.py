@@ -100,12 +100,14 @@ class Forget(Value):
         seed: Of a random draw; None where nothing is drawn.
         by: The model by which samples are the hardest; None for other requests.
         positions: Digest of the positions, where the request lists them; None for other requests.
+        after: What was forgotten before, whose samples it does not hold; None for a first request.
     """
 
     request: Request
     seed: int | None = None
     by: Trained | Imported | None = None
     positions: Digest | None = None
+    after: Forget | None = None
 
 
 class Everything(Value):
@@ -115,7 +117,7 @@ class Everything(Value):
 
 
 class AllBut(Value):
-    """All training samples but those of a forget set.
+    """All training samples but those of a forget set and of those before it.
 
     Attributes:
         forget: The forget set.
@@ -126,7 +128,7 @@ class AllBut(Value):
 
 
 class HalfOfPool(Value):
-    """All but a forget set, and half of a pool: the forget set and as many non-members, which are test samples.
+    """All but a forget set and those before it, and half of a pool of the forget set and as many test samples.
 
     Attributes:
         forget: The forget set.
@@ -162,7 +164,7 @@ class Initial(Lineage):
     """A network with fresh weights.
 
     Attributes:
-        data: Decides the shape of images, the number of classes and the normalisation.
+        data: Decides the shape of images, the classes and the normalisation.
         architecture: The network.
         arithmetic: Of its predictions.
         seed: All that the weights depend on beyond the architecture.
@@ -229,27 +231,10 @@ class Trained(Lineage):
         return self.start.arithmetic
 
 
-class Unlearned(Lineage):
-    """What a method makes of a model.
+class Made(Lineage):
+    """What is made of another model, on that one's data."""
 
-    Attributes:
-        source: The model that it starts from.
-        forget: What it forgets; of a shadow model, that part of the pool that it was trained on.
-        method: Name of the method.
-        settings: All settings of the method.
-        batch_size: Samples per step.
-        seed: Of everything random in the method.
-        arithmetic: Of the method and of the predictions.
-    """
-
-    kind: Literal["unlearned"] = "unlearned"
-    source: Trained | Imported = Field(discriminator="kind")
-    forget: Forget
-    method: str
-    settings: dict[str, Any]
-    batch_size: int
-    seed: int
-    arithmetic: Arithmetic
+    source: Trained | Imported | Unlearned = Field(discriminator="kind")
 
     @property
     def data(self) -> DataLineage:
@@ -261,8 +246,35 @@ class Unlearned(Lineage):
         """The network."""
         return self.source.architecture
 
+    @property
+    def recipe(self) -> TrainSettings:
+        """How the original was trained."""
+        return self.source.recipe
 
-class Relearned(Lineage):
+
+class Unlearned(Made):
+    """What a method makes of a model.
+
+    Attributes:
+        source: The model that it starts from, which may have forgotten something already.
+        forget: What it forgets, after what the source forgot; a shadow model forgets its half of the pool.
+        method: Name of the method.
+        settings: All settings of the method.
+        batch_size: Samples per step.
+        seed: Of everything random in the method.
+        arithmetic: Of the method and of the predictions.
+    """
+
+    kind: Literal["unlearned"] = "unlearned"
+    forget: Forget
+    method: str
+    settings: dict[str, Any]
+    batch_size: int
+    seed: int
+    arithmetic: Arithmetic
+
+
+class Relearned(Made):
     """How fast a model learns a forget set again: a curve of losses, and no model.
 
     Attributes:
@@ -279,16 +291,6 @@ class Relearned(Lineage):
     shown: int
 
     @property
-    def data(self) -> DataLineage:
-        """The data."""
-        return self.source.data
-
-    @property
-    def architecture(self) -> Architecture:
-        """The network."""
-        return self.source.architecture
-
-    @property
     def arithmetic(self) -> Arithmetic:
         """Of the fine-tuning."""
         return self.source.arithmetic
@@ -296,4 +298,3 @@ class Relearned(Lineage):
 
 Model = Initial | Imported | Trained | Unlearned
 AnyLineage = Annotated[Initial | Imported | Trained | Unlearned | Relearned, Field(discriminator="kind")]
-Forget.model_rebuild()

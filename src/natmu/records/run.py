@@ -20,10 +20,10 @@ from natmu.records.derived import forget_of
 from natmu.records.files import UNREADABLE, File, Value, csv_text, damaged, file_digest, read_array, read_rows
 from natmu.records.lineage import AnyLineage, Digest
 from natmu.records.predictions import read_outputs, training_samples
-from natmu.types import FloatArray, ForgetSet, IntArray, Outputs
+from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, positions_digest
 
 RECORD, WEIGHTS, PREDICTIONS, HISTORY = "record.json", "model.safetensors", "predictions.safetensors", "history.csv"
-FORGET, CONFIDENCE = "forget.npy", "confidence.npy"
+FORGET, BEFORE, CONFIDENCE = "forget.npy", "forgotten-before.npy", "confidence.npy"
 """Names of the files in a run folder."""
 
 DIGEST = re.compile("[0-9a-f]{16}")
@@ -62,11 +62,29 @@ class Forgotten(Value):
         count: How many samples.
         digest: Of their positions.
         classes: The forgotten labels of a ``class`` set, the forgotten fine labels of a ``subclass`` set, else empty.
+        before: Digest of the positions that were forgotten before; None where none were.
+        classes_before: Labels that were forgotten before as whole classes.
+        subclasses_before: Fine labels that were forgotten before as whole sub-classes.
     """
 
     count: int = Field(ge=1)
     digest: Digest
     classes: tuple[int, ...] = ()
+    before: Digest | None = None
+    classes_before: tuple[int, ...] = ()
+    subclasses_before: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, forget: ForgetSet) -> Self:
+        """What is written of a forget set."""
+        return cls(
+            count=len(forget),
+            digest=forget.digest,
+            classes=forget.classes,
+            before=positions_digest(forget.before) if len(forget.before) else None,
+            classes_before=forget.classes_before,
+            subclasses_before=forget.subclasses_before,
+        )
 
 
 class RunRecord(File):
@@ -186,13 +204,20 @@ class RunFolder:
         forget = forget_of(lineage)
         if forget is None or forgotten is None:
             raise UsageError(f"{self.path} holds no forget set; name the run of an unlearned model.")
-        positions = self._read(FORGET, _positions)
-        forget_set = ForgetSet(positions, forget.request.text, forget.request.kind, forgotten.classes)
-        if (forget_set.digest, len(forget_set)) != (forgotten.digest, forgotten.count):
+        found = ForgetSet(
+            self._read(FORGET, _positions),
+            forget.request.text,
+            forget.request.kind,
+            forgotten.classes,
+            self._read(BEFORE, _positions) if self.has(BEFORE) else np.zeros(0, np.int64),
+            forgotten.classes_before,
+            forgotten.subclasses_before,
+        )
+        if Forgotten.of(found) != forgotten or np.isin(found.indices, found.before).any():
             raise damaged(self.path / FORGET, "it is not the forget set that the record names")
-        if self.has(PREDICTIONS) and positions[-1] >= self._read(PREDICTIONS, training_samples):
+        if self.has(PREDICTIONS) and found.left_out[-1] >= self._read(PREDICTIONS, training_samples):
             raise damaged(self.path / FORGET, "it names samples beyond the training data")
-        return forget_set
+        return found
 
     def _read(self, name: str, read: Callable[[Path], Content]) -> Content:
         """What one of its files holds."""

@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Sequence
 
 from natmu.records.audit import audit_of
+from natmu.records.derived import decider_of, forget_of, original_of
 from natmu.records.lineage import AllBut, Arithmetic, Forget, Imported, Trained, Unlearned
 from natmu.records.run import DIGEST, RunFolder
-from natmu.types import seed_for
 
 WEIGHTS = "WEIGHTS"
 """Stands for the file of a model that was trained elsewhere."""
@@ -27,28 +27,35 @@ def commands_of(run: RunFolder, original: RunFolder | None) -> list[str]:
     """
     lineage = run.record.lineage
     commands: list[list[str]] = []
-    if isinstance(lineage, Unlearned):
-        source, place = lineage.source, original
-        commands += [_train(source, _name(place, source.digest))] if isinstance(source, Trained) else []
-        commands += [_unlearn(lineage, _source(source, place), _name(run, lineage.digest))]
-    elif isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
-        before = lineage.on.forget.by or _some_original(lineage, original)
-        commands += [_train(before, _name(original, before.digest))] if isinstance(before, Trained) else []
-        commands += [
-            _retrain(lineage, lineage.on.forget, before, _source(before, original), _name(run, lineage.digest))
-        ]
+    if isinstance(lineage, Trained | Unlearned) and forget_of(lineage) is not None:
+        first = _some_original(lineage, original)
+        commands += [_train(first, _name(original, first.digest))] if isinstance(first, Trained) else []
+        source = _source(first, original)
+        for model in _sequence(lineage):
+            name = _name(run if model == lineage else None, model.digest)
+            commands.append(_unlearn(model, first, source, name))
+            source = f"runs/{name}"
     elif isinstance(lineage, Trained):
         commands += [_train(lineage, _name(run, lineage.digest))]
     return [shlex.join(command) for command in [*commands, *_audit(run)]]
 
 
-def _some_original(lineage: Trained, original: RunFolder | None) -> Trained | Imported:
-    """An original from which retraining gives this model: its own, or one of the same seed; weights do not count."""
-    known = None if original is None else original.record.lineage
-    if isinstance(known, Trained | Imported):
-        return known
-    start = lineage.start.but(seed=seed_for(lineage.seed, "initial weights"), reset=False)
-    return Trained(start=start, recipe=lineage.recipe, seed=lineage.seed)
+def _some_original(lineage: Trained | Unlearned, original: RunFolder | None) -> Trained | Imported:
+    """The original; of a retrained model the known one or one of the same seed, whose weights do not count."""
+    known, forget = None if original is None else original.record.lineage, forget_of(lineage)
+    replaceable = isinstance(lineage, Trained) and forget is not None and decider_of(forget) is None
+    return known if replaceable and isinstance(known, Trained | Imported) else original_of(lineage)
+
+
+def _sequence(lineage: Trained | Unlearned) -> list[Trained | Unlearned]:
+    """The models that were made one after the other, each without more than the one before, up to this one."""
+    if isinstance(lineage, Unlearned):
+        source = lineage.source
+        earlier = [] if isinstance(source, Imported) or forget_of(source) is None else _sequence(source)
+        return [*earlier, lineage]
+    assert isinstance(lineage.on, AllBut), "an original has no sequence"
+    after = lineage.on.forget.after
+    return [*([] if after is None else _sequence(lineage.but(on=AllBut(forget=after)))), lineage]
 
 
 def launched(processes: int, words: Sequence[str]) -> list[str]:
@@ -81,25 +88,19 @@ def _train(lineage: Trained, name: str) -> list[str]:
     return _whole(words, lineage.seed, lineage.arithmetic, name)
 
 
-def _unlearn(lineage: Unlearned, source: str, name: str) -> list[str]:
-    """The command of an unlearned model."""
-    words = [*_from(lineage.source, source), *_forget(lineage.forget), "--method", lineage.method]
-    for setting, value in lineage.settings.items():
-        words += ["--set", f"{setting}={json.dumps(value)}"]
-    words += ["--batch-size", str(lineage.batch_size)]
+def _unlearn(lineage: Trained | Unlearned, first: Trained | Imported, source: str, name: str) -> list[str]:
+    """The command of an unlearned or retrained model; a weights file says nothing of its data, as the original does."""
+    forget = forget_of(lineage)
+    assert forget is not None, "it has forgotten something"
+    words = ["unlearn", "--from", source, *(_data(first) if source == WEIGHTS else []), *_forget(forget), "--method"]
+    if isinstance(lineage, Unlearned):
+        words += [lineage.method]
+        for setting, value in lineage.settings.items():
+            words += ["--set", f"{setting}={json.dumps(value)}"]
+        words += ["--batch-size", str(lineage.batch_size)]
+    else:
+        words += ["retrain", "--set", f"init={'fresh' if lineage.start.reset else 'original'}"]
     return _whole(words, lineage.seed, lineage.arithmetic, name)
-
-
-def _retrain(lineage: Trained, forget: Forget, before: Trained | Imported, source: str, name: str) -> list[str]:
-    """The command of a retrained model."""
-    words = [*_from(before, source), *_forget(forget), "--method", "retrain"]
-    words += ["--set", f"init={'fresh' if lineage.start.reset else 'original'}"]
-    return _whole(words, lineage.seed, lineage.arithmetic, name)
-
-
-def _from(model: Trained | Imported, source: str) -> list[str]:
-    """The words that name what a model is made from; a weights file says nothing of its data."""
-    return ["unlearn", "--from", source, *(_data(model) if source == WEIGHTS else [])]
 
 
 def _audit(run: RunFolder) -> list[list[str]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from natmu.records.derived import forget_of
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.lineage import AllBut, DataLineage, Imported, Trained, Unlearned
+from natmu.records.lineage import AllBut, DataLineage, Forget, Imported, Trained, Unlearned
 from natmu.records.recipe import MethodSettings
 from natmu.records.run import RunRecord
 from natmu.records.settings import DataSettings, RetrainSettings, TrainSettings
@@ -43,13 +43,14 @@ def asked(table: Table) -> Facts:
 def asked_of_run(record: RunRecord) -> Facts:
     """What determines one run, as terms and sentences."""
     lineage = record.lineage
-    source = lineage.source if isinstance(lineage, Unlearned) else lineage
     facts = [("Data", data(lineage.data)), ("Model", lineage.architecture.name)]
-    facts += [("Training", training(source.recipe))] if isinstance(source, Trained | Imported) else []
+    facts += [("Training", training(lineage.recipe))] if isinstance(lineage, Imported | Trained | Unlearned) else []
     forget, forgotten = forget_of(lineage), record.forgotten
     if forget is not None:
         amount = "" if forgotten is None else f", {count(forgotten.count, 'sample')}"
         facts.append(("Forget set", f"{forget.request.text}: {forget_set(forget.request)}{amount}"))
+        earlier = [request.text for request in _before(forget)]
+        facts += [("Forgotten before", ", then ".join(earlier))] if earlier else []
     if isinstance(lineage, Unlearned):
         facts.append(("Method", f"{lineage.method}{_settings(lineage.settings)}"))
         facts.append(("Batch size", str(lineage.batch_size)))
@@ -57,6 +58,11 @@ def asked_of_run(record: RunRecord) -> Facts:
         facts.append(("Method", "retraining on the retain set alone"))
     drawn = [] if forget is None or forget.seed is None else [("Seed of the forget set", str(forget.seed))]
     return [*facts, *drawn, ("Seed", str(getattr(lineage, "seed", "none")))]
+
+
+def _before(forget: Forget) -> list[ForgetRequest]:
+    """What was forgotten before, the first request first."""
+    return [] if forget.after is None else [*_before(forget.after), forget.after.request]
 
 
 def data(asked_for: DataSettings | DataLineage) -> str:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from natmu.errors import RunError
+from natmu.records.derived import decider_of, original_of
 from natmu.records.lineage import AllBut, AnyLineage, Everything, Forget, Imported, Trained, Unlearned
 from natmu.records.run import RECORD, RunFolder
 from natmu.types import ORIGINAL, RETRAINED
@@ -47,11 +48,12 @@ def relatives(run: RunFolder) -> dict[str, RunFolder]:
 def _part_of(other: AnyLineage, lineage: AnyLineage) -> str | None:
     """What a model is to another one."""
     if isinstance(lineage, Unlearned):
-        if other == lineage.source:
+        original = original_of(lineage)
+        if other == original:
             return ORIGINAL
-        return RETRAINED if _is_retrained(other, lineage.source, lineage.forget) else None
+        return RETRAINED if _is_retrained(other, original, lineage.forget) else None
     if isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
-        if other == lineage.on.forget.by:
+        if other == decider_of(lineage.on.forget):
             return ORIGINAL
         is_original = isinstance(other, Trained) and isinstance(other.on, Everything) and other.start == lineage.start
         return ORIGINAL if is_original and _are_trained_alike(other, lineage) else None

@@ -9,8 +9,8 @@ from typing import Any
 
 from natmu.errors import UsageError
 from natmu.records.audit import audit_of
-from natmu.records.derived import forget_of
-from natmu.records.lineage import AllBut, AnyLineage, Everything, Imported, Trained, Unlearned
+from natmu.records.derived import forget_of, is_original, original_of
+from natmu.records.lineage import AllBut, AnyLineage, Imported, Trained, Unlearned
 from natmu.records.run import PREDICTIONS, RunFolder, open_run
 from natmu.report.commands import commands_of
 from natmu.report.descriptions import asked_of_run
@@ -72,9 +72,9 @@ def _label(folder: Path, lineage: AnyLineage) -> str:
     Raises:
         UsageError: The run is neither of an original nor of a retrained or unlearned model.
     """
-    if isinstance(lineage, Unlearned) and _is_original(lineage.source):
+    if isinstance(lineage, Unlearned) and is_original(original_of(lineage)):
         return lineage.method
-    if isinstance(lineage, Trained | Imported) and _is_original(lineage):
+    if isinstance(lineage, Trained | Imported) and is_original(lineage):
         return lineage.architecture.name
     if isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
         return RETRAINED
@@ -87,8 +87,3 @@ def _margins(run: RunFolder, files: Mapping[str, RunFolder]) -> dict[str, Margin
     """Margins of each model on the parts that the run's forget set makes."""
     forget = None if forget_of(run.record.lineage) is None else run.forget()
     return {key: margins_of_run(other, forget) for key, other in files.items() if other.has(PREDICTIONS)}
-
-
-def _is_original(model: Trained | Imported) -> bool:
-    """Whether a model was trained on all samples."""
-    return isinstance(model, Imported) or isinstance(model.on, Everything)

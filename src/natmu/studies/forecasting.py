@@ -178,12 +178,11 @@ class _Times:
 
 def _key(model: Trained | Unlearned) -> str:
     """What decides how long a run takes: everything but seeds and the choice of forget samples."""
-    source = model.source if isinstance(model, Unlearned) else model
     kept: dict[str, Any] = {
-        "data": source.data.plain(),
-        "model": source.architecture.plain(),
+        "data": model.data.plain(),
+        "model": model.architecture.plain(),
         "precision": model.arithmetic.precision,
-        "training": source.recipe.model_dump(),
+        "training": model.recipe.model_dump(),
     }
     if isinstance(model, Unlearned):
         kept |= {"method": model.method, "settings": model.settings, "batch_size": model.batch_size}
