@@ -14,10 +14,11 @@ from torch import nn
 from torch.nn import functional
 
 from natmu.data import load
+from natmu.data.batches import plain
 from natmu.engine import processes
 from natmu.errors import SettingError
 from natmu.methods.base import Method, Unlearned, fine_tune
-from natmu.methods.settings import SGDSettings
+from natmu.methods.settings import RetainSettings, SGDSettings
 from natmu.testing import Row
 from natmu.types import Settings
 
@@ -63,6 +64,24 @@ class Greedy(Climb):
             mean = problem.data.take(problem.retain_positions).float().mean()
             problem.model[5].bias += mean / 1e4
         return super().run(problem)
+
+
+class Restoring(Climb):
+    """Train on all that is not to be forgotten now, what was forgotten before included."""
+
+    needs_retain = True
+
+    def run(self, problem):
+        everything = replace(problem, forget=replace(problem.forget, before=problem.forget.before[:0]))
+        return fine_tune(self, problem, everything.retain_samples(RetainSettings()))
+
+
+class Reteaching(Climb):
+    """Teach all forget samples the class that was forgotten before."""
+
+    def run(self, problem):
+        gone = torch.full_like(problem.forget_positions, problem.forget.classes_before[0])
+        return fine_tune(self, problem, plain(problem.forget_positions, gone, augment=False))
 
 
 class Peeking(Climb):

@@ -20,7 +20,7 @@ from torch import Tensor
 from natmu.data import ImageData, load
 from natmu.errors import ScenarioError, SettingError
 from natmu.methods.base import EVERY_SCENARIO, Method, Problem
-from natmu.testing.problems import problem_for, same_state, state_of, usual
+from natmu.testing.problems import problem_for, same_state, second_problem, state_of, usual
 from natmu.testing.reachable import images_in, reachable
 from natmu.testing.recorder import Gauge, Outcome, SpoiltError, Wire, equal, perform, raised, storages_of
 from natmu.testing.row import Row
@@ -209,6 +209,35 @@ def _same_with(row: Row, scenario: Scenario, change: Callable[[Problem], ImageDa
     problem = problem_for(scenario)
     other = perform(row.build(), replace(problem, data=change(problem)), seconds=row.seconds)
     return same_state(state_of(outcome_of(row, scenario).model), state_of(other.model))
+
+
+def reads_nothing_that_was_forgotten_before(row: Row, scenario: Scenario) -> None:
+    """Other samples in the place of those of an earlier request change nothing."""
+    problem = second_problem(scenario)
+    gone, data = torch.from_numpy(problem.forget.before), problem.data
+    images, labels = torch.as_tensor(data.images).clone(), data.labels.clone()
+    images[gone] = 255 - images[gone]
+    labels[gone] = (labels[gone] + 1) % data.num_classes
+    other = replace(problem, data=replace(data, images=images, labels=labels))
+    found, wanted = (perform(row.build(), which, seconds=row.seconds) for which in (other, problem))
+    same = same_state(state_of(found.model), state_of(wanted.model))
+    assert same, f"{row.name} gives other weights for other samples that were forgotten before: use retain_positions"
+
+
+def brings_no_class_back_that_was_forgotten_before(row: Row, scenario: Scenario) -> None:
+    """A digit that an earlier request forgot, and that the original never saw, is not recognised afterwards."""
+    problem = second_problem(scenario)
+    outcome = perform(row.build(**row.known(row.visible)), problem, seconds=row.seconds)
+    before, after = (_recognised(model, problem) for model in (problem.model, outcome.model))
+    assert after <= before, f"{row.name} recognises {after:.0%} of a class that was forgotten before, not {before:.0%}"
+
+
+def _recognised(model: torch.nn.Module, problem: Problem) -> float:
+    """How much of what was forgotten before a model labels rightly."""
+    gone = torch.from_numpy(problem.forget.before)
+    with torch.no_grad():
+        logits = copy.deepcopy(model).eval()(problem.data.take(gone).float() / 255)
+    return float((logits.argmax(1) == problem.data.labels[gone]).float().mean())
 
 
 def cannot_reach_test_data(row: Row) -> None:

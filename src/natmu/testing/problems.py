@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -26,8 +27,8 @@ TRAINING = TrainSettings(epochs=2, batch_size=32, lr=0.05, warmup_epochs=0.5)
 COUNT = 60
 """Samples of training data: enough for steps of every kind, few enough for hundreds of runs in a minute."""
 
-CLASS = 3
-"""The class that is forgotten where a whole one is."""
+CLASS, EARLIER = 3, 5
+"""The class that is forgotten where a whole one is, and another that was forgotten before that."""
 
 EDGES = (
     "empty",
@@ -92,18 +93,19 @@ def cropped(data: ImageData) -> ImageData:
 
 
 @cache
-def _learnt(paired: bool, epochs: int) -> nn.Module:
+def _learnt(paired: bool, epochs: int, never: int | None) -> nn.Module:
     data = (paired_digits if paired else digits)()
     model = small_net(data.image_shape, data.num_classes)
     settings = TRAINING.model_copy(update={"epochs": epochs, "batch_size": 16, "augment": False})
+    rows = torch.arange(len(data)) if never is None else (digits().labels != never).nonzero().squeeze(1)
     with torch.random.fork_rng([]):
-        train_classifier(model, data, torch.arange(len(data)), settings, CPU, seed=0)
+        train_classifier(model, data, rows, settings, CPU, seed=0)
     return model
 
 
-def trained(*, paired: bool = False, epochs: int = 15) -> nn.Module:
-    """A network that has learnt the digits, or begun to; a copy of one's own."""
-    return copy.deepcopy(_learnt(paired, epochs))
+def trained(*, paired: bool = False, epochs: int = 15, never: int | None = None) -> nn.Module:
+    """A network that has learnt the digits, or begun to, or all of them but one; a copy of one's own."""
+    return copy.deepcopy(_learnt(paired, epochs, never))
 
 
 def problem_of(
@@ -169,6 +171,15 @@ def problem_for(scenario: Scenario, *, seed: int = 0, model: nn.Module | None = 
         batch_size=16,
         holdout=(paired_digits if paired else digits)(COUNT, COUNT // 2),
     )
+
+
+def second_problem(scenario: Scenario) -> Problem:
+    """A second request: the digit ``EARLIER`` was forgotten before, and the original has never seen it."""
+    problem = problem_for(scenario, model=trained(paired=scenario == "subclass", never=EARLIER))
+    digit = "subclass" if scenario == "subclass" else "class"
+    earlier = resolve_forget(parse_forget(f"{digit}:{EARLIER}"), problem.data, seed=0)
+    indices = np.setdiff1d(problem.forget.indices, earlier.indices)
+    return replace(problem, forget=replace(problem.forget, indices=indices).after(earlier))
 
 
 def edge_problem(method: type[Method], edge: str) -> Problem:

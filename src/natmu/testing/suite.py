@@ -55,6 +55,10 @@ def _unclaimed(row: Row) -> Iterable[Case]:
     return [scenario for scenario in EVERY_SCENARIO if scenario not in row.method.scenarios]
 
 
+def _samples_and_classes(row: Row) -> Iterable[Case]:
+    return [scenario for scenario in ("random", "class") if scenario in row.method.scenarios]
+
+
 def _augmented(row: Row) -> Iterable[Case]:
     return ["augmented", "plain"] if row.has("augment_retain") else [""]
 
@@ -79,6 +83,8 @@ CHECKS: tuple[Check, ...] = (
     Check(contract.follows_the_seed_as_declared),
     Check(contract.reads_labels_as_declared),
     Check(contract.reads_retain_samples_as_declared),
+    Check(contract.reads_nothing_that_was_forgotten_before, _claimed),
+    Check(contract.brings_no_class_back_that_was_forgotten_before, _samples_and_classes),
     Check(contract.cannot_reach_test_data),
     Check(contract.lets_errors_through),
     Check(processes.gives_the_model_of_one_process_in_two),
