@@ -416,3 +416,19 @@ def test_the_images_of_the_most_exposed_samples_are_kept_where_the_data_is_at_ha
     assert kept.images.dtype == np.uint8
     assert np.array_equal(kept.images, np.asarray(data.images)[wanted, 0])
     assert kept.names.tolist() == [data.class_names[data.labels[index]] for index in wanted]
+
+
+def test_a_full_audit_of_a_second_request(tmp_path):
+    place = fakes.workspace(tmp_path)
+    first = fakes.unlearned(place, text="class:3")
+    audit = fakes.audit_of(place, fakes.unlearned(place, text="random:20", source=first), "full", 4)
+    obtain_models(audit, place)
+    found = write(audit)
+    assert {"lira_auc", "ulira_auc", "before_acc"} <= found.scores.keys()
+    gone = audit.forget.before
+    assert len(gone)
+    pool = place.pool(audit.models.forget)
+    assert all(np.isin(gone, pool.aside(number)).all() for number in range(4))
+    assert not np.isin(gone, pool.positions).any()
+    labels = place.splits.test.labels.numpy()
+    assert not (labels[pool.rows] == 3).any()

@@ -45,6 +45,19 @@ def test_a_class_forgotten_is_scored_apart_from_the_rest_of_the_test_set(outputs
     assert result["forget_test_acc"] == accuracy(outputs.test.take(labels == 2))
 
 
+def test_what_was_forgotten_before_has_an_accuracy_of_its_own(outputs):
+    first = forgetting(np.arange(0, 20, 2))
+    predicted = outputs.split(forgetting(np.arange(1, 20, 2)).after(first))
+    result = scores(predicted)
+    assert tuple(result) == ("test_acc", "retain_acc", "forget_acc", "before_acc", "mia_entropy")
+    assert result["before_acc"] == accuracy(outputs.train.take(np.arange(0, 20, 2)))
+    assert result["retain_acc"] == accuracy(outputs.train.take(np.arange(20, len(outputs.train))))
+
+
+def forgetting(indices):
+    return ForgetSet(indices, "", "indices")
+
+
 @pytest.mark.parametrize(
     ("empty", "left"),
     [

@@ -11,7 +11,7 @@ from natmu.scores.utility import accuracy
 from natmu.types import Predictions
 
 SCORE_NAMES = ("test_acc", "forget_test_acc", "retain_acc", "forget_acc", "mia_entropy")
-"""Every score there is, in the order of tables; ``forget_test_acc`` only where whole classes are forgotten."""
+"""The scores of every table, in their order; ``forget_test_acc`` only where whole classes are forgotten."""
 
 
 def scores(predictions: Predictions) -> dict[str, float]:
@@ -24,7 +24,8 @@ def scores(predictions: Predictions) -> dict[str, float]:
             ``forget_test`` holds them.
 
     Returns:
-        Names out of ``SCORE_NAMES``, in that order, each with a percentage, 0 to 100.
+        Names out of ``SCORE_NAMES``, in that order, each with a percentage, 0 to 100; after an earlier request
+        ``before_acc`` too.
 
     Raises:
         TrainingError: If a logit is not a number or infinite, as after training that diverged.
@@ -34,6 +35,7 @@ def scores(predictions: Predictions) -> dict[str, float]:
         "forget_test_acc": predictions.forget_test,
         "retain_acc": predictions.retain,
         "forget_acc": predictions.forget,
+        "before_acc": predictions.before,
     }
     filled = {name: part for name, part in parts.items() if part is not None and len(part)}
     for part in filled.values():

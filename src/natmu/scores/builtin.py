@@ -55,6 +55,12 @@ def _forget_test_acc(panel: Panel) -> float:
     return accuracy(panel.model.forget_test)
 
 
+def _before_acc(panel: Panel) -> float:
+    if panel.model.before is None:
+        raise UsageError("before_acc is of samples that an earlier request had forgotten, and there was none.")
+    return accuracy(panel.model.before)
+
+
 def _zrf(panel: Panel) -> float:
     if panel.initial_forget is None:
         raise UsageError(
@@ -105,8 +111,8 @@ def _rate(attack: str, rate: float) -> Callable[[Panel], float]:
 def _alone() -> Functions:
     """Of one model, whatever it is compared with."""
     found: Functions = {f"{part}_acc": ("panel", _of_part(accuracy, part)) for part in PARTS}
-    found |= {"forget_test_acc": ("panel", _forget_test_acc), "mia_entropy": ("panel", _mia_entropy)}
-    found |= {"zrf": ("panel", _zrf)}
+    found |= {"forget_test_acc": ("panel", _forget_test_acc), "before_acc": ("panel", _before_acc)}
+    found |= {"mia_entropy": ("panel", _mia_entropy), "zrf": ("panel", _zrf)}
     found |= {f"calibration_{part}": ("panel", _of_part(calibration_error, part)) for part in PARTS}
     found |= {f"mia_efficacy_{feature}": ("panel", _efficacy(feature)) for feature in FEATURES}
     found |= {f"auc_forget_test_{signal}": ("panel", _separation(signal)) for signal in SIGNALS}

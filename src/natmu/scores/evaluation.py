@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from natmu.scores.distances import require_same_samples
 from natmu.scores.panel import Panel
 from natmu.scores.signals import Softmax, require_finite, softmax_of
 from natmu.scores.utility import mean_scores
-from natmu.types import Part, Predictions
+from natmu.types import Predictions
 
 PARTS = ("retain", "forget", "test")
 """The parts on which models are compared."""
@@ -131,16 +131,7 @@ def _require_one_split(panel: Panel) -> None:
 
 def _kept(predictions: Predictions) -> Predictions:
     """The predictions with parts that keep their softmax."""
-
-    def part(one: Part | None) -> Softmax | None:
-        return None if one is None else softmax_of(one)
-
     for name in PARTS:
         require_finite(getattr(predictions, name))
-    return Predictions(
-        softmax_of(predictions.retain),
-        softmax_of(predictions.forget),
-        softmax_of(predictions.test),
-        part(predictions.forget_test),
-        part(predictions.holdout),
-    )
+    parts = {one.name: getattr(predictions, one.name) for one in fields(predictions)}
+    return replace(predictions, **{name: softmax_of(part) for name, part in parts.items() if part is not None})

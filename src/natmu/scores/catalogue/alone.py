@@ -33,6 +33,9 @@ ACCURACIES = (
     _accuracy("retain_acc", "the retain set", "near 100 after full training", "near 100"),
     _accuracy("forget_acc", "the forget set", "near `test_acc`, or 0 for a whole class", "near 100"),
     _accuracy("forget_test_acc", "test samples of forgotten classes", "near 0 for a whole class", "near `test_acc`"),
+    _accuracy(
+        "before_acc", "what earlier requests had forgotten", "near `test_acc`, or 0 for whole classes", "near 100"
+    ),
 )
 
 CLOSENESS = (

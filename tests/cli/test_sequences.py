@@ -1,0 +1,69 @@
+"""One request after another, on the command line: what was forgotten first stays forgotten, and is compared so."""
+
+import json
+
+import numpy as np
+import pytest
+
+from natmu.engine.store import Run
+from natmu.records.lineage import AllBut, Trained
+
+TINY = ["--data", "digits", "--model", "small_cnn", "--precision", "fp32", "--train-size", 300]
+
+
+@pytest.fixture
+def first(natmu, tmp_path):
+    """A run that has forgotten the digit 7."""
+    natmu("train", *TINY, "--epochs", 8, "--batch-size", 16, "--lr", 0.05, "--out", "runs/a")
+    done = natmu("unlearn", "--from", "runs/a", "--forget", "class:7", "--method", "retrain", "--out", "runs/b")
+    assert done.status == 0, done.err
+    return tmp_path / "runs/b"
+
+
+def test_a_second_request_is_compared_with_models_that_saw_neither(natmu, tmp_path, first):
+    words = ("unlearn", "--from", first, "--forget", "random:10%", "--method", "finetune", "--set", "epochs=2")
+    done = natmu(*words, "--out", "runs/c", "--json")
+    assert done.status == 0, done.err
+    run = Run(tmp_path / "runs/c")
+    forget, labels = run.forget(), run.outputs().train.labels
+    assert forget.before.tolist() == np.flatnonzero(labels == 7).tolist()
+    assert len(forget) == round(0.1 * (300 - len(forget.before)))
+    assert not (labels[forget.indices] == 7).any()
+    assert done.json["scores"]["before_acc"] == 0
+    assert run.record.forgotten.classes_before == (7,)
+
+    audited = natmu("audit", "runs/c", "--level", "standard", "--references", 2, "--json")
+    assert audited.status == 0, audited.err
+    audit = json.loads((tmp_path / "runs/c/audit/audit.json").read_text())
+    assert (audit["scores"]["before_acc"]["value"], audit["scores"]["before_acc"]["retrained"]) == (0, [0, 0])
+    assert audit["scores"]["before_acc"]["original"] > 90
+    references = [Run(tmp_path / "runs" / digest) for digest in audit["models"]["retrained"]]
+    for reference in references:
+        lineage = reference.record.lineage
+        assert isinstance(lineage, Trained)
+        assert isinstance(lineage.on, AllBut)
+        assert np.array_equal(reference.forget().left_out, forget.left_out)
+
+
+@pytest.mark.parametrize(
+    ("forget", "sentence"),
+    [
+        ("class:7", "'class:7' means no training sample that was not forgotten before"),
+        ("indices:again.txt", "of the samples that were forgotten before, such as that at position"),
+        ("class:0,1,2,3,4,5,6,8,9", "at least one must be retained"),
+    ],
+)
+def test_what_is_gone_cannot_be_forgotten_again(natmu, refused, tmp_path, first, forget, sentence):
+    (tmp_path / "again.txt").write_text("\n".join(map(str, Run(first).forget().indices)))
+    before = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert sentence in refused("unlearn", "--from", first, "--forget", forget)
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == before
+
+
+def test_a_part_of_an_audit_is_no_model_to_unlearn_from(natmu, refused, tmp_path, first):
+    words = ("unlearn", "--from", first, "--forget", "random:5%", "--method", "finetune", "--set", "epochs=1")
+    natmu(*words, "--out", "runs/c")
+    natmu("audit", "runs/c", "--level", "full", "--references", 2)
+    audit = json.loads((tmp_path / "runs/c/audit/audit.json").read_text())
+    shadow = f"runs/{audit['models']['shadows']['trained'][0]}"
+    assert "holds a part of an audit" in refused("unlearn", "--from", shadow, "--forget", "class:3")
