@@ -49,7 +49,7 @@ def forget_weights(height: int, width: int, delta: float) -> Tensor:
         row_opposite[:, None].expand(shape),
         column_opposite[None, :].expand(shape),
     ]
-    return (torch.stack(masks) + delta).clamp(0, 1).float()
+    return (torch.stack(masks).float() + delta).clamp(0, 1)  # shifted in float32, as there: blends are rounded down
 
 
 class NatMU(Method):
