@@ -84,10 +84,23 @@ def test_resume_gives_the_weights_of_an_uninterrupted_run(natmu, tmp_path, monke
         assert (tmp_path / "parts/run" / name).read_bytes() == (tmp_path / "whole/run" / name).read_bytes()
 
 
-def test_weights_from_elsewhere(natmu, tmp_path):
+def as_the_research_code_saves(weights):
+    """A checkpoint with the names of NatMU, sample-wise/utils/util.py, lines 30-65, in the wrapper of its
+    train_origin.py, lines 69-73."""
+    constants = {f"data_{name}": weights.pop(name).flatten() for name in ("normalize.mean", "normalize.std")}
+    return {"net": {f"net.{name}": value for name, value in weights.items()} | constants, "acc": 90.5, "epoch": 99}
+
+
+@pytest.mark.parametrize(
+    ("file", "saved"),
+    [("mine.pt", lambda weights: weights), ("ckpt/Vanilla/model-last.pth", as_the_research_code_saves)],
+    ids=["our names", "the research code's"],
+)
+def test_weights_from_elsewhere(file, saved, natmu, tmp_path):
     trained = natmu("train", *TINY, "--out", "runs/original", "--json").json
-    torch.save(Run(tmp_path / "runs/original").weights(), tmp_path / "mine.pt")
-    common = ["unlearn", "--from", "mine.pt", "--forget", "indices:gone.txt", "--set", "epochs=1"]
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    torch.save(saved(Run(tmp_path / "runs/original").weights()), tmp_path / file)
+    common = ["unlearn", "--from", file, "--forget", "indices:gone.txt", "--set", "epochs=1"]
     (tmp_path / "gone.txt").write_text("3\n5\n8\n")
     outcome = natmu(*common, "--data", "digits", "--model", "small_cnn", "--precision", "fp32", "--json")
     assert outcome.status == 0, outcome.err

@@ -113,11 +113,11 @@ def test_pixels_are_those_of_a_loop_over_single_rows(shape, augment, blended, se
             if augmented[row]:
                 places = range(2 * padding + 1)
                 moves = [(down, right, flip) for down in places for right in places for flip in (False, True)]
-            candidates = (slow_shift(first, *move, padding).astype(np.float64) for move in moves)
+            candidates = (slow_shift(first, *move, padding).astype(np.float32) for move in moves)
             if blend is not None and row >= unblended:
-                weight = blend.weights[blend.masks[row - unblended]].numpy().astype(np.float64)
-                other = data.images[blend.others[row - unblended]].numpy().astype(np.float64)
-                candidates = (one * (1 - weight) + other * weight for one in candidates)
+                weight = blend.weights[blend.masks[row - unblended]].numpy()
+                other = data.images[blend.others[row - unblended]].numpy().astype(np.float32)
+                candidates = (np.floor(one * (1 - weight) + other * weight) for one in candidates)
             assert any(np.allclose(image, np.clip(one, 0, 255) / 255, atol=2e-6, rtol=0) for one in candidates)
         assert batch.labels.tolist() == samples.labels[batch.rows].tolist()
         assert batch.positions.tolist() == positions[batch.rows].tolist()

@@ -42,7 +42,7 @@ def by_hand(update, *, epochs, lr, schedule, warmup_epochs=0, seed=0):
             step += 1
             factor = {"cosine": (math.cos(math.pi * step / steps) + 1) / 2, "constant": 1.0}[schedule]
             if warmup_epochs:
-                factor *= min(1.0, step / (warmup_epochs * steps_an_epoch))
+                factor *= min(1.0, (step - 1) / (warmup_epochs * steps_an_epoch))
             gradients = torch.autograd.grad(loss(model, batch), list(model.parameters()))
             with torch.no_grad():
                 for weight, gradient, memory in zip(model.parameters(), gradients, memories, strict=True):
@@ -75,6 +75,7 @@ def adam(weight, gradient, memory, rate, step):
     [
         (sgd, "sgd", 0.05, "cosine", 0),
         (sgd, "sgd", 0.05, "constant", 2),
+        (sgd, "sgd", 0.05, "constant", 1.5),
         (adamw, "adamw", 0.01, "cosine", 0),
         (adam, "adam", 0.01, "cosine", 0),
     ],

@@ -20,13 +20,21 @@ FORGET = [0, 3, 7, 11, 24, 30]
 
 
 def slow_hybrid(partner, forget, mask):
-    """``clip(x_r (1 - M) + x_f M, 0, 255)``, pixel by pixel."""
-    out = np.empty(partner.shape)
+    """``clip(x_r (1 - M) + x_f M, 0, 255)`` in float32, pixel by pixel, rounded down to a byte: NatMU,
+    sample-wise/natmu.py, lines 114-116."""
+    out = np.empty(partner.shape, np.uint8)
+    one, top = np.float32(1), np.float32(255)
     for channel, row, column in np.ndindex(*partner.shape):
         weight = mask[row, column]
-        value = float(partner[channel, row, column]) * (1 - weight) + float(forget[channel, row, column]) * weight
-        out[channel, row, column] = min(max(value, 0), 255)
+        of_partner = np.float32(partner[channel, row, column]) * (one - weight)
+        of_forget = np.float32(forget[channel, row, column]) * weight
+        out[channel, row, column] = int(min(max(of_partner + of_forget, np.float32(0)), top))
     return out
+
+
+def shows(image, pixels):
+    """Whether an image in [0, 1] shows these bytes, to the bit."""
+    return torch.equal(image, torch.from_numpy(pixels).float() / 255)
 
 
 def slow_classes(model, data, sample, capacity, n, *, own_allowed=False):
@@ -61,7 +69,7 @@ def check_hybrids(rows, problem, n, delta):
         expected = slow_hybrid(
             data.images[partner].numpy(), data.images[problem.forget.indices[sample]].numpy(), masks[rank]
         )
-        assert np.allclose(rows.images[row].numpy() * 255, expected, atol=1e-3)
+        assert shows(rows.images[row], expected)
         assert rows.labels[row] == data.labels[partner]
         assert partner not in problem.forget.indices
 
@@ -79,8 +87,26 @@ def test_previewed_hybrids_equal_a_slow_loop(shape, delta):
         expected = slow_hybrid(
             problem.data.images[partner].numpy(), problem.data.images[forget].numpy(), masks[row % 4]
         )
-        assert np.allclose(images[row].numpy() * 255, expected, atol=1e-3)
+        assert shows(images[row], expected)
         assert samples.labels[row] == problem.data.labels[partner]
+
+
+def test_hybrids_are_rounded_down_as_bytes_are():
+    """A white image over black partners shows the masks alone: each byte is ``int(255 M)``, where ``255 M`` rounded to
+    the nearest is often one more."""
+    data = noise_data(60, (1, 32, 32))
+    images = torch.zeros_like(data.images)
+    images[FORGET] = 255
+    problem = problem_of(type(data)(images, data.labels, data.class_names), FORGET)
+    samples = NatMU(delta=-0.19).preview(problem)
+    shown = render(problem.data, samples, torch.arange(4))
+    tent = [*range(16), *range(15, -1, -1)]
+    rising = [max(0, int(255 * (i / 16 - 0.19))) for i in tent]
+    falling = [max(0, int(255 * ((15 - i) / 16 - 0.19))) for i in tent]
+    for image, line, vertical in zip(shown, (rising, rising, falling, falling), (1, 0, 1, 0), strict=True):
+        pixels = np.array(line, np.uint8)[:, None].repeat(32, 1)
+        assert shows(image[0], pixels if vertical else pixels.T.copy())
+    assert sum(round(255 * (i / 16 - 0.19)) > value for i, value in zip(tent, rising, strict=True) if value) > 10
 
 
 @pytest.mark.parametrize("augment", [False, True])

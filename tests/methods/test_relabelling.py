@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -13,8 +14,8 @@ from scipy.stats import chisquare
 
 from natmu.data import parse_forget, resolve_forget
 from natmu.errors import ScenarioError
-from natmu.methods import Amnesiac, RandomLabel
-from natmu.methods.labels import wrong_labels
+from natmu.methods import Amnesiac, RandomLabel, SalUn
+from natmu.methods.labels import borrowed_labels, wrong_labels
 
 from .problems import intercept, noise_data, problem_of, state_of, superclass_data
 
@@ -85,11 +86,66 @@ def test_forgetting_a_class_takes_the_labels_of_random_retain_images(monkeypatch
     assert chisquare(counts[1:]).pvalue < 1e-4
 
 
-def test_forgetting_a_subclass_may_keep_its_coarse_label_as_its_siblings_have_it(monkeypatch):
+def research_labels(own, retain_labels, count, rng):
+    """The labels that NatMU's code gives ``count`` samples of one class.
+
+    class-wise/utils/generate_natural_data.py, lines 86-95, called by class-wise/amnesiac.py, lines 66-71, and
+    class-wise/salun.py, lines 68-72: the first images of a permutation serve; those of the own class change places at
+    random with the rest until there are none.
+    """
+    order = rng.permutation(len(retain_labels))
+    while own in retain_labels[order[:count]]:
+        moved = [place for place in range(len(order)) if place >= count or retain_labels[order[place]] == own]
+        order[moved] = rng.permutation(order[moved])
+    return retain_labels[order[:count]]
+
+
+def test_borrowed_labels_have_the_law_of_the_research_code():
+    """Two samples of class 1 take two of the five other images, which are 0, 0, 2, 2 and 2, in random order."""
+    retain_labels, draws = np.array([0, 1, 2, 1, 2, 0, 2]), 3_000
+    chances = {(0, 0): 2 / 5 * 1 / 4, (0, 2): 2 / 5 * 3 / 4, (2, 0): 3 / 5 * 2 / 4, (2, 2): 3 / 5 * 2 / 4}
+    rng = np.random.default_rng(0)
+    for draw in (
+        lambda: borrowed_labels(np.array([1, 1]), retain_labels, rng),
+        lambda: research_labels(1, retain_labels, 2, rng),
+    ):
+        pairs = Counter(tuple(draw().tolist()) for _ in range(draws))
+        assert pairs.keys() == chances.keys()
+        assert chisquare([pairs[pair] for pair in chances], [draws * c for c in chances.values()]).pvalue > 1e-3
+
+
+@given(
+    own=st.lists(st.integers(0, 3), min_size=1, max_size=30),
+    kept=st.lists(st.integers(0, 4), max_size=30),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_borrowed_label_is_a_retained_one_and_never_the_own(own, kept, seed):
+    retained = np.array([*kept, 5, 6])
+    drawn = borrowed_labels(np.array(own), retained, np.random.default_rng(seed))
+    assert set(drawn) <= set(retained)
+    assert (drawn != own).all()
+    for label in set(own):
+        images = Counter(retained[retained != label].tolist())
+        if own.count(label) <= images.total():
+            assert Counter(drawn[np.array(own) == label].tolist()) <= images
+
+
+def test_without_other_classes_no_label_can_be_borrowed():
+    with pytest.raises(ScenarioError, match="retain images of other classes"):
+        borrowed_labels(np.array([0, 1]), np.array([1, 1]), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [Amnesiac(), SalUn(), SalUn(relabel="each_epoch"), RandomLabel()],
+    ids=["amnesiac", "salun", "salun each epoch", "random_label"],
+)
+def test_a_forgotten_subclass_is_never_taught_its_own_superclass(monkeypatch, method):
     data = superclass_data(400)
     problem = problem_of(data, resolve_forget(parse_forget("subclass:c2"), data, seed=0))
-    drawn = forget_labels(intercept(monkeypatch, Amnesiac(), problem), problem)
-    assert set(drawn.tolist()) == {0, 1, 2, 3}
+    caught = intercept(monkeypatch, method, problem)
+    assert 1 in data.labels[problem.retain_positions]
+    assert {label for epoch in range(3) for label in forget_labels(caught, problem, epoch).tolist()} == {0, 2, 3}
 
 
 def test_the_head_is_reset_only_where_asked(monkeypatch, trained, digits):

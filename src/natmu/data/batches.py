@@ -19,7 +19,7 @@ from natmu.types import seed_for
 
 @dataclass(frozen=True)
 class Blend:
-    """A second image mixed into each of the last ``L`` rows.
+    """A second image mixed into each of the last ``L`` rows, the sum rounded down to whole bytes.
 
     Attributes:
         others: int64 ``(L,)``, position of the image to mix in.
@@ -249,6 +249,9 @@ def render(
 ) -> Tensor:
     """The images of some rows, blended where the rows say so.
 
+    A blend is computed in float32 and rounded down to bytes, as images are stored: its pixels are those of a blend that
+    the research code of NatMU writes as uint8, to the bit.
+
     Args:
         data: Source of the images.
         samples: The derived data set, on the device where the images are wanted.
@@ -270,7 +273,7 @@ def render(
         weight = samples.blend.weights.index_select(0, samples.blend.masks[tail]).unsqueeze(1)
         others = data.take(samples.blend.others[tail]).to(rows.device)
         mixed = images.index_select(0, places) * (1 - weight) + others * weight
-        pixels.index_copy_(0, places, channels_last(mixed.clamp_(0, 255)))
+        pixels.index_copy_(0, places, channels_last(mixed.clamp_(0, 255).floor_()))
     return pixels.div_(255)
 
 

@@ -127,7 +127,7 @@ def _optimizer(model: nn.Module, settings: FitSettings, compute: Compute) -> tor
 
 def _set_rate(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int, steps: int) -> float:
     """Set the learning rate of a step, counted from 1, of all the steps of the run; returns it."""
-    warmup = round(settings.warmup_epochs * steps / settings.epochs)
+    warmup = settings.warmup_epochs * steps / settings.epochs
     rate = settings.lr * lr_factor(settings.schedule, step, steps, warmup)
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):

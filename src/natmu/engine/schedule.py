@@ -7,24 +7,34 @@ import math
 from natmu.records.settings import Schedule
 
 
-def lr_factor(schedule: Schedule, step: int, steps: int, warmup_steps: int = 0) -> float:
-    """Factor on the base learning rate at one step.
+def lr_factor(schedule: Schedule, step: int, steps: int, warmup_steps: float = 0) -> float:
+    """Factor on the base learning rate at one step, as the research code of NatMU has it.
 
-    ``cosine`` is ``(cos(pi s / T) + 1) / 2``, so the last step has rate 0. ``step`` is 1 up to 60 % of the steps, 0.1
-    up to 80 % and 0.01 after. A linear warm-up multiplies the factor by ``s / warmup_steps`` during its steps.
+    That code counts the steps ``s`` of ``cosine`` from 1 and the steps ``x = s - 1`` of the others from 0. With ``W``
+    steps of linear warm-up:
+
+    - ``cosine`` is ``s / W`` below ``W``, then ``(cos(pi (s - W) / (T - W)) + 1) / 2``, so the last step has rate 0.
+    - ``step`` is ``x / W`` below ``W``, then 1 up to ``x = 0.6 T``, 0.1 up to ``x = 0.8 T`` and 0.01 after.
+    - ``constant`` is ``x / W`` below ``W``, then 1.
+
+    So the first step of a warm-up has rate 0 for ``step`` and ``constant``: momentum and running statistics move,
+    weights do not.
 
     Args:
         schedule: Which curve.
         step: The step, counted from 1.
         steps: All steps ``T`` of the run, warm-up included.
-        warmup_steps: Length of the warm-up; 0 for none.
+        warmup_steps: Length ``W`` of the warm-up, a fraction of a step included; 0 for none.
 
     Source:
         He et al., Towards Natural Machine Unlearning, 2024, https://arxiv.org/abs/2405.15495, and its research code.
     """
-    warmup = min(1.0, step / warmup_steps) if warmup_steps else 1.0
+    place = step if schedule == "cosine" else step - 1
+    if place < warmup_steps:
+        return place / warmup_steps
     if schedule == "cosine":
-        return warmup * (math.cos(math.pi * step / steps) + 1) / 2
+        left = steps - warmup_steps
+        return (math.cos(math.pi * (place - warmup_steps) / left) + 1) / 2 if left else 1.0
     if schedule == "step":
-        return warmup * (1.0 if step <= 0.6 * steps else 0.1 if step <= 0.8 * steps else 0.01)
-    return warmup
+        return 1.0 if place <= 0.6 * steps else 0.1 if place <= 0.8 * steps else 0.01
+    return 1.0

@@ -20,14 +20,40 @@ def wrong_labels(true_F: IntArray, num_classes: int, rng: np.random.Generator) -
     return (true_F + rng.integers(1, num_classes, len(true_F))) % num_classes
 
 
-def relabelled(problem: Problem, *purpose: str | int) -> IntArray:
-    """New labels for the forget set, ``(F,)``.
+def borrowed_labels(own_F: IntArray, retain_labels_R: IntArray, rng: np.random.Generator) -> IntArray:
+    """For each sample the label of a random retain image of another class than its own.
 
-    Single samples get a uniform wrong label. Where whole classes are forgotten, each sample gets the label of a random
-    retain image, which follows the classes that remain.
+    Among the samples of one class an image serves once, as in the research code of NatMU, or more often where there are
+    not enough images.
+
+    Args:
+        own_F: Label of each sample, a class of the model.
+        retain_labels_R: Labels of the retain set.
+        rng: Source of the draw.
+
+    Returns:
+        ``(F,)``.
+
+    Raises:
+        ScenarioError: All retain images are of some sample's own class.
     """
-    rng = problem.rng("labels", *purpose)
+    labels = np.empty_like(own_F)
+    for own in np.unique(own_F):
+        others, rows = retain_labels_R[retain_labels_R != own], np.flatnonzero(own_F == own)
+        if not len(others):
+            raise ScenarioError("Relabelling needs retain images of other classes; retain some, or use another method.")
+        labels[rows] = rng.choice(others, len(rows), replace=len(rows) > len(others))
+    return labels
+
+
+def relabelled(problem: Problem, *purpose: str | int) -> IntArray:
+    """New labels for the forget set, ``(F,)``, never a sample's own.
+
+    Single samples get a uniform wrong label. Where whole classes or sub-classes are forgotten, each sample gets the
+    label of a random retain image of another class, which follows the classes that remain. The siblings of a sub-class
+    are retained, but its own superclass is no such label.
+    """
+    rng, own = problem.rng("labels", *purpose), problem.labels(problem.forget_positions).numpy()
     if problem.forget.class_wise:
-        retain_labels = problem.labels(problem.retain_positions).numpy()
-        return rng.choice(retain_labels, len(problem.forget))
-    return wrong_labels(problem.labels(problem.forget_positions).numpy(), problem.data.num_classes, rng)
+        return borrowed_labels(own, problem.labels(problem.retain_positions).numpy(), rng)
+    return wrong_labels(own, problem.data.num_classes, rng)

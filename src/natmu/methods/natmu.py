@@ -49,7 +49,7 @@ def forget_weights(height: int, width: int, delta: float) -> Tensor:
         row_opposite[:, None].expand(shape),
         column_opposite[None, :].expand(shape),
     ]
-    return (torch.stack(masks) + delta).clamp(0, 1).float()
+    return (torch.stack(masks).float() + delta).clamp(0, 1)  # shifted in float32, as there: blends are rounded down
 
 
 class NatMU(Method):
@@ -74,6 +74,9 @@ class NatMU(Method):
         - Partners are assigned exactly, in time linear in their number: where a class has no unused image left, a
           sample takes its next most probable class. The research code permutes until labels match, which need not
           end, and has a second script for difficult samples; this serves both, and never hands a sample its own class.
+        - Classes are ranked by their logits. Where these are so large that probabilities round to 0 and 1, the research
+          code, which ranks probabilities, falls to ties, the sample's own class among them.
+        - Hybrids are rounded down to bytes, as the research code stores them.
         - Masks of odd and of oblong images, which the paper does not define, keep its symmetry and its sums.
         - Of a sub-class, partners of the true coarse class are left out as in the research code, although a retrained
           model may rightly answer with it; ``allow_true_class`` lets them in.

@@ -16,7 +16,8 @@ def rank_classes(logits_FC: npt.NDArray[np.floating], own_F: IntArray, capacity_
     """Classes that may serve each forget sample, most probable first.
 
     Args:
-        logits_FC: The original model's logits, ``(F, C)``; they keep apart what probabilities would round together.
+        logits_FC: The original model's logits, ``(F, C)``; they keep apart what probabilities would round together, as
+            those do that the research code ranks.
         own_F: Class that must not serve each sample, ``(F,)``, or ``ANY_CLASS``.
         capacity_C: Retain images of each class, ``(C,)``.
         n: Classes wanted per sample.

@@ -18,8 +18,8 @@ class Amnesiac(Method):
     """Give each forget sample one fixed wrong label and fine-tune on it together with the retain set.
 
     Labels are drawn once: for single samples uniformly over the classes that are not their own, and where a whole class
-    or sub-class is forgotten that of a random retain image. The loss is the cross-entropy on the retain set and the
-    relabelled forget set, shuffled together.
+    or sub-class is forgotten that of a random retain image of another class. The loss is the cross-entropy on the
+    retain set and the relabelled forget set, shuffled together.
 
     When to use:
         As the plainest of the relabelling methods, and to forget whole classes. On random samples it forgets too much:
@@ -75,8 +75,8 @@ class RandomLabel(Method):
     Decisions:
         - A visit is an epoch: every forget sample comes once in each, and its label depends on the seed and the epoch.
         - Labels are uniform over the wrong classes. Much code of the field draws from all classes, so that in one of C
-          visits a sample is taught its true label; here none is. Where a whole class is forgotten, a label is that of a
-          random retain image, as for ``amnesiac`` and ``salun``.
+          visits a sample is taught its true label; here none is. Where a class or sub-class is forgotten, a label is
+          that of a random retain image of another class, as for ``amnesiac`` and ``salun``.
         - Retain and forget samples share batches; some code goes through the whole forget set first, then through the
           retain set, which ends each epoch with a repair.
         - The defaults are those with which Fan et al. (2024) compare: SGD with rate 0.01 for ten epochs.

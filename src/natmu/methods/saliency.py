@@ -40,6 +40,8 @@ class SalUn(Method):
           weights, and follow the data.
         - ``threshold`` is the share that may move, as in the research code of NatMU. The top is taken over all weights
           together; equal gradients never let more weights move than that.
+        - Every forget sample counts the same. That code adds up the means of batches of 500, which is the same for the
+          published sets, all multiples of it.
         - The official code draws a new wrong label at each visit, that of NatMU one for good: ``relabel`` offers both.
 
     References:

@@ -21,13 +21,19 @@ from natmu.models.layers import Normalize
 State = Mapping[str, Tensor]
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
+RESEARCH = ("net.", "data_normalize.")
+"""How all names in a checkpoint of the research code of NatMU begin."""
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Copy the weights in a file into a model, whose names and shapes they must match exactly.
 
-    Prefixes left by ``DataParallel`` (``module.``) and ``torch.compile`` (``_orig_mod.``) do not count. Where the file
-    has no normalisation, as checkpoints from elsewhere do not, the model's own is kept.
+    Prefixes left by ``DataParallel`` (``module.``) and ``torch.compile`` (``_orig_mod.``) do not count. Neither do the
+    names of the research code of NatMU, which calls the network ``net.`` and its normalisation ``data_normalize.``, in
+    flat vectors.
+
+    Normalisation constants belong to the weights that were trained with them: those in the file replace the model's.
+    Where the file has none, as most checkpoints from elsewhere, the model's own are kept.
 
     Args:
         model: The model to fill; it is unchanged if an error is raised.
@@ -35,19 +41,23 @@ def load_weights(model: nn.Module, path: Path) -> None:
             keys ``state_dict``, ``model_state_dict``, ``model``, ``net``.
 
     Raises:
-        ModelError: The file is missing, damaged, of another kind, would have to run code, or does not fit the model.
+        ModelError: The file is missing, damaged, of another kind, would have to run code, or does not fit the model; or
+            nothing can be normalised with its constants.
     """
     given, own = _read(path), model.state_dict()
     given_names, own_names = _plain_names(given), _plain_names(own)
     missing = {own_names[name] for name in own_names.keys() - given_names.keys()}
     unexpected = {given_names[name] for name in given_names.keys() - own_names.keys()}
     shared = {own_names[name]: given[given_names[name]] for name in own_names.keys() & given_names.keys()}
+    constants = _normalisation(model)
+    flat = {name for name in constants & shared.keys() if shared[name].shape == (own[name].numel(),)}
+    shared |= {name: shared[name].view(own[name].shape) for name in flat}
     reshaped = {
         f"{name} {tuple(tensor.shape)} where the model has {tuple(own[name].shape)}"
         for name, tensor in shared.items()
         if tensor.shape != own[name].shape
     }
-    if missing == _normalisation(model):
+    if missing == constants:
         missing = set()
     if missing or unexpected or reshaped:
         faults = (_listed(missing, "missing"), _listed(unexpected, "unexpected"), _listed(reshaped, "of another shape"))
@@ -55,6 +65,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
             f"The weights in {path} do not fit {type(model).__name__} ({'; '.join(filter(None, faults))}): give the "
             "architecture, number of classes and image size that they were trained with."
         )
+    _check_constants({name: shared[name] for name in constants & shared.keys()}, path)
     model.load_state_dict({**own, **shared})
 
 
@@ -98,17 +109,36 @@ def _is_state(value: object) -> TypeGuard[State]:
 
 
 def _plain_names(names: Iterable[str]) -> dict[str, str]:
-    """Names without the prefixes of wrappers, each with the name it came from."""
+    """Names without what wrappers add to them, each with the name it came from."""
     plain = {name.replace("_orig_mod.", ""): name for name in names}
     if plain and all(name.startswith("module.") for name in plain):
-        return {name.removeprefix("module."): original for name, original in plain.items()}
+        plain = {name.removeprefix("module."): original for name, original in plain.items()}
+    if all(name.startswith(RESEARCH) for name in plain):
+        ours = {_in_our_words(name): original for name, original in plain.items()}
+        return ours if len(ours) == len(plain) else plain
     return plain
+
+
+def _in_our_words(name: str) -> str:
+    """A name of the research code of NatMU as ours."""
+    return name.removeprefix("net.").replace("data_normalize.", "normalize.")
 
 
 def _normalisation(model: nn.Module) -> set[str]:
     """The names of a model's normalisation constants."""
     layers = (name for name, module in model.named_modules() if isinstance(module, Normalize))
     return {f"{layer}.{constant}" for layer in layers for constant in ("mean", "std")}
+
+
+def _check_constants(constants: State, path: Path) -> None:
+    """Refuse constants that images cannot be normalised with."""
+    for name, values in sorted(constants.items()):
+        if not values.isfinite().all() or (name.endswith("std") and (values <= 0).any()):
+            raise ModelError(
+                f"The weights in {path} come with {name} = {values.flatten().tolist()}, but normalisation constants "
+                "must be finite and deviations positive: mend the file, or save the weights without their "
+                "normalisation, and that of the data is taken."
+            )
 
 
 def _listed(names: set[str], what: str) -> str:

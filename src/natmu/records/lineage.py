@@ -18,7 +18,7 @@ from natmu.records.files import Value
 from natmu.records.forgetting import Request
 from natmu.records.settings import TrainSettings
 
-NUMERICS = "2"
+NUMERICS = "3"
 """Part of every digest; raised whenever a release changes the numbers that a lineage gives."""
 
 Digest = Annotated[str, Field(pattern="^[0-9a-f]+$", max_length=64)]
