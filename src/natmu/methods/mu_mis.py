@@ -45,7 +45,9 @@ class MUMis(Method):
           statistics, which also serves a single forget sample.
         - The stopping rule is asked between epochs, and measures with one class ``c'`` per sample that is drawn once,
           so that its ratio does not vary with the draws. The paper's rule is the same between steps; for ``delta`` and
-          the rates of its tables we had no source, and 1 is where it sees the accuracy of other classes recover.
+          the rates of its tables we had no source, and 1 is where it sees the accuracy of other classes recover. On
+          small networks the sensitivity may rise at once, so that the run ends after an epoch; a larger ``delta`` lets
+          it go on.
         - SGD without weight decay, as nothing that is trained on would hold against it. All is computed in full
           precision and with attention as it is written, whose fast forms have no second derivative.
 

@@ -61,7 +61,7 @@ class RELOAD(Method):
     class Config(SGDRetainSettings):
         """Settings of ``reload``."""
 
-        ascent_lr: float = Field(0.1, ge=0, le=1000, description="length of the step up, per mean forget gradient")
+        ascent_lr: float = Field(1, ge=0, le=1000, description="length of the step up, per mean forget gradient")
         reset_share: float = Field(0.1, gt=0, le=1, description="share of weights to draw anew")
         epsilon: float = Field(1e-10, gt=0, description="added to both sides of a knowledge value")
 

@@ -25,16 +25,17 @@ from natmu.types import IntArray
 
 
 class ReGUn(Method):
-    """Teach forget samples what the original predicts for samples of the same classes that it never saw.
+    """Teach forget samples what the original predicts on average for samples of their classes that it never saw.
 
     For each batch of forget samples, as many samples of the same classes are drawn from the holdout, and ``q`` is the
     mean of the original's softmax on them. The loss is ``retain_weight`` · CE on a batch of D_r plus ``1 -
     retain_weight`` times the mean over the forget batch of KL(q ‖ student).
 
     When to use:
-        For single samples, where samples that were never trained on can be set aside: forget samples become as
-        uncertain as those, and not wrong. A whole class is not forgotten: the original knows it on unseen samples too;
-        ``selector: uniform`` takes these of all classes.
+        For single samples, where samples that were never trained on can be set aside. All forget samples of a batch
+        share ``q``, a mixture of the batch's classes, which is what they are led to: few steps, or a larger
+        ``retain_weight``, keep them from losing their own class. A whole class stays known, because the original knows
+        it on unseen samples too; ``selector: uniform`` takes these of all classes.
 
     Cost:
         One forward pass over the holdout, then ``epochs`` forward and backward passes over D_f and over as many batches
@@ -138,6 +139,8 @@ class LoTUS(Method):
           Where the original is certain both are the same. Noise is drawn anew at each visit.
         - Accuracies are shares of samples, whatever their classes, as in the code, which rounds them to whole percents:
           its gap of -0.01 is anything from -0.015 to -0.005.
+        - A forget set that the original gets right no more often than unseen samples has nothing to be forgotten by
+          this measure, and the original comes back as it was.
         - Sub-classes are compared with the holdout as single samples are: their class remains.
         - Its code crops all images of CIFAR at random, and does not flip them; ``augment_retain`` does both to those of
           D_r.
@@ -249,7 +252,7 @@ def tempered(noisy_BC: Tensor, temperature: Tensor, soft_B: Tensor) -> Tensor:
     Returns:
         Probabilities ``(B, C)``.
     """
-    hard = functional.one_hot(noisy_BC.argmax(1), noisy_BC.shape[1]).to(noisy_BC)
+    hard = torch.zeros_like(noisy_BC).scatter(1, noisy_BC.argmax(1, keepdim=True), 1)  # one_hot waits for a GPU
     return torch.where(soft_B[:, None], (noisy_BC / temperature).softmax(1), hard)
 
 
