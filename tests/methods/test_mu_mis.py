@@ -69,29 +69,26 @@ def test_the_rule_is_asked_between_epochs(monkeypatch, delta, epochs):
     assert len(problem.history) == epochs
 
 
-def test_a_resumed_run_knows_the_lowest_value(monkeypatch, tmp_path):
-    """Without it, 1.4 would be the lowest of what the second run measures, and 1.7 not above 1.0 by the rule."""
-    measured = [2.0, 1.5, 1.0, 1.4]
+def test_a_resumed_run_knows_the_first_and_the_lowest_value(monkeypatch, tmp_path):
+    """Without them it would end at 1.4, which is above 0."""
+    measured = iter([2.0, 1.5, 1.0, 1.4, 1.7])
+    monkeypatch.setattr(mu_mis, "_mean_sensitivity", lambda *_: torch.tensor(next(measured)))
     problem = problem_of(noise_data(60), FORGET)
     problem = replace(problem, checkpoint=Checkpoint(tmp_path / "state", every_seconds=0))
-    save, saved = Checkpoint.save, []
+    save = Checkpoint.save
 
-    def third_time_stops(*arguments):
-        save(*arguments)
-        saved.append(1)
-        if len(saved) == 3:
+    def save_and_stop_at_three(checkpoint, epochs, *arguments):
+        save(checkpoint, epochs, *arguments)
+        if epochs == 3:
             raise KeyboardInterrupt
 
-    values = iter(measured)
-    monkeypatch.setattr(mu_mis, "_mean_sensitivity", lambda *_: torch.tensor(next(values)))
     with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "save", third_time_stops)
+        patch.setattr(Checkpoint, "save", save_and_stop_at_three)
         with pytest.raises(KeyboardInterrupt):
-            MUMis(epochs=6, delta=0.6)(problem)
-    values = iter([1.4])
+            MUMis(epochs=6, delta=0.8)(problem)
     again = replace(problem, history=[])
-    MUMis(epochs=6, delta=0.6)(again)
-    assert len(again.history) == 3
+    MUMis(epochs=6, delta=0.8)(again)
+    assert len(again.history) == 4
 
 
 def test_own_sensitivity_falls_below_that_of_the_others(digits, trained):
