@@ -57,15 +57,11 @@ class AMUN(Method):
     """
 
     name = "amun"
-    paper = Paper("Not All Wrong is Bad", "Ebrahimpour-Boroojeny et al.", 2025, "https://arxiv.org/abs/2503.00917")
+    paper = Paper("Not All Wrong is Bad", "E.-Boroojeny et al.", 2025, "https://arxiv.org/abs/2503.00917")
     presets: ClassVar[Mapping[str, Preset]] = {
         "amun": Preset(
-            {"lr": 0.01, "weight_decay": 5e-4, "batch_size": 128, "augment_retain": True, "augment_forget": True},
+            {"batch_size": 128, "augment_retain": True, "augment_forget": True},
             "Ali-E/AMUN, adversarial_unlearn.py, lines 38-44, 638-642 and 970; CIFAR-10, ResNet-18",
-        ),
-        "regun": Preset(
-            {"epsilon": 0.1, "weight_decay": 0, "batch_size": 128, "augment_retain": True, "augment_forget": True},
-            "jmirlach/ReGUn, conf/unlearn/amun.yaml; CIFAR-10, ResNet-18",
         ),
     }
 

@@ -26,7 +26,8 @@ class RELOAD(Method):
 
     When to use:
         Where ``g`` can be kept from training on, so that samples may be deleted before they are unlearned; see the
-        decisions for what is done here. It needs enough retain data to learn the new weights with.
+        decisions for what is done here. It needs enough retain data to learn the new weights with, and a search of
+        ``ascent_lr``: forget gradients are short where training has converged and long where it has not.
 
     Cost:
         One forward and backward pass over all data, then ``epochs`` over D_r. Memory for four more numbers per weight
@@ -61,7 +62,7 @@ class RELOAD(Method):
     class Config(SGDRetainSettings):
         """Settings of ``reload``."""
 
-        ascent_lr: float = Field(1, ge=0, le=1000, description="length of the step up, per mean forget gradient")
+        ascent_lr: float = Field(0.1, ge=0, le=1000, description="length of the step up, per mean forget gradient")
         reset_share: float = Field(0.1, gt=0, le=1, description="share of weights to draw anew")
         epsilon: float = Field(1e-10, gt=0, description="added to both sides of a knowledge value")
 
