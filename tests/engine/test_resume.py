@@ -178,3 +178,34 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, b"second")
     assert path.read_bytes() == b"first"
+
+
+def test_a_run_that_ends_when_asked_to_resumes_with_what_it_remembers(tmp_path):
+    """The third epoch does not begin, in a run that is interrupted in the second one too."""
+
+    def run(checkpoint=None, interrupted=False):
+        model, visits = fakes.model(), torch.zeros(())
+
+        def goes_on(epoch, asked):
+            assert asked is model
+            if interrupted and epoch == 1:
+                raise KeyboardInterrupt
+            visits.add_(1)
+            return float(visits) < 3
+
+        def loss(model, batch):
+            return model(batch.images).square().mean()
+
+        history = []
+        watch = Watch("train", None, checkpoint, history, before_epoch=goes_on, kept={"visits": visits})
+        fit(model, fakes.batches(fakes.image_data()), loss, fakes.settings(epochs=9), fakes.CPU, watch)
+        return fakes.state(model), len(history)
+
+    whole, epochs = run()
+    assert epochs == 2
+    checkpoint = Checkpoint(tmp_path / "state.safetensors", every_seconds=0)
+    with pytest.raises(KeyboardInterrupt):
+        run(checkpoint, interrupted=True)
+    resumed, again = run(checkpoint)
+    assert fakes.same(resumed, whole)
+    assert again == 2

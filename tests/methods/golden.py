@@ -44,6 +44,9 @@ THIRTY_STEPS = {
     "sfron": {"steps": 30},
     "unsir": {"noise_images": 32, "noise_copies": 2},
     "rum": {"medium_settings": {"epochs": 2}, "high_settings": {"epochs": 1}},
+    "regun": {"epochs": 15},
+    "lotus": {"epochs": 3, "retain_fraction": 1, "lr": 2e-3, "tolerance": 1},
+    "mu_mis": {"epochs": 15, "delta": 100},
 }
 """Settings of methods whose number of steps is not that of epochs; small differences grow in longer runs."""
 
@@ -121,7 +124,7 @@ def _settings(method: type[Method]) -> dict[str, Any]:
 @cache
 def _splits() -> Splits:
     """So many digits that an epoch of the retain set has ten steps, and three epochs have thirty."""
-    return load("digits", Path(), train_size=352)
+    return load("digits", Path(), train_size=352, holdout=True)
 
 
 @contextmanager
@@ -181,6 +184,7 @@ def _problem(forget: str, nudge: float) -> Problem:
         compute=CPU,
         batch_size=RECIPE.batch_size,
         initial_model=partial(_initial_model, nudge),
+        holdout=_splits().holdout,
     )
 
 

@@ -44,6 +44,11 @@ QUICK: dict[str, dict[str, Any]] = {
     "boundary_expand": {"epochs": 2},
     "unsir": {"noise_images": 8, "noise_copies": 2, "noise_steps": 5},
     "rum": {"medium_settings": {"epochs": 2}, "high_settings": {"epochs": 2}},
+    "amun": {"epochs": 2, "attack_steps": 10},
+    "regun": {"epochs": 6},
+    "lotus": {"epochs": 2, "tolerance": 1},
+    "mu_mis": {"epochs": 2, "delta": 100},
+    "reload": {"epochs": 2},
 }
 WITHOUT_STEPS = ("fisher", "influence", "ssd", "lfssd")
 """Methods that change weights without the training loop: nothing to record, and no unfinished run to keep."""

@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from natmu.methods import METHODS
+from natmu.methods.amun import adversarial_examples
+from natmu.methods.unseen import drawn_alike
 from natmu.testing import Row
+from natmu.testing.row import WILD
 from natmu.types import seed_for
 
 from .problems import QUICK
@@ -83,6 +86,41 @@ def paired_loss(method, problem, seen):
 def sparse_loss(method, problem, seen):
     weight = method.config.l1 * (1 - seen.batch.epoch / method.config.epochs)
     return plain_loss(method, problem, seen) + weight * sum(p.abs().sum() for p in seen.student.parameters())
+
+
+def amun_loss(method, problem, seen):
+    """Rows of a label that is not a forget sample's own show its example; ``test_amun.py`` has a slow attack."""
+    images, answers = adversarial_examples(problem, method.config.epsilon, method.config.attack_steps)
+    batch, shown = seen.batch, seen.batch.images.clone()
+    own = dict(zip(problem.forget.indices.tolist(), range(len(problem.forget)), strict=True))
+    for row, position in enumerate(batch.positions.tolist()):
+        if position in own and int(batch.labels[row]) != int(problem.data.labels[position]):
+            assert batch.labels[row] == answers[own[position]]
+            shown[row] = images[own[position]]
+    return cross_entropy(seen.student, shown, batch.labels)
+
+
+def regun_loss(method, problem, seen):
+    batch, weight, unseen = seen.batch, method.config.retain_weight, problem.holdout
+    answers_HC = answers_of(problem.model, unseen.images.float() / 255).double()
+    labels = problem.labels(problem.forget_positions).numpy()
+    drawn = drawn_alike(labels, unseen.labels.numpy(), problem.rng("reference", batch.epoch))
+    q = torch.stack([answers_HC[drawn[row]].softmax(0) for row in batch.rows.tolist()]).mean(0)
+    rows = [divergence(q.log(), answer) for answer in seen.student(batch.images)]
+    retained = cross_entropy(seen.student, batch.paired.images, batch.paired.labels)
+    return (1 - weight) * torch.stack(rows).mean() + weight * retained
+
+
+def mu_mis_loss(method, problem, seen):
+    """The gradient by one image at a time."""
+    batch, terms = seen.batch, []
+    for image, position, other in zip(batch.images, batch.positions.tolist(), batch.labels.tolist(), strict=True):
+        shown = image[None].clone().requires_grad_()
+        logits = seen.student(shown)[0]
+        for sign, label in ((1, int(problem.data.labels[position])), (-1, other)):
+            (gradient,) = torch.autograd.grad(logits[label], shown, create_graph=True)
+            terms.append(sign * (gradient.double() ** 2).sum())
+    return torch.stack(terms).sum() / len(batch.labels)
 
 
 def climbing_loss(method, problem, seen):
@@ -183,6 +221,30 @@ SPECIAL: dict[str, dict[str, Any]] = {
         "loss": scrub_loss,
     },
     "unsir": {"visible": {"lr": 1e-2}, "raises_forget_loss": True, "passes": ("retain", "retain")},
+    "amun": RELABELLING | {"raises_forget_loss": False, "loss": amun_loss},
+    "regun": {
+        "visible": VISIBLE,
+        "raises_forget_loss": True,
+        "passes": ["forget with retain"] * 6,
+        "loss": regun_loss,
+    },
+    "lotus": {
+        "visible": VISIBLE,
+        "raises_forget_loss": True,
+        "teachers": 1,
+        "passes": ("both", "both"),
+        "own_draws": "each process draws the noise on its own rows",
+        "diverging": WILD | {"tolerance": 1},  # it would end where the accuracy of the forget set falls
+    },
+    "mu_mis": {
+        "visible": {"epochs": 8, "lr": 1e-3, "delta": 100},
+        "eval_mode": True,
+        "passes": ("forget", "forget"),
+        "draws_labels": "each_pass",
+        "loss": mu_mis_loss,
+        "diverging": WILD | {"delta": 1e30},  # it would end where sensitivity rises
+    },
+    "reload": REPAIRING,
     "fisher": {"visible": {"draws": 10, "alpha": 1e-6}, "noise": fisher_noise},
     "ssd": {
         "raises_forget_loss": True,

@@ -72,7 +72,7 @@ def test_a_scenario_that_a_method_does_not_serve_is_refused():
 
 @pytest.mark.parametrize("name", STEPPING)
 def test_an_interrupted_run_continues_to_the_weights_of_one_never_interrupted(monkeypatch, tmp_path, name):
-    problem = problem_of(noise_data(60), FORGET)
+    problem = problem_of(noise_data(60), FORGET, holdout=noise_data(30, seed=1))
     method = method_named(name)(**QUICK[name])
     whole = state_of(method(problem).model)
     resumable = replace(problem, checkpoint=Checkpoint(tmp_path / "state.safetensors", every_seconds=0), history=[])

@@ -19,7 +19,7 @@ def test_replayed_steps_give_the_model_of_steps_as_written(name, monkeypatch):
     recorder = TapeRecorder()
     monkeypatch.setattr(step, "CudaGraphs", lambda device: recorder)
     data = problems.noise_data(300)
-    problem = problems.problem_of(data, list(range(0, 300, 3)), batch_size=16)
+    problem = problems.problem_of(data, list(range(0, 300, 3)), batch_size=16, holdout=problems.noise_data(60, seed=1))
     method = method_named(name)(**problems.QUICK[name])
     answers = []
     for records in (True, False):

@@ -124,7 +124,7 @@ class Shown:
 @every_retaining
 @pytest.mark.parametrize("augment", [False, True])
 def test_retain_images_are_augmented_as_asked_by_every_method(name, augment, data):
-    shown = Shown(quick(name, augment_retain=augment), problem_of(data, FORGET), 45)
+    shown = Shown(quick(name, augment_retain=augment, retain_fraction=1), problem_of(data, FORGET, holdout=data), 45)
     assert len(shown.share) == 45
     retained = shown.still[shown.retained]
     assert retained.float().mean() < 0.5 if augment else retained.all()
@@ -134,7 +134,7 @@ def test_retain_images_are_augmented_as_asked_by_every_method(name, augment, dat
 @every_retaining
 @pytest.mark.parametrize(("fraction", "count"), [(0.5, 22), (0.1, 4), (0.04, 2)])
 def test_a_share_of_the_retain_set_is_used_as_asked_by_every_method(name, fraction, count, data):
-    shown = Shown(quick(name, retain_fraction=fraction), problem_of(data, FORGET), count)
+    shown = Shown(quick(name, retain_fraction=fraction), problem_of(data, FORGET, holdout=data), count)
     assert len(shown.share) == count
 
 
@@ -147,7 +147,7 @@ def test_a_share_of_one_sample_is_the_least(monkeypatch, name, data):
 @every_retaining
 def test_a_share_is_drawn_by_the_seed(name, data):
     method = quick(name, retain_fraction=0.3)
-    shares = [Shown(method, problem_of(data, FORGET, seed=seed), 14).share for seed in (0, 0, 1)]
+    shares = [Shown(method, problem_of(data, FORGET, seed=seed, holdout=data), 14).share for seed in (0, 0, 1)]
     assert shares[0] == shares[1]
     assert shares[0] != shares[2]
 

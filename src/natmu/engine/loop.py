@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 import torch
@@ -25,10 +25,16 @@ from natmu.records.run import History
 from natmu.records.settings import FitSettings
 from natmu.types import seed_for
 
+KEPT = "kept/"
+"""Before the names of what ``Watch.before_epoch`` remembers, in the state of an unfinished run."""
+
+BeforeEpoch = Callable[[int, nn.Module], bool]
+"""Called with the epoch that is to begin, counted from 0, and the model; whether it is to begin."""
+
 
 @dataclass(frozen=True)
 class Watch:
-    """What accompanies a run of the loop and does not change its weights.
+    """What accompanies a run of the loop and does not change its weights itself.
 
     Attributes:
         label: Name of the work, for progress and errors.
@@ -36,6 +42,8 @@ class Watch:
         checkpoint: Where an unfinished run is kept; a run that finds its state there continues from it.
         history: Filled with one row per epoch: epoch, lr, loss, accuracy (percent), seconds.
         snapshots: Keeps the model's state at the ends of the epochs that it wants.
+        before_epoch: Asked before each epoch; the run ends where it says no. All processes must say the same.
+        kept: What it remembers from epoch to epoch, changed in place; kept with an unfinished run.
     """
 
     label: str
@@ -43,6 +51,8 @@ class Watch:
     checkpoint: Checkpoint | None = None
     history: History | None = None
     snapshots: Snapshots | None = None
+    before_epoch: BeforeEpoch | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)
 
 
 def fit(
@@ -91,6 +101,8 @@ def fit(
     with task(watch.label, ends[-1], ends[first]) as advance:
         for epoch in range(first, settings.epochs):
             start = time.perf_counter()
+            if watch.before_epoch is not None and not watch.before_epoch(epoch, model):
+                break
             losses = torch.zeros(batches.steps(epoch), device=compute.device)
             with compute.private_randomness(), compute.kernels(), synced_norms(model, compute.sync_batch_norm):
                 torch.manual_seed(seed_for(batches.seed, "model", epoch, *processes.own_seed()))
@@ -148,13 +160,16 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, watch: Watch, hi
         watch.meter.load(extra)
     if watch.snapshots is not None:
         watch.snapshots.load(extra)
+    for name, value in watch.kept.items():
+        value.copy_(extra[f"{KEPT}{name}"])
     return epochs
 
 
 def _extra(watch: Watch) -> dict[str, Tensor]:
     """What a resumed run needs beside model and optimiser."""
     meter = watch.meter.state() if watch.meter else {}
-    return meter | (watch.snapshots.state() if watch.snapshots else {})
+    kept = {f"{KEPT}{name}": value for name, value in watch.kept.items()}
+    return meter | kept | (watch.snapshots.state() if watch.snapshots else {})
 
 
 def _require_finite(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from natmu.methods.amun import AMUN
 from natmu.methods.ascent import GradAscent, NegGradPlus
 from natmu.methods.base import Method, Paper, Problem, Unlearned
 from natmu.methods.boundary import BoundaryExpand, BoundaryShrink
@@ -15,15 +16,18 @@ from natmu.methods.fisher import Fisher
 from natmu.methods.importance import LFSSD, SSD
 from natmu.methods.influence import Influence
 from natmu.methods.layers import CFk, EUk
+from natmu.methods.mu_mis import MUMis
 from natmu.methods.natmu import NatMU
 from natmu.methods.presets import Preset
 from natmu.methods.registry import checked_method, method_named
 from natmu.methods.relabelling import Amnesiac, RandomLabel
+from natmu.methods.reload import RELOAD
 from natmu.methods.retraining import Retrain
 from natmu.methods.saliency import SalUn
 from natmu.methods.scrub import SCRUB
 from natmu.methods.settings import FineTuneSettings
 from natmu.methods.smoothing import JiT
+from natmu.methods.unseen import LoTUS, ReGUn
 from natmu.methods.unsir import UNSIR
 
 METHODS: tuple[type[Method], ...] = (
@@ -54,14 +58,21 @@ METHODS: tuple[type[Method], ...] = (
     BoundaryExpand,
     UNSIR,
     RUM,
+    AMUN,
+    ReGUn,
+    LoTUS,
+    MUMis,
+    RELOAD,
 )
 
 
 __all__ = [
+    "AMUN",
     "DELETE",
     "LFSSD",
     "METHODS",
     "MSG",
+    "RELOAD",
     "RUM",
     "SCRUB",
     "SSD",
@@ -80,6 +91,8 @@ __all__ = [
     "Influence",
     "JiT",
     "L1Sparse",
+    "LoTUS",
+    "MUMis",
     "MUNBa",
     "Method",
     "NatMU",
@@ -88,6 +101,7 @@ __all__ = [
     "Preset",
     "Problem",
     "RandomLabel",
+    "ReGUn",
     "Retrain",
     "SFRon",
     "SalUn",

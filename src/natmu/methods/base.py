@@ -19,7 +19,7 @@ from natmu.data.images import ImageData
 from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
-from natmu.engine.loop import Watch, fit
+from natmu.engine.loop import BeforeEpoch, Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.modes import restore_modes
 from natmu.engine.snapshots import Snapshots
@@ -166,6 +166,8 @@ def fine_tune(
     in_eval: Sequence[nn.Module] = (),
     settings: FitSettings | None = None,
     snapshots: Snapshots | None = None,
+    before_epoch: BeforeEpoch | None = None,
+    kept: dict[str, Tensor] | None = None,
 ) -> nn.Module:
     """Fine-tune the problem's model in place on a derived data set.
 
@@ -181,6 +183,9 @@ def fine_tune(
         in_eval: Modules of the model that are in eval mode meanwhile, each by itself and without its children.
         settings: Settings of the run, where they are not the method's own.
         snapshots: Keeps the model's state at the ends of the epochs that it wants.
+        before_epoch: Called with the number of each epoch and the model before it begins, to prepare what the loss
+            reads; the run ends where it returns False.
+        kept: Tensors that ``before_epoch`` changes in place, which a resumed run needs.
 
     Raises:
         ModelError: The model has nothing to train.
@@ -199,7 +204,7 @@ def fine_tune(
     )
     meter = Meter(len(problem.data), compute.device)
     history: History = []
-    watch = Watch(method.name, meter, problem.checkpoint, history, snapshots)
+    watch = Watch(method.name, meter, problem.checkpoint, history, snapshots, before_epoch, kept or {})
     loss = loss or meter.cross_entropy
     chosen = settings or method.config
     model = fit(problem.model, batches, loss, chosen, compute, watch, after_step, direction, in_eval)

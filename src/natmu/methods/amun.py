@@ -1,0 +1,198 @@
+"""AMUN: fine-tuning on the adversarial examples next to the forget samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from natmu.data.batches import Batch, joined, plain, render
+from natmu.engine import processes
+from natmu.engine.predict import EVALUATION_BATCH
+from natmu.errors import ModelError, ScenarioError, TrainingError
+from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.presets import Preset
+from natmu.methods.settings import SGDRetainSettings
+from natmu.progress import task
+
+
+class AMUN(Method):
+    """Fine-tune on the adversarial example nearest to each forget sample, labelled as the original answers it.
+
+    From each forget image a projected gradient ascent (PGD) climbs the original's cross-entropy in the L2 ball of
+    radius ε around it. Where the answer has not changed after ``attack_steps`` steps, that sample's ε is doubled, until
+    it has. The loss is the cross-entropy on the retain set, the forget set with its true labels, and these examples D_a
+    with the answers that they get: close to a forget sample the model becomes less certain, and elsewhere it stays as
+    it is.
+
+    When to use:
+        For single samples, which should be answered as unseen ones are, with or without retain data: ``use_retain:
+        false`` leaves D_r out. Whole classes stay known, because forget samples keep their true labels;
+        ``use_forget: false`` leaves them out too.
+
+    Cost:
+        Before training one forward and backward pass over D_f per step of the attack, in which only samples whose
+        answer has not changed take part: ``attack_steps`` for each radius that was too small, and some more; on CIFAR
+        images at most twelve times ``attack_steps``. Then ``epochs`` forward and backward passes over D_r, D_f and D_a.
+        Memory for D_a as float32 images on the device.
+
+    Decisions:
+        - As in the code: steps of ε / 10 along the normalised gradient, projected to the ball and then to [0, 1]; no
+          random start; a larger ball is searched from where the smaller one ended; the first image whose answer has
+          changed is taken; a sample that the original gets wrong is its own adversarial example.
+        - The ascent climbs the logsumexp of the other logits minus the true one. Its gradient has the direction of the
+          cross-entropy's, and does not round to 0 where the original is certain; the code's does.
+        - Where ε reaches the diagonal of the image cube and the answer has still not changed, no image changes it by
+          this path: the sample has no example and is left out of D_a. The code would go on without end.
+        - The code crops and flips D_r and D_f and never D_a; here that is ``augment_retain`` and ``augment_forget``. It
+          searches rate and schedule for each network.
+
+    References:
+        Not All Wrong is Bad: Using Adversarial Examples for Unlearning (Ali Ebrahimpour-Boroojeny, Hari Sundaram,
+        Varun Chandrasekaran, 2025), https://arxiv.org/abs/2503.00917
+    """
+
+    name = "amun"
+    paper = Paper("Not All Wrong is Bad", "E.-Boroojeny et al.", 2025, "https://arxiv.org/abs/2503.00917")
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "amun": Preset(
+            {"batch_size": 128, "augment_retain": True, "augment_forget": True},
+            "Ali-E/AMUN, adversarial_unlearn.py, lines 38-44, 638-642 and 970; CIFAR-10, ResNet-18",
+        ),
+    }
+
+    class Config(SGDRetainSettings):
+        """Settings of ``amun``; the defaults are its code's for CIFAR-10 and ResNet-18, without augmentation."""
+
+        epsilon: float = Field(0.04, gt=0, le=1000, description="first radius of the attack, in pixels of [0, 1]")
+        attack_steps: int = Field(50, ge=1, le=10_000, description="steps of the attack before its radius is doubled")
+        use_retain: bool = Field(True, description="train on the retain set")
+        use_forget: bool = Field(True, description="train on the forget set with its true labels")
+        augment_forget: bool = Field(False, description="random crop and flip of forget images, not of their examples")
+
+    def check(self, problem: Problem) -> None:
+        """Refuse data with a single class, whose answer nothing changes."""
+        super().check(problem)
+        if problem.data.num_classes < 2:
+            raise ScenarioError("amun needs at least two classes, because it looks for images of another one.")
+
+    def run(self, problem: Problem) -> nn.Module:
+        """Find the adversarial examples, then fine-tune on them and what the settings add."""
+        config = self.config
+        images, answers = adversarial_examples(problem, config.epsilon, config.attack_steps)
+        labels, positions = answers.cpu(), problem.forget_positions
+        found = labels >= 0
+        images = images[found.to(images.device)]
+        samples = plain(positions[found], labels[found], augment=False)
+        if config.use_forget:
+            samples = joined(samples, plain(positions, problem.labels(positions), augment=config.augment_forget))
+        if config.use_retain:
+            samples = joined(samples, problem.retain_samples(config))
+
+        def loss(model: nn.Module, batch: Batch) -> Tensor:
+            own = (batch.rows < len(images))[:, None, None, None]
+            shown = torch.where(own, images[batch.rows.clamp(max=len(images) - 1)], batch.images)
+            return nn.functional.cross_entropy(model(shown).float(), batch.labels)
+
+        return fine_tune(self, problem, samples, loss)
+
+
+def adversarial_examples(problem: Problem, epsilon: float, steps: int) -> tuple[Tensor, Tensor]:
+    """The adversarial example nearest to each forget sample, by the original in eval mode and full precision.
+
+    Args:
+        problem: Of which the model is attacked.
+        epsilon: First radius of each sample.
+        steps: Steps before a radius is doubled.
+
+    Returns:
+        Images ``(F, C, H, W)`` and answers, int64 ``(F,)``, -1 where there is none; on the device.
+
+    Raises:
+        TrainingError: A logit of the model is not finite.
+        ModelError: No sample has an example.
+    """
+    model, device = problem.frozen_copy(), problem.compute.device
+    true = problem.labels(problem.forget_positions).to(device)
+    samples = plain(problem.forget_positions.to(device), true, augment=False)
+    pieces = []
+    chunks = torch.split(torch.arange(len(samples), device=device), EVALUATION_BATCH)
+    with task("amun: attack", len(chunks)) as advance, problem.compute.kernels():
+        for rows in chunks:
+            pieces.append(nearest_adversarial(model, render(problem.data, samples, rows), true[rows], epsilon, steps))
+            advance()
+    images, answers = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+    processes.same_everywhere([images, answers])
+    if not bool((answers >= 0).any()):
+        raise ModelError(
+            "amun: no change of a forget image changes the model's answer, so that there are no adversarial examples; "
+            "choose another method."
+        )
+    return images, answers
+
+
+def nearest_adversarial(
+    model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, epsilon: float, steps: int
+) -> tuple[Tensor, Tensor]:
+    """The first image on each sample's path of steepest ascent whose answer is not its label.
+
+    Args:
+        model: In eval mode, so that samples do not depend on each other.
+        images_BCHW: In ``[0, 1]``.
+        labels_B: int64, the true labels.
+        epsilon: First radius of the L2 ball that the path stays in; doubled every ``steps`` steps, for each sample that
+            still needs it, up to the diagonal of the image cube.
+        steps: Of a tenth of the radius each.
+
+    Returns:
+        Images in ``[0, 1]`` and their answers, int64 ``(B,)``; the image itself and -1 where no answer changed.
+
+    Raises:
+        TrainingError: A logit is not finite.
+    """
+    found, answers = images_BCHW.clone(), torch.full_like(labels_B, -1)
+    moved, left = images_BCHW, torch.arange(len(labels_B), device=labels_B.device)
+    radius, diagonal = epsilon, math.sqrt(images_BCHW[0].numel())
+    step = 0
+    while len(left):
+        logits, uphill = _ascent(model, moved, labels_B[left])
+        answer = logits.argmax(1)
+        changed = answer != labels_B[left]
+        found[left[changed]], answers[left[changed]] = moved[changed], answer[changed]
+        left, moved, uphill = left[~changed], moved[~changed], uphill[~changed]
+        if step and step % steps == 0:
+            if radius >= diagonal:
+                break
+            radius *= 2  # of all that are left: they began together
+        away = moved + radius / 10 * uphill - images_BCHW[left]
+        scale = (radius / _norms(away)).clamp(max=1)
+        moved = (images_BCHW[left] + scale * away).clamp(0, 1)
+        step += 1
+    return found, answers
+
+
+def _ascent(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits, and the direction in which each sample's cross-entropy grows fastest, of norm 1 or 0.
+
+    Raises:
+        TrainingError: A logit is not finite.
+    """
+    images = images_BCHW.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model(images).float()
+        own = logits.gather(1, labels_B[:, None]).squeeze(1)
+        others = logits.scatter(1, labels_B[:, None], -math.inf).logsumexp(1)
+        (gradient,) = torch.autograd.grad((others - own).sum(), images)
+    if not bool(torch.isfinite(logits).all()):
+        raise TrainingError("amun: the original's logits are not finite; its weights are damaged.")
+    return logits.detach(), gradient / _norms(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
+
+
+def _norms(images_BCHW: Tensor) -> Tensor:
+    """The L2 norm of each image, ``(B, 1, 1, 1)``."""
+    norms: Tensor = torch.linalg.vector_norm(images_BCHW, dim=(1, 2, 3), keepdim=True)
+    return norms
