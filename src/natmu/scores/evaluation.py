@@ -66,12 +66,14 @@ def evaluate(wanted: Sequence[Score], panel: Panel, *, lenient: bool = True) -> 
 
 
 def kept(panel: Panel) -> Panel:
-    """The panel with a model that keeps its softmax.
+    """The panel with a model, and an initial one, that keep their softmax.
 
     Raises:
-        TrainingError: Its logits are not finite numbers.
+        TrainingError: The model's logits are not finite numbers.
     """
-    return panel if isinstance(panel.model.retain, Softmax) else replace(panel, model=_kept(panel.model))
+    if isinstance(panel.model.retain, Softmax):
+        return panel
+    return replace(panel, model=_kept(panel.model), initial_forget=_softmax_if_any(panel.initial_forget))
 
 
 def own_scores(panel: Panel) -> dict[str, float]:
@@ -131,16 +133,16 @@ def _require_one_split(panel: Panel) -> None:
 
 def _kept(predictions: Predictions) -> Predictions:
     """The predictions with parts that keep their softmax."""
-
-    def part(one: Part | None) -> Softmax | None:
-        return None if one is None else softmax_of(one)
-
     for name in PARTS:
         require_finite(getattr(predictions, name))
     return Predictions(
         softmax_of(predictions.retain),
         softmax_of(predictions.forget),
         softmax_of(predictions.test),
-        part(predictions.forget_test),
-        part(predictions.holdout),
+        _softmax_if_any(predictions.forget_test),
+        _softmax_if_any(predictions.holdout),
     )
+
+
+def _softmax_if_any(part: Part | None) -> Softmax | None:
+    return None if part is None else softmax_of(part)

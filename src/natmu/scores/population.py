@@ -204,9 +204,7 @@ def _drawn(labels_N: IntArray, count: int, rng: np.random.Generator) -> IntArray
     return np.asarray(order[(np.arange(count) * len(order) + rng.integers(len(order))) // count])
 
 
-def _called_nonmembers(
-    member: Values, nonmember: Values, judged: Values, stands_for: float
-) -> npt.NDArray[np.bool_]:
+def _called_nonmembers(member: Values, nonmember: Values, judged: Values, stands_for: float) -> npt.NDArray[np.bool_]:
     """Which rows of ``judged`` ``(F, D)`` are called non-members, learned from ``(n, D)`` samples of each side.
 
     Each of the samples is weighed as ``stands_for`` of them.

@@ -195,13 +195,14 @@ def _best_interval(
     ``r`` in place ``j`` can be any number from ``below`` up to but not ``above``, and ``l`` in place ``i`` any number
     above ``below`` up to ``above``.
     """
-    ranges = np.ptp(unlearned_AN, axis=0), np.ptp(retrained_BN, axis=0)
-    best_N = np.zeros(len(ranges[0]))
-    kinds = (unlearned_AN, retrained_BN), ranges, ranges[::-1], tables
-    for margins, width_N, other_N, table in zip(*kinds, strict=True):
-        fits_N = width_N <= other_N
-        below, above, codes = (np.ascontiguousarray(each[:, fits_N]) for each in (cuts.below, cuts.above, cuts.codes))
-        width, top, real = width_N[fits_N], margins[:, fits_N].max(axis=0), below < above
+    best_N = np.zeros(unlearned_AN.shape[1])
+    kinds = (unlearned_AN, retrained_BN, tables[0]), (retrained_BN, unlearned_AN, tables[1])
+    for narrow, wide, table in kinds:
+        fits_N = np.ptp(narrow, axis=0) <= np.ptp(wide, axis=0)
+        below, above = (np.compress(fits_N, each, axis=1) for each in (cuts.below, cuts.above))
+        codes = np.compress(fits_N, cuts.codes, axis=1)
+        top, width = narrow.max(axis=0)[fits_N], np.ptp(narrow, axis=0)[fits_N]
+        real = below < above
         upper = real & (above > top - BUFFER) & (below <= top + BUFFER)
         # For each place of the upper threshold, how low and how high the lower one may lie.
         least = np.where(upper, np.maximum(below, top - BUFFER) - width - BUFFER, np.inf)
