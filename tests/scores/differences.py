@@ -14,7 +14,7 @@ from natmu.scores import auc, entropy, mia_entropy, modified_entropy, tpr_at_fpr
 from natmu.scores.klom import klom
 from natmu.scores.lira import lira_offline, lira_online
 from natmu.scores.quality import epsilons, forgetting_quality
-from natmu.scores.rmia import log_ratio
+from natmu.scores.rmia import log_ratio, rmia
 from natmu.types import Part
 
 from . import published
@@ -32,7 +32,12 @@ def of_klom(rng):
     retrained = rng.normal(size=(100, 200))
     half = -6.0 * (np.arange(100) % 2)[:, None]
     standard = rng.normal(size=(100, 200))
-    for kind, unlearned in {"collapsed": 0.3 * standard, "half": standard + half, "x4": 4 * standard}.items():
+    for kind, unlearned in {
+        "collapsed": 0.3 * standard,
+        "half": standard + half,
+        "x4": 4 * standard,
+        "alike": standard,
+    }.items():
         ours, theirs = klom(unlearned, retrained), published.klom(unlearned, retrained)
         print(
             f"klom {kind}: mean {ours.mean():.3f}, {theirs.mean():.3f}; largest difference of a sample "
@@ -62,10 +67,12 @@ def of_rmia(rng):
         members, unseen, population = probed(1000, 1.5), probed(1000), probed(10_000)
         sides = [[log_ratio(*one) for one in (members, unseen)]]
         sides += [[published.rmia(*one, *population, 0.3) for one in (members, unseen)]]
+        sides += [[rmia(*one, *unseen) for one in (members, unseen)]]
         rates.append([(auc(*pair), 100 * tpr_at_fpr(*pair, 0.001)) for pair in sides])
         areas.append([auc(log_ratio(*members, a), log_ratio(*unseen, a)) for a in (0.0, 0.3, 0.6, 1.0)])
-    (ours, theirs), by_a = np.mean(rates, axis=0), np.mean(areas, axis=0)
+    (ours, theirs, of_one), by_a = np.mean(rates, axis=0), np.mean(areas, axis=0)
     print(f"rmia: AUC {ours[0]:.4f}, {theirs[0]:.4f}; TPR at 0.1 % {ours[1]:.2f}, {theirs[1]:.2f}")
+    print(f"rmia with the unseen samples as population: TPR at 0.1 % {of_one[1]:.2f}")
     print("rmia: AUC with a = 0, 0.3, 0.6, 1:", " ".join(f"{area:.3f}" for area in by_a))
 
 

@@ -40,7 +40,9 @@ def test_klom_has_the_direction_of_the_published_code(rng, kind, about, reversed
     # Where the largest margin counts, the one difference is the scaling to a sum of 1 + 20 * 1e-5 at most.
     counted = published.klom(unlearned, retrained, drops_the_largest=False)
     assert found == pytest.approx(counted, abs=2e-4)
-    assert np.mean(published.klom(unlearned, retrained)) == pytest.approx(found.mean(), abs=0.04)
+    without_the_largest = published.klom(unlearned, retrained)
+    assert found == pytest.approx(without_the_largest, abs=0.3)
+    assert found.mean() == pytest.approx(without_the_largest.mean(), abs=0.04)
     assert found.mean() == pytest.approx(about, abs=0.1)
     assert klom(retrained, unlearned).mean() == pytest.approx(reversed_about, abs=0.1)
 
