@@ -25,7 +25,7 @@ SPECIFIED = re.findall(
     r"\S+",
     """
 test_acc retain_acc forget_acc forget_test_acc avg_gap tow kl_retain kl_forget kl_test kl_avg js_retain js_forget
-js_test agreement_retain agreement_forget agreement_test activation_distance zrf relearn_time weight_distance
+js_test agreement_retain agreement_forget agreement_test activation_distance zrf zrf_code relearn_time weight_distance
 calibration_retain calibration_forget calibration_test mia_entropy mia_efficacy_correctness mia_efficacy_confidence
 mia_efficacy_entropy mia_efficacy_mentropy mia_efficacy_prob auc_forget_test_loss auc_forget_test_confidence
 auc_forget_test_entropy auc_forget_test_mentropy auc_forget_test_margin tpr_at_fpr_1 tpr_at_fpr_0.1 rmia_auc
@@ -64,7 +64,7 @@ def test_every_row_is_complete_and_uses_words_that_are_explained(score):
     assert score.measures.endswith(".")
     assert not any("|" in text for text in (score.baseline, score.original, score.cost, score.unit)), "cells of a table"
     mentioned = re.findall(
-        r"`(.+?)`", " ".join((score.formula, score.baseline, score.original, FAMILIES[score.family]))
+        r"`(.+?)`", " ".join((score.formula, score.baseline, score.original, score.published, FAMILIES[score.family]))
     )
     assert all(name in BY_NAME or name.endswith("_*") for name in mentioned)
 
@@ -117,7 +117,8 @@ def test_sources_are_those_of_the_specification():
         "rmia_auc": "2312.03262",
         "lira_offline_auc": "2112.03570",
         "ulira_acc": "2403.01218",
-        "mia_entropy": "2205.08096",
+        "mia_entropy": "2405.15495",
+        "zrf_code": "2205.08096",
         "mia_efficacy_prob": "2304.04934",
         "tow": "2406.01257",
         "epsilon": "2406.09073",
@@ -134,7 +135,7 @@ def test_the_list_and_each_score_are_readable_in_80_columns():
         assert row["measures"].replace("`", "") in " ".join(said.split())
         alone = in_full(row)
         told = " ".join(alone.split())
-        for key in ("about", "formula", "baseline", "original", "cost"):
+        for key in ("about", "formula", "baseline", "original", "cost", "published"):
             assert row[key].replace("`", "") in told
         assert row["source"] is None or row["source"]["title"] in told
         said += "\n" + alone

@@ -12,10 +12,10 @@ from scipy.stats import entropy as scipy_entropy
 from tests.scores.made_up import any_part, moved, part, random_part
 
 from natmu.errors import TrainingError, UsageError
-from natmu.scores import BOUND, activation_distance, agreement, js, kl, zrf
+from natmu.scores import BOUND, activation_distance, agreement, js, kl, zrf, zrf_code
 from natmu.types import Part
 
-DISTANCES = [kl, js, agreement, activation_distance, zrf]
+DISTANCES = [kl, js, agreement, activation_distance, zrf, zrf_code]
 LARGEST = {js: math.log(2), agreement: 100, activation_distance: math.sqrt(2), zrf: 1}
 
 
@@ -59,6 +59,8 @@ def test_models_without_a_class_in_common_are_as_far_apart_as_can_be():
     assert activation_distance(ours, theirs) == pytest.approx(math.sqrt(2))
     assert agreement(ours, theirs) == 0
     assert kl(ours, theirs) == pytest.approx((BOUND + 2e4) / 2)
+    # Of both classes, m log(m / 0) + m log(m / 1) over 2 with m = 1/2.
+    assert zrf_code(ours, theirs) == pytest.approx(1 - (BOUND + 2e4) / 8, rel=1e-4)
 
 
 @pytest.mark.parametrize("scale", [0.1, 10.0, 1e4])
@@ -66,7 +68,7 @@ def test_equal_models_are_at_distance_nought(rng, scale):
     ours, _ = pair(rng, scale)
     again = Part(ours.logits.copy(), ours.labels.copy())
     assert (kl(ours, again), js(ours, again), activation_distance(ours, again)) == (0, 0, 0)
-    assert (agreement(ours, again), zrf(ours, again)) == (100, 1)
+    assert (agreement(ours, again), zrf(ours, again), zrf_code(ours, again)) == (100, 1, 1)
 
 
 def test_js_is_symmetric_and_kl_is_not(rng):
@@ -88,6 +90,7 @@ def test_distances_of_whatever_logits_are_finite_and_in_their_ranges(ours, data)
     order = data.draw(st.permutations(range(ours.logits.shape[1])))
     theirs = Part(ours.logits[:, order], ours.labels)
     assert 0 <= kl(ours, theirs) <= 2 * BOUND
+    assert 1 - BOUND / 2 <= zrf_code(ours, theirs) <= 1
     for distance, largest in LARGEST.items():
         assert 0 <= distance(ours, theirs) <= largest * (1 + 1e-12)
 
@@ -106,7 +109,7 @@ def test_answers_to_other_samples_are_refused(rng, distance):
         distance(ours.take(np.arange(0)), theirs.take(np.arange(0)))
 
 
-@pytest.mark.parametrize("distance", [kl, js, activation_distance, zrf])
+@pytest.mark.parametrize("distance", [kl, js, activation_distance, zrf, zrf_code])
 def test_a_model_that_diverged_has_no_distance(rng, distance):
     ours, theirs = random_part(rng, 9, 3), random_part(rng, 9, 3)
     theirs.logits[2] = np.nan

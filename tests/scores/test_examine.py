@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from natmu.errors import UsageError
-from natmu.scores import LEVELS, Measured, Panel, Shadows, auc, examine, margin, names_of
+from natmu.scores import LEVELS, Measured, Panel, Shadows, auc, confidence, examine, margin, names_of
 from natmu.scores.exposed import exposed_by_rmia, exposed_by_shadows
 from natmu.scores.quick import DISTANCES
 from natmu.types import Part, Predictions
@@ -206,6 +206,14 @@ def test_answers_of_other_data_are_refused(world, references, change):
     }[change]
     with pytest.raises(UsageError):
         examine(Panel(world.model("retain"), [references[0], replace(references[1], forget=wrong)]), "quick")
+
+
+def test_rmia_ranks_each_sample_by_its_own_ratio(world):
+    model, references = world.model("retain"), world.retrained(2)
+    for side, part in zip(exposed_by_rmia(model, references), ("forget", "test"), strict=True):
+        of_model, *of_references = (confidence(getattr(one, part)) for one in (model, *references))
+        ratios = [2 * p / (1.3 * (q + r) / 2 + 0.7) for p, q, r in zip(of_model, *of_references, strict=True)]
+        assert np.exp(side) == pytest.approx(ratios)
 
 
 def test_rmia_without_a_reference_is_refused(world):

@@ -44,6 +44,7 @@ def test_the_most_exposed_come_first(panel, positions):
     rows = [row for row in exposed_samples(panel, *positions, None) if row["part"] == "forget"]
     ranked = [row["rmia"] for row in rows]
     assert ranked == sorted(ranked, reverse=True)
+    assert 0 <= ranked[-1] < ranked[0] <= 1
     alone = Panel(panel.model, panel.retrained[:1], panel.original)
     rows = [row for row in exposed_samples(alone, *positions, None) if row["part"] == "forget"]
     assert all(row["rmia"] is None for row in rows)

@@ -21,8 +21,8 @@ def slow_klom(unlearned, retrained):
     ):
         together = np.concatenate([of_unlearned, of_retrained])
         edges = np.histogram_bin_edges(together, bins=20)
-        share = np.histogram(of_retrained, edges)[0] / len(of_retrained)
-        other = np.histogram(of_unlearned, edges)[0] / len(of_unlearned)
+        share = np.histogram(of_unlearned, edges)[0] / len(of_unlearned)
+        other = np.histogram(of_retrained, edges)[0] / len(of_retrained)
         terms = (p * math.log(p / max(q, 1e-5)) for p, q in zip(share, other, strict=True) if p > 0)
         values.append(math.fsum(terms))
     return values
@@ -50,7 +50,7 @@ def test_margins_that_are_edges_of_bins_are_never_rounded_into_the_bin_below(rng
     counted = np.repeat([1 / 19, 1e-5], [19, 1])
     for others in (edges[:-2], np.nextafter(edges[1:-1], -np.inf)):
         expected = (share * np.log(share / counted)).sum()
-        assert klom(others, edges) == pytest.approx(np.full(300, expected), rel=1e-9)
+        assert klom(edges, others) == pytest.approx(np.full(300, expected), rel=1e-9)
 
 
 def test_equal_sets_of_models_score_nothing(rng):
@@ -68,16 +68,16 @@ def test_a_disjoint_pair_scores_the_logarithm_of_one_over_the_floor():
     assert klom(np.full((8, 2), 5.0), np.full((9, 2), -3.0)) == pytest.approx([math.log(1e5)] * 2)
 
 
-def test_a_disjoint_pair_scores_less_by_the_entropy_of_the_retrained_models():
-    retrained = np.repeat([0.0, 1.0], [4, 4])[:, None]
+def test_a_disjoint_pair_scores_less_by_the_entropy_of_the_unlearned_models():
+    unlearned = np.repeat([0.0, 1.0], [4, 4])[:, None]
     expected = math.log(1e5) - math.log(2)
-    assert klom(np.full((8, 1), 20.0), retrained) == pytest.approx([expected])
+    assert klom(unlearned, np.full((8, 1), 20.0)) == pytest.approx([expected])
 
 
-def test_the_direction_is_from_retrained_to_unlearned():
+def test_the_direction_is_from_unlearned_to_retrained():
     spread, narrow = np.array([0.0] * 5 + [20.0] * 5)[:, None], np.array([0.0] * 9 + [20.0])[:, None]
-    assert klom(narrow, spread) == pytest.approx([0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)])
-    assert klom(spread, narrow) == pytest.approx([0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)])
+    assert klom(spread, narrow) == pytest.approx([0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1)])
+    assert klom(narrow, spread) == pytest.approx([0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5)])
 
 
 def test_margins_beyond_a_hundred_count_as_a_hundred(rng):
@@ -92,7 +92,7 @@ def test_many_models_of_two_gaussians_score_their_divergence(rng):
     unlearned, retrained = rng.normal(shift, 1, (40_000, 1)), rng.normal(0, 1, (30_000, 1))
     edges = np.linspace(min(unlearned.min(), retrained.min()), max(unlearned.max(), retrained.max()), 21)
     # The divergence between Gaussians is shift^2 / 2; binning can only lose some of it.
-    share, other = np.diff(norm.cdf(edges)), np.diff(norm.cdf(edges, shift))
+    share, other = np.diff(norm.cdf(edges, shift)), np.diff(norm.cdf(edges))
     assert klom(unlearned, retrained) == pytest.approx([(share * np.log(share / other)).sum()], abs=0.01)
     assert klom(unlearned, retrained) == pytest.approx([shift**2 / 2], abs=0.015)
 

@@ -59,15 +59,19 @@ def plain_feature(one, feature):
     }[feature]
 
 
-def plain_efficacy(predicted, feature):
-    """What the papers' code does: fit on all samples of two equally large sides, judge the forget set."""
+def published_efficacy(predicted, feature):
+    """Fit on all samples of two equally large sides, judge the forget set.
+
+    Unlearn-Sparse and Unlearn-Saliency, evaluation/SVC_MIA.py, lines 54-83, which main_forget.py, lines 177-195, gives
+    as many retain as test samples and no other target than the forget set.
+    """
     member, nonmember, forgotten = (
         plain_feature(one, feature) for one in (predicted.retain, predicted.test, predicted.forget)
     )
     machine = SVC(C=3, kernel="rbf", gamma="auto").fit(
         np.concatenate([member, nonmember]), np.repeat([1, 0], [len(member), len(nonmember)])
     )
-    return 100 * np.mean(machine.predict(forgotten) == 0)
+    return 100 * (1 - machine.predict(forgotten).mean())
 
 
 def moved_predictions(predicted, offset):
@@ -124,7 +128,7 @@ def test_mia_entropy_of_equal_entropies_gives_no_warning():
 @pytest.mark.parametrize("forget", [2.0, 4.0, 6.0])
 def test_mia_efficacy_agrees_with_a_plain_support_vector_machine(rng, feature, forget):
     predicted = predictions(rng, retain=6, forget=forget, test=3, counts=(400, 500, 400))
-    assert mia_efficacy(predicted, feature) == pytest.approx(plain_efficacy(predicted, feature), abs=0.6)
+    assert mia_efficacy(predicted, feature) == pytest.approx(published_efficacy(predicted, feature), abs=0.6)
 
 
 @pytest.mark.parametrize("feature", FEATURES)
@@ -157,21 +161,22 @@ def test_mia_efficacy_learns_from_a_bounded_sample_that_the_seed_decides(rng):
     assert len(set(drawn)) > 1
 
 
-def test_mia_efficacy_of_some_samples_is_near_that_of_all(rng):
-    """Even of the whole softmax, where all sure predictions of one class are called members or non-members together."""
+def unsure(rng, count, confidence, wrong):
+    """Predictions of 10 classes in turn, some of which do not know the true class at all."""
+    logits = rng.normal(0, 1.5, (count, 10))
+    rise = rng.normal(confidence, confidence / 3, count) * (rng.random(count) > wrong)
+    logits[np.arange(count), np.arange(count) % 10] += rise
+    return part(logits, np.arange(count) % 10)
 
-    def balanced(count, confidence, wrong):
-        logits = rng.normal(size=(count, 10))
-        rise = rng.normal(confidence, confidence / 4, count) * (rng.random(count) > wrong)
-        logits[np.arange(count), np.arange(count) % 10] += rise
-        return part(logits, np.arange(count) % 10)
 
-    predicted = Predictions(balanced(9000, 14, 0.001), balanced(1000, 10, 0.05), balanced(3000, 9, 0.2))
-    for feature in FEATURES:
-        of_all = mia_efficacy(predicted, feature, limit=3000)
-        assert [mia_efficacy(predicted, feature, seed, limit=750) for seed in range(4)] == pytest.approx(
-            [of_all] * 4, abs=8
-        )
+@pytest.mark.parametrize("feature", FEATURES)
+def test_mia_efficacy_of_some_samples_is_without_bias_that_of_all(rng, feature):
+    """With the same price per sample for fewer of them, means were 3 to 11 points away, correctness apart."""
+    predicted = Predictions(unsure(rng, 2000, 9, 0.01), unsure(rng, 1000, 5, 0.1), unsure(rng, 2000, 6, 0.1))
+    drawn = [mia_efficacy(predicted, feature, seed, limit=300) for seed in range(12)]
+    # Their standard deviation is 1.6 points at most, and that of their mean 0.5.
+    assert np.mean(drawn) == pytest.approx(published_efficacy(predicted, feature), abs=1.5)
+    assert drawn == pytest.approx([np.mean(drawn)] * 12, abs=6)
 
 
 @pytest.mark.parametrize("classes", [[50, 30, 20], [1, 0, 99], [34, 33, 33]])
@@ -193,7 +198,7 @@ def test_every_sample_is_as_likely_to_be_learned_from(rng):
 def test_mia_efficacy_judges_the_whole_forget_set(rng):
     predicted = predictions(rng, retain=9, forget=3, test=2, counts=(200, 5001, 200))
     assert (mia_efficacy(predicted, "confidence") * 5001 / 100) % 1 == pytest.approx(0, abs=1e-6)
-    assert mia_efficacy(predicted, "confidence") == pytest.approx(plain_efficacy(predicted, "confidence"), abs=0.6)
+    assert mia_efficacy(predicted, "confidence") == pytest.approx(published_efficacy(predicted, "confidence"), abs=0.6)
 
 
 @pytest.mark.parametrize("empty", ["retain", "forget", "test"])

@@ -27,6 +27,7 @@ from natmu.scores import (
     tow,
     tpr_forget_test,
     zrf,
+    zrf_code,
 )
 from natmu.types import Part, Predictions
 
@@ -91,10 +92,13 @@ def test_distances_are_means_over_the_references_and_gaps_are_from_the_mean(mode
 
 def test_zrf_needs_the_initial_models_answers(rng, model, references):
     initial = like(rng, model).forget
-    assert quick_scores(model, references, initial).scores["zrf"] == zrf(model.forget, initial)
+    scored = quick_scores(model, references, initial).scores
+    assert scored["zrf"] == zrf(model.forget, initial)
+    assert scored["zrf_code"] == zrf_code(model.forget, initial)
     found = quick_scores(model, references)
-    assert "zrf" not in found.scores
-    assert "randomly initialised" in found.missing["zrf"]
+    for name in ("zrf", "zrf_code"):
+        assert name not in found.scores
+        assert found.missing[name].startswith(f"{name} needs a randomly initialised")
 
 
 def test_a_model_is_at_no_distance_from_itself(model):

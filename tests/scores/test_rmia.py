@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from natmu.errors import UsageError
-from natmu.scores.rmia import rmia
+from natmu.scores.rmia import log_ratio, rmia, share_reached
 
 
 def log_p(logit):
@@ -47,6 +47,17 @@ def test_a_sample_as_the_population_is_scored_by_the_share_of_smaller_ratios(rng
     target, references = margins(rng, 40, 3)
     scores = rmia(target, references, target, references)
     assert sorted(scores) == pytest.approx(np.arange(1, 41) / 40)
+
+
+def test_the_share_that_is_reached_counts_equal_ratios():
+    assert share_reached([0.0, 1.0, 2.5, 9.0], [1.0, 3.0, 2.0, 1.0]).tolist() == [0, 0.5, 0.75, 1]
+
+
+def test_rmia_rises_with_the_ratio_that_ranks_samples(rng):
+    samples, population = margins(rng, 200, 3), margins(rng, 50, 3)
+    scores = rmia(*samples, *population)[np.argsort(log_ratio(*samples))]
+    assert (np.diff(scores) >= 0).all()
+    assert len(np.unique(scores)) > 25
 
 
 def test_rmia_catches_a_model_that_memorised(rng):
@@ -137,7 +148,15 @@ def test_rmia_without_a_population_is_refused():
         rmia(GOOD[0], GOOD[1], np.empty(0), np.empty((1, 0)))
 
 
-@pytest.mark.parametrize(("gamma", "a"), [(0.0, 0.3), (-1.0, 0.3), (math.inf, 0.3), (1.0, -0.1), (1.0, 1.1)])
-def test_settings_out_of_range_are_refused(gamma, a):
+@pytest.mark.parametrize("gamma", [0.0, -1.0, math.inf])
+def test_a_gamma_out_of_range_is_refused(gamma):
     with pytest.raises(UsageError, match="gamma above 0"):
-        rmia(*GOOD, gamma, a)
+        rmia(*GOOD, gamma)
+
+
+@pytest.mark.parametrize("a", [-0.1, 1.1, math.nan])
+def test_an_a_out_of_range_is_refused(a):
+    with pytest.raises(UsageError, match="a from 0 to 1"):
+        rmia(*GOOD, a=a)
+    with pytest.raises(UsageError, match="a from 0 to 1"):
+        log_ratio(*GOOD[:2], a)

@@ -47,7 +47,9 @@ distinguishable from retrained models; one with a value within it is not, at thi
 forgotten. The verdict says how large a difference would have been seen, and with fewer than two retrained models it
 says nothing.
 
-Papers call several different numbers "MIA". Here each has a name of its own; the sections say who means which.
+Papers call several different numbers "MIA". Here each has a name of its own; the sections say who means which. Where
+the code of a paper computes a score otherwise, the line *published code* says how, and how far the two are apart on
+made-up models: run `python -m tests.scores.differences` and, for `mia_efficacy_*`, `python benchmarks/audit.py`.
 
 A package of yours can bring more, as [examples/score](../examples/score/README.md) does. `natmu scores` lists
 those that are installed, and audits and tables have them as well.
@@ -83,6 +85,7 @@ def in_full(row: Row) -> str:
         "Cost": row["cost"],
         "Needs": "; ".join(row["needs"]),
         "Called just MIA by": ", ".join(row["called_mia_by"]),
+        "Published code": row["published"],
         "Source": _cited(row["source"]),
         "Package": "" if row["package"] == "natmu" else row["package"],
     }
@@ -127,6 +130,7 @@ def _facts(rows: Sequence[Row]) -> list[str]:
         "cost": f"{first['cost']} ({levels})",
         "needs": "; ".join(first["needs"]),
         "called just MIA": called,
+        "published code": _shared("published", rows),
         "source": sources,
     }
     table = [f"| {title} | {text} |" for title, text in facts.items() if text]

@@ -137,7 +137,7 @@ class Audit(File):
         verdict: What all scores together allow to be said, in a sentence.
         scores: By name, in the order of the catalogue.
         missing: By name of the score, why it is not there.
-        mia_efficacy_samples: How many forget samples the attack of ``mia_efficacy`` takes for unseen ones.
+        mia_efficacy_samples: How many samples of each side the attack of ``mia_efficacy`` learns from.
         seed: Of subsamples, bootstrap draws and random divisions.
         models: The runs that were compared.
         files: Digest of each other file of the audit, by its name; ``write_audit`` fills it in.

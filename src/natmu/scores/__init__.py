@@ -4,7 +4,7 @@ from natmu.scores.base import Score, score
 from natmu.scores.basic import SCORE_NAMES, holdout_as_test, scores
 from natmu.scores.calibration import calibration_error
 from natmu.scores.catalogue import ScoreInfo, Source
-from natmu.scores.distances import activation_distance, agreement, js, kl, zrf
+from natmu.scores.distances import activation_distance, agreement, js, kl, zrf, zrf_code
 from natmu.scores.evaluation import Found, evaluate
 from natmu.scores.examine import Examination, examine
 from natmu.scores.exposure import exposed_samples
@@ -98,4 +98,5 @@ __all__ = [
     "tpr_forget_test",
     "weight_distance",
     "zrf",
+    "zrf_code",
 ]

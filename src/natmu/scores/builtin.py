@@ -14,7 +14,7 @@ from natmu.errors import UsageError
 from natmu.scores.base import Kind, Score
 from natmu.scores.calibration import calibration_error
 from natmu.scores.catalogue import SCORES
-from natmu.scores.distances import activation_distance, agreement, js, kl, zrf
+from natmu.scores.distances import activation_distance, agreement, js, kl, zrf, zrf_code
 from natmu.scores.evaluation import PARTS, own_scores
 from natmu.scores.exposed import Sides, exposed_by_rmia, exposed_by_shadows, guessed_right
 from natmu.scores.panel import Panel
@@ -61,13 +61,16 @@ def _before_acc(panel: Panel) -> float:
     return accuracy(panel.model.before)
 
 
-def _zrf(panel: Panel) -> float:
-    if panel.initial_forget is None:
-        raise UsageError(
-            "zrf needs a randomly initialised model's predictions on the forget set; give an untrained model too "
-            "(initial_model of natmu.audit)."
-        )
-    return zrf(panel.model.forget, panel.initial_forget)
+def _from_untrained(name: str, function: Callable[[Part, Part], float]) -> Callable[[Panel], float]:
+    def score(panel: Panel) -> float:
+        if panel.initial_forget is None:
+            raise UsageError(
+                f"{name} needs a randomly initialised model's predictions on the forget set; give an untrained model "
+                "too (initial_model of natmu.audit)."
+            )
+        return function(panel.model.forget, panel.initial_forget)
+
+    return score
 
 
 def _kl_avg(model: Predictions, retrained: Predictions) -> float:
@@ -112,7 +115,8 @@ def _alone() -> Functions:
     """Of one model, whatever it is compared with."""
     found: Functions = {f"{part}_acc": ("panel", _of_part(accuracy, part)) for part in PARTS}
     found |= {"forget_test_acc": ("panel", _forget_test_acc), "before_acc": ("panel", _before_acc)}
-    found |= {"mia_entropy": ("panel", _mia_entropy), "zrf": ("panel", _zrf)}
+    found |= {"mia_entropy": ("panel", _mia_entropy)}
+    found |= {name: ("panel", _from_untrained(name, score)) for name, score in (("zrf", zrf), ("zrf_code", zrf_code))}
     found |= {f"calibration_{part}": ("panel", _of_part(calibration_error, part)) for part in PARTS}
     found |= {f"mia_efficacy_{feature}": ("panel", _efficacy(feature)) for feature in FEATURES}
     found |= {f"auc_forget_test_{signal}": ("panel", _separation(signal)) for signal in SIGNALS}

@@ -84,6 +84,30 @@ def zrf(unlearned: Part, initial: Part) -> float:
     return 1.0 - js(unlearned, initial) / math.log(2)
 
 
+def zrf_code(unlearned: Part, initial: Part) -> float:
+    """Zero retrain forgetting by the formula in the authors' code, for comparison with numbers that it printed.
+
+    1 - the mean over samples *and classes* of ½ m log(m / p) + ½ m log(m / q) with m = ½ (p + q), in nats: the
+    divergences are of the mixture from each model, and not the other way round.
+
+    Args:
+        unlearned: Logits ``(N, C)`` of the model to be judged on the forget set.
+        initial: Logits ``(N, C)`` of a randomly initialised model on the forget set.
+
+    Returns:
+        Up to 1, and finite also where a probability is 0, which counts as exp(-``BOUND``). The more classes, the closer
+        to 1.
+
+    References:
+        Can Bad Teaching Induce Forgetting? (Chundawat et al., 2023), https://arxiv.org/abs/2205.08096
+    """
+    ours, theirs = _paired(unlearned, initial)
+    mixture_NC = (ours.shares + theirs.shares) / 2
+    log_mixture_NC = np.logaddexp(ours.log_shares, theirs.log_shares) - math.log(2)
+    apart_NC = mixture_NC * (log_mixture_NC - (ours.log_shares + theirs.log_shares) / 2)
+    return min(1.0, 1.0 - float(apart_NC.mean()))
+
+
 def require_same_samples(one: Part, other: Part) -> None:
     """Refuse parts that cannot be predictions on the same samples in the same order.
 

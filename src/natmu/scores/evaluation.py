@@ -66,12 +66,15 @@ def evaluate(wanted: Sequence[Score], panel: Panel, *, lenient: bool = True) -> 
 
 
 def kept(panel: Panel) -> Panel:
-    """The panel with a model that keeps its softmax.
+    """The panel with a model, and an initial one, that keep their softmax.
 
     Raises:
-        TrainingError: Its logits are not finite numbers.
+        TrainingError: The model's logits are not finite numbers.
     """
-    return panel if isinstance(panel.model.retain, Softmax) else replace(panel, model=_kept(panel.model))
+    if isinstance(panel.model.retain, Softmax):
+        return panel
+    untrained = panel.initial_forget
+    return replace(panel, model=_kept(panel.model), initial_forget=None if untrained is None else softmax_of(untrained))
 
 
 def own_scores(panel: Panel) -> dict[str, float]:

@@ -11,7 +11,7 @@ from natmu.errors import UsageError
 from natmu.scores.lira import lira_offline, lira_online
 from natmu.scores.panel import Shadows
 from natmu.scores.population import forgotten_and_unseen
-from natmu.scores.rmia import rmia
+from natmu.scores.rmia import log_ratio
 from natmu.scores.signals import loss, margin
 from natmu.scores.ulira import ulira, ulira_accuracy
 from natmu.types import Predictions
@@ -35,7 +35,7 @@ _SHADOWED: Mapping[str, Callable[[Values, Shadows], Values]] = {
 
 
 def exposed_by_rmia(target: Predictions, references: Sequence[Predictions]) -> Sides:
-    """RMIA; the unseen samples are the population as well.
+    """RMIA by the ratio that its score grows with, so that no sample is weighed against itself.
 
     Args:
         target: The attacked model's predictions.
@@ -50,10 +50,9 @@ def exposed_by_rmia(target: Predictions, references: Sequence[Predictions]) -> S
     def log_shares(one: Predictions) -> Values:
         return -np.concatenate([loss(part) for part in forgotten_and_unseen(one)])
 
-    target_N, references_KN = log_shares(target), np.stack([log_shares(one) for one in references])
+    ratio_N = log_ratio(log_shares(target), np.stack([log_shares(one) for one in references]))
     count = len(target.forget)
-    score_N = rmia(target_N, references_KN, target_N[count:], references_KN[:, count:])
-    return score_N[:count], score_N[count:]
+    return ratio_N[:count], ratio_N[count:]
 
 
 def exposed_by_shadows(attack: str, target: Predictions, shadows: Shadows | None) -> Sides:

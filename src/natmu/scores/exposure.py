@@ -10,6 +10,7 @@ import numpy.typing as npt
 from natmu.scores.exposed import exposed_by_rmia
 from natmu.scores.panel import Panel
 from natmu.scores.population import unseen_part
+from natmu.scores.rmia import share_reached
 from natmu.scores.signals import loss, margin
 from natmu.scores.verdict import ENOUGH
 from natmu.types import FloatArray, IntArray
@@ -46,9 +47,10 @@ def exposed_samples(
     model = margin(panel.model.forget)
     without = np.mean([margin(one.forget) for one in judges], axis=0) if judges else None
     weighed = len(judges) > 1 and len(unseen_part(panel.model))
-    rmia, _ = exposed_by_rmia(panel.model, judges) if weighed else (None, None)
+    ratios = exposed_by_rmia(panel.model, judges) if weighed else None
     exposure = model if without is None else model - without
-    order = np.argsort(-exposure if rmia is None else -rmia, kind="stable")
+    order = np.argsort(-exposure if ratios is None else -ratios[0], kind="stable")
+    rmia = None if ratios is None else share_reached(*ratios)
     rows = _rows("forget", forget, order, panel.model.forget.labels, difficulty, loss(panel.model.forget), model)
     for row, place in zip(rows, order, strict=True):
         if without is not None:

@@ -16,20 +16,24 @@ MODELS_NEEDED = 8
 
 
 def klom(unlearned: npt.ArrayLike, retrained: npt.ArrayLike) -> Float64:
-    """KL(retrained || unlearned) of the margins of many models, for each sample.
+    """KL(unlearned || retrained) of the margins of many models, for each sample.
 
     Margins are clipped to -100 to 100 and counted in 20 bins of equal width between the smallest and the largest of
     both kinds of models for that sample, edges included; where all margins are equal, they share a bin. Shares of the
-    unlearned models are raised to 1e-5 where they are lower, and not scaled back to a sum of 1, so that a disjoint pair
-    scores the same whatever the number of empty bins. With fewer than 36,000 retrained models no score is negative.
+    retrained models are raised to 1e-5 where they are lower, and not scaled back to a sum of 1, so that a disjoint pair
+    scores the same whatever the number of empty bins. With fewer than 36,000 unlearned models no score is negative.
+
+    The authors' code leaves the largest margin out of the histogram, because it lies on the edge of the last bin, and
+    scales the raised shares back to a sum of 1. With 100 models of a kind the first moves a sample's score by 0.3 nats
+    at most, where the largest margin is the only one in its bin, and the second by less than 2e-4.
 
     Args:
         unlearned: Margins of the unlearned models, ``(A, N)``.
         retrained: Margins of the retrained models, ``(B, N)``.
 
     Returns:
-        float64 ``(N,)`` in nats: 0 for equal histograms, log(1e5) = 11.5 where all retrained models fall into one bin
-        that no unlearned one reaches.
+        float64 ``(N,)`` in nats: 0 for equal histograms, log(1e5) = 11.5 where all unlearned models fall into one bin
+        that no retrained one reaches.
 
     Raises:
         UsageError: If there are fewer than 8 models of a kind, shapes do not fit, or a margin is not finite.
@@ -72,8 +76,8 @@ def _divergence(unlearned_AN: Float64, retrained_BN: Float64) -> Float64:
     low_N = np.minimum(unlearned_AN.min(axis=0), retrained_BN.min(axis=0))
     high_N = np.maximum(unlearned_AN.max(axis=0), retrained_BN.max(axis=0))
     edges_EN = np.linspace(low_N, high_N, BINS + 1)
-    share_SN, floored_SN = _shares(retrained_BN, edges_EN), np.maximum(_shares(unlearned_AN, edges_EN), FLOOR)
-    # An empty bin of the retrained models adds nothing: 0 log 0 is 0.
+    share_SN, floored_SN = _shares(unlearned_AN, edges_EN), np.maximum(_shares(retrained_BN, edges_EN), FLOOR)
+    # An empty bin of the unlearned models adds nothing: 0 log 0 is 0.
     return np.asarray((share_SN * np.log(np.where(share_SN > 0, share_SN / floored_SN, 1))).sum(axis=0))
 
 

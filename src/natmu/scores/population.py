@@ -39,6 +39,9 @@ def mia_entropy(predictions: Predictions) -> float:
     Logistic regression (balanced classes, C = 1) on the entropy alone, fitted on retain (member) against test
     (non-member). A retrained model does not score 0: what counts is to be close to its score.
 
+    This is the attack in the code of JiT, SSD and NatMU. The code of Chundawat et al., from which they have it, fits a
+    support vector machine on sides of unequal size today, which is another number.
+
     Args:
         predictions: One model's predictions; ``retain``, ``test`` and ``forget`` must not be empty.
 
@@ -49,8 +52,9 @@ def mia_entropy(predictions: Predictions) -> float:
         UsageError: If one of the three parts is empty.
 
     References:
-        Can Bad Teaching Induce Forgetting? (Chundawat et al., 2023), https://arxiv.org/abs/2205.08096
         Towards Natural Machine Unlearning (He et al., 2025), https://arxiv.org/abs/2405.15495
+        Zero-Shot Machine Unlearning at Scale via Lipschitz Regularization (Foster et al., 2024),
+        https://arxiv.org/abs/2402.01401
     """
     from sklearn.exceptions import ConvergenceWarning  # slow to import, and reports need none of it
     from sklearn.linear_model import LogisticRegression
@@ -74,9 +78,10 @@ def mia_entropy(predictions: Predictions) -> float:
 def mia_efficacy(predictions: Predictions, feature: str, seed: int = 0, limit: int = LIMIT) -> float:
     """Share of the forget set that a support vector machine on one feature calls *non*-members.
 
-    An SVC (C = 3, Gaussian kernel with gamma = 1 / number of features), fitted on equally many random retain (member)
-    and test (non-member) samples, ``efficacy_samples`` of each, which have the classes in the proportions of their
-    side. All features of one seed see the same samples.
+    An SVC (C = 3, Gaussian kernel with gamma = 1 / number of features) of equally many retain (member) and test
+    (non-member) samples. It is fitted on ``efficacy_samples`` random ones of each, which have the classes in the
+    proportions of their side, and each of which stands for several: C is a price per sample, so with fewer samples of
+    the same weight the machine would be smoother than that of all. All features of one seed see the same samples.
 
     Args:
         predictions: One model's predictions; ``retain``, ``test`` and ``forget`` must not be empty.
@@ -106,7 +111,8 @@ def mia_efficacy(predictions: Predictions, feature: str, seed: int = 0, limit: i
     rng = np.random.default_rng(seed_for(seed, "mia_efficacy"))
     member = member[_drawn(predictions.retain.labels, count, rng)]
     nonmember = nonmember[_drawn(predictions.test.labels, count, rng)]
-    return 100.0 * float(np.mean(_called_nonmembers(member, nonmember, forgotten)))
+    stands_for = min(len(predictions.retain), len(predictions.test)) / count
+    return 100.0 * float(np.mean(_called_nonmembers(member, nonmember, forgotten, stands_for)))
 
 
 def efficacy_samples(predictions: Predictions, limit: int = LIMIT) -> int:
@@ -198,15 +204,19 @@ def _drawn(labels_N: IntArray, count: int, rng: np.random.Generator) -> IntArray
     return np.asarray(order[(np.arange(count) * len(order) + rng.integers(len(order))) // count])
 
 
-def _called_nonmembers(member: Values, nonmember: Values, judged: Values) -> npt.NDArray[np.bool_]:
-    """Which rows of ``judged`` ``(F, D)`` are called non-members, learned from ``(n, D)`` samples of each side."""
+def _called_nonmembers(member: Values, nonmember: Values, judged: Values, stands_for: float) -> npt.NDArray[np.bool_]:
+    """Which rows of ``judged`` ``(F, D)`` are called non-members, learned from ``(n, D)`` samples of each side.
+
+    Each of the samples is weighed as ``stands_for`` of them.
+    """
     from sklearn.svm import SVC
 
     side = np.repeat([1.0, 0.0], [len(member), len(nonmember)])
     # Equal rows of one side are one row with their weight: the same optimum, and much faster on two distinct values.
     rows, weight = np.unique(np.column_stack([side, np.concatenate([member, nonmember])]), axis=0, return_counts=True)
     # Without a random_state it draws from NumPy's global generator, which it has no use for here.
-    attack = SVC(C=3.0, kernel="rbf", gamma="auto", random_state=0).fit(rows[:, 1:], rows[:, 0], sample_weight=weight)
+    attack = SVC(C=3.0 * stands_for, kernel="rbf", gamma="auto", random_state=0)
+    attack.fit(rows[:, 1:], rows[:, 0], sample_weight=weight)
     values, which = np.unique(judged, axis=0, return_inverse=True)
     height = np.concatenate([_heights(attack, values[at : at + _BLOCK]) for at in range(0, len(values), _BLOCK)])
     return np.asarray(height <= 0)[which.ravel()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,8 @@ from natmu.scores.references import Float64, blocks, by_model
 
 EPSILON_CAP = 50.0
 BIN_WIDTH = 0.5
+BUFFER = 2.0
+"""Nats by which thresholds may lie beside those that hold one kind of models just so."""
 MODELS_NEEDED = 8
 """With fewer models of a kind, chance alone often separates them."""
 
@@ -24,14 +28,14 @@ def epsilons(unlearned: npt.ArrayLike, retrained: npt.ArrayLike, delta: float = 
     A rule calls some margins one kind of model and the rest the other. Its shares of false positives FPR and of false
     negatives FNR prove the larger of ``log((1 - delta - FPR) / FNR)`` and ``log((1 - delta - FNR) / FPR)``. The rules
     are those of the challenge: with one threshold, margins above it are of the kind with the larger median; with two,
-    those in between are of the kind with the smaller range. On equal medians or ranges both ways are tried. All
-    thresholds that make a difference are tried, where the challenge tries those of a grid. Intervals without one of
-    their ends are among them, and so are the rules with one threshold: to call what is above it the wider kind is to
-    call what is below it the narrower one.
+    those in between are of the kind with the smaller range. The upper one lies within ``BUFFER`` of that kind's largest
+    margin, and their distance within ``BUFFER`` of its range; without these bounds the best of all intervals is chosen
+    among so many that epsilon of like models grows with their number. On equal medians or ranges both ways are tried.
 
     As in the challenge, a rule without any error gives the cap of 50, and a rule for which only one of FPR and FNR is 0
-    is skipped, for it shows too few models rather than a leak; where every rule is skipped, epsilon is 0. The
-    challenge also gives the cap wherever one range is below 1 % of the other, to make up for its grid; this does not.
+    is skipped, for it shows too few models rather than a leak; where every rule is skipped, epsilon is 0. All
+    thresholds within the bounds that make a difference are tried, where the challenge tries those of a grid with steps
+    of 0.01. It also gives the cap wherever one range is below 1 % of the other, to make up for its grid; this does not.
 
     The best rule is judged on the models that it was chosen on, so two sets of retrained models do not score 0: their
     epsilon is the baseline to compare with. With n models of each kind no value lies between log(n - 1) and the cap.
@@ -61,8 +65,8 @@ def epsilons(unlearned: npt.ArrayLike, retrained: npt.ArrayLike, delta: float = 
     result_N = np.zeros(samples)
     for block in blocks(models, samples, _BLOCK_VALUES):
         pair = (unlearned_AN[:, block].astype(np.float64), retrained_BN[:, block].astype(np.float64))
-        wider = np.ptp(pair[0], axis=0) - np.ptp(pair[1], axis=0)
-        result_N[block] = _best_interval(_cuts(*pair), wider, tables)
+        cuts = _cuts(*pair)
+        result_N[block] = np.maximum(_best_threshold(cuts, *pair, tables), _best_interval(cuts, *pair, tables))
     return result_N
 
 
@@ -142,35 +146,72 @@ def _epsilon(false_positives: Float64, false_negatives: Float64, delta: float) -
     return np.clip(np.where((fpr == 0) & (fnr == 0), EPSILON_CAP, larger), 0, EPSILON_CAP)
 
 
-def _cuts(unlearned_AN: Float64, retrained_BN: Float64) -> Codes:
-    """How many models lie below each place between two margins, ``(A + B + 1, N)``, coded as in the tables.
+@dataclass(frozen=True)
+class _Cuts:
+    """The places between the sorted margins of all models, ``M = A + B + 1`` of them, where a threshold can lie.
 
-    No rule can cut between equal margins, so there the place before all of them stands in.
+    Attributes:
+        below: The margin below each place, float64 ``(M, N)``; minus infinity below all.
+        above: The margin above it, likewise; infinity above all. Where both are equal, nothing can be cut.
+        codes: How many models lie below it, coded as in the tables, ``(M, N)``.
     """
+
+    below: Float64
+    above: Float64
+    codes: Codes
+
+
+def _cuts(unlearned_AN: Float64, retrained_BN: Float64) -> _Cuts:
     pooled = np.concatenate([unlearned_AN, retrained_BN])
     order = np.argsort(pooled, axis=0)
-    pooled = np.take_along_axis(pooled, order, axis=0)
+    ends = np.full((1, pooled.shape[1]), np.inf)
+    padded = np.concatenate([-ends, np.take_along_axis(pooled, order, axis=0), ends])
     step = np.where(order < len(unlearned_AN), len(retrained_BN) + 1, 1)
     codes = np.zeros((len(pooled) + 1, pooled.shape[1]), np.int32)
     np.cumsum(step, axis=0, out=codes[1:])
-    codes[1:-1][pooled[1:] == pooled[:-1]] = 0
-    return np.maximum.accumulate(codes, axis=0)
+    return _Cuts(padded[:-1], padded[1:], codes)
 
 
-def _best_interval(cuts: Codes, wider_N: Float64, tables: tuple[Float64, Float64]) -> Float64:
-    """Epsilon of the best rule that calls the margins in an interval the kind with the smaller range.
+def _best_threshold(
+    cuts: _Cuts, unlearned_AN: Float64, retrained_BN: Float64, tables: tuple[Float64, Float64]
+) -> Float64:
+    """Epsilon of the best rule that calls the margins above a threshold the kind with the larger median."""
+    higher_N = np.median(unlearned_AN, axis=0) - np.median(retrained_BN, axis=0)
+    above = cuts.codes[-1] - cuts.codes
+    best_N = np.zeros(len(higher_N))
+    for table, fits_N in zip(tables, (higher_N >= 0, higher_N <= 0), strict=True):
+        found = np.where(fits_N & (cuts.below < cuts.above), table.take(above), 0)
+        np.maximum(best_N, found.max(axis=0), out=best_N)
+    return best_N
 
-    Args:
-        cuts: From ``_cuts``.
-        wider_N: Range of the unlearned models less that of the retrained ones.
-        tables: From ``_tables``.
+
+def _best_interval(
+    cuts: _Cuts, unlearned_AN: Float64, retrained_BN: Float64, tables: tuple[Float64, Float64]
+) -> Float64:
+    """Epsilon of the best rule that calls the margins between two thresholds the kind with the smaller range.
+
+    With ``r`` the upper threshold, ``l`` the lower one, and ``top`` and ``width`` the largest margin and the range of
+    that kind: ``|r - top| <= BUFFER`` and ``|r - l - width| <= BUFFER``. Margins that equal a threshold are inside, so
+    ``r`` in place ``j`` can be any number from ``below`` up to but not ``above``, and ``l`` in place ``i`` any number
+    above ``below`` up to ``above``.
     """
-    best_N = np.zeros(cuts.shape[1])
-    for table, fits_N in zip(tables, (wider_N <= 0, wider_N >= 0), strict=True):
-        some = np.ascontiguousarray(cuts[:, fits_N])
-        found = np.zeros(some.shape[1])
-        # An interval that holds all margins is no rule.
-        for length in range(1, len(some) - 1):
-            np.maximum(found, table.take(some[length:] - some[:-length]).max(axis=0), out=found)
+    best_N = np.zeros(unlearned_AN.shape[1])
+    kinds = (unlearned_AN, retrained_BN, tables[0]), (retrained_BN, unlearned_AN, tables[1])
+    for narrow, wide, table in kinds:
+        fits_N = np.ptp(narrow, axis=0) <= np.ptp(wide, axis=0)
+        below, above = (np.compress(fits_N, each, axis=1) for each in (cuts.below, cuts.above))
+        codes = np.compress(fits_N, cuts.codes, axis=1)
+        top, width = narrow.max(axis=0)[fits_N], np.ptp(narrow, axis=0)[fits_N]
+        real = below < above
+        upper = real & (above > top - BUFFER) & (below <= top + BUFFER)
+        # For each place of the upper threshold, how low and how high the lower one may lie.
+        least = np.where(upper, np.maximum(below, top - BUFFER) - width - BUFFER, np.inf)
+        most = np.minimum(above, top + BUFFER) - width + BUFFER
+        above = np.where(real, above, -np.inf)
+        found = np.zeros(len(width))
+        for length in range(1, len(codes)):
+            reached = (above[:-length] >= least[length:]) & (below[:-length] < most[length:])
+            epsilon = table.take(codes[length:] - codes[:-length])
+            np.maximum(found, (epsilon * reached).max(axis=0), out=found)
         best_N[fits_N] = np.maximum(best_N[fits_N], found)
     return best_N

@@ -8,6 +8,9 @@ import numpy.typing as npt
 from natmu.errors import UsageError
 from natmu.scores.references import Float64
 
+A = 0.3
+"""How close probabilities of members and non-members are taken to be: what the authors' code takes without tuning."""
+
 
 def rmia(
     target_x: npt.ArrayLike,
@@ -15,7 +18,7 @@ def rmia(
     target_z: npt.ArrayLike,
     references_z: npt.ArrayLike,
     gamma: float = 1.0,
-    a: float = 0.3,
+    a: float = A,
 ) -> Float64:
     """Share of the population that a sample stands out from, in the off-line form of the attack.
 
@@ -23,6 +26,12 @@ def rmia(
     ``p(x) = ((1 + a) p_out(x) + (1 - a)) / 2`` stands for models of both kinds. With ``ratio = p_target / p``, the
     score is the share of population samples ``z`` with ``ratio(x) >= gamma * ratio(z)``. The ratios of ``z`` are
     sorted once, so the time is that of sorting and the memory that of the inputs.
+
+    To rank samples take ``log_ratio``, of which the score is a non-decreasing function: a population of M samples ties
+    all that exceed it, and if it is also one of the ranked sides, each of its samples counts itself.
+
+    The authors' code asks for a larger ratio where the paper, and this, lets an equal one do, which differs on ties
+    only. It also tunes ``a`` on a model whose members are known, unless it is given.
 
     All inputs are natural logarithms of the probability of the true class; minus infinity is a probability of 0.
 
@@ -44,19 +53,51 @@ def rmia(
     References:
         Low-Cost High-Power Membership Inference Attacks (Zarifzadeh et al., 2024), https://arxiv.org/abs/2312.03262
     """
-    if not (gamma > 0 and np.isfinite(gamma) and 0 <= a <= 1):
-        raise UsageError(f"rmia needs gamma above 0 and a from 0 to 1 (got {gamma} and {a}); choose them so.")
-    ratio_N = _log_ratio(np.asarray(target_x), np.asarray(references_x), a)
-    ratio_M = np.sort(_log_ratio(np.asarray(target_z), np.asarray(references_z), a))
+    if not (gamma > 0 and np.isfinite(gamma)):
+        raise UsageError(f"rmia needs gamma above 0 (got {gamma}); the paper takes 1.")
+    ratio_N, ratio_M = log_ratio(target_x, references_x, a), log_ratio(target_z, references_z, a)
     if np.shape(references_x)[0] != np.shape(references_z)[0]:
         raise UsageError("rmia needs the same reference models on samples and population; ask all of them about both.")
-    if not len(ratio_M):
+    return share_reached(ratio_N - np.log(gamma), ratio_M)
+
+
+def share_reached(ratio_x: npt.ArrayLike, ratio_z: npt.ArrayLike) -> Float64:
+    """For each sample, the share of the population with a ratio that is not larger.
+
+    Args:
+        ratio_x: ``log_ratio`` of the samples, ``(N,)``.
+        ratio_z: ``log_ratio`` of the population, ``(M,)``.
+
+    Returns:
+        float64 ``(N,)``, 0 to 1.
+
+    Raises:
+        UsageError: If there is no population.
+    """
+    population_M = np.sort(np.asarray(ratio_z))
+    if not len(population_M):
         raise UsageError("rmia needs at least 1 population sample; give it samples outside the training data.")
-    return np.asarray(np.searchsorted(ratio_M, ratio_N - np.log(gamma), side="right") / len(ratio_M))
+    return np.asarray(np.searchsorted(population_M, np.asarray(ratio_x), side="right") / len(population_M))
 
 
-def _log_ratio(target_N: npt.NDArray[np.number], references_KN: npt.NDArray[np.number], a: float) -> Float64:
-    """Logarithm of the target's probability over the prior; 0 where both are 0."""
+def log_ratio(target: npt.ArrayLike, references: npt.ArrayLike, a: float = A) -> Float64:
+    """Logarithm of the target's probability over the prior of ``rmia``, by which samples are ranked.
+
+    Args:
+        target: Logarithms of the attacked model's probability of the true class, ``(N,)``.
+        references: Those of the reference models, ``(K, N)``.
+        a: As of ``rmia``.
+
+    Returns:
+        float64 ``(N,)``; larger means more likely a member, and 0 is where both probabilities are 0.
+
+    Raises:
+        UsageError: If shapes do not fit, there is no reference model, a value is no logarithm of a probability, or
+            ``a`` is out of its range.
+    """
+    if not 0 <= a <= 1:
+        raise UsageError(f"rmia needs a from 0 to 1 (got {a}); 0.3 is the authors' default.")
+    target_N, references_KN = np.asarray(target), np.asarray(references)
     _check(target_N, references_KN)
     # A reduction in float64 casts row by row: there is no second array of the size of the references.
     out_N = np.logaddexp.reduce(references_KN, axis=0, dtype=np.float64) - np.log(len(references_KN))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from natmu.scores.catalogue import alone, many
+from natmu.scores.catalogue import alone, attacks, many
 from natmu.scores.catalogue.families import FAMILIES
 from natmu.scores.catalogue.papers import Source
 from natmu.scores.catalogue.row import NEEDS, ScoreInfo
@@ -22,9 +22,9 @@ SCORES: tuple[ScoreInfo, ...] = (
     *alone.DISTANCES,
     *alone.BEHIND,
     *alone.CALIBRATION,
-    *alone.ENTROPY_ATTACK,
-    *alone.EFFICACY,
-    *alone.POPULATION,
+    *attacks.ENTROPY_ATTACK,
+    *attacks.EFFICACY,
+    *attacks.POPULATION,
     *many.RMIA,
     *many.LIRA,
     *many.ULIRA,

@@ -37,7 +37,8 @@ FAMILIES = {
     ),
     "Efficacy attacks": (
         "The other number that papers print as MIA, and it counts the other way round: the share called "
-        "non-members. The attack learns from a bounded number of samples of each side, which is logged."
+        "non-members. The attack learns from a bounded number of samples of each side, which is logged, and each of "
+        "which has the weight of several."
     ),
     "Forget set against test set": (
         "Asks the question of a membership attack itself, with no model trained for it. 0.5 is where nothing can "
@@ -62,8 +63,10 @@ FAMILIES = {
     ),
     "KLoM": (
         "Compares distributions and not single models: what a method does to a sample's margin on average over "
-        "seeds, next to what retraining does. With few models the histograms are rough and the baseline is far from 0, "
-        "so compare with the baseline only. Look at the 95th percentile for the samples that fare worst."
+        "seeds, next to what retraining does. It is large where margins of unlearned models are never those of "
+        "retrained ones, and small where they only vary less. With few models the histograms are rough and the "
+        "baseline is far from 0, so compare with the baseline only; values such as papers print take about 100 models "
+        "of a kind. Look at the 95th percentile for the samples that fare worst."
     ),
     "Forgetting quality": (
         "The scoring of the NeurIPS 2023 challenge, close to the definition of differential privacy. With n "

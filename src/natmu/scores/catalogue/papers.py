@@ -38,6 +38,7 @@ ULIRA = _arxiv(
     "Hayes et al.",
     2024,
 )
+NATMU = _arxiv("2405.15495", "Towards Natural Machine Unlearning", "He et al.", 2025)
 KLOM = _arxiv("2410.23232", "Attribute-to-Delete: Machine Unlearning via Datamodel Matching", "Georgiev et al.", 2024)
 CHALLENGE = _arxiv(
     "2406.09073",

@@ -47,6 +47,7 @@ class ScoreInfo:
         identical: Its value where the model and the models that it is compared with are one and the same: 0 for a
             distance; None where it compares no models, or where this value is not fixed.
         called_mia_by: Who reports this number as "MIA", without saying which.
+        published: What the code of its papers computes otherwise, and how far that is from this on made-up models.
         about: What to know before choosing it, for a score whose family is not one of ours.
     """
 
@@ -66,6 +67,7 @@ class ScoreInfo:
     side: Side = "both"
     identical: float | None = None
     called_mia_by: tuple[str, ...] = ()
+    published: str = ""
     about: str = ""
 
 
