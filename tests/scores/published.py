@@ -155,9 +155,10 @@ def modified_entropy(shares, labels):
 def mia_entropy(retain, test, forget):
     """Share of the forget set called members by its entropy: JiT, src/metrics.py, lines 56-85.
 
-    NatMU has the same, sample-wise/utils/mia.py, lines 43-93.
+    NatMU has the same, sample-wise/utils/mia.py, lines 43-93. Both ask for a multinomial regression of two classes,
+    which the versions of scikit-learn that they name fit with a penalised slope for each: that is C = 2 with one.
     """
-    attack = LogisticRegression(class_weight="balanced", solver="lbfgs")
+    attack = LogisticRegression(C=2, class_weight="balanced", solver="lbfgs")
     attack.fit(np.concatenate([retain, test])[:, None], np.repeat([1, 0], [len(retain), len(test)]))
     return 100 * attack.predict(forget[:, None]).mean()
 

@@ -26,21 +26,26 @@ from natmu.scores.population import _drawn
 from natmu.types import Part, Predictions
 
 
-def slow_mia_entropy(predicted):
-    """Minimise the textbook objective with a general optimiser."""
+def slow_mia_entropy(predicted, rows=2):
+    """Minimise the objective of the code of SSD and JiT (src/metrics.py, lines 56-85) with a general optimiser.
+
+    It asks for a multinomial regression with C = 1, which has a slope and an offset for each class; with one row it is
+    the regression of a single slope.
+    """
     member, nonmember, forgotten = (
         scipy_entropy(softmax(part.logits.astype(np.float64), axis=1), axis=1)
         for part in (predicted.retain, predicted.test, predicted.forget)
     )
     count = len(member) + len(nonmember)
 
-    def objective(line):
-        slope, offset = line
+    def objective(lines):
+        slope, offset = lines[:2] - lines[2:] if rows == 2 else lines[:2]
         of_member = np.logaddexp(0, -(slope * member + offset)).mean()
         of_nonmember = np.logaddexp(0, slope * nonmember + offset).mean()
-        return count / 2 * (of_member + of_nonmember) + slope**2 / 2
+        return count / 2 * (of_member + of_nonmember) + (lines[::2] ** 2).sum() / 2
 
-    slope, offset = minimize(objective, (0.0, 0.0), method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-9}).x
+    found = minimize(objective, np.zeros(2 * rows), method="BFGS", options={"gtol": 1e-7}).x
+    slope, offset = found[:2] - found[2:] if rows == 2 else found
     return 100 * np.mean(slope * forgotten + offset > 0)
 
 
@@ -82,6 +87,13 @@ def moved_predictions(predicted, offset):
 def test_mia_entropy_agrees_with_a_general_optimiser(rng, forget):
     predicted = predictions(rng, retain=6, forget=forget, test=3)
     assert mia_entropy(predicted) == pytest.approx(slow_mia_entropy(predicted), abs=1.0)
+
+
+def test_mia_entropy_penalises_a_slope_for_each_class_as_the_published_code_does(rng):
+    predicted = predictions(rng, retain=6, forget=4, test=3, counts=(5, 4000, 5))
+    found = mia_entropy(predicted)
+    assert found == pytest.approx(slow_mia_entropy(predicted), abs=0.2)
+    assert abs(found - slow_mia_entropy(predicted, rows=1)) > 1
 
 
 def test_mia_entropy_agrees_with_a_general_optimiser_on_tiny_entropies(rng):

@@ -36,10 +36,12 @@ _BLOCK = 2048
 def mia_entropy(predictions: Predictions) -> float:
     """Share of the forget set that an attack on the softmax entropy calls training data.
 
-    Logistic regression (balanced classes, C = 1) on the entropy alone, fitted on retain (member) against test
+    Logistic regression (balanced classes, C = 2) on the entropy alone, fitted on retain (member) against test
     (non-member). A retrained model does not score 0: what counts is to be close to its score.
 
-    This is the attack in the code of JiT, SSD and NatMU. The code of Chundawat et al., from which they have it, fits a
+    This is the attack in the code of JiT, SSD and NatMU. That code sets C = 1 and asks for a multinomial regression,
+    which in scikit-learn before 1.7 has a row of coefficients for each of the two classes, each with its penalty: the
+    best pair is a slope halved and its opposite, whose penalties add up to half of that of one slope. The code of Chundawat et al., from which they have it, fits a
     support vector machine on sides of unequal size today, which is another number.
 
     Args:
@@ -67,7 +69,7 @@ def mia_entropy(predictions: Predictions) -> float:
     features = np.concatenate([member, nonmember])[:, None]
     is_member = np.repeat([1, 0], [len(member), len(nonmember)])
     # Entropies of a confident model are tiny, and the default solver stops well before the optimum on them.
-    attack = LogisticRegression(C=1.0, class_weight="balanced", solver="newton-cholesky", tol=1e-8)
+    attack = LogisticRegression(C=2.0, class_weight="balanced", solver="newton-cholesky", tol=1e-8)
     with warnings.catch_warnings():
         # Where all entropies are alike its first step cannot improve, and it goes on by another solver.
         warnings.filterwarnings("ignore", "Line search of Newton solver", ConvergenceWarning)
