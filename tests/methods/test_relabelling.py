@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from natmu.data import parse_forget, resolve_forget
+from natmu.data import forget_from_indices, parse_forget, resolve_forget
 from natmu.errors import ScenarioError
 from natmu.methods import Amnesiac, RandomLabel, SalUn
-from natmu.methods.labels import borrowed_labels, wrong_labels
+from natmu.methods.labels import borrowed_labels, relabelled, wrong_labels
 
 from .problems import intercept, noise_data, problem_of, state_of, superclass_data
 
@@ -37,21 +37,36 @@ def forget_labels(caught, problem, epoch=0):
 )
 def test_a_wrong_label_is_a_class_and_never_the_true_one(own, extra, seed):
     classes = max(own) + 1 + extra
-    drawn = wrong_labels(np.array(own), classes, np.random.default_rng(seed))
+    drawn = wrong_labels(np.array(own), np.arange(classes), np.random.default_rng(seed))
     assert ((drawn >= 0) & (drawn < classes) & (drawn != own)).all()
 
 
 @pytest.mark.parametrize("own", [0, 2, 5])
 def test_wrong_labels_are_uniform_over_the_other_classes(own):
-    drawn = wrong_labels(np.full(6_000, own), 6, np.random.default_rng(own))
+    drawn = wrong_labels(np.full(6_000, own), np.arange(6), np.random.default_rng(own))
     counts = np.bincount(drawn, minlength=6)
     assert counts[own] == 0
     assert chisquare(np.delete(counts, own)).pvalue > 1e-3
 
 
+def test_no_class_that_was_forgotten_before_is_a_wrong_label():
+    data = noise_data(400)
+    first = resolve_forget(parse_forget("class:2"), data, seed=0)
+    second = resolve_forget(parse_forget("random:50%"), data, seed=0, after=first)
+    problem = problem_of(data, second)
+    assert problem.classes.tolist() == [0, 1, *range(3, data.num_classes)]
+    labels = relabelled(problem)
+    own = data.labels.numpy()[second.indices]
+    assert not np.isin(labels, [2]).any()
+    assert (labels != own).all()
+    assert set(labels) == set(problem.classes)
+    half = forget_from_indices(first.indices[::2], data)
+    assert problem_of(data, forget_from_indices([0], data, half)).classes.tolist() == list(range(data.num_classes))
+
+
 def test_a_single_class_has_no_wrong_label():
     with pytest.raises(ScenarioError, match="two classes"):
-        wrong_labels(np.zeros(3, np.int64), 1, np.random.default_rng(0))
+        wrong_labels(np.zeros(3, np.int64), np.arange(1), np.random.default_rng(0))
 
 
 def test_each_forget_sample_has_one_wrong_label_for_all_epochs(monkeypatch):

@@ -101,9 +101,11 @@ class Problem:
         return kept.nonzero().squeeze(1)
 
     @cached_property
-    def retained_classes(self) -> IntArray:
-        """The labels that retain samples have, sorted, int64: what was forgotten as a whole must not be taught anew."""
-        return np.unique(self.labels(self.retain_positions).numpy())
+    def classes(self) -> IntArray:
+        """The classes that a sample may be taught, sorted, int64: all but those that were forgotten before."""
+        labels = self.data.labels.cpu().numpy()
+        gone = np.setdiff1d(labels[self.forget.before], np.delete(labels, self.forget.before))
+        return np.setdiff1d(np.arange(self.data.num_classes), gone)
 
     def labels(self, positions: Tensor) -> Tensor:
         """The true labels at these positions."""

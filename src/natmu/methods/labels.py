@@ -9,15 +9,22 @@ from natmu.methods.base import Problem
 from natmu.types import IntArray
 
 
-def wrong_labels(true_F: IntArray, num_classes: int, rng: np.random.Generator) -> IntArray:
+def wrong_labels(true_F: IntArray, classes_K: IntArray, rng: np.random.Generator) -> IntArray:
     """One label per sample, uniform over the classes that are not its own.
+
+    Args:
+        true_F: The true labels, each one of the classes.
+        classes_K: The classes to draw from, sorted.
+        rng: Source of the draw.
 
     Raises:
         ScenarioError: There is only one class.
     """
-    if num_classes < 2:
+    count = len(classes_K)
+    if count < 2:
         raise ScenarioError("Relabelling needs at least two classes.")
-    return (true_F + rng.integers(1, num_classes, len(true_F))) % num_classes
+    drawn: IntArray = classes_K[(np.searchsorted(classes_K, true_F) + rng.integers(1, count, len(true_F))) % count]
+    return drawn
 
 
 def borrowed_labels(own_F: IntArray, retain_labels_R: IntArray, rng: np.random.Generator) -> IntArray:
@@ -49,11 +56,11 @@ def borrowed_labels(own_F: IntArray, retain_labels_R: IntArray, rng: np.random.G
 def relabelled(problem: Problem, *purpose: str | int) -> IntArray:
     """New labels for the forget set, ``(F,)``, never a sample's own.
 
-    Single samples get a uniform wrong label. Where whole classes or sub-classes are forgotten, each sample gets the
+    Single samples get a wrong label, uniform over the classes that were not forgotten before. Where whole classes or sub-classes are forgotten, each sample gets the
     label of a random retain image of another class, which follows the classes that remain. The siblings of a sub-class
     are retained, but its own superclass is no such label.
     """
     rng, own = problem.rng("labels", *purpose), problem.labels(problem.forget_positions).numpy()
     if problem.forget.class_wise:
         return borrowed_labels(own, problem.labels(problem.retain_positions).numpy(), rng)
-    return wrong_labels(own, problem.data.num_classes, rng)
+    return wrong_labels(own, problem.classes, rng)

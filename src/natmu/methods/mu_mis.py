@@ -78,7 +78,7 @@ class MUMis(Method):
     def check(self, problem: Problem) -> None:
         """Refuse a single class, beside which there is no other, and models that cannot be differentiated twice."""
         super().check(problem)
-        if problem.data.num_classes < 2:
+        if len(problem.classes) < 2:
             raise ModelError("mu_mis compares with other classes, and there is only one; use data with two or more.")
         _require_second_derivatives(problem)
 
@@ -86,7 +86,7 @@ class MUMis(Method):
         """Descend until the other classes have recovered."""
         positions, device = problem.forget_positions, problem.compute.device
         true = problem.labels(positions)
-        own, classes = true.to(device), problem.data.num_classes
+        own, classes = true.to(device), problem.classes
 
         def samples(epoch: int) -> Samples:
             others = wrong_labels(true.numpy(), classes, problem.rng("other class", epoch))
