@@ -16,14 +16,17 @@ from natmu.methods.importance import LFSSD, SSD
 from natmu.methods.influence import Influence
 from natmu.methods.layers import CFk, EUk
 from natmu.methods.natmu import NatMU
+from natmu.methods.negmerge import NegMerge
 from natmu.methods.presets import Preset
 from natmu.methods.registry import checked_method, method_named
 from natmu.methods.relabelling import Amnesiac, RandomLabel
 from natmu.methods.retraining import Retrain
+from natmu.methods.rurk import RURK
 from natmu.methods.saliency import SalUn
 from natmu.methods.scrub import SCRUB
 from natmu.methods.settings import FineTuneSettings
 from natmu.methods.smoothing import JiT
+from natmu.methods.uam import UAM
 from natmu.methods.unsir import UNSIR
 
 METHODS: tuple[type[Method], ...] = (
@@ -37,8 +40,11 @@ METHODS: tuple[type[Method], ...] = (
     JiT,
     GradAscent,
     NegGradPlus,
+    RURK,
     MUNBa,
     SFRon,
+    UAM,
+    NegMerge,
     Fisher,
     Influence,
     SSD,
@@ -63,8 +69,10 @@ __all__ = [
     "METHODS",
     "MSG",
     "RUM",
+    "RURK",
     "SCRUB",
     "SSD",
+    "UAM",
     "UNSIR",
     "Amnesiac",
     "BadTeacher",
@@ -84,6 +92,7 @@ __all__ = [
     "Method",
     "NatMU",
     "NegGradPlus",
+    "NegMerge",
     "Paper",
     "Preset",
     "Problem",
