@@ -102,6 +102,7 @@ class Intercepted:
     settings: Any
     after_step: Any
     direction: Any
+    second: Any
 
     def epoch(self, number: int = 0) -> Rows:
         """All rows of an epoch, each of which must have come exactly once."""
@@ -118,8 +119,10 @@ def intercept(monkeypatch: Any, method: Method, problem: Problem) -> Intercepted
     """Run a fine-tuning method up to its training, and return what it would have trained with."""
     caught: list[Intercepted] = []
 
-    def instead(model, batches, loss, settings, compute, watch, after_step=None, direction=None, in_eval=()):
-        caught.append(Intercepted(model, batches, loss, settings, after_step, direction))
+    def instead(
+        model, batches, loss, settings, compute, watch, after_step=None, direction=None, in_eval=(), second=None
+    ):
+        caught.append(Intercepted(model, batches, loss, settings, after_step, direction, second))
         return model
 
     with monkeypatch.context() as patch:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from natmu.methods import METHODS
+from natmu.methods import METHODS, method_named
 from natmu.testing import Row
 from natmu.types import seed_for
 
@@ -224,4 +224,25 @@ SPECIAL: dict[str, dict[str, Any]] = {
 }
 """What the declarations of a method do not say."""
 
-ROWS = [Row(method, QUICK.get(method.name, {}), **SPECIAL.get(method.name, {})) for method in METHODS]
+ALTERNATING = {"visible": VISIBLE | {"forget_lr": 1e-2}, "passes": ("forget", "retain") * 2}
+DUAL: dict[str, dict[str, Any]] = {
+    "salun": ALTERNATING
+    | {
+        "visible": ALTERNATING["visible"] | {"threshold": 0.5},
+        "raises_forget_loss": True,
+        "frozen": unselected,
+        "draws_labels": "once",
+    },
+    "scrub": ALTERNATING
+    | {"visible": ALTERNATING["visible"] | {"max_steps": 4}, "passes": ("forget", "retain", "retain"), "teachers": 1},
+    "sfron": {"visible": {"lr": 1e-2, "forget_lr": 1e-2}, "raises_forget_loss": True},
+}
+"""The same with an optimiser of their own for forget steps."""
+
+ROWS = [
+    *(Row(method, QUICK.get(method.name, {}), **SPECIAL.get(method.name, {})) for method in METHODS),
+    *(
+        Row(method_named(name), QUICK[name] | {"forget_lr": 1e-3}, label=f"{name}-dual", **special)
+        for name, special in DUAL.items()
+    ),
+]

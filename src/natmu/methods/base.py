@@ -23,7 +23,7 @@ from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.modes import restore_modes
 from natmu.engine.snapshots import Snapshots
-from natmu.engine.step import Direction, LossFunction
+from natmu.engine.step import Direction, LossFunction, Second
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, TrainingError
 from natmu.methods.presets import Preset, with_preset
 from natmu.methods.settings import RetainSettings
@@ -161,6 +161,7 @@ def fine_tune(
     in_eval: Sequence[nn.Module] = (),
     settings: FitSettings | None = None,
     snapshots: Snapshots | None = None,
+    second: Second | None = None,
 ) -> nn.Module:
     """Fine-tune the problem's model in place on a derived data set.
 
@@ -176,6 +177,7 @@ def fine_tune(
         in_eval: Modules of the model that are in eval mode meanwhile, each by itself and without its children.
         settings: Settings of the run, where they are not the method's own.
         snapshots: Keeps the model's state at the ends of the epochs that it wants.
+        second: A second optimiser, and the steps that it takes.
 
     Raises:
         ModelError: The model has nothing to train.
@@ -197,7 +199,7 @@ def fine_tune(
     watch = Watch(method.name, meter, problem.checkpoint, history, snapshots)
     loss = loss or meter.cross_entropy
     chosen = settings or method.config
-    model = fit(problem.model, batches, loss, chosen, compute, watch, after_step, direction, in_eval)
+    model = fit(problem.model, batches, loss, chosen, compute, watch, after_step, direction, in_eval, second)
     done = len(problem.history)
     problem.history.extend(row | {"epoch": row["epoch"] + done} for row in history)
     return model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from natmu.data.batches import Samples, joined, plain
 from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.dual_optim import RECIPE, SOURCE, DualOptimSettings, forget_first, second_optimizer
 from natmu.methods.labels import relabelled
+from natmu.methods.presets import Preset
 from natmu.methods.set_gradients import summed_gradient
 from natmu.methods.settings import FineTuneSettings
 from natmu.models import reset_head
@@ -41,6 +43,8 @@ class SalUn(Method):
         - ``threshold`` is the share that may move, as in the research code of NatMU. The top is taken over all weights
           together; equal gradients never let more weights move than that.
         - The official code draws a new wrong label at each visit, that of NatMU one for good: ``relabel`` offers both.
+        - With ``forget_lr`` (DualOptim) each epoch is a pass over the relabelled forget set by its own optimiser, and
+          then one over the retain set. The authors' AdamW decays weights outside the mask; here they stay.
 
     References:
         SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency in Both Image Classification and
@@ -51,8 +55,22 @@ class SalUn(Method):
 
     name = "salun"
     paper = Paper("SalUn: Gradient-based Weight Saliency", "Fan et al.", 2024, "https://arxiv.org/abs/2310.12508")
+    presets: ClassVar = {
+        "dual_optim": Preset(
+            RECIPE
+            | {
+                "epochs": 10,
+                "schedule": "constant",
+                "threshold": 0.5,
+                "relabel": "each_epoch",
+                "batch_size": 256,
+                "augment_retain": True,
+            },
+            SOURCE.format("RL.py"),
+        )
+    }
 
-    class Config(FineTuneSettings):
+    class Config(FineTuneSettings, DualOptimSettings):
         """Settings of ``salun``; the defaults are the NatMU paper's for CIFAR-10 and VGG16."""
 
         lr: float = Field(5e-5, gt=0, le=100, description="base learning rate")
@@ -70,12 +88,20 @@ class SalUn(Method):
             reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
         retain = problem.retain_samples(self.config)
 
-        def samples(epoch: int) -> Samples:
+        def forget(epoch: int) -> Samples:
             labels = relabelled(problem, *([epoch] if self.config.relabel == "each_epoch" else []))
-            return joined(retain, plain(problem.forget_positions, torch.from_numpy(labels), augment=False))
+            return plain(problem.forget_positions, torch.from_numpy(labels), augment=False)
 
+        def samples(epoch: int) -> Samples:
+            return joined(retain, forget(epoch))
+
+        pinned = _pinned(problem.model, salient)
+        if self.config.forget_lr is not None:
+            passes, run = forget_first(self.config, retain, forget)
+            second = second_optimizer(self.config, run, epochs=range(0, run.epochs, 2))
+            return fine_tune(self, problem, passes, after_step=pinned, settings=run, second=second)
         derived = samples if self.config.relabel == "each_epoch" else samples(0)
-        return fine_tune(self, problem, derived, after_step=_pinned(problem.model, salient))
+        return fine_tune(self, problem, derived, after_step=pinned)
 
 
 def saliency(problem: Problem) -> list[Tensor]:
