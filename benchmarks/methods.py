@@ -37,8 +37,8 @@ from natmu.models import build_model
 from natmu.records.settings import FitSettings, TrainSettings
 
 CLASSES = 10
-UNREPEATED = ("sfron",)
-"""Methods left out: sfron counts its steps, so that none of its passes can be taken twice."""
+UNREPEATED = ("sfron", "uam")
+"""Methods left out: they count their steps, so that none of their passes can be taken twice."""
 Passes = list[tuple[int, bool]]
 """Of one step: how many images went through a model, and whether with gradients."""
 

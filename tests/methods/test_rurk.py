@@ -140,7 +140,7 @@ def test_searched_neighbours_are_forgotten_too(trained, digits, settings, precis
         model = RURK(neighbour_weight=weight, **recipe, **settings)(problem).model.eval()
         torch.manual_seed(0)
         near = easiest(model, images, labels, bound=0.03, step=2 / 255, steps=10)
-        losses.append(float(functional.cross_entropy(model(near), labels)))
+        losses.append(functional.cross_entropy(model(near), labels).item())
     assert losses[0] > 1.5 * losses[1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -17,10 +17,10 @@ from natmu.engine import processes
 from natmu.engine.gradients import mean_over_samples
 from natmu.engine.schedule import lr_factor
 from natmu.engine.step import Gradients
+from natmu.methods import dual_optim
 from natmu.methods.base import Method, Paper, Problem, fine_tune
 from natmu.methods.directions import clipped, norm_of
-from natmu.methods.dual_optim import RECIPE, SOURCE, DualOptimSettings, second_optimizer
-from natmu.methods.presets import Preset
+from natmu.methods.dual_optim import DualOptimSettings, second_optimizer
 from natmu.methods.settings import RetainSettings, SGDRetainSettings
 from natmu.methods.step_values import step_values
 from natmu.records.settings import FitSettings, Schedule
@@ -168,11 +168,7 @@ class SFRon(Method):
         "https://arxiv.org/abs/2409.19732",
     )
 
-    presets: ClassVar = {
-        "dual_optim": Preset(
-            RECIPE | {"schedule": "cosine", "augment_retain": True}, SOURCE.format("sfron.py, lines 209-248")
-        )
-    }
+    presets = dual_optim.SFRON
 
     class Config(RetainSettings, DualOptimSettings):
         """Settings of ``sfron``; the defaults are those of its code for a tenth of CIFAR-10 and ResNet-18."""

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from natmu.data.batches import Samples
 from natmu.engine.step import Direction, LossFunction, Second
+from natmu.methods.presets import Preset
 from natmu.records.settings import FitSettings
 from natmu.types import Settings
 
@@ -34,18 +35,21 @@ class DualOptimSettings(Settings):
     forget_weight_decay: float = Field(0.05, ge=0, le=1, description="weight decay of that AdamW")
 
 
-SOURCE = "DualOptim, ImageClassification/unlearn/{}, with CIFAR-10 and ResNet-18; it searches forget_lr"
-"""Of presets; to be filled with the name of a file."""
+def _published(file: str, **settings: Any) -> Preset:  # noqa: ANN401 - checked by the method
+    """Settings of the authors' code for one method.
 
-RECIPE: dict[str, Any] = {
-    "optimizer": "sgd",
-    "lr": 0.01,
-    "momentum": 0.9,
-    "weight_decay": 5e-4,
-    "forget_lr": 1e-4,
-    "forget_weight_decay": 0.05,
-}
-"""What its presets share. The rate of forget steps is the one that its code fixes for retain steps with AdamW."""
+    The rate of forget steps, which they search, is the one that they fix for retain steps with AdamW.
+    """
+    shared = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "forget_lr": 1e-4}
+    source = f"DualOptim, ImageClassification/unlearn/{file}, for CIFAR-10 and ResNet-18; it searches forget_lr"
+    return Preset(shared | {"forget_weight_decay": 0.05, "augment_retain": True} | settings, source)
+
+
+EPOCHS = {"epochs": 10, "batch_size": 256, "schedule": "constant"}
+SALUN = {"dual_optim": _published("RL.py", **EPOCHS, threshold=0.5, relabel="each_epoch")}
+SCRUB = {"dual_optim": _published("scrub.py", **EPOCHS, max_steps=10, temperature=1.0, alpha=0.5, gamma=1.0)}
+SFRON = {"dual_optim": _published("sfron.py", schedule="cosine")}
+"""Presets of the methods that know DualOptim."""
 
 
 def second_optimizer(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from natmu.data.batches import Samples, joined, plain
+from natmu.methods import dual_optim
 from natmu.methods.base import Method, Paper, Problem, fine_tune
-from natmu.methods.dual_optim import RECIPE, SOURCE, DualOptimSettings, forget_first, second_optimizer
+from natmu.methods.dual_optim import DualOptimSettings, forget_first, second_optimizer
 from natmu.methods.labels import relabelled
-from natmu.methods.presets import Preset
 from natmu.methods.set_gradients import summed_gradient
 from natmu.methods.settings import FineTuneSettings
 from natmu.models import reset_head
@@ -55,20 +55,7 @@ class SalUn(Method):
 
     name = "salun"
     paper = Paper("SalUn: Gradient-based Weight Saliency", "Fan et al.", 2024, "https://arxiv.org/abs/2310.12508")
-    presets: ClassVar = {
-        "dual_optim": Preset(
-            RECIPE
-            | {
-                "epochs": 10,
-                "schedule": "constant",
-                "threshold": 0.5,
-                "relabel": "each_epoch",
-                "batch_size": 256,
-                "augment_retain": True,
-            },
-            SOURCE.format("RL.py"),
-        )
-    }
+    presets = dual_optim.SALUN
 
     class Config(FineTuneSettings, DualOptimSettings):
         """Settings of ``salun``; the defaults are the NatMU paper's for CIFAR-10 and VGG16."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -14,9 +12,9 @@ from natmu.data.images import ImageData
 from natmu.engine.predict import logits_of
 from natmu.engine.snapshots import Snapshots
 from natmu.errors import SettingError
+from natmu.methods import dual_optim
 from natmu.methods.base import Method, Paper, Problem, fine_tune
-from natmu.methods.dual_optim import RECIPE, SOURCE, DualOptimSettings, second_optimizer
-from natmu.methods.presets import Preset
+from natmu.methods.dual_optim import DualOptimSettings, second_optimizer
 from natmu.methods.settings import SGDRetainSettings
 from natmu.methods.teachers import divergence, softened
 
@@ -59,22 +57,7 @@ class SCRUB(Method):
 
     name = "scrub"
     paper = Paper("Towards Unbounded Machine Unlearning", "Kurmanji et al.", 2023, "https://arxiv.org/abs/2302.09880")
-    presets: ClassVar = {
-        "dual_optim": Preset(
-            RECIPE
-            | {
-                "epochs": 10,
-                "max_steps": 10,
-                "schedule": "constant",
-                "temperature": 1.0,
-                "alpha": 0.5,
-                "gamma": 1.0,
-                "batch_size": 256,
-                "augment_retain": True,
-            },
-            SOURCE.format("scrub.py"),
-        )
-    }
+    presets = dual_optim.SCRUB
 
     class Config(SGDRetainSettings, DualOptimSettings):
         """Settings of ``scrub``; the defaults are those that most code uses for CIFAR-10."""
