@@ -42,6 +42,7 @@ FINE_TUNING = {"epochs": 3, "lr": 2e-3, "weight_decay": 0.5, "warmup_epochs": 0.
 
 THIRTY_STEPS = {
     "sfron": {"steps": 30},
+    "negmerge": {"epoch_grid": [3, 5], "weight_decay_grid": [1e-4], "label_smoothing_grid": [0.0, 0.1]},
     "unsir": {"noise_images": 32, "noise_copies": 2},
     "rum": {"medium_settings": {"epochs": 2}, "high_settings": {"epochs": 1}},
     "regun": {"epochs": 15},

@@ -27,8 +27,11 @@ QUICK: dict[str, dict[str, Any]] = {
     "jit": {"draws": 3},
     "grad_ascent": {"epochs": 2},
     "neggrad_plus": {"epochs": 2},
+    "rurk": {"epochs": 2},
     "munba": {"epochs": 2},
     "sfron": {"steps": 24, "forget_every": 2},
+    "uam": {"epochs": 2},
+    "negmerge": {"epoch_grid": [2, 3], "weight_decay_grid": [1e-4], "label_smoothing_grid": [0.0, 0.1]},
     "fisher": {},
     "influence": {"gradients": 16},
     "ssd": {"alpha": 1.05},
@@ -104,6 +107,7 @@ class Intercepted:
     settings: Any
     after_step: Any
     direction: Any
+    second: Any
 
     def epoch(self, number: int = 0) -> Rows:
         """All rows of an epoch, each of which must have come exactly once."""
@@ -120,8 +124,10 @@ def intercept(monkeypatch: Any, method: Method, problem: Problem) -> Intercepted
     """Run a fine-tuning method up to its training, and return what it would have trained with."""
     caught: list[Intercepted] = []
 
-    def instead(model, batches, loss, settings, compute, watch, after_step=None, direction=None, in_eval=()):
-        caught.append(Intercepted(model, batches, loss, settings, after_step, direction))
+    def instead(
+        model, batches, loss, settings, compute, watch, after_step=None, direction=None, in_eval=(), second=None
+    ):
+        caught.append(Intercepted(model, batches, loss, settings, after_step, direction, second))
         return model
 
     with monkeypatch.context() as patch:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from natmu.methods import METHODS
+from natmu.methods import METHODS, method_named
 from natmu.methods.amun import adversarial_examples
 from natmu.methods.unseen import drawn_alike
 from natmu.testing import Row
@@ -123,6 +123,20 @@ def mu_mis_loss(method, problem, seen):
     return torch.stack(terms).sum() / len(batch.labels)
 
 
+def raised_loss(method, problem, seen):
+    """UAM: the student is moved up the forget loss, which it has on a batch of both kinds, and judged there."""
+    paired, student = seen.batch.paired, seen.student
+    weights = list(student.parameters())
+    together = student(torch.cat([paired.images, seen.batch.images])).double()[: len(paired.labels)]
+    forgotten = torch.stack([-row.log_softmax(0)[label] for row, label in zip(together, paired.labels, strict=True)])
+    uphill = torch.autograd.grad(forgotten.mean(), weights)
+    length = torch.cat([up.flatten() for up in uphill]).norm()
+    with torch.no_grad():
+        for weight, up in zip(weights, uphill, strict=True):
+            weight += method.config.rho * up / length
+    return plain_loss(method, problem, seen)
+
+
 def climbing_loss(method, problem, seen):
     return -plain_loss(method, problem, seen)
 
@@ -211,8 +225,26 @@ SPECIAL: dict[str, dict[str, Any]] = {
     "jit": FORGETTING | {"passes": ("forget",), "own_draws": "each process draws the noise on its own rows"},
     "neggrad_plus": PAIRING
     | {"visible": VISIBLE | {"retain_weight": 0.7}, "lowers_retain_loss": True, "loss": paired_loss},
+    "rurk": PAIRING
+    | {
+        "visible": VISIBLE | {"forget_weight": 0.3},
+        "own_draws": "each process draws the neighbours of its own rows",
+    },
     "munba": PAIRING,
     "sfron": {"visible": {"lr": 1e-2}, "raises_forget_loss": True},
+    "uam": PAIRING | {"visible": VISIBLE | {"rho": 1, "rho_schedule": "constant"}, "loss": raised_loss},
+    "negmerge": {
+        "visible": {"scale": 5},
+        "raises_forget_loss": True,
+        "passes": ("forget",) * 10,
+        "diverging": {
+            "lr": 100,
+            "weight_decay_grid": [1.0],
+            "epoch_grid": [60],
+            "momentum": 0.99,
+            "schedule": "constant",
+        },
+    },
     "scrub": {
         "visible": VISIBLE | {"max_steps": 4},
         "raises_forget_loss": True,
@@ -254,4 +286,25 @@ SPECIAL: dict[str, dict[str, Any]] = {
 }
 """What the declarations of a method do not say."""
 
-ROWS = [Row(method, QUICK.get(method.name, {}), **SPECIAL.get(method.name, {})) for method in METHODS]
+ALTERNATING = {"visible": VISIBLE | {"forget_lr": 1e-2}, "passes": ("forget", "retain") * 2}
+DUAL: dict[str, dict[str, Any]] = {
+    "salun": ALTERNATING
+    | {
+        "visible": ALTERNATING["visible"] | {"threshold": 0.5},
+        "raises_forget_loss": True,
+        "frozen": unselected,
+        "draws_labels": "once",
+    },
+    "scrub": ALTERNATING
+    | {"visible": ALTERNATING["visible"] | {"max_steps": 4}, "passes": ("forget", "retain", "retain"), "teachers": 1},
+    "sfron": {"visible": {"lr": 1e-2, "forget_lr": 1e-2}, "raises_forget_loss": True},
+}
+"""The same with an optimiser of their own for forget steps."""
+
+ROWS = [
+    *(Row(method, QUICK.get(method.name, {}), **SPECIAL.get(method.name, {})) for method in METHODS),
+    *(
+        Row(method_named(name), QUICK[name] | {"forget_lr": 1e-3}, label=f"{name}-dual", **special)
+        for name, special in DUAL.items()
+    ),
+]

@@ -186,8 +186,7 @@ class Batches:
 
     def _steps(self, rows: int) -> int:
         """Steps that so many rows take."""
-        whole, rest = divmod(rows, self.batch_size)
-        return max(1, whole + (rest >= 2 * self._processes))
+        return steps_of(rows, self.batch_size, self._processes)
 
     def _blended(self, hybrid: Tensor, steps: int) -> tuple[Tensor, ...]:
         """Places of the blended rows in this process's part of each step, found on the CPU: a GPU would be waited for.
@@ -238,6 +237,12 @@ class Batches:
             return Batch(images, samples.labels[rows], rows, samples.positions[rows], weight, epoch, paired)
 
         return make
+
+
+def steps_of(rows: int, batch_size: int, processes: int) -> int:
+    """Steps of an epoch of so many rows; see ``Batches`` for what the last one takes."""
+    whole, rest = divmod(rows, batch_size)
+    return max(1, whole + (rest >= 2 * processes))
 
 
 def render(

@@ -68,8 +68,7 @@ class Checkpoint:
             return
         tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
         tensors |= {f"extra/{name}": tensor for name, tensor in extra.items()}
-        for index, values in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{name}": value for name, value in values.items() if value is not None}
+        tensors |= {f"optimizer/{name}": tensor for name, tensor in optimizer_state(optimizer).items()}
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         metadata = {"epochs": str(epochs), "history": json.dumps(history)}
         if processes.writes():
@@ -88,18 +87,28 @@ class Checkpoint:
                 tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (OSError, SafetensorError):
             return None
-        model.load_state_dict(_below(tensors, "model/"))
-        _load_optimizer(optimizer, _below(tensors, "optimizer/"))
+        model.load_state_dict(below(tensors, "model/"))
+        load_optimizer(optimizer, below(tensors, "optimizer/"))
         history: History = json.loads(metadata["history"])
-        return int(metadata["epochs"]), _below(tensors, "extra/"), history
+        return int(metadata["epochs"]), below(tensors, "extra/"), history
 
 
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors under a prefix, named without it."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The tensors of an optimiser's state, by the number of the parameter and their own name."""
+    return {
+        f"{index}/{name}": value
+        for index, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Fill the optimiser's state, each tensor in the memory layout of its parameter, as fused kernels expect."""
     state: dict[int, dict[str, Any]] = {}
     for name, tensor in tensors.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 import torch
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from natmu.data.batches import Batches
 from natmu.engine import processes
-from natmu.engine.checkpoint import Checkpoint
+from natmu.engine.checkpoint import Checkpoint, below, load_optimizer, optimizer_state
 from natmu.engine.compute import Compute
 from natmu.engine.meter import Meter
 from natmu.engine.schedule import lr_factor
 from natmu.engine.snapshots import Snapshots
-from natmu.engine.step import Direction, LossFunction, Step, fastest
+from natmu.engine.step import Direction, LossFunction, Second, Step, fastest
 from natmu.engine.sync_batch_norm import synced_norms
 from natmu.errors import ModelError, TrainingError
 from natmu.progress import task
@@ -30,6 +30,9 @@ KEPT = "kept/"
 
 BeforeEpoch = Callable[[int, nn.Module], bool]
 """Called with the epoch that is to begin, counted from 0, and the model; whether it is to begin."""
+
+SECOND = "second/"
+"""Before the names of the second optimiser's tensors, among what a resumed run needs."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def fit(
     after_step: Callable[[], None] | None = None,
     direction: Direction | None = None,
     in_eval: Sequence[nn.Module] = (),
+    second: Second | None = None,
 ) -> nn.Module:
     """Train a model in place.
 
@@ -79,10 +83,11 @@ def fit(
         settings: Epochs, optimiser and schedule.
         compute: Device and precision.
         watch: Progress, history, checkpoint.
-        after_step: Called after each step of the optimiser, for constraints on the weights.
+        after_step: Called after each step of an optimiser, for constraints on the weights.
         direction: From the gradients of the loss's terms to the one that the optimiser follows; their sum if None.
         in_eval: Modules of the model that are in eval mode meanwhile, each by itself and without its children: those of
             a part that is to stay as it is, running statistics included.
+        second: A second optimiser, and the steps that it takes.
 
     Raises:
         ModelError: The model has nothing to train.
@@ -91,12 +96,14 @@ def fit(
     compute.place(model)
     processes.same_everywhere(model.state_dict().values())
     optimizer = _optimizer(model, settings, compute)
+    if second is not None:
+        second = replace(second, optimizer=_optimizer(model, second.settings, compute))
     history: History = [] if watch.history is None else watch.history
-    first = _resume(model, optimizer, watch, history)
+    first = _resume(model, optimizer, second, watch, history)
     model.train()
     for module in in_eval:
         module.training = False
-    take = fastest(Step(model, loss, optimizer, compute, after_step, direction))
+    take = fastest(Step(model, loss, optimizer, compute, after_step, direction, second))
     ends = list(accumulate(map(batches.steps, range(settings.epochs)), initial=0))
     with task(watch.label, ends[-1], ends[first]) as advance:
         for epoch in range(first, settings.epochs):
@@ -107,17 +114,17 @@ def fit(
             with compute.private_randomness(), compute.kernels(), synced_norms(model, compute.sync_batch_norm):
                 torch.manual_seed(seed_for(batches.seed, "model", epoch, *processes.own_seed()))
                 for number, batch in enumerate(batches.epoch(epoch)):
-                    rate = _set_rate(optimizer, settings, ends[epoch] + number + 1, ends[-1])
+                    rate = _set_rates(optimizer, settings, second, ends[epoch] + number + 1, ends[-1])
                     losses[number] = take(batch)
                     advance()
             processes.average([losses])
             processes.settle(model)
-            _require_finite(losses, model, epoch, ends[epoch], settings, watch.label)
+            _require_finite(losses, model, epoch, ends[epoch], _shown(settings, second), watch.label)
             history.append(_row(epoch, rate, losses, watch.meter, time.perf_counter() - start))
             if watch.snapshots is not None:
                 watch.snapshots.take(epoch, model)
             if watch.checkpoint is not None:
-                watch.checkpoint.save(epoch + 1, model, optimizer, _extra(watch), history)
+                watch.checkpoint.save(epoch + 1, model, optimizer, _extra(watch, second), history)
     return model
 
 
@@ -137,8 +144,17 @@ def _optimizer(model: nn.Module, settings: FitSettings, compute: Compute) -> tor
     return rule(parameters, lr, weight_decay=settings.weight_decay, fused=fused, capturable=compute.records)
 
 
+def _set_rates(
+    optimizer: torch.optim.Optimizer, settings: FitSettings, second: Second | None, step: int, steps: int
+) -> float:
+    """Set the learning rates of a step, counted from 1, of all the steps of the run; returns the first optimiser's."""
+    if second is not None and second.optimizer is not None:
+        _set_rate(second.optimizer, second.settings, step, steps)
+    return _set_rate(optimizer, settings, step, steps)
+
+
 def _set_rate(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int, steps: int) -> float:
-    """Set the learning rate of a step, counted from 1, of all the steps of the run; returns it."""
+    """Set one optimiser's learning rate; returns it."""
     warmup = settings.warmup_epochs * steps / settings.epochs
     rate = settings.lr * lr_factor(settings.schedule, step, steps, warmup)
     for group in optimizer.param_groups:
@@ -149,7 +165,9 @@ def _set_rate(optimizer: torch.optim.Optimizer, settings: FitSettings, step: int
     return rate
 
 
-def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, watch: Watch, history: History) -> int:
+def _resume(
+    model: nn.Module, optimizer: torch.optim.Optimizer, second: Second | None, watch: Watch, history: History
+) -> int:
     """Continue from the checkpoint if there is one; the number of epochs already done."""
     saved = None if watch.checkpoint is None else watch.checkpoint.load(model, optimizer)
     if saved is None:
@@ -162,19 +180,27 @@ def _resume(model: nn.Module, optimizer: torch.optim.Optimizer, watch: Watch, hi
         watch.snapshots.load(extra)
     for name, value in watch.kept.items():
         value.copy_(extra[f"{KEPT}{name}"])
+    if second is not None and second.optimizer is not None:
+        load_optimizer(second.optimizer, below(extra, SECOND))
     return epochs
 
 
-def _extra(watch: Watch) -> dict[str, Tensor]:
-    """What a resumed run needs beside model and optimiser."""
+def _extra(watch: Watch, second: Second | None) -> dict[str, Tensor]:
+    """What a resumed run needs beside model and first optimiser."""
     meter = watch.meter.state() if watch.meter else {}
     kept = {f"{KEPT}{name}": value for name, value in watch.kept.items()}
-    return meter | kept | (watch.snapshots.state() if watch.snapshots else {})
+    theirs = {} if second is None or second.optimizer is None else optimizer_state(second.optimizer)
+    snapshots = watch.snapshots.state() if watch.snapshots else {}
+    return meter | kept | snapshots | {f"{SECOND}{name}": tensor for name, tensor in theirs.items()}
 
 
-def _require_finite(
-    losses: Tensor, model: nn.Module, epoch: int, before: int, settings: FitSettings, label: str
-) -> None:
+def _shown(settings: FitSettings, second: Second | None) -> str:
+    """The settings for an error."""
+    shown = ", ".join(f"{name}={value}" for name, value in settings.model_dump().items())
+    return shown if second is None else f"{shown}; of the second optimiser: {_shown(second.settings, None)}"
+
+
+def _require_finite(losses: Tensor, model: nn.Module, epoch: int, before: int, shown: str, label: str) -> None:
     """Stop a run whose loss or weights are NaN or infinite; looked at once an epoch, so that no step waits.
 
     The last step of an epoch can break weights after a loss that was finite; such a model must not be kept.
@@ -186,7 +212,6 @@ def _require_finite(
         fault = f"a weight is not finite after step {before + len(losses)}"
     else:
         return
-    shown = ", ".join(f"{name}={value}" for name, value in settings.model_dump().items())
     raise TrainingError(f"{label}: {fault} (epoch {epoch + 1}); try a lower lr. Settings: {shown}.")
 
 

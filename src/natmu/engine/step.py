@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.errors import ModelError
 from natmu.progress import say
+from natmu.records.settings import FitSettings
 
 LossFunction = Callable[[nn.Module, Batch], Tensor | tuple[Tensor, Tensor]]
 """A loss: one mean over the rows of the batch, or that and a second one over the paired rows, to be added up."""
@@ -33,6 +34,28 @@ their kernels and make the optimiser's state, later ones run what Python does di
 
 
 @dataclass(frozen=True)
+class Second:
+    """A second optimiser over the same weights, with a state of its own, for steps of another kind.
+
+    It takes all steps of some epochs. In the other epochs it takes the paired rows by themselves: a step that has any
+    is two updates then, first the second optimiser's with the paired rows, and from there the first one's with its own.
+
+    Attributes:
+        settings: Its rule, rate, decay and schedule; the schedule is that of the whole run.
+        epochs: Epochs, counted from 0, all of whose steps it takes.
+        loss: Of the paired rows as a batch; None where no step has any.
+        direction: What it follows; the gradient of its loss if None.
+        optimizer: Made by the loop.
+    """
+
+    settings: FitSettings
+    epochs: Container[int] = ()
+    loss: LossFunction | None = None
+    direction: Direction | None = None
+    optimizer: torch.optim.Optimizer | None = None
+
+
+@dataclass(frozen=True)
 class Step:
     """A step as it is written: forward pass and loss, backward pass, update, constraint.
 
@@ -41,8 +64,9 @@ class Step:
         loss: Loss of the model on a batch; called inside autocast.
         optimizer: Over the model's parameters.
         compute: Device and precision.
-        after_step: Called after the update, for constraints on the weights.
+        after_step: Called after each update, for constraints on the weights.
         direction: What the optimiser follows; the gradient of the sum of the loss's terms if None.
+        second: A second optimiser, and the steps that it takes.
     """
 
     model: nn.Module
@@ -51,6 +75,7 @@ class Step:
     compute: Compute
     after_step: Callable[[], None] | None = None
     direction: Direction | None = None
+    second: Second | None = None
 
     def __call__(self, batch: Batch) -> Tensor:
         """Take the step; the loss before it, detached: this process's part of it, where there are several.
@@ -58,6 +83,21 @@ class Step:
         Raises:
             ModelError: Batch normalisation was given a single sample.
         """
+        second = self.second
+        if second is None:
+            return self._update(batch)
+        assert second.optimizer is not None, "the loop makes the second optimiser"
+        theirs = replace(self, optimizer=second.optimizer, direction=second.direction)
+        if batch.epoch in second.epochs:
+            return theirs._update(batch)
+        if batch.paired is None:
+            return self._update(batch)
+        assert second.loss is not None, "paired rows have a loss of their own where they have an optimiser"
+        value = replace(theirs, loss=second.loss)._update(batch.paired)
+        return value + self._update(replace(batch, paired=None))
+
+    def _update(self, batch: Batch) -> Tensor:
+        """One update by one optimiser; the loss before it."""
         self.optimizer.zero_grad(set_to_none=True)  # before the forward pass, whose activations can use their memory
         terms = self._terms(batch)
         value = sum(terms[1:], start=terms[0])

@@ -18,15 +18,18 @@ from natmu.methods.influence import Influence
 from natmu.methods.layers import CFk, EUk
 from natmu.methods.mu_mis import MUMis
 from natmu.methods.natmu import NatMU
+from natmu.methods.negmerge import NegMerge
 from natmu.methods.presets import Preset
 from natmu.methods.registry import checked_method, method_named
 from natmu.methods.relabelling import Amnesiac, RandomLabel
 from natmu.methods.reload import RELOAD
 from natmu.methods.retraining import Retrain
+from natmu.methods.rurk import RURK
 from natmu.methods.saliency import SalUn
 from natmu.methods.scrub import SCRUB
 from natmu.methods.settings import FineTuneSettings
 from natmu.methods.smoothing import JiT
+from natmu.methods.uam import UAM
 from natmu.methods.unseen import LoTUS, ReGUn
 from natmu.methods.unsir import UNSIR
 
@@ -41,8 +44,11 @@ METHODS: tuple[type[Method], ...] = (
     JiT,
     GradAscent,
     NegGradPlus,
+    RURK,
     MUNBa,
     SFRon,
+    UAM,
+    NegMerge,
     Fisher,
     Influence,
     SSD,
@@ -74,8 +80,10 @@ __all__ = [
     "MSG",
     "RELOAD",
     "RUM",
+    "RURK",
     "SCRUB",
     "SSD",
+    "UAM",
     "UNSIR",
     "Amnesiac",
     "BadTeacher",
@@ -97,6 +105,7 @@ __all__ = [
     "Method",
     "NatMU",
     "NegGradPlus",
+    "NegMerge",
     "Paper",
     "Preset",
     "Problem",

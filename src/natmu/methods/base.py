@@ -23,7 +23,7 @@ from natmu.engine.loop import BeforeEpoch, Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.modes import restore_modes
 from natmu.engine.snapshots import Snapshots
-from natmu.engine.step import Direction, LossFunction
+from natmu.engine.step import Direction, LossFunction, Second
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, TrainingError
 from natmu.methods.presets import Preset, with_preset
 from natmu.methods.settings import RetainSettings
@@ -170,6 +170,7 @@ def fine_tune(
     snapshots: Snapshots | None = None,
     before_epoch: BeforeEpoch | None = None,
     kept: dict[str, Tensor] | None = None,
+    second: Second | None = None,
 ) -> nn.Module:
     """Fine-tune the problem's model in place on a derived data set.
 
@@ -188,6 +189,7 @@ def fine_tune(
         before_epoch: Called with the number of each epoch and the model before it begins, to prepare what the loss
             reads; the run ends where it returns False.
         kept: Tensors that ``before_epoch`` changes in place, which a resumed run needs.
+        second: A second optimiser, and the steps that it takes.
 
     Raises:
         ModelError: The model has nothing to train.
@@ -209,7 +211,7 @@ def fine_tune(
     watch = Watch(method.name, meter, problem.checkpoint, history, snapshots, before_epoch, kept or {})
     loss = loss or meter.cross_entropy
     chosen = settings or method.config
-    model = fit(problem.model, batches, loss, chosen, compute, watch, after_step, direction, in_eval)
+    model = fit(problem.model, batches, loss, chosen, compute, watch, after_step, direction, in_eval, second)
     done = len(problem.history)
     problem.history.extend(row | {"epoch": row["epoch"] + done} for row in history)
     return model

@@ -17,9 +17,12 @@ from natmu.engine import processes
 from natmu.engine.gradients import mean_over_samples
 from natmu.engine.schedule import lr_factor
 from natmu.engine.step import Gradients
+from natmu.methods import dual_optim
 from natmu.methods.base import Method, Paper, Problem, fine_tune
 from natmu.methods.directions import clipped, norm_of
+from natmu.methods.dual_optim import DualOptimSettings, second_optimizer
 from natmu.methods.settings import RetainSettings, SGDRetainSettings
+from natmu.methods.step_values import step_values
 from natmu.records.settings import FitSettings, Schedule
 
 OPPOSED = 1e-3
@@ -143,7 +146,8 @@ class SFRon(Method):
         cheaper and blurs what single samples need. Weights that neither set reaches count as salient, as in the code.
         A forget step and the retain step after it are one step here, on the sum of both gradients taken at the same
         weights; in the code the retain gradient is taken after the forget step. Momentum carries the forget gradient
-        through the steps that follow in either form.
+        through the steps that follow in either form. With ``forget_lr`` (DualOptim) each has an optimiser of its own,
+        and the retain gradient is taken after the forget step, as in the authors' code.
         As in the code, only the forget gradient is clipped, after mask and scale, and the scale follows the schedule of
         the learning rate, so that with ``cosine`` forgetting fades with its square.
         A cross-entropy is taken to be at least 1.2e-7, the spacing of float32 at 1, before it is raised to the power:
@@ -164,7 +168,9 @@ class SFRon(Method):
         "https://arxiv.org/abs/2409.19732",
     )
 
-    class Config(RetainSettings):
+    presets = dual_optim.SFRON
+
+    class Config(RetainSettings, DualOptimSettings):
         """Settings of ``sfron``; the defaults are those of its code for a tenth of CIFAR-10 and ResNet-18."""
 
         steps: int = Field(1500, ge=1, le=100_000, description="steps on the retain set")
@@ -189,30 +195,37 @@ class SFRon(Method):
         every, power = config.forget_every, config.loss_power
         passes = self._passes(problem, retain)
         climbs = [lr_factor(config.schedule, step + 1, config.steps) for step in range(0, config.steps, every)]
-        scales = config.forget_scale * torch.tensor(climbs, device=device)
         long = math.ceil(len(passes[0]) / problem.batch_size / every)
-        climb = torch.arange(0, len(passes) * long, long, device=device)  # which is next, for each pass
+        scale = step_values([config.forget_scale * climb for climb in climbs], long, device)
+
+        def climb(model: nn.Module, batch: Batch) -> Tensor:
+            return -scale(batch.epoch) * adaptive_loss(model(batch.images).float(), batch.labels, power)
 
         def loss(model: nn.Module, batch: Batch) -> Tensor | tuple[Tensor, Tensor]:
             retained = functional.cross_entropy(model(batch.images).float(), batch.labels)
-            if batch.paired is None:
-                return retained
-            following = climb[batch.epoch : batch.epoch + 1]
-            scale = scales.index_select(0, following).squeeze(0)
-            following += 1
-            return retained, -scale * adaptive_loss(model(batch.paired.images).float(), batch.paired.labels, power)
+            return retained if batch.paired is None else (retained, climb(model, batch.paired))
+
+        def bounded(terms: Sequence[Gradients]) -> Gradients:
+            masked = [gradient * mask for gradient, mask in zip(terms[-1], salient, strict=True)]
+            return clipped(masked, config.max_grad_norm)
 
         def direction(terms: Sequence[Gradients]) -> Gradients:
             if len(terms) == 1:
                 return terms[0]
-            masked = [gradient * mask for gradient, mask in zip(terms[1], salient, strict=True)]
-            bounded = clipped(masked, config.max_grad_norm)
-            return [ours + theirs for ours, theirs in zip(terms[0], bounded, strict=True)]
+            return [ours + theirs for ours, theirs in zip(terms[0], bounded(terms), strict=True)]
 
         names = ("optimizer", "lr", "momentum", "weight_decay", "schedule")
-        settings = FitSettings(epochs=len(passes), **{name: getattr(config, name) for name in names})
+        run = FitSettings(epochs=len(passes), **{name: getattr(config, name) for name in names})
         return fine_tune(
-            self, problem, passes, loss, paired=forget, paired_every=every, direction=direction, settings=settings
+            self,
+            problem,
+            passes,
+            loss,
+            paired=forget,
+            paired_every=every,
+            direction=direction,
+            settings=run,
+            second=second_optimizer(config, run, loss=climb, direction=bounded),
         )
 
     def _salient(self, problem: Problem, retain: Samples, forget: Samples) -> list[Tensor]:

@@ -56,9 +56,9 @@ def borrowed_labels(own_F: IntArray, retain_labels_R: IntArray, rng: np.random.G
 def relabelled(problem: Problem, *purpose: str | int) -> IntArray:
     """New labels for the forget set, ``(F,)``, never a sample's own.
 
-    Single samples get a wrong label, uniform over the classes that were not forgotten before. Where whole classes or sub-classes are forgotten, each sample gets the
-    label of a random retain image of another class, which follows the classes that remain. The siblings of a sub-class
-    are retained, but its own superclass is no such label.
+    Single samples get a wrong label, uniform over the classes that were not forgotten before. Where whole classes or
+    sub-classes are forgotten, each sample gets the label of a random retain image of another class, which follows the
+    classes that remain. The siblings of a sub-class are retained, but its own superclass is no such label.
     """
     rng, own = problem.rng("labels", *purpose), problem.labels(problem.forget_positions).numpy()
     if problem.forget.class_wise:

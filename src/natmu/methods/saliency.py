@@ -11,7 +11,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from natmu.data.batches import Samples, joined, plain
+from natmu.methods import dual_optim
 from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.dual_optim import DualOptimSettings, forget_first, second_optimizer
 from natmu.methods.labels import relabelled
 from natmu.methods.set_gradients import summed_gradient
 from natmu.methods.settings import FineTuneSettings
@@ -43,6 +45,8 @@ class SalUn(Method):
         - Every forget sample counts the same. That code adds up the means of batches of 500, which is the same for the
           published sets, all multiples of it.
         - The official code draws a new wrong label at each visit, that of NatMU one for good: ``relabel`` offers both.
+        - With ``forget_lr`` (DualOptim) each epoch is a pass over the relabelled forget set by its own optimiser, and
+          then one over the retain set. The authors' AdamW decays weights outside the mask; here they stay.
 
     References:
         SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency in Both Image Classification and
@@ -53,8 +57,9 @@ class SalUn(Method):
 
     name = "salun"
     paper = Paper("SalUn: Gradient-based Weight Saliency", "Fan et al.", 2024, "https://arxiv.org/abs/2310.12508")
+    presets = dual_optim.SALUN
 
-    class Config(FineTuneSettings):
+    class Config(FineTuneSettings, DualOptimSettings):
         """Settings of ``salun``; the defaults are the NatMU paper's for CIFAR-10 and VGG16."""
 
         lr: float = Field(5e-5, gt=0, le=100, description="base learning rate")
@@ -72,12 +77,20 @@ class SalUn(Method):
             reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
         retain = problem.retain_samples(self.config)
 
-        def samples(epoch: int) -> Samples:
+        def forget(epoch: int) -> Samples:
             labels = relabelled(problem, *([epoch] if self.config.relabel == "each_epoch" else []))
-            return joined(retain, plain(problem.forget_positions, torch.from_numpy(labels), augment=False))
+            return plain(problem.forget_positions, torch.from_numpy(labels), augment=False)
 
+        def samples(epoch: int) -> Samples:
+            return joined(retain, forget(epoch))
+
+        pinned = _pinned(problem.model, salient)
+        if self.config.forget_lr is not None:
+            passes, run = forget_first(self.config, retain, forget)
+            second = second_optimizer(self.config, run, epochs=range(0, run.epochs, 2))
+            return fine_tune(self, problem, passes, after_step=pinned, settings=run, second=second)
         derived = samples if self.config.relabel == "each_epoch" else samples(0)
-        return fine_tune(self, problem, derived, after_step=_pinned(problem.model, salient))
+        return fine_tune(self, problem, derived, after_step=pinned)
 
 
 def saliency(problem: Problem) -> list[Tensor]:

@@ -12,7 +12,9 @@ from natmu.data.images import ImageData
 from natmu.engine.predict import logits_of
 from natmu.engine.snapshots import Snapshots
 from natmu.errors import SettingError
+from natmu.methods import dual_optim
 from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.dual_optim import DualOptimSettings, second_optimizer
 from natmu.methods.settings import SGDRetainSettings
 from natmu.methods.teachers import divergence, softened
 
@@ -39,6 +41,7 @@ class SCRUB(Method):
         - One optimiser with its momentum goes through all passes, as in the official notebooks. (The official
           ``scrub.py`` builds it on the teacher's weights, so that its student never moves, and ascends once more often
           than it is told.) The notebooks use Adam or SGD; the defaults are those with SGD that most code uses.
+        - With ``forget_lr`` (DualOptim) the ascending passes have an optimiser of their own.
         - Both kinds of pass have the same batch size; the paper tunes them apart.
         - The factor T² is in the code and not in the paper. It matters for ``alpha`` and for how far an ascent goes.
         - Rewinding compares with the holdout at the end of training, as in the paper, whose holdout has the classes of
@@ -54,8 +57,9 @@ class SCRUB(Method):
 
     name = "scrub"
     paper = Paper("Towards Unbounded Machine Unlearning", "Kurmanji et al.", 2023, "https://arxiv.org/abs/2302.09880")
+    presets = dual_optim.SCRUB
 
-    class Config(SGDRetainSettings):
+    class Config(SGDRetainSettings, DualOptimSettings):
         """Settings of ``scrub``; the defaults are those that most code uses for CIFAR-10."""
 
         epochs: int = Field(3, ge=1, le=100_000, description="passes over the retain set")
@@ -102,13 +106,16 @@ class SCRUB(Method):
 
         snapshots = Snapshots([number for number, ascent in enumerate(ascends) if not ascent])
         warmup = config.warmup_epochs * len(ascends) / config.epochs
+        run = config.model_copy(update={"epochs": len(ascends), "warmup_epochs": warmup})
+        climbing = [number for number, ascent in enumerate(ascends) if ascent]
         model = fine_tune(
             self,
             problem,
             [forget if ascent else retain for ascent in ascends],
             loss,
-            settings=config.model_copy(update={"epochs": len(ascends), "warmup_epochs": warmup}),
+            settings=run,
             snapshots=snapshots if config.rewind else None,
+            second=second_optimizer(config, run, epochs=climbing),
         )
         if config.rewind:
             _rewind(problem, model, list(snapshots.taken.values()))

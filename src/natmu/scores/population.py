@@ -41,8 +41,9 @@ def mia_entropy(predictions: Predictions) -> float:
 
     This is the attack in the code of JiT, SSD and NatMU. That code sets C = 1 and asks for a multinomial regression,
     which in scikit-learn before 1.7 has a row of coefficients for each of the two classes, each with its penalty: the
-    best pair is a slope halved and its opposite, whose penalties add up to half of that of one slope. The code of Chundawat et al., from which they have it, fits a
-    support vector machine on sides of unequal size today, which is another number.
+    best pair is a slope halved and its opposite, whose penalties add up to half of that of one slope. The code of
+    Chundawat et al., from which they have it, fits a support vector machine on sides of unequal size today, which is
+    another number.
 
     Args:
         predictions: One model's predictions; ``retain``, ``test`` and ``forget`` must not be empty.

@@ -145,7 +145,9 @@ def _require_named(row: Row, message: str, names: str) -> None:
 
 
 def _finite(tensors: dict[str, Tensor]) -> bool:
-    """Whether the model in a file is; its optimiser's sums of squares may be too large for numbers and do no harm."""
+    """Whether the model in a file is; its optimisers' sums of squares may be too large for numbers and do no harm."""
     return all(
-        bool(torch.isfinite(value).all()) for name, value in tensors.items() if not name.startswith("optimizer/")
+        bool(torch.isfinite(value).all())
+        for name, value in tensors.items()
+        if not name.startswith(("optimizer/", "extra/second/"))
     )
