@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from natmu.audits.models import AuditModels, Part
+from natmu.engine.relearning import shown_rows
 from natmu.engine.store import Run, Store
 from natmu.errors import RunError, UsageError
-from natmu.lineage.relearning import relearned, relearning_steps, shown_rows
+from natmu.lineage.relearning import relearned, relearning_steps
 from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
 from natmu.scores import loss, margin, weight_distance
 from natmu.scores.panel import Level, Measured, Panel, Shadows

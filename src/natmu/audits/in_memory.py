@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from natmu.data import ImageData
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
+from natmu.engine.relearning import relearning_curve, shown_rows
 from natmu.errors import DataError
-from natmu.lineage.relearning import relearning_curve, relearning_steps, shown_rows
+from natmu.lineage.relearning import relearning_steps
 from natmu.records.settings import TrainSettings
 from natmu.scores import Measured, Shadows, loss, margin, weight_distance
 from natmu.scores.verdict import ENOUGH
