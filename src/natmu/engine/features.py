@@ -14,7 +14,7 @@ from natmu.data.images import ImageData
 from natmu.engine.compute import Compute
 from natmu.engine.modes import evaluating
 from natmu.engine.predict import EVALUATION_BATCH
-from natmu.types import FloatArray
+from natmu.types import FloatArray, IntArray
 
 FEWEST = 4
 """Blocks below which a network is opened one level deeper."""
@@ -93,6 +93,6 @@ def _parts(block: nn.Module) -> list[nn.Module]:
     return [child for child in block.children() if any(weight.dim() > 1 for weight in child.parameters())]
 
 
-def _spread(count: int) -> list[int]:
+def _spread(count: int) -> IntArray:
     """Places of ``MOST`` blocks, or of all, from the first to the last."""
-    return np.unique(np.linspace(0, max(0, count - 1), min(count, MOST)).round().astype(int)).tolist()
+    return np.unique(np.linspace(0, max(0, count - 1), min(count, MOST)).round().astype(np.int64))

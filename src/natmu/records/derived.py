@@ -12,6 +12,7 @@ from natmu.records.lineage import (
     HalfOfPool,
     Imported,
     Initial,
+    Probed,
     Relearned,
     Trained,
     Unlearned,
@@ -53,7 +54,7 @@ def retrained(source: Trained | Imported, forget: Forget, arithmetic: Arithmetic
 
 def forget_of(model: AnyLineage) -> Forget | None:
     """What a model is to have forgotten; None of an original, and of a model that has not learnt anything."""
-    if isinstance(model, Unlearned | Relearned):
+    if isinstance(model, Unlearned | Relearned | Probed):
         return model.forget
     on = model.on if isinstance(model, Trained) else None
     return on.forget if isinstance(on, AllBut) else None
@@ -67,6 +68,8 @@ def title(model: AnyLineage) -> str:
         return f"imported model {model.weights[:8]}"
     if isinstance(model, Relearned):
         return f"relearning of {title(model.source)}"
+    if isinstance(model, Probed):
+        return f"probes of {title(model.source)}"
     if isinstance(model, Unlearned):
         from_other = "" if isinstance(model.source, Imported) else f" from {title(model.source)}"
         return f"{model.method}, {_forgotten(model.forget)}, seed {model.seed}{from_other}"

@@ -294,6 +294,36 @@ class Relearned(Lineage):
         return self.source.arithmetic
 
 
+class Probed(Lineage):
+    """What can be read within a model and beside a forget set: right answers and nats, and no model.
+
+    Attributes:
+        source: The model.
+        forget: The forget set.
+        settings: How many samples are asked, and how far neighbours lie.
+    """
+
+    kind: Literal["probed"] = "probed"
+    source: Trained | Imported | Unlearned = Field(discriminator="kind")
+    forget: Forget
+    settings: dict[str, Any]
+
+    @property
+    def data(self) -> DataLineage:
+        """The data."""
+        return self.source.data
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network."""
+        return self.source.architecture
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Of the passes through the model."""
+        return self.source.arithmetic
+
+
 Model = Initial | Imported | Trained | Unlearned
-AnyLineage = Annotated[Initial | Imported | Trained | Unlearned | Relearned, Field(discriminator="kind")]
+AnyLineage = Annotated[Initial | Imported | Trained | Unlearned | Relearned | Probed, Field(discriminator="kind")]
 Forget.model_rebuild()
