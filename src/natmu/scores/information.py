@@ -18,8 +18,8 @@ from natmu.errors import TrainingError, UsageError
 Features = npt.NDArray[np.floating]
 
 PENALTY = 0.01
-"""Weight of half the squared norm of a probe, next to the mean loss. Features have a mean square of 1 per sample, so that
-it means the same for all widths, scales and numbers of samples."""
+"""Weight of half the squared norm of a probe, next to the mean loss. Features have a mean square of 1 per sample, so
+that it means the same for all widths, scales and numbers of samples."""
 
 
 def label_information(

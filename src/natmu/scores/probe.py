@@ -48,10 +48,11 @@ class Questions:
     """What models are asked about a forget set.
 
     Of whole classes a probe is asked whether a sample is of them or of the retain set, as in the paper of ``idi``. Of
-    other forget sets it is asked for the class of each forget sample, and fitted to retain samples. Whether a sample
-    was trained on is in no linear direction of features: on 400 digits of which 100 were forgotten, a probe for forget
-    against retain samples found 0.08 nats in the original and 0.06 to 0.10 in retrained models. But a sample that was
-    trained on lies among those of its class: 3.81 nats in the original, 3.55 to 3.71 in retrained models.
+    other forget sets it is asked for the class of each forget sample, and fitted to retain samples, as a new head would
+    be. No linear direction of the features tells whether a sample was trained on: of 400 digits of which 100 were
+    forgotten, a probe for forget against retain samples found 0.03 nats in the original and 0.04 to 0.13 in eight
+    retrained models, and one for forget against test samples 0.05 and 0.06 to 0.11. But a sample that was trained on
+    lies among those of its class: 3.97 nats in the original, and 3.63 to 3.95 in the retrained models.
 
     Attributes:
         retain: Positions of the retain samples of the probes, int64.

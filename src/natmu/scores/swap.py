@@ -154,7 +154,17 @@ def pairs_of(forgotten_UP: Mask) -> npt.NDArray[np.int64]:
 def _by_margin(margins_K2P: Float64, half_KP: Mask) -> Float64:
     """Advantage of the rule on the margin over each pair, by the threshold that is best over the others, ``(K,)``."""
     thresholds = np.unique(np.quantile(margins_K2P, np.linspace(0, 1, THRESHOLDS + 2)[1:-1]))
-    advantage_KT = np.array([_over_pairs(margins_K2P > threshold, half_KP) for threshold in thresholds]).T
+    below_K2P = np.searchsorted(thresholds, margins_K2P)  # a margin is above so many of them
+    cells_K2P = below_K2P + (len(thresholds) + 1) * np.arange(2 * len(half_KP)).reshape(-1, 2, 1)
+
+    def shares(chosen_K2P: Mask) -> Float64:
+        """Share of the chosen samples of each model that lie above each threshold, ``(K, 2, T)``."""
+        counts = np.bincount(cells_K2P[chosen_K2P], minlength=2 * len(half_KP) * (len(thresholds) + 1))
+        at_least = counts.reshape(len(half_KP), 2, -1)[..., ::-1].cumsum(axis=-1)[..., ::-1]
+        return np.asarray(at_least[..., 1:] / chosen_K2P.sum(axis=-1, keepdims=True))
+
+    forgotten_K2P = np.stack([half_KP, ~half_KP], axis=1)
+    advantage_KT = (shares(forgotten_K2P) - shares(~forgotten_K2P)).mean(axis=1)
     others_KT = advantage_KT.sum(axis=0) - advantage_KT
     best_K = np.abs(others_KT).argmax(axis=1)
     each = np.arange(len(half_KP))

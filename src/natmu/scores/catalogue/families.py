@@ -29,10 +29,10 @@ FAMILIES = {
     "Information in features": (
         "Looks behind the last layer. A model whose head alone was changed may answer like a retrained one, so that no "
         "score of its predictions sees it, and any new head finds what the features still hold: its `idi` is that of "
-        "the original, 1. Below the baseline less is known than by a model that never saw the samples. Where the original "
-        "lies among the retrained models the ratio means nothing, and the verdict says so. The paper trains a network "
-        "for each layer on InfoNCE; here a linear probe does it in seconds, so compare values with those of this "
-        "package only."
+        "the original, 1. Below the baseline less is known than by a model that never saw the samples. Where the "
+        "original lies among the retrained models the ratio means nothing, and the verdict says so. The paper trains a "
+        "network for each layer on InfoNCE; here a linear probe does it in seconds, so compare values with those of "
+        "this package only."
     ),
     "Residual knowledge": (
         "Asks beside the forget samples where other scores ask at them: a model can be wrong about a sample and right "

@@ -102,8 +102,8 @@ SWAP = (
         unit="0-1",
         low=0,
         high=1,
-        measures="How much more often attackers call forgotten samples forgotten than unseen ones, over pairs of models "
-        "between which the two change places.",
+        measures="How much more often attackers call forgotten samples forgotten than unseen ones, over pairs of "
+        "models between which the two change places.",
         formula="largest over attackers (best rule on the margin, U-LiRA; both learn from other pairs) of "
         "|mean over pairs of ½ [TPR - FPR, half H forgotten] + ½ [TPR - FPR, the other half forgotten]|",
         source=papers.SWAP,
