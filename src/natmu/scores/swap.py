@@ -111,7 +111,8 @@ def swap_scores(shadows: Shadows | None, divisions: int, seed: int) -> tuple[flo
     """The advantage over unlearned shadow models, after exchanging models within pairs, and before unlearning.
 
     Two retrained models of a pair could be each other, so that exchanging which is which changes nothing: exchanges at
-    random are their baseline.
+    random are their baseline. With K pairs one exchange in ``2^(K - 1)`` is none, so that fewer than about eight pairs
+    distinguish nothing, however large the advantage is.
 
     Args:
         shadows: What attackers know.
