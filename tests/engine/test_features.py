@@ -121,6 +121,23 @@ def test_blocks_that_are_not_called_or_are_given_something_else_are_left_out():
     agrees(found(model), [given, model.twice(given)])
 
 
+def test_features_are_those_that_a_block_was_given_whatever_it_makes_of_them():
+    class Careless(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(9, 9)
+
+        def forward(self, given):
+            return self.layer(given.mul_(3))
+
+    torch.manual_seed(0)
+    first, careless, head = nn.Linear(64, 9), Careless(), nn.Linear(9, 10)
+    model = nn.Sequential(nn.Flatten(), first, careless, head, nn.Linear(10, 10))
+    given = first(images().flatten(1))
+    after = careless(given.clone())
+    agrees(found(model), [given, after, head(after)])
+
+
 def test_one_layer_alone_has_nothing_within():
     assert found(nn.Sequential(nn.Flatten(), nn.Linear(64, 10))) == []
 

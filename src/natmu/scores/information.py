@@ -4,10 +4,10 @@ The paper estimates the information with a network of its own for each layer, tr
 second, has no seed, and sees what a head retrained on these features would see. Like InfoNCE it is a lower bound, and
 it is measured on samples that it was not fitted to, so that it does not grow with the width of the features.
 
-On digits, of which some had wrong labels, the original and the original with a new last layer had an index of 1.00, where
-one more retrained model would lie between -0.26 and 0.26; a model whose features of forget samples were made to collapse
-had -1.2. Giving forget samples wrong labels until the model had them all wrong left 0.24: it changed its answers, and its
-features little.
+On digits, of which some had wrong labels, the original and the original with a new last layer had an index of 1.00,
+where one more retrained model would lie between -0.26 and 0.26; a model whose features of forget samples were made to
+collapse had -1.2. Giving forget samples wrong labels until the model had them all wrong left 0.24: that changed what it
+answers, and its features little.
 """
 
 from __future__ import annotations
