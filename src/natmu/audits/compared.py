@@ -193,7 +193,8 @@ class RunAudit:
 
     def _probes(self) -> dict[str, Measured]:
         """What can be read within the models and beside the forget samples."""
-        runs = [self.store.find(model.digest) for model in self.models.probes]
+        there = {run.record.digest for run in (self.run, self.original, *self.runs["retrained"])}
+        runs = [self.store.find(one.digest) for one in self.models.probes if one.source.digest in there]
         model, original, *retrained = (None if run is None else noted_probe(run.history()) for run in runs)
         return probe_scores(model, [one for one in retrained if one is not None], original)
 

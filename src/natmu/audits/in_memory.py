@@ -56,9 +56,9 @@ def measured_scores(
 ) -> dict[str, Measured]:
     """The scores that need the models themselves: what they know and relearn, and how far their weights are apart."""
     references, data = retrained[:ENOUGH], train.to(compute.device)
-    first, *others = (probe(private_copy(one, compute), data, forget, compute) for one in (model, *references))
+    own, *probes = (probe(private_copy(one, compute), data, forget, compute) for one in (model, *references))
     known = None if original is None else probe(private_copy(original, compute), data, forget, compute)
-    found = probe_scores(first, others, known)
+    found = probe_scores(own, probes, known)
     if before is None:
         relearn = Measured(None, reason="relearn_time needs the original, to know when the loss is back.")
     else:
