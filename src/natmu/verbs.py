@@ -19,7 +19,7 @@ from natmu.progress import say
 from natmu.records.audit import Audit
 from natmu.records.derived import decider_of, forget_of, is_original, original_of
 from natmu.records.forgetting import parse_forget
-from natmu.records.lineage import Imported, Initial, Relearned, Trained, Unlearned
+from natmu.records.lineage import Imported, Initial, Probed, Relearned, Trained, Unlearned
 from natmu.records.run import open_run
 from natmu.records.settings import DataSettings, TrainSettings
 from natmu.records.table import Results
@@ -181,7 +181,7 @@ def open_model(path: Path, place: Place, source: str | None = None) -> tuple[Tra
     """
     run = open_run(path)
     model = run.record.lineage
-    if isinstance(model, Initial | Relearned) or not is_original(original_of(model)):
+    if isinstance(model, Initial | Relearned | Probed) or not is_original(original_of(model)):
         raise ModelError(f"{path} holds a part of an audit; name the run of an original or of an unlearned model.")
     if place.precision == "auto":
         place = replace(place, precision=model.arithmetic.precision)

@@ -11,11 +11,12 @@ from safetensors.numpy import load_file, save_file
 from natmu.audits import RunAudit, obtain_models, write
 from natmu.audits import auditing as module
 from natmu.data.digits import load_digits
+from natmu.engine.relearning import STEPS
 from natmu.engine.store import Run
 from natmu.errors import RunError, TrainingError, UsageError
 from natmu.lineage import Workspace, obtain
 from natmu.lineage.executors import side_by_side
-from natmu.lineage.relearning import STEPS, relearned
+from natmu.lineage.relearning import relearned
 from natmu.methods import method_named
 from natmu.progress import showing
 from natmu.records.audit import AuditFolder

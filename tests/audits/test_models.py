@@ -124,9 +124,17 @@ def test_the_models_relearn_the_forget_set_but_at_the_level_quick():
     assert {curve.forget.request.text for curve in curves} == {"class:3"}
 
 
+def test_the_models_are_probed_but_at_the_level_quick():
+    assert AuditModels(MODEL, ORIGINAL, "quick", 3).probes == []
+    probes = AuditModels(MODEL, ORIGINAL, "standard", 12).probes
+    retrained = parts(MODEL, "standard", 12)["retrained"]
+    assert [probe.source for probe in probes] == [MODEL, ORIGINAL, *retrained[:8]]
+    assert {probe.forget.request.text for probe in probes} == {"class:3"}
+
+
 def test_every_model_is_wanted_once():
     models = AuditModels(MODEL, ORIGINAL, "full", 5).all
-    assert len({model.digest for model in models}) == len(models) == 1 + 5 + 4 + 4 + 4 + 6 + 6 + 6
+    assert len({model.digest for model in models}) == len(models) == 1 + 5 + 4 + 4 + 4 + 6 + 6 + 6 + 7
 
 
 def test_the_original_of_a_model():

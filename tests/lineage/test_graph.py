@@ -27,6 +27,7 @@ MODELS = {
     "unlearned from elsewhere": lineages.unlearned(lineages.imported()),
     "unlearned shadow": lineages.unlearned(lineages.shadow(1, HARDEST), HARDEST),
     "relearned": lineages.relearned(lineages.unlearned(OTHER, HARDEST), HARDEST),
+    "probed": lineages.probed(lineages.imported()),
 }
 """Each model, and in ``SOURCES`` the names of those that it starts from."""
 
@@ -44,6 +45,7 @@ SOURCES = {
     "unlearned from elsewhere": ["imported"],
     "unlearned shadow": ["shadow without the hardest", "original"],
     "relearned": ["unlearned from the other, the hardest of the first", "original"],
+    "probed": ["imported"],
 }
 
 

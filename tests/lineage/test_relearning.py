@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from natmu.engine.relearning import SHOWN, STEPS, shown_rows
 from natmu.lineage import obtain
-from natmu.lineage.relearning import SHOWN, STEPS, relearned, relearning_steps, shown_rows
+from natmu.lineage.relearning import relearned, relearning_steps
 from natmu.types import ForgetSet
 
 from . import fakes

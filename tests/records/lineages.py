@@ -13,6 +13,7 @@ from natmu.records.lineage import (
     HalfOfPool,
     Imported,
     Initial,
+    Probed,
     Relearned,
     Trained,
     Unlearned,
@@ -94,3 +95,8 @@ def unlearned(
 def relearned(source: Trained | Unlearned | None = None, of: Forget | None = None) -> Relearned:
     """How a model relearns."""
     return Relearned(source=source or unlearned(), forget=of or forget(), settings={"epochs": 60}, shown=500)
+
+
+def probed(source: Trained | Imported | Unlearned | None = None, of: Forget | None = None) -> Probed:
+    """What can be read in a model."""
+    return Probed(source=source or unlearned(), forget=of or forget(), settings={"shown": 500, "radius": 0.03})

@@ -33,6 +33,8 @@ KINDS = {
     "retrained without both": lineages.retrained_model(of=lineages.later()),
     "relearned": lineages.relearned(),
     "relearned by a retrained model": lineages.relearned(lineages.retrained_model()),
+    "probed": lineages.probed(),
+    "probed from elsewhere": lineages.probed(lineages.imported()),
 }
 
 values = st.recursive(
@@ -217,6 +219,7 @@ def test_what_a_model_is_to_have_forgotten():
         ("retrained", forget),
         ("unlearned", forget),
         ("relearned", forget),
+        ("probed", forget),
     ):
         assert forget_of(KINDS[name]) == expected, name
 
@@ -237,6 +240,7 @@ def test_what_a_model_is_to_have_forgotten():
             "amnesiac, random:10%, seed 1 from shadow model 1, random:10%",
         ),
         (lineages.relearned(lineages.retrained_model()), "relearning of retrained, random:10%, seed 0"),
+        (lineages.probed(lineages.imported()), "probes of imported model 01234567"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )

@@ -24,13 +24,15 @@ LIVE = {
 SPECIFIED = re.findall(
     r"\S+",
     """
-test_acc retain_acc forget_acc forget_test_acc avg_gap tow kl_retain kl_forget kl_test kl_avg js_retain js_forget
-js_test agreement_retain agreement_forget agreement_test activation_distance zrf zrf_code relearn_time weight_distance
-calibration_retain calibration_forget calibration_test mia_entropy mia_efficacy_correctness mia_efficacy_confidence
+test_acc retain_acc forget_acc forget_test_acc before_acc avg_gap tow kl_retain kl_forget kl_test kl_avg js_retain
+js_forget js_test agreement_retain agreement_forget agreement_test activation_distance zrf zrf_code relearn_time
+weight_distance idi residual_knowledge calibration_retain calibration_forget calibration_test mia_entropy
+ mia_efficacy_correctness
+ mia_efficacy_confidence
 mia_efficacy_entropy mia_efficacy_mentropy mia_efficacy_prob auc_forget_test_loss auc_forget_test_confidence
 auc_forget_test_entropy auc_forget_test_mentropy auc_forget_test_margin tpr_at_fpr_1 tpr_at_fpr_0.1 rmia_auc
 rmia_tpr_at_fpr_1 rmia_tpr_at_fpr_0.1 lira_auc lira_offline_auc lira_tpr_at_fpr_1 lira_tpr_at_fpr_0.1 ulira_auc
-ulira_acc klom_retain_mean klom_forget_mean klom_test_mean klom_retain_p95 klom_forget_p95 klom_test_p95
+ulira_acc swap_advantage klom_retain_mean klom_forget_mean klom_test_mean klom_retain_p95 klom_forget_p95 klom_test_p95
 forgetting_quality epsilon final_score
 """,
 )
@@ -122,6 +124,9 @@ def test_sources_are_those_of_the_specification():
         "mia_efficacy_prob": "2304.04934",
         "tow": "2406.01257",
         "epsilon": "2406.09073",
+        "idi": "2405.17878",
+        "residual_knowledge": "2601.22359",
+        "swap_advantage": "2404.11577",
     }.items():
         assert found[name].endswith(number)
 

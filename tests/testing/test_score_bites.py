@@ -39,7 +39,7 @@ def test_every_quick_score_of_ours_goes_through_the_suite_and_those_that_do_not_
     assert set(QUICK_NAMES) <= OURS.keys()
     left = {row.name for row in SCORES} - OURS.keys()
     groups = {"epsilon", "forgetting_quality", "final_score"} | {name for name in left if name.startswith("klom_")}
-    assert left == groups | {"relearn_time", "weight_distance"}
+    assert left == groups | {"swap_advantage", "relearn_time", "weight_distance", "idi", "residual_knowledge"}
 
 
 @pytest.mark.parametrize("row", SOUND, ids=lambda row: row.name)

@@ -11,14 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from natmu.audits.models import AuditModels, Part
+from natmu.engine.relearning import shown_rows
 from natmu.engine.store import Run, Store
 from natmu.errors import RunError, UsageError
-from natmu.lineage.relearning import relearned, relearning_steps, shown_rows
+from natmu.lineage.probing import noted_probe
+from natmu.lineage.relearning import relearned, relearning_steps
 from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
 from natmu.scores import loss, margin, weight_distance
 from natmu.scores.panel import Level, Measured, Panel, Shadows
 from natmu.scores.pool import draw_non_members, half_of_pool
 from natmu.scores.population import unseen_part
+from natmu.scores.probe import probe_scores
 from natmu.scores.verdict import ENOUGH
 from natmu.types import ForgetSet, IntArray, Predictions
 
@@ -74,6 +77,7 @@ class RunAudit:
         return [
             *(model for part, found in models.parts.items() if "shadow" not in part for model in found),
             *models.curves,
+            *models.probes,
         ]
 
     @cached_property
@@ -115,7 +119,9 @@ class RunAudit:
             originals=_Predictions(predictions, [self.original, *runs["original"]]),
             again=_Predictions(predictions, runs["again"]),
             shadows=self._shadow_margins(),
-            measured={} if self.level == "quick" else {"relearn_time": self._relearning(), **self._weights()},
+            measured={}
+            if self.level == "quick"
+            else {"relearn_time": self._relearning(), **self._weights(), **self._probes()},
         )
 
     def halves(self) -> list[npt.NDArray[np.bool_]]:
@@ -184,6 +190,13 @@ class RunAudit:
 
         others = [distance(run) for run in retrained[1:]]
         return {"weight_distance": Measured(distance(self.run), others, distance(self.original))}
+
+    def _probes(self) -> dict[str, Measured]:
+        """What can be read within the models and beside the forget samples."""
+        there = {run.record.digest for run in (self.run, self.original, *self.runs["retrained"])}
+        runs = [self.store.find(one.digest) for one in self.models.probes if one.source.digest in there]
+        model, original, *retrained = (None if run is None else noted_probe(run.history()) for run in runs)
+        return probe_scores(model, [one for one in retrained if one is not None], original)
 
 
 @dataclass(frozen=True)

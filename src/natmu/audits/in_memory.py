@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from natmu.data import ImageData, unseen_rows
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
+from natmu.engine.relearning import relearning_curve, shown_rows
 from natmu.errors import DataError
-from natmu.lineage.relearning import relearning_curve, relearning_steps, shown_rows
+from natmu.lineage.probing import probe
+from natmu.lineage.relearning import relearning_steps
 from natmu.records.settings import TrainSettings
 from natmu.scores import Measured, Shadows, loss, margin, weight_distance
+from natmu.scores.probe import probe_scores
 from natmu.scores.verdict import ENOUGH
 from natmu.types import ForgetSet, IntArray, Predictions
 
@@ -51,13 +54,16 @@ def measured_scores(
     forget: ForgetSet,
     compute: Compute,
 ) -> dict[str, Measured]:
-    """The scores that need the models themselves: how fast they relearn, and how far their weights are apart."""
-    references = retrained[:ENOUGH]
+    """The scores that need the models themselves: what they know and relearn, and how far their weights are apart."""
+    references, data = retrained[:ENOUGH], train.to(compute.device)
+    own, *probes = (probe(private_copy(one, compute), data, forget, compute) for one in (model, *references))
+    known = None if original is None else probe(private_copy(original, compute), data, forget, compute)
+    found = probe_scores(own, probes, known)
     if before is None:
         relearn = Measured(None, reason="relearn_time needs the original, to know when the loss is back.")
     else:
         level = float(loss(before.forget.take(shown_rows(forget))).mean())
-        data, size = train.to(compute.device), TrainSettings().batch_size
+        size = TrainSettings().batch_size
 
         def steps(one: nn.Module) -> float:
             curve = relearning_curve(private_copy(one, compute), data, forget, size, compute)
@@ -65,12 +71,12 @@ def measured_scores(
 
         relearn = Measured(steps(model), [steps(one) for one in references], 0.0)
     if not references:
-        return {"relearn_time": relearn}
+        return found | {"relearn_time": relearn}
     first = _weights(references[0])
     others = [weight_distance(_weights(one), first).total for one in references[1:]]
     far = None if original is None else weight_distance(_weights(original), first).total
     distance = Measured(weight_distance(_weights(model), first).total, others, far)
-    return {"relearn_time": relearn, "weight_distance": distance}
+    return found | {"relearn_time": relearn, "weight_distance": distance}
 
 
 def shadow_margins(

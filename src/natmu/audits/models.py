@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from natmu.lineage.probing import probed
 from natmu.lineage.relearning import relearned
 from natmu.records.derived import forget_of, from_other, original, retrained
 from natmu.records.lineage import (
@@ -17,6 +18,7 @@ from natmu.records.lineage import (
     Imported,
     Initial,
     Model,
+    Probed,
     Relearned,
     Trained,
     Unlearned,
@@ -83,9 +85,15 @@ class AuditModels:
         return [relearned(model, self.forget) for model in models]
 
     @property
+    def probes(self) -> list[Probed]:
+        """What can be read in the subject, the original and retrained models, in this order."""
+        models = () if self.level == "quick" else (self.subject, self.source, *self.retrained[:ENOUGH])
+        return [probed(model, self.forget) for model in models]
+
+    @property
     def all(self) -> list[AnyLineage]:
         """Everything that is compared."""
-        return [*(model for models in self.parts.values() for model in models), *self.curves]
+        return [*(model for models in self.parts.values() for model in models), *self.curves, *self.probes]
 
     @cached_property
     def retrained(self) -> list[Trained]:

@@ -11,6 +11,7 @@ from natmu.records.lineage import (
     Forget,
     HalfOfPool,
     Imported,
+    Probed,
     Relearned,
     Trained,
     Unlearned,
@@ -20,7 +21,7 @@ from natmu.records.lineage import (
 def sources(model: AnyLineage) -> tuple[AnyLineage, ...]:
     """The models that must be there before a model can be made."""
     match model:
-        case Unlearned() | Relearned():
+        case Unlearned() | Relearned() | Probed():
             return (model.source, *_deciding(model.forget))
         case Trained(on=AllBut() | HalfOfPool() as on):
             return _deciding(on.forget)

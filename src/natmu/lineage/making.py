@@ -20,6 +20,7 @@ from natmu.engine.training import train_classifier
 from natmu.errors import ModelError, SettingError
 from natmu.lineage.graph import sources
 from natmu.lineage.pools import Pool
+from natmu.lineage.probing import make_probe
 from natmu.lineage.relearning import relearn
 from natmu.lineage.workspace import Workspace, difficulty_of
 from natmu.methods import Method, Problem, Retrain, method_named
@@ -34,6 +35,7 @@ from natmu.records.lineage import (
     HalfOfPool,
     Imported,
     Initial,
+    Probed,
     Relearned,
     Trained,
     Unlearned,
@@ -143,6 +145,8 @@ def _make(model: AnyLineage, workspace: Workspace, work: Workplace) -> None:
             _unlearn(model, workspace, work)
         case Relearned():
             relearn(model, workspace, work)
+        case Probed():
+            make_probe(model, workspace, work)
         case Imported():
             raise ModelError(f"The {title(model)} is not in {workspace.store.root}; name its weights file with --from.")
 

@@ -13,6 +13,7 @@ from natmu.records.lineage import (
     HalfOfPool,
     Imported,
     Initial,
+    Probed,
     Relearned,
     Trained,
     Unlearned,
@@ -94,7 +95,7 @@ def from_other(model: Unlearned, source: Trained | Imported, shift: int) -> Unle
 
 def forget_of(model: AnyLineage) -> Forget | None:
     """What a model is to have forgotten; None of an original, and of a model that has not learnt anything."""
-    if isinstance(model, Unlearned | Relearned):
+    if isinstance(model, Unlearned | Relearned | Probed):
         return model.forget
     on = model.on if isinstance(model, Trained) else None
     return on.forget if isinstance(on, AllBut) else None
@@ -108,6 +109,8 @@ def title(model: AnyLineage) -> str:
         return f"imported model {model.weights[:8]}"
     if isinstance(model, Relearned):
         return f"relearning of {title(model.source)}"
+    if isinstance(model, Probed):
+        return f"probes of {title(model.source)}"
     if isinstance(model, Unlearned):
         origin = "" if isinstance(model.source, Imported) else f" from {title(model.source)}"
         return f"{model.method}, {_forgotten(model.forget)}, seed {model.seed}{origin}"

@@ -274,27 +274,40 @@ class Unlearned(Made):
     arithmetic: Arithmetic
 
 
-class Relearned(Made):
-    """How fast a model learns a forget set again: a curve of losses, and no model.
+class Finding(Made):
+    """What is found out about a model and a forget set, and no model itself.
 
     Attributes:
-        source: The model.
         forget: The forget set.
-        settings: Of the fine-tuning.
+        settings: How it is found out.
+    """
+
+    forget: Forget
+    settings: dict[str, Any]
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """That of the model."""
+        return self.source.arithmetic
+
+
+class Relearned(Finding):
+    """How fast a model learns a forget set again: a curve of losses.
+
+    Attributes:
         shown: Forget samples on which the loss is measured, at most.
     """
 
     kind: Literal["relearned"] = "relearned"
     source: Trained | Unlearned = Field(discriminator="kind")
-    forget: Forget
-    settings: dict[str, Any]
     shown: int
 
-    @property
-    def arithmetic(self) -> Arithmetic:
-        """Of the fine-tuning."""
-        return self.source.arithmetic
+
+class Probed(Finding):
+    """What can be read within a model and beside a forget set: right answers and nats."""
+
+    kind: Literal["probed"] = "probed"
 
 
 Model = Initial | Imported | Trained | Unlearned
-AnyLineage = Annotated[Initial | Imported | Trained | Unlearned | Relearned, Field(discriminator="kind")]
+AnyLineage = Annotated[Initial | Imported | Trained | Unlearned | Relearned | Probed, Field(discriminator="kind")]

@@ -14,6 +14,7 @@ from natmu.scores.klom import klom, klom_summary
 from natmu.scores.panel import Level, Margins, Panel
 from natmu.scores.quality import epsilons, final_score, forgetting_quality
 from natmu.scores.signals import Values, margin
+from natmu.scores.swap import swap_scores
 from natmu.scores.utility import accuracy
 from natmu.types import Part, Predictions, seed_for
 
@@ -42,7 +43,7 @@ class GroupScore:
 
 
 def group_scores(panel: Panel, level: Level, seed: int) -> tuple[dict[str, GroupScore], dict[str, str]]:
-    """KLoM on every part, and at the level full the forgetting quality.
+    """KLoM on every part, and at the level full the forgetting quality and the advantage over swapped halves.
 
     Args:
         panel: Of which unlearned and retrained models are compared.
@@ -73,6 +74,10 @@ def group_scores(panel: Panel, level: Level, seed: int) -> tuple[dict[str, Group
             found, missing, ["epsilon", "forgetting_quality"], _quality, groups, seed_for(seed, "divisions", "quality")
         )
         _enter_final(found, missing, panel)
+        try:
+            found["swap_advantage"] = GroupScore(*swap_scores(panel.shadows, DIVISIONS, seed))
+        except UsageError as error:
+            missing["swap_advantage"] = str(error)
     return found, missing
 
 

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from natmu.engine.compute import hardware
+from natmu.engine.relearning import STEPS as CURVE
 from natmu.engine.store import Run
 from natmu.engine.training import train_classifier
 from natmu.errors import RunError
 from natmu.lineage import Workspace, in_order, sources
 from natmu.lineage.executors.local import threads
-from natmu.lineage.relearning import STEPS as CURVE
 from natmu.methods import method_named
 from natmu.records.derived import title
 from natmu.records.lineage import AnyLineage, Relearned, Trained, Unlearned

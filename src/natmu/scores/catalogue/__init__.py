@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from natmu.scores.catalogue import alone, attacks, many
+from natmu.scores.catalogue import alone, attacks, inside, many
 from natmu.scores.catalogue.families import FAMILIES
 from natmu.scores.catalogue.papers import Source
 from natmu.scores.catalogue.row import NEEDS, ScoreInfo
@@ -20,7 +20,7 @@ SCORES: tuple[ScoreInfo, ...] = (
     *alone.ACCURACIES,
     *alone.CLOSENESS,
     *alone.DISTANCES,
-    *alone.BEHIND,
+    *inside.BEHIND,
     *alone.CALIBRATION,
     *attacks.ENTROPY_ATTACK,
     *attacks.EFFICACY,
@@ -28,6 +28,7 @@ SCORES: tuple[ScoreInfo, ...] = (
     *many.RMIA,
     *many.LIRA,
     *many.ULIRA,
+    *many.SWAP,
     *many.KLOM,
     *many.QUALITY,
 )

@@ -169,42 +169,6 @@ DISTANCES = (
     ),
 )
 
-BEHIND = (
-    ScoreInfo(
-        name="relearn_time",
-        family="Weights and relearning",
-        level="standard",
-        needs=("predictions", "original", "training"),
-        cost="some training on the forget set",
-        unit="steps",
-        low=0,
-        high=61,
-        measures="How quickly the model learns the forget set again.",
-        formula="steps of fine-tuning on D_f until its mean loss is at most 1.05 times the original's, or 0.001 nats; "
-        "61 if it is not after 60",
-        source=papers.MIXED_PRIVACY,
-        baseline="that of a retrained model",
-        original="0",
-    ),
-    ScoreInfo(
-        name="weight_distance",
-        family="Weights and relearning",
-        level="standard",
-        needs=("weights", "retrained"),
-        cost=ONE_RETRAINED,
-        unit="ratio",
-        low=0,
-        high=None,
-        identical=0,
-        measures="How far the weights lie from those of a retrained model, for each layer and in total.",
-        formula="‖θ_unlearned - θ_retrained‖ / ‖θ_retrained‖",
-        source=None,
-        baseline="that of two retrained models, far above 0",
-        original="often no larger than the baseline",
-        side="above",
-    ),
-)
-
 CALIBRATION = each(
     ScoreInfo(
         name="calibration_*",

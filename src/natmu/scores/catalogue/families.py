@@ -26,6 +26,20 @@ FAMILIES = {
         "`weight_distance` shows nothing by itself; a small one to the original and a large one to retrained "
         "models says that little has moved."
     ),
+    "Information in features": (
+        "Looks behind the last layer. A model whose head alone was changed may answer like a retrained one, so that no "
+        "score of its predictions sees it, and any new head finds what the features still hold: its `idi` is that of "
+        "the original, 1. Below the baseline less is known than by a model that never saw the samples. Where the "
+        "original lies among the retrained models the ratio means nothing, and the verdict says so. The paper trains a "
+        "network for each layer on InfoNCE; here a linear probe does it in seconds, so compare values with those of "
+        "this package only."
+    ),
+    "Residual knowledge": (
+        "Asks beside the forget samples where other scores ask at them: a model can be wrong about a sample and right "
+        "about its neighbours. Below the baseline the model is wrong there more often than one that never saw the "
+        "samples. It reads answers, so that a change of the head alone hides all; of a class that retrained models "
+        "never predict it sees memory but no over-forgetting."
+    ),
     "Calibration": (
         "Shows damage that accuracies hide: unlearning often leaves a model right but unsure, or wrong and sure, "
         "on what it kept."
@@ -60,6 +74,12 @@ FAMILIES = {
     "U-LiRA": (
         "LiRA against an attacker who knows the method and can run it: are models that unlearned a sample "
         "different from models that never saw it? The strictest question, and the most expensive to ask."
+    ),
+    "SWAP test": (
+        "Membership attacks have a bias of their own, so that retraining does not score 0. Here every attack is made "
+        "twice, with forget set and unseen samples exchanged, and whatever does not come from unlearning cancels: "
+        "retraining has 0 in expectation, for every attacker. The shadow models of U-LiRA come in such pairs. "
+        "Over-forgetting raises it as memory does. The paper's quality is 1 minus this."
     ),
     "KLoM": (
         "Compares distributions and not single models: what a method does to a sample's margin on average over "

@@ -102,6 +102,27 @@ ULIRA = (
     ),
 )
 
+SWAP = (
+    ScoreInfo(
+        name="swap_advantage",
+        family="SWAP test",
+        level="full",
+        needs=("shadows", "many unlearned"),
+        cost="64 shadows, 64 unlearning runs",
+        unit="0-1",
+        low=0,
+        high=1,
+        measures="How much more often attackers call forgotten samples forgotten than unseen ones, over pairs of "
+        "models between which the two change places.",
+        formula="largest over attackers (best rule on the margin, U-LiRA; both learn from other pairs) of "
+        "|mean over pairs of ½ [TPR - FPR, half H forgotten] + ½ [TPR - FPR, the other half forgotten]|",
+        source=papers.SWAP,
+        baseline="that of exchanging the models of pairs at random, near 0",
+        original="that of shadow models before unlearning, up to 1",
+        side="above",
+    ),
+)
+
 _MARGINS_APART = "How far a sample's margins over unlearned models lie from those over retrained ones"
 _KLOM = ScoreInfo(
     name="klom_*_mean",

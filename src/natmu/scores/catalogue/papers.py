@@ -46,6 +46,19 @@ CHALLENGE = _arxiv(
     "Triantafillou et al.",
     2024,
 )
+IDI = _arxiv("2405.17878", "An Information Theoretic Evaluation Metric for Strong Unlearning", "Jeon et al.", 2026)
+RESIDUAL = _arxiv(
+    "2601.22359",
+    "The Unseen Threat: Residual Knowledge in Machine Unlearning under Perturbed Samples",
+    "Hsu et al.",
+    2025,
+)
+SWAP = _arxiv(
+    "2404.11577",
+    "A Reliable Cryptographic Framework for Empirical Machine Unlearning Evaluation",
+    "Tu et al.",
+    2025,
+)
 KULLBACK = Source(
     "On Information and Sufficiency", "Kullback and Leibler", 1951, "https://doi.org/10.1214/aoms/1177729694"
 )

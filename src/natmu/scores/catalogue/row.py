@@ -16,6 +16,7 @@ NEEDS = {
     "untrained": "stored predictions of a model with random initial weights",
     "original": "the original model's predictions, to know what it had learned",
     "weights": "the weights themselves",
+    "inside": "the models themselves, for features and predictions that are not stored",
     "training": "training steps after unlearning",
     "references": "stored predictions of models that were not trained on the samples in question",
     "shadows": "stored predictions of models trained on random halves of the data, and which half each one saw",
