@@ -8,8 +8,9 @@ from typing import Annotated
 from pydantic import Field
 from tests.records.formats import SECTIONS, attributes, markdown, shown_type
 
+from natmu.records.digests import Digest
 from natmu.records.files import File, Value
-from natmu.records.lineage import Digest, Trained
+from natmu.records.lineage import Trained
 
 PAGE = Path(__file__).parents[2] / "docs/formats.md"
 

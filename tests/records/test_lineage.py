@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from natmu.records.derived import forget_of, retrained, title
+from natmu.records.digests import digest_of
 from natmu.records.files import Value
 from natmu.records.forgetting import ForgetRequest, parse_forget
-from natmu.records.lineage import AllBut, AnyLineage, Everything, HalfOfPool, Imported, Unlearned, digest_of
+from natmu.records.lineage import AllBut, AnyLineage, Everything, HalfOfPool, Imported, Unlearned
 from natmu.records.settings import TrainSettings
 
 from . import lineages
@@ -89,7 +90,7 @@ def test_each_value_counts(change):
 def test_the_numerics_tag_counts(monkeypatch):
     before = lineages.trained().digest
     assert before == lineages.trained().digest
-    monkeypatch.setattr("natmu.records.lineage.NUMERICS", "other")
+    monkeypatch.setattr("natmu.records.digests.NUMERICS", "other")
     assert lineages.trained().digest != before
 
 

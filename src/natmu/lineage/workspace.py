@@ -16,6 +16,7 @@ from natmu.errors import DataError, ModelError, RunError
 from natmu.lineage.pools import Pool
 from natmu.models import build_model, reinitialised, source_digest
 from natmu.records.derived import forget_of, original, original_of, title
+from natmu.records.digests import digest_of
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.lineage import (
     AnyLineage,
@@ -28,7 +29,6 @@ from natmu.records.lineage import (
     Initial,
     Trained,
     Unlearned,
-    digest_of,
 )
 from natmu.records.settings import DataSettings, TrainSettings
 from natmu.types import FloatArray, ForgetSet, seed_for

@@ -11,9 +11,9 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from natmu.errors import RunError
+from natmu.records.digests import Digest
 from natmu.records.files import File, Value, file_digest, sweep, write_atomically
 from natmu.records.forgetting import Request
-from natmu.records.lineage import Digest
 from natmu.records.recipe import Level
 from natmu.records.run import RunFolder
 from natmu.records.samples import Exposed, Sample, read_samples, samples_text

@@ -6,32 +6,15 @@ is needed to make the model again.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
+from natmu.records.digests import Digest, digest_of
 from natmu.records.files import Value
 from natmu.records.forgetting import Request
 from natmu.records.settings import TrainSettings
-
-NUMERICS = "3"
-"""Part of every digest; raised whenever a release changes the numbers that a lineage gives."""
-
-Digest = Annotated[str, Field(pattern="^[0-9a-f]+$", max_length=64)]
-
-
-def digest_of(value: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that name plain values.
-
-    Args:
-        value: What JSON can hold.
-    """
-    text = json.dumps({**value, "numerics": NUMERICS}, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 class DataDigests(Value):

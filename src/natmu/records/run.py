@@ -17,8 +17,9 @@ from safetensors import SafetensorError
 
 from natmu.errors import RunError, UsageError
 from natmu.records.derived import forget_of
+from natmu.records.digests import Digest
 from natmu.records.files import UNREADABLE, File, Value, csv_text, damaged, file_digest, read_array, read_rows
-from natmu.records.lineage import AnyLineage, Digest
+from natmu.records.lineage import AnyLineage
 from natmu.records.predictions import read_outputs, training_samples
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, positions_digest
 

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
 from natmu.errors import RunError
+from natmu.records.digests import Digest
 from natmu.records.files import (
     File,
     Value,
@@ -24,7 +25,6 @@ from natmu.records.files import (
     sweep,
     write_atomically,
 )
-from natmu.records.lineage import Digest
 from natmu.records.recipe import Objective, Range
 from natmu.records.run import Hardware
 

@@ -6,9 +6,9 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from natmu.records.digests import Digest
 from natmu.records.files import File, Value
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.lineage import Digest
 from natmu.records.recipe import RecipeSettings
 from natmu.records.run import Hardware
 

@@ -17,8 +17,9 @@ from natmu.lineage.graph import sources
 from natmu.lineage.making import obtain
 from natmu.lineage.workspace import Workspace
 from natmu.records.derived import title
+from natmu.records.digests import digest_of
 from natmu.records.files import write_atomically
-from natmu.records.lineage import AnyLineage, digest_of
+from natmu.records.lineage import AnyLineage
 
 
 @dataclass(frozen=True)

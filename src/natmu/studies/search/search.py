@@ -23,8 +23,9 @@ from natmu.lineage.refusal import refuse
 from natmu.methods import Retrain, method_named
 from natmu.progress import say, showing, task
 from natmu.records.derived import retrained
+from natmu.records.digests import digest_of
 from natmu.records.files import write_atomically
-from natmu.records.lineage import Forget, Trained, digest_of
+from natmu.records.lineage import Forget, Trained
 from natmu.records.recipe import Range, SearchSettings
 from natmu.scores.objectives import Judgement, against_retrained, on_holdout, without_retrained
 from natmu.studies.bench import workspace_of
