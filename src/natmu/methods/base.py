@@ -21,7 +21,7 @@ from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
-from natmu.engine.modes import restore_modes
+from natmu.engine.modes import batch_norms, restore_modes
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, TrainingError
@@ -113,9 +113,9 @@ class Problem:
         checkpoint = None if self.checkpoint is None else self.checkpoint.stage(name)
         return replace(self, seed=seed_for(self.seed, "stage", name), checkpoint=checkpoint)
 
-    def forget_samples(self) -> Samples:
-        """The forget set with its true labels, as it is."""
-        return plain(self.forget_positions, self.labels(self.forget_positions), augment=False)
+    def forget_samples(self, *, augment: bool = False) -> Samples:
+        """The forget set with its true labels."""
+        return plain(self.forget_positions, self.labels(self.forget_positions), augment=augment)
 
     def retain_samples(self, settings: RetainSettings) -> Samples:
         """The retain set with its true labels, or the random share of it that the settings ask for."""
@@ -164,6 +164,9 @@ def fine_tune(
 ) -> nn.Module:
     """Fine-tune the problem's model in place on a derived data set.
 
+    Where a pass, or what is paired with it, is a single row, batch normalisation keeps its running statistics and
+    normalises with them: those of one sample would be a poor guess for all others, and of single values there are none.
+
     Args:
         method: Names the work and gives its settings.
         problem: Of which the model is trained; a stage of it, where a method has several runs of the loop.
@@ -197,6 +200,8 @@ def fine_tune(
     watch = Watch(method.name, meter, problem.checkpoint, history, snapshots)
     loss = loss or meter.cross_entropy
     chosen = settings or method.config
+    if 1 in {*map(batches.rows, range(chosen.epochs)), None if paired is None else len(paired)}:
+        in_eval = [*in_eval, *batch_norms(problem.model)]
     model = fit(problem.model, batches, loss, chosen, compute, watch, after_step, direction, in_eval)
     done = len(problem.history)
     problem.history.extend(row | {"epoch": row["epoch"] + done} for row in history)
