@@ -102,11 +102,19 @@ def per_sample(problem, positions, function, change):
     return total
 
 
+def per_batch(problem, positions, size, function, change):
+    """The mean over batches of the changed gradient of each one's mean, a batch after the other in double precision."""
+    batches = torch.split(positions, size)
+    found = [per_sample(problem, batch, function, lambda gradient: gradient) for batch in batches]
+    return {name: sum(change(one[name]) for one in found) / len(batches) for name in found[0]}
+
+
 def dampened(function, change):
     def weights(method, problem):
-        config, positions = method.config, problem.forget_positions
-        on_all = per_sample(problem, torch.arange(len(problem.data)), function, change)
-        on_forget = per_sample(problem, positions, function, change)
+        config, size = method.config, method.config.importance_batch
+        ordered = torch.cat([problem.retain_positions, problem.forget_positions])
+        on_all = per_batch(problem, ordered, size, function, change)
+        on_forget = per_batch(problem, problem.forget_positions, size, function, change)
         return {
             name: torch.where(
                 on_forget[name] > config.alpha * on_all[name],

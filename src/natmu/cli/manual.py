@@ -54,7 +54,7 @@ def in_full(row: Row) -> str:
     settings = [f"  {_given(one)}\n{_filled(_explained(one), '      ')}" for one in row["settings"]]
     heading = "Settings and their defaults, given as --set KEY=VALUE:" if settings else "It has no settings."
     parts.append("\n".join([heading, *settings]))
-    presets = [f"  {_preset(one)}\n{_filled(one['source'], '      ')}" for one in row["presets"]]
+    presets = [_preset(one) for one in row["presets"]]
     parts.append("\n".join(["Presets, published settings given as --set preset=NAME:", *presets]) if presets else "")
     return "\n\n".join(filter(None, parts))
 
@@ -130,8 +130,9 @@ def _given(setting: Row) -> str:
 
 
 def _preset(preset: Row) -> str:
-    """A preset with its settings."""
-    return f"{preset['name']}: {_listed(preset['settings'])}"
+    """A preset with its settings and their source."""
+    lines = [_filled(text, "      ") for text in (_listed(preset["settings"]), preset["source"])]
+    return "\n".join([f"  {preset['name']}:", *lines])
 
 
 def _listed(settings: Row) -> str:
