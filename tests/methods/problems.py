@@ -25,7 +25,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "scrub": {"epochs": 2, "max_steps": 1, "temperature": 2},
     "delete": {"epochs": 2},
     "jit": {"draws": 3},
-    "grad_ascent": {"epochs": 2, "lr": 1e-3, "batch_size": 5},
+    "grad_ascent": {"epochs": 2, "lr": 1e-3, "batch_size": 6},
     "neggrad_plus": {"epochs": 2},
     "munba": {"epochs": 2},
     "sfron": {"steps": 24, "forget_every": 2},
