@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from natmu.methods import METHODS
+from natmu.methods import METHODS, SalUn
 from natmu.testing import Row
 from natmu.types import seed_for
 
@@ -200,4 +200,13 @@ SPECIAL: dict[str, dict[str, Any]] = {
 }
 """What the declarations of a method do not say."""
 
-ROWS = [Row(method, QUICK.get(method.name, {}), **SPECIAL.get(method.name, {})) for method in METHODS]
+AS_PUBLISHED = {"relabel": "any", "order": "forget_first"}
+ROWS = [
+    *(Row(method, QUICK.get(method.name, {}), **SPECIAL.get(method.name, {})) for method in METHODS),
+    Row(
+        SalUn,
+        QUICK["salun"] | AS_PUBLISHED,
+        label="salun-as-published",
+        **SPECIAL["salun"] | {"passes": ("forget", "retain") * 2, "draws_labels": "each_pass"},
+    ),
+]
