@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from natmu.methods import METHODS, method_named
+from natmu.methods import METHODS, SalUn, method_named
 from natmu.methods.amun import adversarial_examples
 from natmu.methods.unseen import drawn_alike
 from natmu.testing import Row
@@ -154,11 +154,19 @@ def per_sample(problem, positions, function, change):
     return total
 
 
+def per_batch(problem, positions, size, function, change):
+    """The mean over batches of the changed gradient of each one's mean, a batch after the other in double precision."""
+    batches = torch.split(positions, size)
+    found = [per_sample(problem, batch, function, lambda gradient: gradient) for batch in batches]
+    return {name: sum(change(one[name]) for one in found) / len(batches) for name in found[0]}
+
+
 def dampened(function, change):
     def weights(method, problem):
-        config, positions = method.config, problem.forget_positions
-        on_all = per_sample(problem, torch.arange(len(problem.data)), function, change)
-        on_forget = per_sample(problem, positions, function, change)
+        config, size = method.config, method.config.importance_batch
+        ordered = torch.cat([problem.retain_positions, problem.forget_positions])
+        on_all = per_batch(problem, ordered, size, function, change)
+        on_forget = per_batch(problem, problem.forget_positions, size, function, change)
         return {
             name: torch.where(
                 on_forget[name] > config.alpha * on_all[name],
@@ -301,10 +309,17 @@ DUAL: dict[str, dict[str, Any]] = {
 }
 """The same with an optimiser of their own for forget steps."""
 
+AS_PUBLISHED = {"relabel": "any", "order": "forget_first"}
 ROWS = [
     *(Row(method, QUICK.get(method.name, {}), **SPECIAL.get(method.name, {})) for method in METHODS),
     *(
         Row(method_named(name), QUICK[name] | {"forget_lr": 1e-3}, label=f"{name}-dual", **special)
         for name, special in DUAL.items()
+    ),
+    Row(
+        SalUn,
+        QUICK["salun"] | AS_PUBLISHED,
+        label="salun-as-published",
+        **SPECIAL["salun"] | {"passes": ("forget", "retain") * 2, "draws_labels": "each_pass"},
     ),
 ]

@@ -191,9 +191,33 @@ def test_the_published_settings_are_the_defaults(method):
         "momentum": 0.9,
         "weight_decay": 0,
         "schedule": "constant",
+        "batch_size": 64,
     }
     assert expected.items() <= method().config.model_dump().items()
-    assert BoundaryShrink().config.bound == 0.1
+
+
+def test_the_default_bound_is_the_step_that_the_official_code_takes():
+    """Boundary-Unlearning-Code: utils.py, line 35, brings images to [-1, 1] by 0.5 and 0.5; adv_generator.py, lines
+    14-15, 37-44 and 102-104, takes them for images normalised by other numbers, and steps by 0.1.
+    """
+    steps = []
+    for mean, std in zip((0.4914, 0.4822, 0.2265), (0.2023, 0.1994, 0.2010), strict=True):
+        for pixel in (0.2, 0.5, 0.8):
+            shown = (pixel - 0.5) / 0.5
+            natural = shown * std + mean
+            moved = min(max(natural + min(max(0.1, -0.1), 0.1), 0.0), 1.0)
+            moved = round(moved * 255) / 255
+            steps.append(((moved - mean) / std) * 0.5 + 0.5 - pixel)
+    assert sum(steps) / len(steps) == pytest.approx(BoundaryShrink().config.bound, abs=0.005)
+    assert max(abs(step - 0.25) for step in steps) < 0.01
+
+
+def test_the_published_batch_size_is_used_whatever_the_originals(monkeypatch):
+    data = noise_data(200)
+    problem = problem_of(data, list(range(150)), batch_size=7)
+    for method in BOTH:
+        sizes = [len(batch.labels) for batch in intercept(monkeypatch, method(), problem).batches.epoch(0)]
+        assert sizes == [64, 64, 22]
 
 
 @pytest.mark.parametrize("method", BOTH)
@@ -461,7 +485,7 @@ def test_replayed_steps_give_the_model_of_steps_as_written(monkeypatch, method):
     answers = []
     for records in (True, False):
         monkeypatch.setattr(Compute, "records", records)
-        model = method(lr=1e-2, epochs=2)(problem).model
+        model = method(lr=1e-2, epochs=2, batch_size=8)(problem).model
         answers.append(logits_of(model, data, torch.arange(len(data)), problem.compute))
     assert recorder.replayed > 0, "its step waits for the device"
     torch.testing.assert_close(*answers, rtol=1e-3, atol=1e-3)

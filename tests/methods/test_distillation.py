@@ -80,6 +80,24 @@ def test_the_loss_is_the_mean_divergence_from_the_right_teacher(monkeypatch, tea
     assert mixed >= 2
 
 
+def test_the_mean_over_all_entries_is_that_of_a_slow_loop(monkeypatch, teachers):
+    """bad-teaching-unlearning, unlearn.py, lines 9-19: F.kl_div's own default, a mean over samples and classes."""
+    problem = problem_of(noise_data(80), FORGET, model=unnormed_net((3, 8, 8), 5))
+    caught = intercept(monkeypatch, BadTeacher(preset="paper", retain_fraction=1, batch_size=16), problem)
+    good, bad = teachers
+    student = unnormed_net(problem.data.image_shape, 5, seed=9).eval()
+    for batch in caught.batches.epoch(0):
+        answers = slow_answers(student, batch.images)
+        pairs = [slow_answers(teacher, batch.images) for teacher in (good, bad)]
+        entries = []
+        for row, position in enumerate(batch.positions.tolist()):
+            label = 1 if position in FORGET else 0
+            teacher = label * np.exp(log_softmax(pairs[1][row])) + (1 - label) * np.exp(log_softmax(pairs[0][row]))
+            entries += [p * (np.log(p) - q) for p, q in zip(teacher, log_softmax(answers[row]), strict=True)]
+        assert len(entries) == 5 * len(batch.positions)
+        assert caught.loss(student, batch).item() == pytest.approx(sum(entries) / len(entries), rel=1e-4)
+
+
 def test_retain_images_are_augmented_only_where_asked_and_forget_images_never(monkeypatch):
     problem = problem_of(noise_data(80), FORGET)
     for augment in (False, True):
@@ -241,6 +259,12 @@ def test_delete_keeps_statistics_to_the_bit_where_asked(trained, digits):
         assert torch.equal(kept[name], before[name])
         assert not torch.equal(drifted[name], before[name])
     assert not torch.equal(kept["1.weight"], before["1.weight"])
+
+
+def test_the_rate_of_delete_is_the_published_one():
+    """DELETE, config/cifar10_resnet18.yaml, and method/delete.py, line 33."""
+    config = DELETE().config
+    assert (config.lr, config.epochs, config.momentum, config.weight_decay) == (1e-4, 20, 0.9, 0)
 
 
 def test_delete_with_two_classes_and_with_one():

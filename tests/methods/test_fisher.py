@@ -22,7 +22,10 @@ def flat(tensors):
 
 
 def slow_information(problem):
-    """The expectation over every label of every retain sample, one backward pass each, in double precision; flat."""
+    """The expectation over every label of every retain sample, one backward pass each, in double precision; flat.
+
+    SelectiveForgetting, Forgetting.ipynb, function hessian: batches of one, all labels, weighted by the prediction.
+    """
     model = problem.frozen_copy().requires_grad_(True).double()
     for own, given in zip(model.parameters(), problem.model.parameters(), strict=True):
         own.requires_grad_(given.requires_grad)
@@ -49,6 +52,20 @@ def close(fast, slow):
 @pytest.mark.parametrize("draws", [4, 9])
 def test_with_every_label_the_information_is_the_slow_expectation(problem, draws):
     assert close(flat(fisher_information(problem, draws, 1)), slow_information(problem))
+
+
+def test_the_information_is_not_that_of_batches(problem):
+    """Unlearn-Sparse, unlearn/fisher.py, lines 51-76, takes the mean gradient of batches of 32 for each label."""
+    model = problem.frozen_copy().requires_grad_(True).double()
+    total = torch.zeros(sum(weight.numel() for weight in model.parameters()), dtype=torch.double)
+    batches = torch.split(problem.retain_positions, 32)
+    for batch in batches:
+        log_p = model(problem.data.images[batch].double() / 255).log_softmax(1)
+        for label in range(4):
+            gradient = flat(torch.autograd.grad(-log_p[:, label].mean(), list(model.parameters()), retain_graph=True))
+            total += log_p[:, label].exp().mean().item() * gradient.square()
+    ours = flat(fisher_information(problem, 4, 1)).double()
+    assert ((total / len(batches) - ours).abs() > 0.1 * ours).float().mean() > 0.5
 
 
 def test_the_information_of_a_model_in_training_mode_is_that_in_eval_mode_and_changes_nothing(problem):

@@ -10,14 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from natmu.data import ImageData
+from natmu.data import ImageData, parse_forget, resolve_forget
 from natmu.errors import ModelError, SettingError, TrainingError
 from natmu.methods import LFSSD, SSD
 from natmu.methods.importance import dampening
 
-from .problems import noise_data, problem_of, same_state, small_net, state_of, unnormed_net
+from .problems import noise_data, problem_of, same_state, small_net, state_of, superclass_data, unnormed_net
 
 BOTH = pytest.mark.parametrize("method", [SSD, LFSSD])
+PER_SAMPLE = {"importance_batch": 1}
 FORGET = [0, 1, 2, 3, 5, 10, 15, 20]
 
 
@@ -35,29 +36,40 @@ def settled(data):
     return model
 
 
-def slow_importances(method, problem, positions):
-    """One sample after the other, in double precision."""
+def slow_importances(method, problem, positions, size=1):
+    """One sample after the other, in double precision, the mean loss of each batch differentiated.
+
+    selective-synaptic-dampening, src/ssd.py, lines 161-180; for lfssd towards_poison_unlearning, src/utils.py, lines
+    342, 360 and 366.
+    """
     model = problem.frozen_copy().requires_grad_(True).double()
     total = [torch.zeros_like(weight) for weight in model.parameters()]
-    for position in positions:
-        logits = model(problem.data.images[position][None].double() / 255)[0]
-        if method is SSD:
-            value = functional.cross_entropy(logits, problem.data.labels[position])
-        else:
-            value = logits.pow(2).sum()
+    batches = [positions[start : start + size] for start in range(0, len(positions), size)]
+    for batch in batches:
+        value = torch.zeros((), dtype=torch.double)
+        for position in batch:
+            logits = model(problem.data.images[position][None].double() / 255)[0]
+            if method is SSD:
+                value = value - logits.log_softmax(0)[problem.data.labels[position]] / len(batch)
+            else:
+                value = value + logits.pow(2).sum() / len(batch)
         for sums, gradient in zip(total, torch.autograd.grad(value, list(model.parameters())), strict=True):
             sums += gradient.pow(2) if method is SSD else gradient.abs()
-    return [sums / len(positions) for sums in total]
+    return [sums / len(batches) for sums in total]
 
 
-def slow_result(method, problem, alpha, strength, over=None):
+def slow_result(method, problem, alpha, strength, over=None, size=1):
     """The unlearned weights, element by element; where a ratio is within rounding of alpha, NaN."""
-    on_all = slow_importances(method, problem, range(len(problem.data)) if over is None else over)
-    on_forget = slow_importances(method, problem, problem.forget.indices)
+    forget = problem.forget.indices.tolist()
+    over = range(len(problem.data)) if over is None else over
+    on_all = slow_importances(
+        method, problem, [p for p in over if p not in forget] + [p for p in over if p in forget], size
+    )
+    on_forget = slow_importances(method, problem, forget, size)
     result = []
-    for weight, all_, forget in zip(problem.model.parameters(), on_all, on_forget, strict=True):
+    for weight, all_, part in zip(problem.model.parameters(), on_all, on_forget, strict=True):
         values = []
-        for w, a, f in zip(weight.flatten().tolist(), all_.flatten().tolist(), forget.flatten().tolist(), strict=True):
+        for w, a, f in zip(weight.flatten().tolist(), all_.flatten().tolist(), part.flatten().tolist(), strict=True):
             if abs(f - alpha * a) < 1e-5 * f:
                 values.append(float("nan"))
             elif f > alpha * a:
@@ -76,20 +88,71 @@ def assert_result(model, expected):
 
 
 @BOTH
-def test_importances_equal_those_of_a_slow_loop(method):
+@pytest.mark.parametrize("size", [1, 7, 30, 128])
+def test_importances_equal_those_of_a_slow_loop(method, size):
     problem = problem_on_noise()
     for positions in (problem.forget_positions, torch.arange(60)):
-        found = method()._importances(problem, positions)
-        for values, slow in zip(found, slow_importances(method, problem, positions.tolist()), strict=True):
+        found = method(importance_batch=size)._importances(problem, positions)
+        for values, slow in zip(found, slow_importances(method, problem, positions.tolist(), size), strict=True):
             assert (values - slow).norm() <= 1e-5 * slow.norm()
 
 
 @BOTH
-@pytest.mark.parametrize(("alpha", "strength"), [(1.1, 1), (1.5, 0.5), (1.1, 0), (1.2, 1.3)])
-def test_weights_are_those_of_the_rule_applied_one_by_one(method, alpha, strength):
+def test_importances_of_batches_do_not_depend_on_how_a_batch_is_divided(monkeypatch, method):
     problem = problem_on_noise()
-    model = method(alpha=alpha, dampening=strength)(problem).model
-    assert_result(model, slow_result(method, problem, alpha, strength))
+    whole = method(importance_batch=25)._importances(problem, torch.arange(60))
+    monkeypatch.setattr("natmu.engine.batch_gradients.EVALUATION_BATCH", 8)
+    for values, other in zip(method(importance_batch=25)._importances(problem, torch.arange(60)), whole, strict=True):
+        assert (values - other).norm() <= 1e-5 * other.norm()
+
+
+@BOTH
+def test_a_batch_takes_one_backward_pass(monkeypatch, method):
+    problem, passes = problem_on_noise(), []
+    original = torch.autograd.grad
+
+    def counted(*given, **options):
+        passes.append(1)
+        return original(*given, **options)
+
+    monkeypatch.setattr(torch.autograd, "grad", counted)
+    method(importance_batch=20)._importances(problem, torch.arange(60))
+    assert len(passes) == 3
+
+
+@pytest.mark.parametrize("request_", ["class:c3", "subclass:c5"])
+def test_batches_of_ssd_are_filled_by_class_where_classes_are_forgotten(request_):
+    """selective-synaptic-dampening, src/forget_full_class_strategies.py, lines 51-61: class by class, D_f last."""
+    data = superclass_data() if request_.startswith("subclass") else noise_data(60)
+    problem = problem_of(data, resolve_forget(parse_forget(request_), data, seed=0), model=settled(data))
+    kinds = (data.labels if data.fine is None else data.fine.labels).tolist()
+    gone = int(request_[-1])
+    order = [p for kind in range(max(kinds) + 1) for p in range(len(data)) if kinds[p] == kind != gone]
+    order += [p for p in range(len(data)) if kinds[p] == gone]
+    assert SSD()._in_order(problem, torch.arange(len(data))).tolist() == order
+    plain = LFSSD()._in_order(problem, torch.arange(len(data))).tolist()
+    assert plain == sorted(plain[: -len(problem.forget)]) + problem.forget.indices.tolist()
+    mixed = SSD()._in_order(problem_on_noise(), torch.arange(60)).tolist()
+    assert mixed == [p for p in range(60) if p not in FORGET] + FORGET
+
+
+def test_at_the_same_alpha_batches_select_more_than_samples(trained, digits):
+    problem = problem_of(digits, resolve_forget(parse_forget("random:10%"), digits, seed=0), model=trained)
+    before = torch.cat([weight.flatten() for weight in trained.parameters()])
+    selected = []
+    for size in (1, 128):
+        model = SSD(alpha=5, importance_batch=size)(problem).model
+        selected.append(int((torch.cat([weight.flatten() for weight in model.parameters()]) != before).sum()))
+    assert selected[1] > 2 * selected[0] > 0
+
+
+@BOTH
+@pytest.mark.parametrize("size", [1, 16])
+@pytest.mark.parametrize(("alpha", "strength"), [(1.1, 1), (1.5, 0.5), (1.1, 0), (1.2, 1.3)])
+def test_weights_are_those_of_the_rule_applied_one_by_one(method, alpha, strength, size):
+    problem = problem_on_noise()
+    model = method(alpha=alpha, dampening=strength, importance_batch=size)(problem).model
+    assert_result(model, slow_result(method, problem, alpha, strength, size=size))
     assert not same_state(state_of(model), state_of(problem.model))
 
 
@@ -118,7 +181,7 @@ def test_a_larger_alpha_selects_fewer_and_one_near_the_bound_none(method):
     before = torch.cat([weight.flatten() for weight in problem.model.parameters()])
     moved = []
     for alpha in (0.5, 1.1, 2, 7.499):
-        model = method(alpha=alpha)(problem).model
+        model = method(alpha=alpha, **PER_SAMPLE)(problem).model
         moved.append(int((torch.cat([weight.flatten() for weight in model.parameters()]) != before).sum()))
     assert moved == sorted(moved, reverse=True)
     assert moved[0] > moved[1] > moved[-1] == 0
@@ -142,7 +205,7 @@ def test_what_dampening_is_worth_is_the_forget_set_s_loss():
         rule.zero_grad()
         functional.cross_entropy(trained(images), labels).backward()
         rule.step()
-    unlearned = SSD(alpha=2)(problem).model.eval()
+    unlearned = SSD(alpha=2, **PER_SAMPLE)(problem).model.eval()
     rose = []
     for rows in (problem.forget_positions, problem.retain_positions):
         with torch.no_grad():
@@ -178,19 +241,21 @@ def test_nothing_is_random(method):
 def test_the_share_of_the_data_is_spread_over_all_of_it_and_leaves_out_what_is_aside(method):
     problem = problem_on_noise(aside=torch.tensor([30, 40]).numpy())
     usable = [position for position in range(60) if position not in (30, 40)]
-    model = method(alpha=1.1, data_fraction=0.25)(problem).model
     share = [usable[number * 58 // 14] for number in range(14)]
-    assert_result(model, slow_result(method, problem, 1.1, 1, share))
-    whole = method(alpha=1.1)(problem).model
-    assert_result(whole, slow_result(method, problem, 1.1, 1, usable))
+    for size in (1, 6):
+        settings = {"alpha": 1.1, "importance_batch": size}
+        model = method(**settings, data_fraction=0.25)(problem).model
+        assert_result(model, slow_result(method, problem, 1.1, 1, share, size))
+        whole = method(**settings)(problem).model
+        assert_result(whole, slow_result(method, problem, 1.1, 1, usable, size))
 
 
 @BOTH
-@pytest.mark.parametrize(("forget", "alpha"), [(3, 10), (15, 2), (30, 1)])
-def test_the_default_alpha_is_ten_or_half_of_what_is_possible(method, forget, alpha):
+@pytest.mark.parametrize(("forget", "alpha", "size"), [(3, 10, 1), (15, 2, 1), (30, 1, 1), (3, 10, 4), (30, 10, 4)])
+def test_the_default_alpha_is_ten_or_half_of_what_is_possible(method, forget, alpha, size):
     problem = problem_on_noise(forget=list(range(forget)))
     asked = {"alpha": alpha - 1e-9}
-    states = [state_of(method(**settings)(problem).model) for settings in ({}, asked)]
+    states = [state_of(method(importance_batch=size, **settings)(problem).model) for settings in ({}, asked)]
     assert same_state(*states)
 
 
@@ -198,13 +263,16 @@ def test_the_default_alpha_is_ten_or_half_of_what_is_possible(method, forget, al
 def test_an_alpha_that_selects_nothing_is_refused_before_anything_is_computed(method):
     problem = problem_on_noise()
     with pytest.raises(SettingError, match=r"alpha must be below 7\.5.*not 7\.5"):
-        method(alpha=7.5).check(problem)
-    method(alpha=7.5, data_fraction=0.5).check(problem)  # of a share of the data the bound does not hold
-    method(alpha=7.4).check(problem)
+        method(alpha=7.5, **PER_SAMPLE).check(problem)
+    method(alpha=7.5, data_fraction=0.5, **PER_SAMPLE).check(problem)  # of a share of the data the bound does not hold
+    method(alpha=7.4, **PER_SAMPLE).check(problem)
+    method(alpha=7.5).check(problem)  # nor of batches
 
 
 @BOTH
-@pytest.mark.parametrize("wrong", [{"alpha": 0}, {"dampening": -1}, {"data_fraction": 0}, {"data_fraction": 1.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"alpha": 0}, {"dampening": -1}, {"data_fraction": 0}, {"data_fraction": 1.1}, {"importance_batch": 0}]
+)
 def test_settings_out_of_range_are_refused(method, wrong):
     with pytest.raises(SettingError, match=f"{next(iter(wrong))}: input should be"):
         method(**wrong)
@@ -228,7 +296,9 @@ def test_frozen_weights_and_statistics_stay_to_the_bit(method):
 def test_models_without_batch_norm_grey_images_and_a_single_sample(method):
     data = noise_data(40, (1, 7, 9))
     problem = problem_of(data, [4], model=unnormed_net(data.image_shape, 5))
-    assert_result(method(alpha=3)(problem).model, slow_result(method, problem, 3, 1))
+    for size in (1, 16):
+        found = method(alpha=3, importance_batch=size)(problem).model
+        assert_result(found, slow_result(method, problem, 3, 1, size=size))
 
 
 @BOTH

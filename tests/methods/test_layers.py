@@ -75,7 +75,9 @@ def test_all_layers_may_be_trained_and_then_nothing_is_frozen(method, digits):
 
 def test_with_all_layers_cf_k_is_fine_tuning(digits):
     problem = problem_of(digits, FORGET, model=deep_net(digits.image_shape, 10))
-    assert same_state(*(state_of(method(problem).model) for method in (CFk(k=3, epochs=2), FineTune(epochs=2))))
+    assert same_state(
+        *(state_of(method(problem).model) for method in (CFk(k=3, epochs=2), FineTune(epochs=2, augment_retain=True)))
+    )
 
 
 def test_the_body_normalises_with_its_statistics_and_drops_nothing_while_the_layers_train(monkeypatch, digits):
@@ -101,7 +103,7 @@ def test_one_step_is_the_slow_one_on_the_features_of_a_model_in_eval_mode(k, dig
     for number in (3, 9):
         model[number].p = 0.0
     problem = problem_of(digits, FORGET, model=model, batch_size=250)
-    result = CFk(k=k, epochs=1, momentum=0, weight_decay=0, lr=0.1)(problem).model
+    result = CFk(k=k, epochs=1, momentum=0, weight_decay=0, lr=0.1, augment_retain=False)(problem).model
     slow = copy.deepcopy(model)
     cut = {1: 10, 2: 4}[k]
     images = digits.images[problem.retain_positions].float() / 255
@@ -263,3 +265,12 @@ def test_a_single_retain_sample_can_train_a_head_on_a_frozen_body(method):
     data = noise_data(30)
     result = method(epochs=1)(problem_of(data, list(range(29))))
     assert all(bool(torch.isfinite(value).all()) for value in state_of(result.model).values())
+
+
+@both
+def test_retain_images_are_augmented_by_default_as_in_the_published_code(monkeypatch, method):
+    """Evaluating-Inexact-Unlearning, src/load_datasets.py, lines 32-37: all training data are cropped and flipped."""
+    data = noise_data(60)
+    rows = intercept(monkeypatch, method(), problem_of(data, FORGET)).epoch()
+    still = (rows.images == data.images[rows.positions].float() / 255).flatten(1).all(1)
+    assert still.float().mean() < 0.5

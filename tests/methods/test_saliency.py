@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 from torch.nn import functional
 
 from natmu.methods import Amnesiac, SalUn
+from natmu.methods.labels import relabelled
 from natmu.methods.saliency import most_salient, saliency
 
 from .problems import intercept, noise_data, problem_of, small_net, state_of
@@ -127,3 +129,64 @@ def test_labels_are_fixed_by_default_and_drawn_anew_where_asked(monkeypatch):
     assert not torch.equal(varying[0], varying[1])
     assert not torch.equal(varying[1], varying[2])
     assert not any((labels == own).any() for labels in [*constant, *varying])
+
+
+def test_labels_of_any_class_are_uniform_over_all_and_drawn_anew(monkeypatch):
+    """Unlearn-Saliency, Classification/unlearn/RL.py, line 125: torch.randint(0, num_classes) at each visit."""
+    problem = problem_of(noise_data(100), FORGET)
+    caught = intercept(monkeypatch, SalUn(relabel="any"), problem)
+    labels = [forget_labels(caught, problem, epoch) for epoch in range(60)]
+    counts = torch.bincount(torch.cat(labels), minlength=5)
+    assert chisquare(counts.numpy()).pvalue > 1e-3
+    own = torch.stack([drawn == problem.data.labels[problem.forget_positions] for drawn in labels])
+    assert own.float().mean().item() == pytest.approx(1 / 5, abs=0.04)
+    assert not torch.equal(labels[0], labels[1])
+    assert torch.equal(forget_labels(caught, problem, 1), labels[1])  # a resumed run sees the same
+
+
+@pytest.mark.parametrize("relabel", ["fixed", "each_epoch", "any"])
+def test_the_forget_set_comes_before_the_retain_set_where_asked(monkeypatch, relabel):
+    """Unlearn-Saliency, Classification/unlearn/RL.py, lines 123-158: a loop over each set, the forget set first."""
+    problem = problem_of(noise_data(100), FORGET, batch_size=8)
+    method = SalUn(relabel=relabel, order="forget_first", epochs=3, warmup_epochs=0.5)
+    caught = intercept(monkeypatch, method, problem)
+    passes = [caught.epoch(number) for number in range(caught.settings.epochs)]
+    shown = [set(rows.positions.tolist()) for rows in passes]
+    assert shown == [set(problem.forget_positions.tolist()), set(problem.retain_positions.tolist())] * 3
+    mixed = intercept(monkeypatch, SalUn(relabel=relabel, epochs=3), problem)
+    for epoch in range(3):
+        assert torch.equal(passes[2 * epoch].labels, forget_labels(mixed, problem, epoch))
+        assert torch.equal(passes[2 * epoch + 1].labels, problem.data.labels[passes[2 * epoch + 1].positions])
+    assert caught.settings.warmup_epochs / caught.settings.epochs == pytest.approx(0.5 / 3)
+
+
+def test_going_through_the_forget_set_first_is_two_plain_loops(trained, digits):
+    problem = problem_of(digits, FORGET, model=trained, batch_size=300)
+    method = SalUn(
+        order="forget_first", epochs=2, optimizer="sgd", momentum=0, weight_decay=0, lr=0.1, schedule="constant",
+        threshold=0.5,
+    )  # fmt: skip
+    found = method(problem).model
+    slow, chosen = problem.frozen_copy().requires_grad_(True).train(), moving(problem, 0.5)
+    labels = torch.from_numpy(relabelled(problem))
+    for _ in range(2):
+        for positions, targets in (
+            (problem.forget_positions, labels),
+            (problem.retain_positions, digits.labels[problem.retain_positions]),
+        ):
+            loss = functional.cross_entropy(slow(digits.images[positions].float() / 255), targets)
+            step = flat(torch.autograd.grad(loss, list(slow.parameters()))) * chosen
+            with torch.no_grad():
+                torch.nn.utils.vector_to_parameters(flat(list(slow.parameters())) - 0.1 * step, slow.parameters())
+    expected = flat(list(slow.parameters()))
+    torch.testing.assert_close(flat(list(found.parameters())), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_the_order_of_passes_changes_the_result_and_the_seed_decides_it(trained, digits):
+    problem = problem_of(digits, FORGET, model=trained)
+    first, second, shuffled = (
+        state_of(SalUn(**settings, epochs=2, threshold=0.5, lr=1e-3)(problem).model)
+        for settings in ({"order": "forget_first"}, {"order": "forget_first"}, {})
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["5.weight"], shuffled["5.weight"])

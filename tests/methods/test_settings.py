@@ -71,7 +71,9 @@ def test_a_wrong_setting_is_named_with_its_range_by_every_method_that_has_it(set
         ("natmu", "delta", -1.5, "greater than or equal to -1"),
         ("salun", "threshold", 0, "greater than 0"),
         ("salun", "threshold", 1.1, "less than or equal to 1"),
-        ("salun", "relabel", "never", "'fixed' or 'each_epoch'"),
+        ("salun", "relabel", "never", "'fixed', 'each_epoch' or 'any'"),
+        ("salun", "order", "retain_first", "'shuffled' or 'forget_first'"),
+        ("bad_teacher", "reduction", "sum", "'batchmean' or 'mean'"),
         ("bad_teacher", "temperature", 0, "greater than 0"),
         ("retrain", "init", "warm", "'original' or 'fresh'"),
     ],
@@ -124,11 +126,25 @@ class Shown:
 @every_retaining
 @pytest.mark.parametrize("augment", [False, True])
 def test_retain_images_are_augmented_as_asked_by_every_method(name, augment, data):
-    shown = Shown(quick(name, augment_retain=augment, retain_fraction=1), problem_of(data, FORGET, holdout=data), 45)
+    still = {"augment_forget": False} if name in having("augment_forget") else {}
+    method = quick(name, augment_retain=augment, retain_fraction=1, **still)
+    shown = Shown(method, problem_of(data, FORGET, holdout=data), 45)
     assert len(shown.share) == 45
     retained = shown.still[shown.retained]
     assert retained.float().mean() < 0.5 if augment else retained.all()
     assert shown.still[shown.forgotten].all()
+
+
+@pytest.mark.parametrize("name", having("augment_forget"))
+def test_forget_images_are_augmented_as_asked_and_by_default_both_are(name, data):
+    """MUNBa, Classification/dataset.py, lines 26-29; Unified-Unlearning-w-Remain-Geometry, Classification/dataset/
+    cifar10.py, lines 17-18: the forget set is a part of the training set with its crops and flips.
+    """
+    for asked in ({}, {"augment_retain": False}):
+        shown = Shown(quick(name, **asked), problem_of(data, FORGET), 45)
+        assert shown.still[shown.forgotten].float().mean() < 0.5
+        retained = shown.still[shown.retained]
+        assert retained.all() if asked else retained.float().mean() < 0.5
 
 
 @every_retaining

@@ -317,10 +317,25 @@ def test_a_setting_out_of_its_range_is_named(setting, value):
 def test_the_published_settings_are_the_defaults():
     expected = {
         "optimizer": "adam", "lr": 0.02, "repair_lr": 0.01, "epochs": 1, "repair_epochs": 1, "weight_decay": 0,
-        "schedule": "constant", "noise_images": 256, "noise_copies": 20, "noise_steps": 40, "noise_lr": 0.1,
+        "schedule": "constant", "noise_images": 3, "noise_copies": 20, "noise_steps": 40, "noise_lr": 0.1,
         "noise_penalty": 0.1, "retain_per_class": 1000, "augment_retain": False,
     }  # fmt: skip
     assert expected.items() <= UNSIR().config.model_dump().items()
+
+
+def test_the_impair_stage_shows_as_much_noise_as_the_official_loop(monkeypatch):
+    """Fast-Machine-Unlearning, Machine Unlearning.ipynb, cell 26: ``batch[0].size(0)`` is the number of channels."""
+    noises, shown = torch.zeros(256, 3, 32, 32), []
+    for _ in range(20):
+        batch = noises
+        shown += [number for number in range(batch[0].size(0))]  # noqa: C416 - as it is written there
+    data = noise_data(60)
+    impair, _ = stages(monkeypatch, UNSIR(noise_steps=1), class_problem(data, "class:c3"))
+    labels = impair.rows()[1]
+    assert len(labels) - (labels != 3).sum() == len(shown) == 60
+    assert sorted(shown) == sorted(row % 3 for row in range(60))
+    impair, _ = stages(monkeypatch, UNSIR(noise_steps=1, noise_images=256), class_problem(data, "class:c3"))
+    assert (impair.rows()[1] == 3).sum() == 5120
 
 
 @pytest.mark.parametrize("damage", ["original", "rate"])

@@ -143,7 +143,7 @@ class _Work:
         self._checked = False
         if len(samples):
             images, _ = self._shown(torch.arange(1))
-            with _exact(model, compute):
+            with exact(model, compute):
                 activations = _activation_bytes(model, images)
             self.chunk = chunk_size(activations + sum(4 * weight.numel() for weight in trainable(model)))
             self.large_chunk = chunk_size(activations)
@@ -156,7 +156,7 @@ class _Work:
     def gradients(self, rows: Tensor) -> list[Tensor]:
         """One per row, ``(B, *shape)``, of each trainable weight."""
         images, labels = self._shown(rows)
-        with _exact(self._model, self._compute):
+        with exact(self._model, self._compute):
             return self._by_first(images, labels)
 
     def sums(self, rows: Tensor, transform: Callable[[Tensor], Tensor]) -> list[Tensor]:
@@ -173,7 +173,7 @@ class _Work:
             return total
 
         images, labels = self._shown(rows)
-        with _exact(self._model, self._compute):
+        with exact(self._model, self._compute):
             return _by_layers(self._model, images, labels, self._function, keep)
 
     def _shown(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -208,7 +208,7 @@ class _Work:
 
 
 @contextmanager
-def _exact(model: nn.Module, compute: Compute) -> Iterator[None]:
+def exact(model: nn.Module, compute: Compute) -> Iterator[None]:
     """Inside, the model is in eval mode and computes in fp32, reproducibly, by operations that ``vmap`` knows."""
     cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
     whole = torch.autocast(compute.device.type, enabled=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from natmu.methods.amun import AMUN
 from natmu.methods.ascent import GradAscent, NegGradPlus
-from natmu.methods.base import Method, Paper, Problem, Unlearned
+from natmu.methods.base import Method, Paper, Unlearned
 from natmu.methods.boundary import BoundaryExpand, BoundaryShrink
 from natmu.methods.catalogue import catalogue
 from natmu.methods.competition import MSG, ConvTranspose
@@ -20,6 +20,7 @@ from natmu.methods.mu_mis import MUMis
 from natmu.methods.natmu import NatMU
 from natmu.methods.negmerge import NegMerge
 from natmu.methods.presets import Preset
+from natmu.methods.problem import Problem
 from natmu.methods.registry import checked_method, method_named
 from natmu.methods.relabelling import Amnesiac, RandomLabel
 from natmu.methods.reload import RELOAD

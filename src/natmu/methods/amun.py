@@ -14,8 +14,9 @@ from natmu.data.batches import Batch, joined, plain, render
 from natmu.engine import processes
 from natmu.engine.predict import EVALUATION_BATCH
 from natmu.errors import ModelError, ScenarioError, TrainingError
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.presets import Preset
+from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDRetainSettings
 from natmu.progress import task
 

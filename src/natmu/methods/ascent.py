@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from natmu.data.batches import Batch
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods import published
+from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.directions import clipping
+from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDRetainSettings, SGDSettings
 
 
@@ -26,11 +28,11 @@ class GradAscent(Method):
         One forward and one backward pass over D_f per epoch, none over D_r. No extra memory.
 
     Decisions:
-        The paper names the rule and no recipe. The learning rate and the number of epochs are those common in later
-        comparisons. Cross-entropy has no upper bound, and its gradient grows as the samples are forgotten, so the
-        gradient's norm is clipped, as in the code of Huang et al. (2024, there at 0.1); the default of 1 leaves the
-        small gradients of fitted samples as they are and lets the default recipe move the weights by at most
-        ``lr / (1 - momentum)`` = 0.005 a step.
+        The paper names the rule and no recipe. The learning rate and the number of epochs are those with which Jia et
+        al. (2023) compare. Cross-entropy has no upper bound, and its gradient grows as the samples are forgotten, so
+        the gradient's norm is clipped, as in the code of Huang et al. (2024, there at 0.1); the default of 1 leaves
+        the small gradients of fitted samples as they are and lets the default recipe move the weights by at most
+        ``lr / (1 - momentum)`` = 0.001 a step.
         Batch normalisation keeps the original's statistics, and dropout is off: those of the forget set alone would
         spoil the answers on everything else, and could not be had from a single sample. The same code does so too; that
         of others (Unlearn-Sparse, SalUn) trains in training mode.
@@ -43,12 +45,13 @@ class GradAscent(Method):
     name = "grad_ascent"
     needs_retain = False
     paper = Paper("Eternal Sunshine of the Spotless Net", "Golatkar et al.", 2020, "https://arxiv.org/abs/1911.04933")
+    presets = published.GRAD_ASCENT
 
     class Config(SGDSettings):
-        """Settings of ``grad_ascent``; the defaults are those of later comparisons on CIFAR-10 and ResNet-18."""
+        """Settings of ``grad_ascent``; the defaults are those of Jia et al. (2023) on CIFAR-10 and ResNet-18."""
 
         epochs: int = Field(5, ge=1, le=100_000, description="passes over the forget set")
-        lr: float = Field(5e-4, gt=0, le=100, description="base learning rate")
+        lr: float = Field(1e-4, gt=0, le=100, description="base learning rate")
         max_grad_norm: float = Field(1.0, gt=0, description="norm at which the gradient is clipped")
 
     def run(self, problem: Problem) -> nn.Module:
@@ -84,8 +87,10 @@ class NegGradPlus(Method):
 
     Decisions:
         As in the paper's code, both batches are seen in training mode, one after the other, and nothing bounds the
-        ascent, by a clip or otherwise; a run that diverges stops with an error. The code leaves ``alpha`` to each
-        experiment; the default of 0.95 keeps the ascent small beside the descent.
+        ascent, by a clip or otherwise; a run that diverges stops with an error. SGD is without momentum and weight
+        decay, as there. The code has ``alpha`` 0.9999 where 100 samples of CIFAR-10 are forgotten, the default, and
+        0.95 for data sets of some hundred samples, where it also pulls the weights towards the original's, which is
+        left out here. Forget sets of thousands need less: 0.97 to 0.99 in the code of Zhao et al. (2024).
 
     References:
         Towards Unbounded Machine Unlearning (Meghdad Kurmanji, Peter Triantafillou, Jamie Hayes, Eleni Triantafillou,
@@ -94,13 +99,16 @@ class NegGradPlus(Method):
 
     name = "neggrad_plus"
     paper = Paper("Towards Unbounded Machine Unlearning", "Kurmanji et al.", 2023, "https://arxiv.org/abs/2302.09880")
+    presets = published.NEGGRAD_PLUS
 
     class Config(SGDRetainSettings):
-        """Settings of ``neggrad_plus``."""
+        """Settings of ``neggrad_plus``; the defaults are those of the paper's code for CIFAR-10 and a ResNet."""
 
         epochs: int = Field(5, ge=1, le=100_000, description="passes over the retain set")
+        momentum: float = Field(0, ge=0, lt=1, description="momentum of SGD; the others ignore it")
+        weight_decay: float = Field(0, ge=0, le=1, description="weight decay, decoupled for adamw")
         retain_weight: float = Field(
-            0.95, gt=0, lt=1, description="weight of the retain loss; the rest is that of the ascent"
+            0.9999, gt=0, lt=1, description="weight of the retain loss; the rest is that of the ascent"
         )
 
     def run(self, problem: Problem) -> nn.Module:

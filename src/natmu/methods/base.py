@@ -1,36 +1,30 @@
-"""What every unlearning method is handed, and what it owes."""
+"""What every unlearning method owes, and the run of the loop that most of them are."""
 
 from __future__ import annotations
 
 import copy
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from natmu.data.batches import Batches, Derived, Samples, plain
-from natmu.data.images import ImageData
+from natmu.data.batches import Batches, Derived, Samples
 from natmu.engine import processes
-from natmu.engine.checkpoint import Checkpoint
-from natmu.engine.compute import Compute
 from natmu.engine.loop import BeforeEpoch, Watch, fit
 from natmu.engine.meter import Meter
-from natmu.engine.modes import restore_modes
+from natmu.engine.modes import batch_norms, restore_modes
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction, Second
-from natmu.errors import ForgetSetError, ModelError, ScenarioError, SettingError, TrainingError
+from natmu.errors import ForgetSetError, ModelError, ScenarioError, TrainingError
 from natmu.methods.presets import Preset, with_preset
-from natmu.methods.settings import RetainSettings
-from natmu.models import reinitialised
+from natmu.methods.problem import Problem
 from natmu.records.run import History
-from natmu.records.settings import FitSettings, TrainSettings
-from natmu.types import FloatArray, ForgetSet, IntArray, Scenario, Settings, seed_for
+from natmu.records.settings import FitSettings
+from natmu.types import Scenario, Settings, seed_for
 
 EVERY_SCENARIO: tuple[Scenario, ...] = ("random", "hardest", "class", "subclass", "indices")
 
@@ -43,116 +37,6 @@ class Paper:
     authors: str
     year: int
     url: str
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A request to forget. It holds no test data, so that no method can look at any.
-
-    Attributes:
-        model: The original model, or one that has forgotten something already.
-        data: The training data, retain and forget part together.
-        forget: Which of them to forget, and which were forgotten before: those belong to neither part.
-        aside: Further positions that belong to neither part, int64.
-        training: The recipe that the original was trained with.
-        compute: Device and precision.
-        seed: Of everything random in the method.
-        batch_size: Samples per step.
-        initial_model: Makes the model with the original's initial weights, where they are known.
-        fresh_model: Makes the architecture with the initial weights of a seed, where that is known; for models that
-            cannot be re-initialised layer by layer.
-        holdout: Samples never trained on, apart from the test set, where there are any.
-        checkpoint: Where an unfinished run is kept.
-        history: Filled with one row per epoch.
-        difficulty: How hard each sample of the training data was to learn, float32 ``(N,)``, larger for harder, where
-            that is known.
-    """
-
-    model: nn.Module
-    data: ImageData
-    forget: ForgetSet
-    training: TrainSettings
-    compute: Compute
-    seed: int = 0
-    batch_size: int = 128
-    initial_model: Callable[[], nn.Module] | None = None
-    fresh_model: Callable[[int], nn.Module] | None = None
-    holdout: ImageData | None = None
-    checkpoint: Checkpoint | None = None
-    history: History = field(default_factory=list)
-    aside: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
-    difficulty: FloatArray | None = None
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise SettingError(f"batch_size must be a whole number of at least 1, not {self.batch_size!r}.")
-
-    @cached_property
-    def forget_positions(self) -> Tensor:
-        """Positions of the forget set in the training data, int64 ``(F,)``."""
-        return torch.tensor(self.forget.indices)
-
-    @cached_property
-    def retain_positions(self) -> Tensor:
-        """Positions of the retain set in the training data, int64 ``(R,)``."""
-        kept = torch.ones(len(self.data), dtype=torch.bool)
-        kept[torch.from_numpy(self.forget.left_out)] = False
-        kept[torch.from_numpy(self.aside)] = False
-        return kept.nonzero().squeeze(1)
-
-    @cached_property
-    def classes(self) -> IntArray:
-        """The classes that a sample may be taught, sorted, int64: all but those that were forgotten before."""
-        labels = self.data.labels.cpu().numpy()
-        gone = np.setdiff1d(labels[self.forget.before], np.delete(labels, self.forget.before))
-        return np.setdiff1d(np.arange(self.data.num_classes), gone)
-
-    def labels(self, positions: Tensor) -> Tensor:
-        """The true labels at these positions."""
-        return self.data.labels[positions]
-
-    def rng(self, *purpose: str | int) -> np.random.Generator:
-        """A source of random numbers for one purpose."""
-        return np.random.default_rng(seed_for(self.seed, *purpose))
-
-    def stage(self, name: str) -> Problem:
-        """The same problem for one of several runs of the loop that follow each other on the same model."""
-        checkpoint = None if self.checkpoint is None else self.checkpoint.stage(name)
-        return replace(self, seed=seed_for(self.seed, "stage", name), checkpoint=checkpoint)
-
-    def forget_samples(self) -> Samples:
-        """The forget set with its true labels, as it is."""
-        return plain(self.forget_positions, self.labels(self.forget_positions), augment=False)
-
-    def retain_samples(self, settings: RetainSettings) -> Samples:
-        """The retain set with its true labels, or the random share of it that the settings ask for."""
-        positions = self.retain_positions
-        if settings.retain_fraction < 1:
-            count = max(1, round(settings.retain_fraction * len(positions)))
-            chosen = self.rng("retain share").choice(len(positions), count, replace=False)
-            positions = positions[torch.from_numpy(np.sort(chosen))]
-        return plain(positions, self.labels(positions), augment=settings.augment_retain)
-
-    def fresh(self, seed: int, needed: Collection[str] | None = None) -> nn.Module:
-        """The architecture with fresh initial weights.
-
-        Args:
-            seed: All that the weights depend on.
-            needed: Names of the modules whose own weights are needed; all by default.
-
-        Raises:
-            ModelError: Some needed layer cannot draw its weights anew, and nothing else is known that makes the model.
-        """
-        try:
-            return reinitialised(self.model, seed, needed)
-        except ModelError:
-            if self.fresh_model is None:
-                raise
-            return self.fresh_model(seed)
-
-    def frozen_copy(self) -> nn.Module:
-        """A copy of the original in eval mode that nothing can train."""
-        return copy.deepcopy(self.model).eval().requires_grad_(False)
 
 
 def fine_tune(
@@ -173,6 +57,9 @@ def fine_tune(
     second: Second | None = None,
 ) -> nn.Module:
     """Fine-tune the problem's model in place on a derived data set.
+
+    Where a pass, or what is paired with it, is a single row, batch normalisation keeps its running statistics and
+    normalises with them: those of one sample would be a poor guess for all others, and of single values there are none.
 
     Args:
         method: Names the work and gives its settings.
@@ -211,6 +98,8 @@ def fine_tune(
     watch = Watch(method.name, meter, problem.checkpoint, history, snapshots, before_epoch, kept or {})
     loss = loss or meter.cross_entropy
     chosen = settings or method.config
+    if 1 in {*map(batches.rows, range(chosen.epochs)), None if paired is None else len(paired)}:
+        in_eval = [*in_eval, *batch_norms(problem.model)]
     model = fit(problem.model, batches, loss, chosen, compute, watch, after_step, direction, in_eval, second)
     done = len(problem.history)
     problem.history.extend(row | {"epoch": row["epoch"] + done} for row in history)

@@ -15,7 +15,9 @@ from natmu.data.batches import plain, render
 from natmu.engine import processes
 from natmu.engine.predict import EVALUATION_BATCH
 from natmu.errors import ModelError, ScenarioError, TrainingError
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods import published
+from natmu.methods.base import Method, Paper, fine_tune
+from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDSettings
 from natmu.models import last_linear
 from natmu.models.faults import FAULTS, quoted
@@ -28,6 +30,7 @@ PAPER = Paper("Boundary Unlearning", "Chen et al.", 2023, "https://arxiv.org/abs
 class BoundarySettings(SGDSettings):
     """What both boundary methods share; the defaults are those of the official code for CIFAR-10."""
 
+    batch_size: int | None = Field(64, ge=1, description="samples per step; those of the original's training if none")
     lr: float = Field(1e-5, gt=0, le=100, description="base learning rate")
     weight_decay: float = Field(0, ge=0, le=1, description="weight decay, decoupled for adamw")
 
@@ -55,9 +58,12 @@ class BoundaryShrink(Method):
           one's.
         - Where several whole classes are forgotten, none of them is given as a label, because they would only change
           places; neither paper nor code forgets more than one.
-        - The step is taken on images in ``[0, 1]``, the range of ``bound``, and clipped to that range as in the
-          official code, which also rounds to 256 grey levels; that is left out.
-        - The official code has no weight decay.
+        - The step is taken on images in ``[0, 1]``, the range of ``bound``, and clipped to that range. The official
+          code means to do so with a bound of 0.1, but its images are in ``[-1, 1]`` and it takes them for images
+          normalised by CIFAR-10's deviations of about 0.2: its step is 0.25 of ``[0, 1]``, the default here. Its clip,
+          in the same mistaken scale, hardly acts, so that its images leave ``[0, 1]``. It also rounds to 256 grey
+          levels, which is left out.
+        - The official code has batches of 64 and no weight decay; so has the default.
 
     References:
         Boundary Unlearning: Rapid Forgetting of Deep Networks via Shifting the Decision Boundary (Min Chen, Weizhuo
@@ -67,12 +73,13 @@ class BoundaryShrink(Method):
     name = "boundary_shrink"
     paper = PAPER
     needs_retain = False
+    presets = published.BOUNDARY_SHRINK
 
     class Config(BoundarySettings):
         """Settings of ``boundary_shrink``."""
 
         bound: float = Field(
-            0.1, gt=0, le=1, description="length of the adversarial step, in units of images in [0, 1]"
+            0.25, gt=0, le=1, description="length of the adversarial step, in units of images in [0, 1]"
         )
 
     def check(self, problem: Problem) -> None:
@@ -172,7 +179,7 @@ class BoundaryExpand(Method):
     Decisions:
         - The extra row is drawn as in the official code, Xavier normal for the widened head, its bias 0; the other rows
           are the original's.
-        - The official code has no weight decay.
+        - The official code has batches of 64 and no weight decay; so has the default.
         - A head that is frozen stays frozen, its extra row too; then only the body learns the extra class.
 
     References:
@@ -184,6 +191,7 @@ class BoundaryExpand(Method):
     paper = PAPER
     needs_labels = False
     needs_retain = False
+    presets = published.BOUNDARY_EXPAND
 
     class Config(BoundarySettings):
         """Settings of ``boundary_expand``."""

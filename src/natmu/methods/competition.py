@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from natmu.data.batches import plain
 from natmu.engine.step import Direction, Gradients
 from natmu.errors import ModelError, SettingError
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.base import Method, Paper, fine_tune
+from natmu.methods.problem import Problem
 from natmu.methods.set_gradients import summed_gradient
 from natmu.methods.settings import SGDRetainSettings
 from natmu.records.settings import Schedule

@@ -13,7 +13,9 @@ from torch.nn import functional
 
 from natmu.engine.predict import logits_of
 from natmu.errors import SettingError, TrainingError
-from natmu.methods.base import Method, Paper, Problem
+from natmu.methods import published
+from natmu.methods.base import Method, Paper
+from natmu.methods.problem import Problem
 from natmu.methods.registry import method_named
 from natmu.types import FloatArray, IntArray, Settings
 
@@ -62,6 +64,7 @@ class RUM(Method):
     paper = Paper(
         "What makes unlearning hard and what to do about it", "Zhao et al.", 2024, "https://arxiv.org/abs/2406.01257"
     )
+    presets = published.RUM
 
     class Config(Settings):
         """Settings of ``rum``."""

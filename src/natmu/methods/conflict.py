@@ -17,11 +17,12 @@ from natmu.engine import processes
 from natmu.engine.gradients import mean_over_samples
 from natmu.engine.schedule import lr_factor
 from natmu.engine.step import Gradients
-from natmu.methods import dual_optim
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods import published
+from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.directions import clipped, norm_of
 from natmu.methods.dual_optim import DualOptimSettings, second_optimizer
-from natmu.methods.settings import RetainSettings, SGDRetainSettings
+from natmu.methods.problem import Problem
+from natmu.methods.settings import ForgetSettings, RetainSettings, SGDRetainSettings
 from natmu.methods.step_values import step_values
 from natmu.records.settings import FitSettings, Schedule
 
@@ -50,6 +51,10 @@ class MUNBa(Method):
         learning rate is the distance that the weights move in a step: 0.001 here, or 0.01 with momentum, where the
         authors' code has 0.01. For the same reason the rate falls to 0 over the run, by default: at a constant one the
         model would never settle.
+        The code adds 1e-8 to a denominator that is of the sixth power of the gradients' lengths. Where these are below
+        0.05, as near a minimum, it outweighs them, and the code's weights are far from the bargain's; ours have no such
+        term.
+        Both sets are cropped and flipped, as in the code.
         The text ascends on the true labels and the authors' code descends on labels that are drawn anew at each visit;
         ``forget_loss`` offers both. Ascent has no end: with steps of constant length it goes on long after the set is
         forgotten, and at the rate of the code it destroys the model. Every step bargains, as in the text; the code goes
@@ -64,10 +69,12 @@ class MUNBa(Method):
 
     name = "munba"
     paper = Paper("Machine Unlearning via Nash Bargaining", "Wu and Harandi", 2025, "https://arxiv.org/abs/2411.15537")
+    presets = published.MUNBA
 
-    class Config(SGDRetainSettings):
+    class Config(SGDRetainSettings, ForgetSettings):
         """Settings of ``munba``."""
 
+        augment_retain: bool = Field(True, description="random crop and flip of retain images")
         lr: float = Field(1e-3, gt=0, le=100, description="base learning rate, the length of a step without momentum")
         schedule: Schedule = Field("cosine", description="learning-rate schedule")
         forget_loss: Literal["ascent", "random_label"] = Field(
@@ -93,7 +100,8 @@ class MUNBa(Method):
             combined = [keep * ours + drop * theirs for ours, theirs in zip(retain, forget, strict=True)]
             return clipped(combined, self.config.max_grad_norm)
 
-        retain, forget = problem.retain_samples(self.config), problem.forget_samples()
+        retain = problem.retain_samples(self.config)
+        forget = problem.forget_samples(augment=self.config.augment_forget)
         return fine_tune(self, problem, retain, loss, paired=forget, direction=direction)
 
 
@@ -152,6 +160,7 @@ class SFRon(Method):
         the learning rate, so that with ``cosine`` forgetting fades with its square.
         A cross-entropy is taken to be at least 1.2e-7, the spacing of float32 at 1, before it is raised to the power:
         a sample whose loss rounds to 0 has no gradient and must not take all of the weight.
+        Both sets are cropped and flipped, as in the code, but not for the Fisher information.
         Steps are counted across passes over the retain set. A pass has a multiple of ``forget_every`` full batches, and
         so begins a second round of the set to fill the last of them; the last pass is cut short.
 
@@ -167,12 +176,12 @@ class SFRon(Method):
         2024,
         "https://arxiv.org/abs/2409.19732",
     )
+    presets = published.SFRON
 
-    presets = dual_optim.SFRON
-
-    class Config(RetainSettings, DualOptimSettings):
+    class Config(RetainSettings, ForgetSettings, DualOptimSettings):
         """Settings of ``sfron``; the defaults are those of its code for a tenth of CIFAR-10 and ResNet-18."""
 
+        augment_retain: bool = Field(True, description="random crop and flip of retain images")
         steps: int = Field(1500, ge=1, le=100_000, description="steps on the retain set")
         optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="update rule")
         lr: float = Field(0.01, gt=0, le=100, description="base learning rate")
@@ -190,7 +199,7 @@ class SFRon(Method):
     def run(self, problem: Problem) -> nn.Module:
         """Find the salient weights, then train on the retain set, with rows of the forget set every few steps."""
         config, device = self.config, problem.compute.device
-        retain, forget = problem.retain_samples(config), problem.forget_samples()
+        retain, forget = problem.retain_samples(config), problem.forget_samples(augment=config.augment_forget)
         salient = self._salient(problem, retain, forget)
         every, power = config.forget_every, config.loss_power
         passes = self._passes(problem, retain)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Container
 from typing import Any
 
 from pydantic import Field
 
-from natmu.data.batches import Samples
 from natmu.engine.step import Direction, LossFunction, Second
 from natmu.methods.presets import Preset
 from natmu.records.settings import FitSettings
@@ -46,9 +45,9 @@ def _published(file: str, **settings: Any) -> Preset:  # noqa: ANN401 - checked 
 
 
 EPOCHS = {"epochs": 10, "batch_size": 256, "schedule": "constant"}
-SALUN = {"dual_optim": _published("RL.py", **EPOCHS, threshold=0.5, relabel="each_epoch")}
+SALUN = {"dual_optim": _published("RL.py", **EPOCHS, threshold=0.5, relabel="any")}
 SCRUB = {"dual_optim": _published("scrub.py", **EPOCHS, max_steps=10, temperature=1.0, alpha=0.5, gamma=1.0)}
-SFRON = {"dual_optim": _published("sfron.py", schedule="cosine")}
+SFRON = {"dual_optim": _published("sfron.py", schedule="cosine", augment_forget=True)}
 """Presets of the methods that know DualOptim."""
 
 
@@ -74,21 +73,3 @@ def second_optimizer(
     own = {"optimizer": "adamw", "lr": config.forget_lr, "weight_decay": config.forget_weight_decay}
     fit = {name: getattr(run, name) for name in ("epochs", "schedule", "warmup_epochs")}
     return Second(FitSettings(**own, **fit), epochs, loss, direction)
-
-
-def forget_first(
-    run: FitSettings, retain: Samples, forget: Callable[[int], Samples]
-) -> tuple[list[Samples], FitSettings]:
-    """A run in which each epoch is a pass over the forget set and then one over the retain set.
-
-    Args:
-        run: Settings of the run with both in one.
-        retain: The same in each epoch.
-        forget: The rows of each epoch, counted from 0.
-
-    Returns:
-        The rows of each pass, those of the forget set in passes of even number, and the settings of the run.
-    """
-    passes = [rows for epoch in range(run.epochs) for rows in (forget(epoch), retain)]
-    longer = {"epochs": len(passes), "warmup_epochs": 2 * run.warmup_epochs}
-    return passes, run.model_copy(update=longer)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from natmu.data.batches import render
-from natmu.methods.base import Problem
 from natmu.methods.natmu import NatMU
+from natmu.methods.problem import Problem
 from natmu.records.study import Hybrids
 
 EXAMPLES = 4

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from natmu.data.batches import Batch
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods import published
+from natmu.methods.base import Method, Paper, fine_tune
+from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDRetainSettings
 
 
@@ -40,6 +42,7 @@ class FineTune(Method):
     paper = Paper(
         "Machine Unlearning of Features and Labels", "Warnecke et al.", 2021, "https://arxiv.org/abs/2108.11577"
     )
+    presets = published.FINETUNE
 
     class Config(SGDRetainSettings):
         """Settings of ``finetune``."""
@@ -81,6 +84,7 @@ class L1Sparse(Method):
     paper = Paper(
         "Model Sparsity Can Simplify Machine Unlearning", "Jia et al.", 2023, "https://arxiv.org/abs/2304.04934"
     )
+    presets = published.L1_SPARSE
 
     class Config(SGDRetainSettings):
         """Settings of ``l1_sparse``."""

@@ -13,7 +13,8 @@ from natmu.data.batches import plain
 from natmu.engine import processes
 from natmu.engine.gradients import SampleLoss, mean_over_samples
 from natmu.errors import ModelError, TrainingError
-from natmu.methods.base import Method, Paper, Problem
+from natmu.methods.base import Method, Paper
+from natmu.methods.problem import Problem
 from natmu.methods.settings import RetainSettings
 from natmu.types import Settings, seed_for
 
@@ -38,11 +39,12 @@ class Fisher(Method):
     Decisions:
         - The scale follows the paper. Its code, and the code of SalUn after it, draw noise of *variance*
           ``alpha / F``; enlarge it for the head and for one-dimensional weights, and average it over each filter.
-        - The Fisher information is that of the model's own predictions, as in the paper, with a gradient per sample;
-          the code squares gradients of batches. The expectation over C labels takes C backward passes; here ``draws``
-          labels per sample are drawn evenly, whatever their probability, and weighted by it. This is unbiased, and
-          unlike labels drawn from the predictions it sees the rare labels, which the information of a confident model
-          consists of. With ``draws`` of C and above it is the exact expectation.
+        - The Fisher information is that of the model's own predictions, with a gradient per sample, as in the paper and
+          in its code, which goes through all C labels of each sample; with ``draws`` of C and above this is done here
+          too. (The code of Jia et al., 2023, squares the mean gradient of batches of 32.) C labels take C backward
+          passes; fewer ``draws`` are drawn evenly, whatever their probability, and weighted by it. This is unbiased,
+          and unlike labels drawn from the predictions it sees the rare labels, which the information of a confident
+          model consists of.
         - Where ``F`` is 0 the rule asks for infinite noise; the code limits the variance by a constant. Here the
           deviation is at most ``cap`` times the root mean square of the weights of the same tensor, so that the limit
           means the same in all layers. A tensor of zeros stays as it is.

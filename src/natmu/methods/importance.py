@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from natmu.data.batches import plain
+from natmu.engine.batch_gradients import mean_over_batches
 from natmu.engine.gradients import SampleLoss, mean_over_samples, trainable
 from natmu.errors import ModelError, SettingError, TrainingError
-from natmu.methods.base import Method, Paper, Problem
+from natmu.methods import published
+from natmu.methods.base import Method, Paper
+from natmu.methods.problem import Problem
 from natmu.types import Settings
 
 
@@ -25,11 +28,14 @@ class DampeningSettings(Settings):
         None,
         gt=0,
         le=1e9,
-        description="how many times more important for D_f than for D the selected weights are; below |D| / |D_f|; "
-        "if None, 10 or half of |D| / |D_f|, whichever is less",
+        description="how many times more important for D_f than for D the selected weights are; if None, 10; "
+        "for importances per sample it is below |D| / |D_f|, and if None, 10 or half of that, whichever is less",
     )
     dampening: float = Field(1, ge=0, le=1e9, description="the paper's lambda: larger leaves more of a selected weight")
     data_fraction: float = Field(1, gt=0, le=1, description="evenly spread share of D to take its importances on")
+    importance_batch: int = Field(
+        128, ge=1, le=65536, description="samples whose mean loss is differentiated at once; 1 for each on its own"
+    )
 
 
 class _Dampening(Method):
@@ -47,11 +53,13 @@ class _Dampening(Method):
     def check(self, problem: Problem) -> None:
         """Refuse an ``alpha`` that no weight can reach, and a model without a weight that may change."""
         super().check(problem)
-        alpha, limit = self.config.alpha, _largest_ratio(problem)
-        if alpha is not None and alpha >= limit and self.config.data_fraction == 1:
+        config, limit = self.config, _largest_ratio(problem)
+        bounded = config.data_fraction == config.importance_batch == 1
+        if bounded and config.alpha is not None and config.alpha >= limit:
             raise SettingError(
                 f"{self.name}: alpha must be below {limit:.4g}, the size of the data over that of the forget set, not "
-                f"{alpha:g}: no weight can be more important for a part than that many times its importance for all."
+                f"{config.alpha:g}: no weight can be more important for a part than that many times its importance for "
+                "all."
             )
         if not trainable(problem.model):
             raise ModelError(f"{self.name}: every weight is frozen; set requires_grad of those that may change.")
@@ -61,13 +69,24 @@ class _Dampening(Method):
         config = self.config
         everything = torch.cat([problem.retain_positions, problem.forget_positions]).sort().values
         share = max(1, round(config.data_fraction * len(everything)))
-        spread = everything[torch.arange(share) * len(everything) // share]
+        spread = self._in_order(problem, everything[torch.arange(share) * len(everything) // share])
         of_all, of_forget = (self._importances(problem, part) for part in (spread, problem.forget_positions))
-        alpha = min(10.0, _largest_ratio(problem) / 2) if config.alpha is None else config.alpha
+        usual = min(10.0, _largest_ratio(problem) / 2) if config.importance_batch == 1 else 10.0
+        alpha = usual if config.alpha is None else config.alpha
         with torch.no_grad():
             for weight, on_all, on_forget in zip(trainable(problem.model), of_all, of_forget, strict=True):
                 weight.mul_(dampening(on_all, on_forget, alpha, config.dampening))
         return problem.model
+
+    def _in_order(self, problem: Problem, positions: Tensor) -> Tensor:
+        """The order in which the official code fills its batches: by class where classes are forgotten, D_f last."""
+        forgotten = torch.isin(positions, problem.forget_positions)
+        retain = positions[~forgotten]
+        if self.needs_labels and problem.forget.class_wise:
+            fine = problem.data.fine if problem.forget.scenario == "subclass" else None
+            kinds = problem.data.labels if fine is None else fine.labels
+            retain = retain[kinds[retain].argsort(stable=True)]
+        return torch.cat([retain, positions[forgotten]])
 
     def _importances(self, problem: Problem, positions: Tensor) -> list[Tensor]:
         """One number per weight that may change, on the samples at these positions.
@@ -77,7 +96,11 @@ class _Dampening(Method):
         """
         samples = plain(positions, problem.labels(positions), augment=False)
         function: SampleLoss = type(self).function
-        found = mean_over_samples(problem.model, problem.data, samples, problem.compute, function, type(self).transform)
+        model, data, compute, change = problem.model, problem.data, problem.compute, type(self).transform
+        if self.config.importance_batch == 1:
+            found = mean_over_samples(model, data, samples, compute, function, change)
+        else:
+            found = mean_over_batches(model, data, samples, self.config.importance_batch, compute, function, change)
         if not all(bool(torch.isfinite(values).all()) for values in found):
             raise TrainingError(
                 f"{self.name}: an importance is not finite, with {self.config!r}; the model's weights are damaged."
@@ -88,27 +111,33 @@ class _Dampening(Method):
 class SSD(_Dampening):
     """Dampen the weights whose Fisher importance for the forget set is far above that for all data.
 
-    The importance of a weight on a set of samples is the mean of its squared gradient of each sample's cross-entropy.
+    The importance of a weight on a set of samples is the mean over batches of the squared gradient of the batch's mean
+    cross-entropy; batches of one sample (``importance_batch=1``) give the diagonal of the empirical Fisher information.
     With ``I_D`` on all training data and ``I_f`` on the forget set, each weight with ``I_f > alpha I_D`` is multiplied
     by ``min(lambda I_D / I_f, 1)``, and all others stay as they are. Nothing is trained.
 
     When to use:
         When a quick answer is wanted and the forget set is a small part of the data that has weights of its own: a
-        class of many, or a subclass. With ``alpha`` near ``|D| / |D_f|`` nothing is selected; the smaller it is, the
-        more is forgotten and the more accuracy is lost. It is worth a search, for which the method is cheap.
+        class of many, or a subclass. The smaller ``alpha`` is, the more is forgotten and the more accuracy is lost. It
+        is worth a search, for which the method is cheap.
 
     Cost:
-        One forward and backward pass over D and one over D_f, with a gradient per sample, each several times as dear
-        as in training; ``data_fraction`` shortens the first. Memory for the gradients of one chunk of samples and
-        three numbers per weight, in double precision.
+        One forward and backward pass over D and one over D_f; ``data_fraction`` shortens the first. Memory for three
+        numbers per weight, in double precision. With ``importance_batch=1`` a gradient per sample, several times as
+        dear, and memory for the gradients of one chunk of samples.
 
     Decisions:
-        - Gradients are squared sample by sample, as the paper defines the importance. Its code squares the gradients
-          of mean losses of batches, which are smaller, the more so the larger the batch: a model at a minimum has
-          gradients that cancel.
-        - D is retain and forget set together, as in the paper. So ``I_f`` is never above ``|D| / |D_f|`` times
-          ``I_D``, and the paper's ``alpha`` of 10 selects nothing where a tenth of the data or more is forgotten. The
-          default is therefore 10 or half of that bound, whichever is less, and a larger ``alpha`` is refused.
+        - The paper defines the importance by the gradient of each sample. Its code, with which its ``alpha`` was found,
+          squares the gradients of mean losses of batches, 128 samples where random ones are forgotten and 64 where
+          classes are. These are smaller than those of samples, which cancel at a minimum, but less so on a forget set
+          whose samples are alike. The code's form is the default, ``importance_batch=1`` the paper's; the same
+          ``alpha`` selects very different numbers of weights in the two.
+        - D is retain and forget set together, as in the paper. Batches take the retain set before the forget set, and
+          class by class where classes are forgotten, because the code builds its data so; the last batch is smaller and
+          counts as much as the others.
+        - Per sample, ``I_f`` is never above ``|D| / |D_f|`` times ``I_D``, and an ``alpha`` of 10 selects nothing where
+          a tenth of the data or more is forgotten. There the default is 10 or half of that bound, whichever is less,
+          and a larger ``alpha`` is refused.
         - ``alpha`` and ``dampening`` are the code's ``selection_weighting`` and ``dampening_constant``; its
           ``exponent`` and ``lower_bound``, always 1, are left out.
         - Images are shown un-augmented, to the model in eval mode, and gradients are in full precision whatever the
@@ -123,6 +152,7 @@ class SSD(_Dampening):
     name = "ssd"
     paper = Paper("Selective Synaptic Dampening", "Foster et al.", 2024, "https://arxiv.org/abs/2308.07707")
     transform = torch.square
+    presets = published.SSD
 
     @staticmethod
     def function(logits: Tensor, label: Tensor) -> Tensor:
@@ -133,21 +163,24 @@ class SSD(_Dampening):
 class LFSSD(_Dampening):
     """Dampen the weights that change the predictions on the forget set far more than those on all data, without labels.
 
-    As ``ssd``, with another importance: the mean over samples of the absolute gradient of ``||f(x)||^2``, the squared
-    length of the model's logits. Each weight with ``I_f > alpha I_D`` is multiplied by ``min(lambda I_D / I_f, 1)``,
-    and all others stay as they are. Nothing is trained.
+    As ``ssd``, with another importance: the mean over batches of the absolute gradient of the mean of ``||f(x)||^2``,
+    the squared length of the model's logits. Each weight with ``I_f > alpha I_D`` is multiplied by ``min(lambda I_D /
+    I_f, 1)``, and all others stay as they are. Nothing is trained.
 
     When to use:
         Where ``ssd`` would serve and labels are missing or wrong, or where the model fits its data so closely that the
         gradients of the loss vanish: the length of the logits has a gradient at every sample.
 
     Cost:
-        As ``ssd``: one forward and backward pass over D and one over D_f, with a gradient per sample, each several
-        times as dear as in training; ``data_fraction`` shortens the first. Memory for the gradients of one chunk of
-        samples and three numbers per weight, in double precision.
+        As ``ssd``: one forward and backward pass over D and one over D_f; ``data_fraction`` shortens the first. Memory
+        for three numbers per weight, in double precision. With ``importance_batch=1`` a gradient per sample, several
+        times as dear, and memory for the gradients of one chunk of samples.
 
     Decisions:
-        - The absolute value is taken of the gradient of each sample, as the paper defines it, never of a batch.
+        - The paper takes the absolute value of the gradient of each sample. The authors published this method's code
+          with a later paper (Schoepf et al., 2024, https://arxiv.org/abs/2406.09173), where it is that of a batch's
+          mean, as in ``ssd``: the default. ``importance_batch=1`` is the paper's.
+        - Batches take the retain set in the order of the data, and then the forget set: labels are not read.
         - ``f(x)`` is the logits, before the softmax.
         - Absolute values spread over fewer powers of ten than squares, so the same ``alpha`` selects fewer weights
           than with ``ssd``.
@@ -155,11 +188,11 @@ class LFSSD(_Dampening):
 
     References:
         Loss-Free Machine Unlearning (Jack Foster, Stefan Schoepf, Alexandra Brintrup, 2024),
-        https://arxiv.org/abs/2402.10401
+        https://arxiv.org/abs/2402.19308
     """
 
     name = "lfssd"
-    paper = Paper("Loss-Free Machine Unlearning", "Foster et al.", 2024, "https://arxiv.org/abs/2402.10401")
+    paper = Paper("Loss-Free Machine Unlearning", "Foster et al.", 2024, "https://arxiv.org/abs/2402.19308")
     needs_labels = False
     transform = torch.abs
 

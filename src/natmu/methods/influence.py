@@ -13,7 +13,8 @@ from natmu.data.batches import Samples, plain
 from natmu.engine import processes
 from natmu.engine.gradients import mean_over_samples, per_sample_gradients
 from natmu.errors import ModelError, TrainingError
-from natmu.methods.base import Method, Paper, Problem
+from natmu.methods.base import Method, Paper
+from natmu.methods.problem import Problem
 from natmu.types import Settings
 
 BLOCK_BYTES = 2**31

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from natmu.errors import ScenarioError
-from natmu.methods.base import Problem
+from natmu.methods.problem import Problem
 from natmu.types import IntArray
 
 

@@ -10,7 +10,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from natmu.errors import ModelError, SettingError
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods import published
+from natmu.methods.base import Method, Paper, fine_tune
+from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDRetainSettings
 from natmu.types import seed_for
 
@@ -26,6 +28,7 @@ NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm)
 class LastLayersSettings(SGDRetainSettings):
     """Settings of the methods that train the last layers."""
 
+    augment_retain: bool = Field(True, description="random crop and flip of retain images")
     k: int = Field(1, ge=1, description="number of layers to train, counted from the last")
 
 
@@ -51,7 +54,9 @@ class CFk(Method):
         - The paper's code leaves the body in training mode: it normalises with the batch's statistics, and its running
           statistics drift. Here the body is in eval mode, dropout included, so that it is one fixed function.
         - Parameters that were frozen before stay so, also in the last ``k`` layers.
-        - The paper trains for as long as the original; ten epochs at rate 0.01 are the default of later comparisons.
+        - Retain images are cropped and flipped, as in the paper's code.
+        - The paper's code trains for half as long as the original was, with a rate that falls and starts anew; ten
+          epochs at rate 0.01 are the default of later comparisons.
 
     References:
         Towards Adversarial Evaluations for Inexact Machine Unlearning (Shashwat Goel, Ameya Prabhu, Amartya Sanyal,
@@ -60,6 +65,7 @@ class CFk(Method):
 
     name = "cf_k"
     paper = PAPER
+    presets = published.CF_K
 
     class Config(LastLayersSettings):
         """Settings of ``cf_k``."""
@@ -96,6 +102,7 @@ class EUk(Method):
         - Normalisation that goes with the last layers starts anew too, statistics included. The paper's code draws only
           convolutions and linear layers, so that the scales between them remember the forget set.
         - Parameters that were frozen before are not drawn anew.
+        - Retain images are cropped and flipped, as in the paper's code, which trains for as long as the original was.
 
     References:
         Towards Adversarial Evaluations for Inexact Machine Unlearning (Shashwat Goel, Ameya Prabhu, Amartya Sanyal,
@@ -104,6 +111,7 @@ class EUk(Method):
 
     name = "eu_k"
     paper = PAPER
+    presets = published.EU_K
 
     class Config(LastLayersSettings):
         """Settings of ``eu_k``."""

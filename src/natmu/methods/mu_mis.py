@@ -12,8 +12,9 @@ from natmu.engine import processes
 from natmu.engine.modes import evaluating
 from natmu.engine.predict import EVALUATION_BATCH
 from natmu.errors import ModelError
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.labels import wrong_labels
+from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDSettings
 from natmu.models.faults import FAULTS, quoted
 

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from natmu.data.batches import Blend, Samples, joined
 from natmu.engine.predict import logits_of
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods import natmu_table
+from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.partners import ANY_CLASS, assign_classes, draw_partners, rank_classes
+from natmu.methods.problem import Problem
 from natmu.methods.settings import FineTuneSettings
 from natmu.models import reset_head
 from natmu.types import IntArray, seed_for
@@ -89,6 +91,7 @@ class NatMU(Method):
 
     name = "natmu"
     paper = Paper("Towards Natural Machine Unlearning", "He et al.", 2024, "https://arxiv.org/abs/2405.15495")
+    presets = natmu_table.NATMU
 
     class Config(FineTuneSettings):
         """Settings of ``natmu``; the defaults are the paper's for CIFAR-10 and VGG16."""

@@ -17,8 +17,9 @@ from natmu.engine.gradients import trainable
 from natmu.engine.predict import logits_of
 from natmu.engine.step import Gradients, LossFunction
 from natmu.errors import SettingError
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.presets import Preset
+from natmu.methods.problem import Problem
 from natmu.records.settings import FitSettings, Schedule
 from natmu.types import Settings
 

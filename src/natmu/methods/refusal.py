@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from natmu.errors import ScenarioError
-from natmu.methods.base import Method, Problem
+from natmu.methods.base import Method
+from natmu.methods.problem import Problem
 
 
 def unserved_by(methods: Iterable[tuple[str, Method]], problems: Mapping[str, Problem]) -> dict[tuple[str, str], str]:

@@ -7,8 +7,10 @@ from pydantic import Field
 from torch import nn
 
 from natmu.data.batches import Samples, joined, plain
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods import published
+from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.labels import relabelled
+from natmu.methods.problem import Problem
 from natmu.methods.settings import FineTuneSettings, SGDRetainSettings
 from natmu.models import reset_head
 from natmu.types import seed_for
@@ -29,8 +31,10 @@ class Amnesiac(Method):
         ``epochs`` forward and backward passes over D_r and D_f together. No extra memory.
 
     Decisions:
-        - The paper relabels and trains on single batches of sensitive data; what is compared under this name in the
-          research code of NatMU, and here, is fine-tuning with the whole retain set beside them.
+        - The paper calls this relabelling "unlearning" and trains on all data with random wrong labels of the class to
+          forget; its "amnesiac unlearning" is another method, which subtracts the updates that were recorded in
+          training when batches with forget samples came. Later work, the research code of NatMU among it, compares the
+          relabelling under the name of amnesiac, and so it is called here.
         - Retain images are not augmented unless ``augment_retain`` says so, as in that code; NatMU's are, which has to
           be kept in mind when the two are compared.
 
@@ -41,6 +45,7 @@ class Amnesiac(Method):
 
     name = "amnesiac"
     paper = Paper("Amnesiac Machine Learning", "Graves et al.", 2021, "https://arxiv.org/abs/2010.10981")
+    presets = published.AMNESIAC
 
     class Config(FineTuneSettings):
         """Settings of ``amnesiac``; the defaults are the NatMU paper's for CIFAR-10 and VGG16."""
@@ -88,6 +93,7 @@ class RandomLabel(Method):
 
     name = "random_label"
     paper = Paper("Eternal Sunshine of the Spotless Net", "Golatkar et al.", 2020, "https://arxiv.org/abs/1911.04933")
+    presets = published.RANDOM_LABEL
 
     class Config(SGDRetainSettings):
         """Settings of ``random_label``."""

@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from natmu.data.batches import plain
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.competition import smallest
+from natmu.methods.problem import Problem
 from natmu.methods.set_gradients import summed_gradient
 from natmu.methods.settings import SGDRetainSettings
 from natmu.types import seed_for

@@ -8,7 +8,8 @@ from torch import nn
 
 from natmu.engine.training import train_classifier
 from natmu.errors import SettingError
-from natmu.methods.base import Method, Problem
+from natmu.methods.base import Method
+from natmu.methods.problem import Problem
 from natmu.records.settings import RetrainSettings
 from natmu.types import seed_for
 

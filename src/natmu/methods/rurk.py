@@ -11,10 +11,11 @@ from torch.nn import functional
 
 from natmu.data.batches import Batch, plain
 from natmu.errors import SettingError
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.directions import clipping
 from natmu.methods.neighbours import easiest, noisy, recognised
 from natmu.methods.presets import Preset
+from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDRetainSettings
 from natmu.records.settings import Schedule
 

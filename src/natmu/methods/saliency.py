@@ -11,10 +11,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from natmu.data.batches import Samples, joined, plain
-from natmu.methods import dual_optim
-from natmu.methods.base import Method, Paper, Problem, fine_tune
-from natmu.methods.dual_optim import DualOptimSettings, forget_first, second_optimizer
+from natmu.methods import published
+from natmu.methods.base import Method, Paper, fine_tune
+from natmu.methods.dual_optim import DualOptimSettings, second_optimizer
 from natmu.methods.labels import relabelled
+from natmu.methods.problem import Problem
 from natmu.methods.set_gradients import summed_gradient
 from natmu.methods.settings import FineTuneSettings
 from natmu.models import reset_head
@@ -37,16 +38,23 @@ class SalUn(Method):
         a copy of the weights and a byte for each.
 
     Decisions:
-        - Weights outside the mask are put back after each step: momentum and decoupled weight decay move them in the
-          published code, even though their gradients are masked. Running statistics of batch normalisation are no
+        - Weights outside the mask are put back after each step, as in the official code since February 2026. Before,
+          and in the research code of NatMU, only their gradients were masked, and weight decay moved them (momentum
+          alone does not, since it is made of masked gradients). Running statistics of batch normalisation are no
           weights, and follow the data.
         - ``threshold`` is the share that may move, as in the research code of NatMU. The top is taken over all weights
           together; equal gradients never let more weights move than that.
         - Every forget sample counts the same. That code adds up the means of batches of 500, which is the same for the
           published sets, all multiples of it.
-        - The official code draws a new wrong label at each visit, that of NatMU one for good: ``relabel`` offers both.
-        - With ``forget_lr`` (DualOptim) each epoch is a pass over the relabelled forget set by its own optimiser, and
-          then one over the retain set. The authors' AdamW decays weights outside the mask; here they stay.
+        - The code of NatMU draws one wrong label for good, the default here. The official code draws anew at each visit
+          and from all classes, so that one visit in C teaches the true label: ``relabel=any``. ``each_epoch`` draws
+          anew from the wrong ones.
+        - On CIFAR-10 the official code goes through the forget set first, then through the retain set, in each epoch
+          (``order=forget_first``); on CIFAR-100 and Tiny-ImageNet it shuffles both together, as does that of NatMU.
+          With ``forget_first`` the history has one row for each of the two passes, and errors of training count them.
+        - Forget images are shown as they are; the official code crops and flips them too.
+        - With ``forget_lr`` (DualOptim) both passes are apart too, and that over the forget set has its own optimiser.
+          The authors' AdamW decays weights outside the mask; here they stay.
 
     References:
         SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency in Both Image Classification and
@@ -57,7 +65,7 @@ class SalUn(Method):
 
     name = "salun"
     paper = Paper("SalUn: Gradient-based Weight Saliency", "Fan et al.", 2024, "https://arxiv.org/abs/2310.12508")
-    presets = dual_optim.SALUN
+    presets = published.SALUN
 
     class Config(FineTuneSettings, DualOptimSettings):
         """Settings of ``salun``; the defaults are the NatMU paper's for CIFAR-10 and VGG16."""
@@ -65,32 +73,43 @@ class SalUn(Method):
         lr: float = Field(5e-5, gt=0, le=100, description="base learning rate")
         weight_decay: float = Field(3e-4, ge=0, le=1, description="decoupled weight decay")
         threshold: float = Field(0.05, gt=0, le=1, description="share of the weights that may move")
-        relabel: Literal["fixed", "each_epoch"] = Field(
-            "fixed", description="one wrong label per forget sample, or one drawn anew each epoch"
+        relabel: Literal["fixed", "each_epoch", "any"] = Field(
+            "fixed",
+            description="one wrong label per forget sample, or one drawn anew each epoch, "
+            "or each epoch one of all classes, the true one too",
+        )
+        order: Literal["shuffled", "forget_first"] = Field(
+            "shuffled", description="both sets mixed, or in each epoch the forget set before the retain set"
         )
         reset_head: bool = Field(False, description="re-initialise the last linear layer before fine-tuning")
 
     def run(self, problem: Problem) -> nn.Module:
         """Find the salient weights, then fine-tune them on the retain set and the relabelled forget set."""
-        salient = most_salient(saliency(problem), self.config.threshold)
-        if self.config.reset_head:
+        config = self.config
+        salient = most_salient(saliency(problem), config.threshold)
+        if config.reset_head:
             reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
-        retain = problem.retain_samples(self.config)
-
-        def forget(epoch: int) -> Samples:
-            labels = relabelled(problem, *([epoch] if self.config.relabel == "each_epoch" else []))
-            return plain(problem.forget_positions, torch.from_numpy(labels), augment=False)
+        retain, pinned = problem.retain_samples(config), _pinned(problem.model, salient)
+        if config.order == "forget_first" or config.forget_lr is not None:
+            passes = [part for epoch in range(config.epochs) for part in (self._forget(problem, epoch), retain)]
+            longer = {"epochs": len(passes), "warmup_epochs": 2 * config.warmup_epochs}
+            run = config.model_copy(update=longer)
+            second = second_optimizer(config, run, epochs=range(0, run.epochs, 2))
+            return fine_tune(self, problem, passes, after_step=pinned, settings=run, second=second)
 
         def samples(epoch: int) -> Samples:
-            return joined(retain, forget(epoch))
+            return joined(retain, self._forget(problem, epoch))
 
-        pinned = _pinned(problem.model, salient)
-        if self.config.forget_lr is not None:
-            passes, run = forget_first(self.config, retain, forget)
-            second = second_optimizer(self.config, run, epochs=range(0, run.epochs, 2))
-            return fine_tune(self, problem, passes, after_step=pinned, settings=run, second=second)
-        derived = samples if self.config.relabel == "each_epoch" else samples(0)
+        derived = samples(0) if config.relabel == "fixed" else samples
         return fine_tune(self, problem, derived, after_step=pinned)
+
+    def _forget(self, problem: Problem, epoch: int) -> Samples:
+        """The forget set with its labels of an epoch."""
+        if self.config.relabel == "any":
+            drawn = problem.rng("labels", "any", epoch).choice(problem.classes, len(problem.forget))
+        else:
+            drawn = relabelled(problem, *([epoch] if self.config.relabel == "each_epoch" else []))
+        return plain(problem.forget_positions, torch.from_numpy(drawn), augment=False)
 
 
 def saliency(problem: Problem) -> list[Tensor]:

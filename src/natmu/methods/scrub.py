@@ -12,9 +12,10 @@ from natmu.data.images import ImageData
 from natmu.engine.predict import logits_of
 from natmu.engine.snapshots import Snapshots
 from natmu.errors import SettingError
-from natmu.methods import dual_optim
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods import published
+from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.dual_optim import DualOptimSettings, second_optimizer
+from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDRetainSettings
 from natmu.methods.teachers import divergence, softened
 
@@ -39,8 +40,9 @@ class SCRUB(Method):
 
     Decisions:
         - One optimiser with its momentum goes through all passes, as in the official notebooks. (The official
-          ``scrub.py`` builds it on the teacher's weights, so that its student never moves, and ascends once more often
-          than it is told.) The notebooks use Adam or SGD; the defaults are those with SGD that most code uses.
+          ``scrub.py``, on the branch ``barebones``, builds it on the weights of the model that it is given, of which
+          student and teacher are copies, so that neither ever moves; and it ascends once more often than it is told.)
+          The notebooks use Adam or SGD; the defaults are theirs for CIFAR-10, with SGD.
         - With ``forget_lr`` (DualOptim) the ascending passes have an optimiser of their own.
         - Both kinds of pass have the same batch size; the paper tunes them apart.
         - The factor T² is in the code and not in the paper. It matters for ``alpha`` and for how far an ascent goes.
@@ -57,7 +59,7 @@ class SCRUB(Method):
 
     name = "scrub"
     paper = Paper("Towards Unbounded Machine Unlearning", "Kurmanji et al.", 2023, "https://arxiv.org/abs/2302.09880")
-    presets = dual_optim.SCRUB
+    presets = published.SCRUB
 
     class Config(SGDRetainSettings, DualOptimSettings):
         """Settings of ``scrub``; the defaults are those that most code uses for CIFAR-10."""

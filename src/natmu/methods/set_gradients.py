@@ -10,7 +10,7 @@ from natmu.data.batches import Samples, render
 from natmu.engine import processes
 from natmu.engine.modes import evaluating
 from natmu.engine.predict import EVALUATION_BATCH
-from natmu.methods.base import Problem
+from natmu.methods.problem import Problem
 
 
 def summed_gradient(problem: Problem, samples: Samples) -> list[Tensor]:

@@ -17,6 +17,12 @@ class RetainSettings(Settings):
     retain_fraction: float = Field(1, gt=0, le=1, description="random share of the retain set to fine-tune on")
 
 
+class ForgetSettings(Settings):
+    """Settings of methods whose code augments forget images too."""
+
+    augment_forget: bool = Field(True, description="random crop and flip of forget images")
+
+
 class StepSettings(FitSettings):
     """What fine-tuning methods need to know beyond a run of the loop."""
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from natmu.data.batches import Batch
 from natmu.engine import processes
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.engine.modes import batch_norms
+from natmu.methods import published
+from natmu.methods.base import Method, Paper, fine_tune
+from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDSettings
 
 
@@ -35,8 +37,7 @@ class JiT(Method):
         - The loss is a sum over the images of a step, as in the code: with a mean the same ``lr`` would be a hundred
           times less. An epoch then moves the weights about as far, whatever the batch size.
         - Training mode, as in the code, so that batch normalisation's running statistics drift towards the forget set;
-          ``freeze_statistics`` keeps them. It also serves a single forget sample in networks that normalise single
-          values.
+          ``freeze_statistics`` keeps them, and so does a single forget sample.
         - ``sigma`` is in pixels of ``[0, 1]``, before the model's own normalisation, which not every model has as a
           layer of its own. The code adds noise after normalisation, where the same number is about a quarter of it;
           since a ratio is taken, that is mostly a matter of ``lr``. Noisy images are not clipped; the code clips them,
@@ -58,6 +59,7 @@ class JiT(Method):
     )
     needs_labels = False
     needs_retain = False
+    presets = published.JIT
 
     class Config(SGDSettings):
         """Settings of ``jit``; the defaults are the official code's for CIFAR-10 and random samples."""
@@ -89,8 +91,7 @@ class JiT(Method):
             mean: Tensor = total.sum() / config.draws / share
             return mean
 
-        norms = [module for module in problem.model.modules() if isinstance(module, _BatchNorm)]
-        still = norms if config.freeze_statistics else ()
+        still = batch_norms(problem.model) if config.freeze_statistics else ()
         return fine_tune(self, problem, problem.forget_samples(), loss, in_eval=still)
 
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from natmu.engine.predict import logits_of
-from natmu.methods.base import Problem
+from natmu.methods.problem import Problem
 
 
 def softened(problem: Problem, teacher: nn.Module, positions: Tensor, temperature: float) -> Tensor:

@@ -14,8 +14,9 @@ from natmu.data.batches import Batch, plain, steps_of
 from natmu.engine import processes
 from natmu.engine.schedule import lr_factor
 from natmu.engine.step import Gradients
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.directions import norm_of
+from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDRetainSettings
 from natmu.methods.step_values import step_values
 from natmu.records.settings import Schedule

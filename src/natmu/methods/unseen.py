@@ -17,8 +17,9 @@ from natmu.data.images import ImageData
 from natmu.engine import processes
 from natmu.engine.predict import logits_of
 from natmu.errors import SettingError
-from natmu.methods.base import Method, Paper, Problem, fine_tune
+from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.presets import Preset
+from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDRetainSettings
 from natmu.methods.teachers import divergence
 from natmu.types import IntArray

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from natmu.data import ImageData, load
 from natmu.errors import ScenarioError, SettingError
-from natmu.methods.base import EVERY_SCENARIO, Method, Problem
+from natmu.methods.base import EVERY_SCENARIO, Method
+from natmu.methods.problem import Problem
 from natmu.testing.problems import problem_for, same_state, second_problem, state_of, usual
 from natmu.testing.reachable import images_in, reachable
 from natmu.testing.recorder import Gauge, Outcome, SpoiltError, Wire, equal, perform, raised, storages_of

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from natmu.engine.checkpoint import Checkpoint, read_weights
 from natmu.errors import ForgetSetError, NatmuError, TrainingError, UsageError
-from natmu.methods.base import Method, Problem
+from natmu.methods.base import Method
+from natmu.methods.problem import Problem
 from natmu.testing.contract import require_apart, require_sound, require_untouched, wired, with_model
 from natmu.testing.problems import (
     cropped,

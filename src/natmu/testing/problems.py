@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from natmu.data import ImageData, Labelling, forget_from_indices, load, parse_forget, resolve_forget
 from natmu.engine.compute import Compute
 from natmu.engine.training import train_classifier
-from natmu.methods.base import Method, Problem
+from natmu.methods.base import Method
+from natmu.methods.problem import Problem
 from natmu.records.settings import TrainSettings
 from natmu.types import ForgetSet, Scenario
 

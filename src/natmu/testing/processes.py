@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from natmu.engine import processes
 from natmu.errors import NatmuError, UsageError
-from natmu.methods.base import Method, Problem
+from natmu.methods.base import Method
+from natmu.methods.problem import Problem
 from natmu.models.faults import FAULTS
 from natmu.testing.contract import outcome_of
 from natmu.testing.problems import problem_for, same_state, state_of, usual

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from natmu.data.batches import Batch
 from natmu.engine.step import LossFunction, Step
-from natmu.methods.base import Method, Problem
+from natmu.methods.base import Method
+from natmu.methods.problem import Problem
 from natmu.testing.problems import state_of
 from natmu.testing.reachable import reachable
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from natmu.methods.base import Method, Problem
+from natmu.methods.base import Method
+from natmu.methods.problem import Problem
 from natmu.testing.recorder import Seen
 
 WILD: Mapping[str, Any] = {

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from natmu.methods.base import Problem
+from natmu.methods.problem import Problem
 from natmu.testing.problems import loss_on, problem_for, state_of, trained, usual
 from natmu.testing.recorder import Outcome, Recording, Seen, equal, perform, storages_of
 from natmu.testing.row import DRIFT, Row

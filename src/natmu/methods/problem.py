@@ -1,0 +1,133 @@
+"""What an unlearning method is handed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from natmu.data.batches import Samples, plain
+from natmu.data.images import ImageData
+from natmu.engine.checkpoint import Checkpoint
+from natmu.engine.compute import Compute
+from natmu.errors import ModelError, SettingError
+from natmu.methods.settings import RetainSettings
+from natmu.models import reinitialised
+from natmu.records.run import History
+from natmu.records.settings import TrainSettings
+from natmu.types import FloatArray, ForgetSet, IntArray, seed_for
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A request to forget. It holds no test data, so that no method can look at any.
+
+    Attributes:
+        model: The original model, or one that has forgotten something already.
+        data: The training data, retain and forget part together.
+        forget: Which of them to forget, and which were forgotten before: those belong to neither part.
+        aside: Further positions that belong to neither part, int64.
+        training: The recipe that the original was trained with.
+        compute: Device and precision.
+        seed: Of everything random in the method.
+        batch_size: Samples per step.
+        initial_model: Makes the model with the original's initial weights, where they are known.
+        fresh_model: Makes the architecture with the initial weights of a seed, where that is known; for models that
+            cannot be re-initialised layer by layer.
+        holdout: Samples never trained on, apart from the test set, where there are any.
+        checkpoint: Where an unfinished run is kept.
+        history: Filled with one row per epoch.
+        difficulty: How hard each sample of the training data was to learn, float32 ``(N,)``, larger for harder, where
+            that is known.
+    """
+
+    model: nn.Module
+    data: ImageData
+    forget: ForgetSet
+    training: TrainSettings
+    compute: Compute
+    seed: int = 0
+    batch_size: int = 128
+    initial_model: Callable[[], nn.Module] | None = None
+    fresh_model: Callable[[int], nn.Module] | None = None
+    holdout: ImageData | None = None
+    checkpoint: Checkpoint | None = None
+    history: History = field(default_factory=list)
+    aside: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    difficulty: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise SettingError(f"batch_size must be a whole number of at least 1, not {self.batch_size!r}.")
+
+    @cached_property
+    def forget_positions(self) -> Tensor:
+        """Positions of the forget set in the training data, int64 ``(F,)``."""
+        return torch.tensor(self.forget.indices)
+
+    @cached_property
+    def retain_positions(self) -> Tensor:
+        """Positions of the retain set in the training data, int64 ``(R,)``."""
+        kept = torch.ones(len(self.data), dtype=torch.bool)
+        kept[torch.from_numpy(self.forget.left_out)] = False
+        kept[torch.from_numpy(self.aside)] = False
+        return kept.nonzero().squeeze(1)
+
+    @cached_property
+    def classes(self) -> IntArray:
+        """The classes that a sample may be taught, sorted, int64: all but those that were forgotten before."""
+        labels = self.data.labels.cpu().numpy()
+        gone = np.setdiff1d(labels[self.forget.before], np.delete(labels, self.forget.before))
+        return np.setdiff1d(np.arange(self.data.num_classes), gone)
+
+    def labels(self, positions: Tensor) -> Tensor:
+        """The true labels at these positions."""
+        return self.data.labels[positions]
+
+    def rng(self, *purpose: str | int) -> np.random.Generator:
+        """A source of random numbers for one purpose."""
+        return np.random.default_rng(seed_for(self.seed, *purpose))
+
+    def stage(self, name: str) -> Problem:
+        """The same problem for one of several runs of the loop that follow each other on the same model."""
+        checkpoint = None if self.checkpoint is None else self.checkpoint.stage(name)
+        return replace(self, seed=seed_for(self.seed, "stage", name), checkpoint=checkpoint)
+
+    def forget_samples(self, *, augment: bool = False) -> Samples:
+        """The forget set with its true labels."""
+        return plain(self.forget_positions, self.labels(self.forget_positions), augment=augment)
+
+    def retain_samples(self, settings: RetainSettings) -> Samples:
+        """The retain set with its true labels, or the random share of it that the settings ask for."""
+        positions = self.retain_positions
+        if settings.retain_fraction < 1:
+            count = max(1, round(settings.retain_fraction * len(positions)))
+            chosen = self.rng("retain share").choice(len(positions), count, replace=False)
+            positions = positions[torch.from_numpy(np.sort(chosen))]
+        return plain(positions, self.labels(positions), augment=settings.augment_retain)
+
+    def fresh(self, seed: int, needed: Collection[str] | None = None) -> nn.Module:
+        """The architecture with fresh initial weights.
+
+        Args:
+            seed: All that the weights depend on.
+            needed: Names of the modules whose own weights are needed; all by default.
+
+        Raises:
+            ModelError: Some needed layer cannot draw its weights anew, and nothing else is known that makes the model.
+        """
+        try:
+            return reinitialised(self.model, seed, needed)
+        except ModelError:
+            if self.fresh_model is None:
+                raise
+            return self.fresh_model(seed)
+
+    def frozen_copy(self) -> nn.Module:
+        """A copy of the original in eval mode that nothing can train."""
+        return copy.deepcopy(self.model).eval().requires_grad_(False)
