@@ -134,7 +134,7 @@ def _summary(content: type) -> str:
 
 def _keys(content: type) -> str:
     """The keys of a type as a table."""
-    meanings = attributes(content)
+    meanings = {name: text for kind in reversed(content.__mro__) for name, text in attributes(kind).items()}
     rows = []
     for name, type_, default in _fields(content):
         meaning = default or meanings.get(name, "")

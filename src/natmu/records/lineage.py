@@ -215,7 +215,11 @@ class Trained(Lineage):
 
 
 class Made(Lineage):
-    """What is made of another model, on that one's data."""
+    """What is made of another model, on that one's data.
+
+    Attributes:
+        source: The model.
+    """
 
     source: Trained | Imported | Unlearned = Field(discriminator="kind")
 
