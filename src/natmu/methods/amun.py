@@ -60,7 +60,7 @@ class AMUN(Method):
     name = "amun"
     paper = Paper("Not All Wrong is Bad", "E.-Boroojeny et al.", 2025, "https://arxiv.org/abs/2503.00917")
     presets: ClassVar[Mapping[str, Preset]] = {
-        "amun": Preset(
+        "paper": Preset(
             {"batch_size": 128, "augment_retain": True, "augment_forget": True},
             "Ali-E/AMUN, adversarial_unlearn.py, lines 38-44, 638-642 and 970; CIFAR-10, ResNet-18",
         ),

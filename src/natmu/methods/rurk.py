@@ -63,7 +63,7 @@ class RURK(Method):
         "https://arxiv.org/abs/2601.22359",
     )
     presets: ClassVar = {
-        "small-cifar5": Preset(
+        "paper-small": Preset(
             {"neighbour_weight": 0.03, "batch_size": 128},
             "Appendix B.2 of the paper, for 1,000 images of five classes of CIFAR-10 and ResNet-18",
         )

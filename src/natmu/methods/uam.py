@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -16,6 +17,7 @@ from natmu.engine.schedule import lr_factor
 from natmu.engine.step import Gradients
 from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.directions import norm_of
+from natmu.methods.presets import Preset
 from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDRetainSettings
 from natmu.methods.step_values import step_values
@@ -64,6 +66,13 @@ class UAM(Method):
 
     name = "uam"
     paper = Paper("Unlearning-Aware Minimization", "Kim et al.", 2025, "https://openreview.net/forum?id=kAuckbcMvi")
+    presets: ClassVar[Mapping[str, Preset]] = {
+        "torchunlearn": Preset(
+            {"projection": False},
+            "Harry24k/machine-unlearning-pytorch, torchunlearn/optim/minimizer.py, lines 152-195, and its rates of "
+            "60c9024; CIFAR-10, ResNet-18",
+        )
+    }
 
     class Config(SGDRetainSettings):
         """Settings of ``uam``; the defaults are those of the authors' code for CIFAR-10 and ResNet-18."""

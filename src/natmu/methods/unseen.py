@@ -59,7 +59,7 @@ class ReGUn(Method):
     name = "regun"
     paper = Paper("Reference-Guided Machine Unlearning", "Mirlach et al.", 2026, "https://arxiv.org/abs/2603.11210")
     presets: ClassVar[Mapping[str, Preset]] = {
-        "regun": Preset(
+        "paper": Preset(
             {"batch_size": 128, "augment_retain": True, "augment_forget": True},
             "jmirlach/ReGUn, conf/unlearn/regun.yaml and conf/data/cifar10.yaml; CIFAR-10, ResNet-18",
         )
@@ -154,19 +154,19 @@ class LoTUS(Method):
     name = "lotus"
     paper = Paper("LoTUS", "Spartalis et al.", 2025, "https://arxiv.org/abs/2503.18314")
     presets: ClassVar[Mapping[str, Preset]] = {
-        "lotus": Preset(
+        "paper": Preset(
             {"batch_size": 128, "alpha": 8},
             "cspartalis/LoTUS, src/bash_scripts/reproduce_results.sh and src/helpers/config.py; CIFAR-10, ResNet-18",
         ),
-        "lotus_cifar100": Preset(
+        "paper-cifar100": Preset(
             {"batch_size": 128, "alpha": 2},
             "cspartalis/LoTUS, src/bash_scripts/reproduce_results.sh; CIFAR-100, MUFAC and Tiny ImageNet, ResNet-18",
         ),
-        "lotus_class": Preset(
+        "paper-class": Preset(
             {"batch_size": 128, "alpha": 32},
             "cspartalis/LoTUS, src/bash_scripts/class_reproduce_results.sh; whole classes, ResNet-18",
         ),
-        "lotus_vit": Preset(
+        "paper-vit": Preset(
             {"batch_size": 32, "epochs": 3, "lr": 1e-6, "alpha": 2},
             "cspartalis/LoTUS, src/bash_scripts/reproduce_results.sh; CIFAR-10 and CIFAR-100, ViT",
         ),
