@@ -260,7 +260,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
         "passes": ("forget", "retain", "retain"),
         "loss": scrub_loss,
     },
-    "unsir": {"visible": {"lr": 1e-2}, "raises_forget_loss": True, "passes": ("retain", "retain")},
+    "unsir": {"visible": {"lr": 5e-2, "noise_steps": 40}, "raises_forget_loss": True, "passes": ("retain", "retain")},
     "amun": RELABELLING | {"raises_forget_loss": False, "loss": amun_loss},
     "regun": {
         "visible": VISIBLE,

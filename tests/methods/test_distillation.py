@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy.special import log_softmax
 
 from natmu.errors import ModelError
-from natmu.methods import DELETE, BadTeacher, Problem, base
+from natmu.methods import DELETE, BadTeacher, Problem
+from natmu.methods import problem as problems
 from natmu.methods.distillation import without_true_class
 from natmu.methods.teachers import divergence
 
@@ -25,7 +26,7 @@ FORGET = list(range(0, 40, 3))
 def teachers(monkeypatch):
     """The teachers that a method makes, with their states at birth: the good one, then the bad one."""
     made = []
-    frozen_copy, reinitialised = Problem.frozen_copy, base.reinitialised
+    frozen_copy, reinitialised = Problem.frozen_copy, problems.reinitialised
 
     def spy_good(problem):
         made.append(frozen_copy(problem))
@@ -36,7 +37,7 @@ def teachers(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(Problem, "frozen_copy", spy_good)
-    monkeypatch.setattr(base, "reinitialised", spy_bad)
+    monkeypatch.setattr(problems, "reinitialised", spy_bad)
     return made
 
 

@@ -40,7 +40,8 @@ def problem_with(kind, **changed):
         with torch.no_grad():
             for _ in range(20):
                 model(data.images.float() / 255)
-    return problem_of(data, [FORGOTTEN], model=model, initial_model=lambda: network(data.image_shape, kind), **changed)
+    given = {"initial_model": lambda: network(data.image_shape, kind), "holdout": data} | changed
+    return problem_of(data, [FORGOTTEN], model=model, **given)
 
 
 @pytest.mark.parametrize("kind", ["none", "images", "values"])

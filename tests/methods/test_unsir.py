@@ -23,6 +23,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.predict import logits_of
 from natmu.errors import ScenarioError, SettingError, TrainingError
 from natmu.methods import base, unsir
+from natmu.methods.settings import RetainSettings
 from natmu.methods.unsir import UNSIR, channel_statistics, noise_loss, some_of_each
 from natmu.types import seed_for
 
@@ -121,7 +122,7 @@ def test_statistics_are_those_of_the_samples_channels(monkeypatch, batch):
     monkeypatch.setattr(unsir, "EVALUATION_BATCH", batch)
     data = noise_data(40, (3, 6, 5))
     data.images[:, 1] = 51
-    samples = class_problem(data).retain_samples(base.RetainSettings(augment_retain=True))
+    samples = class_problem(data).retain_samples(RetainSettings(augment_retain=True))
     mean, std = channel_statistics(class_problem(data), samples)
     pixels = data.images[samples.positions].double().div(255).transpose(0, 1).flatten(1)
     assert mean.shape == std.shape == (1, 3, 1, 1)

@@ -40,7 +40,9 @@ def _published(file: str, **settings: Any) -> Preset:  # noqa: ANN401 - checked 
     The rate of forget steps, which they search, is the one that they fix for retain steps with AdamW.
     """
     shared = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "forget_lr": 1e-4}
-    source = f"DualOptim, ImageClassification/unlearn/{file}, for CIFAR-10 and ResNet-18; it searches forget_lr"
+    source = (
+        f"CityU-MLO/DualOptim, ImageClassification/unlearn/{file}, for CIFAR-10 and ResNet-18; it searches forget_lr"
+    )
     return Preset(shared | {"forget_weight_decay": 0.05, "augment_retain": True} | settings, source)
 
 

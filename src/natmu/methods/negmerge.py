@@ -90,8 +90,8 @@ class NegMerge(Method):
                 "schedule": "constant",
                 "scale": 1.0,
             },
-            "torchunlearn, torchunlearn/unlearn/nontrainers/negmerge.py, for CIFAR-10 and ResNet-18; it tries lr 1e-4, "
-            "5e-4 and 1e-3",
+            "Harry24k/machine-unlearning-pytorch, torchunlearn/unlearn/nontrainers/negmerge.py; CIFAR-10, ResNet-18; "
+            "it tries lr 1e-4, 5e-4 and 1e-3",
         )
     }
 

@@ -93,7 +93,8 @@ class UAM(Method):
         config, retain = self.config, problem.retain_samples(self.config)
         length = steps_of(len(retain), problem.batch_size, processes.count())
         steps = config.epochs * length
-        lengths = [config.rho * lr_factor(config.rho_schedule, step, steps) for step in range(steps)]
+        first = 0 if config.rho_schedule == "cosine" else 1  # the code's cosine of rho begins at its top
+        lengths = [config.rho * lr_factor(config.rho_schedule, step + first, steps) for step in range(steps)]
         radius = step_values(lengths, length, problem.compute.device)
         uphill: Gradients = []
 

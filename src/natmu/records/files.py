@@ -36,6 +36,7 @@ UNREADABLE = (
     TypeError,
     OverflowError,
     MemoryError,
+    NotImplementedError,
     RecursionError,
     SyntaxError,
     tokenize.TokenError,

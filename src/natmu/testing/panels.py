@@ -13,7 +13,7 @@ import numpy.typing as npt
 from natmu.scores import Panel, Shadows, margin
 from natmu.types import Part, Predictions
 
-PARTS = ("retain", "forget", "test", "forget_test")
+PARTS = ("retain", "forget", "test", "forget_test", "before")
 """The parts in their order; the last is there where whole classes are forgotten."""
 
 SHADOWS = 24
@@ -46,7 +46,8 @@ class World:
 
     def model(self, *members: str, lift: float = 3.0) -> Predictions:
         """A model that was trained on some parts, which lifts the logit of the true class there."""
-        return Predictions(*(self._part(name, lift * (name in members)) for name in PARTS if name in self.labels))
+        parts = {name: self._part(name, lift * (name in members)) for name in PARTS if name in self.labels}
+        return Predictions(**parts)
 
     def _part(self, name: str, lift: float) -> Part:
         labels = self.labels[name]
@@ -68,7 +69,7 @@ class World:
 def panel_of(
     seed: int = 0, classes: int = 5, retrained: int = 4, forget: int = 60, test: int = 1000, forget_test: int = 0
 ) -> Panel:
-    """A panel with all that a score can need: an unlearned model, retrained ones, the original, shadows and siblings.
+    """A panel with all that a score can need, of a second request: an unlearned model and all that it is compared with.
 
     Args:
         seed: Of everything in it.
@@ -78,7 +79,8 @@ def panel_of(
         test: Test samples; 1,000 show a false positive rate of 1 in 1,000.
         forget_test: Test samples of forgotten classes; 0 where samples are forgotten, and then there are shadows.
     """
-    counts = {"retain": 300, "forget": forget, "test": test} | ({"forget_test": forget_test} if forget_test else {})
+    counts = {"retain": 300, "forget": forget, "test": test, "before": 60}
+    counts |= {"forget_test": forget_test} if forget_test else {}
     world = World.drawn(seed, classes, counts)
     model = world.model("retain", lift=2.5)
     others = [world.model("retain") for _ in range(retrained)]
