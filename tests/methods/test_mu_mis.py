@@ -53,6 +53,7 @@ def test_squared_norms_are_those_of_the_jacobian(digits, trained, name):
         (1.0, 0.5, 1.0, 1.0, False),
         (0.9, 0.5, 1.0, 0.8, True),
         (0.9, 0.9, 1.0, 0.8, False),  # still falling
+        (1.2, 1.0, 1.0, 1.0, False),  # it never fell
         (float("nan"), 0.5, 1.0, 1.0, False),  # the loop says so
     ],
 )

@@ -130,10 +130,11 @@ def test_attacks_on_identical_or_separated_answers_are_percentages(sure, unsure)
         assert mia_efficacy(predicted, feature) == (0 if separable else pytest.approx(50, abs=50))
 
 
-def test_mia_entropy_of_equal_entropies_gives_no_warning():
-    """Warnings are errors here, and the solver's first step does not improve on such data."""
-    flat = part(np.zeros((3, 2)), np.zeros(3))
-    assert 0 <= mia_entropy(Predictions(flat, flat, flat)) <= 100
+@pytest.mark.parametrize(("retain", "test"), [(3, 3), (50, 20), (7, 3), (1000, 999)])
+def test_mia_entropy_knows_nothing_where_all_entropies_are_equal(retain, test):
+    """A fit would leave it to the last digit of the intercept."""
+    sides = (part(np.zeros((count, 2)), np.zeros(count)) for count in (retain, 5, test))
+    assert mia_entropy(Predictions(*sides)) == 50
 
 
 @pytest.mark.parametrize("feature", FEATURES)

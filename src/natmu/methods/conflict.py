@@ -22,7 +22,7 @@ from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.directions import clipped, norm_of
 from natmu.methods.dual_optim import DualOptimSettings, second_optimizer
 from natmu.methods.problem import Problem
-from natmu.methods.settings import ForgetSettings, RetainSettings, SGDRetainSettings
+from natmu.methods.settings import BATCH_SIZE, ForgetSettings, RetainSettings, SGDRetainSettings
 from natmu.methods.step_values import step_values
 from natmu.records.settings import FitSettings, Schedule
 
@@ -183,6 +183,7 @@ class SFRon(Method):
 
         augment_retain: bool = Field(True, description="random crop and flip of retain images")
         steps: int = Field(1500, ge=1, le=100_000, description="steps on the retain set")
+        batch_size: int | None = Field(None, ge=1, description=BATCH_SIZE)
         optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="update rule")
         lr: float = Field(0.01, gt=0, le=100, description="base learning rate")
         momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; the others ignore it")

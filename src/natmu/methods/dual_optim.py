@@ -49,7 +49,7 @@ def _published(file: str, **settings: Any) -> Preset:  # noqa: ANN401 - checked 
 EPOCHS = {"epochs": 10, "batch_size": 256, "schedule": "constant"}
 SALUN = {"dual-optim": _published("RL.py", **EPOCHS, threshold=0.5, relabel="any")}
 SCRUB = {"dual-optim": _published("scrub.py", **EPOCHS, max_steps=10, temperature=1.0, alpha=0.5, gamma=1.0)}
-SFRON = {"dual-optim": _published("sfron.py", schedule="cosine", augment_forget=True)}
+SFRON = {"dual-optim": _published("sfron.py", schedule="cosine", batch_size=256, augment_forget=True)}
 """Presets of the methods that know DualOptim."""
 
 

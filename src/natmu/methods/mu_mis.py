@@ -143,8 +143,8 @@ def sensitivities(
 
 
 def recovered_by(now: Tensor, lowest: Tensor, first: Tensor, delta: float) -> bool:
-    """Whether a sensitivity has passed its lowest value and come back to ``delta`` times the first."""
-    return bool((now > lowest) & (now > delta * first))
+    """Whether a sensitivity has fallen, passed its lowest value and come back to ``delta`` times the first."""
+    return bool((lowest < first) & (now > lowest) & (now > delta * first))
 
 
 def _mean_sensitivity(problem: Problem, model: nn.Module, samples: Samples) -> Tensor:

@@ -245,8 +245,9 @@ SFRON: Presets = {
     "paper": Preset(
         SGD
         | {"steps": 1500, "lr": 0.01, "schedule": "cosine", "forget_every": 5, "forget_scale": 25, "loss_power": 0.5}
-        | {"saliency_ratio": 1, "max_grad_norm": 7, "augment_retain": True, "augment_forget": True},
-        f"{HUANG_CODE}/sfron.py, lines 101-121; a random tenth of CIFAR-10, ResNet18, in batches of 128",
+        | {"saliency_ratio": 1, "max_grad_norm": 7, "augment_retain": True, "augment_forget": True}
+        | {"batch_size": 128},
+        f"{HUANG_CODE}/sfron.py, lines 101-121; a random tenth of CIFAR-10, ResNet18",
     ),
     "paper-tiny-imagenet": Preset(
         {

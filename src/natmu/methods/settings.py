@@ -9,6 +9,9 @@ from pydantic import Field
 from natmu.records.settings import FitSettings, Schedule
 from natmu.types import Settings
 
+BATCH_SIZE = "samples per step; those of the original's training if none"
+"""What the setting of that name is."""
+
 
 class RetainSettings(Settings):
     """Settings of all methods that train on retain images."""
@@ -26,7 +29,7 @@ class ForgetSettings(Settings):
 class StepSettings(FitSettings):
     """What fine-tuning methods need to know beyond a run of the loop."""
 
-    batch_size: int | None = Field(None, ge=1, description="samples per step; those of the original's training if none")
+    batch_size: int | None = Field(None, ge=1, description=BATCH_SIZE)
 
 
 class FineTuneSettings(StepSettings, RetainSettings):

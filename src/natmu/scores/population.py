@@ -49,7 +49,7 @@ def mia_entropy(predictions: Predictions) -> float:
         predictions: One model's predictions; ``retain``, ``test`` and ``forget`` must not be empty.
 
     Returns:
-        Percent of the forget samples called members, 0 to 100.
+        Percent of the forget samples called members, 0 to 100; 50 where all entropies are equal, which say nothing.
 
     Raises:
         UsageError: If one of the three parts is empty.
@@ -68,6 +68,8 @@ def mia_entropy(predictions: Predictions) -> float:
         entropy(part) for part in (predictions.retain, predictions.test, predictions.forget)
     )
     features = np.concatenate([member, nonmember])[:, None]
+    if not np.ptp(features):
+        return 50.0
     is_member = np.repeat([1, 0], [len(member), len(nonmember)])
     # Entropies of a confident model are tiny, and the default solver stops well before the optimum on them.
     attack = LogisticRegression(C=2.0, class_weight="balanced", solver="newton-cholesky", tol=1e-8)
