@@ -132,7 +132,7 @@ class LoTUS(Method):
         For single samples, where samples that were never trained on can be set aside, and forgetting should stop by
         itself just below the accuracy on them. For whole classes the accuracy to reach is 0 and no holdout is needed;
         the run never stops by itself there, and part of the class may stay known. The code takes a larger ``alpha`` for
-        classes (see the presets); on a class of the digits it changed nothing (one seed).
+        classes (see the presets); on a class of the digits it made no difference (one seed).
 
     Cost:
         At most ``epochs`` forward and backward passes over D_f and ``retain_fraction`` of D_r, and before each a
