@@ -22,35 +22,35 @@ from natmu.progress import task
 
 
 class AMUN(Method):
-    """Fine-tune on the adversarial example nearest to each forget sample, labelled as the original answers it.
+    """Fine-tune on the adversarial example nearest to each forget sample, labelled with the original's prediction.
 
     From each forget image a projected gradient ascent (PGD) climbs the original's cross-entropy in the L2 ball of
-    radius ε around it. Where the answer has not changed after ``attack_steps`` steps, that sample's ε is doubled, until
-    it has. The loss is the cross-entropy on the retain set, the forget set with its true labels, and these examples D_a
-    with the answers that they get: close to a forget sample the model becomes less certain, and elsewhere it stays as
-    it is.
+    radius ε around it. If the prediction has not changed after ``attack_steps`` steps, that sample's ε is doubled, and
+    so on until it changes. The loss is the cross-entropy on the retain set, on the forget set with its true labels, and
+    on these examples D_a with the original's predictions for them. Close to a forget sample the model becomes less
+    certain; elsewhere it stays as it is.
 
     When to use:
-        For single samples, which should be answered as unseen ones are, with or without retain data: ``use_retain:
-        false`` leaves D_r out. Whole classes stay known, because forget samples keep their true labels;
-        ``use_forget: false`` leaves them out too.
+        For single samples, whose predictions should become like those of unseen samples, with or without retain data:
+        ``use_retain: false`` leaves D_r out. Whole classes stay known, because forget samples keep their true labels;
+        ``use_forget: false`` leaves D_f out too.
 
     Cost:
-        Before training one forward and backward pass over D_f per step of the attack, in which only samples whose
-        answer has not changed take part: ``attack_steps`` for each radius that was too small, and some more; on CIFAR
-        images at most twelve times ``attack_steps``. Then ``epochs`` forward and backward passes over D_r, D_f and D_a.
-        Memory for D_a as float32 images on the device.
+        Before training, one forward and backward pass over D_f per step of the attack: ``attack_steps`` steps for each
+        radius that is tried, on CIFAR images at most twelve times ``attack_steps`` in all. Samples whose prediction has
+        changed take no further part. Then ``epochs`` forward and backward passes over D_r, D_f and D_a. Memory for D_a
+        as float32 images on the device.
 
     Decisions:
         - As in the code: steps of ε / 10 along the normalised gradient, projected to the ball and then to [0, 1]; no
-          random start; a larger ball is searched from where the smaller one ended; the first image whose answer has
-          changed is taken; a sample that the original gets wrong is its own adversarial example.
+          random start; the search in a larger ball starts where that in the smaller one ended; the first image whose
+          prediction has changed is taken; a sample that the original gets wrong is its own adversarial example.
         - The ascent climbs the logsumexp of the other logits minus the true one. Its gradient has the direction of the
           cross-entropy's, and does not round to 0 where the original is certain; the code's does.
-        - Where ε reaches the diagonal of the image cube and the answer has still not changed, no image changes it by
-          this path: the sample has no example and is left out of D_a. The code would go on without end.
-        - The code crops and flips D_r and D_f and never D_a; here that is ``augment_retain`` and ``augment_forget``. It
-          searches rate and schedule for each network.
+        - Where ε has reached the diagonal of the image cube and the prediction has still not changed, the attack gives
+          up: the sample has no example and is left out of D_a. The authors' code would never stop there.
+        - The code crops and flips D_r and D_f and never D_a; here that is ``augment_retain`` and ``augment_forget``.
+          Its authors search the learning rate and the schedule for each network.
 
     References:
         Not All Wrong is Bad: Using Adversarial Examples for Unlearning (Ali Ebrahimpour-Boroojeny, Hari Sundaram,
@@ -76,7 +76,7 @@ class AMUN(Method):
         augment_forget: bool = Field(False, description="random crop and flip of forget images, not of their examples")
 
     def check(self, problem: Problem) -> None:
-        """Refuse data with a single class, whose answer nothing changes."""
+        """Refuse data with a single class, where no prediction can change."""
         super().check(problem)
         if problem.data.num_classes < 2:
             raise ScenarioError("amun needs at least two classes, because it looks for images of another one.")
@@ -111,7 +111,7 @@ def adversarial_examples(problem: Problem, epsilon: float, steps: int) -> tuple[
         steps: Steps before a radius is doubled.
 
     Returns:
-        Images ``(F, C, H, W)`` and answers, int64 ``(F,)``, -1 where there is none; on the device.
+        Images ``(F, C, H, W)`` and predicted classes, int64 ``(F,)``, -1 where there is no example; on the device.
 
     Raises:
         TrainingError: A logit of the model is not finite.
@@ -139,7 +139,7 @@ def adversarial_examples(problem: Problem, epsilon: float, steps: int) -> tuple[
 def nearest_adversarial(
     model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, epsilon: float, steps: int
 ) -> tuple[Tensor, Tensor]:
-    """The first image on each sample's path of steepest ascent whose answer is not its label.
+    """The first image on each sample's path of steepest ascent whose predicted class is not its label.
 
     Args:
         model: In eval mode, so that samples do not depend on each other.
@@ -150,7 +150,7 @@ def nearest_adversarial(
         steps: Of a tenth of the radius each.
 
     Returns:
-        Images in ``[0, 1]`` and their answers, int64 ``(B,)``; the image itself and -1 where no answer changed.
+        Images in ``[0, 1]`` and predicted classes, int64 ``(B,)``; the image itself and -1 where none has changed.
 
     Raises:
         TrainingError: A logit is not finite.

@@ -16,9 +16,9 @@ from natmu.types import Settings
 class DualOptimSettings(Settings):
     """Settings of methods that know DualOptim.
 
-    Retain steps follow the method's own optimiser, and forget steps an AdamW with its own moments and its own rate,
-    over the same weights. Neither carries the other's momentum on, and the forget steps' length does not hang on that
-    of their gradients, which changes by orders of magnitude while a set is forgotten.
+    Retain steps are taken by the method's own optimiser, and forget steps by an AdamW over the same weights, with its
+    own moments and its own rate. Neither continues the other's momentum. The gradients of forget steps change in length
+    by orders of magnitude while a set is forgotten; the length of the steps does not depend on it.
 
     References:
         DualOptim: Enhancing Efficacy and Stability in Machine Unlearning with Dual Optimizers (Xuyang Zhong, Haochen
@@ -42,6 +42,7 @@ def _published(file: str, **settings: Any) -> Preset:  # noqa: ANN401 - checked 
     shared = {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "forget_lr": 1e-4}
     source = (
         f"CityU-MLO/DualOptim, ImageClassification/unlearn/{file}, for CIFAR-10 and ResNet-18; it searches forget_lr"
+        f"{'' if 'augment_forget' in settings else ', and its code augments forget images too'}"
     )
     return Preset(shared | {"forget_weight_decay": 0.05, "augment_retain": True} | settings, source)
 

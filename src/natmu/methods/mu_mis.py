@@ -23,34 +23,33 @@ class MUMis(Method):
     """Lower the sensitivity of each forget sample's own logit to its image, and raise that of another class's logit.
 
     Descends on the mean over the forget set of ``‖∇ₓ f_c(x)‖² - ‖∇ₓ f_c'(x)‖²``, where ``f`` gives logits, ``c`` is
-    the sample's class and ``c'`` another one, drawn anew for each visit. Training is what makes the first norm larger
-    than the second, and a retrained model has less of that gap, as it never saw these samples. The run ends before its
-    last epoch where the mean of ``‖∇ₓ f_c'‖`` over D_f lies above the lowest that it was, and above ``delta`` times
-    that of the original.
+    the sample's class and ``c'`` another one, drawn anew for each visit. Training on a sample makes the first norm
+    larger than the second; a retrained model never saw it, and has less of that gap. The run ends early when the mean
+    of ``‖∇ₓ f_c'‖`` over D_f has passed its lowest value and risen above ``delta`` times that of the original.
 
     When to use:
-        No retain data is at hand, and whole classes or sub-classes are to be forgotten. For random samples it stays
-        behind methods that see retained data, as its authors report too. ``lr`` is to be searched for each model: the
-        loss has the scale of squared logits per squared pixel.
+        No retain data is at hand, and whole classes or sub-classes are to be forgotten. On random samples, methods that
+        see retain data do better, as its authors report too. Search ``lr`` for each model: the loss has the scale of
+        squared logits per squared pixel.
 
     Cost:
-        ``epochs`` passes over D_f at most, each with one forward pass, two backward passes to the images and one
-        through all of these, and a forward and backward pass that measures for the stopping rule. The activations of
-        two backward passes are kept in memory at once.
+        ``epochs`` passes over D_f at most. Each has one forward pass, two backward passes to the images, one backward
+        pass through all of these, and a forward and backward pass for the stopping rule. The activations of two
+        backward passes are kept in memory at once.
 
     Decisions:
         - Norms are taken in pixels of [0, 1], before the model's own normalisation, which not every model has as a
           layer of its own.
-        - The student is in eval mode: with the statistics of a batch, the gradient of one sample's logit reaches the
-          images of all others, and the formula is that of single samples. So batch normalisation keeps its running
-          statistics, which also serves a single forget sample.
-        - The stopping rule is asked between epochs, and measures with one class ``c'`` per sample that is drawn once,
-          so that its ratio does not vary with the draws. The paper's rule is the same between steps; for ``delta`` and
-          the rates of its tables we had no source, and 1 is where it sees the accuracy of other classes recover. On
-          small networks the sensitivity may rise at once, so that the run ends after an epoch; a larger ``delta`` lets
-          it go on.
-        - SGD without weight decay, as nothing that is trained on would hold against it. All is computed in full
-          precision and with attention as it is written, whose fast forms have no second derivative.
+        - The model is in eval mode, and batch normalisation uses its running statistics: with the statistics of a
+          batch, the gradient of one sample's logit would reach the images of all others, but the formula is for single
+          samples. A single forget sample can be forgotten, too.
+        - The stopping rule is checked between epochs, with one class ``c'`` per sample that is drawn once, so that its
+          ratio does not vary with the draws. The paper checks the same rule between steps. We found no source for
+          ``delta`` and for the rates of its tables; 1 is where the paper sees the accuracy of other classes recover. On
+          small networks the sensitivity may rise at once, so that the run ends after an epoch; a larger ``delta``
+          prevents that.
+        - SGD without weight decay, because no training loss would counteract it. All is computed in full precision and
+          with plain attention, because its fast forms have no second derivative.
 
     References:
         Remaining-data-free Machine Unlearning by Suppressing Sample Contribution (Xinwen Cheng, Zhehao Huang, Wenxing

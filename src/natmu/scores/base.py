@@ -131,8 +131,8 @@ def score(
         level: The first level of an audit that has it.
         needs: Keys of ``natmu.scores.catalogue.NEEDS``; by default predictions, and for a distance retrained models.
         cost: How many models it takes beside the one that is judged; by default none, and for a distance one.
-        side: On which side of retrained models a value counts against the unlearned one; by default on both, and for a
-            distance above.
+        side: On which side of retrained models a value makes the unlearned one distinguishable; by default on both, and
+            for a distance above.
         identical: Its value where all models are the same; by default not fixed, and for a distance 0.
         source: Where it comes from.
         family: Title of the scores that it belongs to.

@@ -13,7 +13,7 @@ from scipy.special import stdtr
 from natmu.scores.uncertainty import Interval, quantile, spread
 
 Side = Literal["both", "above", "below"]
-"""On which side of the retrained models a value counts against the unlearned one."""
+"""On which side of the retrained models a value makes the unlearned model distinguishable."""
 
 FEWEST = 2
 """Retrained models without which there is no retraining baseline."""

@@ -95,8 +95,8 @@ def zrf_code(unlearned: Part, initial: Part) -> float:
         initial: Logits ``(N, C)`` of a randomly initialised model on the forget set.
 
     Returns:
-        Up to 1, and finite also where a probability is 0, which counts as exp(-``BOUND``). The more classes, the closer
-        to 1.
+        At most 1, and without a lower bound: far below 0 where both models are sure of different classes. A probability
+        of 0 counts as exp(-``BOUND``), so that the value is finite. The more classes, the closer to 1.
 
     References:
         Can Bad Teaching Induce Forgetting? (Chundawat et al., 2023), https://arxiv.org/abs/2205.08096

@@ -6,8 +6,8 @@ it is measured on samples that it was not fitted to, so that it does not grow wi
 
 On digits, of which some had wrong labels, the original and the original with a new last layer had an index of 1.00,
 where one more retrained model would lie between -0.26 and 0.26; a model whose features of forget samples were made to
-collapse had -1.2. Giving forget samples wrong labels until the model had them all wrong left 0.24: that changed what it
-answers, and its features little.
+collapse had -1.2. Training on wrong labels until the model was wrong on all forget samples left 0.24: that changed its
+predictions, but its features only a little.
 """
 
 from __future__ import annotations
@@ -96,12 +96,16 @@ def membership_information(forget: npt.ArrayLike, retain: npt.ArrayLike) -> floa
 
 
 def information_difference(information: float, retrained: Sequence[float], original: float) -> float:
-    """Information difference index: what a model knows too much, as a fraction of what the original knows too much.
+    """Information difference index: a model's excess over retrained models, as a fraction of the original's excess.
 
     ``IDI = (I(θ) - I(θ_retrained)) / (I(θ_original) - I(θ_retrained))``, where I is the sum over blocks and
-    I(θ_retrained) the mean over retrained models. The original has 1 whatever it was and retrained models 0 on average;
-    the spread of the latter says what a difference means. Below 0 less is known than by a model that never saw the
-    samples, which is over-forgetting and gives them away too.
+    I(θ_retrained) the mean over retrained models. The original always has 1, and retrained models have 0 on average;
+    their spread says what a difference means.
+
+    If the original knows more than retrained models, a value below 0 means that less is known than by a model that
+    never saw the samples, which is over-forgetting and gives them away too. If the original knows less than retrained
+    models, the sign is reversed. Where both know almost the same, the ratio divides by almost 0 and means nothing: its
+    values, also those of retrained models, are then far from 0 on either side.
 
     Args:
         information: Nats, the sum over the model's blocks.

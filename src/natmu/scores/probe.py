@@ -36,7 +36,7 @@ class Probe:
     Attributes:
         blocks: Nats about what is to be forgotten in what each of its blocks is given, in their order; none where the
             model has one block, or there is too little to fit a probe to.
-        right: Right answers on neighbours of forget samples.
+        right: Right predictions on neighbours of forget samples.
     """
 
     blocks: tuple[float, ...]

@@ -77,7 +77,7 @@ def swap_advantage(margins: npt.ArrayLike, forgotten: npt.ArrayLike) -> float:
       on the loss and on the confidence are this rule, as each is the other's monotone function.
     - U-LiRA: "forgotten" where its ratio, fitted to the other pairs, is above 0.
 
-    An over-forgetting model has a large advantage, just as one that remembers: the direction is learned as well.
+    A model that over-forgets has a large advantage, just as one that remembers: attackers learn the direction, too.
 
     Args:
         margins: Of the models on the pool, ``(U, P)``; models without a partner are left out.
@@ -110,9 +110,9 @@ def swap_advantage(margins: npt.ArrayLike, forgotten: npt.ArrayLike) -> float:
 def swap_scores(shadows: Shadows | None, divisions: int, seed: int) -> tuple[float, list[float], float]:
     """The advantage over unlearned shadow models, after exchanging models within pairs, and before unlearning.
 
-    Two retrained models of a pair could be each other, so that exchanging which is which changes nothing: exchanges at
-    random are their baseline. With K pairs one exchange in ``2^(K - 1)`` is none, so that fewer than about eight pairs
-    distinguish nothing, however large the advantage is.
+    If the models of a pair were retrained, exchanging them would change nothing. So random exchanges within pairs are
+    the baseline. With K pairs one exchange in ``2^(K - 1)`` gives the same advantage as none, so that fewer than about
+    eight pairs distinguish nothing, however large the advantage is.
 
     Args:
         shadows: What attackers know.

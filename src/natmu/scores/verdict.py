@@ -88,8 +88,8 @@ def judge(
         interval: Of the value over samples, at the same level.
         retrained: ``(K,)``, one value for each retrained model.
         original: The original's value, which shows whether the score can show anything at all.
-        side: Which values count against the unlearned model. A leak shows on either side of retrained models, so this
-            is "both" for all attacks; the harmless side costs no level, so a one-sided test errs half as often.
+        side: Which values make the unlearned model distinguishable. A leak shows on either side of retrained models, so
+            this is "both" for all attacks; the harmless side costs no level, so a one-sided test errs half as often.
         level: One minus the probability that a retrained model is distinguishable.
         power: Probability with which ``detectable`` is seen, 0.5 to below 1.
         baseline_of: What each value of ``retrained`` is of, for scores of whole groups of models.

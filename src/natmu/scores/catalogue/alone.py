@@ -147,7 +147,7 @@ DISTANCES = (
         baseline="that of a retrained model, well below 1",
         original="below the baseline",
         side="both",
-        published="The authors' code computes `zrf_code`: 0.872 where this is 0.301, for a sure model of 10 classes.",
+        published="The authors' code computes `zrf_code`: 0.872 where `zrf` is 0.301, for a sure model of 10 classes.",
     ),
     replace(
         KL,
@@ -159,13 +159,14 @@ DISTANCES = (
         high=1,
         identical=None,
         measures="Zero retrain forgetting by the formula in the authors' code, to compare with numbers that it gave.",
-        formula="1 - mean over samples and classes of ½ m log(m / p) + ½ m log(m / q), m = ½ (p + q), in nats",
+        formula="1 - mean over samples and classes of ½ m log(m / p) + ½ m log(m / q), m = ½ (p + q), in nats; without "
+        "a lower bound, and far below 0 where both models are sure of different classes",
         source=papers.BAD_TEACHING,
         baseline="that of a retrained model, near 1",
         original="below the baseline",
         side="both",
-        published="This is its formula, and not `zrf` in another unit: the divergences are of m from p, not of p from "
-        "m, and the mean is over classes too, so more classes bring it closer to 1.",
+        published="This is the formula of the authors' code. It is not `zrf` in another unit: the divergences are of m "
+        "from p, not of p from m, and the mean is over classes too, so that more classes bring it closer to 1.",
     ),
 )
 

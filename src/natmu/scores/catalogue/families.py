@@ -27,18 +27,21 @@ FAMILIES = {
         "models says that little has moved."
     ),
     "Information in features": (
-        "Looks behind the last layer. A model whose head alone was changed may answer like a retrained one, so that no "
-        "score of its predictions sees it, and any new head finds what the features still hold: its `idi` is that of "
-        "the original, 1. Below the baseline less is known than by a model that never saw the samples. Where the "
-        "original lies among the retrained models the ratio means nothing, and the verdict says so. The paper trains a "
-        "network for each layer on InfoNCE; here a linear probe does it in seconds, so compare values with those of "
-        "this package only."
+        "Looks behind the last layer. A model whose head alone was changed may predict like a retrained one, so that "
+        "no score of its predictions notices. Its features still hold what a new head can find: its `idi` is 1, that "
+        "of the original. A value below the baseline means that less is known than by a model that never saw the "
+        "samples, if the original knows more than retrained models; if it knows less, the sign is reversed. Where the "
+        "original and retrained models know almost the same, the ratio divides by almost 0: values far from 0 and 1, "
+        "on either side, then mean nothing, and the verdict says that the original is not distinguishable either. The "
+        "paper trains a network on InfoNCE for each layer. Here a linear probe takes seconds, so compare values only "
+        "with others of this package."
     ),
     "Residual knowledge": (
-        "Asks beside the forget samples where other scores ask at them: a model can be wrong about a sample and right "
-        "about its neighbours. Below the baseline the model is wrong there more often than one that never saw the "
-        "samples. It reads answers, so that a change of the head alone hides all; of a class that retrained models "
-        "never predict it sees memory but no over-forgetting."
+        "Looks at neighbours of the forget samples, where other scores look at the samples themselves: a model can be "
+        "wrong on a sample and right on its neighbours. A value below the baseline means that the model is wrong there "
+        "more often than one that never saw the samples. It reads predictions only, so a change of the head alone can "
+        "hide everything. Where retrained models never predict the forgotten class, it detects memory but no "
+        "over-forgetting."
     ),
     "Calibration": (
         "Shows damage that accuracies hide: unlearning often leaves a model right but unsure, or wrong and sure, "
@@ -76,10 +79,10 @@ FAMILIES = {
         "different from models that never saw it? The strictest question, and the most expensive to ask."
     ),
     "SWAP test": (
-        "Membership attacks have a bias of their own, so that retraining does not score 0. Here every attack is made "
-        "twice, with forget set and unseen samples exchanged, and whatever does not come from unlearning cancels: "
-        "retraining has 0 in expectation, for every attacker. The shadow models of U-LiRA come in such pairs. "
-        "Over-forgetting raises it as memory does. The paper's quality is 1 minus this."
+        "A membership attack has a bias of its own, so that even retraining does not score 0. Here every attack is "
+        "made twice, the second time with forgotten and unseen samples exchanged. What does not come from unlearning "
+        "cancels, and retraining scores 0 in expectation, for every attacker. The shadow models of U-LiRA come in such "
+        "pairs. Over-forgetting raises the score as memory does. The paper's quality is 1 minus this score."
     ),
     "KLoM": (
         "Compares distributions and not single models: what a method does to a sample's margin on average over "

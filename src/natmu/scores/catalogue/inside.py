@@ -48,13 +48,13 @@ BEHIND = (
         unit="ratio",
         low=None,
         high=None,
-        measures="How much more of what is to be forgotten can be read in the features of all blocks than after "
-        "retraining, where the original has 1.",
+        measures="How much more about the forget set can be read from the features of all blocks than after "
+        "retraining; the original has 1.",
         formula="IDI = (I(unlearned) - I(retrained)) / (I(original) - I(retrained)); I = Σ over blocks of "
         "(H(Y) + E[log q(Y; features)]), q a logistic regression measured on samples that it was not fitted to; "
         "Y is forgotten or not for whole classes, else the class of a forget sample",
         source=papers.IDI,
-        baseline="0 on average, as far apart as retrained models are",
+        baseline="0 on average; the spread is that of retrained models",
         original="1",
     ),
     ScoreInfo(
@@ -66,9 +66,10 @@ BEHIND = (
         unit="ratio",
         low=0,
         high=None,
-        measures="How often the model is right beside forget samples, as a multiple of how often retrained models are.",
-        formula="(1 + right answers) / (1 + right answers of retrained models), on the same 20 neighbours of each of "
-        "500 forget samples, drawn uniformly within 8/255 of each pixel",
+        measures="How often the model is right on neighbours of forget samples, divided by how often retrained models "
+        "are.",
+        formula="(1 + right predictions) / (1 + right predictions of retrained models), on the same 20 neighbours of "
+        "each of 500 forget samples, drawn uniformly within 8/255 of each pixel",
         source=papers.RESIDUAL,
         baseline="1 on average",
         original="above 1; far above where a class is forgotten",

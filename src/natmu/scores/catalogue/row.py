@@ -44,7 +44,7 @@ class ScoreInfo:
         source: Where it comes from; None where it is nobody's.
         baseline: What retrained models score: nothing can be expected to come closer.
         original: What the original scores, on which nothing was unlearned.
-        side: On which side of the baseline a value counts against the unlearned model.
+        side: On which side of the baseline a value makes the unlearned model distinguishable.
         identical: Its value where the model and the models that it is compared with are one and the same: 0 for a
             distance; None where it compares no models, or where this value is not fixed.
         called_mia_by: Who reports this number as "MIA", without saying which.
