@@ -138,9 +138,10 @@ def stock_model(name: str, *, num_classes: int, image_size: int, seed: int = 0) 
 
 
 def warmup_and_steps(step: int, steps: int, epoch_steps: int) -> float:
-    """Linear warm-up over two epochs, and a tenth of the rate after 60 % and again after 80 % of the steps."""
-    decay = 1.0 if step <= 0.6 * steps else 0.1 if step <= 0.8 * steps else 0.01
-    return decay * min(1.0, step / (2 * epoch_steps))
+    """Linear warm-up over two epochs, and a tenth of the rate after 60 % and again after 80 % of the steps before."""
+    before = step - 1
+    decay = 1.0 if before <= 0.6 * steps else 0.1 if before <= 0.8 * steps else 0.01
+    return decay * min(1.0, before / (2 * epoch_steps))
 
 
 def cosine(step: int, steps: int, _epoch_steps: int) -> float:

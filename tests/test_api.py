@@ -199,7 +199,8 @@ def test_every_model_that_a_score_lacks_can_be_given(data, train, unseen, traine
     assert set(names_of("full")) | {"largest_forget_loss"} == {*found.scores, *found.missing}
     assert {"zrf", "relearn_time", "weight_distance", "lira_auc", "ulira_auc", "rmia_auc"} <= found.scores.keys()
     few = {name for name, reason in found.missing.items() if re.search(r"needs? at least \d+", reason)}
-    assert few == found.missing.keys() - {"forget_test_acc"}, found.missing  # which is of forgotten classes
+    others = {"forget_test_acc", "before_acc"}  # of forgotten classes, of an earlier request
+    assert few == found.missing.keys() - others, found.missing
     assert found.verdicts["largest_forget_loss"].references == 3
     assert "istinguishable" in found.verdict
 
@@ -357,6 +358,38 @@ def test_what_was_forgotten_before_is_named_in_any_form(data, train, forgotten):
     assert not np.isin(SeesWhatIsThere.retained, before).any()
     with pytest.raises(UsageError, match="forgotten before, such as that at position"):
         natmu.unlearn(model, train, before[:1], SeesWhatIsThere, already_forgotten=forgotten, progress=False)
+
+
+@pytest.mark.parametrize("text", ["random:10%", "hardest:10%:loss"])
+def test_what_was_drawn_before_cannot_be_named_by_its_text(data, train, text):
+    with pytest.raises(SettingError, match="would draw other samples than were forgotten; give the forget of the"):
+        natmu.unlearn(network(data, 0), train, "class:5", FineTune, already_forgotten=text, progress=False)
+
+
+def test_earlier_requests_that_are_told_twice_are_united(data, train):
+    model = network(data, 0)
+    first = natmu.unlearn(model, train, "class:3", SeesWhatIsThere, progress=False)
+    second = natmu.unlearn(model, train, "class:5", SeesWhatIsThere, already_forgotten=first.forget, progress=False)
+    other = next(row for row in range(150) if data.train.labels[row] not in (3, 5))
+    third = natmu.unlearn(model, train, second.forget, SeesWhatIsThere, already_forgotten=[other], progress=False)
+    assert third.forget.before.tolist() == sorted([*first.forget.indices.tolist(), other])
+
+
+def test_an_audit_is_told_what_was_forgotten_before(data, train, unseen):
+    models = [network(data, seed) for seed in range(2)]
+    told = natmu.audit(models[0], train, unseen, "class:5", already_forgotten="class:3", progress=False)
+    assert "before_acc" in told.scores
+    kept = ~np.isin(unseen[1].numpy(), [3, 5])
+    assert told.scores["test_acc"] == pytest.approx(percent_right(models[0], unseen[0][kept], unseen[1][kept]))
+
+
+def test_a_batch_size_is_said_once(data, train):
+    method = {"method": "amnesiac", "preset": "ssd", "epochs": 1, "progress": False}
+    with pytest.raises(SettingError, match="The settings of amnesiac give batches of 128, so leave batch_size=8 out"):
+        natmu.unlearn(network(data, 0), train, FORGET, **method, batch_size=8)
+    assert natmu.unlearn(network(data, 0), train, FORGET, **method).settings["batch_size"] == 128
+    plain = natmu.unlearn(network(data, 0), train, FORGET, "amnesiac", epochs=1, batch_size=8, progress=False)
+    assert plain.settings["batch_size"] == 8
 
 
 def percent_right(model, images, labels):

@@ -8,13 +8,26 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
-from natmu.arguments import chosen_method, listed_models, require_model, training_recipe, whole_seed
+from natmu.arguments import (
+    Indices,
+    chosen_method,
+    forget_set,
+    forgotten_before,
+    listed_models,
+    require_model,
+    steps_of_size,
+    training_recipe,
+    whole_seed,
+)
 from natmu.audits.in_memory import ShadowModels, measured_scores, private_copy, shadow_margins
-from natmu.data import ImageData, forget_after, forget_from_indices, from_dataset, parse_forget, resolve_forget
+from natmu.data import (
+    from_dataset,
+    without_earlier_classes,
+)
 from natmu.engine.compute import Compute
-from natmu.engine.predict import part_of, sample_losses
+from natmu.engine.predict import part_of
 from natmu.errors import SettingError
 from natmu.methods import Method, Problem, Retrain
 from natmu.progress import showing
@@ -32,11 +45,9 @@ from natmu.scores import (
     scores as basic_scores,
 )
 from natmu.scores.verdict import Verdict
-from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, Predictions
+from natmu.types import ForgetSet, Outputs, Predictions
 
 __all__ = ["AuditResult", "ShadowModels", "UnlearnResult", "audit", "unlearn"]
-
-Indices = Sequence[int] | IntArray | Tensor
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ def unlearn(
     holdout: object | None = None,
     training: TrainSettings | Mapping[str, Any] | None = None,
     initial_model: nn.Module | None = None,
-    batch_size: int = 128,
+    batch_size: int | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
@@ -110,12 +121,13 @@ def unlearn(
             every seed, so models that are to be compared need the latter.
         method: Name of a method, which ``natmu methods`` lists, a class of ``natmu.methods`` or of your own, or an
             object of one, which has its settings.
-        already_forgotten: What ``model`` has forgotten before, in the same forms; the ``forget`` of the result that it
-            came from also knows what was forgotten before that. None of it is trained on again.
+        already_forgotten: What ``model`` has forgotten before: best the ``forget`` of the result that it came from,
+            which also knows what was forgotten before that; or positions, or a request that draws nothing. None of it
+            is trained on again.
         holdout: Labelled images never trained on, apart from any test set, for methods that tune on them.
         training: How the original was trained, for retraining.
         initial_model: The original before training, for retraining with ``init="original"``.
-        batch_size: Samples per step.
+        batch_size: Samples per step, where the method's settings do not say; 128 if None.
         seed: Of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32`` or ``bf16``.
@@ -134,10 +146,8 @@ def unlearn(
         require_model(initial_model, "initial_model", data)
     recipe = training_recipe(training)
     with showing(progress):
-        before = None
-        if already_forgotten is not None:
-            before = _forget_set(already_forgotten, data, model, compute, seed)
-        forgotten = _forget_set(forget, data, model, compute, seed, before)
+        before = forgotten_before(already_forgotten, data, model, compute)
+        forgotten = forget_set(forget, data, model, compute, seed, before)
         problem = Problem(
             model=model,
             data=data.to(compute.device),
@@ -145,9 +155,9 @@ def unlearn(
             training=recipe,
             compute=compute,
             seed=seed,
-            batch_size=batch_size,
+            batch_size=steps_of_size(chosen, batch_size),
             initial_model=None if initial_model is None else partial(private_copy, initial_model, compute),
-            holdout=None if holdout is None else from_dataset(holdout),
+            holdout=None if holdout is None else without_earlier_classes(from_dataset(holdout), forgotten),
         )
         done = chosen(problem)
     home = next(model.parameters()).device
@@ -160,6 +170,7 @@ def audit(
     test_data: object,
     forget: str | Indices | ForgetSet,
     *,
+    already_forgotten: str | Indices | ForgetSet | None = None,
     retrained: nn.Module | Sequence[nn.Module] = (),
     original: nn.Module | None = None,
     initial_model: nn.Module | None = None,
@@ -182,6 +193,7 @@ def audit(
         test_data: Samples that no model has seen.
         forget: What all given models were unlearned or retrained without, best the ``forget`` of the result of
             ``unlearn``; a request that draws at random needs the same seed.
+        already_forgotten: What was forgotten before, as ``unlearn`` takes it; a ``forget`` of its result knows it.
         retrained: Model or models trained without the forget set. A verdict needs two, the level standard eight.
         original: The model before unlearning; needed for ``hardest:…:loss``.
         initial_model: The original before training, or any untrained model of its architecture.
@@ -216,7 +228,9 @@ def audit(
         for one in models:
             require_model(one, name, train, test)
     with showing(progress):
-        forgotten = _forget_set(forget, train, model if original is None else original, compute, seed)
+        judge = model if original is None else original
+        earlier = forgotten_before(already_forgotten, train, judge, compute)
+        forgotten = forget_set(forget, train, judge, compute, seed, earlier)
 
         def predictions(judged: nn.Module) -> Predictions:
             private = private_copy(judged, compute)
@@ -269,24 +283,3 @@ def _settings(method: Method, problem: Problem) -> dict[str, Any]:
         "seed": problem.seed,
         **problem.compute.arithmetic.plain(),
     }
-
-
-def _forget_set(
-    forget: str | Indices | ForgetSet,
-    data: ImageData,
-    original: nn.Module,
-    compute: Compute,
-    seed: int,
-    before: ForgetSet | None = None,
-) -> ForgetSet:
-    """The forget set in any of the forms that a user may give, after what was forgotten before."""
-    if isinstance(forget, ForgetSet):
-        return forget_after(forget, data, before)
-    if not isinstance(forget, str):
-        return forget_from_indices(forget, data, before)
-    request = parse_forget(forget)
-    difficulty: dict[str, FloatArray] = {}
-    if request.kind == "hardest" and request.criterion == "loss":
-        part = part_of(private_copy(original, compute), data, compute)
-        difficulty["loss"] = sample_losses(part.logits, np.asarray(data.labels))
-    return resolve_forget(request, data, seed=seed, difficulty=difficulty, after=before)

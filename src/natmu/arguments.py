@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+import numpy as np
+from torch import Tensor, nn
 
-from natmu.data import ImageData
+from natmu.audits.in_memory import private_copy
+from natmu.data import ImageData, forget_after, forget_from_indices, parse_forget, resolve_forget
 from natmu.data.pixels import as_integer
+from natmu.engine.compute import Compute
+from natmu.engine.predict import part_of, sample_losses
 from natmu.errors import SettingError
 from natmu.methods import Method, checked_method, method_named
 from natmu.models import check_fit
 from natmu.records.settings import TrainSettings
+from natmu.types import FloatArray, ForgetSet, IntArray
+
+Indices = Sequence[int] | IntArray | Tensor
 
 
 def chosen_method(method: object, settings: Mapping[str, Any]) -> Method:
@@ -25,6 +32,17 @@ def chosen_method(method: object, settings: Mapping[str, Any]) -> Method:
             )
         return method
     return (method_named(method) if isinstance(method, str) else checked_method(method))(**settings)
+
+
+def steps_of_size(method: Method, batch_size: int | None) -> int:
+    """Samples per step: what is given, or what the method's settings say; not both."""
+    if batch_size is None:
+        return method.batch_size or TrainSettings().batch_size
+    if method.batch_size is not None:
+        raise SettingError(
+            f"The settings of {method.name} give batches of {method.batch_size}, so leave batch_size={batch_size} out."
+        )
+    return batch_size
 
 
 def require_model(model: object, name: str, *data: ImageData) -> None:
@@ -59,3 +77,38 @@ def training_recipe(training: object) -> TrainSettings:
     if not isinstance(training, Mapping | None):
         raise SettingError(f"training must be a mapping of settings, not {type(training).__name__}.")
     return TrainSettings.parse(training or {}, "training")
+
+
+def forgotten_before(
+    forgotten: str | Indices | ForgetSet | None, data: ImageData, model: nn.Module, compute: Compute
+) -> ForgetSet | None:
+    """What was forgotten before, which nobody can draw again from a text."""
+    if forgotten is None:
+        return None
+    if isinstance(forgotten, str) and parse_forget(forgotten).kind in ("random", "hardest"):
+        raise SettingError(
+            f"already_forgotten={forgotten!r} would draw other samples than were forgotten; give the forget of the "
+            "result that the model came from, or the positions."
+        )
+    return forget_set(forgotten, data, model, compute, seed=0)
+
+
+def forget_set(
+    forget: str | Indices | ForgetSet,
+    data: ImageData,
+    original: nn.Module,
+    compute: Compute,
+    seed: int,
+    before: ForgetSet | None = None,
+) -> ForgetSet:
+    """The forget set in any of the forms that a user may give, after what was forgotten before."""
+    if isinstance(forget, ForgetSet):
+        return forget_after(forget, data, before)
+    if not isinstance(forget, str):
+        return forget_from_indices(forget, data, before)
+    request = parse_forget(forget)
+    difficulty: dict[str, FloatArray] = {}
+    if request.kind == "hardest" and request.criterion == "loss":
+        part = part_of(private_copy(original, compute), data, compute)
+        difficulty["loss"] = sample_losses(part.logits, np.asarray(data.labels))
+    return resolve_forget(request, data, seed=seed, difficulty=difficulty, after=before)

@@ -154,28 +154,30 @@ class ForgetSet:
         """
         if earlier is None:
             return self
-        classes, fine = earlier.classes_before, earlier.subclasses_before
-        if earlier.scenario == "class":
-            classes = tuple(sorted({*classes, *earlier.classes}))
-        if earlier.scenario == "subclass":
-            fine = tuple(sorted({*fine, *earlier.classes}))
-        return replace(self, before=earlier.left_out, classes_before=classes, subclasses_before=fine)
+        classes, fine = ({*before} for before in (self.classes_before, self.subclasses_before))
+        classes |= {*earlier.classes_before, *(earlier.classes if earlier.scenario == "class" else ())}
+        fine |= {*earlier.subclasses_before, *(earlier.classes if earlier.scenario == "subclass" else ())}
+        return replace(
+            self,
+            before=np.union1d(self.before, earlier.left_out),
+            classes_before=tuple(sorted(classes)),
+            subclasses_before=tuple(sorted(fine)),
+        )
 
-    def is_of_its_classes(self, labels_N: IntArray, fine_N: IntArray | None) -> BoolArray:
-        """Which samples belong to a class or sub-class that is forgotten as a whole, bool ``(N,)``.
+    def divides(self, labels_N: IntArray, fine_N: IntArray | None) -> tuple[BoolArray, BoolArray]:
+        """Unseen samples of the classes or sub-classes that are forgotten as a whole, and of those that never were.
 
         Args:
-            labels_N: Labels.
-            fine_N: Fine labels, where there are any; needed for sub-classes.
-        """
-        if self.scenario == "class":
-            return np.isin(labels_N, self.classes)
-        return _has_fine_label(self.classes if self.scenario == "subclass" else (), labels_N, fine_N)
+            labels_N: Their labels.
+            fine_N: Their fine labels, where there are any; needed for sub-classes.
 
-    def is_of_earlier_classes(self, labels_N: IntArray, fine_N: IntArray | None) -> BoolArray:
-        """Which samples belong to one that was forgotten before as a whole; arguments and result are the same."""
-        gone = _has_fine_label(self.subclasses_before, labels_N, fine_N)
-        return np.isin(labels_N, self.classes_before) | gone
+        Returns:
+            Two masks, bool ``(N,)``; samples of classes that were forgotten before are in neither.
+        """
+        gone = np.isin(labels_N, self.classes_before) | _has_fine_label(self.subclasses_before, labels_N, fine_N)
+        own = np.isin(labels_N, self.classes) if self.scenario == "class" else np.zeros(len(labels_N), bool)
+        own |= _has_fine_label(self.classes if self.scenario == "subclass" else (), labels_N, fine_N)
+        return own & ~gone, ~own & ~gone
 
 
 def positions_digest(positions: IntArray) -> str:
@@ -257,6 +259,5 @@ class Outputs:
 
 def _parts_of(unseen: Part, forget: ForgetSet) -> tuple[Part, Part]:
     """Unseen samples of classes that are forgotten as a whole, and those of classes that never were."""
-    asked = forget.is_of_its_classes(unseen.labels, unseen.fine_labels)
-    gone = forget.is_of_earlier_classes(unseen.labels, unseen.fine_labels)
-    return unseen.take(asked & ~gone), unseen.take(~asked & ~gone)
+    own, others = forget.divides(unseen.labels, unseen.fine_labels)
+    return unseen.take(own), unseen.take(others)

@@ -17,10 +17,10 @@ from natmu.lineage.refusal import refuse
 from natmu.methods import Method, Retrain, method_named
 from natmu.progress import say
 from natmu.records.audit import Audit
-from natmu.records.derived import decider_of, forget_of, is_original, original_of
+from natmu.records.derived import decider_of, forget_of, is_original, knows_initial_weights, original_of, root_of
 from natmu.records.forgetting import parse_forget
 from natmu.records.lineage import Imported, Initial, Probed, Relearned, Trained, Unlearned
-from natmu.records.run import open_run
+from natmu.records.run import RECORD, open_run
 from natmu.records.settings import DataSettings, TrainSettings
 from natmu.records.table import Results
 from natmu.scores import scores
@@ -112,15 +112,16 @@ class Asked:
             return method
         if isinstance(method, Retrain):
             raise SettingError("retrain uses the original's batch size; leave --batch-size out.")
-        if method.batch_size is None:
-            return method
-        return method_named(self.method)(**{**self.settings, "batch_size": self.batch_size})
+        if method.batch_size is not None:
+            raise SettingError(
+                f"The settings of {method.name} give batches of {method.batch_size}; leave --batch-size out, or change "
+                "it with --set batch_size=NUMBER."
+            )
+        return method
 
 
 def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: str | None, place: Place) -> Run:
-    """Unlearn from a run folder, or from a weights file that was trained elsewhere.
-
-    A run that has forgotten something already forgets this beside it.
+    """Unlearn from a run folder, which may have forgotten something already, or from weights trained elsewhere.
 
     Args:
         asked: What is to be forgotten, and how.
@@ -143,8 +144,10 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
                 f"{source} says its own --model, --image-size, --train-size and --holdout; leave them out."
             )
         start, workspace = open_model(source, place, data.get("source"))
-        known, recipe = isinstance(original_of(start), Trained), start.recipe
+        known, recipe = knows_initial_weights(root_of(start)), start.recipe
     else:
+        if (source.resolve().parent / RECORD).exists():
+            raise ModelError(f"{source} is a file of a run; name its folder, which knows what was forgotten.")
         if data.get("source") is None or model is None:
             raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
         workspace = place.workspace(DataSettings.parse(data, "data"), model)
@@ -163,8 +166,12 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
     forget = workspace.forget(request, split_seed, start)
     at = workspace.arithmetic
     result = outcome_of(method, start, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
-    if source.is_dir() and start in sources(result):
-        workspace.store.adopt(Run(source))
+    if source.is_dir():
+        beside = Store(source.resolve().parent)
+        for needed in sources(result):
+            found = Run(source) if needed == start else beside.find(needed.digest)
+            if found is not None:
+                workspace.store.adopt(found)
     return obtain(result, workspace, place.name)
 
 
@@ -195,6 +202,7 @@ def open_model(path: Path, place: Place, source: str | None = None) -> tuple[Tra
     forget = forget_of(model)
     if forget is not None:
         workspace.remember(forget, run.forget())
+    workspace.remember_all(model, Store(path.resolve().parent))
     return model, workspace
 
 
@@ -263,14 +271,14 @@ def _original(run: Run, store: Store, source: Path | None) -> Run:
     raise UsageError(f"The original of {run.path} is not in {where}; name its run folder with --from.")
 
 
-def _is_like(run: Run, subject: object) -> bool:
-    """Whether a run is of an original that a retrained model may stand in for; its seed may be another."""
-    model = run.record.lineage
-    if not isinstance(subject, Trained) or subject.on.rule != "all but" or decider_of(subject.on.forget) is not None:
+def _is_like(run: Run, subject: Trained | Unlearned) -> bool:
+    """Whether a run is of an original that may stand beside a sequence whose root was retrained; of any seed."""
+    model, root = run.record.lineage, root_of(subject)
+    if not isinstance(root, Trained) or root.on.rule != "all but" or decider_of(root.on.forget) is not None:
         return False
     if not isinstance(model, Trained | Imported) or not is_original(model):
         return False
-    return (model.data, model.architecture, model.recipe) == (subject.data, subject.architecture, subject.recipe)
+    return (model.data, model.architecture, model.recipe) == (root.data, root.architecture, root.recipe)
 
 
 def _table(audit: RunAudit) -> Results:

@@ -67,3 +67,41 @@ def test_a_part_of_an_audit_is_no_model_to_unlearn_from(natmu, refused, tmp_path
     audit = json.loads((tmp_path / "runs/c/audit/audit.json").read_text())
     shadow = f"runs/{audit['models']['shadows']['trained'][0]}"
     assert "holds a part of an audit" in refused("unlearn", "--from", shadow, "--forget", "class:3")
+
+
+def test_a_sequence_may_begin_with_retraining(natmu, refused, tmp_path, first):
+    """A retrained model does not say which original it belongs to; the audit is told, or finds one that is like it."""
+    second = natmu("unlearn", "--from", first, "--forget", "class:3", "--method", "finetune", "--out", "runs/c")
+    assert second.status == 0, second.err
+    assert natmu("audit", "runs/c", "--references", 2).status == 0
+    loss = natmu("unlearn", "--from", first, "--forget", "hardest:5%:loss", "--method", "finetune", "--out", "runs/d")
+    assert loss.status == 0, loss.err
+    assert Run(tmp_path / "runs/d").record.lineage.forget.by == Run(first).record.lineage
+    assert "confidence" in refused("unlearn", "--from", first, "--forget", "hardest:5%", "--method", "finetune")
+    fresh = ("--forget", "class:3", "--method", "retrain", "--set", "init=fresh", "--out", "runs/fresh")
+    natmu("unlearn", "--from", "runs/a", *fresh)
+    original = ("unlearn", "--from", "runs/fresh", "--forget", "class:5", "--method", "retrain")
+    assert "set init=fresh" in refused(*original)
+    assert len(list((tmp_path / "runs").glob("*/confidence.npy"))) == 1, "no other original was trained"
+
+
+def test_a_file_of_a_run_is_no_model_from_elsewhere(refused, first):
+    words = ("--data", "digits", "--model", "small_cnn", "--forget", "class:3")
+    assert "is a file of a run; name its folder" in refused("unlearn", "--from", first / "model.safetensors", *words)
+
+
+def test_a_list_of_positions_may_vanish(natmu, tmp_path, first):
+    (tmp_path / "gone.txt").write_text("0\n1\n2\n")
+    words = ("unlearn", "--method", "finetune", "--set", "epochs=1")
+    natmu(*words, "--from", "runs/a", "--forget", "indices:gone.txt", "--out", "runs/c")
+    (tmp_path / "gone.txt").unlink()
+    done = natmu(*words, "--from", "runs/c", "--forget", "class:3", "--out", "runs/d")
+    assert done.status == 0, done.err
+    done = natmu("audit", "runs/d", "--level", "standard", "--references", 2)
+    assert done.status == 0, done.err
+    assert "gone.txt" not in done.err
+
+
+def test_a_batch_size_beside_a_preset_that_has_one_is_refused(refused, first):
+    words = ("unlearn", "--from", first, "--forget", "class:3", "--method", "amnesiac", "--set", "preset=ssd")
+    assert "give batches of 128; leave --batch-size out" in refused(*words, "--batch-size", 8)

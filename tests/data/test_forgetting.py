@@ -22,6 +22,7 @@ from natmu.data import (
     parse_forget,
     resolve_forget,
     unseen_rows,
+    without_earlier_classes,
 )
 from natmu.errors import ForgetSetError
 from natmu.types import ForgetSet
@@ -267,8 +268,15 @@ def test_a_sequence_knows_all_that_came_before(hundred: ImageData) -> None:
     assert third.before.tolist() == list(range(70))
     assert third.classes_before == (0, 1)
     assert third.left_out.tolist() == [*range(70), *third.indices.tolist()]
-    assert third.is_of_earlier_classes(np.arange(4), None).tolist() == [True, True, False, False]
-    assert not third.is_of_its_classes(np.arange(4), None).any()
+    assert [mask.tolist() for mask in third.divides(np.arange(4), None)] == [[False] * 4, [False, False, True, True]]
+    assert [mask.tolist() for mask in second.divides(np.arange(4), None)] == [
+        [False, True, False, False],
+        [False, False, True, True],
+    ]
+    other = next(row for row in range(70, 100) if row not in third.indices)
+    united = forget_after(third, hundred, forget_from_indices([other], hundred))
+    assert united.before.tolist() == [*range(70), other]
+    assert united.classes_before == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -277,6 +285,10 @@ def test_a_sequence_knows_all_that_came_before(hundred: ImageData) -> None:
         (
             "class:apple",
             "'class:apple' means no training sample that was not forgotten before; there must be one at least.",
+        ),
+        (
+            "class:apple,sea",
+            "'class:apple,sea' names apple, of which nothing is left that was not forgotten before; leave it out.",
         ),
         (
             "class:rocket,sea,lawn_mower",
@@ -306,3 +318,20 @@ def test_unseen_samples_are_like_the_forget_set_and_of_no_class_that_is_gone(hun
     assert unseen_rows(hundred, first).tolist() == list(range(40))
     assert unseen_rows(hundred, by_class).tolist() == list(range(70, 90))
     assert unseen_rows(hundred, drawn).tolist() == list(range(40, 100))
+
+
+def test_a_holdout_is_without_classes_that_were_forgotten_before(hundred: ImageData) -> None:
+    first = _resolve("class:apple", hundred)
+    second = resolve_forget(parse_forget("class:sea"), hundred, seed=0, after=first)
+    left = without_earlier_classes(hundred, second)
+    assert left is not None
+    assert left.labels.tolist() == [1] * 30 + [2] * 20 + [3] * 10
+    assert without_earlier_classes(hundred, first) is hundred
+    assert without_earlier_classes(None, second) is None
+
+
+@pytest.mark.parametrize("before", [np.array([-1]), np.array([100]), np.array([0.5])])
+def test_a_known_set_whose_earlier_positions_do_not_fit_is_refused(hundred: ImageData, before: np.ndarray) -> None:
+    odd = ForgetSet(np.array([3]), "", "indices", before=before)
+    with pytest.raises(ForgetSetError, match="forgotten before"):
+        forget_after(odd, hundred, None)

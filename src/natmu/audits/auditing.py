@@ -42,7 +42,7 @@ def obtain_models(audit: RunAudit, workspace: Workspace) -> None:
     """
     _require_same_processes(audit.run)
     workspace.store.adopt(audit.original)
-    workspace.remember(audit.models.forget, audit.forget)
+    workspace.remember_all(audit.models.subject, audit.store)
     said: set[str] = set()
     for models, side_by_side in ((audit.models.shared, True), (audit.wanted, False)):
         with task(f"models of the audit, level {audit.level}", len(models)) as advance:

@@ -17,6 +17,7 @@ from natmu.errors import RunError, UsageError
 from natmu.lineage.probing import noted_probe
 from natmu.lineage.relearning import relearned, relearning_steps
 from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
+from natmu.records.run import Forgotten
 from natmu.scores import loss, margin, weight_distance
 from natmu.scores.panel import Level, Measured, Panel, Shadows
 from natmu.scores.pool import draw_non_members, half_of_pool
@@ -92,8 +93,7 @@ class RunAudit:
             for part, models in self.models.parts.items()
         }
         for run in (*there["retrained"], *there["unlearned"], *there["again"]):
-            forgotten = run.record.forgotten
-            if forgotten is None or forgotten.digest != self.forget.digest:  # the hardest, of an original made again
+            if run.record.forgotten != Forgotten.of(self.forget):  # the hardest, of an original made again
                 raise RunError(
                     f"{run.path} forgot other samples than {self.run.path}, because the original was made again in "
                     "between; delete both and compute them again."

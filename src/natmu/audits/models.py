@@ -9,7 +9,7 @@ from typing import Literal
 
 from natmu.lineage.probing import probed
 from natmu.lineage.relearning import relearned
-from natmu.records.derived import forget_of, from_other, original, retrained
+from natmu.records.derived import forget_of, from_other, in_processes_of, original, retrained
 from natmu.records.lineage import (
     AnyLineage,
     Arithmetic,
@@ -118,10 +118,15 @@ class AuditModels:
         """Numbers of shadow models, of which there is an even number."""
         return range(self.number + self.number % 2) if self.level == "full" else range(0)
 
+    @property
+    def _arithmetic(self) -> Arithmetic:
+        """That of the original, in as many processes as made the subject: an audit runs in those."""
+        return in_processes_of(self.source.arithmetic, self.subject.arithmetic)
+
     def _initial(self) -> Initial:
         """The architecture with fresh weights, which no model of the audit starts from."""
         seed = seed_for(self._seed, "initial model of an audit")
-        return self._fresh(self.source.arithmetic, seed_for(seed, "initial weights"))
+        return self._fresh(self._arithmetic, seed_for(seed, "initial weights"))
 
     def _fresh(self, arithmetic: Arithmetic, seed: int) -> Initial:
         return Initial(data=self.source.data, architecture=self.source.architecture, arithmetic=arithmetic, seed=seed)
@@ -133,7 +138,7 @@ class AuditModels:
 
     def _original(self, number: int) -> Trained:
         source = self.source
-        return original(source.data, source.architecture, source.arithmetic, source.recipe, self._seed + number)
+        return original(source.data, source.architecture, self._arithmetic, source.recipe, self._seed + number)
 
     def _repeated(self, number: int) -> Model:
         """What the method makes of another original, with another seed."""
@@ -147,12 +152,15 @@ class AuditModels:
     def _shadow(self, number: int) -> Trained:
         """A shadow model: trained on the retain set and half of the pool."""
         seed = seed_for(self._seed, "shadow", number)
-        start = self._fresh(self.source.arithmetic, seed_for(seed, "initial weights"))
+        start = self._fresh(self._arithmetic, seed_for(seed, "initial weights"))
         on = HalfOfPool(forget=self.forget, number=number)
         return Trained(start=start, on=on, recipe=self.source.recipe, seed=seed)
 
     def _unlearned_shadow(self, number: int) -> Model:
-        """The same shadow model made to forget what it had of the pool; retraining leaves out all of the pool."""
+        """The same shadow model made to forget what it had of the pool; retraining leaves out all of the pool.
+
+        Of a sequence of requests only the last is repeated: shadow models never saw what was forgotten before.
+        """
         shadow, seed = self._shadow(number), self.subject.seed + number
         if isinstance(self.subject, Unlearned):
             return self.subject.but(source=shadow, seed=seed)

@@ -30,7 +30,10 @@ from natmu.cli.torchrun import first_process_goes_on
 
 def run(
     source: Annotated[
-        Path, typer.Option("--from", help="Run folder of the original model, or a .safetensors, .pt or .pth file.")
+        Path,
+        typer.Option(
+            "--from", help="Run folder of an original or an unlearned model, or a .safetensors, .pt or .pth file."
+        ),
     ],
     forget: Annotated[
         str,

@@ -3,7 +3,13 @@
 from natmu.data.catalogue import SourceInfo, load, sources
 from natmu.data.datasets import from_dataset
 from natmu.data.downloads import download
-from natmu.data.forgetting import forget_after, forget_from_indices, resolve_forget, unseen_rows
+from natmu.data.forgetting import (
+    forget_after,
+    forget_from_indices,
+    resolve_forget,
+    unseen_rows,
+    without_earlier_classes,
+)
 from natmu.data.images import ImageData, Labelling, Splits
 from natmu.records.forgetting import ForgetRequest, parse_forget
 
@@ -22,4 +28,5 @@ __all__ = [
     "resolve_forget",
     "sources",
     "unseen_rows",
+    "without_earlier_classes",
 ]

@@ -15,7 +15,7 @@ from natmu.data.naming import class_members, subclass_members
 from natmu.data.sampling import balanced_draw
 from natmu.errors import ForgetSetError
 from natmu.records.forgetting import ForgetRequest
-from natmu.types import FloatArray, ForgetSet, IntArray, positions_digest, seed_for
+from natmu.types import BoolArray, FloatArray, ForgetSet, IntArray, positions_digest, seed_for
 
 
 def resolve_forget(
@@ -87,6 +87,8 @@ def forget_after(forget: ForgetSet, data: ImageData, after: ForgetSet | None) ->
         ForgetSetError: It does not fit the data, names samples that were forgotten before, or leaves nothing to retain.
     """
     check_indices(forget.indices, len(data), "The indices to forget")
+    if len(forget.before):
+        check_indices(forget.before, len(data), "The indices that were forgotten before")
     return _forget_set(forget, data, after)
 
 
@@ -97,10 +99,27 @@ def unseen_rows(test: ImageData, forget: ForgetSet) -> IntArray:
         test: The test data.
         forget: The forget set.
     """
-    labels, fine = test.labels.numpy(), None if test.fine is None else test.fine.labels.numpy()
-    gone = forget.is_of_earlier_classes(labels, fine)
-    like = forget.is_of_its_classes(labels, fine) if forget.class_wise else np.ones(len(test), bool)
-    return np.flatnonzero(like & ~gone).astype(np.int64)
+    own, others = _divided(test, forget)
+    return np.flatnonzero(own if forget.class_wise else others).astype(np.int64)
+
+
+def without_earlier_classes(holdout: ImageData | None, forget: ForgetSet) -> ImageData | None:
+    """A holdout without the samples of classes that were forgotten before: nobody must learn to answer with those.
+
+    Args:
+        holdout: The holdout, where there is one.
+        forget: What is forgotten now.
+    """
+    if holdout is None:
+        return None
+    own, others = _divided(holdout, forget)
+    return holdout if (own | others).all() else holdout.subset(np.flatnonzero(own | others))
+
+
+def _divided(unseen: ImageData, forget: ForgetSet) -> tuple[BoolArray, BoolArray]:
+    """Unseen samples of classes that are forgotten as a whole, and of classes that never were."""
+    fine = None if unseen.fine is None else unseen.fine.labels.cpu().numpy()
+    return forget.divides(unseen.labels.cpu().numpy(), fine)
 
 
 def _drawn(
@@ -137,12 +156,30 @@ def _difficulty(request: ForgetRequest, total: int, difficulty: Mapping[str, Flo
     return values
 
 
+def _require_something_of_each_class(forget: ForgetSet, data: ImageData) -> None:
+    """Refuse a request for several classes of which one is gone.
+
+    Raises:
+        ForgetSetError: It is.
+    """
+    labelling = data.fine if forget.scenario == "subclass" else None
+    labels, names = (data.labels, data.class_names) if labelling is None else (labelling.labels, labelling.names)
+    left = labels.cpu().numpy()[forget.indices]
+    gone = [str(names[label]) for label in forget.classes if label not in left] if len(forget.before) else []
+    if gone:
+        raise ForgetSetError(
+            f"{forget.request!r} names {', '.join(gone)}, of which nothing is left that was not forgotten before; "
+            "leave it out."
+        )
+
+
 def _forget_set(forget: ForgetSet, data: ImageData, after: ForgetSet | None) -> ForgetSet:
     """A forget set that follows another one, shares nothing with it and leaves something to retain."""
     if not len(forget):
         left = "" if after is None else " that was not forgotten before"
         raise ForgetSetError(f"{forget.request!r} means no training sample{left}; there must be one at least.")
     following = forget.after(after)
+    _require_something_of_each_class(following, data)
     again = np.intersect1d(following.indices, following.before)
     if len(again):
         raise ForgetSetError(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from natmu.data import ImageData
+from natmu.data import ImageData, without_earlier_classes
 from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.engine.predict import outputs_of, part_of
@@ -25,7 +25,7 @@ from natmu.lineage.relearning import relearn
 from natmu.lineage.workspace import Workspace, difficulty_of
 from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import load_weights
-from natmu.records.derived import forget_of, original_of, retrained, title
+from natmu.records.derived import forget_of, knows_initial_weights, retrained, root_of, title
 from natmu.records.files import file_digest
 from natmu.records.lineage import (
     AnyLineage,
@@ -119,10 +119,10 @@ def outcome_of(
         SettingError: Retraining is to start where the original did, and nobody knows where that was.
     """
     if isinstance(method, Retrain):
-        fresh, original = method.config.init == "fresh", original_of(source)
-        if not fresh and isinstance(original, Imported):
+        fresh, root = method.config.init == "fresh", root_of(source)
+        if not fresh and not knows_initial_weights(root):
             raise SettingError("retrain: the original's initial weights are not known; set init=fresh.")
-        return retrained(original, forget, at, seed, fresh=fresh)
+        return retrained(root, forget, at, seed, fresh=fresh)
     return Unlearned(
         source=source,
         forget=forget,
@@ -178,20 +178,20 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
 
 def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
     """Run a method on a copy of its source."""
-    run, original = workspace.require(model.source), original_of(model.source)
-    samples, compute = _samples(workspace, original, model.forget), workspace.compute.at(model.arithmetic)
+    run, root = workspace.require(model.source), root_of(model.source)
+    samples, compute = _samples(workspace, root, model.forget), workspace.compute.at(model.arithmetic)
     assert samples.forget is not None, "there is something to forget"
     problem = Problem(
         model=workspace.load(run),
         data=samples.data,
         forget=samples.forget,
-        training=original.recipe,
+        training=root.recipe,
         compute=compute,
         seed=model.seed,
         batch_size=model.batch_size,
-        initial_model=partial(workspace.start, original.start) if isinstance(original, Trained) else None,
+        initial_model=partial(workspace.start, root.start) if isinstance(root, Trained) else None,
         fresh_model=workspace.fresh,
-        holdout=workspace.on_device.holdout,
+        holdout=without_earlier_classes(workspace.on_device.holdout, samples.forget),
         checkpoint=work.checkpoint,
         aside=samples.aside,
         difficulty=difficulty_of(run),

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from natmu.data import resolve_forget
+from natmu.data import resolve_forget, without_earlier_classes
 from natmu.lineage.workspace import Workspace
 from natmu.methods import Method, Problem
 from natmu.methods.refusal import unserved_by
@@ -58,7 +58,6 @@ def refuse(
         batch_size=batch_size or recipe.batch_size,
         initial_model=partial(workspace.build, 0) if trained_here else None,
         fresh_model=workspace.fresh,
-        holdout=workspace.splits.holdout,
     )
     # As many samples at random where only a trained model tells which are the hardest; by its criteria.
     anything = np.random.default_rng(seed).random(len(train), np.float32)
@@ -67,4 +66,9 @@ def refuse(
         request.text: resolve_forget(request, train, seed=seed, difficulty=difficulty, after=before)
         for request in requests
     }
-    return unserved_by(methods, {text: replace(problem, forget=forget) for text, forget in forgets.items()})
+    holdout = workspace.splits.holdout
+    problems = {
+        text: replace(problem, forget=forget, holdout=without_earlier_classes(holdout, forget))
+        for text, forget in forgets.items()
+    }
+    return unserved_by(methods, problems)

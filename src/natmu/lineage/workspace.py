@@ -15,7 +15,7 @@ from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, RunError
 from natmu.lineage.pools import Pool
 from natmu.models import build_model, reinitialised, source_digest
-from natmu.records.derived import forget_of, original, original_of, title
+from natmu.records.derived import forget_of, original, root_of, title
 from natmu.records.digests import digest_of
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.lineage import (
@@ -186,8 +186,8 @@ class Workspace:
         Args:
             request: The request.
             seed: Of a random draw.
-            source: The model that is to forget; what it forgot before comes before this request, and its original
-                decides which samples are the hardest.
+            source: The model that is to forget; what it forgot before comes before this request, and the root of its
+                sequence decides which samples are the hardest.
 
         Raises:
             ForgetSetError: The request lists positions that do not fit the data.
@@ -196,7 +196,7 @@ class Workspace:
         if request.kind == "random":
             return Forget(request=request, seed=seed, after=after)
         if request.kind == "hardest":
-            return Forget(request=request, by=original_of(source), after=after)
+            return Forget(request=request, by=root_of(source), after=after)
         if request.kind != "indices":
             return Forget(request=request, after=after)
         listed = resolve_forget(request, self.splits.train, seed=seed, after=before)
@@ -208,6 +208,19 @@ class Workspace:
         """What a model has forgotten, and what before that; None of an original."""
         forget = forget_of(model)
         return None if forget is None else self.forget_set(forget)
+
+    def remember_all(self, model: Trained | Imported | Unlearned, store: Store) -> None:
+        """Keep the forget sets of a sequence of requests, as the runs have them that are there.
+
+        Args:
+            model: The last model of the sequence.
+            store: Where the runs are.
+        """
+        forget, run = forget_of(model), store.find(model.digest)
+        if forget is not None and run is not None:
+            self.remember(forget, run.forget())
+        if isinstance(model, Unlearned):
+            self.remember_all(model.source, store)
 
     def remember(self, forget: Forget, found: ForgetSet) -> None:
         """Keep a forget set that is known already."""

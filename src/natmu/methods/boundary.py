@@ -119,8 +119,9 @@ def reached_classes(problem: Problem, bound: float) -> Tensor:
     logits = torch.cat(pieces)
     if not bool(torch.isfinite(logits).all()):
         raise TrainingError("boundary_shrink: the original's logits are not finite; its weights are damaged.")
-    gone = problem.forget.classes if problem.forget.scenario == "class" else ()
-    labels = nearest_wrong(logits, true, gone)
+    now = problem.forget.classes if problem.forget.scenario == "class" else ()
+    gone = {*range(problem.data.num_classes)}.difference(problem.classes.tolist())
+    labels = nearest_wrong(logits, true, sorted(gone.union(now)))
     processes.same_everywhere([labels])
     return labels.cpu()
 

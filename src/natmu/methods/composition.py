@@ -82,7 +82,7 @@ class RUM(Method):
             if name in (RUM.name, "retrain"):
                 raise ValueError(f"{name} is no method for a part of a forget set; choose another, or none")
             if name != NONE:
-                _checked(name)
+                _checked(name, {})
             return name
 
         @field_validator(*(f"{part}_settings" for part in PARTS))
@@ -91,9 +91,9 @@ class RUM(Method):
             name = info.data.get(str(info.field_name).removesuffix("_settings"))
             if name == NONE and settings:
                 raise ValueError("there is no method that they could be settings of; leave them out")
-            if name not in (None, NONE):  # it is None where it was refused itself
-                _checked(name, settings)
-            return settings
+            if name in (None, NONE):  # it is None where it was refused itself
+                return settings
+            return _checked(name, settings)
 
         @model_validator(mode="after")
         def _unlearns(self) -> RUM.Config:
@@ -131,14 +131,17 @@ class RUM(Method):
             yield part, None if name == NONE else method_named(name)(**getattr(self.config, f"{part}_settings"))
 
 
-def _checked(name: str, settings: dict[str, Any] | None = None) -> None:
-    """Refuse an unknown method, or settings that it does not have, in a way that settings are refused."""
+def _checked(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The complete settings of a method, so that they stand in the record; refused as settings are.
+
+    Raises:
+        ValueError: The method is unknown, or has no such settings.
+    """
     try:
-        method = method_named(name)
-        if settings is not None:
-            method(**settings)
+        complete: dict[str, Any] = method_named(name)(**settings).config.model_dump(mode="json")
     except SettingError as error:
         raise ValueError(str(error).removesuffix(".")) from None
+    return complete
 
 
 def _rounds(problem: Problem) -> tuple[list[IntArray], list[IntArray]]:

@@ -40,7 +40,7 @@ def with_preset(method: str, presets: Mapping[str, Preset], settings: Mapping[st
     name = given.pop(PRESET, None)
     if name is None:
         return given
-    if name not in presets:
+    if not isinstance(name, str) or name not in presets:
         known = f"choose one of {', '.join(presets)}" if presets else "the method has none, so leave it out"
         close = hint(name, presets) if isinstance(name, str) else ""
         raise SettingError(f"{method}: there is no preset {name!r}{close}; {known}.")

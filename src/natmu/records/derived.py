@@ -53,15 +53,29 @@ def retrained(source: Trained | Imported, forget: Forget, arithmetic: Arithmetic
     return Trained(start=start, on=AllBut(forget=forget), recipe=source.recipe, seed=seed)
 
 
+def root_of(model: Trained | Imported | Unlearned) -> Trained | Imported:
+    """The model that no method made, where a sequence of requests began: an original, or a retrained model."""
+    return root_of(model.source) if isinstance(model, Unlearned) else model
+
+
 def original_of(model: Trained | Imported | Unlearned) -> Trained | Imported:
-    """The original of a model: where its sequence of requests began, or what was trained like it on all samples."""
-    if isinstance(model, Unlearned):
-        return original_of(model.source)
-    if isinstance(model, Imported) or not isinstance(model.on, AllBut):
-        return model
-    fresh = {"seed": seed_for(model.seed, "initial weights"), "reset": False}
-    start = model.start.but(**fresh) if model.start.reset else model.start
-    return decider_of(model.on.forget) or model.but(start=start, on=Everything())
+    """The original of a model: the root of its sequence or, where that was retrained, one of the same seed.
+
+    A retrained model does not say which original it belongs to, because any that is trained alike may stand beside it.
+    """
+    root = root_of(model)
+    if isinstance(root, Imported) or not isinstance(root.on, AllBut):
+        return root
+    decider = decider_of(root.on.forget)
+    if decider is not None:
+        return original_of(decider)
+    fresh = {"seed": seed_for(root.seed, "initial weights"), "reset": False}
+    return root.but(start=root.start.but(**fresh) if root.start.reset else root.start, on=Everything())
+
+
+def knows_initial_weights(root: Trained | Imported) -> bool:
+    """Whether the initial weights of the original are known, at the root of a sequence of requests."""
+    return isinstance(root, Trained) and not root.start.reset
 
 
 def is_original(model: AnyLineage) -> bool:
@@ -70,7 +84,7 @@ def is_original(model: AnyLineage) -> bool:
 
 
 def decider_of(forget: Forget) -> Trained | Imported | None:
-    """The original that decides what a forget set is, or one before it; None where the data alone does."""
+    """The model that decides what a forget set is, or one before it; None where the data alone does."""
     return forget.by or (None if forget.after is None else decider_of(forget.after))
 
 
@@ -83,14 +97,19 @@ def from_other(model: Unlearned, source: Trained | Imported, shift: int) -> Unle
         shift: Is added to the seed of every method.
     """
     known = model.source
+    at = in_processes_of(known.arithmetic, model.arithmetic)
     if isinstance(known, Unlearned):
-        start: Trained | Imported | Unlearned = from_other(known, source, shift)
+        start: Trained | Imported | Unlearned = from_other(known.but(arithmetic=at), source, shift)
     elif isinstance(known, Trained) and isinstance(known.on, AllBut):
-        fresh = known.start.reset
-        start = retrained(source, known.on.forget, known.arithmetic, known.seed + shift, fresh=fresh)
+        start = retrained(source, known.on.forget, at, known.seed + shift, fresh=known.start.reset)
     else:
         start = source
     return model.but(source=start, seed=model.seed + shift)
+
+
+def in_processes_of(arithmetic: Arithmetic, other: Arithmetic) -> Arithmetic:
+    """The same precision, in as many processes as something else was made by."""
+    return Arithmetic(precision=arithmetic.precision, processes=other.processes, sync_batch_norm=other.sync_batch_norm)
 
 
 def forget_of(model: AnyLineage) -> Forget | None:

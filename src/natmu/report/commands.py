@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 
 from natmu.records.audit import audit_of
-from natmu.records.derived import decider_of, forget_of, original_of
+from natmu.records.derived import decider_of, forget_of, original_of, root_of
 from natmu.records.lineage import AllBut, Arithmetic, Forget, Imported, Trained, Unlearned
 from natmu.records.run import DIGEST, RunFolder
 
@@ -41,10 +41,12 @@ def commands_of(run: RunFolder, original: RunFolder | None) -> list[str]:
 
 
 def _some_original(lineage: Trained | Unlearned, original: RunFolder | None) -> Trained | Imported:
-    """The original; of a retrained model the known one or one of the same seed, whose weights do not count."""
-    known, forget = None if original is None else original.record.lineage, forget_of(lineage)
-    replaceable = isinstance(lineage, Trained) and forget is not None and decider_of(forget) is None
-    return known if replaceable and isinstance(known, Trained | Imported) else original_of(lineage)
+    """The original; where the sequence began with retraining, the known one or one of the same seed."""
+    known, root = None if original is None else original.record.lineage, root_of(lineage)
+    forget = forget_of(root)
+    if forget is not None and decider_of(forget) is None and isinstance(known, Trained | Imported):
+        return known
+    return original_of(lineage)
 
 
 def _sequence(lineage: Trained | Unlearned) -> list[Trained | Unlearned]:

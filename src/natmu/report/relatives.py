@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from natmu.errors import RunError
-from natmu.records.derived import decider_of, original_of
+from natmu.records.derived import decider_of, root_of
 from natmu.records.lineage import AllBut, AnyLineage, Everything, Forget, Imported, Trained, Unlearned
 from natmu.records.run import RECORD, RunFolder
 from natmu.types import ORIGINAL, RETRAINED
@@ -47,17 +47,17 @@ def relatives(run: RunFolder) -> dict[str, RunFolder]:
 
 def _part_of(other: AnyLineage, lineage: AnyLineage) -> str | None:
     """What a model is to another one."""
-    if isinstance(lineage, Unlearned):
-        original = original_of(lineage)
-        if other == original:
-            return ORIGINAL
-        return RETRAINED if _is_retrained(other, original, lineage.forget) else None
-    if isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
-        if other == decider_of(lineage.on.forget):
-            return ORIGINAL
-        is_original = isinstance(other, Trained) and isinstance(other.on, Everything) and other.start == lineage.start
-        return ORIGINAL if is_original and _are_trained_alike(other, lineage) else None
-    return None
+    if not isinstance(lineage, Trained | Unlearned):
+        return None
+    root = root_of(lineage)
+    if isinstance(lineage, Unlearned) and _is_retrained(other, root, lineage.forget):
+        return RETRAINED
+    if not isinstance(root, Trained) or not isinstance(root.on, AllBut):
+        return ORIGINAL if other == root and lineage != root else None
+    if other == decider_of(root.on.forget):
+        return ORIGINAL
+    is_original = isinstance(other, Trained) and isinstance(other.on, Everything) and other.start == root.start
+    return ORIGINAL if is_original and _are_trained_alike(other, root) else None
 
 
 def _is_retrained(other: AnyLineage, source: Trained | Imported, forget: Forget) -> bool:

@@ -13,7 +13,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from natmu.data import ImageData, Labelling, forget_from_indices, load, parse_forget, resolve_forget
+from natmu.data import (
+    ImageData,
+    Labelling,
+    forget_from_indices,
+    load,
+    parse_forget,
+    resolve_forget,
+    without_earlier_classes,
+)
 from natmu.engine.compute import Compute
 from natmu.engine.training import train_classifier
 from natmu.methods.base import Method
@@ -180,7 +188,8 @@ def second_problem(scenario: Scenario) -> Problem:
     digit = "subclass" if scenario == "subclass" else "class"
     earlier = resolve_forget(parse_forget(f"{digit}:{EARLIER}"), problem.data, seed=0)
     indices = np.setdiff1d(problem.forget.indices, earlier.indices)
-    return replace(problem, forget=replace(problem.forget, indices=indices).after(earlier))
+    forget = replace(problem.forget, indices=indices).after(earlier)
+    return replace(problem, forget=forget, holdout=without_earlier_classes(problem.holdout, forget))
 
 
 def edge_problem(method: type[Method], edge: str) -> Problem:
