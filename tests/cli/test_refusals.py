@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -77,7 +78,8 @@ def test_unlearning_is_refused_before_anything_is_written(
 ):
     words = ["--forget", forget, "--method", method, *(f"--set={name}={value}" for name, value in settings.items())]
     assert said in refused("unlearn", "--from", original_once, *words, "--out", "runs/wrong")
-    weights = ["--from", original_once / "model.safetensors", "--data", "digits", "--model", "small_cnn"]
+    shutil.copy(original_once / "model.safetensors", tmp_path / "mine.safetensors")
+    weights = ["--from", "mine.safetensors", "--data", "digits", "--model", "small_cnn"]
     if forget == "hardest:10%":
         said = "hardest:10%:loss"  # nobody recorded how it was trained
     assert said in refused("unlearn", *weights, *words)

@@ -42,7 +42,8 @@ class RUM(Method):
     Decisions:
         - The difficulty stands for memorisation, which takes hundreds of models to estimate. It is the problem's own
           where it has one: a study gives the mean confidence that training recorded, with its sign reversed, one of the
-          proxies of the authors' later work. Otherwise it is the original's cross-entropy on each sample.
+          proxies of the authors' later work. Otherwise, and after an earlier request, it is the cross-entropy of the
+          model that is to forget on each sample.
         - Thirds are by rank. The paper takes as many samples from both ends and from the middle of the scale, which
           needs scores that are comparable; there, its forget sets are made of three such groups. What does not divide
           by three goes to the harder parts, so that a single sample is unlearned by ``high``.
