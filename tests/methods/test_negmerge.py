@@ -90,7 +90,7 @@ def test_every_model_starts_from_the_original_with_settings_and_an_order_of_its_
             -(1 - smoothing) * row[label] - smoothing * row.mean()
             for row, label in zip(chances, batch.labels, strict=True)
         ]
-        assert float(loss(model, batch)) == pytest.approx(float(sum(slow) / 9), rel=1e-4)
+        assert loss(model, batch).item() == pytest.approx(sum(slow).item() / 9, rel=1e-4)
 
 
 def accuracy(model, data, positions):
