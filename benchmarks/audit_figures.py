@@ -18,10 +18,11 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from natmu.audits import RunAudit, original_of
+from natmu.audits import RunAudit
 from natmu.engine.memory import keep_freed_memory
 from natmu.engine.store import Run, Store
 from natmu.errors import RunError
+from natmu.records.derived import original_of
 from natmu.records.run import open_run
 from natmu.scores import Panel, auc, margin, roc
 from natmu.scores.exposed import exposed_by_rmia
