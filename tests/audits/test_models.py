@@ -176,3 +176,14 @@ def test_another_original_of_a_sequence_that_began_with_retraining_is_retrained_
     found = AuditModels(second, ORIGINAL, "standard", 2).parts
     (other,) = found["unlearned"]
     assert other.source == lineages.retrained_model(2, FORGET, lineages.trained(4))
+
+
+def test_an_audit_makes_models_in_as_many_processes_as_made_the_subject():
+    """A store must not call by the name of one process what two have made: their digests differ."""
+    two = MODEL.arithmetic.model_copy(update={"processes": 2, "sync_batch_norm": True})
+    second = lineages.unlearned(MODEL, SECOND, seed=6).but(arithmetic=two)
+    found = AuditModels(second, ORIGINAL, "full", 2).parts
+    made = [model for part, models in found.items() for model in models]
+    (other,) = found["unlearned"]
+    assert {model.arithmetic for model in [*made, other.source, other.source.source]} == {two}
+    assert all(model.start.arithmetic == two for model in found["shadow"])

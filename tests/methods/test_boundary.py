@@ -24,6 +24,7 @@ from natmu.engine.predict import logits_of
 from natmu.errors import ModelError, ScenarioError, SettingError, TrainingError
 from natmu.methods import base
 from natmu.methods.boundary import BoundaryExpand, BoundaryShrink, adversarial, nearest_wrong, reached_classes, widened
+from natmu.testing.problems import EARLIER, second_problem, trained
 
 from .problems import intercept, noise_data, problem_of, same_state, small_net, state_of, unnormed_net
 
@@ -489,3 +490,13 @@ def test_replayed_steps_give_the_model_of_steps_as_written(monkeypatch, method):
         answers.append(logits_of(model, data, torch.arange(len(data)), problem.compute))
     assert recorder.replayed > 0, "its step waits for the device"
     torch.testing.assert_close(*answers, rtol=1e-3, atol=1e-3)
+
+
+def test_no_class_that_was_forgotten_before_is_taught():
+    """The model knows it here, so that some step leads there; the suite's own has never seen it."""
+    problem = replace(second_problem("random"), model=trained())
+    nothing = replace(problem.forget, before=problem.forget.before[:0], classes_before=())
+    reached, unaware = (reached_classes(one, 1.0) for one in (problem, replace(problem, forget=nothing)))
+    assert EARLIER in unaware
+    assert EARLIER not in reached
+    assert torch.equal(reached[unaware != EARLIER], unaware[unaware != EARLIER])
