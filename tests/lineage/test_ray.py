@@ -201,7 +201,9 @@ def test_jobs_of_a_study_that_is_left_are_ended(cluster, folder, tmp_path):
     with held(folder):
         place = workspace_of(recipe, tmp_path, tmp_path, "auto")
         outcomes = make_on_ray(plan_of(recipe, place).models, place, tmp_path / "logs", recipe.executor)
-        made = [next(outcomes)[0] for _ in range(2)]  # others wait, or have been started
+        made = []
+        while not any(isinstance(model.on, Everything) for model in made):  # what starts from it is then under way
+            made.append(next(outcomes)[0])
         assert all(isinstance(model, Trained) and isinstance(model.on, Everything | AllBut) for model in made)
         cluster_methods.wait_until(lambda: {*folder.glob("held-*")} - before)
         outcomes.close()

@@ -122,8 +122,9 @@ def _hand_out(
     waiting = {model.digest: model for model in models}
     running: dict[Any, AnyLineage] = {}
     lost: Counter[str] = Counter()
+    ended: list[tuple[AnyLineage, Outcome]] = []
     try:
-        while waiting or running:
+        while waiting or running or ended:
             undone = waiting.keys() | {model.digest for model in running.values()}
             for model in [model for model in waiting.values() if is_ready(model, undone)]:
                 del waiting[model.digest]
@@ -132,7 +133,9 @@ def _hand_out(
                     running[start(model, _runs_before(model, outcomes))] = model
                 else:
                     outcomes[model.digest] = failed
-                    yield model, failed
+                    ended.append((model, failed))
+            yield from ended  # only now, so that the machines are at work meanwhile
+            ended.clear()
             for reference in ray.wait([*running])[0] if running else []:
                 model = running.pop(reference)
                 outcome = _outcome(reference)
@@ -144,7 +147,7 @@ def _hand_out(
                         continue
                     outcome = failure(title(model), _lost(times), outcome, logs, key=model.digest)
                 outcomes[model.digest] = outcome
-                yield model, outcome
+                ended.append((model, outcome))
     finally:
         for reference in () if own else running:  # those of our own cluster end with it; Ray may crash on both at once
             ray.cancel(reference, force=True)
