@@ -1,11 +1,15 @@
 """What holds for all tests.
 
-One thread per test process: several of them share the cores, and threads that wait for each other waste them. No
-deadline for a generated example: on a busy machine it would fail what is right. Ctrl-C is heard: a shell has what it
-starts in the background ignore it, and so would every process that a test starts and interrupts.
+One thread per test process: several of them share the cores, and threads that wait for each other waste them. Those of
+the processes that tests start wait without spinning. No deadline for a generated example: on a busy machine it would
+fail what is right. Ctrl-C is heard: a shell has what it starts in the background ignore it, and so would every process
+that a test starts and interrupts.
 """
 
+import os
 import signal
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once, when PyTorch is loaded
 
 import torch
 from hypothesis import settings
