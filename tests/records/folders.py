@@ -270,6 +270,7 @@ def make_search(folder, name="example", seed=0):
         hardware=HARDWARE,
         versions=VERSIONS,
         original={"random:10%": JudgedModel(value=9.0, terms={"forget_acc": 1.0})},
+        noise={"random:10%": JudgedModel(value=0.5, terms={"forget_acc": 0.25})},
         methods=(
             SearchedMethod(
                 label="natmu",

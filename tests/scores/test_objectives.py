@@ -9,16 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
+from sklearn.datasets import load_digits
+from sklearn.neural_network import MLPClassifier
 from tests.scores.made_up import gaussian, part, predictions
 
 from natmu.errors import SettingError, TrainingError, UsageError
 from natmu.scores import mia_entropy
 from natmu.scores.objectives import (
+    LEAST_NOISE,
     NO_RETRAIN_TERMS,
     RETRAINED_TERMS,
+    Judgement,
     against_retrained,
     largest_distance,
+    noise_without_retrained,
     on_holdout,
+    ranked,
     without_retrained,
 )
 from natmu.types import ForgetSet, Outputs, Predictions
@@ -166,3 +172,113 @@ def test_what_cannot_be_judged_is_refused():
         without_retrained(broken, model, whole_classes=False)
     with pytest.raises(TrainingError, match="diverged"):
         against_retrained(broken, [model])
+
+
+def test_the_noise_is_that_of_two_samples_of_one_distribution(rng):
+    """Quantiles of the two-sample Kolmogorov-Smirnov distance, of a Mann-Whitney AUC and of two binomials' distance."""
+    forgotten, unseen, retain, holdout = 400, 1600, 900, 1600
+    original = Predictions(
+        answered(retain * 4 // 5, retain // 5),
+        part(rng.normal(size=(forgotten, 3)), np.zeros(forgotten, np.int64)),
+        part(rng.normal(size=(holdout, 3)), np.zeros(holdout, np.int64)),
+    )
+    found = noise_without_retrained(original, whole_classes=False, seed=0)
+    shares = 1 / forgotten + 1 / unseen
+    expected = {
+        "forget_acc": 100 * norm.ppf(0.975) * (2 / 9 * shares) ** 0.5,
+        "forget_loss": 100 * 1.358 * shares**0.5,
+        "forget_attack": 200 * norm.ppf(0.975) * (shares / 12) ** 0.5,
+        "retain_acc": 100 * norm.ppf(0.95) * (2 * 0.16 / retain) ** 0.5,
+        "holdout_acc": 100 * norm.ppf(0.95) * (2 * 2 / 9 / holdout) ** 0.5,
+    }
+    assert found.terms == pytest.approx(expected, rel=0.25)  # of a quantile of 200 draws
+    assert found.value < sum(expected.values()) / 2
+    assert noise_without_retrained(original, whole_classes=True, seed=0).terms["forget_acc"] == 0
+
+
+def test_what_is_lost_beyond_the_noise_is_told_and_comes_last():
+    original = Predictions(answered(100, 0), answered(6, 4), answered(6, 4))
+    noise = Judgement(5.0, {"retain_acc": 4.0})
+    lost = {}
+    for right in (100, 97, 96, 88):
+        model = Predictions(answered(right, 100 - right), answered(6, 4), answered(6, 4))
+        lost[right] = without_retrained(model, original, whole_classes=False, noise=noise).lost
+        assert against_retrained(model, [original], noise).lost == pytest.approx(lost[right])
+    assert lost == pytest.approx({100: 0, 97: 0, 96: 0, 88: 8})
+    little = Judgement(0.0, {"retain_acc": 0.0})
+    assert against_retrained(model, [original], little).lost == pytest.approx(12 - LEAST_NOISE)
+    assert ranked([Judgement(90.0, {})]) < ranked([Judgement(0.0, {}, 0.1)]) < ranked([Judgement(0.0, {}, 8.0)])
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Small networks on digits: an original, and two that never saw 60 of its samples; all remember what they saw."""
+    images, labels = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    train, unseen = np.split(rng.permutation(len(labels))[:900], [300])
+    noisy = np.where(rng.random(len(labels)) < 0.25, rng.integers(0, 10, len(labels)), labels)
+
+    def predictions_of(rows, seed):
+        network = MLPClassifier((128,), max_iter=150, tol=0, n_iter_no_change=200, random_state=seed)
+        network.fit(images[rows] / 16, noisy[rows])
+
+        def of(where):
+            return part(np.log(network.predict_proba(images[where] / 16) + 1e-9), noisy[where])
+
+        return Predictions(of(train[60:]), of(train[:60]), of(unseen))
+
+    return predictions_of(train, 0), [predictions_of(train[60:], seed) for seed in (1, 2)]
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_retrained_networks_win_over_the_original_and_over_damage(networks, rng):
+    """Noise on the logits hides what was remembered, and costs what should be kept."""
+    original, references = networks
+    noise = noise_without_retrained(original, whole_classes=False, seed=0)
+
+    def damaged(model, scale):
+        def blurred(one):
+            return part(one.logits + scale * rng.normal(size=one.logits.shape), one.labels)
+
+        return Predictions(*(blurred(one) for one in (model.retain, model.forget, model.test)))
+
+    def judged(model):
+        return without_retrained(model, original, whole_classes=False, noise=noise)
+
+    retrained = [judged(one) for one in references]
+    rivals = [judged(damaged(original, scale)) for scale in (0, 1, 2, 3, 4, 6, 8, 12, 16, 24)]
+    assert {one.lost for one in retrained} == {0}
+    worst = max(map(ranked, ([one] for one in retrained)))
+    assert all(ranked([one]) > worst - noise.value for one in rivals)
+    assert all(ranked([one]) > worst for one in rivals if one.lost)
+    assert any(one.lost for one in rivals)
+    apart = against_retrained(references[1], references[:1])
+    own = [against_retrained(one, references, apart) for one in references]
+    others = [against_retrained(damaged(original, scale), references, apart) for scale in (0, 2, 8, 16)]
+    assert max(ranked([one]) for one in own) < min(ranked([one]) for one in others)
+
+
+def test_damage_that_has_the_lower_value_by_chance_does_not_win():
+    """Of 20 forgotten photographs and 60 unseen ones, chance alone is worth more than 12 points of retain accuracy."""
+    rng = np.random.default_rng(0)
+
+    def world(kept):
+        def unsure(count):
+            wrong = np.zeros((count, 3))
+            wrong[np.arange(count), 0] = rng.normal(1.5, 2, count)
+            return part(wrong, np.zeros(count, np.int64))
+
+        return Predictions(answered(kept, 250 - kept), unsure(20), unsure(60))
+
+    before = world(250)
+    original = replace(before, forget=answered(20, 0))
+    noise = noise_without_retrained(original, whole_classes=False, seed=0)
+
+    def judged(kept):
+        return without_retrained(world(kept), original, whole_classes=False, noise=noise)
+
+    pairs = [(judged(250), judged(220)) for _ in range(100)]
+    taken_in = sum(damaged.value < retrained.value for retrained, damaged in pairs)
+    assert taken_in > 10, "the mean alone would fall for it"
+    assert all(ranked([retrained]) < ranked([damaged]) for retrained, damaged in pairs)
+    assert np.mean([retrained.value > noise.value for retrained, _ in pairs]) < 0.2

@@ -36,6 +36,9 @@ def run(
         print_json(found)
         return
     objective = found["objective"]
+    for text, noise in found["noise"].items():
+        original = found["original"][text]["value"]
+        typer.echo(f"{text}: {objective} of the original {original:.2f}, noise {noise['value']:.2f}")
     print_rows([_row(method, objective) for method in found["methods"]], ("method", objective, "settings", "trials"))
     typer.echo("\n".join(str(folder / name) for name in ("search.json", "trials.csv", "best.yaml")))
 
@@ -48,7 +51,8 @@ def _row(method: Mapping[str, Any], objective: str) -> dict[str, Any]:
     if best is None:
         return row | {objective: None, "settings": None}
     terms = ", ".join(f"{name} {value:.1f}" for name, value in best["terms"].items())
-    value = f"{best['value']:.2f} ({terms})"
+    lost = f"; loses {best['lost']:.1f} points of retain accuracy beyond the noise, as all trials do"
+    value = f"{best['value']:.2f} ({terms}{lost if best['lost'] else ''})"
     settings = ", ".join(f"{name}={_shown(value)}" for name, value in best["searched"].items())
     return row | {objective: value, "settings": settings}
 

@@ -36,12 +36,14 @@ class JudgedModel(Value):
     """What the objective of a search says of one model.
 
     Attributes:
-        value: What is minimised, in percentage points.
+        value: Of the objective, in percentage points.
         terms: What it is made of, likewise.
+        lost: Percentage points of retain accuracy that are lost beyond the noise.
     """
 
     value: float
     terms: dict[str, float]
+    lost: float = Field(0.0, ge=0)
 
 
 class BestTrial(Value):
@@ -49,8 +51,11 @@ class BestTrial(Value):
 
     Attributes:
         trial: Its number, from 0 on.
-        value: Mean of the objective over the forget requests, in percentage points.
+        value: Mean of the objective over the forget requests, in percentage points; where retain accuracy is lost
+            beyond the noise on any of them, 100 plus the largest loss.
         terms: Means of what it is made of.
+        lost: Percentage points of retain accuracy that are lost beyond the noise, at most; above 0 only where every
+            trial lost some.
         searched: The settings that were searched.
         settings: All settings that were given.
     """
@@ -58,6 +63,7 @@ class BestTrial(Value):
     trial: int
     value: float
     terms: dict[str, float]
+    lost: float = Field(0.0, ge=0)
     searched: dict[str, Any]
     settings: dict[str, Any]
 
@@ -99,13 +105,15 @@ class Search(File):
         hardware: What the worker ran on that wrote this.
         versions: Package name to version.
         original: What the objective says of the original, by forget request.
+        noise: What it says of models that only noise tells from retrained ones, by forget request: of one retrained
+            model beside another, or of bootstrap draws what one in twenty exceeds.
         methods: In the order of the recipe.
         files: Digest of ``trials.csv``; ``write_search`` fills it in.
     """
 
     remedy: ClassVar[str] = "search again"
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     name: str
     objective: Objective
     trials: int = Field(ge=1)
@@ -115,6 +123,7 @@ class Search(File):
     hardware: Hardware
     versions: dict[str, str]
     original: dict[str, JudgedModel]
+    noise: dict[str, JudgedModel]
     methods: tuple[SearchedMethod, ...]
     files: dict[str, Digest] = Field(default_factory=dict)
 
@@ -128,6 +137,7 @@ class Trial(Value):
         trial: Number of the trial, from 0 on.
         state: ``complete`` or ``failed``.
         value: Of the objective, in percentage points; empty if it failed.
+        lost: Percentage points of retain accuracy that are lost beyond the noise, likewise.
         terms: What it is made of, likewise.
         seconds: Of unlearning; empty if it failed.
         run: Digest of the run; empty if it failed.
@@ -140,6 +150,7 @@ class Trial(Value):
     trial: int = Field(ge=0)
     state: Literal["complete", "failed"]
     value: float | None = None
+    lost: float | None = None
     terms: dict[str, float] = Field(default_factory=dict)
     seconds: float | None = None
     run: Digest | None = None
@@ -207,7 +218,7 @@ def write_search(folder: Path, search: Search, trials: Sequence[Trial], best: st
 
 def trials_text(trials: Sequence[Trial], terms: Sequence[str]) -> str:
     """Trials as comma-separated values."""
-    columns = ["method", "forget", "trial", "state", "value", *terms, "seconds", "run", "settings", "reason"]
+    columns = ["method", "forget", "trial", "state", "value", "lost", *terms, "seconds", "run", "settings", "reason"]
     rows = [
         trial.model_dump(exclude={"terms"}) | trial.terms | {"settings": json.dumps(trial.settings, sort_keys=True)}
         for trial in trials

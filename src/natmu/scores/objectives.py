@@ -2,6 +2,10 @@
 
 Both read predictions in which the holdout stands for unseen data (``Predictions.test``, and ``forget_test`` for its
 samples of forgotten classes), so that neither ever sees the test set.
+
+An objective is a mean, in which much that is lost of what should be kept can be outweighed by a little that is gained
+in forgetting. Settings are therefore ranked in two steps: those that lose more retain accuracy than the noise come
+after all that do not (``ranked``).
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from natmu.scores.basic import scores
 from natmu.scores.population import auc_forget_test, forgotten_and_unseen, leak
 from natmu.scores.signals import loss
 from natmu.scores.utility import SAMPLE_WISE, accuracy, avg_gap, mean_scores
-from natmu.types import ForgetSet, Outputs, Predictions
+from natmu.types import ForgetSet, Outputs, Part, Predictions
 
 _HOLDOUT_NAMES: Mapping[str, str] = {"test_acc": "holdout_acc"}
 
@@ -33,18 +37,48 @@ KEPT_TERMS = ("retain_acc", "holdout_acc")
 NO_RETRAIN_TERMS = (*FORGOTTEN_TERMS, *KEPT_TERMS)
 """Terms of the objective ``no-retrain``."""
 
+LEAST_NOISE = 1.0
+"""Percentage points of retain accuracy that models may differ by in any case: few samples, or two models, cannot show
+how much the randomness of training moves it."""
+
+DRAWS = 200
+"""Bootstrap draws of the noise of the objective ``no-retrain``."""
+
+QUANTILE = 0.95
+"""Of the bootstrap draws: the noise is what only one draw in twenty exceeds."""
+
 
 @dataclass(frozen=True)
 class Judgement:
     """What an objective says of one model.
 
     Attributes:
-        value: What is minimised, in percentage points, 0 to 100.
+        value: The objective, in percentage points, 0 to 100.
         terms: What it is made of, in percentage points, each 0 to 100.
+        lost: Percentage points of retain accuracy that are lost beyond the noise; 0 where none are.
     """
 
     value: float
     terms: dict[str, float]
+    lost: float = 0.0
+
+
+def ranked(judgements: Sequence[Judgement]) -> float:
+    """What a search minimises over several forget sets.
+
+    Args:
+        judgements: Those of one model per forget set, one at least.
+
+    Returns:
+        The mean of their values where none lost retain accuracy beyond the noise. Else 100 plus the largest loss: more
+        than any mean of values, so that such settings come after all others, those that lose least first.
+
+    >>> kept, ruined = Judgement(9.5, {}), Judgement(7.9, {}, lost=11.0)
+    >>> ranked([kept]), ranked([ruined]), ranked([kept, ruined])
+    (9.5, 111.0, 111.0)
+    """
+    lost = max(one.lost for one in judgements)
+    return 100.0 + lost if lost > 0 else float(np.mean([one.value for one in judgements]))
 
 
 def on_holdout(outputs: Outputs, forget: ForgetSet) -> Predictions:
@@ -66,12 +100,15 @@ def on_holdout(outputs: Outputs, forget: ForgetSet) -> Predictions:
     return Outputs(outputs.train, outputs.holdout).split(forget)
 
 
-def against_retrained(model: Predictions, retrained: Sequence[Predictions]) -> Judgement:
+def against_retrained(
+    model: Predictions, retrained: Sequence[Predictions], noise: Judgement | None = None
+) -> Judgement:
     """The objective ``retrained``: ``avg_gap`` on the holdout.
 
     Args:
         model: The unlearned model's predictions, as ``on_holdout`` gives them.
         retrained: Those of models retrained without the same forget set, one at least.
+        noise: What two retrained models differ by; retain accuracy that is lost beyond it is told of.
 
     Returns:
         ``avg_gap``, and the four distances that it is the mean of.
@@ -82,10 +119,13 @@ def against_retrained(model: Predictions, retrained: Sequence[Predictions]) -> J
     """
     own, reference = scores(model), mean_scores([scores(one) for one in retrained])
     value = avg_gap(own, reference)
-    return Judgement(value, {_HOLDOUT_NAMES.get(name, name): abs(own[name] - reference[name]) for name in SAMPLE_WISE})
+    terms = {_HOLDOUT_NAMES.get(name, name): abs(own[name] - reference[name]) for name in SAMPLE_WISE}
+    return Judgement(value, terms, _lost(reference["retain_acc"] - own["retain_acc"], noise))
 
 
-def without_retrained(model: Predictions, original: Predictions, *, whole_classes: bool) -> Judgement:
+def without_retrained(
+    model: Predictions, original: Predictions, *, whole_classes: bool, noise: Judgement | None = None
+) -> Judgement:
     """The objective ``no-retrain``: the forget set looks unseen, and the rest is as good as it was.
 
     To a model retrained without them, forget samples are like samples of the holdout. With *unseen* for the holdout, or
@@ -112,6 +152,7 @@ def without_retrained(model: Predictions, original: Predictions, *, whole_classe
         model: The unlearned model's predictions, as ``on_holdout`` gives them.
         original: The original's.
         whole_classes: Whether the forget set is all samples of some labels.
+        noise: That of ``noise_without_retrained``; retain accuracy that is lost beyond it is told of.
 
     Raises:
         UsageError: If a part is empty.
@@ -126,8 +167,56 @@ def without_retrained(model: Predictions, original: Predictions, *, whole_classe
         "retain_acc": max(0.0, accuracy(original.retain) - accuracy(model.retain)),
         "holdout_acc": max(0.0, accuracy(original.test) - accuracy(model.test)),
     }
-    halves = [float(np.mean([terms[name] for name in names])) for names in (FORGOTTEN_TERMS, KEPT_TERMS)]
-    return Judgement(float(np.mean(halves)), terms)
+    return Judgement(_halves(terms), terms, _lost(terms["retain_acc"], noise))
+
+
+def noise_without_retrained(original: Predictions, *, whole_classes: bool, seed: int) -> Judgement:
+    """What the objective ``no-retrain`` would say of a model that forgot and kept all, for want of samples alone.
+
+    By bootstrap. In each draw, as many unseen samples as the forget set has stand for it, drawn with replacement beside
+    as many others as there are: to a model that forgot, both are samples of one distribution. Of retain set and holdout
+    two draws each stand for those of two models of the same accuracy.
+
+    Args:
+        original: The original's predictions, as ``on_holdout`` gives them.
+        whole_classes: Whether the forget set is all samples of some labels; of these ``forget_acc`` has no noise.
+        seed: Of the draws.
+
+    Returns:
+        Of the value and of each term what one draw in twenty exceeds.
+
+    Raises:
+        UsageError: If a part is empty.
+        TrainingError: If logits are not finite numbers.
+    """
+    rng = np.random.default_rng(seed)
+    forgotten, unseen = forgotten_and_unseen(original)
+
+    def drawn(part: Part, count: int) -> Part:
+        return part.take(rng.integers(0, len(part), count))
+
+    def draw() -> dict[str, float]:
+        one, other = drawn(unseen, len(forgotten)), drawn(unseen, len(unseen))
+        apart = without_retrained(Predictions(other, one, other), original, whole_classes=False).terms
+        kept = {
+            name: max(0.0, accuracy(drawn(part, len(part))) - accuracy(drawn(part, len(part))))
+            for name, part in (("retain_acc", original.retain), ("holdout_acc", original.test))
+        }
+        return apart | kept | ({"forget_acc": 0.0} if whole_classes else {})
+
+    draws = [draw() for _ in range(DRAWS)]
+    terms = {name: float(np.quantile([one[name] for one in draws], QUANTILE)) for name in NO_RETRAIN_TERMS}
+    return Judgement(float(np.quantile([_halves(one) for one in draws], QUANTILE)), terms)
+
+
+def _halves(terms: Mapping[str, float]) -> float:
+    """The value of the objective ``no-retrain`` from its terms."""
+    return float(np.mean([np.mean([terms[name] for name in names]) for names in (FORGOTTEN_TERMS, KEPT_TERMS)]))
+
+
+def _lost(points: float, noise: Judgement | None) -> float:
+    """Percentage points of retain accuracy that are lost beyond the noise; none where no noise is known."""
+    return 0.0 if noise is None else max(0.0, points - max(noise.terms["retain_acc"], LEAST_NOISE))
 
 
 def largest_distance(first: npt.ArrayLike, second: npt.ArrayLike) -> float:

@@ -29,6 +29,7 @@ def write_found(
     compute: Compute,
     storage: str,
     baseline: Mapping[str, Judgement],
+    noise: Mapping[str, Judgement],
     found: Sequence[tuple[Searched, Trials]],
 ) -> None:
     """Write the three files of a search.
@@ -40,6 +41,7 @@ def write_found(
         compute: What this worker ran on.
         storage: Kind of the storage.
         baseline: What the objective says of the original, by forget request.
+        noise: What it says of models that only noise tells from retrained ones, likewise.
         found: Each method with its trials.
     """
     ended = [(method, trials.finished()) for method, trials in found]
@@ -53,6 +55,7 @@ def write_found(
         hardware=hardware(compute),
         versions=versions() | {"optuna": version("optuna")},
         original={text: JudgedModel(**asdict(judgement)) for text, judgement in baseline.items()},
+        noise={text: JudgedModel(**asdict(judgement)) for text, judgement in noise.items()},
         methods=tuple(_summary(method, trials, best[method.label]) for method, trials in ended),
     )
     rows = [row for method, trials in ended for trial in trials for row in _rows(method, trial)]
@@ -85,6 +88,7 @@ def _best_trial(method: Searched, best: Finished, value: float) -> BestTrial:
         trial=best.number,
         value=value,
         terms={name: float(np.mean([of_one[name] for of_one in terms])) for name in terms[0]},
+        lost=max(row["lost"] for row in best.notes["rows"]),
         searched=best.settings,
         settings=method.settings | best.settings,
     )
@@ -96,7 +100,7 @@ def _rows(method: Searched, trial: Finished) -> Iterator[Trial]:
     shared: dict[str, Any] = {"method": method.label, "trial": trial.number}
     shared |= {"settings": method.settings | trial.settings}
     for row in done:
-        measured = {name: row[name] for name in ("forget", "value", "terms", "seconds", "run")}
+        measured = {name: row[name] for name in ("forget", "value", "lost", "terms", "seconds", "run")}
         yield Trial(**shared, **measured, state="complete")
     if trial.value is None:
         yield Trial(**shared, forget=list(method.forgets)[len(done)], state="failed", reason=trial.notes["reason"])

@@ -1,16 +1,17 @@
 """The search of methods' settings: the same number of trials for each, scored on the holdout and never on the test set.
 
 The value of a trial is the mean of the objective over the recipe's forget sets, each unlearned once from the original
-of the first replicate, so that a method has one best setting for the whole recipe.
+of the first replicate, so that a method has one best setting for the whole recipe. One that loses retain accuracy
+beyond the objective's noise on any of them comes after all that do not.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,23 @@ from natmu.records.digests import digest_of
 from natmu.records.files import write_atomically
 from natmu.records.lineage import Forget, Trained
 from natmu.records.recipe import Range, SearchSettings
-from natmu.scores.objectives import Judgement, against_retrained, on_holdout, without_retrained
+from natmu.scores.objectives import (
+    Judgement,
+    against_retrained,
+    noise_without_retrained,
+    on_holdout,
+    ranked,
+    without_retrained,
+)
 from natmu.studies.bench import workspace_of
 from natmu.studies.recipe import MethodEntry, Recipe
 from natmu.studies.search.ranges import LR, Searched, is_whole, variations
 from natmu.studies.search.results import write_found
 from natmu.studies.search.trials import Claim, Storage, Trials, require_optuna
 from natmu.studies.table import LOGS
-from natmu.types import seed_for
+from natmu.types import ForgetSet, Predictions, seed_for
+
+Judge = Callable[[Run], Judgement]
 
 WAIT_SECONDS = 0.3
 """Between two looks at the trials that other workers are running."""
@@ -76,7 +86,9 @@ def run_search(
         found = [(method, _trials(method, scene, place)) for method in scene.methods]
         _work(scene, found, out / recipe.name)
         with place.lock:
-            write_found(out / recipe.name, recipe, settings, workspace.compute, place.kind, scene.baseline, found)
+            write_found(
+                out / recipe.name, recipe, settings, workspace.compute, place.kind, scene.baseline, scene.noise, found
+            )
     return out / recipe.name
 
 
@@ -92,6 +104,7 @@ class Scene:
         original: Its run.
         seed: Of the methods.
         judges: The objective, by forget request.
+        noise: What it says of models that only noise tells from retrained ones, likewise.
         methods: What is searched.
     """
 
@@ -101,7 +114,8 @@ class Scene:
     source: Trained
     original: Run
     seed: int
-    judges: dict[str, Callable[[Run], Judgement]]
+    judges: dict[str, Judge]
+    noise: dict[str, Judgement]
     methods: list[Searched]
 
     @property
@@ -173,23 +187,36 @@ def _scene(
         )
         for entry, ranges in searched
     ]
-    judges = {text: _judge(recipe, search, workspace, source, original, forget) for text, forget in forgets.items()}
-    return Scene(recipe, search, workspace, source, original, unlearning_seed, judges, methods)
+    judged = {text: _judge(recipe, search, workspace, source, original, forget) for text, forget in forgets.items()}
+    judges = {text: judge for text, (judge, _) in judged.items()}
+    noise = {text: noise for text, (_, noise) in judged.items()}
+    return Scene(recipe, search, workspace, source, original, unlearning_seed, judges, noise, methods)
 
 
 def _judge(
     recipe: Recipe, search: SearchSettings, workspace: Workspace, source: Trained, original: Run, forget: Forget
-) -> Callable[[Run], Judgement]:
-    """The objective on one forget set."""
+) -> tuple[Judge, Judgement]:
+    """The objective on one forget set, and its noise."""
     samples = workspace.forget_set(forget)
     if search.objective == "no-retrain":
         before = on_holdout(original.outputs(), samples)
         whole = samples.scenario == "class"
-        return lambda run: without_retrained(on_holdout(run.outputs(), samples), before, whole_classes=whole)
-    fresh = recipe.retrain.init == "fresh"
-    run = obtain(retrained(source, forget, workspace.arithmetic, source.seed, fresh=fresh), workspace)
-    reference = on_holdout(run.outputs(), samples)
-    return lambda run: against_retrained(on_holdout(run.outputs(), samples), [reference])
+        bootstrap = noise_without_retrained(before, whole_classes=whole, seed=seed_for(search.seed, "noise"))
+        return partial(_unlike_unseen, samples, before, bootstrap), bootstrap
+    fresh = (recipe.retrain.init == "fresh", True)
+    models = [retrained(source, forget, workspace.arithmetic, source.seed + n, fresh=fresh[n]) for n in range(2)]
+    first, second = (on_holdout(obtain(model, workspace).outputs(), samples) for model in models)
+    apart = against_retrained(second, [first])
+    return partial(_unlike_retrained, samples, [first, second], apart), apart
+
+
+def _unlike_unseen(samples: ForgetSet, before: Predictions, noise: Judgement, run: Run) -> Judgement:
+    whole = samples.scenario == "class"
+    return without_retrained(on_holdout(run.outputs(), samples), before, whole_classes=whole, noise=noise)
+
+
+def _unlike_retrained(samples: ForgetSet, references: list[Predictions], noise: Judgement, run: Run) -> Judgement:
+    return against_retrained(on_holdout(run.outputs(), samples), references, noise)
 
 
 def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
@@ -236,6 +263,7 @@ def _work(scene: Scene, found: list[tuple[Searched, Trials]], folder: Path) -> N
 def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> None:
     """One trial; one that fails is a result, and does not stop the others."""
     rows: list[dict[str, Any]] = []
+    judgements: list[Judgement] = []
     value = reason = None
     try:
         made = method_named(method.method)(**method.settings | claim.settings)
@@ -243,8 +271,9 @@ def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> None
             size, at = scene.recipe.batch_size, scene.workspace.arithmetic
             model = outcome_of(made, scene.source, forget, seed=scene.seed, batch_size=size, at=at)
             run = obtain(model, scene.workspace)
-            rows.append({"forget": text, **asdict(scene.judges[text](run)), **_cost(run)})
-        value = statistics.fmean(row["value"] for row in rows)
+            judgements.append(scene.judges[text](run))
+            rows.append({"forget": text, **asdict(judgements[-1]), **_cost(run)})
+        value = ranked(judgements)
     except Exception as error:  # noqa: BLE001 - a method may be anybody's, and the other trials go on
         reason = sentence_of(error)
         logs.mkdir(parents=True, exist_ok=True)
@@ -253,8 +282,13 @@ def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> None
     settings = ", ".join(
         f"{name} {one:.4g}" if isinstance(one, float) else f"{name} {one}" for name, one in claim.settings.items()
     )
-    came = f"failed. {reason}" if value is None else f"{value:.2f}"
+    lost = max((one.lost for one in judgements), default=0.0)
+    came = f"failed. {reason}" if value is None else f"{value:.2f}" if lost == 0 else _too_much(lost)
     say(f"{method.label}, trial {claim.trial.number} ({settings}): {came}")
+
+
+def _too_much(lost: float) -> str:
+    return f"loses {lost:.1f} points of retain accuracy beyond the noise"
 
 
 def _cost(run: Run) -> dict[str, Any]:
