@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from natmu.data.images import ByteArray, ImageData
+from natmu.data.images import ImageData, PixelArray
 from natmu.data.pixels import image_data, plain_names, to_labels, to_nchw
 from natmu.data.sampling import fixed_fifth
 from natmu.errors import DataError
@@ -135,6 +135,6 @@ def _pair(keys: Collection[str], split: str) -> tuple[str, str] | None:
 
 def _read_pair(
     images: npt.NDArray[Any], labels: npt.NDArray[Any], images_name: str, labels_name: str
-) -> tuple[ByteArray, IntArray]:
+) -> tuple[PixelArray, IntArray]:
     pixels = to_nchw(images, images_name)
     return pixels, to_labels(labels, len(pixels), labels_name)

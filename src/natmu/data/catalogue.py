@@ -13,7 +13,8 @@ from natmu.data.cifar import load_cifar10, load_cifar100
 from natmu.data.digits import load_digits
 from natmu.data.folders import load_folder
 from natmu.data.images import ImageData, Splits
-from natmu.data.pixels import channel_statistics, resized
+from natmu.data.kinds import of_one_kind
+from natmu.data.pixels import channel_statistics, resized, say_if_flat
 from natmu.data.sampling import FIXED_SEED, balanced_draw, fixed_fifth
 from natmu.data.tiny_imagenet import load_tiny_imagenet
 from natmu.errors import DataError, hint
@@ -139,6 +140,9 @@ def _arranged(parts: Parts, source: str, image_size: int | None, train_size: int
     if image_size is not None:
         train, test = _at_size(train, image_size), _at_size(test, image_size)
         held = None if held is None else _at_size(held, image_size)
+    train, test, *rest = of_one_kind([part for part in (train, test, held) if part is not None], source)
+    held = rest[0] if rest else None
+    say_if_flat(train)
     shapes = [part.image_shape for part in (train, test, held) if part is not None]
     if len(set(shapes)) > 1:
         other = next(shape for shape in shapes if shape != shapes[0])
