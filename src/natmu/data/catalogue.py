@@ -11,6 +11,7 @@ import numpy as np
 from natmu.data.arrays import Parts, load_arrays
 from natmu.data.cifar import load_cifar10, load_cifar100
 from natmu.data.digits import load_digits
+from natmu.data.factories import load_factory
 from natmu.data.folders import load_folder
 from natmu.data.images import ImageData, Splits
 from natmu.data.kinds import of_one_kind
@@ -18,6 +19,7 @@ from natmu.data.pixels import channel_statistics, resized, say_if_flat
 from natmu.data.sampling import FIXED_SEED, balanced_draw, fixed_fifth
 from natmu.data.tiny_imagenet import load_tiny_imagenet
 from natmu.errors import DataError, hint
+from natmu.functions import is_function_name
 from natmu.types import IntArray
 
 _Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -109,7 +111,7 @@ def load(
 
     Args:
         source: A name of ``sources()``, or the path of a folder of images per class, an ``.npz`` file, or a folder of
-            ``.npy`` files; see ``load_folder`` and ``load_arrays`` for their layouts.
+            ``.npy`` files, or ``package.module:function``; see ``load_folder``, ``load_arrays`` and ``load_factory``.
         data_dir: Where named data sets are kept.
         image_size: Side of the square that images are resized to, bilinearly; needed where their sizes differ.
         train_size: Keep this many training images: a fixed class-balanced random subset.
@@ -117,7 +119,7 @@ def load(
             brings a holdout of its own.
 
     Returns:
-        uint8 images, in memory or mapped from disk. Channel means and standard deviations are the customary ones for
+        Images, in memory or mapped from disk. Channel means and standard deviations are the customary ones for
         the CIFARs and Tiny-ImageNet, and computed from the training images otherwise.
 
     Raises:
@@ -126,10 +128,14 @@ def load(
     if image_size is not None and not 1 <= image_size <= 4096:
         raise DataError(f"The image size must be from 1 to 4096 pixels, not {image_size}.")
     known = _catalogue().get(source)
-    parts = Parts(*known.read(data_dir, image_size)) if known else _load_path(Path(source), data_dir, image_size)
+    by_function = is_function_name(source) and not Path(source).exists()
+    if known:
+        parts = Parts(*known.read(data_dir, image_size))
+    else:
+        parts = load_factory(source) if by_function else _load_path(Path(source), data_dir, image_size)
     parts = _arranged(parts, source, image_size, train_size, holdout)
     mean, std = (known and known.statistics) or channel_statistics(parts.train.images)
-    name = known.info.name if known else Path(source).resolve().stem
+    name = source if known or by_function else Path(source).resolve().stem
     return Splits(name, parts.train, parts.test, mean, std, parts.holdout, parts.own)
 
 
@@ -145,8 +151,8 @@ def _arranged(parts: Parts, source: str, image_size: int | None, train_size: int
     if image_size is not None:
         train, test = _at_size(train, image_size), _at_size(test, image_size)
         held = None if held is None else _at_size(held, image_size)
-    train, test, *rest = of_one_kind([part for part in (train, test, held) if part is not None], source)
-    held = rest[0] if rest else None
+    train, test, *others = of_one_kind([part for part in (train, test, held) if part is not None], source)
+    held = others[0] if others else None
     say_if_flat(train)
     shapes = [part.image_shape for part in (train, test, held) if part is not None]
     if len(set(shapes)) > 1:
@@ -174,7 +180,7 @@ def _load_path(path: Path, data_dir: Path, image_size: int | None) -> Parts:
         )
     raise DataError(
         f"There is no data set or path {str(path)!r}{hint(str(path), names)}; the names are {', '.join(names)}, and a "
-        "folder of images per class, an .npz file or a folder of .npy files is taken too."
+        "folder of images per class, an .npz file, a folder of .npy files or package.module:function is taken too."
     )
 
 
