@@ -62,10 +62,8 @@ def listed_models(models: object, name: str) -> list[nn.Module]:
     if isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList):
         return [models]
     if isinstance(models, str | Path | Mapping) or not isinstance(models, Iterable):
-        raise SettingError(
-            f"{name} must be a model or a list of models, not {type(models).__name__}; load the weights into a model, "
-            "or leave it out for none."
-        )
+        remedy = "leave it out for none" if models is None else "load weights into a model and give that"
+        raise SettingError(f"{name} must be a list of models, not {type(models).__name__}; {remedy}.")
     return list(models)
 
 

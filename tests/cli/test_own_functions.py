@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 import textwrap
 
@@ -112,6 +113,12 @@ def test_a_data_set_by_the_users_function(tmp_path, monkeypatch):
             image, label = own[index]
             assert torch.equal(part.take(torch.tensor([index]))[0], image)
             assert part.labels[index] == label
+    sent = pickle.dumps((splits.own, TrainSettings(augment="mine_here:brighter")))
+    sys.modules.pop("mine_here")  # as in another process, whose path lacks the current directory
+    own, settings = pickle.loads(sent)
+    assert [len(part) for part in (own.train, own.test)] == [10, 20]
+    assert torch.equal(own.train[7][0], splits.own.train[7][0])
+    assert settings.augment.found() is sys.modules["mine_here"].brighter
     divided = load("mine_here:pair", tmp_path, holdout=True)
     assert divided.own is not None
     assert (len(divided.test), len(divided.own.test)) == (16, 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from torch import Tensor
 from natmu.data.arrays import Parts
 from natmu.data.datasets import from_dataset
 from natmu.data.images import ImageData
-from natmu.data.own import OwnParts
+from natmu.data.own import OwnParts, Samples
 from natmu.errors import FAULTS, DataError, quoted
 from natmu.functions import current_directory_first, function_named
+from natmu.types import IntArray
 
 ROLES = ("train", "test", "holdout")
 
@@ -29,19 +31,71 @@ def load_factory(name: str) -> Parts:
     Raises:
         DataError: It cannot be imported, fails, or returns something else.
     """
+    given = _made(name)
+    train = from_dataset(given["train"])
+    others = {role: from_dataset(part, train.class_names) for role, part in given.items() if role != "train"}
+    own = None
+    if not any(_is_array_like(given[role]) for role in ("train", "test")):
+        own = FactoryParts(name, given=given)
+    return Parts(train, others["test"], others.get("holdout"), own)
+
+
+class FactoryParts(OwnParts):
+    """What a user's function returned. Pickled, it is the function's name, which is called again where it is needed.
+
+    Args:
+        name: ``package.module:function``.
+        rows: Positions of the training and of the test samples, int64; all of a part where None.
+        given: What it returned; it is called when that is first needed if None.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        rows: tuple[IntArray | None, IntArray | None] = (None, None),
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._name, self._rows = name, rows
+        if given is not None:
+            self.__dict__["_given"] = given
+
+    @cached_property
+    def _given(self) -> Mapping[str, Any]:
+        return _made(self._name)
+
+    @property
+    def _chosen(self) -> OwnParts:
+        return OwnParts(self._given["train"], self._given["test"]).at(*self._rows)
+
+    @cached_property
+    def train(self) -> Samples:
+        """The training samples: the user's own object, or a subset of it."""
+        return self._chosen.train
+
+    @cached_property
+    def test(self) -> Samples:
+        """The test samples, likewise."""
+        return self._chosen.test
+
+    def at(self, train: IntArray | None = None, test: IntArray | None = None) -> OwnParts:
+        """The samples at these positions; all of a part where None."""
+        pairs = zip(self._rows, (train, test), strict=True)
+        first, second = (new if old is None else old if new is None else old[new] for old, new in pairs)
+        return FactoryParts(self._name, (first, second), self.__dict__.get("_given"))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FactoryParts, (self._name, self._rows)
+
+
+def _made(name: str) -> dict[str, Any]:
+    """What a function returns, by what it is for."""
     function = function_named(name, DataError)
     try:
         with current_directory_first():
             made = function()
     except FAULTS as error:
         raise DataError(f"{name} failed ({quoted(error)}); it is called without arguments.") from error
-    given = _by_role(made, name)
-    train = from_dataset(given["train"])
-    others = {role: from_dataset(part, train.class_names) for role, part in given.items() if role != "train"}
-    own = None
-    if not any(_is_array_like(given[role]) for role in ("train", "test")):
-        own = OwnParts(given["train"], given["test"])
-    return Parts(train, others["test"], others.get("holdout"), own)
+    return _by_role(made, name)
 
 
 def _by_role(made: object, name: str) -> dict[str, Any]:

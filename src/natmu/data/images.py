@@ -192,16 +192,11 @@ class ImageData:
         channels = self.image_shape[0]
         low, high = torch.zeros(channels), torch.ones(channels)
         if self.floating and len(self):
-            blocks = map(self.take, torch.split(torch.arange(len(self)), _BLOCK))
-            lows, highs = zip(
-                *(torch.aminmax(block.transpose(0, 1).flatten(1), dim=1) for block in blocks), strict=True
-            )
-            low, high = torch.stack(lows).amin(0).float(), torch.stack(highs).amax(0).float()
-        return (
-            (low.to(self.images.device), high.to(self.images.device))
-            if isinstance(self.images, Tensor)
-            else (low, high)
-        )
+            blocks = map(self.take, torch.split(torch.arange(len(self)), _BLOCK // 8))
+            ends = [(block.amin((0, 2, 3)), block.amax((0, 2, 3))) for block in blocks]
+            low, high = torch.stack([end[0] for end in ends]).amin(0), torch.stack([end[1] for end in ends]).amax(0)
+        device = self.images.device if isinstance(self.images, Tensor) else torch.device("cpu")
+        return low.float().to(device), high.float().to(device)
 
     def take(self, indices: Tensor) -> Tensor:
         """The images at these positions, ``(B, C, H, W)`` as they are stored, on the device where the images live."""

@@ -14,8 +14,17 @@ from natmu.errors import DataError
 PROBES = 64
 """Items that are read twice, spread over the data set."""
 
-TRANSFORMS = ("transform", "transforms", "target_transform", "augment", "augmentation", "augmentations", "tf")
-"""Attributes in which data sets keep what they do to their items."""
+TRANSFORMS = (
+    "transform",
+    "transforms",
+    "target_transform",
+    "augment",
+    "augmentation",
+    "augmentations",
+    "tf",
+    "_format_kwargs",
+)
+"""Attributes in which data sets keep what they do to their items; the last is that of HuggingFace's."""
 
 RANDOM = frozenset(
     {

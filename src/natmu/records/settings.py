@@ -42,10 +42,10 @@ class OwnAugmentation(Settings):
     _given: Callable[..., Any] | None = PrivateAttr(None)
 
     @classmethod
-    def of(cls, function: Callable[..., Any], name: str | None = None) -> OwnAugmentation:
-        """A function, which need not be found by its name as long as this value lives."""
+    def of(cls, function: Callable[..., Any]) -> OwnAugmentation:
+        """A function that is at hand, and need not be found by its name."""
         inner = function if hasattr(function, "__qualname__") else type(function)
-        own = cls(function=name or f"{inner.__module__}:{inner.__qualname__}", source=source_digest(function))
+        own = cls(function=f"{inner.__module__}:{inner.__qualname__}", source=source_digest(function))
         own._given = function
         return own
 
@@ -110,7 +110,7 @@ def _augmentation_of(value: object) -> object:
         return value == AUGMENT[True]
     if isinstance(value, str) and is_function_name(value):
         try:
-            return OwnAugmentation.of(function_named(value), value)
+            return OwnAugmentation(function=value, source=source_digest(function_named(value)))
         except SettingError as error:
             raise ValueError(str(error)) from None
     if callable(value):
