@@ -16,7 +16,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.features import features_of
 from natmu.engine.neighbours import right_nearby
 from natmu.engine.predict import logits_of
-from natmu.errors import SettingError
+from natmu.errors import DataError, SettingError
 from natmu.methods.examples import hybrid_examples
 from natmu.methods.natmu import NatMU
 from natmu.testing.problems import problem_of
@@ -139,6 +139,14 @@ def test_blends_of_floats_are_the_formula_within_the_range(images: tuple[Tensor,
     shown = hybrid_examples(method, problem)
     assert shown.forget.shape == (4, 8, 8)  # the first of two channels, from black to white
     assert np.array_equal(shown.forget[0], images[0][3, 0].numpy())
+
+
+def test_training_data_that_is_normalised_and_test_data_that_is_not_are_refused(
+    images: tuple[Tensor, Tensor], body: nn.Sequential
+) -> None:
+    floats, data = data_sets(images)
+    with pytest.raises(DataError, match=r"One part of the data holds bytes.* and another floats outside \[0, 1\]"):
+        natmu.audit(body, floats, data, [1, 2], progress=False)
 
 
 def brighter(images: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from natmu.data import (
     from_dataset,
     without_earlier_classes,
 )
+from natmu.data.kinds import of_one_kind
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
 from natmu.errors import SettingError
@@ -219,7 +220,7 @@ def audit(
     """
     compute, seed = Compute.choose(device, precision), whole_seed(seed)
     with showing(progress):
-        train, test = from_dataset(train_data), from_dataset(test_data)
+        train, test = of_one_kind([from_dataset(train_data), from_dataset(test_data)], "the data")
     references, unlearned = listed_models(retrained, "retrained"), listed_models(unlearned, "unlearned")
     originals, again = listed_models(originals, "originals"), listed_models(again, "again")
     if not isinstance(shadows, ShadowModels | None):
