@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from natmu.arguments import (
     Indices,
@@ -20,12 +20,14 @@ from natmu.arguments import (
     steps_of_size,
     training_recipe,
     whole_seed,
+    with_augmentation,
 )
 from natmu.audits.in_memory import ShadowModels, measured_scores, private_copy, shadow_margins
 from natmu.data import (
     from_dataset,
     without_earlier_classes,
 )
+from natmu.data.kinds import of_one_kind
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
 from natmu.errors import SettingError
@@ -102,6 +104,7 @@ def unlearn(
     already_forgotten: str | Indices | ForgetSet | None = None,
     holdout: object | None = None,
     training: TrainSettings | Mapping[str, Any] | None = None,
+    augment: Callable[[Tensor], Tensor] | str | None = None,
     initial_model: nn.Module | None = None,
     batch_size: int | None = None,
     seed: int = 0,
@@ -113,9 +116,9 @@ def unlearn(
     """Forget training samples.
 
     Args:
-        model: The trained model; takes images in ``[0, 1]`` and returns logits ``(B, C)``. It is not changed.
+        model: The trained model; takes images and returns logits ``(B, C)``. It is not changed.
         train_data: What it was trained on: any map-style data set of (image, label), an ``(images, labels)`` pair of
-            arrays, or ``ImageData``.
+            arrays, or ``ImageData``. Images of 8 bits are divided by 255; floats are handed to the model as they are.
         forget: Positions of the samples to forget in ``train_data``, or a forget request such as ``"random:1%"`` or
             ``"class:3"``, or the ``forget`` of an earlier result. A request that draws at random draws another set with
             every seed, so models that are to be compared need the latter.
@@ -126,6 +129,9 @@ def unlearn(
             is trained on again.
         holdout: Labelled images never trained on, apart from any test set, for methods that tune on them.
         training: How the original was trained, for retraining.
+        augment: Your own augmentation in place of random crop and flip, wherever the method augments: a function from
+            float32 images ``(B, C, H, W)``, as the model is given them and on its device, to images of the same shape,
+            or its name as ``package.module:function``. Its random numbers must come from ``torch``.
         initial_model: The original before training, for retraining with ``init="original"``.
         batch_size: Samples per step, where the method's settings do not say; 128 if None.
         seed: Of everything random.
@@ -140,11 +146,12 @@ def unlearn(
     """
     chosen, seed = chosen_method(method, settings), whole_seed(seed)
     compute = Compute.choose(device, precision)
-    data = from_dataset(train_data)
+    with showing(progress):
+        data = from_dataset(train_data)
     require_model(model, "model", data)
     if initial_model is not None:
         require_model(initial_model, "initial_model", data)
-    recipe = training_recipe(training)
+    recipe = with_augmentation(training_recipe(training), augment, chosen)
     with showing(progress):
         before = forgotten_before(already_forgotten, data, model, compute)
         forgotten = forget_set(forget, data, model, compute, seed, before)
@@ -212,7 +219,8 @@ def audit(
         UsageError: Something asked for cannot be done; the message says what to do.
     """
     compute, seed = Compute.choose(device, precision), whole_seed(seed)
-    train, test = from_dataset(train_data), from_dataset(test_data)
+    with showing(progress):
+        train, test = of_one_kind([from_dataset(train_data), from_dataset(test_data)], "the data")
     references, unlearned = listed_models(retrained, "retrained"), listed_models(unlearned, "unlearned")
     originals, again = listed_models(originals, "originals"), listed_models(again, "again")
     if not isinstance(shadows, ShadowModels | None):
@@ -279,6 +287,7 @@ def _settings(method: Method, problem: Problem) -> dict[str, Any]:
         "forget": {"request": forget.request, "digest": forget.digest, "count": len(forget)},
         "forgotten_before": len(forget.before),
         "training": problem.training.model_dump() if retraining else None,
+        **({} if isinstance(problem.training.augment, bool) else {"augment": problem.training.augment_name}),
         "batch_size": problem.training.batch_size if retraining else problem.batch_size,
         "seed": problem.seed,
         **problem.compute.arithmetic.plain(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from natmu.data.pixels import as_integer
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of, sample_losses
 from natmu.errors import SettingError
-from natmu.methods import Method, checked_method, method_named
+from natmu.functions import is_function_name
+from natmu.methods import Method, Retrain, checked_method, method_named
 from natmu.models import check_fit
 from natmu.records.settings import TrainSettings
 from natmu.types import FloatArray, ForgetSet, IntArray
@@ -48,7 +50,9 @@ def steps_of_size(method: Method, batch_size: int | None) -> int:
 def require_model(model: object, name: str, *data: ImageData) -> None:
     """Refuse what is no model, or one that does not fit the data."""
     if not isinstance(model, nn.Module):
-        raise SettingError(f"{name} must be a torch.nn.Module, not {type(model).__name__}; give the model itself.")
+        weights = isinstance(model, Mapping | str | Path)
+        remedy = "load the weights into the model and give that" if weights else "give the model itself"
+        raise SettingError(f"{name} must be a torch.nn.Module, not {type(model).__name__}; {remedy}.")
     for part in data:
         check_fit(model, num_classes=data[0].num_classes, image_shape=part.image_shape)
 
@@ -57,8 +61,9 @@ def listed_models(models: object, name: str) -> list[nn.Module]:
     """Several models, or a single one, as a list; what they are is checked one by one."""
     if isinstance(models, nn.Module) and not isinstance(models, nn.ModuleList):
         return [models]
-    if isinstance(models, str) or not isinstance(models, Iterable):
-        raise SettingError(f"{name} must be a list of models, not {type(models).__name__}; leave it out for none.")
+    if isinstance(models, str | Path | Mapping) or not isinstance(models, Iterable):
+        remedy = "leave it out for none" if models is None else "load weights into a model and give that"
+        raise SettingError(f"{name} must be a list of models, not {type(models).__name__}; {remedy}.")
     return list(models)
 
 
@@ -77,6 +82,25 @@ def training_recipe(training: object) -> TrainSettings:
     if not isinstance(training, Mapping | None):
         raise SettingError(f"training must be a mapping of settings, not {type(training).__name__}.")
     return TrainSettings.parse(training or {}, "training")
+
+
+def with_augmentation(recipe: TrainSettings, augment: object, method: Method) -> TrainSettings:
+    """The recipe with the user's own augmentation, where one is given that the method will use.
+
+    Raises:
+        SettingError: It is no function, or the method augments nothing.
+    """
+    if augment is None:
+        return recipe
+    if not callable(augment) and not (isinstance(augment, str) and is_function_name(augment)):
+        raise SettingError(
+            f"augment must be a function from a batch to a batch, not {augment!r}; leave it out for none."
+        )
+    switches = [name for name in ("augment_retain", "augment_forget") if name in type(method.config).model_fields]
+    if not isinstance(method, Retrain) and not any(getattr(method.config, name) for name in switches):
+        remedy = f"set {switches[0]}=True, or leave augment out" if switches else "leave augment out"
+        raise SettingError(f"{method.name} augments no images with these settings; {remedy}.")
+    return TrainSettings.parse(recipe.model_dump() | {"augment": augment}, "training")
 
 
 def forgotten_before(

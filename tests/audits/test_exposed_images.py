@@ -7,6 +7,7 @@ import torch
 
 from natmu.audits.exposed_images import exposed_images
 from natmu.data import ImageData
+from natmu.data.thumbnails import thumbnails
 from natmu.records.samples import Exposed, Sample
 
 
@@ -34,6 +35,20 @@ def test_the_most_exposed_forget_samples_are_kept_as_they_are(tmp_path):
 def test_grey_images_have_no_channels_and_few_samples_are_all_kept(tmp_path):
     images, found = kept(tmp_path, (1, 8, 8), count=4)
     assert np.array_equal(found["images"], images[2::-1, 0])
+
+
+def test_floats_of_any_range_and_any_number_of_channels_are_shown_from_black_to_white():
+    """The lowest value of each channel is black, the highest white; what lies between is in proportion."""
+    levels = torch.randint(0, 256, (6, 5, 4, 4), generator=torch.Generator().manual_seed(0))
+    levels[0, :, 0, 0], levels[5, :, 0, 0] = 0, 255
+    scale = torch.tensor([0.001, 3.0, 1000.0, 1.0, 2.0]).view(5, 1, 1)
+    for channels, shown in ((5, [0, 1, 2]), (2, [0])):
+        images = levels.float()[:, :channels] * scale[:channels] - 7
+        data = ImageData(images, torch.zeros(6, dtype=torch.int64), ("a",))
+        found = thumbnails(data, np.arange(6)).reshape(6, 4, 4, len(shown))
+        assert found.dtype == np.uint8
+        difference = found.astype(int) - levels[:, shown].permute(0, 2, 3, 1).numpy()
+        assert np.abs(difference).max() <= 1  # 0.001 is no number of float32
 
 
 def test_large_images_are_shrunk_in_proportion(tmp_path):

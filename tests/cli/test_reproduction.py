@@ -20,7 +20,7 @@ from natmu.report.study_page import study_page
 TRAIN = (
     *("train", "--data", "digits", "--model", "small_cnn", "--train-size", "150", "--image-size", "10", "--holdout"),
     *("--epochs", "2", "--optimizer", "sgd", "--lr", "0.03", "--momentum", "0.7", "--schedule", "constant"),
-    *("--warmup-epochs", "0.25", "--weight-decay", "1e-5", "--batch-size", "24", "--no-augment", "--seed", "3"),
+    *("--warmup-epochs", "0.25", "--weight-decay", "1e-5", "--batch-size", "24", "--augment", "none", "--seed", "3"),
     *("--precision", "fp32"),
 )
 UNLEARNED = {

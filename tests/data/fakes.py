@@ -6,10 +6,13 @@ import io
 import pickle
 import tarfile
 import zipfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from natmu.progress import Advance
 
 FINE_NAMES = ("apple", "rocket", "sea", "lawn_mower")
 COARSE_NAMES = ("natural_things", "vehicles_2")
@@ -79,3 +82,16 @@ def zip_of(folder: Path, name: str) -> bytes:
             if path.is_file():
                 zipped.write(path, f"{name}/{path.relative_to(folder)}")
     return buffer.getvalue()
+
+
+class Said:
+    """A display that keeps what is said and shows no bar."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def bar(self, label: str, total: int | None, done: int, unit: str) -> AbstractContextManager[Advance]:
+        return nullcontext(lambda steps=1: None)
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -90,7 +91,27 @@ def test_mapped_arrays_stay_mapped_in_every_layout(tmp_path: Path, layout: str) 
     assert np.array_equal(data.take(torch.tensor([3, 1])).numpy(), expected[[3, 1]])
 
 
-def test_floats_are_scaled(tmp_path: Path) -> None:
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_floats_stay_what_they_are(tmp_path: Path, as_folder: bool) -> None:
+    floats = (IMAGES.astype(np.float32) / 255 - 0.4) / 0.3
+    arrays = {"x_train": floats, "y_train": LABELS, "x_test": np.round(floats[:8]), "y_test": LABELS[:8]}
+    np.savez(tmp_path / "d.npz", **arrays)
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    splits = load(str(tmp_path if as_folder else tmp_path / "d.npz"), tmp_path)
+    assert isinstance(splits.train.images, np.memmap) == as_folder
+    assert splits.train.images.dtype == splits.test.images.dtype  # so that they can be put together
+    assert np.array_equal(splits.train.take(torch.arange(20)).numpy(), floats)
+    assert np.array_equal(splits.test.take(torch.arange(8)).numpy(), arrays["x_test"])
+    assert splits.mean == pytest.approx(floats.mean(axis=(0, 2, 3), dtype=np.float64), abs=1e-9)
+    low, high = splits.train.bounds
+    assert low.tolist() == floats.min(axis=(0, 2, 3)).tolist()
+    assert high.tolist() == floats.max(axis=(0, 2, 3)).tolist()
+    part = splits.train.subset([4, 2])
+    assert np.array_equal(pickle.loads(pickle.dumps(part)).take(torch.arange(2)).numpy(), floats[[4, 2]])
+
+
+def test_floats_that_are_bytes_divided_are_kept_as_bytes(tmp_path: Path) -> None:
     floats = IMAGES.astype(np.float32) / 255
     np.savez(tmp_path / "d.npz", x_train=floats, y_train=LABELS, x_test=floats, y_test=LABELS)
     assert np.array_equal(load(str(tmp_path / "d.npz"), tmp_path).train.take(torch.arange(20)).numpy(), IMAGES)
@@ -99,7 +120,12 @@ def test_floats_are_scaled(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [
-        ({"images": IMAGES * 2.0, "labels": LABELS}, "floats outside"),
+        ({"images": np.where(np.arange(20)[:, None, None, None] == 3, np.nan, IMAGES), "labels": LABELS}, "sample 3"),
+        ({"images": IMAGES.astype(np.uint16), "labels": LABELS}, "images must be uint8 or floats, not uint16"),
+        (
+            {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES / 100, "y_test": LABELS},
+            r"One part .* holds bytes.* and another floats outside \[0, 1\]",
+        ),
         ({"images": IMAGES, "labels": LABELS[:3]}, "one integer for each"),
         ({"images": IMAGES, "labels": LABELS - 1}, "number the classes"),
         ({"images": IMAGES, "labels": LABELS.astype(float)}, "one integer for each"),

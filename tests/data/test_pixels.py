@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -9,9 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from natmu.data import pixels as pixels_module
+from natmu.data import from_dataset, kinds
 from natmu.data.pixels import channel_statistics, resized, to_labels, to_nchw
 from natmu.errors import DataError
+from natmu.progress import shown_on
+
+from .fakes import Said
 
 
 @pytest.mark.parametrize(
@@ -36,21 +41,33 @@ def test_bytes_are_viewed_and_not_copied() -> None:
     assert np.shares_memory(to_nchw(images, "images"), images)
 
 
-def test_floats_are_scaled_and_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pixels_module, "_BLOCK_BYTES", 1)
-    images = np.arange(256, dtype=np.float32).reshape(4, 8, 8) / 255
-    assert to_nchw(images, "images").ravel().tolist() == list(range(256))
+@pytest.mark.parametrize("block", [1, 2**26])
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, ">f4"])
+def test_floats_are_kept_in_the_smallest_type_that_loses_nothing(
+    monkeypatch: pytest.MonkeyPatch, kind: object, block: int
+) -> None:
+    monkeypatch.setattr(kinds, "_BLOCK_BYTES", block)
+    levels = np.arange(256, dtype=np.float64).reshape(4, 8, 8)
+    cases = [(levels * 4 - 100, "float16"), (levels.astype(np.float32) * np.float32(0.1) - 3, "float32")]
+    for images, wanted in [(levels / 255, "uint8"), *cases]:
+        given = images.astype(kind)
+        kept = to_nchw(given, "images")
+        assert kept.dtype == ("float16" if kind == np.float16 else wanted)
+        shown = kept / np.float32(255) if kept.dtype == np.uint8 else kept.astype(np.float32)
+        assert np.array_equal(shown[:, 0], given.astype(np.float32))
 
 
-@pytest.mark.parametrize("value", [-0.01, 1.01, np.nan, np.inf])
-def test_other_floats_are_refused(value: float) -> None:
-    with pytest.raises(DataError, match=r"floats outside \[0, 1\]"):
-        to_nchw(np.full((1, 2, 2), value), "images")
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e39])
+def test_pixels_that_are_no_numbers_are_refused_by_sample(value: float) -> None:
+    images = np.zeros((9, 2, 2))
+    images[7, 1, 0] = value
+    with pytest.raises(DataError, match="images: sample 7 has pixels that are NaN or infinite"):
+        to_nchw(images, "images")
 
 
 @pytest.mark.parametrize("dtype", [np.int64, bool, np.uint16, "U1", object])
 def test_other_types_are_refused(dtype: object) -> None:
-    with pytest.raises(DataError, match="must be uint8 or floats"):
+    with pytest.raises(DataError, match=r"must be uint8 or floats.* / 65535 for 16 bits"):
         to_nchw(np.zeros((1, 2, 2), dtype), "images")
 
 
@@ -91,8 +108,17 @@ def test_statistics_are_those_of_the_whole(seed: int, channels: int, count: int)
 def test_statistics_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.random.default_rng(0).integers(0, 256, (7, 3, 4, 5), dtype=np.uint8)
     whole = channel_statistics(images)
-    monkeypatch.setattr(pixels_module, "_BLOCK_BYTES", 130)
+    monkeypatch.setattr(kinds, "_BLOCK_BYTES", 130)
     assert channel_statistics(images) == whole
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_statistics_of_floats_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
+    monkeypatch.setattr(kinds, "_BLOCK_BYTES", 130)
+    images = (np.random.default_rng(0).normal(size=(7, 5, 4, 5)) + 1000 * np.eye(5)[0][:, None, None]).astype(kind)
+    mean, std = channel_statistics(torch.from_numpy(images))
+    assert mean == pytest.approx(images.mean(axis=(0, 2, 3), dtype=np.float64), rel=1e-12)
+    assert std == pytest.approx(images.std(axis=(0, 2, 3), dtype=np.float64), rel=1e-9)
 
 
 def test_a_constant_channel_does_not_divide_by_zero() -> None:
@@ -105,3 +131,28 @@ def test_resizing_is_pillows(height: int, width: int, size: int, channels: int) 
     expected = np.asarray(Image.fromarray(image.squeeze(2) if channels == 1 else image).resize((size, size), 2))
     result = resized(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], size)
     assert np.array_equal(np.asarray(result[0]).transpose(1, 2, 0).reshape(expected.shape), expected)
+
+
+def test_floats_are_resized_as_floats() -> None:
+    images = np.random.default_rng(0).normal(size=(2, 2, 6, 5)).astype(np.float32) * 1000
+    result = np.asarray(resized(torch.from_numpy(images), 4))
+    for found, plane in zip(result.reshape(-1, 4, 4), images.reshape(-1, 6, 5), strict=True):
+        assert np.array_equal(found, np.asarray(Image.fromarray(plane, "F").resize((4, 4), 2)))
+
+
+@pytest.mark.parametrize(
+    ("images", "line"),
+    [
+        (np.full((3, 1, 2, 2), 7, np.uint8), "All pixels .* are 7"),
+        (np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2) % 2, "few grey levels, 0 to 1 of 255"),
+        (np.full((3, 1, 2, 2), 0.1, np.float32), "All pixels .* are 0.1"),
+        (np.arange(12, dtype=np.uint8).reshape(3, 1, 2, 2) % 2 * 255, None),
+        (np.linspace(0.002, 0.004, 12, dtype=np.float32).reshape(3, 1, 2, 2), None),
+    ],
+)
+def test_images_that_show_next_to_nothing_get_one_line(images: np.ndarray, line: str | None) -> None:
+    said = Said()
+    with shown_on(said):
+        from_dataset((images, [0, 1, 0]))
+    assert len(said.lines) == (line is not None)
+    assert line is None or re.search(line, said.lines[0])

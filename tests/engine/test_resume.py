@@ -155,6 +155,33 @@ def test_training_from_initial_weights_resumes_too(tmp_path):
     assert fakes.same(fakes.state(model), fakes.state(expected))
 
 
+def brighter(images):
+    return images + torch.rand(len(images), 1, 1, 1)
+
+
+def test_training_with_an_augmentation_of_the_users_own_resumes_to_the_same_weights(tmp_path):
+    data, positions = fakes.image_data(), torch.arange(22)
+    settings = TrainSettings(epochs=3, batch_size=8, lr=0.05, warmup_epochs=1, augment=brighter)
+
+    def train(watched=None, function=settings):
+        model = fakes.model()
+        train_classifier(model, data, positions, function, fakes.CPU, seed=3, checkpoint=watched)
+        return fakes.state(model)
+
+    class Stops(Checkpoint):
+        def save(self, *arguments, **more):
+            super().save(*arguments, **more)
+            raise KeyboardInterrupt
+
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        train(Stops(path, every_seconds=0))
+    whole = train()
+    assert path.exists()
+    assert fakes.same(train(Checkpoint(path, every_seconds=0)), whole)
+    assert not fakes.same(train(function=settings.model_copy(update={"augment": False})), whole)
+
+
 def test_weights_on_disk_are_the_weights(tmp_path):
     model = fakes.CPU.place(fakes.model(channels=3))
     save_weights(model, tmp_path / "model.safetensors")

@@ -11,10 +11,14 @@ from torch import Tensor, nn
 
 from natmu.data import ImageData, Labelling
 from natmu.data.batches import Batches
+from natmu.data.inputs import InputRange
 from natmu.methods import FineTuneSettings, Method, Problem, base, method_named
 from natmu.testing.problems import CPU, TRAINING, problem_of, same_state, small_net, state_of
 
 __all__ = ["CPU", "TRAINING", "problem_of", "same_state", "small_net", "state_of"]
+
+UNIT = InputRange(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1), torch.ones(1, 1, 1, 1))
+"""The range of images of eight bits."""
 
 QUICK: dict[str, dict[str, Any]] = {
     "retrain": {},

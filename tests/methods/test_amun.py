@@ -13,7 +13,7 @@ from natmu.methods import AMUN
 from natmu.methods.amun import adversarial_examples, nearest_adversarial
 from natmu.testing.problems import state_of
 
-from .problems import intercept, noise_data, problem_of, same_state, small_net
+from .problems import UNIT, intercept, noise_data, problem_of, same_state, small_net
 
 FORGET = list(range(0, 250, 21))
 
@@ -105,7 +105,7 @@ class Stubborn(nn.Module):
 def test_a_sample_whose_answer_nothing_changes_has_no_example(monkeypatch):
     data = noise_data(60)  # class of a sample is its position modulo 5
     images, answers = nearest_adversarial(
-        Stubborn().eval(), data.take(torch.arange(3)).float() / 255, data.labels[:3], 1, 4
+        Stubborn().eval(), data.take(torch.arange(3)).float() / 255, data.labels[:3], UNIT, 1, 4
     )
     assert answers.tolist() == [-1, 0, 0]
     assert torch.equal(images, data.take(torch.arange(3)).float() / 255)

@@ -26,7 +26,7 @@ from natmu.methods import base
 from natmu.methods.boundary import BoundaryExpand, BoundaryShrink, adversarial, nearest_wrong, reached_classes, widened
 from natmu.testing.problems import EARLIER, second_problem, trained
 
-from .problems import intercept, noise_data, problem_of, same_state, small_net, state_of, unnormed_net
+from .problems import UNIT, intercept, noise_data, problem_of, same_state, small_net, state_of, unnormed_net
 
 FORGET = list(range(3, 60, 4))
 BOTH = [BoundaryShrink, BoundaryExpand]
@@ -64,7 +64,7 @@ def test_the_step_follows_the_sign_of_each_samples_own_gradient(trained, digits)
     model = copy.deepcopy(trained).eval()
     images, labels = digits.images[:20].float() / 255, digits.labels[:20]
     before = images.clone()
-    moved = adversarial(model, images, labels, 0.1)
+    moved = adversarial(model, images, labels, 0.1, UNIT)
     for row in range(20):
         expected, sure = slow_step(model, images[row], int(labels[row]), 0.1)
         assert sure.float().mean() > 0.5
@@ -84,14 +84,18 @@ def test_the_step_climbs_the_loss(trained, digits):
     with torch.no_grad():
         losses = [
             functional.cross_entropy(model(shown), labels)
-            for shown in (images, adversarial(model, images, labels, 0.01), adversarial(model, images, labels, 0.1))
+            for shown in (
+                images,
+                adversarial(model, images, labels, 0.01, UNIT),
+                adversarial(model, images, labels, 0.1, UNIT),
+            )
         ]
     assert losses[0] < losses[1] < losses[2]
 
 
 def test_no_weight_collects_a_gradient_from_the_step(trained, digits):
     model = copy.deepcopy(trained).eval()
-    adversarial(model, digits.images[:4].float() / 255, digits.labels[:4], 0.1)
+    adversarial(model, digits.images[:4].float() / 255, digits.labels[:4], 0.1, UNIT)
     assert all(parameter.grad is None for parameter in model.parameters())
 
 

@@ -15,7 +15,7 @@ from natmu.models import build_model
 from natmu.testing.problems import same_state, state_of
 from natmu.testing.recorder import perform
 
-from .problems import noise_data, problem_of, small_net
+from .problems import UNIT, noise_data, problem_of, small_net
 
 FORGET = list(range(0, 60, 4))
 
@@ -38,12 +38,12 @@ def test_squared_norms_are_those_of_the_jacobian(digits, trained, name):
     else:
         model = build_model(name, num_classes=10, image_shape=digits.image_shape, mean=(0.3,), std=(0.4,), seed=0)
     model = model.eval()
-    own, other = sensitivities(model, images, (labels, (labels + 3) % 10))
+    own, other = sensitivities(model, images, UNIT.width, (labels, (labels + 3) % 10))
     for found, classes in ((own, labels), (other, (labels + 3) % 10)):
         torch.testing.assert_close(found.detach().double(), slow_squares(model, images, classes), rtol=1e-3, atol=1e-9)
         model.float()
     assert own.requires_grad
-    assert not sensitivities(model, images, (labels,), differentiable=False)[0].requires_grad
+    assert not sensitivities(model, images, UNIT.width, (labels,), differentiable=False)[0].requires_grad
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_own_sensitivity_falls_below_that_of_the_others(digits, trained):
     images, labels = digits.take(problem.forget_positions).float() / 255, problem.labels(problem.forget_positions)
 
     def gap(model):
-        own = sensitivities(model, images, (labels,), differentiable=False)[0].sqrt().mean()
+        own = sensitivities(model, images, UNIT.width, (labels,), differentiable=False)[0].sqrt().mean()
         others = [
-            sensitivities(model, images, ((labels + shift) % 10,), differentiable=False)[0].sqrt().mean()
+            sensitivities(model, images, UNIT.width, ((labels + shift) % 10,), differentiable=False)[0].sqrt().mean()
             for shift in range(1, 10)
         ]
         return float(own - torch.stack(others).mean())

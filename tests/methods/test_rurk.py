@@ -17,7 +17,7 @@ from natmu.methods import RURK, rurk
 from natmu.methods.neighbours import easiest, noisy, recognised
 from natmu.types import seed_for
 
-from .problems import intercept, noise_data, problem_of, same_state, small_net, state_of, unnormed_net
+from .problems import UNIT, intercept, noise_data, problem_of, same_state, small_net, state_of, unnormed_net
 
 FORGET = list(range(0, 250, 5))
 
@@ -62,11 +62,11 @@ def test_a_run_is_that_of_algorithm_1(monkeypatch, trained, digits, neighbours):
 def test_noise_has_the_stated_deviation_and_leaves_the_range_of_images_nowhere():
     torch.manual_seed(0)
     grey = torch.full((50, 3, 16, 16), 0.5)
-    noise = noisy(grey, 0.03) - grey
+    noise = noisy(grey, 0.03, UNIT) - grey
     count = noise.numel()
     assert abs(float(noise.mean())) < 5 * 0.03 / math.sqrt(count)
     assert abs(float(noise.var()) / 0.03**2 - 1) < 5 * math.sqrt(2 / count)
-    wild = noisy(torch.rand(2, 1, 8, 8), 10)
+    wild = noisy(torch.rand(2, 1, 8, 8), 10, UNIT)
     assert wild.min() == 0
     assert wild.max() == 1
 
@@ -92,7 +92,7 @@ def test_the_search_is_projected_descent_from_a_random_start(shape):
     before = state_of(model)
     images, labels = torch.rand(6, *shape, dtype=torch.float64), torch.arange(6) % 4
     torch.manual_seed(5)
-    found = easiest(model, images, labels, bound=0.1, step=0.03, steps=6)
+    found = easiest(model, images, labels, UNIT, bound=0.1, step=0.03, steps=6)
     torch.manual_seed(5)
     starts = torch.rand_like(images)
     frozen = copy.deepcopy(model).eval()
@@ -110,13 +110,13 @@ def test_the_search_is_projected_descent_from_a_random_start(shape):
 def test_only_what_is_still_recognised_is_climbed_on(monkeypatch, trained, digits):
     torch.manual_seed(0)
     images, labels = torch.rand(60, 1, 8, 8), digits.labels[:60]
-    monkeypatch.setattr(rurk, "noisy", lambda images, deviation: images)
+    monkeypatch.setattr(rurk, "noisy", lambda images, deviation, span: images)
     known = copy.deepcopy(trained).eval()(images).argmax(1) == labels
     assert 0 < known.sum() < 60
     answers = copy.deepcopy(trained).train()(images)
     losses = [-row.log_softmax(0)[label].item() for row, label in zip(answers, labels.tolist(), strict=True)]
     for only, expected in ((False, sum(losses) / 60), (True, sum(np.array(losses)[known.numpy()]) / 60)):
-        found = RURK(recognised_only=only)._neighbour_loss(copy.deepcopy(trained).train(), images, labels)
+        found = RURK(recognised_only=only)._neighbour_loss(copy.deepcopy(trained).train(), images, labels, UNIT)
         assert found.item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -139,7 +139,7 @@ def test_searched_neighbours_are_forgotten_too(trained, digits, settings, precis
     for weight in (0.6, 1e-9):
         model = RURK(neighbour_weight=weight, **recipe, **settings)(problem).model.eval()
         torch.manual_seed(0)
-        near = easiest(model, images, labels, bound=0.03, step=2 / 255, steps=10)
+        near = easiest(model, images, labels, UNIT, bound=0.03, step=2 / 255, steps=10)
         losses.append(functional.cross_entropy(model(near), labels).item())
     assert losses[0] > 1.5 * losses[1]
 

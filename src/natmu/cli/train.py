@@ -27,7 +27,12 @@ from natmu.cli.torchrun import first_process_goes_on
 
 
 def run(
-    data: Annotated[str, typer.Option("--data", help="Name of a data set, or a path; natmu data lists the names.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data", help="Name of a data set, a path, or package.module:function; natmu data lists the names."
+        ),
+    ],
     model: Model,
     data_dir: DataDir = Path("data"),
     image_size: ImageSize = None,
@@ -41,7 +46,10 @@ def run(
     warmup_epochs: Annotated[float, typer.Option("--warmup-epochs", help="Epochs of linear warm-up.")] = 2,
     weight_decay: Annotated[float, typer.Option("--weight-decay", help="Weight decay.")] = 5e-4,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per step.")] = 128,
-    augment: Annotated[bool, typer.Option(help="Random crop and horizontal flip.")] = True,
+    augment: Annotated[
+        str,
+        typer.Option("--augment", help="default (random crop and horizontal flip), none, or package.module:function."),
+    ] = "default",
     seed: Seed = 0,
     device: Device = "auto",
     precision: Precision = "auto",

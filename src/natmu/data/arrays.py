@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from natmu.data.images import ByteArray, ImageData
+from natmu.data.images import ImageData, PixelArray
+from natmu.data.own import OwnParts
 from natmu.data.pixels import image_data, plain_names, to_labels, to_nchw
 from natmu.data.sampling import fixed_fifth
 from natmu.errors import DataError
@@ -51,11 +52,13 @@ class Parts:
         train: The training set.
         test: The test set, or the validation set where there is no other.
         holdout: The validation set where there is a test set too.
+        own: The samples of the first two as their own loader has them, where there is one.
     """
 
     train: ImageData
     test: ImageData
     holdout: ImageData | None = None
+    own: OwnParts | None = None
 
 
 def open_npy(path: Path) -> npt.NDArray[Any]:
@@ -135,6 +138,6 @@ def _pair(keys: Collection[str], split: str) -> tuple[str, str] | None:
 
 def _read_pair(
     images: npt.NDArray[Any], labels: npt.NDArray[Any], images_name: str, labels_name: str
-) -> tuple[ByteArray, IntArray]:
+) -> tuple[PixelArray, IntArray]:
     pixels = to_nchw(images, images_name)
     return pixels, to_labels(labels, len(pixels), labels_name)

@@ -53,17 +53,21 @@ def draw_shifts(augmented: Tensor, padding: int, generator: torch.Generator) -> 
     return Shifts(down.masked_fill(still, padding), right.masked_fill(still, padding), flip & augmented)
 
 
-def shift(images_BCHW: Tensor, shifts: Shifts, padding: int) -> Tensor:
-    """Crop each zero-padded image at its shift and mirror it where asked, by copying whole lines of pixels.
+def shift(images_BCHW: Tensor, shifts: Shifts, padding: int, fill: Tensor | None = None) -> Tensor:
+    """Crop each padded image at its shift and mirror it where asked, by copying whole lines of pixels.
 
     Args:
         images_BCHW: Images of any type.
         shifts: One row per image, on the same device.
-        padding: Pixels of zeros on each side before the crop.
+        padding: Pixels that are added on each side before the crop.
+        fill: Their value in each channel, ``(C,)``; 0 if None.
     """
     batch, channels, height, width = images_BCHW.shape
     device = images_BCHW.device
     padded = functional.pad(images_BCHW, (padding,) * 4)
+    if fill is not None:
+        padded = fill.to(padded).view(1, -1, 1, 1).expand(padded.shape).clone()
+        padded[..., padding : padding + height, padding : padding + width] = images_BCHW
     planes_BC1 = torch.arange(batch * channels, device=device).view(batch, channels, 1)
     down_B11, right_B11 = shifts.down.view(-1, 1, 1), shifts.right.view(-1, 1, 1)
     lines_BCH = planes_BC1 * padded.shape[2] + down_B11 + torch.arange(height, device=device)

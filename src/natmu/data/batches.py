@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -12,6 +12,8 @@ from torch import Tensor
 
 from natmu.data.augment import Shifts, crop_padding, draw_shifts, shift
 from natmu.data.images import ImageData
+from natmu.data.inputs import InputRange, channels_last
+from natmu.data.own_augmentation import Augmentation, augmented, check_augmentation
 from natmu.data.prefetch import prefetched
 from natmu.errors import SettingError
 from natmu.types import seed_for
@@ -19,7 +21,7 @@ from natmu.types import seed_for
 
 @dataclass(frozen=True)
 class Blend:
-    """A second image mixed into each of the last ``L`` rows, the sum rounded down to whole bytes.
+    """A second image mixed into each of the last ``L`` rows; the sum of bytes is rounded down to whole ones.
 
     Attributes:
         others: int64 ``(L,)``, position of the image to mix in.
@@ -39,8 +41,8 @@ class Samples:
     Attributes:
         positions: int64 ``(M,)``, the image that each row shows.
         labels: int64 ``(M,)``, what the row is labelled as.
-        augmented: bool ``(M,)``, whether the row is cropped and flipped at random.
-        blend: A second image mixed into the last rows, after augmentation of the first.
+        augmented: bool ``(M,)``, whether the row is cropped and flipped at random, or changed by the user's function.
+        blend: A second image mixed into the last rows, after crop and flip of the first.
     """
 
     positions: Tensor
@@ -62,7 +64,7 @@ class Batch:
     """One step's rows.
 
     Attributes:
-        images: float32 ``(B, C, H, W)`` in ``[0, 1]``, channels last.
+        images: float32 ``(B, C, H, W)`` as the model is given them, channels last.
         labels: int64 ``(B,)``.
         rows: int64 ``(B,)``, positions in the derived data set.
         positions: int64 ``(B,)``, positions in the source of images.
@@ -120,9 +122,10 @@ class Batches:
             fewer, shuffled, and begin it again when it is through; where there are less than two rows for each process,
             some come twice, because batch normalisation cannot learn from one.
         paired_every: Every how many steps, from the first of each epoch on.
+        augmentation: The user's own, of augmented rows, in place of crop and flip.
 
     Raises:
-        SettingError: There are not two rows of each step for every process.
+        SettingError: There are not two rows of each step for every process, or the user's augmentation does not work.
     """
 
     def __init__(
@@ -136,6 +139,7 @@ class Batches:
         share: tuple[int, int] = (0, 1),
         paired: Samples | None = None,
         paired_every: int = 1,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.data = data
         self.batch_size = batch_size
@@ -152,6 +156,11 @@ class Batches:
                 f"{self._processes} processes need at least {2 * self._processes} rows in each step, not "
                 f"{min(fewest, batch_size)}; start fewer processes or use a larger batch size."
             )
+        self._augmentation = augmentation
+        if augmentation is not None:
+            first = self.samples(0)
+            rows = torch.arange(min(len(first), batch_size), device=device)
+            check_augmentation(augmentation, render(data, _to(first, device), rows))
 
     def samples(self, epoch: int) -> Samples:
         """The rows of an epoch, counted from 0."""
@@ -177,12 +186,25 @@ class Batches:
         on_device = _to(samples, self.device)
         sizes = [self.batch_size] * (count - 1)
         steps = torch.split(order.to(self.device), [*sizes, len(samples) - sum(sizes)])
-        make = self._maker(on_device, shifts, bool(samples.augmented.any()), epoch)
+        cropped = self._augmentation is None and bool(samples.augmented.any())
+        make = self._maker(on_device, shifts, cropped, epoch)
         blended = self._blended(order >= samples.unblended, count)
-        if self.data.resident:
-            yield from map(make, steps, blended, self._pairs(epoch, count))
-        else:
-            yield from prefetched(make, list(zip(steps, blended, self._pairs(epoch, count), strict=True)))
+        work = steps, blended, self._pairs(epoch, count)
+        batches = map(make, *work) if self.data.resident else prefetched(make, list(zip(*work, strict=True)))
+        yield from batches if self._augmentation is None else self._changed(batches, samples, epoch)
+
+    def _changed(self, batches: Iterator[Batch], samples: Samples, epoch: int) -> Iterator[Batch]:
+        """The batches after the user's augmentation; in this thread, because its random numbers are the global ones."""
+        assert self._augmentation is not None
+        which = samples.augmented.to(self.device)
+        paired = None if self._paired is None else self._paired.augmented.to(self.device)
+        for number, batch in enumerate(batches):
+            seed = partial(seed_for, self.seed, "augment", epoch, number, self._rank)
+            images, pair = augmented(self._augmentation, batch.images, which[batch.rows], seed()), batch.paired
+            if pair is not None and paired is not None:
+                changed = augmented(self._augmentation, pair.images, paired[pair.rows], seed("paired"))
+                pair = replace(pair, images=changed)
+            yield replace(batch, images=images, paired=pair)
 
     def _steps(self, rows: int) -> int:
         """Steps that so many rows take."""
@@ -213,7 +235,7 @@ class Batches:
         rounds = -(-needed // len(samples))
         order = torch.cat([torch.randperm(len(samples), generator=generator) for _ in range(rounds)])[:needed]
         shifts = draw_shifts(samples.augmented[order], self._padding, generator).to(self.device)
-        moves = bool(samples.augmented.any())
+        moves = self._augmentation is None and bool(samples.augmented.any())
         on_device, order = _to(samples, self.device), order.to(self.device)
 
         def make(start: int) -> Batch:
@@ -254,8 +276,9 @@ def render(
 ) -> Tensor:
     """The images of some rows, blended where the rows say so.
 
-    A blend is computed in float32 and rounded down to bytes, as images are stored: its pixels are those of a blend that
-    the research code of NatMU writes as uint8, to the bit.
+    A blend of bytes is computed in float32 and rounded down to bytes, as images are stored: its pixels are those of a
+    blend that the research code of NatMU writes as uint8, to the bit. A blend of floats stays in the data's range. What
+    a crop adds beside an image is the lowest value of its channel, which for bytes is 0.
 
     Args:
         data: Source of the images.
@@ -266,11 +289,11 @@ def render(
             waits for a GPU.
 
     Returns:
-        float32 ``(B, C, H, W)`` in ``[0, 1]``, channels last.
+        float32 ``(B, C, H, W)`` as the model is given them, channels last.
     """
     images = data.take(samples.positions[rows]).to(rows.device)
     if move is not None:
-        images = shift(images, *move)
+        images = shift(images, *move, data.bounds[0].to(rows.device) if data.floating else None)
     pixels = channels_last(images)
     if samples.blend is not None:
         places = (rows >= samples.unblended).nonzero().squeeze(1) if blended is None else blended
@@ -278,18 +301,9 @@ def render(
         weight = samples.blend.weights.index_select(0, samples.blend.masks[tail]).unsqueeze(1)
         others = data.take(samples.blend.others[tail]).to(rows.device)
         mixed = images.index_select(0, places) * (1 - weight) + others * weight
-        pixels.index_copy_(0, places, channels_last(mixed.clamp_(0, 255).floor_()))
-    return pixels.div_(255)
-
-
-def channels_last(images_BCHW: Tensor) -> Tensor:
-    """The images as float32 ``(B, C, H, W)``, channels last.
-
-    Plane by plane, which a CPU does several times faster than ``Tensor.to`` with a memory format.
-    """
-    batch, channels, height, width = images_BCHW.shape
-    pixels_BHWC = torch.empty(batch, height, width, channels, device=images_BCHW.device)
-    return torch.stack(images_BCHW.unbind(1), -1, out=pixels_BHWC).permute(0, 3, 1, 2)
+        mixed = InputRange.of(data, rows.device).clip(mixed) if data.floating else mixed.clamp_(0, 255).floor_()
+        pixels.index_copy_(0, places, channels_last(mixed))
+    return pixels if data.floating else pixels.div_(255)
 
 
 def _to(samples: Samples, device: torch.device) -> Samples:

@@ -11,12 +11,16 @@ import numpy as np
 from natmu.data.arrays import Parts, load_arrays
 from natmu.data.cifar import load_cifar10, load_cifar100
 from natmu.data.digits import load_digits
+from natmu.data.factories import load_factory
 from natmu.data.folders import load_folder
 from natmu.data.images import ImageData, Splits
-from natmu.data.pixels import channel_statistics, resized
+from natmu.data.kinds import of_one_kind
+from natmu.data.pixels import channel_statistics, resized, say_if_flat
 from natmu.data.sampling import FIXED_SEED, balanced_draw, fixed_fifth
 from natmu.data.tiny_imagenet import load_tiny_imagenet
 from natmu.errors import DataError, hint
+from natmu.functions import is_function_name
+from natmu.types import IntArray
 
 _Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -107,7 +111,7 @@ def load(
 
     Args:
         source: A name of ``sources()``, or the path of a folder of images per class, an ``.npz`` file, or a folder of
-            ``.npy`` files; see ``load_folder`` and ``load_arrays`` for their layouts.
+            ``.npy`` files, or ``package.module:function``; see ``load_folder``, ``load_arrays`` and ``load_factory``.
         data_dir: Where named data sets are kept.
         image_size: Side of the square that images are resized to, bilinearly; needed where their sizes differ.
         train_size: Keep this many training images: a fixed class-balanced random subset.
@@ -115,7 +119,7 @@ def load(
             brings a holdout of its own.
 
     Returns:
-        uint8 images, in memory or mapped from disk. Channel means and standard deviations are the customary ones for
+        Images, in memory or mapped from disk. Channel means and standard deviations are the customary ones for
         the CIFARs and Tiny-ImageNet, and computed from the training images otherwise.
 
     Raises:
@@ -124,21 +128,32 @@ def load(
     if image_size is not None and not 1 <= image_size <= 4096:
         raise DataError(f"The image size must be from 1 to 4096 pixels, not {image_size}.")
     known = _catalogue().get(source)
-    parts = Parts(*known.read(data_dir, image_size)) if known else _load_path(Path(source), data_dir, image_size)
+    by_function = is_function_name(source) and not Path(source).exists()
+    if known:
+        parts = Parts(*known.read(data_dir, image_size))
+    else:
+        parts = load_factory(source) if by_function else _load_path(Path(source), data_dir, image_size)
     parts = _arranged(parts, source, image_size, train_size, holdout)
     mean, std = (known and known.statistics) or channel_statistics(parts.train.images)
-    name = known.info.name if known else Path(source).resolve().stem
-    return Splits(name, parts.train, parts.test, mean, std, parts.holdout)
+    name = source if known or by_function else Path(source).resolve().stem
+    return Splits(name, parts.train, parts.test, mean, std, parts.holdout, parts.own)
 
 
 def _arranged(parts: Parts, source: str, image_size: int | None, train_size: int | None, holdout: bool) -> Parts:
     """The parts cut and resized as asked, all of one shape."""
-    train, test, held = _reduced(parts.train, train_size), parts.test, parts.holdout
+    kept = _reduced(parts.train, train_size)
+    train, test, held = parts.train if kept is None else parts.train.subset(kept), parts.test, parts.holdout
+    rest = None
     if holdout and held is None:
-        test, held = _divided(test)
+        rest, fifth = _divided(test)
+        test, held = test.subset(rest), test.subset(fifth)
+    own = None if parts.own is None else parts.own.at(kept, rest)
     if image_size is not None:
         train, test = _at_size(train, image_size), _at_size(test, image_size)
         held = None if held is None else _at_size(held, image_size)
+    train, test, *others = of_one_kind([part for part in (train, test, held) if part is not None], source)
+    held = others[0] if others else None
+    say_if_flat(train)
     shapes = [part.image_shape for part in (train, test, held) if part is not None]
     if len(set(shapes)) > 1:
         other = next(shape for shape in shapes if shape != shapes[0])
@@ -146,7 +161,7 @@ def _arranged(parts: Parts, source: str, image_size: int | None, train_size: int
             f"Training images of {source} are {shapes[0]} (channels, height, width), others {other}; pass "
             "--image-size where sizes differ, and give all the same channels."
         )
-    return Parts(train, test, held)
+    return Parts(train, test, held, own)
 
 
 def _load_path(path: Path, data_dir: Path, image_size: int | None) -> Parts:
@@ -165,25 +180,24 @@ def _load_path(path: Path, data_dir: Path, image_size: int | None) -> Parts:
         )
     raise DataError(
         f"There is no data set or path {str(path)!r}{hint(str(path), names)}; the names are {', '.join(names)}, and a "
-        "folder of images per class, an .npz file or a folder of .npy files is taken too."
+        "folder of images per class, an .npz file, a folder of .npy files or package.module:function is taken too."
     )
 
 
-def _reduced(train: ImageData, size: int | None) -> ImageData:
-    """A fixed class-balanced subset of the training data."""
+def _reduced(train: ImageData, size: int | None) -> IntArray | None:
+    """Positions of a fixed class-balanced subset of the training data; None for all."""
     if size is None or size == len(train):
-        return train
+        return None
     if not 1 <= size <= len(train):
         raise DataError(f"The training size must be from 1 to {len(train)}, not {size}.")
-    return train.subset(balanced_draw(train.labels.numpy(), size, np.random.default_rng(FIXED_SEED)))
+    return balanced_draw(train.labels.numpy(), size, np.random.default_rng(FIXED_SEED))
 
 
-def _divided(test: ImageData) -> tuple[ImageData, ImageData]:
-    """Four fifths of the test set, and a fifth for tuning."""
+def _divided(test: ImageData) -> tuple[IntArray, IntArray]:
+    """Positions of four fifths of the test set, and of a fifth for tuning."""
     if len(test) < 2:
         raise DataError("The test set has a single image, of which no holdout can be taken; add test images.")
-    rest, fifth = fixed_fifth(test.labels.numpy())
-    return test.subset(rest), test.subset(fifth)
+    return fixed_fifth(test.labels.numpy())
 
 
 def _at_size(data: ImageData, size: int) -> ImageData:

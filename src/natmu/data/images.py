@@ -1,4 +1,4 @@
-"""Labelled images as uint8 arrays, in memory or mapped from disk."""
+"""Labelled images as arrays of bytes or of floats, in memory or mapped from disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,15 @@ from torch import Tensor
 from natmu.errors import DataError
 from natmu.types import IntArray
 
+if TYPE_CHECKING:
+    from natmu.data.own import OwnParts
+
 ByteArray = npt.NDArray[np.uint8]
+PixelArray = npt.NDArray[Any]
+"""uint8, which stands for numbers in [0, 1], or float16 or float32, which are what a model is given."""
+
+KINDS = (torch.uint8, torch.float16, torch.float32, *map(np.dtype, ("uint8", "float16", "float32")))
+"""Types that pixels may have; numpy's own byte order alone."""
 
 _BLOCK = 1024
 """Images that are read at a time where all of them are read."""
@@ -42,15 +50,18 @@ class MappedImages:
     Pickled, it is the file's name and a place in it; the other process maps the same file.
 
     Args:
-        array: uint8 ``(M, C, H, W)``, a view of a ``np.memmap`` in any order of its axes.
+        array: ``(M, C, H, W)``, a view of a ``np.memmap`` in any order of its axes.
         rows: int64 ``(N,)``, which of them; all where None.
     """
 
-    dtype = np.dtype(np.uint8)
-
-    def __init__(self, array: ByteArray, rows: IntArray | None = None) -> None:
+    def __init__(self, array: PixelArray, rows: IntArray | None = None) -> None:
         self._array = array
         self._rows = rows
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of a pixel."""
+        return self._array.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -60,8 +71,8 @@ class MappedImages:
     def __len__(self) -> int:
         return len(self._array if self._rows is None else self._rows)
 
-    def __getitem__(self, key: int | slice | IntArray) -> ByteArray:
-        images: ByteArray = self._array[key if self._rows is None else self._rows[key]]
+    def __getitem__(self, key: int | slice | IntArray) -> PixelArray:
+        images: PixelArray = self._array[key if self._rows is None else self._rows[key]]
         return images
 
     def subset(self, rows: IntArray) -> MappedImages:
@@ -72,10 +83,11 @@ class MappedImages:
         mapping = _mapping(self._array)
         assert mapping is not None
         first = mapping.offset + self._array.ctypes.data - mapping.ctypes.data
-        return _remapped, (str(mapping.filename), first, self._array.shape, self._array.strides, self._rows)
+        form = self._array.shape, self._array.strides, self._array.dtype.str
+        return _remapped, (str(mapping.filename), first, *form, self._rows)
 
 
-def _mapping(array: ByteArray) -> np.memmap[Any, Any] | None:
+def _mapping(array: PixelArray) -> np.memmap[Any, Any] | None:
     """The mapping of a file that an array is a view of, where it is one."""
     while isinstance(array.base, np.ndarray):
         array = array.base
@@ -83,7 +95,7 @@ def _mapping(array: ByteArray) -> np.memmap[Any, Any] | None:
 
 
 def _remapped(
-    file: str, first: int, shape: tuple[int, ...], strides: tuple[int, ...], rows: IntArray | None
+    file: str, first: int, shape: tuple[int, ...], strides: tuple[int, ...], kind: str, rows: IntArray | None
 ) -> MappedImages:
     """Map images once more, in a process that was sent them.
 
@@ -92,7 +104,7 @@ def _remapped(
     """
     try:
         whole = np.memmap(file, np.uint8, "r")
-        return MappedImages(np.ndarray(shape, np.uint8, whole, first, strides), rows)
+        return MappedImages(np.ndarray(shape, kind, whole, first, strides), rows)
     except (OSError, TypeError, ValueError) as error:
         raise DataError(
             f"The images in {file} cannot be read by another process ({error}); leave the file as it is while "
@@ -100,7 +112,7 @@ def _remapped(
         ) from None
 
 
-Images = Tensor | ByteArray | MappedImages
+Images = Tensor | PixelArray | MappedImages
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +122,8 @@ class ImageData:
     Pickled, images that are mapped from a file are its name and a place in it, and never copied.
 
     Attributes:
-        images: uint8 ``(N, C, H, W)``, a tensor, a numpy array that may be mapped from disk, or rows of a mapped one.
+        images: ``(N, C, H, W)``, a tensor, a numpy array that may be mapped from disk, or rows of a mapped one. uint8
+            is divided by 255 where a model is given it; float16 and float32 are handed to the model as they are.
         labels: int64 ``(N,)``, the classes of the model, ``0 … len(class_names) - 1``.
         class_names: One name per class.
         fine: Labels finer than ``labels`` (CIFAR-20's 100 classes), if there are any.
@@ -128,8 +141,11 @@ class ImageData:
 
     def __post_init__(self) -> None:
         shape = tuple(self.images.shape)
-        if len(shape) != 4 or self.images.dtype not in (torch.uint8, np.dtype(np.uint8)):
-            raise DataError(f"Images must be uint8 of shape (N, C, H, W), not {self.images.dtype} of shape {shape}.")
+        if len(shape) != 4 or self.images.dtype not in KINDS:
+            raise DataError(
+                f"Images must be uint8, float16 or float32 of shape (N, C, H, W), not {self.images.dtype} of shape "
+                f"{shape}."
+            )
         for what, labels, names in self._labellings():
             if labels.dtype != torch.int64 or labels.shape != (shape[0],):
                 raise DataError(f"{what} must be int64, one for each of {shape[0]} images, not {tuple(labels.shape)}.")
@@ -162,8 +178,28 @@ class ImageData:
         """Whether the images are a tensor, as opposed to a mapped array that is read piece by piece."""
         return isinstance(self.images, Tensor)
 
+    @property
+    def floating(self) -> bool:
+        """Whether pixels are floats, which a model is given as they are."""
+        return self.images.dtype not in (torch.uint8, np.dtype(np.uint8))
+
+    @cached_property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """The lowest and the highest value of each channel as a model is given it, float32 ``(C,)`` each.
+
+        0 and 1 for bytes, whatever they are; of floats those that occur.
+        """
+        channels = self.image_shape[0]
+        low, high = torch.zeros(channels), torch.ones(channels)
+        if self.floating and len(self):
+            blocks = map(self.take, torch.split(torch.arange(len(self)), _BLOCK // 8))
+            ends = [(block.amin((0, 2, 3)), block.amax((0, 2, 3))) for block in blocks]
+            low, high = torch.stack([end[0] for end in ends]).amin(0), torch.stack([end[1] for end in ends]).amax(0)
+        device = self.images.device if isinstance(self.images, Tensor) else torch.device("cpu")
+        return low.float().to(device), high.float().to(device)
+
     def take(self, indices: Tensor) -> Tensor:
-        """The images at these positions, uint8 ``(B, C, H, W)``, on the device where the images live."""
+        """The images at these positions, ``(B, C, H, W)`` as they are stored, on the device where the images live."""
         if isinstance(self.images, Tensor):
             return self.images.index_select(0, indices.to(self.images.device))
         return torch.from_numpy(np.ascontiguousarray(self.images[indices.cpu().numpy()]))
@@ -172,7 +208,8 @@ class ImageData:
         """The same data with its images on the device; a mapped array stays mapped unless it fits a GPU twice."""
         if isinstance(self.images, Tensor):
             return replace(self, images=self.images.to(device))
-        if device.type == "cuda" and 2 * math.prod(self.images.shape) < torch.cuda.mem_get_info(device)[0]:
+        size = self.images.dtype.itemsize * math.prod(self.images.shape)
+        if device.type == "cuda" and 2 * size < torch.cuda.mem_get_info(device)[0]:
             blocks = torch.split(torch.arange(len(self)), _BLOCK)
             return replace(self, images=torch.cat([self.take(rows).to(device) for rows in blocks]))
         return self
@@ -205,9 +242,11 @@ class ImageData:
 
     @cached_property
     def digest(self) -> str:
-        """Hexadecimal digest of images, labels and names."""
+        """Hexadecimal digest of images, their type, labels and names."""
         state = hashlib.blake2b(digest_size=16)
         state.update(repr((tuple(self.images.shape), self.class_names)).encode())
+        if self.floating:
+            state.update(str(self.images.dtype).removeprefix("torch.").encode())
         for start in range(0, len(self), _BLOCK):
             block = self.images[start : start + _BLOCK]
             state.update(np.ascontiguousarray(block.cpu().numpy() if isinstance(block, Tensor) else block).data)
@@ -226,8 +265,9 @@ class Splits:
         train: The only samples that a model is trained on and that can be forgotten.
         test: For reported scores only; no method and no search ever sees it.
         holdout: Never trained on, apart from the test set; for tuning.
-        mean: Channel means of the training images in ``[0, 1]``, for the model's normalisation layer.
+        mean: Channel means of the training images as a model is given them, for its normalisation layer.
         std: Channel standard deviations, likewise.
+        own: The samples of ``train`` and ``test`` as the user's own loader has them, where there is one.
     """
 
     name: str
@@ -236,3 +276,4 @@ class Splits:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     holdout: ImageData | None = None
+    own: OwnParts | None = None

@@ -1,9 +1,8 @@
-"""From arrays as people store them to uint8 ``(N, C, H, W)``, and what can be computed of such images by blocks."""
+"""From arrays as people store them to ``(N, C, H, W)``, and what can be computed of such images by blocks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,78 +11,49 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from natmu.data.images import ByteArray, ImageData, Images
+from natmu.data.images import ImageData, Images, PixelArray
+from natmu.data.kinds import blocks, to_pixels
 from natmu.errors import DataError
+from natmu.progress import say
 from natmu.types import IntArray
 
-_BLOCK_BYTES = 2**26
+_Doubles = npt.NDArray[np.float64]
+
+_FEW_LEVELS = 8
+"""Grey levels from the darkest to the brightest pixel, below which images of 8 bits are taken for a mistake."""
+
+_LOOKED_AT = 256
+"""Images whose grey levels are looked at."""
 
 MAX_CLASSES = 100_000
 """Labels beyond this are taken for a mistake, such as identifiers in place of classes."""
 
 
-def to_nchw(images: npt.NDArray[Any], what: str) -> ByteArray:
-    """Bring images to uint8 ``(N, C, H, W)``; uint8 input is viewed, not copied, so a mapped array stays mapped.
+def to_nchw(images: npt.NDArray[Any], what: str) -> PixelArray:
+    """Bring images to ``(N, C, H, W)``; uint8 is viewed, not copied, so a mapped array stays mapped.
 
     The channel axis of a four-dimensional array is the one of size 1 or 3, else the smaller one; axis 1 on a tie.
-    Floats in ``[0, 1]`` are scaled to ``0 … 255`` and rounded.
+    Floats stay what they are, see ``to_pixels``.
 
     Args:
         images: ``(N, H, W)``, ``(N, C, H, W)`` or ``(N, H, W, C)``.
         what: Names the images in errors.
 
     Raises:
-        DataError: Wrong number of dimensions, no images, or values that are neither uint8 nor floats in ``[0, 1]``.
+        DataError: Wrong number of dimensions, no images, or values that are neither uint8 nor finite floats.
     """
     if images.ndim not in (3, 4) or 0 in images.shape:
         raise DataError(f"{what} must be (N, H, W), (N, C, H, W) or (N, H, W, C) and not empty, not {images.shape}.")
-    pixels = to_bytes(images, what)
+    pixels = to_pixels(images, what)
     if pixels.ndim == 3:
         return pixels[:, None]
     return pixels if _channels_first(pixels.shape[1], pixels.shape[3]) else pixels.transpose(0, 3, 1, 2)
-
-
-def to_bytes(images: npt.NDArray[Any], what: str) -> ByteArray:
-    """uint8 images as they are; floats in ``[0, 1]`` scaled to ``0 … 255`` and rounded.
-
-    Args:
-        images: ``(N, …)``, not empty.
-        what: Names the images in errors.
-
-    Raises:
-        DataError: The values are neither.
-    """
-    if np.issubdtype(images.dtype, np.floating):
-        return _floats_to_bytes(images, what)
-    if images.dtype != np.uint8:
-        raise DataError(f"{what} must be uint8 or floats in [0, 1], not {images.dtype}; convert them to uint8.")
-    return images
 
 
 def _channels_first(second: int, last: int) -> bool:
     """Whether axis 1 rather than axis 3 holds the channels."""
     usual = (1, 3)
     return second in usual or (last not in usual and second <= last)
-
-
-def _blocks(shape: Sequence[int]) -> Iterator[slice]:
-    """Cut images of this shape into pieces of some 64 MiB, so that memory stays bounded."""
-    step = max(_BLOCK_BYTES // math.prod(shape[1:]), 1)
-    return (slice(start, start + step) for start in range(0, shape[0], step))
-
-
-def _floats_to_bytes(images: npt.NDArray[Any], what: str) -> ByteArray:
-    """Scale floats in ``[0, 1]`` to uint8, block by block."""
-    result = np.empty(images.shape, np.uint8)
-    for rows in _blocks(images.shape):
-        block = np.asarray(images[rows], np.float32)
-        if not (block.min() >= 0 and block.max() <= 1):
-            raise DataError(
-                f"{what} hold floats outside [0, 1]; give uint8 images or floats in [0, 1], without normalisation "
-                "(the model normalises)."
-            )
-        result[rows] = np.rint(block * 255)
-    return result
 
 
 def to_labels(labels: npt.NDArray[Any], count: int, what: str) -> IntArray:
@@ -121,13 +91,28 @@ def plain_names(*labels: IntArray) -> tuple[str, ...]:
     return tuple(str(number) for number in range(1 + max(int(part.max(initial=-1)) for part in labels)))
 
 
-def image_data(images: ByteArray, labels: IntArray, names: tuple[str, ...]) -> ImageData:
+def image_data(images: PixelArray, labels: IntArray, names: tuple[str, ...]) -> ImageData:
     """Labelled images; a mapped array stays mapped, any other becomes a tensor."""
     kept = images if isinstance(images, np.memmap) else resident(images)
     return ImageData(kept, torch.from_numpy(labels), names)
 
 
-def resident(images: ByteArray) -> Tensor:
+def say_if_flat(data: ImageData) -> None:
+    """Leave a line where images show next to nothing, as floats do that were made bytes without being scaled."""
+    rows = np.unique(np.linspace(0, max(0, len(data) - 1), min(len(data), _LOOKED_AT)).round().astype(np.int64))
+    if not len(rows):
+        return
+    low, high = (float(end) for end in data.take(torch.from_numpy(rows)).float().aminmax())
+    if low == high:
+        say(f"All pixels of the images that were looked at are {low:g}; the model has nothing to tell them apart by.")
+    elif not data.floating and high - low < _FEW_LEVELS:
+        say(
+            f"The images have few grey levels, {low:g} to {high:g} of 255; if they were floats once, give the floats, "
+            "which natmu hands to the model as they are."
+        )
+
+
+def resident(images: PixelArray) -> Tensor:
     """The images as a tensor; copied only where they are read-only or not contiguous."""
     return torch.from_numpy(np.require(images, requirements=["C", "W"]))
 
@@ -137,32 +122,56 @@ def resized(images: Images, size: int) -> Images:
     count, channels, height, width = (int(length) for length in images.shape)
     if (height, width) == (size, size):
         return images
-    result = np.empty((count, channels, size, size), np.uint8)
+    floating = images.dtype not in (torch.uint8, np.dtype(np.uint8))
+    result: PixelArray = np.empty((count, channels, size, size), np.float32 if floating else np.uint8)
     for row in range(count):
-        for channel, plane in enumerate(np.ascontiguousarray(images[row])):
+        for channel, plane in enumerate(np.ascontiguousarray(images[row], result.dtype)):
             scaled = Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)
             result[row, channel] = np.asarray(scaled)
     return torch.from_numpy(result)
 
 
 def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, exact, in the memory of one block.
+    """Mean and standard deviation of each channel, in the memory of one block.
 
     Args:
-        images: uint8 ``(N, C, H, W)``.
+        images: ``(N, C, H, W)``.
 
     Returns:
-        Means and standard deviations in ``[0, 1]``; a channel that never changes gets standard deviation 1, because
-        a model divides by it.
+        Means and standard deviations of what a model is given, of bytes in ``[0, 1]``; a channel that never changes
+        gets standard deviation 1, because a model divides by it.
     """
+    if images.dtype in (torch.uint8, np.dtype(np.uint8)):
+        mean, variance = _moments_of_bytes(images)
+    else:
+        mean, variance = _moments_of_floats(images)
+    std = np.where(variance > 0, np.sqrt(variance), 1.0)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def _moments_of_bytes(images: Images) -> tuple[_Doubles, _Doubles]:
+    """Exact mean and variance of each channel, from how often each byte occurs."""
     counts = np.zeros((int(images.shape[1]), 256), np.int64)
-    for rows in _blocks(images.shape):
+    for rows in blocks(images.shape):
         block = np.asarray(images[rows])
         for channel in range(len(counts)):
             counts[channel] += np.bincount(block[:, channel].ravel(), minlength=256)
     values = np.arange(256) / 255
     total = counts.sum(axis=1)
     mean = counts @ values / total
-    variance = (counts * (values - mean[:, None]) ** 2).sum(axis=1) / total
-    std = np.where(variance > 0, np.sqrt(variance), 1.0)
-    return tuple(mean.tolist()), tuple(std.tolist())
+    return mean, (counts * (values - mean[:, None]) ** 2).sum(axis=1) / total
+
+
+def _moments_of_floats(images: Images) -> tuple[_Doubles, _Doubles]:
+    """Mean and variance of each channel, in two passes, so that a large mean costs the variance no digits."""
+    total = math.prod(images.shape) // int(images.shape[1])
+    mean = _channel_sums(images, 0.0, 1) / total
+    return mean, _channel_sums(images, mean[:, None, None], 2) / total
+
+
+def _channel_sums(images: Images, centre: _Doubles | float, power: int) -> _Doubles:
+    """The sum over each channel of a power of the distance from a centre."""
+    sums = np.zeros(int(images.shape[1]))
+    for rows in blocks(images.shape):
+        sums += ((np.asarray(images[rows], np.float64) - centre) ** power).sum(axis=(0, 2, 3))
+    return sums

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from natmu.data.batches import channels_last
 from natmu.data.images import ImageData
+from natmu.data.inputs import inputs
 from natmu.engine.compute import Compute
 from natmu.engine.modes import evaluating
 from natmu.engine.predict import EVALUATION_BATCH
@@ -50,7 +50,7 @@ def features_of(model: nn.Module, data: ImageData, positions: Tensor, compute: C
     with evaluating(model), _noting(_blocks(model), noted), compute.kernels(), compute.autocast():
         for rows in torch.split(positions, EVALUATION_BATCH):
             noted.clear()
-            model(channels_last(data.take(rows).to(compute.device)).div_(255))
+            model(inputs(data.take(rows).to(compute.device)))
             found = [features for features in [*noted.values()][1:] if len(features) == len(rows)]
             pieces.append([found[place] for place in _spread(len(found))])
     return [torch.cat(block).cpu().numpy() for block in zip(*pieces, strict=True)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from natmu.data.batches import channels_last
 from natmu.data.images import ImageData
+from natmu.data.inputs import InputRange, inputs
 from natmu.engine.compute import Compute
 from natmu.engine.modes import evaluating
 from natmu.engine.predict import EVALUATION_BATCH
@@ -19,28 +19,30 @@ def right_nearby(
 ) -> IntArray:
     """Count the neighbours of each image that a model gives the image's label.
 
-    A neighbour is drawn uniformly from all images whose pixels differ by ``radius`` at most, and cut to [0, 1]. The
-    draws depend on nothing but the shapes: every model is asked about the same neighbours, on every device.
+    A neighbour is drawn uniformly from all images whose pixels differ by ``radius`` at most, and cut to the range of
+    the data. The draws depend on nothing but shapes and range: every model is asked about the same neighbours, on every
+    device.
 
     Args:
         model: On the device; each of its modules is left in the mode it came in.
         data: Source of the images.
         positions: int64 ``(M,)``.
         compute: Device and precision.
-        radius: Largest change of a pixel, where images are in [0, 1].
+        radius: Largest change of a pixel, in units of the range of its channel.
         draws: Neighbours of each image.
 
     Returns:
         int64 ``(M,)``, 0 to ``draws``.
     """
     generator = torch.Generator().manual_seed(seed_for(0, "neighbours"))
+    span = InputRange.of(data, compute.device)
     counts = [torch.zeros(0, dtype=torch.int64)]
     with evaluating(model), compute.kernels(), compute.autocast():
         for rows in torch.split(positions, EVALUATION_BATCH):
-            images = channels_last(data.take(rows).to(compute.device)).div_(255)
+            images = inputs(data.take(rows).to(compute.device))
             labels, right = data.labels[rows].to(compute.device), torch.zeros(len(rows), device=compute.device)
             for _ in range(draws):
                 change = torch.rand(images.shape, generator=generator).mul_(2 * radius).sub_(radius)
-                right += model((images + change.to(compute.device)).clamp_(0, 1)).argmax(1) == labels
+                right += model(span.clip(images + change.to(compute.device) * span.width)).argmax(1) == labels
             counts.append(right.long().cpu())
     return torch.cat(counts).numpy()

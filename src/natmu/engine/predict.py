@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from natmu.data.batches import channels_last
 from natmu.data.images import ImageData, Splits
+from natmu.data.inputs import inputs
 from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.engine.modes import evaluating
@@ -41,7 +41,7 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
     steps = -(-len(own) // EVALUATION_BATCH)
     with evaluating(model), task("predict", steps) as advance, compute.kernels(), compute.autocast():
         for rows in torch.split(own, EVALUATION_BATCH):
-            images = channels_last(data.take(rows).to(compute.device)).div_(255)
+            images = inputs(data.take(rows).to(compute.device))
             pieces.append(model(images).float())
             advance()
     logits = torch.cat(pieces) if pieces else torch.zeros(0, data.num_classes, device=compute.device)

@@ -12,7 +12,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
 from natmu.records.run import History
-from natmu.records.settings import TrainSettings
+from natmu.records.settings import TrainSettings, own_augmentation
 
 
 def train_classifier(
@@ -43,9 +43,15 @@ def train_classifier(
     Returns:
         The meter, with each sample's mean confidence during training.
     """
-    samples = plain(positions, data.labels[positions], augment=settings.augment)
+    samples = plain(positions, data.labels[positions], augment=bool(settings.augment))
     batches = Batches(
-        data, samples, batch_size=settings.batch_size, seed=seed, device=compute.device, share=processes.share()
+        data,
+        samples,
+        batch_size=settings.batch_size,
+        seed=seed,
+        device=compute.device,
+        share=processes.share(),
+        augmentation=own_augmentation(settings),
     )
     meter = Meter(len(data), compute.device)
     fit(model, batches, meter.cross_entropy, settings, compute, Watch(label, meter, checkpoint, history))

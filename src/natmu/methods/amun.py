@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from natmu.data.batches import Batch, joined, plain, render
+from natmu.data.inputs import InputRange
 from natmu.engine import processes
 from natmu.engine.predict import EVALUATION_BATCH
 from natmu.errors import ModelError, ScenarioError, TrainingError
@@ -42,9 +43,10 @@ class AMUN(Method):
         as float32 images on the device.
 
     Decisions:
-        - As in the code: steps of ε / 10 along the normalised gradient, projected to the ball and then to [0, 1]; no
-          random start; the search in a larger ball starts where that in the smaller one ended; the first image whose
-          prediction has changed is taken; a sample that the original gets wrong is its own adversarial example.
+        - As in the code: steps of ε / 10 along the normalised gradient, projected to the ball and then to the range of
+          the data, in whose units ε is, for each channel ([0, 1] for images of 8 bits); no random start; the search in
+          a larger ball starts where that in the smaller one ended; the first image whose prediction has changed is
+          taken; a sample that the original gets wrong is its own adversarial example.
         - The ascent climbs the logsumexp of the other logits minus the true one. Its gradient has the direction of the
           cross-entropy's, and does not round to 0 where the original is certain; the code's does.
         - Where ε has reached the diagonal of the image cube and the prediction has still not changed, the attack gives
@@ -69,7 +71,9 @@ class AMUN(Method):
     class Config(SGDRetainSettings):
         """Settings of ``amun``; the defaults are its code's for CIFAR-10 and ResNet-18, without augmentation."""
 
-        epsilon: float = Field(0.04, gt=0, le=1000, description="first radius of the attack, in pixels of [0, 1]")
+        epsilon: float = Field(
+            0.04, gt=0, le=1000, description="first radius of the attack, in units of the images' range"
+        )
         attack_steps: int = Field(50, ge=1, le=10_000, description="steps of the attack before its radius is doubled")
         use_retain: bool = Field(True, description="train on the retain set")
         use_forget: bool = Field(True, description="train on the forget set with its true labels")
@@ -120,11 +124,12 @@ def adversarial_examples(problem: Problem, epsilon: float, steps: int) -> tuple[
     model, device = problem.frozen_copy(), problem.compute.device
     true = problem.labels(problem.forget_positions).to(device)
     samples = plain(problem.forget_positions.to(device), true, augment=False)
-    pieces = []
+    pieces, span = [], InputRange.of(problem.data, device)
     chunks = torch.split(torch.arange(len(samples), device=device), EVALUATION_BATCH)
     with task("amun: attack", len(chunks)) as advance, problem.compute.kernels():
         for rows in chunks:
-            pieces.append(nearest_adversarial(model, render(problem.data, samples, rows), true[rows], epsilon, steps))
+            images = render(problem.data, samples, rows)
+            pieces.append(nearest_adversarial(model, images, true[rows], span, epsilon, steps))
             advance()
     images, answers = (torch.cat(parts) for parts in zip(*pieces, strict=True))
     processes.same_everywhere([images, answers])
@@ -137,20 +142,21 @@ def adversarial_examples(problem: Problem, epsilon: float, steps: int) -> tuple[
 
 
 def nearest_adversarial(
-    model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, epsilon: float, steps: int
+    model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, span: InputRange, epsilon: float, steps: int
 ) -> tuple[Tensor, Tensor]:
     """The first image on each sample's path of steepest ascent whose predicted class is not its label.
 
     Args:
         model: In eval mode, so that samples do not depend on each other.
-        images_BCHW: In ``[0, 1]``.
+        images_BCHW: In the range of the data.
         labels_B: int64, the true labels.
+        span: The range; distances are in its units, for each channel.
         epsilon: First radius of the L2 ball that the path stays in; doubled every ``steps`` steps, for each sample that
             still needs it, up to the diagonal of the image cube.
         steps: Of a tenth of the radius each.
 
     Returns:
-        Images in ``[0, 1]`` and predicted classes, int64 ``(B,)``; the image itself and -1 where none has changed.
+        Images in that range and predicted classes, int64 ``(B,)``; the image itself and -1 where none has changed.
 
     Raises:
         TrainingError: A logit is not finite.
@@ -160,7 +166,7 @@ def nearest_adversarial(
     radius, diagonal = epsilon, math.sqrt(images_BCHW[0].numel())
     step = 0
     while len(left):
-        logits, uphill = _ascent(model, moved, labels_B[left])
+        logits, uphill = _ascent(model, moved, labels_B[left], span)
         answer = logits.argmax(1)
         changed = answer != labels_B[left]
         found[left[changed]], answers[left[changed]] = moved[changed], answer[changed]
@@ -169,15 +175,17 @@ def nearest_adversarial(
             if radius >= diagonal:
                 break
             radius *= 2  # of all that are left: they began together
-        away = moved + radius / 10 * uphill - images_BCHW[left]
+        away = (moved + radius / 10 * uphill * span.width - images_BCHW[left]) / span.width
         scale = (radius / _norms(away)).clamp(max=1)
-        moved = (images_BCHW[left] + scale * away).clamp(0, 1)
+        moved = span.clip(images_BCHW[left] + scale * away * span.width)
         step += 1
     return found, answers
 
 
-def _ascent(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits, and the direction in which each sample's cross-entropy grows fastest, of norm 1 or 0.
+def _ascent(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, span: InputRange) -> tuple[Tensor, Tensor]:
+    """Logits, and the direction in which each sample's cross-entropy grows fastest.
+
+    In units of the range, its norm is 1 or 0.
 
     Raises:
         TrainingError: A logit is not finite.
@@ -190,6 +198,7 @@ def _ascent(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor) -> tuple[Te
         (gradient,) = torch.autograd.grad((others - own).sum(), images)
     if not bool(torch.isfinite(logits).all()):
         raise TrainingError("amun: the original's logits are not finite; its weights are damaged.")
+    gradient = gradient * span.width
     return logits.detach(), gradient / _norms(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
 
 

@@ -23,7 +23,7 @@ from natmu.errors import ForgetSetError, ModelError, ScenarioError, TrainingErro
 from natmu.methods.presets import Preset, with_preset
 from natmu.methods.problem import Problem
 from natmu.records.run import History
-from natmu.records.settings import FitSettings
+from natmu.records.settings import FitSettings, own_augmentation
 from natmu.types import Scenario, Settings, seed_for
 
 EVERY_SCENARIO: tuple[Scenario, ...] = ("random", "hardest", "class", "subclass", "indices")
@@ -92,6 +92,7 @@ def fine_tune(
         share=processes.share(),
         paired=paired,
         paired_every=paired_every,
+        augmentation=own_augmentation(problem.training),
     )
     meter = Meter(len(problem.data), compute.device)
     history: History = []

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from natmu.data.batches import plain, render
+from natmu.data.inputs import InputRange
 from natmu.engine import processes
 from natmu.engine.predict import EVALUATION_BATCH
 from natmu.errors import ModelError, ScenarioError, TrainingError
@@ -59,11 +60,11 @@ class BoundaryShrink(Method):
           one's.
         - Where several whole classes are forgotten, none of them is given as a label, because they would only change
           places; neither paper nor code forgets more than one.
-        - The step is taken on images in ``[0, 1]``, the range of ``bound``, and clipped to that range. The official
-          code means to do so with a bound of 0.1, but its images are in ``[-1, 1]`` and it takes them for images
-          normalised by CIFAR-10's deviations of about 0.2: its step is 0.25 of ``[0, 1]``, the default here. Its clip,
-          in the same mistaken scale, hardly acts, so that its images leave ``[0, 1]``. It also rounds to 256 grey
-          levels, which is left out.
+        - The step is taken on images as the model is given them, in units of the range of each channel (``[0, 1]`` for
+          images of 8 bits), and clipped to that range. The official code means to do so with a bound of 0.1, but its
+          images are in ``[-1, 1]`` and it takes them for images normalised by CIFAR-10's deviations of about 0.2: its
+          step is 0.25 of ``[0, 1]``, the default here. Its clip, in the same mistaken scale, hardly acts, so that its
+          images leave ``[0, 1]``. It also rounds to 256 grey levels, which is left out.
         - The official code has batches of 64 and no weight decay; so has the default.
 
     References:
@@ -80,7 +81,7 @@ class BoundaryShrink(Method):
         """Settings of ``boundary_shrink``."""
 
         bound: float = Field(
-            0.25, gt=0, le=1, description="length of the adversarial step, in units of images in [0, 1]"
+            0.25, gt=0, le=1, description="length of the adversarial step, in units of the images' range"
         )
 
     def check(self, problem: Problem) -> None:
@@ -109,10 +110,11 @@ def reached_classes(problem: Problem, bound: float) -> Tensor:
     true = problem.labels(problem.forget_positions).to(device)
     samples = plain(problem.forget_positions.to(device), true, augment=False)
     pieces = []
+    span = InputRange.of(problem.data, device)
     steps = torch.split(torch.arange(len(samples), device=device), EVALUATION_BATCH)
     with task("relabel", len(steps)) as advance, problem.compute.kernels():
         for rows in steps:
-            moved = adversarial(model, render(problem.data, samples, rows), true[rows], bound)
+            moved = adversarial(model, render(problem.data, samples, rows), true[rows], bound, span)
             with torch.no_grad():
                 pieces.append(model(moved).float())
             advance()
@@ -126,14 +128,15 @@ def reached_classes(problem: Problem, bound: float) -> Tensor:
     return labels.cpu()
 
 
-def adversarial(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, bound: float) -> Tensor:
-    """One step of the fast gradient sign method, up the cross-entropy and clipped to ``[0, 1]``.
+def adversarial(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, bound: float, span: InputRange) -> Tensor:
+    """One step of the fast gradient sign method, up the cross-entropy and clipped to the range of the data.
 
     Args:
         model: In eval mode.
-        images_BCHW: float32 in ``[0, 1]``.
+        images_BCHW: float32 in the range of the data.
         labels_B: int64, the true labels.
-        bound: How far every pixel moves.
+        bound: How far every pixel moves, in units of the range.
+        span: The range.
 
     Returns:
         float32 ``(B, C, H, W)``, detached.
@@ -145,7 +148,7 @@ def adversarial(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, bound: 
     with torch.enable_grad():
         loss = functional.cross_entropy(model(images).float(), labels_B, reduction="sum")
     (gradient,) = torch.autograd.grad(loss, images)
-    return (images.detach() + bound * gradient.sign()).clamp(0, 1)
+    return span.clip(images.detach() + bound * span.width * gradient.sign())
 
 
 def nearest_wrong(logits_BC: Tensor, labels_B: Tensor, gone: Sequence[int] = ()) -> Tensor:

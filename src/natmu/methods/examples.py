@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from natmu.data.batches import render
+from natmu.data.thumbnails import displayed
 from natmu.methods.natmu import NatMU
 from natmu.methods.problem import Problem
 from natmu.records.study import Hybrids
@@ -32,16 +31,10 @@ def hybrid_examples(method: NatMU, problem: Problem) -> Hybrids:
     rows = spread * ranks + torch.arange(count) % ranks
     names = data.class_names
     return Hybrids(
-        forget=_pixels(data.take(blend.others[rows])),
-        partner=_pixels(data.take(hybrids.positions[rows])),
+        forget=displayed(data, data.take(blend.others[rows])),
+        partner=displayed(data, data.take(hybrids.positions[rows])),
         mask=blend.weights[blend.masks[rows]].numpy(),
-        hybrid=_pixels(render(data, hybrids, rows).mul(255).round().to(torch.uint8)),
+        hybrid=displayed(data, render(data, hybrids, rows)),
         forget_names=np.array([names[int(label)] for label in data.labels[blend.others[rows]]], np.str_),
         partner_names=np.array([names[int(label)] for label in hybrids.labels[rows]], np.str_),
     )
-
-
-def _pixels(images_BCHW: Tensor) -> npt.NDArray[np.uint8]:
-    """Grey images as ``(B, H, W)``, colour images as ``(B, H, W, 3)``."""
-    pixels: npt.NDArray[np.uint8] = images_BCHW.cpu().permute(0, 2, 3, 1).contiguous().numpy()
-    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels

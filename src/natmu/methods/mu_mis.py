@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from natmu.data.batches import Batch, Samples, plain, render
+from natmu.data.inputs import InputRange
 from natmu.engine import processes
 from natmu.engine.modes import evaluating
 from natmu.engine.predict import EVALUATION_BATCH
@@ -38,8 +39,8 @@ class MUMis(Method):
         backward passes are kept in memory at once.
 
     Decisions:
-        - Norms are taken in pixels of [0, 1], before the model's own normalisation, which not every model has as a
-          layer of its own.
+        - Norms are taken in units of the range of each channel, [0, 1] for images of 8 bits, before the model's own
+          normalisation, which not every model has as a layer of its own.
         - The model is in eval mode, and batch normalisation uses its running statistics: with the statistics of a
           batch, the gradient of one sample's logit would reach the images of all others, but the formula is for single
           samples. A single forget sample can be forgotten, too.
@@ -86,7 +87,7 @@ class MUMis(Method):
         """Descend until the other classes have recovered."""
         positions, device = problem.forget_positions, problem.compute.device
         true = problem.labels(positions)
-        own, classes = true.to(device), problem.classes
+        own, classes, width = true.to(device), problem.classes, InputRange.of(problem.data, device).width
 
         def samples(epoch: int) -> Samples:
             others = wrong_labels(true.numpy(), classes, problem.rng("other class", epoch))
@@ -94,7 +95,7 @@ class MUMis(Method):
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             with torch.autocast(batch.images.device.type, enabled=False):
-                of_own, of_other = sensitivities(model, batch.images, (own[batch.rows], batch.labels))
+                of_own, of_other = sensitivities(model, batch.images, width, (own[batch.rows], batch.labels))
             mean: Tensor = (of_own - of_other).mean()
             return mean
 
@@ -117,13 +118,14 @@ class MUMis(Method):
 
 
 def sensitivities(
-    model: nn.Module, images_BCHW: Tensor, classes: tuple[Tensor, ...], *, differentiable: bool = True
+    model: nn.Module, images_BCHW: Tensor, width: Tensor, classes: tuple[Tensor, ...], *, differentiable: bool = True
 ) -> list[Tensor]:
     """The squared norms of the gradients of some logits by the image.
 
     Args:
         model: In eval mode, so that samples do not depend on each other.
-        images_BCHW: In ``[0, 1]``.
+        images_BCHW: As the model is given them.
+        width: Of each channel's range, ``(1, C, 1, 1)``, which is the unit in which images change.
         classes: int64 ``(B,)`` each, of which class's logit, one after the other.
         differentiable: Whether weights get gradients from them.
 
@@ -137,7 +139,7 @@ def sensitivities(
         for chosen_B in classes:
             chosen = logits.gather(1, chosen_B[:, None]).sum()
             (gradient,) = torch.autograd.grad(chosen, images, retain_graph=True, create_graph=differentiable)
-            squares.append(gradient.flatten(1).square().sum(1))
+            squares.append((gradient * width).flatten(1).square().sum(1))
     return squares
 
 
@@ -150,11 +152,11 @@ def _mean_sensitivity(problem: Problem, model: nn.Module, samples: Samples) -> T
     """The mean over some rows of the norm of the gradient of the logit of each row's label, the same everywhere."""
     device = problem.compute.device
     on_device = Samples(samples.positions.to(device), samples.labels.to(device), samples.augmented)
-    total = torch.zeros((), device=device)
+    total, width = torch.zeros((), device=device), InputRange.of(problem.data, device).width
     with evaluating(model), problem.compute.kernels():
         for rows in torch.split(torch.arange(len(samples), device=device), EVALUATION_BATCH):
             images = render(problem.data, on_device, rows)
-            (squares,) = sensitivities(model, images, (on_device.labels[rows],), differentiable=False)
+            (squares,) = sensitivities(model, images, width, (on_device.labels[rows],), differentiable=False)
             total += squares.sqrt().sum()
     processes.same_everywhere([total])
     return total / len(samples)
@@ -174,7 +176,7 @@ def _require_second_derivatives(problem: Problem) -> None:
     zeros = torch.zeros(2, dtype=torch.int64, device=device)
     try:
         with problem.compute.private_randomness():
-            (squares,) = sensitivities(trial, images, (zeros,))
+            (squares,) = sensitivities(trial, images, torch.ones((), device=device), (zeros,))
             squares.sum().backward()  # type: ignore[no-untyped-call]
     except FAULTS as error:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Images near given ones, in the range of images."""
+"""Images near given ones, in the range of the data."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from natmu.data.inputs import InputRange
 from natmu.engine.modes import evaluating
 
 
-def noisy(images_BCHW: Tensor, deviation: float) -> Tensor:
-    """Images with normal noise in each pixel, clipped to ``[0, 1]``.
+def noisy(images_BCHW: Tensor, deviation: float, span: InputRange) -> Tensor:
+    """Images with normal noise in each pixel, clipped to the range of the data.
 
     Args:
-        images_BCHW: float32 in ``[0, 1]``.
-        deviation: Of the noise.
+        images_BCHW: float32 in that range.
+        deviation: Of the noise, in units of the range.
+        span: The range.
     """
-    return (images_BCHW + deviation * torch.randn_like(images_BCHW)).clamp(0, 1)
+    return span.clip(images_BCHW + deviation * torch.randn_like(images_BCHW) * span.width)
 
 
 def recognised(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor) -> Tensor:
@@ -27,17 +29,18 @@ def recognised(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor) -> Tenso
 
 
 def easiest(
-    model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, *, bound: float, step: float, steps: int
+    model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, span: InputRange, *, bound: float, step: float, steps: int
 ) -> Tensor:
     """Neighbours with a low cross-entropy, by projected gradient descent from a random start.
 
     Each step moves every pixel by ``step`` against the sign of the gradient, and then back into the cube of ``bound``
-    around its image and to ``[0, 1]``.
+    around its image and to the range of the data.
 
     Args:
         model: Looked at in eval mode, so that samples do not depend on each other; its ``grad`` is not touched.
-        images_BCHW: float32 in ``[0, 1]``.
+        images_BCHW: float32 in the range of the data.
         labels_B: int64.
+        span: The range, in whose units ``bound`` and ``step`` are.
         bound: How far a pixel may be from that of the image.
         step: Length of a step.
         steps: How many.
@@ -50,12 +53,13 @@ def easiest(
         https://arxiv.org/abs/1706.06083
     """
     images = images_BCHW.detach()
-    moved = (images + bound * (2 * torch.rand_like(images) - 1)).clamp(0, 1)
+    bounds = bound * span.width
+    moved = span.clip(images + bounds * (2 * torch.rand_like(images) - 1))
     with evaluating(model), torch.enable_grad():
         for _ in range(steps):
             moved.requires_grad_()
             loss = functional.cross_entropy(model(moved).float(), labels_B, reduction="sum")
             (gradient,) = torch.autograd.grad(loss, moved)
-            moved = moved.detach() - step * gradient.sign()
-            moved = (images + (moved - images).clamp(-bound, bound)).clamp(0, 1)
+            moved = moved.detach() - step * span.width * gradient.sign()
+            moved = span.clip(images + (moved - images).clamp(-bounds, bounds))
     return moved

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from natmu.data.batches import Batch, plain
+from natmu.data.inputs import InputRange
 from natmu.errors import SettingError
 from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.directions import clipping
@@ -47,7 +48,8 @@ class RURK(Method):
         - ``search=pgd`` is that of the text, ``min CE`` with the true label in the cube of half-width ``tau``; the step
           of 2/255 is that of the appendix. The authors' library can only maximise, so that their code aims at a random
           wrong label and changes the sign of the term.
-        - Noise is added in the range ``[0, 1]`` of images, before the model's own normalisation, and clipped to it.
+        - Noise is added to images as the model is given them, in units of the range of each channel (``[0, 1]`` for
+          images of 8 bits), and clipped to it.
         - The three kinds of rows are seen in training mode, one after the other, as in Algorithm 1.
         - The gradient of the whole loss is clipped. The paper's learning rate follows a cosine of 200 "iterations"
           for 2 epochs; here it falls to 0 over the run.
@@ -80,7 +82,10 @@ class RURK(Method):
         neighbour_weight: float = Field(0.00045, ge=0, le=1000, description="weight of the climb on their neighbours")
         neighbours: int = Field(1, ge=1, le=1000, description="neighbours of each forget sample in a step")
         tau: float = Field(
-            0.03, gt=0, le=1, description="deviation of the noise, or bound of the search, in units of images in [0, 1]"
+            0.03,
+            gt=0,
+            le=1,
+            description="deviation of the noise, or bound of the search, in units of the images' range",
         )
         search: Literal["noise", "pgd"] = Field("noise", description="how neighbours are found")
         search_steps: int = Field(10, ge=1, le=1000, description="steps of pgd")
@@ -99,7 +104,7 @@ class RURK(Method):
 
     def run(self, problem: Problem) -> nn.Module:
         """Train on pairs of batches."""
-        config = self.config
+        config, span = self.config, InputRange.of(problem.data, problem.compute.device)
 
         def loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
             assert batch.paired is not None
@@ -108,7 +113,7 @@ class RURK(Method):
             forgotten = functional.cross_entropy(model(images).float(), labels)
             near = torch.zeros_like(forgotten)
             for _ in range(config.neighbours):
-                near = near + self._neighbour_loss(model, images, labels) / config.neighbours
+                near = near + self._neighbour_loss(model, images, labels, span) / config.neighbours
             return retained, -(config.forget_weight * forgotten + config.neighbour_weight * near)
 
         positions = problem.forget_positions
@@ -116,13 +121,14 @@ class RURK(Method):
         retain = problem.retain_samples(config)
         return fine_tune(self, problem, retain, loss, paired=forget, direction=clipping(config.max_grad_norm))
 
-    def _neighbour_loss(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    def _neighbour_loss(self, model: nn.Module, images: Tensor, labels: Tensor, span: InputRange) -> Tensor:
         """The mean loss of one neighbour of each image."""
         config = self.config
         if config.search == "noise":
-            near = noisy(images, config.tau)
+            near = noisy(images, config.tau, span)
         else:
-            near = easiest(model, images, labels, bound=config.tau, step=config.search_step, steps=config.search_steps)
+            bound, step = config.tau, config.search_step
+            near = easiest(model, images, labels, span, bound=bound, step=step, steps=config.search_steps)
         losses = functional.cross_entropy(model(near).float(), labels, reduction="none")
         if config.recognised_only:
             losses = losses * recognised(model, near, labels)

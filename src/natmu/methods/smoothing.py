@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from natmu.data.batches import Batch
+from natmu.data.inputs import InputRange
 from natmu.engine import processes
 from natmu.engine.modes import batch_norms
 from natmu.methods import published
@@ -38,10 +39,10 @@ class JiT(Method):
           times less. An epoch then moves the weights about as far, whatever the batch size.
         - Training mode, as in the code, so that batch normalisation's running statistics drift towards the forget set;
           ``freeze_statistics`` keeps them, and so does a single forget sample.
-        - ``sigma`` is in pixels of ``[0, 1]``, before the model's own normalisation, which not every model has as a
-          layer of its own. The code adds noise after normalisation, where the same number is about a quarter of it;
-          since a ratio is taken, that is mostly a matter of ``lr``. Noisy images are not clipped; the code clips them,
-          which is no longer normal noise.
+        - ``sigma`` is in units of the range of each channel, ``[0, 1]`` for images of 8 bits, before the model's own
+          normalisation, which not every model has as a layer of its own. The code adds noise after normalisation, where
+          the same number is about a quarter of it; since a ratio is taken, that is mostly a matter of ``lr``. Noisy
+          images are not clipped; the code clips them, which is no longer normal noise.
         - Plain SGD without momentum and weight decay, as in the code. All is computed in full precision, as differences
           of close predictions are lost in bfloat16.
 
@@ -68,14 +69,14 @@ class JiT(Method):
         lr: float = Field(3e-4, gt=0, le=100, description="base learning rate, for a loss summed over images")
         momentum: float = Field(0, ge=0, lt=1, description="momentum of SGD; the others ignore it")
         weight_decay: float = Field(0, ge=0, le=1, description="weight decay, decoupled for adamw")
-        sigma: float = Field(0.01, gt=0, le=10, description="deviation of the noise, in pixels of [0, 1]")
+        sigma: float = Field(0.01, gt=0, le=10, description="deviation of the noise, in units of the images' range")
         draws: int = Field(25, ge=1, le=10_000, description="noisy copies of each forget image")
         both: bool = Field(False, description="gradients flow through the predictions on noisy images too")
         freeze_statistics: bool = Field(False, description="batch normalisation keeps its running statistics")
 
     def run(self, problem: Problem) -> nn.Module:
         """Take steps on forget images, each compared with all its noisy copies."""
-        config = self.config
+        config, width = self.config, InputRange.of(problem.data, problem.compute.device).width
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             images = batch.images
@@ -85,7 +86,7 @@ class JiT(Method):
                 for _ in range(config.draws):
                     noise = config.sigma * torch.randn_like(images)
                     with torch.set_grad_enabled(config.both):
-                        noisy = model(images + noise).float()
+                        noisy = model(images + noise * width).float()
                     total = total + roughness(clean, noisy, noise)
             share = batch.weight / processes.count()  # of the step's rows; the loop multiplies by it, as for a mean
             mean: Tensor = total.sum() / config.draws / share
@@ -101,7 +102,7 @@ def roughness(clean_BC: Tensor, noisy_BC: Tensor, noise: Tensor) -> Tensor:
     Args:
         clean_BC: Answers to the images.
         noisy_BC: Answers to the images with noise added.
-        noise: What was added, ``(B, ...)``.
+        noise: What was added, ``(B, ...)``, in units of the images' range.
 
     Returns:
         float32 ``(B,)``, at least 0. Its gradient is 0 where a prediction has not changed at all.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from natmu.data.batches import Batch, Samples, joined, plain, render
+from natmu.data.inputs import InputRange
 from natmu.engine import processes
 from natmu.engine.predict import EVALUATION_BATCH
 from natmu.errors import TrainingError
@@ -42,9 +43,9 @@ class UNSIR(Method):
 
     Decisions:
         - The official code learns noise in the space of normalised images, from a standard normal start and with a
-          penalty on its square. Here a model takes images in ``[0, 1]`` and normalises them itself, or not at all: the
-          noise ``z`` stands for the image ``mean + std * z`` with each channel's statistics in the retain sample, so
-          that scale, penalty and rate mean the same for every model. Neither there nor here is the image clipped.
+          penalty on its square. Here images may be normalised or not, and a model may do it itself: the noise ``z``
+          stands for the image ``mean + std * z`` with each channel's statistics in the retain sample, so that scale,
+          penalty and rate mean the same for every model. Neither there nor here is the image clipped.
         - The original is frozen in eval mode while the noise is learned; the official code leaves it in training mode,
           where its running statistics follow the noise.
         - With several classes the official code labels all noise as class 0; the paper, and this one, as its own class.
@@ -184,7 +185,8 @@ def some_of_each(labels: IntArray, count: int, rng: np.random.Generator) -> IntA
 def channel_statistics(problem: Problem, samples: Samples) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each channel of un-augmented images, float32 ``(1, C, 1, 1)`` on the device.
 
-    A deviation is at least one of 255 grey levels, so that noise has an effect on constant images too.
+    A deviation is at least a 255th of the channel's range, one grey level of images of 8 bits, so that noise has an
+    effect on constant images too.
     """
     device = problem.compute.device
     still = plain(samples.positions.to(device), samples.labels.to(device), augment=False)
@@ -193,5 +195,6 @@ def channel_statistics(problem: Problem, samples: Samples) -> tuple[Tensor, Tens
         pixels = render(problem.data, still, rows).flatten(2)
         moments.append(torch.stack([pixels.mean(2), pixels.square().mean(2)]))
     mean, square = torch.cat(moments, 1).double().mean(1)
-    std = (square - mean.square()).clamp(min=0).sqrt().clamp(min=1 / 255)
+    level = InputRange.of(problem.data, device).width.flatten().double() / 255
+    std = (square - mean.square()).clamp(min=0).sqrt().clamp(min=level)
     return mean.float().view(1, -1, 1, 1), std.float().view(1, -1, 1, 1)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr, field_validator
 
+from natmu.errors import SettingError
+from natmu.functions import function_named, is_function_name, source_digest
+from natmu.records.digests import Digest
 from natmu.types import Settings
 
 Schedule = Literal["constant", "cosine", "step"]
@@ -23,6 +27,42 @@ class FitSettings(Settings):
     warmup_epochs: float = Field(0, ge=0, le=100_000, description="epochs of linear warm-up")
 
 
+AUGMENT = {True: "default", False: "none"}
+"""Names of natmu's own augmentation and of none."""
+
+
+class OwnAugmentation(Settings):
+    """The user's own augmentation: a function from a batch on the device to such a batch.
+
+    What it makes is determined by its name, its source file, the batch and the state of PyTorch's generators.
+    """
+
+    function: str = Field(min_length=1, description="function, as package.module:function")
+    source: Digest = Field(description="digest of the file that defines it")
+    _given: Callable[..., Any] | None = PrivateAttr(None)
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> OwnAugmentation:
+        """A function that is at hand, and need not be found by its name."""
+        inner = function if hasattr(function, "__qualname__") else type(function)
+        own = cls(function=f"{inner.__module__}:{inner.__qualname__}", source=source_digest(function))
+        own._given = function
+        return own
+
+    def found(self) -> Callable[..., Any]:
+        """The function.
+
+        Raises:
+            SettingError: It cannot be imported, or its file has changed.
+        """
+        function = self._given or function_named(self.function)
+        if source_digest(function) != self.source:
+            raise SettingError(
+                f"The file that defines {self.function} has changed since it was first used; restore it."
+            )
+        return function
+
+
 class TrainSettings(FitSettings):
     """How a model is trained from its initial weights; the defaults are those of the research code.
 
@@ -37,13 +77,51 @@ class TrainSettings(FitSettings):
     schedule: Schedule = Field("step", description="learning-rate schedule")
     warmup_epochs: float = Field(2, ge=0, le=100_000, description="epochs of linear warm-up")
     batch_size: int = Field(128, ge=1, description="samples per step")
-    augment: bool = Field(True, description="random crop and horizontal flip")
+    augment: bool | OwnAugmentation = Field(
+        True, description="random crop and horizontal flip; default, none, or package.module:function of your own"
+    )
+
+    @field_validator("augment", mode="before")
+    @classmethod
+    def _read_augment(cls, value: object) -> object:
+        return _augmentation_of(value)
+
+    @property
+    def augment_name(self) -> str:
+        """``default``, ``none``, or the name of the user's own function."""
+        return self.augment.function if isinstance(self.augment, OwnAugmentation) else AUGMENT[self.augment]
+
+
+def own_augmentation(recipe: object) -> Callable[..., Any] | None:
+    """The user's own augmentation, where a recipe has one.
+
+    Raises:
+        SettingError: It cannot be imported, or its file has changed.
+    """
+    augment = recipe.augment if isinstance(recipe, TrainSettings) else False
+    return augment.found() if isinstance(augment, OwnAugmentation) else None
+
+
+def _augmentation_of(value: object) -> object:
+    """What ``augment`` may be: a truth value, its name, the user's own function or its name."""
+    if isinstance(value, bool | OwnAugmentation | Mapping):
+        return value
+    if isinstance(value, str) and value in AUGMENT.values():
+        return value == AUGMENT[True]
+    if isinstance(value, str) and is_function_name(value):
+        try:
+            return OwnAugmentation(function=value, source=source_digest(function_named(value)))
+        except SettingError as error:
+            raise ValueError(str(error)) from None
+    if callable(value):
+        return OwnAugmentation.of(value)
+    raise ValueError("write true (default), false (none), or package.module:function")
 
 
 class DataSettings(Settings):
     """Which data; where it lies on disk is said when it is read."""
 
-    source: str = Field(min_length=1, description="name of a data set, or a path")
+    source: str = Field(min_length=1, description="name of a data set, a path, or package.module:function")
     image_size: int | None = Field(None, ge=1, le=4096, description="resize all images to this many pixels")
     train_size: int | None = Field(None, ge=1, description="keep a class-balanced random part of the training set")
     holdout: bool = Field(False, description="set a fixed random fifth of the test set apart for tuning")

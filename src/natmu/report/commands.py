@@ -86,7 +86,7 @@ def _train(lineage: Trained, name: str) -> list[str]:
     words = ["train", *_data(lineage)]
     for setting, value in lineage.recipe.model_dump(exclude={"augment"}).items():
         words += [f"--{setting.replace('_', '-')}", str(value)]
-    words += ["--augment" if lineage.recipe.augment else "--no-augment"]
+    words += ["--augment", lineage.recipe.augment_name]
     return _whole(words, lineage.seed, lineage.arithmetic, name)
 
 

@@ -76,10 +76,11 @@ def data(asked_for: DataSettings | DataLineage) -> str:
 
 def training(settings: TrainSettings) -> str:
     """How originals were trained."""
+    ours = {"default": "with augmentation", "none": "without augmentation"}
     return (
         f"{count(settings.epochs, 'epoch')} of {settings.optimizer}, learning rate {settings.lr:g} "
         f"({settings.schedule}), weight decay {settings.weight_decay:g}, batches of {settings.batch_size}, "
-        f"{'with' if settings.augment else 'without'} augmentation"
+        f"{ours.get(settings.augment_name, f'augmentation by {settings.augment_name}')}"
     )
 
 
