@@ -96,6 +96,7 @@ class RunRecord(File):
         digest: 16 hexadecimal digits of the lineage.
         forgotten: The forget set, of runs that have one.
         scores: Score name to value (percent for accuracies).
+        decisions: What was decided for the user, a sentence each.
         seconds: Wall time of the work itself, without loading data and without prediction.
         peak_memory_mb: Largest resident memory of the process so far, in MiB.
         versions: Package name to version.
@@ -104,11 +105,12 @@ class RunRecord(File):
         files: Digest of each other file of the folder, by its name.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     lineage: AnyLineage
     digest: Digest
     forgotten: Forgotten | None = None
     scores: dict[str, float]
+    decisions: tuple[str, ...] = ()
     seconds: float = Field(ge=0)
     peak_memory_mb: float = Field(ge=0)
     versions: dict[str, str]
