@@ -17,6 +17,7 @@ from natmu.data.pixels import channel_statistics, resized
 from natmu.data.sampling import FIXED_SEED, balanced_draw, fixed_fifth
 from natmu.data.tiny_imagenet import load_tiny_imagenet
 from natmu.errors import DataError, hint
+from natmu.progress import decide
 
 _Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -136,6 +137,9 @@ def _arranged(parts: Parts, source: str, image_size: int | None, train_size: int
     train, test, held = _reduced(parts.train, train_size), parts.test, parts.holdout
     if holdout and held is None:
         test, held = _divided(test)
+        decide(
+            f"A fixed random fifth of the test set, {len(held)} samples, is the holdout, and left out of test scores."
+        )
     if image_size is not None:
         train, test = _at_size(train, image_size), _at_size(test, image_size)
         held = None if held is None else _at_size(held, image_size)

@@ -23,6 +23,9 @@ Outcome = Literal["yes", "no", "too much", "unlike retraining", "not distinguish
 """What an answer comes to; ``yes`` is said of what is kept only."""
 
 
+FORGET_ACCURACY = "forget_acc"
+
+
 @dataclass(frozen=True)
 class Answer:
     """One part of the verdict.
@@ -34,6 +37,9 @@ class Answer:
 
     outcome: Outcome
     sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
 
 
 @dataclass(frozen=True)
@@ -116,9 +122,10 @@ class Compared:
 def forgotten(scores: Sequence[Compared], references: int) -> Answer:
     """Whether the forget set is forgotten, as far as attacks and distances can see.
 
-    Holm's correction is for the number of these scores. Of those that are left, the clearest one that has a side
-    decides: on the side of the original the model remembers; on the other side it knows less than models that never saw
-    the samples.
+    Holm's correction is for the number of these scores. Of those that are left, one that has a side decides: on the
+    side of the original the model remembers; on the other side it knows less than models that never saw the samples.
+    It is the accuracy if that is among them, else the clearest: attacks that learn from retain samples are misled by
+    a model that is ruined on these too.
 
     Args:
         scores: All scores of the forget set, not only those that look well.
@@ -127,12 +134,12 @@ def forgotten(scores: Sequence[Compared], references: int) -> Answer:
     usable = [one for one in scores if one.verdict is not None and one.verdict.p_value is not None]
     if not usable:
         there = {0: "there is none", 1: "there is 1"}.get(references, f"there are {references}")
-        shown = next((f"; {one.figures()}" for one in scores if one.name == "forget_acc"), "")
+        shown = next((f"; {one.figures()}" for one in scores if one.name == FORGET_ACCURACY), "")
         takes = f"that takes {max(FEWEST, references + 1)} retrained models, and {there}"
         return Answer("cannot be said", f"Whether it is forgotten cannot be said: {takes}{shown}.")
     by_name = {one.name: one for one in usable}
     found = [by_name[one.score] for one in clear([one.verdict for one in usable if one.verdict is not None])]
-    sided = [one for one in found if one.side() is not None]
+    sided = sorted((one for one in found if one.side() is not None), key=lambda one: one.name != FORGET_ACCURACY)
     of_all = f"{len(found)} of {_counted(len(usable), 'score')} of the forget set, after Holm's correction"
     if sided:
         first = sided[0]
@@ -194,7 +201,9 @@ def _nothing_found(usable: Sequence[Compared]) -> Answer:
         return Answer("cannot be said", shown)
     remarks = [telling.power()]
     if blind:
-        remarks.append(f"{len(blind)} of them {'does' if len(blind) == 1 else 'do'} not distinguish the original either")
+        remarks.append(
+            f"{len(blind)} of them {'does' if len(blind) == 1 else 'do'} not distinguish the original either"
+        )
     alone = min((one for one in verdicts.values() if one.distinguishable), key=_p_of, default=None)
     if alone is not None:
         remarks.append(f"{alone.score} alone would (p = {alone.p_value:.2g}), so more retrained models would decide it")
