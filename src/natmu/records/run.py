@@ -194,7 +194,7 @@ class RunFolder:
         Raises:
             RunError: It cannot be read.
         """
-        return self._read(HISTORY, _history)
+        return self._read(HISTORY, read_history)
 
     def forget(self) -> ForgetSet:
         """The forget set, as it was when it was forgotten.
@@ -208,11 +208,11 @@ class RunFolder:
         if forget is None or forgotten is None:
             raise UsageError(f"{self.path} holds no forget set; name the run of an unlearned model.")
         found = ForgetSet(
-            self._read(FORGET, _positions),
+            self._read(FORGET, read_positions),
             forget.request.text,
             forget.request.kind,
             forgotten.classes,
-            self._read(BEFORE, _positions) if self.has(BEFORE) else np.zeros(0, np.int64),
+            self._read(BEFORE, read_positions) if self.has(BEFORE) else np.zeros(0, np.int64),
             forgotten.classes_before,
             forgotten.subclasses_before,
         )
@@ -224,11 +224,19 @@ class RunFolder:
 
     def _read(self, name: str, read: Callable[[Path], Content]) -> Content:
         """What one of its files holds."""
-        path = self.verified(name)
-        try:
-            return read(path)
-        except (SafetensorError, *UNREADABLE) as error:
-            raise damaged(path, error) from None
+        return content_of(self.verified(name), read)
+
+
+def content_of(path: Path, read: Callable[[Path], Content]) -> Content:
+    """What a file holds.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    try:
+        return read(path)
+    except (SafetensorError, *UNREADABLE) as error:
+        raise damaged(path, error) from None
 
 
 def write_run(folder: Path, record: Callable[[dict[str, str]], RunRecord]) -> None:
@@ -259,7 +267,7 @@ def open_run(path: Path) -> RunFolder:
     return RunFolder(path)
 
 
-def _history(path: Path) -> History:
+def read_history(path: Path) -> History:
     """One row per epoch, each with its number and finite values."""
     rows = [{name: float(value) for name, value in row.items() if value} for row in read_rows(path)]
     for row in rows:
@@ -268,7 +276,7 @@ def _history(path: Path) -> History:
     return rows
 
 
-def _positions(path: Path) -> IntArray:
+def read_positions(path: Path) -> IntArray:
     """Positions in ascending order."""
     positions = read_array(path)
     if (

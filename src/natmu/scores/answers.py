@@ -183,6 +183,8 @@ def kept(accuracies: Sequence[Compared], others: Sequence[Compared]) -> Answer:
         return Answer("no", f"Not kept: {_listed(lost)}{open_end}{_otherwise(others)}.")
     if open_ones:
         text = f"a loss of more than {TOLERANCE:g} point is neither shown nor excluded"
+        settled = [one for one in known if one not in open_ones]
+        text += f", while {_listed(settled)} {'is' if len(settled) == 1 else 'are'} kept" if settled else ""
         return Answer("not shown", f"Not shown to be kept: {_listed(open_ones)}; {text}{_otherwise(others)}.")
     reference = "the original" if all(one.to_retrained is None for one in known) else "the original or retrained models"
     text = f"less than {TOLERANCE:g} point below {reference}"
