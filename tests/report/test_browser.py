@@ -263,7 +263,7 @@ def test_a_long_name_does_not_widen_a_phone(browser, tmp_path):
     folder, _ = folders.make_study(tmp_path, ("natmu", long, "salun"))
     folders.add_audit(tmp_path / "run30")
     page = Visit(browser, write_report(folder), viewport={"width": 360, "height": 740}).page
-    assert page.evaluate("document.querySelectorAll('#verdict dt').length") == 1
+    assert page.evaluate("document.querySelectorAll('#verdict dt').length") == 2
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 

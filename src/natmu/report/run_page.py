@@ -45,7 +45,7 @@ def run_page(folder: Path) -> dict[str, Any]:
     audit = audit_of(run)
     audits = [] if audit is None else [audit_view(label, audit.audit, galleries([audit])[0])]
     others = {} if forget is None else scores_beside(run, {part: beside[part] for part in REFERENCES if part in beside})
-    scored = {label: record.scores} | others
+    scored = others | {label: record.scores}
     return {
         "kind": "run",
         "title": label if forget is None else f"{label}, {forget.request.text}",
