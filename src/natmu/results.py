@@ -184,7 +184,12 @@ class AuditResult:
             raise UsageError(f"{path} holds an audit already; name another folder.")
         if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / RESULT).exists())):
             raise UsageError(f"{path} holds something else; name the folder of a saved result, or a new one.")
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"Cannot write {path} ({error.strerror}); choose a folder that can be written to."
+            ) from error
         write_audit(path, self.record, self.samples)
         return path
 

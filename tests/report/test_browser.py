@@ -308,5 +308,5 @@ def test_the_page_of_a_run_works_as_well(browser, tmp_path):
     visit = Visit(browser, write_report(run))
     assert visit.said == []
     assert {one["name"] for one in traces(visit.page, "r-margin-forget")} == {"original", "natmu"}
-    assert visit.page.locator("#recorded td").first.inner_text() == "91.2"
+    assert visit.page.locator("#recorded tbody tr").first.locator("td").last.inner_text() == "91.2"
     assert visit.page.locator(".gallery img").count() == 8
