@@ -141,7 +141,9 @@ class UnlearnResult:
 
 @dataclass(frozen=True)
 class AuditResult:
-    """What ``audit`` returns; ``natmu.scores.catalogue`` says what each score is, and in which unit.
+    """What ``audit`` returns; printed, it is the two parts of the verdict.
+
+    ``natmu.scores.catalogue`` says what each score is, and in which unit.
 
     Attributes:
         scores: Of the audited model.
@@ -168,6 +170,9 @@ class AuditResult:
     decisions: tuple[str, ...]
     record: Audit = field(repr=False)
     samples: tuple[Sample, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"Forgotten? {self.forgotten}\nKept? {self.kept}"
 
     def save(self, folder: str | PathLike[str]) -> Path:
         """Write the audit into the folder ``audit`` of a folder, as audits of runs are written.
