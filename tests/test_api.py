@@ -13,9 +13,12 @@ from torch import nn
 
 import natmu
 from natmu.data import load
-from natmu.errors import DataError, ModelError, SettingError, UsageError
+from natmu.engine.checkpoint import read_weights
+from natmu.errors import DataError, ModelError, RunError, SettingError, UsageError
 from natmu.methods import FineTune, Method
 from natmu.models import build_model
+from natmu.records.result import ResultFolder
+from natmu.report import write_report
 from natmu.scores import LEVELS, accuracy, loss, names_of, score, weight_distance
 from natmu.scores.catalogue import SCORES
 from natmu.types import Settings
@@ -199,10 +202,91 @@ def test_every_model_that_a_score_lacks_can_be_given(data, train, unseen, traine
     assert set(names_of("full")) | {"largest_forget_loss"} == {*found.scores, *found.missing}
     assert {"zrf", "relearn_time", "weight_distance", "lira_auc", "ulira_auc", "rmia_auc"} <= found.scores.keys()
     few = {name for name, reason in found.missing.items() if re.search(r"needs? at least \d+", reason)}
-    others = {"forget_test_acc", "before_acc"}  # of forgotten classes, of an earlier request
+    others = {"holdout_acc", "forget_test_acc", "before_acc"}  # of a holdout, forgotten classes, an earlier request
     assert few == found.missing.keys() - others, found.missing
     assert found.verdicts["largest_forget_loss"].references == 3
-    assert "istinguishable" in found.verdict
+    assert "retrained models" in str(found.forgotten)
+
+
+@pytest.fixture(scope="module")
+def both(train, unseen, trained):
+    """A result of unlearning and its audit, at the level quick."""
+    original, retrained = trained
+    holdout = (train[0][:40], train[1][:40])
+    done = natmu.unlearn(original, train, FORGET, "finetune", epochs=1, holdout=holdout, progress=False)
+    given = {"retrained": retrained, "original": original, "level": "quick", "progress": False}
+    return done, natmu.audit(done.model, train, unseen, done.forget, **given)
+
+
+def test_the_summary_has_the_accuracies_of_the_original_beside_those_of_the_result(train, trained, both):
+    """Against a slow loop over samples; asked for twice, it is computed once."""
+    done, audited = both
+    for name, model in (("original", trained[0]), ("result", done.model)):
+        with torch.no_grad():
+            hits = [
+                bool(model.eval()(one[None].float() / 255).argmax() == label) for one, label in zip(*train, strict=True)
+            ]
+        kept = [hit for place, hit in enumerate(hits) if place not in FORGET]
+        found = done.summary[name]
+        assert found["retain_acc"] == pytest.approx(100 * np.mean(kept), abs=1)
+        assert found["forget_acc"] == pytest.approx(100 * np.mean([hits[place] for place in FORGET]), abs=10)
+        assert found["holdout_acc"] == pytest.approx(100 * np.mean(hits[:40]), abs=3)
+    assert done.summary is done.summary
+    assert done.summary["result"]["retain_acc"] == audited.scores["retain_acc"]
+    assert done.summary["original"]["forget_acc"] == audited.original["forget_acc"]
+
+
+def test_a_result_is_saved_with_its_audit_and_reported_as_it_is(both, tmp_path):
+    done, audited = both
+    folder = done.save(tmp_path / "results" / "one")
+    assert {path.name for path in folder.iterdir()} == {
+        "model.safetensors", "forget.npy", "history.csv", "result.json"
+    }  # fmt: skip
+    weights = done.model.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in read_weights(folder / "model.safetensors").items())
+    saved = ResultFolder(audited.save(folder))
+    assert saved.positions().tolist() == FORGET
+    assert saved.history() == done.history
+    assert saved.record.settings == done.settings
+    assert saved.record.scores == done.summary
+    assert saved.record.forget.request is None, "the samples were listed"
+    assert saved.audit == audited.record.model_copy(update={"files": saved.audit.files})
+    assert saved.audit.forgotten.sentence == str(audited.forgotten)
+    assert len(saved.samples()) == len(audited.samples)
+    page = write_report(folder).read_text()
+    for text in ("finetune, 10 samples", "Kept?", "result</th>", ", ".join(map(str, FORGET)), "r-curve-loss"):
+        assert text in page
+    assert done.report(tmp_path / "page.html").read_text().count("This model was not audited") == 1
+    alone = audited.report(tmp_path / "audit.html").read_text()
+    assert "the audited model, 10 samples" in alone
+    assert "<strong>" + str(audited.kept).partition(":")[0] in alone
+
+
+def test_nothing_that_is_there_is_overwritten_and_what_was_changed_is_refused(both, tmp_path):
+    done, audited = both
+    folder = audited.save(done.save(tmp_path / "one"))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match="already holds something; name a folder that does not exist"):
+        done.save(folder)
+    with pytest.raises(UsageError, match="holds an audit already"):
+        audited.save(folder)
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds something else"):
+        audited.save(tmp_path / "else")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    np.save(folder / "forget.npy", np.arange(3))
+    with pytest.raises(RunError, match=r"forget\.npy is not what was saved"):
+        write_report(folder)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_an_audit_decides_by_itself_is_kept_with_its_result(train, unseen, trained):
+    found = natmu.audit(trained[0], train, unseen, FORGET, original=trained[0], progress=False)
+    assert found.decisions == ("The audit has the level quick, the highest that the given models allow.",)
+    assert found.record.decisions == found.decisions
+    assert found.forgotten.outcome == "cannot be said"
+    assert found.kept.outcome in ("yes", "not shown"), "the model is the original"
 
 
 def test_what_is_measured_on_models_is_what_their_weights_say(data, train, unseen, trained):

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from natmu import progress
-from natmu.progress import say, showing, task
+from natmu.progress import decide, decided, deciding, say, showing, shown_on, task
 
 
 def test_nothing_is_shown_unless_asked_for(capsys):
@@ -73,3 +73,30 @@ def test_a_terminal_has_a_bar_in_the_unit_of_the_work_and_is_left_clean(capsys, 
     assert shown in written
     assert "a line\n" in written
     assert "job" not in capsys.readouterr().err
+
+
+def test_a_decision_is_said_once_and_kept_by_all_who_collect():
+    shown = Shown()
+    with shown_on(shown), deciding() as outer:
+        decide("A fifth is the test set.")
+        with deciding() as inner:
+            decide("A fifth is the test set.")
+            decide("The rate is 0.1.")
+        assert inner == ["A fifth is the test set.", "The rate is 0.1."]
+        assert decided() == ("A fifth is the test set.", "The rate is 0.1.")
+    assert outer == list(inner)
+    assert shown.lines == outer
+    assert decided() == ()
+    decide("Nobody collects this.")
+    assert decided() == ()
+
+
+class Shown:
+    """A display that keeps its lines."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        """Keep it."""
+        self.lines.append(line)

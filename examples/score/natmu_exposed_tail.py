@@ -19,6 +19,7 @@ from natmu.scores import Panel, margin, score
     baseline="that of a retrained model among the others, above 0",
     original="far above the baseline",
     family="Tails",
+    question="forgotten",
 )
 def exposed_tail(panel: Panel) -> float:
     """How much surer than retrained models the model is of the tenth of the forget set that it gives away most.

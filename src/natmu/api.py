@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
 from natmu.arguments import (
@@ -22,77 +20,30 @@ from natmu.arguments import (
     whole_seed,
     with_augmentation,
 )
-from natmu.audits.in_memory import ShadowModels, measured_scores, private_copy, shadow_margins
+from natmu.audits.in_memory import ShadowModels, accuracies, measured_scores, private_copy, shadow_margins
 from natmu.data import (
     from_dataset,
     without_earlier_classes,
 )
 from natmu.data.kinds import of_one_kind
-from natmu.engine.compute import Compute
+from natmu.engine.compute import Compute, hardware
 from natmu.engine.predict import part_of
 from natmu.errors import SettingError
 from natmu.methods import Method, Problem, Retrain
-from natmu.progress import showing
-from natmu.records.run import History
+from natmu.progress import decide, deciding, showing
 from natmu.records.settings import TrainSettings
+from natmu.results import AuditResult, Summary, UnlearnResult, audit_result
 from natmu.scores import (
     LEVELS,
     Level,
     Panel,
     Score,
     examine,
-    mean_scores,
 )
-from natmu.scores import (
-    scores as basic_scores,
-)
-from natmu.scores.verdict import Verdict
+from natmu.scores.verdict import ENOUGH
 from natmu.types import ForgetSet, Outputs, Predictions
 
 __all__ = ["AuditResult", "ShadowModels", "UnlearnResult", "audit", "unlearn"]
-
-
-@dataclass(frozen=True)
-class UnlearnResult:
-    """What ``unlearn`` returns.
-
-    Attributes:
-        model: The unlearned model, on the device of the original; it shares nothing with the original.
-        seconds: Wall time of unlearning.
-        settings: Method, its complete settings, forget set, seed and precision, as plain values; ``training`` is the
-            recipe of a retrained model, None for other methods.
-        history: One row per epoch.
-        forget: The forget set.
-    """
-
-    model: nn.Module
-    seconds: float
-    settings: dict[str, Any]
-    history: History
-    forget: ForgetSet
-
-
-@dataclass(frozen=True)
-class AuditResult:
-    """What ``audit`` returns; ``natmu.scores.catalogue`` says what each score is, and in which unit.
-
-    Attributes:
-        scores: Of the audited model.
-        retrained: Mean scores of the retrained models; None where none was given.
-        original: Scores of the original model; None where none was given.
-        avg_gap: Distance of the audited model to the retrained ones; None where none was given.
-        verdicts: For each score that retrained models have too, what may be said of it.
-        verdict: What may be said of all of them together, in a sentence.
-        missing: For each score that there is not, a sentence that says what it lacks.
-    """
-
-    scores: dict[str, float]
-    retrained: dict[str, float] | None
-    original: dict[str, float] | None
-    avg_gap: float | None
-    verdicts: dict[str, Verdict]
-    verdict: str
-    missing: dict[str, str]
 
 
 def unlearn(
@@ -152,7 +103,7 @@ def unlearn(
     if initial_model is not None:
         require_model(initial_model, "initial_model", data)
     recipe = with_augmentation(training_recipe(training), augment, chosen)
-    with showing(progress):
+    with showing(progress), deciding() as decisions:
         before = forgotten_before(already_forgotten, data, model, compute)
         forgotten = forget_set(forget, data, model, compute, seed, before)
         problem = Problem(
@@ -168,7 +119,22 @@ def unlearn(
         )
         done = chosen(problem)
     home = next(model.parameters()).device
-    return UnlearnResult(done.model.to(home), done.seconds, _settings(chosen, problem), problem.history, forgotten)
+    result = done.model.to(home)
+
+    def measure() -> Summary:
+        parts = (problem.data, problem.holdout, forgotten, compute)
+        return {"original": accuracies(model, *parts), "result": accuracies(result, *parts)}
+
+    return UnlearnResult(
+        model=result,
+        seconds=done.seconds,
+        settings=_settings(chosen, problem),
+        history=problem.history,
+        forget=forgotten,
+        decisions=tuple(decisions),
+        hardware=hardware(compute),
+        _measure=measure,
+    )
 
 
 def audit(
@@ -225,7 +191,11 @@ def audit(
     originals, again = listed_models(originals, "originals"), listed_models(again, "again")
     if not isinstance(shadows, ShadowModels | None):
         raise SettingError(f"shadows must be natmu.ShadowModels, not {type(shadows).__name__}.")
-    level = level or _level(references, shadows)
+    if level is None:
+        level = _level(references, shadows)
+        noted = [f"The audit has the level {level}, the highest that the given models allow."]
+    else:
+        noted = []
     if level not in LEVELS:
         raise SettingError(f"There is no level {level!r}; choose one of {', '.join(LEVELS)}.")
     given = {"model": [model], "retrained": references, "unlearned": unlearned, "originals": originals, "again": again}
@@ -235,7 +205,11 @@ def audit(
     for name, models in given.items():
         for one in models:
             require_model(one, name, train, test)
-    with showing(progress):
+    with showing(progress), deciding() as decisions:
+        for sentence in noted:
+            decide(sentence)
+        if len(references) > ENOUGH:
+            decide(f"The first {ENOUGH} of {len(references)} retrained models are what scores are compared with.")
         judge = model if original is None else original
         earlier = forgotten_before(already_forgotten, train, judge, compute)
         forgotten = forget_set(forget, train, judge, compute, seed, earlier)
@@ -259,16 +233,7 @@ def audit(
             else measured_scores(model, references, original, before, train, forgotten, compute),
         )
         found = examine(panel, level, seed, scores)
-    means = {name: float(np.mean(values)) for name, values in found.retrained.items() if values}
-    return AuditResult(
-        scores=found.scores,
-        retrained=mean_scores([basic_scores(one) for one in panel.retrained]) | means if references else None,
-        original=None if original is None else found.original,
-        avg_gap=found.scores.get("avg_gap"),
-        verdicts=found.verdicts,
-        verdict=found.sentence,
-        missing=found.missing,
-    )
+    return audit_result(found, panel, forgotten, level, seed, decisions)
 
 
 def _level(retrained: Sequence[nn.Module], shadows: ShadowModels | None) -> Level:

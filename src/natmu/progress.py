@@ -1,4 +1,7 @@
-"""Progress on standard error: bars on a terminal; elsewhere a line per finished piece of work, and some between."""
+"""What is said while work goes on: progress on standard error, and decisions, which are kept in records as well.
+
+Progress is bars on a terminal; elsewhere a line per finished piece of work, and some between.
+"""
 
 from __future__ import annotations
 
@@ -131,6 +134,40 @@ def task(label: str, total: int | None, done: int = 0, unit: Unit = "") -> Abstr
     """
     display = _current.get()
     return nullcontext(_unseen) if display is None else display.bar(label, total, done, unit)
+
+
+_decisions: ContextVar[tuple[list[str], ...]] = ContextVar("natmu_decisions", default=())
+
+
+@contextmanager
+def deciding() -> Iterator[list[str]]:
+    """Collect what is decided for the user inside; around it, what was collected there is known too."""
+    noted: list[str] = []
+    token = _decisions.set((*_decisions.get(), noted))
+    try:
+        yield noted
+    finally:
+        _decisions.reset(token)
+
+
+def decided() -> tuple[str, ...]:
+    """What has been decided since the outermost ``deciding``."""
+    collecting = _decisions.get()
+    return tuple(collecting[0]) if collecting else ()
+
+
+def decide(sentence: str) -> None:
+    """Say what was decided for the user, once, and keep it for the record of the run or of the audit.
+
+    Args:
+        sentence: What was decided, and why where that is not plain.
+    """
+    collecting = _decisions.get()
+    if not collecting or sentence not in collecting[0]:
+        say(sentence)
+    for noted in collecting:
+        if sentence not in noted:
+            noted.append(sentence)
 
 
 def say(line: str) -> None:

@@ -15,7 +15,7 @@ from natmu.lineage import Workspace, import_model, obtain, outcome_of
 from natmu.lineage.graph import sources
 from natmu.lineage.refusal import refuse
 from natmu.methods import Method, Retrain, method_named
-from natmu.progress import say
+from natmu.progress import decide, deciding
 from natmu.records.audit import Audit
 from natmu.records.derived import decider_of, forget_of, is_original, knows_initial_weights, original_of, root_of
 from natmu.records.forgetting import parse_forget
@@ -62,6 +62,7 @@ class Place:
         return Workspace.open(data, self.data_dir, model, compute, Store(self.root), resume=self.resume)
 
 
+@deciding()
 def train_run(*, data: Mapping[str, Any], model: str, training: Mapping[str, Any], seed: int, place: Place) -> Run:
     """Train an original model, or find it in the store.
 
@@ -120,6 +121,7 @@ class Asked:
         return method
 
 
+@deciding()
 def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: str | None, place: Place) -> Run:
     """Unlearn from a run folder, which may have forgotten something already, or from weights trained elsewhere.
 
@@ -206,6 +208,7 @@ def open_model(path: Path, place: Place, source: str | None = None) -> tuple[Tra
     return model, workspace
 
 
+@deciding()
 def audit_run(
     path: Path,
     *,
@@ -240,7 +243,7 @@ def audit_run(
     data = None
     if not offline:
         if isinstance(original.record.lineage, Imported):
-            say("The recipe of the original is not known; references are trained with the default one of natmu train.")
+            decide("The recipe of the original is not known; references have the default one of natmu train.")
         arithmetic = audit.models.subject.arithmetic
         place = Place(data_dir, store.root, device=device, precision=arithmetic.precision)
         synced = replace(place, sync_batch_norm=arithmetic.sync_batch_norm)

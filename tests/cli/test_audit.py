@@ -89,8 +89,10 @@ def test_an_audit_on_the_terminal_says_what_is_missing_where_the_files_are_and_w
     done = natmu("audit", "runs/less", *STANDARD, "--offline")
     assert done.status == 0, done.err
     said = " ".join(done.out.split())
-    verdict = audit_in(tmp_path / "runs/less").verdict
-    for text in ("rmia_auc", "Not measured: klom_", verdict, "less/audit/audit.json", "audit/samples.csv"):
+    audit = audit_in(tmp_path / "runs/less")
+    answers = (f"Forgotten? {audit.forgotten.sentence}", f"Kept? {audit.kept.sentence}")
+    decided = "Decided for you: Retrained models were trained for 1 epochs with sgd"
+    for text in ("rmia_auc", "Not measured: klom_", *answers, decided, "less/audit/audit.json", "audit/samples.csv"):
         assert text in said
     assert said.count("klom needs at least 8") == 1, "one reason is said once, for all scores that have it"
 
@@ -118,7 +120,8 @@ def test_without_data_an_audit_makes_do_with_the_references_that_are_left(natmu,
     assert done.status == 0, done.err
     audit = done.json["audit"]
     assert audit["models"]["retrained"] == [digest for digest in all_of_them if digest != fresh]
-    assert "2 retrained models" in audit["verdict"]
+    assert audit["forgotten"]["outcome"] == "cannot be said"
+    assert "2 retrained models" in audit["forgotten"]["sentence"]
     assert all(score["verdict"]["p_value"] is None for score in audit["scores"].values() if score["verdict"])
     assert not (tmp_path / "runs" / fresh).exists()
 

@@ -30,6 +30,9 @@ def test_a_second_request_is_compared_with_models_that_saw_neither(natmu, tmp_pa
     assert len(forget) == round(0.1 * (300 - len(forget.before)))
     assert not (labels[forget.indices] == 7).any()
     assert done.json["scores"]["before_acc"] == 0
+    assert done.json["original"]["before_acc"] > 90, "the original stands beside the result"
+    said = natmu(*words, "--out", "runs/c").out
+    assert f"before_acc 0.00 (original {done.json['original']['before_acc']:.2f})" in said
     assert run.record.forgotten.classes_before == (7,)
 
     audited = natmu("audit", "runs/c", "--level", "standard", "--references", 2, "--json")

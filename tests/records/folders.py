@@ -6,7 +6,7 @@ import statistics
 
 import numpy as np
 
-from natmu.records.audit import Audit, AuditedForget, AuditedScore, ComparedModels, ScoreVerdict, write_audit
+from natmu.records.audit import Answer, Audit, AuditedForget, AuditedScore, ComparedModels, ScoreVerdict, write_audit
 from natmu.records.derived import forget_of, original, retrained
 from natmu.records.forgetting import parse_forget
 from natmu.records.lineage import Architecture, Arithmetic, DataDigests, DataLineage, Forget, Unlearned
@@ -185,7 +185,9 @@ def an_audit(digest, method="natmu", note="three", scores=None):
         references=2,
         method=method,
         forget=AuditedForget(request=parse_forget("random:10%"), scenario="random", count=FORGOTTEN, digest="f0"),
-        verdict=f"Distinguishable by 1 of 1 scores ({note}).",
+        forgotten=Answer(outcome="no", sentence=f"Not forgotten: distinguishable by 1 of 1 scores ({note})."),
+        kept=Answer(outcome="yes", sentence="Kept: retain_acc 99.0 %."),
+        decisions=("The model is compared with 2 retrained models.",),
         scores=bare or full,
         missing={"klom_forget_mean": f"Too few models ({note})."},
         seed=0,

@@ -20,6 +20,7 @@ from natmu.records import lineage as kinds
 from natmu.records.audit import Audit
 from natmu.records.files import File
 from natmu.records.forgetting import ForgetRequest
+from natmu.records.result import ResultRecord
 from natmu.records.run import RunFolder, RunRecord
 from natmu.records.samples import Exposed, Sample
 from natmu.records.search import Search, Trial
@@ -59,6 +60,10 @@ What holds for all of them:
 GROUPS: tuple[tuple[str, str], ...] = (
     ("Run folders", "`runs/NAME`, where the name is the run's digest unless the user gave another one."),
     ("Audits", "The folder `audit` of an audited run."),
+    (
+        "Saved results",
+        "What `save` writes of a result of `natmu.unlearn`; its audit lies in the folder `audit`, as above.",
+    ),
     ("Study folders", "`runs/NAME` of a study, beside the folders of its runs."),
     ("Searches", "In the study folder too."),
 )
@@ -70,6 +75,7 @@ SECTIONS: tuple[tuple[str, str, type, tuple[type, ...]], ...] = (
     ("Audits", "audit/audit.json", Audit, ()),
     ("Audits", "audit/samples.csv", Sample, ()),
     ("Audits", "audit/exposed.npz", Exposed, ()),
+    ("Saved results", "result.json", ResultRecord, ()),
     ("Study folders", "table.json", Table, ()),
     ("Study folders", "audit.json", StudyAudits, ()),
     ("Study folders", "hybrids.npz", Hybrids, ()),
@@ -250,6 +256,8 @@ def _example(file: str) -> str:
         )
         summary.write(study / "summary.json")
         path = (study if (study / file).exists() else run) / file
+        if not path.exists():  # only a program has what is saved there
+            return ""
         if path.suffix == ".csv":
             return "```text\n" + "\n".join(path.read_text().splitlines()[:3]) + "\n```"
         if path.suffix != ".json":

@@ -196,7 +196,7 @@ def assert_is_one_sentence(error, named):
     assert len(text) < 700
 
 
-@pytest.mark.parametrize("bomb", ["[" * 100_000, '{"a":' * 100_000, '{"format": 2, "lineage": ' + "[" * 100_000])
+@pytest.mark.parametrize("bomb", ["[" * 100_000, '{"a":' * 100_000, '{"format": 3, "lineage": ' + "[" * 100_000])
 def test_deep_nesting_is_damage(runs, bomb):
     for path, _ in pairs(runs):
         if path.suffix == ".json":

@@ -13,7 +13,7 @@ import pytest
 from tests.records.folders import an_audit, samples
 
 from natmu.errors import RunError, UsageError
-from natmu.records.audit import write_audit
+from natmu.records.audit import Answer, write_audit
 from natmu.records.derived import retrained
 from natmu.records.forgetting import parse_forget
 from natmu.records.lineage import Forget, HalfOfPool, Imported, Relearned
@@ -25,6 +25,7 @@ from natmu.report.commands import commands_of
 from natmu.report.page import embedded
 from natmu.report.relatives import relatives
 from natmu.report.tables import legend
+from natmu.scores import scores
 
 from . import folders
 
@@ -150,7 +151,7 @@ def test_a_study_without_an_audit_says_how_to_ask_for_one(made):
     folders.add_audit(folder.parent / "run20")
     page = write_report(folder).read_text()
     assert "No audit was asked for" not in page
-    assert "Distinguishable by 1 of 1 scores" in page
+    assert "Not forgotten:</strong> distinguishable by 1 of 1 scores" in page
 
 
 def test_a_study_on_the_holdout_does_not_show_audits_which_look_at_the_test_set(made):
@@ -158,18 +159,18 @@ def test_a_study_on_the_holdout_does_not_show_audits_which_look_at_the_test_set(
     folders.add_audit(folder.parent / "run20")
     folders.rewrite(folder, folders.changed(study, score_on="holdout"))
     page = write_report(folder).read_text()
-    assert "Distinguishable by 1 of 1 scores" not in page
+    assert "Not forgotten:</strong> distinguishable by 1 of 1 scores" not in page
     assert "rmia_auc" not in page
 
 
 def test_the_audits_of_the_study_come_before_those_of_the_runs(made):
     folder, _ = made
     audit = folders.add_audit(folder.parent / "run20")
-    own = folders.changed(audit, verdict="As the study has it.")
+    own = folders.changed(audit, kept=Answer(outcome="no", sentence="Not kept: as the study has it."))
     folders.rewrite(folder, audits=[folders.study_audit(audit=own)])
     page = write_report(folder).read_text()
-    assert "As the study has it." in page
-    assert "Distinguishable by 1 of 1 scores" not in page
+    assert "as the study has it." in page
+    assert "Kept: retain_acc 99.0 %." not in page
 
 
 def test_failures_give_their_reason_and_their_log(made):
@@ -220,10 +221,15 @@ def test_the_page_of_an_unlearned_model_has_its_original_and_a_retrained_one_bes
     names = [trace["name"] for trace in figures_of(page)["r-margin-forget"]["data"]]
     assert names == ["original", "retrained", "natmu"]
     assert "This run was not audited" in page
+    (head,) = re.findall(r'id="recorded">.*?<thead>(.*?)</thead>', page, re.DOTALL)
+    assert re.findall("<th[^>]*>(.*?)</th>", head) == ["score", "original", "retrained", "natmu"]
+    found = scores(RunFolder(tmp_path / "a0").outputs().split(RunFolder(run).forget()))
+    assert f'<th scope="row">test_acc</th><td>{found["test_acc"]:.1f}</td>' in page
     assert "natmu unlearn --from runs/a0 --forget random:10% --split-seed 0 --method natmu --set lr=0.002" in page
     folders.add_audit(run)
     page = write_report(run).read_text()
-    assert "Distinguishable by 1 of 1 scores" in page
+    assert "<strong>Not forgotten:</strong> distinguishable by 1 of 1 scores" in page
+    assert "<li>The model is compared with 2 retrained models.</li>" in page
     assert page.count('<img src="data:image/png;base64,') == 8
 
 

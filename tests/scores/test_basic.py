@@ -26,21 +26,23 @@ def forget_class(outputs) -> Predictions:
     return outputs.split(ForgetSet(np.flatnonzero(outputs.train.labels == 2), "class:2", "class", (2,)))
 
 
-def test_samples_forgotten_have_four_scores_in_the_order_of_tables(outputs):
+def test_samples_forgotten_have_four_scores_in_the_order_of_tables_and_that_of_a_holdout(outputs):
     predicted = forget_samples(outputs)
     assert scores(predicted) == {
         "test_acc": accuracy(outputs.test),
         "retain_acc": accuracy(predicted.retain),
         "forget_acc": accuracy(predicted.forget),
+        "holdout_acc": accuracy(outputs.holdout),
         "mia_entropy": mia_entropy(predicted),
     }
-    assert list(scores(predicted)) == [name for name in SCORE_NAMES if name != "forget_test_acc"]
+    bare = scores(replace(predicted, holdout=None))
+    assert list(bare) == [name for name in SCORE_NAMES if name != "forget_test_acc"]
 
 
 def test_a_class_forgotten_is_scored_apart_from_the_rest_of_the_test_set(outputs):
     result = scores(forget_class(outputs))
     labels = outputs.test.labels
-    assert tuple(result) == SCORE_NAMES
+    assert tuple(name for name in result if name != "holdout_acc") == SCORE_NAMES
     assert result["test_acc"] == accuracy(outputs.test.take(labels != 2))
     assert result["forget_test_acc"] == accuracy(outputs.test.take(labels == 2))
 
@@ -49,7 +51,7 @@ def test_what_was_forgotten_before_has_an_accuracy_of_its_own(outputs):
     first = forgetting(np.arange(0, 20, 2))
     predicted = outputs.split(forgetting(np.arange(1, 20, 2)).after(first))
     result = scores(predicted)
-    assert tuple(result) == ("test_acc", "retain_acc", "forget_acc", "before_acc", "mia_entropy")
+    assert tuple(result) == ("test_acc", "retain_acc", "forget_acc", "holdout_acc", "before_acc", "mia_entropy")
     assert result["before_acc"] == accuracy(outputs.train.take(np.arange(0, 20, 2)))
     assert result["retain_acc"] == accuracy(outputs.train.take(np.arange(20, len(outputs.train))))
 
@@ -61,9 +63,10 @@ def forgetting(indices):
 @pytest.mark.parametrize(
     ("empty", "left"),
     [
-        ("test", ["retain_acc", "forget_acc"]),
-        ("forget", ["test_acc", "retain_acc"]),
-        ("forget_test", ["test_acc", "retain_acc", "forget_acc", "mia_entropy"]),
+        ("test", ["retain_acc", "forget_acc", "holdout_acc"]),
+        ("forget", ["test_acc", "retain_acc", "holdout_acc"]),
+        ("forget_test", ["test_acc", "retain_acc", "forget_acc", "holdout_acc", "mia_entropy"]),
+        ("holdout", ["test_acc", "retain_acc", "forget_acc", "mia_entropy"]),
     ],
 )
 def test_scores_of_empty_parts_are_left_out(outputs, empty, left):

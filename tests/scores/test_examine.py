@@ -60,20 +60,39 @@ def test_a_model_that_kept_its_forget_set_is_caught_at_standard(world, reference
     assert found.scores["rmia_auc"] > 0.9
     assert found.verdicts["rmia_auc"].distinguishable
     assert found.verdicts["auc_forget_test_margin"].distinguishable
-    assert "Distinguishable" in found.sentence
+    assert (found.forgotten.outcome, found.kept.outcome) == ("no", "yes")
+    assert "the original has" in found.forgotten.sentence
 
 
 def test_a_model_that_never_saw_the_forget_set_is_not_distinguishable(world, references):
     """Of three, one at most: for each the correction for many scores holds with a probability of 95 %."""
     original = world.model("retain", "forget")
-    sentences = [examine(Panel(world.model("retain"), references, original), "standard").sentence for _ in range(3)]
-    assert sum(sentence.startswith("Distinguishable") for sentence in sentences) <= 1
+    found = [examine(Panel(world.model("retain"), references, original), "standard").forgotten for _ in range(3)]
+    assert sum(one.outcome != "not distinguishable" for one in found) <= 1
 
 
 def test_a_model_that_avoids_its_forget_set_is_distinguishable_too(world, references):
     found = examine(Panel(world.model("retain", "forget", lift=-4.0), references), "quick")
     assert found.scores["auc_forget_test_margin"] < 0.5
     assert found.verdicts["auc_forget_test_margin"].distinguishable
+    assert (found.forgotten.outcome, found.kept.outcome) == ("too much", "no")
+    assert found.forgotten.sentence.startswith("Over-forgotten: forget_acc ")
+    assert "retain_acc" in found.kept.sentence
+
+
+def test_a_holdout_is_among_what_should_be_kept(world, references):
+    def held(one):
+        return replace(one, holdout=one.test.take(np.arange(200)))
+
+    original = held(world.model("retain", "forget"))
+    judged = held(world.model("retain"))
+    wrong = -judged.holdout.logits
+    judged = replace(judged, holdout=replace(judged.holdout, logits=wrong))
+    found = examine(Panel(judged, list(map(held, references)), original), "quick")
+    assert found.kept.outcome == "no"
+    assert found.kept.sentence.startswith("Not kept: holdout_acc ")
+    assert found.scores["holdout_acc"] < 50 < found.original["holdout_acc"]
+    assert "holdout" in examine(Panel(world.model("retain"), references), "quick").missing["holdout_acc"]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -90,7 +109,8 @@ def test_one_retrained_model_gives_scores_and_no_verdict(world, references):
     found = examine(Panel(world.model("retain"), references[:1]), "quick")
     assert "avg_gap" in found.scores
     assert all(verdict.p_value is None for verdict in found.verdicts.values())
-    assert "needs 2 retrained models" in found.sentence
+    assert "that takes 2 retrained models, and there is 1" in found.forgotten.sentence
+    assert found.kept.outcome == "cannot be said"
 
 
 def test_each_retrained_model_is_scored_against_the_others(world, references):

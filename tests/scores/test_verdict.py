@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from natmu.errors import UsageError
 from natmu.scores.uncertainty import auc_interval
-from natmu.scores.verdict import holm, judge, overall
+from natmu.scores.verdict import holm, judge
 
 RETRAINED = [0.49, 0.50, 0.51, 0.50]
 
@@ -181,7 +181,7 @@ def test_nothing_is_ever_called_forgotten(rng):
         for retrained in ([], [0.5], [0.5, 0.5], RETRAINED):
             for original in (None, 0.5, 1.0):
                 found = judge("auc", value, (value - 0.01, value + 0.01), retrained, original)
-                assert "forgot" not in found.sentence + overall([found])
+                assert "forgot" not in found.sentence
                 assert found.sentence.count(". ") == 0
                 assert found.sentence.endswith(".")
 
@@ -203,50 +203,6 @@ def test_the_correction_is_that_of_holm(rng):
         expected = slow_holm([one.p_value for one in verdicts], 0.95)
         assert [one.p_value for one in holm(verdicts)] == expected
         assert [one.p_value for one in holm([*verdicts, judge("open", 0.9, None, [])])] == expected
-
-
-def test_a_retrained_model_seldom_fails_any_of_many_scores(rng):
-    trials, alarms = 400, 0
-    for _ in range(trials):
-        verdicts = [judge("x", value, None, rest) for value, *rest in rng.normal(0, 1, (20, 9))]
-        alarms += overall(verdicts).startswith("Distinguishable")
-    assert alarms <= stats.binom.ppf(0.999, trials, 0.05)
-
-
-def test_the_strongest_attack_decides():
-    weak = [judge(f"weak_{index}", 0.5, None, RETRAINED, 0.9) for index in range(5)]
-    strong = judge("rmia_auc", 0.9, (0.88, 0.92), RETRAINED, 0.9)
-    said = overall([*weak, strong])
-    assert said == (
-        "Distinguishable from retrained models by 1 of 6 scores after correction for their number (Holm), most clearly "
-        "by rmia_auc 0.900 (0.880 to 0.920)."
-    )
-
-
-def test_one_outlier_among_many_scores_is_named_but_does_not_decide():
-    verdicts = [judge(f"score_{index}", 0.5, None, RETRAINED, 0.9) for index in range(19)]
-    outlier = judge("rmia_auc", 0.54, None, RETRAINED, 0.9)
-    said = overall([*verdicts, outlier])
-    assert outlier.distinguishable
-    assert said.startswith("Not distinguishable from retrained models by any of 20 scores after correction")
-    assert f"by rmia_auc alone (p = {outlier.p_value:.2g})" in said
-    assert overall([outlier]).startswith("Distinguishable from retrained models by 1 of 1 score ")
-
-
-def test_the_sum_says_how_many_scores_can_tell_nothing():
-    blind = judge("mia_entropy", 0.5, None, RETRAINED, 0.5)
-    seeing = judge("rmia_auc", 0.5, None, RETRAINED, 0.9)
-    assert overall([seeing]) == (
-        "Not distinguishable from retrained models by the one score, at the power that each states."
-    )
-    assert "any of 3 scores, at the power that each states; 2 of them do not distinguish the original" in overall(
-        [seeing, blind, blind]
-    )
-    assert overall([blind, blind]).startswith("Nothing can be concluded: the original is not distinguishable")
-    assert overall([judge("rmia_auc", 0.9, None, [0.5])]).startswith(
-        "Nothing can be concluded: no score has a retraining baseline"
-    )
-    assert overall([]).startswith("Nothing can be concluded")
 
 
 @pytest.mark.parametrize(

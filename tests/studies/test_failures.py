@@ -116,7 +116,7 @@ def test_an_audit_that_fails_says_so_where_audits_are(tmp_path, monkeypatch):
     audits = {one.label: one for one in StudyFolder(folder).audits}
     assert (audits["amnesiac"].failed, audits["amnesiac"].audit) == ("ValueError: no such thing", None)
     assert (folder / audits["amnesiac"].log).read_text().startswith("audit of amnesiac, class:3\nValueError")
-    assert audits["faulty"].audit.verdict
+    assert audits["faulty"].audit.forgotten.sentence
     assert audits["faulty"].failed is None
 
 
@@ -125,7 +125,7 @@ def test_a_row_all_of_whose_replicates_failed_has_no_audit_and_says_so(tmp_path,
     folder, _, _ = study(tmp_path, audit="quick", references=1, seeds={"training": [0]})
     audits = {one.label: one for one in StudyFolder(folder).audits}
     assert audits["faulty"].failed == ("There is no model of faulty, class:3 to audit; all its replicates failed.")
-    assert audits["amnesiac"].audit.verdict
+    assert audits["amnesiac"].audit.forgotten.sentence
 
 
 def test_a_method_that_serves_not_all_forget_sets_is_no_failure(tmp_path):

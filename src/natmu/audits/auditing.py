@@ -14,8 +14,9 @@ from natmu.engine.store import Run
 from natmu.errors import UsageError
 from natmu.lineage.executors.local import make_here
 from natmu.lineage.workspace import Workspace, difficulty_of
-from natmu.progress import say, task
+from natmu.progress import decided, say, task
 from natmu.records.audit import (
+    Answer,
     Audit,
     AuditedForget,
     AuditedScore,
@@ -75,6 +76,20 @@ def write(audit: RunAudit, data: ImageData | None = None) -> Audit:
     return write_audit(audit.run.path, record, samples, exposed) if processes.writes() else record
 
 
+def audited_scores(found: Examination) -> dict[str, AuditedScore]:
+    """Every score of an examination, as audits are written."""
+    return {
+        name: AuditedScore(
+            value=value,
+            retrained=None if name not in found.retrained else tuple(found.retrained[name]),
+            original=found.original.get(name),
+            verdict=ScoreVerdict(**asdict(found.verdicts[name])) if name in found.verdicts else None,
+            leak=leak(value) if "auc" in name.split("_") else None,
+        )
+        for name, value in found.scores.items()
+    }
+
+
 def _record(audit: RunAudit, found: Examination, predictions: Predictions) -> Audit:
     """What came of it, as it is written."""
     subject, forget = audit.models.subject, audit.forget
@@ -86,22 +101,34 @@ def _record(audit: RunAudit, found: Examination, predictions: Predictions) -> Au
         forget=AuditedForget(
             request=audit.models.forget.request, scenario=forget.scenario, count=len(forget), digest=forget.digest
         ),
-        verdict=found.sentence,
-        scores={
-            name: AuditedScore(
-                value=value,
-                retrained=None if name not in found.retrained else tuple(found.retrained[name]),
-                original=found.original.get(name),
-                verdict=ScoreVerdict(**asdict(found.verdicts[name])) if name in found.verdicts else None,
-                leak=leak(value) if "auc" in name.split("_") else None,
-            )
-            for name, value in found.scores.items()
-        },
+        forgotten=Answer(**asdict(found.forgotten)),
+        kept=Answer(**asdict(found.kept)),
+        decisions=tuple(dict.fromkeys([*audit.run.record.decisions, *decided(), *_decisions(audit, found)])),
+        scores=audited_scores(found),
         missing=found.missing,
         mia_efficacy_samples=efficacy_samples(predictions),
         seed=audit.seed,
         models=_compared(audit),
     )
+
+
+def _decisions(audit: RunAudit, found: Examination) -> list[str]:
+    """What was decided for the user: which models the audit compares, and what it goes without."""
+    count, recipe = len(audit.runs["retrained"]), audit.models.source.recipe
+    models = f"{count} retrained model{'' if count == 1 else 's'}"
+    asked = "" if count == audit.number else f" instead of the {audit.number} that were asked for"
+    sentences = [f"The model is compared with {models}{asked}, at the level {audit.level}."]
+    if count:
+        sentences.append(
+            f"Retrained models were trained for {recipe.epochs} epochs with {recipe.optimizer}, learning rate "
+            f"{recipe.lr:g} ({recipe.schedule}), weight decay {recipe.weight_decay:g}, batches of {recipe.batch_size}, "
+            f"{'with' if recipe.augment else 'without'} augmentation."
+        )
+    shared = audit.run.record.lineage.arithmetic.processes
+    sentences += [f"They were trained in {shared} processes, as the audited model was."] if shared > 1 else []
+    lacking = len(found.missing)
+    sentences += [f"{lacking} scores of this level could not be measured; each has its reason."] if lacking else []
+    return sentences
 
 
 def _compared(audit: RunAudit) -> ComparedModels:

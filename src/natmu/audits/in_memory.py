@@ -19,7 +19,7 @@ from natmu.errors import DataError
 from natmu.lineage.probing import probe
 from natmu.lineage.relearning import relearning_steps
 from natmu.records.settings import TrainSettings
-from natmu.scores import Measured, Shadows, loss, margin, weight_distance
+from natmu.scores import Measured, Shadows, accuracy, loss, margin, weight_distance
 from natmu.scores.probe import probe_scores
 from natmu.scores.verdict import ENOUGH
 from natmu.types import ForgetSet, IntArray, Predictions
@@ -106,6 +106,19 @@ def shadow_margins(
     return Shadows(
         margins(shadows.trained), margins(shadows.unlearned), member, rows, np.arange(len(shadows.unlearned))
     )
+
+
+def accuracies(
+    model: nn.Module, data: ImageData, holdout: ImageData | None, forget: ForgetSet, compute: Compute
+) -> dict[str, float]:
+    """Accuracies of a model on the parts that unlearning is given, in percent; it takes a pass over each."""
+    private = private_copy(model, compute)
+    train, kept = part_of(private, data, compute), np.ones(len(data), bool)
+    kept[forget.left_out] = False
+    parts = {"retain_acc": train.take(kept), "forget_acc": train.take(forget.indices)}
+    parts |= {"before_acc": train.take(forget.before)}
+    parts |= {} if holdout is None else {"holdout_acc": part_of(private, holdout, compute)}
+    return {name: accuracy(part) for name, part in parts.items() if len(part)}
 
 
 def private_copy(model: nn.Module, compute: Compute) -> nn.Module:

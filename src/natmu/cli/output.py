@@ -25,12 +25,20 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=1, allow_nan=False))
 
 
-def print_run(path: Path, record: RunRecord, *, as_json: bool) -> None:
-    """Print a run: its folder, its scores, its cost."""
+def print_run(path: Path, record: RunRecord, *, as_json: bool, original: Mapping[str, float] | None = None) -> None:
+    """Print a run: its folder, its scores beside those of its original, its cost.
+
+    Args:
+        path: The folder.
+        record: What is printed.
+        as_json: Whether to print the record instead, the original's scores under ``original``.
+        original: The original's scores, of a model that forgot something.
+    """
     if as_json:
-        print_json({"run": str(path)} | record.plain())
+        print_json({"run": str(path)} | record.plain() | ({} if original is None else {"original": dict(original)}))
         return
-    found = "  ".join(f"{name} {value:.2f}" for name, value in record.scores.items())
+    before = {name: f" (original {value:.2f})" for name, value in (original or {}).items()}
+    found = "  ".join(f"{name} {value:.2f}{before.get(name, '')}" for name, value in record.scores.items())
     typer.echo(f"{path}\n{found}\n{record.seconds:.1f} s on {record.hardware.device}, {record.hardware.precision}")
 
 

@@ -11,14 +11,14 @@ from natmu.errors import UsageError
 
 
 def run(
-    folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a study or of a run.")],
+    folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a study, a run or a saved result.")],
     out: Annotated[Path | None, typer.Option("--out", help="File to write; report.html in the folder if none.")] = None,
     form: Annotated[
         Literal["html", "markdown", "csv", "latex"],
         typer.Option("--format", help="html: one page that opens offline; the others: a study's tables as text."),
     ] = "html",
 ) -> None:
-    """Write a page with tables and plots of a study or a run.
+    """Write a page with tables and plots of a study, a run or a saved result.
 
     Or print the tables of a study for a document.
     """

@@ -24,6 +24,11 @@ SIDES = {
     "above": "above the baseline only",
     "below": "below the baseline only",
 }
+QUESTIONS = {
+    "forgotten": "whether the forget set is forgotten",
+    "kept": "whether the rest is kept",
+    "neither": "none, because it mixes both parts or says nothing of either",
+}
 SYMBOLS = (
     "D_r is the retain set, D_f the forget set, x a sample and y its class, p the softmax of the logits, φ the margin "
     "log p_y - log Σ of the other p, and E a mean over samples. The modified entropy is -(1 - p_y) log p_y - Σ over "
@@ -44,8 +49,11 @@ No number here means anything by itself. It is read between two others: the **re
 retrained models, which never saw the forget set, and that of the **original**, on which nothing was unlearned. A
 retrained model differs from the next one, so the baseline has a width. A model with a value outside of it is
 distinguishable from retrained models; one with a value within it is not, at this power, which is not the same as
-forgotten. The verdict says how large a difference would have been seen, and with fewer than two retrained models it
-says nothing.
+forgotten. With fewer than two retrained models nothing can be concluded.
+
+The verdict has two parts. *Forgotten?* asks the scores of the forget set, and says whether the model remembers it,
+knows less of it than models that never saw it, or is not distinguishable from retrained models. *Kept?* compares the
+accuracies on the retain set, the test set and the holdout with those of the original and of retrained models.
 
 Papers call several different numbers "MIA". Here each has a name of its own; the sections say who means which. Where
 the code of a paper computes a score otherwise, the line *published code* says how, and how far the two are apart on
@@ -81,6 +89,7 @@ def in_full(row: Row) -> str:
         "Retraining baseline, the same score of retrained models": row["baseline"],
         "Original, the score before unlearning": row["original"],
         "Distinguishable from retrained models": SIDES[row["side"]],
+        "Part of the verdict": QUESTIONS[row["question"]],
         "Where all models are the same": "" if row["identical"] is None else f"{row['identical']:g}",
         "Cost": row["cost"],
         "Needs": "; ".join(row["needs"]),
@@ -127,6 +136,7 @@ def _facts(rows: Sequence[Row]) -> list[str]:
         "retraining baseline": _shared("baseline", rows),
         "original": _shared("original", rows),
         "distinguishable from retrained models": SIDES[first["side"]],
+        "part of the verdict": _shared("question", rows, QUESTIONS),
         "cost": f"{first['cost']} ({levels})",
         "needs": "; ".join(first["needs"]),
         "called just MIA": called,
@@ -145,11 +155,12 @@ def _range(row: Row) -> str:
     return f"{low:.3g} and above" if high is None else f"{low:.3g} to {high:.3g}"
 
 
-def _shared(key: str, rows: Sequence[Row]) -> str:
-    """What is the same for all of these scores, or what is so for each."""
-    if len({row[key] for row in rows}) == 1:
-        return str(rows[0][key])
-    return "; ".join(f"`{row['name']}`: {row[key]}" for row in rows)
+def _shared(key: str, rows: Sequence[Row], words: Mapping[str, str] | None = None) -> str:
+    """What is the same for all of these scores, or what is so for each; in other words where some are given."""
+    texts = [str(row[key]) if words is None else words[row[key]] for row in rows]
+    if len(set(texts)) == 1:
+        return texts[0]
+    return "; ".join(f"`{row['name']}`: {text}" for row, text in zip(rows, texts, strict=True))
 
 
 def _anchor(heading: str) -> str:

@@ -73,7 +73,9 @@ def run(
     """
     from natmu.cli.output import print_run
     from natmu.progress import showing
+    from natmu.report.relatives import relatives, scores_beside
     from natmu.report.trackers import known_trackers, track_run
+    from natmu.types import ORIGINAL
     from natmu.verbs import Asked, Place, unlearn_run
 
     trackers = known_trackers(track)
@@ -90,6 +92,7 @@ def run(
             model=model,
             place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
         )
-    print_run(run.path, run.record, as_json=as_json)
+    original = {part: other for part, other in relatives(run).items() if part == ORIGINAL}
+    print_run(run.path, run.record, as_json=as_json, original=scores_beside(run, original).get(ORIGINAL))
     first_process_goes_on()
     track_run(trackers, run.path)

@@ -19,6 +19,7 @@ from natmu.data.own import OwnParts
 from natmu.data.pixels import image_data, plain_names, to_labels, to_nchw
 from natmu.data.sampling import fixed_fifth
 from natmu.errors import DataError
+from natmu.progress import decide
 from natmu.types import IntArray
 
 NPY_FAULTS = (
@@ -116,6 +117,7 @@ def _assemble(readers: Mapping[str, Callable[[], npt.NDArray[Any]]], source: Pat
     if "" in read:
         images, labels = read[""]
         train, test = fixed_fifth(labels)
+        decide(f"{source} has no test data; a fixed random fifth of it, {len(test)} images, is the test set.")
         read = {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
     if "train" not in read or len(read) < 2:
         raise DataError(f"{source} must hold {_LAYOUTS}; it holds {', '.join(sorted(readers)) or 'nothing'}.")

@@ -20,6 +20,7 @@ from natmu.data.sampling import FIXED_SEED, balanced_draw, fixed_fifth
 from natmu.data.tiny_imagenet import load_tiny_imagenet
 from natmu.errors import DataError, hint
 from natmu.functions import is_function_name
+from natmu.progress import decide
 from natmu.types import IntArray
 
 _Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -147,6 +148,9 @@ def _arranged(parts: Parts, source: str, image_size: int | None, train_size: int
     if holdout and held is None:
         rest, fifth = _divided(test)
         test, held = test.subset(rest), test.subset(fifth)
+        decide(
+            f"A fixed random fifth of the test set, {len(held)} samples, is the holdout, and left out of test scores."
+        )
     own = None if parts.own is None else parts.own.at(kept, rest)
     if image_size is not None:
         train, test = _at_size(train, image_size), _at_size(test, image_size)

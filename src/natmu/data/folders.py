@@ -15,6 +15,7 @@ from natmu.data.own import FileSamples, OwnParts
 from natmu.data.pixels import image_data
 from natmu.data.sampling import fixed_fifth
 from natmu.errors import DataError
+from natmu.progress import decide
 from natmu.types import IntArray
 
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
@@ -58,6 +59,7 @@ def _find_files(source: Path) -> tuple[dict[str, _Files], tuple[str, ...]]:
         names = _classes(source)
         files, labels = _labelled(source, names)
         rest, fifth = fixed_fifth(labels)
+        decide(f"{source} has no folder 'train'; a fixed random fifth of it, {len(fifth)} images, is the test set.")
         flat = {"train": rest, "test": fifth}
         return {split: ([files[row] for row in rows], labels[rows]) for split, rows in flat.items()}, names
     names = _classes(source / "train")

@@ -77,6 +77,7 @@ class Workplace:
         history: History,
         confidence: Tensor | None = None,
         forget: ForgetSet | None = None,
+        decisions: tuple[str, ...] = (),
     ) -> None:
         """Write everything that a run folder holds; of several processes the first does."""
         if not processes.writes():
@@ -89,7 +90,7 @@ class Workplace:
             np.save(self.folder / FORGET, forget.indices)
             if len(forget.before):
                 np.save(self.folder / BEFORE, forget.before)
-        self._record(compute, seconds, scores, history, forget)
+        self._record(compute, seconds, scores, history, forget, decisions)
 
     def finish_curve(self, history: History, compute: Compute, *, seconds: float) -> None:
         """Write a run folder of what was learnt about a model, which holds no model itself."""
@@ -97,7 +98,13 @@ class Workplace:
             self._record(compute, seconds, {}, history, None)
 
     def _record(
-        self, compute: Compute, seconds: float, scores: dict[str, float], history: History, forget: ForgetSet | None
+        self,
+        compute: Compute,
+        seconds: float,
+        scores: dict[str, float],
+        history: History,
+        forget: ForgetSet | None,
+        decisions: tuple[str, ...] = (),
     ) -> None:
         """Write what was asked for, how it went and what it took."""
         write_history(history, self.folder)
@@ -108,6 +115,7 @@ class Workplace:
                 digest=self.lineage.digest,
                 forgotten=None if forget is None else Forgotten.of(forget),
                 scores=scores,
+                decisions=decisions,
                 seconds=round(seconds, 4),
                 peak_memory_mb=round(peak_memory_mb(), 1),
                 versions=versions(),

@@ -25,6 +25,7 @@ from natmu.lineage.relearning import relearn
 from natmu.lineage.workspace import Workspace, difficulty_of
 from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import load_weights
+from natmu.progress import decided
 from natmu.records.derived import forget_of, knows_initial_weights, retrained, root_of, title
 from natmu.records.files import file_digest
 from natmu.records.lineage import (
@@ -242,7 +243,15 @@ def _finish(
     noted = history or []
     total = max(seconds, sum(row["seconds"] for row in noted))  # with the epochs before an interruption
     work.finish(
-        network, outputs, compute, seconds=total, scores=scored, history=noted, confidence=confidence, forget=forget
+        network,
+        outputs,
+        compute,
+        seconds=total,
+        scores=scored,
+        history=noted,
+        confidence=confidence,
+        forget=forget,
+        decisions=tuple(dict.fromkeys([*workspace.decisions, *decided()])),
     )
 
 

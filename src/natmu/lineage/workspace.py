@@ -15,6 +15,7 @@ from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, RunError
 from natmu.lineage.pools import Pool
 from natmu.models import build_model, reinitialised, source_digest
+from natmu.progress import deciding
 from natmu.records.derived import forget_of, original, root_of, title
 from natmu.records.digests import digest_of
 from natmu.records.forgetting import ForgetRequest
@@ -46,6 +47,7 @@ class Workspace:
         store: Where runs are kept.
         resume: Whether unfinished runs are continued.
         known: Forget sets that were found before, by the digest of their rule.
+        decisions: What was decided for the user while the data was read, and since; runs keep it.
         pools: The pool of shadow models that was used last, likewise; it holds a copy of all images.
     """
 
@@ -56,6 +58,7 @@ class Workspace:
     store: Store
     resume: bool = True
     known: dict[str, ForgetSet] = field(default_factory=dict, repr=False, compare=False)
+    decisions: tuple[str, ...] = ()
     pools: dict[str, Pool] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -82,8 +85,9 @@ class Workspace:
         Raises:
             DataError: The data cannot be had.
         """
-        splits = load(settings.source, data_dir, **settings.model_dump(exclude={"source"}))
-        return cls(settings, splits, model, compute, store, resume)
+        with deciding() as decisions:
+            splits = load(settings.source, data_dir, **settings.model_dump(exclude={"source"}))
+        return cls(settings, splits, model, compute, store, resume, decisions=tuple(decisions))
 
     @cached_property
     def on_device(self) -> Splits:

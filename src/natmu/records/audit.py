@@ -27,13 +27,13 @@ class AuditedForget(Value):
     """The forget set of an audited run.
 
     Attributes:
-        request: What was asked for.
+        request: What was asked for; None of samples that a program listed.
         scenario: Which kind of request it is.
         count: How many samples.
         digest: Of their positions.
     """
 
-    request: Request
+    request: Request | None
     scenario: Scenario
     count: int = Field(ge=1)
     digest: Digest
@@ -69,6 +69,20 @@ class ScoreVerdict(Value):
     p_value: float | None = None
     references: int = 0
     sees_original: bool | None = None
+
+
+class Answer(Value):
+    """One part of the verdict.
+
+    Attributes:
+        outcome: In a word. Of what should be forgotten: ``no``, ``too much``, ``unlike retraining``, ``not
+            distinguishable`` or ``cannot be said``. Of what should be kept: ``yes``, ``no``, ``not shown`` or ``cannot
+            be said``.
+        sentence: With the most telling number beside those of the original and of retrained models.
+    """
+
+    outcome: Literal["yes", "no", "too much", "unlike retraining", "not distinguishable", "not shown", "cannot be said"]
+    sentence: str
 
 
 class AuditedScore(Value):
@@ -129,12 +143,14 @@ class Audit(File):
     """The audit of a run (``audit/audit.json``).
 
     Attributes:
-        run: Digest of the audited run.
+        run: Digest of the audited run; None of a model in memory, which belongs to no run.
         level: How much was asked for.
         references: How many retrained models were asked for.
-        method: Name of the method of the audited run.
+        method: Name of the method of the audited run; None of a model in memory.
         forget: What it forgot.
-        verdict: What all scores together allow to be said, in a sentence.
+        forgotten: Whether the forget set is forgotten, as far as the scores can see.
+        kept: Whether the model is still right on the retain set, the test set and the holdout.
+        decisions: What was decided for the user, a sentence each.
         scores: By name, in the order of the catalogue.
         missing: By name of the score, why it is not there.
         mia_efficacy_samples: How many samples of each side the attack of ``mia_efficacy`` learns from.
@@ -145,13 +161,15 @@ class Audit(File):
 
     remedy: ClassVar[str] = "audit the run again"
 
-    format: Literal[2] = 2
-    run: Digest
+    format: Literal[3] = 3
+    run: Digest | None
     level: Level
-    references: int = Field(ge=1)
-    method: str
+    references: int = Field(ge=0)
+    method: str | None
     forget: AuditedForget
-    verdict: str
+    forgotten: Answer
+    kept: Answer
+    decisions: tuple[str, ...] = ()
     scores: dict[str, AuditedScore]
     missing: dict[str, str]
     mia_efficacy_samples: int | None = None

@@ -96,6 +96,7 @@ class RunRecord(File):
         digest: 16 hexadecimal digits of the lineage.
         forgotten: The forget set, of runs that have one.
         scores: Score name to value (percent for accuracies).
+        decisions: What was decided for the user, a sentence each.
         seconds: Wall time of the work itself, without loading data and without prediction.
         peak_memory_mb: Largest resident memory of the process so far, in MiB.
         versions: Package name to version.
@@ -104,11 +105,12 @@ class RunRecord(File):
         files: Digest of each other file of the folder, by its name.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     lineage: AnyLineage
     digest: Digest
     forgotten: Forgotten | None = None
     scores: dict[str, float]
+    decisions: tuple[str, ...] = ()
     seconds: float = Field(ge=0)
     peak_memory_mb: float = Field(ge=0)
     versions: dict[str, str]
@@ -192,7 +194,7 @@ class RunFolder:
         Raises:
             RunError: It cannot be read.
         """
-        return self._read(HISTORY, _history)
+        return self._read(HISTORY, read_history)
 
     def forget(self) -> ForgetSet:
         """The forget set, as it was when it was forgotten.
@@ -206,11 +208,11 @@ class RunFolder:
         if forget is None or forgotten is None:
             raise UsageError(f"{self.path} holds no forget set; name the run of an unlearned model.")
         found = ForgetSet(
-            self._read(FORGET, _positions),
+            self._read(FORGET, read_positions),
             forget.request.text,
             forget.request.kind,
             forgotten.classes,
-            self._read(BEFORE, _positions) if self.has(BEFORE) else np.zeros(0, np.int64),
+            self._read(BEFORE, read_positions) if self.has(BEFORE) else np.zeros(0, np.int64),
             forgotten.classes_before,
             forgotten.subclasses_before,
         )
@@ -222,11 +224,19 @@ class RunFolder:
 
     def _read(self, name: str, read: Callable[[Path], Content]) -> Content:
         """What one of its files holds."""
-        path = self.verified(name)
-        try:
-            return read(path)
-        except (SafetensorError, *UNREADABLE) as error:
-            raise damaged(path, error) from None
+        return content_of(self.verified(name), read)
+
+
+def content_of(path: Path, read: Callable[[Path], Content]) -> Content:
+    """What a file holds.
+
+    Raises:
+        RunError: It cannot be read.
+    """
+    try:
+        return read(path)
+    except (SafetensorError, *UNREADABLE) as error:
+        raise damaged(path, error) from None
 
 
 def write_run(folder: Path, record: Callable[[dict[str, str]], RunRecord]) -> None:
@@ -257,7 +267,7 @@ def open_run(path: Path) -> RunFolder:
     return RunFolder(path)
 
 
-def _history(path: Path) -> History:
+def read_history(path: Path) -> History:
     """One row per epoch, each with its number and finite values."""
     rows = [{name: float(value) for name, value in row.items() if value} for row in read_rows(path)]
     for row in rows:
@@ -266,7 +276,7 @@ def _history(path: Path) -> History:
     return rows
 
 
-def _positions(path: Path) -> IntArray:
+def read_positions(path: Path) -> IntArray:
     """Positions in ascending order."""
     positions = read_array(path)
     if (

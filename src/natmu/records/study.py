@@ -55,7 +55,7 @@ class StudyAudits(File):
 
     remedy: ClassVar[str] = "run the study again"
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     name: str
     audits: tuple[StudyAudit, ...]
 

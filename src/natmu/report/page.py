@@ -16,35 +16,39 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from natmu.errors import UsageError
-from natmu.records.audit import AUDIT_FOLDER
+from natmu.records.audit import AUDIT, AUDIT_FOLDER
 from natmu.records.files import sweep, write_atomically
+from natmu.records.result import RESULT
 from natmu.records.run import RECORD
 from natmu.records.search import BEST, SEARCH
 from natmu.records.study import TABLE
 from natmu.report.figures import Figure
+from natmu.report.result_page import result_page
 from natmu.report.run_page import run_page
 from natmu.report.study_page import study_page
 from natmu.report.views import Comparison, Plot
 
 
 def write_report(folder: Path, out: Path | None = None) -> Path:
-    """Write the report of a study or of a run.
+    """Write the report of a study, of a run or of a saved result.
 
     Args:
-        folder: A study folder or a run folder.
+        folder: A study folder, a run folder, or what ``save`` of a result in Python wrote.
         out: The file; ``report.html`` in the folder if None. It appears whole or not at all.
 
     Returns:
         The file.
 
     Raises:
-        UsageError: The folder is neither.
+        UsageError: The folder is none of them.
         RunError: Something stored cannot be read, or the file cannot be written.
     """
     if (folder / TABLE).exists():
         content = study_page(folder)
     elif (folder / RECORD).exists():
         content = run_page(folder)
+    elif (folder / RESULT).exists() or (folder / AUDIT_FOLDER / AUDIT).exists():
+        content = result_page(folder)
     elif (folder / SEARCH).exists():
         best = folder / BEST
         raise UsageError(f"{folder} holds a search and no study yet; run natmu bench {best} to make it one.")
@@ -88,6 +92,7 @@ def plots_of(content: Mapping[str, Any]) -> Iterator[Plot]:
         yield from scenario.bars
         yield from _compared(scenario.comparison)
     yield from _compared(content.get("comparison"))
+    yield from content.get("curves", [])
 
 
 def embedded(figures: Mapping[str, Figure]) -> Markup:

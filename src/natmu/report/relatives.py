@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from natmu.errors import RunError
 from natmu.records.derived import decider_of, root_of
 from natmu.records.lineage import AllBut, AnyLineage, Everything, Forget, Imported, Trained, Unlearned
-from natmu.records.run import RECORD, RunFolder
+from natmu.records.run import PREDICTIONS, RECORD, RunFolder
+from natmu.scores.basic import scores
 from natmu.types import ORIGINAL, RETRAINED
 
 
@@ -43,6 +45,17 @@ def relatives(run: RunFolder) -> dict[str, RunFolder]:
             if part is not None and other.record.digest != run.record.digest:
                 beside.setdefault(part, other)
     return beside
+
+
+def scores_beside(run: RunFolder, beside: Mapping[str, RunFolder]) -> dict[str, dict[str, float]]:
+    """The scores of every table of the models beside a run, on what that run forgot, from stored predictions.
+
+    Args:
+        run: Of a model that forgot something.
+        beside: Other models by what they are to it.
+    """
+    forget = run.forget()
+    return {part: scores(other.outputs().split(forget)) for part, other in beside.items() if other.has(PREDICTIONS)}
 
 
 def _part_of(other: AnyLineage, lineage: AnyLineage) -> str | None:

@@ -18,7 +18,7 @@ from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of_run
 from natmu.report.figures import Model
 from natmu.report.images import galleries
-from natmu.report.relatives import relatives
+from natmu.report.relatives import relatives, scores_beside
 from natmu.report.views import audit_view, comparison
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
@@ -44,12 +44,16 @@ def run_page(folder: Path) -> dict[str, Any]:
     files = {model.key: present[model.label] for model in models}
     audit = audit_of(run)
     audits = [] if audit is None else [audit_view(label, audit.audit, galleries([audit])[0])]
+    others = {} if forget is None else scores_beside(run, {part: beside[part] for part in REFERENCES if part in beside})
+    scored = others | {label: record.scores}
     return {
         "kind": "run",
         "title": label if forget is None else f"{label}, {forget.request.text}",
         "subtitle": f"run {record.digest}",
         "asked": asked_of_run(record),
-        "scores": [(name, rounded(value, None)[0]) for name, value in record.scores.items()],
+        "scored": list(scored),
+        "scores": [(name, _cells(name, scored)) for name in record.scores],
+        "decisions": tuple(dict.fromkeys(record.decisions + tuple(one for view in audits for one in view.decisions))),
         "seconds": rounded(record.seconds, None)[0],
         "audits": audits,
         "audited": bool(audits),
@@ -64,6 +68,11 @@ def run_page(folder: Path) -> dict[str, Any]:
         "finished": record.finished,
         "digest": record.digest,
     }
+
+
+def _cells(name: str, scored: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """One score of each model; "-" where a model has none."""
+    return [rounded(scores[name], None)[0] if name in scores else "-" for scores in scored.values()]
 
 
 def _label(folder: Path, lineage: AnyLineage) -> str:

@@ -21,7 +21,7 @@ LEGEND = (
 
 
 def print_scores(audit: Audit, console: Console) -> None:
-    """Print every score of an audit, those that cannot be had, and the verdict.
+    """Print every score of an audit, those that cannot be had, what was decided for the user, and the verdict.
 
     Args:
         audit: The audit.
@@ -39,7 +39,11 @@ def print_scores(audit: Audit, console: Console) -> None:
         console.print(Text(f"Not measured: {', '.join(names)}. {reason}", style="dim"))
     console.print(Text(LEGEND, style="dim"))
     console.print()
-    console.print(Text(audit.verdict, style="bold"))
+    for decision in audit.decisions:
+        console.print(Text(f"Decided for you: {decision}", style="dim"))
+    console.print()
+    for question, answer in (("Forgotten?", audit.forgotten), ("Kept?", audit.kept)):
+        console.print(Text.assemble((f"{question} ", "dim"), (answer.sentence, "bold")))
 
 
 def score_cells(score: AuditedScore) -> tuple[str, str, str, str, str]:

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from natmu.records.audit import Audit
-from natmu.records.run import HISTORY, RunFolder
+from natmu.records.audit import Answer, Audit
+from natmu.records.run import HISTORY, History, RunFolder
 from natmu.records.study import StudyAudit
 from natmu.report.distributions import Margins, edges_for
 from natmu.report.figures import Figure, Model, histogram, learning, rocs
 from natmu.report.images import ShownSample
 from natmu.report.scores import score_cells
 from natmu.types import REFERENCES
+
+Columns = dict[str, list[float | None]]
 
 SHOWN_METHODS = 3
 """Methods whose curves are shown before anybody chooses."""
@@ -79,15 +81,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class AuditView:
-    """One audit: its verdict, every score, and what is missing."""
+    """One audit: the two parts of its verdict, every score, and what is missing; or why there is none."""
 
     label: str
     level: str
-    verdict: str
+    forgotten: Answer | None
+    kept: Answer | None
     references: int
     scores: tuple[tuple[str, tuple[str, str, str, str, str], str], ...]
     missing: tuple[tuple[str, str], ...]
     samples: Sequence[ShownSample] = field(default=())
+    decisions: tuple[str, ...] = ()
+    failed: str = ""
 
     @property
     def pictured(self) -> list[ShownSample]:
@@ -111,13 +116,15 @@ def audit_view(label: str, audit: Audit, samples: Sequence[ShownSample] = ()) ->
     for name, reason in audit.missing.items():
         reasons.setdefault(reason, []).append(name)
     missing = tuple((", ".join(names), reason) for reason, names in reasons.items())
-    return AuditView(label, audit.level, audit.verdict, len(audit.models.retrained), scores, missing, samples)
+    count = len(audit.models.retrained)
+    told = audit.decisions
+    return AuditView(label, audit.level, audit.forgotten, audit.kept, count, scores, missing, samples, told)
 
 
 def failed_audit_view(audit: StudyAudit) -> AuditView:
     """An audit that there is not, with the reason."""
     log = f" Log: {audit.log}." if audit.log else ""
-    return AuditView(audit.label, "", f"Not audited. {audit.failed}{log}", 0, (), ())
+    return AuditView(audit.label, "", None, None, 0, (), (), failed=f"Not audited. {audit.failed}{log}")
 
 
 def comparison(
@@ -209,20 +216,32 @@ def _quartiles(margins: Margins, part: str) -> str:
 
 def _curves(key: str, models: Sequence[Model], runs: Mapping[str, RunFolder]) -> Iterator[Plot]:
     """Learning curves."""
-    histories = {model.key: _by_column(runs[model.key]) for model in models}
+    rows = {model.key: runs[model.key].history() if runs[model.key].has(HISTORY) else [] for model in models}
+    histories = {key: by_column(history) for key, history in rows.items()}
     for column in CURVES:
         if any(column in history for history in histories.values()):
-            last = "; ".join(
-                f"{model.label} ends at {history[column][-1]:.4g}"
-                for model in models
-                if (history := histories[model.key]).get(column) and history[column][-1] is not None
-            )
-            label = f"Training {column} by epoch: {last}."
-            yield Plot(f"{key}-curve-{column}", learning(models, histories, column), column, label)
+            yield curve(key, column, models, histories)
 
 
-def _by_column(run: RunFolder) -> dict[str, list[float | None]]:
+def curve(key: str, column: str, models: Sequence[Model], histories: Mapping[str, Columns]) -> Plot:
+    """The learning curves of one column.
+
+    Args:
+        key: Names the plot within the page, with the column.
+        column: Which.
+        models: Those to draw.
+        histories: What was noted of each epoch by epoch, by key and column.
+    """
+    last = "; ".join(
+        f"{model.label} ends at {history[column][-1]:.4g}"
+        for model in models
+        if (history := histories[model.key]).get(column) and history[column][-1] is not None
+    )
+    label = f"Training {column} by epoch: {last}."
+    return Plot(f"{key}-curve-{column}", learning(models, histories, column), column, label)
+
+
+def by_column(rows: History) -> Columns:
     """What was noted epoch by epoch, by column; empty where nothing was trained."""
-    rows = run.history() if run.has(HISTORY) else []
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}

@@ -13,7 +13,7 @@ import numpy as np
 
 from natmu.errors import SettingError, UsageError
 from natmu.scores.catalogue.papers import Source
-from natmu.scores.catalogue.row import ALONE, NEEDS, ONE_RETRAINED, Level, ScoreInfo, Side
+from natmu.scores.catalogue.row import ALONE, NEEDS, ONE_RETRAINED, Level, Question, ScoreInfo, Side
 from natmu.scores.panel import Panel
 
 Kind = Literal["panel", "distance", "gap"]
@@ -115,6 +115,8 @@ def score(
     identical: float | None = None,
     source: Source | None = None,
     family: str = OTHERS,
+    question: Question = "neither",
+    remembers: Literal["above", "below"] | None = None,
 ) -> Callable[[Callable[..., float]], Score]:
     """Make a function a score; the first sentence of its docstring says what it measures, the rest how to read it.
 
@@ -136,6 +138,9 @@ def score(
         identical: Its value where all models are the same; by default not fixed, and for a distance 0.
         source: Where it comes from.
         family: Title of the scores that it belongs to.
+        question: Which part of the verdict it belongs to: ``forgotten``, ``kept``, or ``neither``.
+        remembers: On which side of retrained models a model lies that remembers the forget set; None where that is not
+            fixed.
 
     Returns:
         What makes a :class:`Score` of the function.
@@ -160,6 +165,8 @@ def score(
             original=original,
             side=side or ("above" if pairs else "both"),
             identical=0.0 if pairs and identical is None else identical,
+            question=question,
+            remembers=remembers,
             about=" ".join(about.split()),
         )
         return Score(row, function, kind)
@@ -193,6 +200,8 @@ def _faults(score: Score) -> list[str]:
         ),
         f"it says nothing of its {', '.join(empty)}": bool(empty),
         f"its level is not one of {', '.join(get_args(Level))}": row.level not in get_args(Level),
+        f"its question is not one of {', '.join(get_args(Question))}": row.question not in get_args(Question),
+        "remembers is above, below or None": row.remembers not in ("above", "below", None),
         f"its side is not one of {', '.join(get_args(Side))}": row.side not in get_args(Side),
         f"it needs {', '.join(unknown)}, and what a score can need is {', '.join(NEEDS)}": bool(unknown),
         "low, high and identical are finite numbers or None": not numbers,

@@ -24,8 +24,8 @@ def scores(predictions: Predictions) -> dict[str, float]:
             ``forget_test`` holds them.
 
     Returns:
-        Names out of ``SCORE_NAMES``, in that order, each with a percentage, 0 to 100; after an earlier request
-        ``before_acc`` too.
+        Names out of ``SCORE_NAMES``, in that order, each with a percentage, 0 to 100; with a holdout
+        ``holdout_acc`` too, and after an earlier request ``before_acc``.
 
     Raises:
         TrainingError: If a logit is not a number or infinite, as after training that diverged.
@@ -35,6 +35,7 @@ def scores(predictions: Predictions) -> dict[str, float]:
         "forget_test_acc": predictions.forget_test,
         "retain_acc": predictions.retain,
         "forget_acc": predictions.forget,
+        "holdout_acc": predictions.holdout,
         "before_acc": predictions.before,
     }
     filled = {name: part for name, part in parts.items() if part is not None and len(part)}

@@ -55,6 +55,12 @@ def _forget_test_acc(panel: Panel) -> float:
     return accuracy(panel.model.forget_test)
 
 
+def _holdout_acc(panel: Panel) -> float:
+    if panel.model.holdout is None:
+        raise UsageError("holdout_acc is of a holdout, which this data does not have.")
+    return accuracy(panel.model.holdout)
+
+
 def _before_acc(panel: Panel) -> float:
     if panel.model.before is None:
         raise UsageError("before_acc is of samples that an earlier request had forgotten, and there was none.")
@@ -114,6 +120,7 @@ def _rate(attack: str, rate: float) -> Callable[[Panel], float]:
 def _alone() -> Functions:
     """Of one model, whatever it is compared with."""
     found: Functions = {f"{part}_acc": ("panel", _of_part(accuracy, part)) for part in PARTS}
+    found |= {"holdout_acc": ("panel", _holdout_acc)}
     found |= {"forget_test_acc": ("panel", _forget_test_acc), "before_acc": ("panel", _before_acc)}
     found |= {"mia_entropy": ("panel", _mia_entropy)}
     found |= {name: ("panel", _from_untrained(name, score)) for name, score in (("zrf", zrf), ("zrf_code", zrf_code))}

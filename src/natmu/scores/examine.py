@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from natmu.errors import UsageError
+from natmu.scores.accuracy_loss import loss_to_original, loss_to_retrained
+from natmu.scores.answers import Answer, Compared, forgotten
+from natmu.scores.answers import kept as kept_answer
 from natmu.scores.base import Score
 from natmu.scores.builtin import ATTACKS, OURS
-from natmu.scores.catalogue import SCORES
+from natmu.scores.catalogue import SCORES, ScoreInfo
 from natmu.scores.evaluation import PARTS, evaluate, kept
 from natmu.scores.groups import group_scores
 from natmu.scores.panel import Level, Panel, names_of
@@ -18,10 +21,13 @@ from natmu.scores.population import forgotten_and_unseen
 from natmu.scores.registry import outside_scores
 from natmu.scores.signals import SIGNALS
 from natmu.scores.uncertainty import Interval, auc_interval, mean_interval
-from natmu.scores.verdict import ENOUGH, Verdict, judge, overall
+from natmu.scores.verdict import ENOUGH, Verdict, judge
 from natmu.types import seed_for
 
 _SIDES = {row.name: row.side for row in SCORES}
+
+KEPT = ("retain", "test", "holdout")
+"""The parts on which a model should be as often right as before."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Examination:
         original: Scores of the original.
         verdicts: One per score that is compared.
         missing: For each score of the level that there is not, a sentence that says what it lacks.
-        sentence: The verdict on all of them together.
+        forgotten: Whether the forget set is forgotten, as far as these scores can see.
+        kept: Whether the model is still right on the retain set, the test set and the holdout.
     """
 
     scores: dict[str, float]
@@ -42,7 +49,8 @@ class Examination:
     original: dict[str, float]
     verdicts: dict[str, Verdict]
     missing: dict[str, str]
-    sentence: str
+    forgotten: Answer
+    kept: Answer
 
 
 def examine(panel: Panel, level: Level, seed: int = 0, extra: Sequence[Score] = ()) -> Examination:
@@ -101,22 +109,54 @@ def examine(panel: Panel, level: Level, seed: int = 0, extra: Sequence[Score] = 
         scores[name], retrained[name] = one.value, list(one.retrained)
         original |= {} if one.original is None else {name: one.original}
         verdicts[name] = judge(name, one.value, None, one.retrained, one.original, side=_SIDES[name])
+    verdicts = {name: verdicts[name] for name in names if name in verdicts}
+    rows = {row.name: row for row in SCORES} | {one.name: one.row for one in outside}
+    asked = [
+        _compared(rows[name], scores[name], original.get(name), retrained.get(name, ()), verdicts.get(name))
+        for name in names
+        if name in scores
+    ]
+    of_rest = {one.name: one for one in asked if rows[one.name].question == "kept"}
+    accuracies = [of_rest.pop(name) for part in KEPT if (name := f"{part}_acc") in of_rest]
     return Examination(
         {name: scores[name] for name in names if name in scores},
         {name: retrained[name] for name in names if name in scores and name in retrained},
         {name: original[name] for name in names if name in scores and name in original},
-        {name: verdicts[name] for name in names if name in verdicts},
+        verdicts,
         {name: missing.get(name, f"{name} was not measured.") for name in names if name not in scores},
-        overall([verdicts[name] for name in names if name in verdicts]),
+        forgotten([one for one in asked if rows[one.name].question == "forgotten"], len(judges)),
+        kept_answer(
+            [_with_losses(one, panel, intervals.get(one.name)) for one in accuracies],
+            list(of_rest.values()),
+        ),
+    )
+
+
+def _compared(
+    row: ScoreInfo, value: float, original: float | None, retrained: Sequence[float], verdict: Verdict | None
+) -> Compared:
+    """A score beside those of other models."""
+    one_sided = row.side != "both"
+    return Compared(row.name, row.unit, value, original, retrained, verdict, row.remembers, one_sided=one_sided)
+
+
+def _with_losses(accuracy: Compared, panel: Panel, interval: Interval | None) -> Compared:
+    """An accuracy with what was lost of it."""
+    part = accuracy.name.removesuffix("_acc")
+    before = None if panel.original is None else getattr(panel.original, part)
+    return replace(
+        accuracy,
+        to_original=None if before is None else loss_to_original(before, getattr(panel.model, part)),
+        to_retrained=loss_to_retrained(accuracy.value, accuracy.retrained, interval),
     )
 
 
 def _intervals(panel: Panel, seed: int) -> dict[str, Interval | None]:
     """Bootstrap intervals of the unlearned model's accuracies and attacks, over samples."""
     found: dict[str, Interval | None] = {}
-    for part in PARTS:
+    for part in (*PARTS, "holdout"):
         predictions = getattr(panel.model, part)
-        if len(predictions):
+        if predictions is not None and len(predictions):
             hits = 100.0 * (predictions.logits.argmax(axis=1) == predictions.labels)
             found[f"{part}_acc"] = mean_interval(hits, seed_for(seed, "interval", part))
     try:

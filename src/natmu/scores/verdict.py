@@ -144,42 +144,6 @@ def holm(verdicts: Sequence[Verdict], level: float = LEVEL) -> list[Verdict]:
     return [one for one, rejected in zip(ranked, clear, strict=True) if rejected]
 
 
-def overall(verdicts: Sequence[Verdict], level: float = LEVEL) -> str:
-    """One sentence for all scores: the strongest attack decides, after Holm's correction for their number.
-
-    Args:
-        verdicts: One per score that was looked at, not only those that look well.
-        level: One minus the probability of finding a retrained model distinguishable by any score.
-
-    Returns:
-        A sentence that names how many scores were looked at and how many of these do not even distinguish the original.
-    """
-    usable = [one for one in verdicts if one.p_value is not None]
-    blind = sum(one.sees_original is False for one in usable)
-    if not usable:
-        return f"Nothing can be concluded: no score has a retraining baseline, which needs {FEWEST} retrained models."
-    of_all = "the one score" if len(usable) == 1 else f"any of {len(usable)} scores"
-    if blind == len(usable):
-        return (
-            f"Nothing can be concluded: the original is not distinguishable from retrained models by {of_all} either."
-        )
-    remark = f"; {blind} of them do not distinguish the original either" if blind else ""
-    found = holm(usable, level)
-    if found:
-        return (
-            f"Distinguishable from retrained models by {len(found)} of {_counted(len(usable), 'score')} after "
-            f"correction for their number (Holm), most clearly by {_quoted(found[0])}{remark}."
-        )
-    alone = [one for one in usable if one.distinguishable]
-    if alone:
-        nearest = min(alone, key=lambda one: one.p_value or 0.0)
-        return (
-            f"Not distinguishable from retrained models by {of_all} after correction for their number (Holm), though "
-            f"by {nearest.score} alone (p = {nearest.p_value:.2g}){remark}; more retrained models would decide it."
-        )
-    return f"Not distinguishable from retrained models by {of_all}, at the power that each states{remark}."
-
-
 @dataclass(frozen=True)
 class _Shown:
     """The sentences on one score, with as many digits as the comparison supports."""
@@ -253,8 +217,3 @@ def _require_finite(score: str, values: Sequence[float]) -> None:
 def _counted(count: int, word: str) -> str:
     """A number and its noun."""
     return f"{count or 'no'} {word}{'' if count == 1 else 's'}"
-
-
-def _quoted(verdict: Verdict) -> str:
-    """The head of a verdict's sentence, as part of another."""
-    return verdict.sentence.partition(":")[0]

@@ -110,7 +110,9 @@ class _Study:
         self.audits[place] = outcome
         text, label = place
         audit = None if outcome.run is None else audit_of(outcome.run)
-        say(f"audit of {label}, {text}: {f'failed. {outcome.failed}' if audit is None else audit.audit.verdict}")
+        found = None if audit is None else audit.audit
+        verdict = f"failed. {outcome.failed}" if found is None else f"{found.forgotten.sentence} {found.kept.sentence}"
+        say(f"audit of {label}, {text}: {verdict}")
 
     def study_audits(self) -> StudyAudits:
         """Every audit, as it stands beside the run under audit, or why there is none."""

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from natmu.scores import Panel, Shadows, margin
 from natmu.types import Part, Predictions
 
-PARTS = ("retain", "forget", "test", "forget_test", "before")
-"""The parts in their order; the last is there where whole classes are forgotten."""
+PARTS = ("retain", "forget", "test", "forget_test", "holdout", "before")
+"""The parts in their order; ``forget_test`` is there where whole classes are forgotten."""
 
 SHADOWS = 24
 
@@ -45,9 +45,13 @@ class World:
         return cls(rng, classes, labels, {name: rng.normal(2, 1.5, count) for name, count in counts.items()})
 
     def model(self, *members: str, lift: float = 3.0) -> Predictions:
-        """A model that was trained on some parts, which lifts the logit of the true class there."""
+        """A model that was trained on some parts, which lifts the logit of the true class there.
+
+        Its holdout is every second test sample.
+        """
         parts = {name: self._part(name, lift * (name in members)) for name in PARTS if name in self.labels}
-        return Predictions(**parts)
+        holdout = parts["test"].take(np.arange(0, len(parts["test"]), 2))
+        return Predictions(**parts, holdout=holdout)
 
     def _part(self, name: str, lift: float) -> Part:
         labels = self.labels[name]

@@ -6,11 +6,11 @@ import math
 from dataclasses import replace
 
 from natmu.scores.catalogue import papers
-from natmu.scores.catalogue.row import ALONE, ONE_RETRAINED, PARTS, ScoreInfo, each, seen_in_forget_set
+from natmu.scores.catalogue.row import ALONE, ONE_RETRAINED, PARTS, ScoreInfo, by_part, each, seen_in_forget_set
 
 
-def _accuracy(name: str, of: str, baseline: str, original: str) -> ScoreInfo:
-    """A row of the family of accuracies."""
+def _accuracy(name: str, of: str, baseline: str, original: str, *, forgotten: bool = False) -> ScoreInfo:
+    """A row of the family of accuracies, of what should be forgotten or of what should be kept."""
     return ScoreInfo(
         name=name,
         family="Accuracies",
@@ -25,16 +25,29 @@ def _accuracy(name: str, of: str, baseline: str, original: str) -> ScoreInfo:
         source=None,
         baseline=baseline,
         original=original,
+        question="forgotten" if forgotten else "kept",
+        remembers="above" if forgotten else None,
     )
 
 
 ACCURACIES = (
     _accuracy("test_acc", "the test set, without forgotten classes", "that of retraining", "usually the highest"),
     _accuracy("retain_acc", "the retain set", "near 100 after full training", "near 100"),
-    _accuracy("forget_acc", "the forget set", "near `test_acc`, or 0 for a whole class", "near 100"),
-    _accuracy("forget_test_acc", "test samples of forgotten classes", "near 0 for a whole class", "near `test_acc`"),
+    _accuracy("holdout_acc", "the holdout, without forgotten classes", "that of retraining", "usually the highest"),
+    _accuracy("forget_acc", "the forget set", "near `test_acc`, or 0 for a whole class", "near 100", forgotten=True),
     _accuracy(
-        "before_acc", "what earlier requests had forgotten", "near `test_acc`, or 0 for whole classes", "near 100"
+        "forget_test_acc",
+        "test samples of forgotten classes",
+        "near 0 for a whole class",
+        "near `test_acc`",
+        forgotten=True,
+    ),
+    _accuracy(
+        "before_acc",
+        "what earlier requests had forgotten",
+        "near `test_acc`, or 0 for whole classes",
+        "near 100",
+        forgotten=True,
     ),
 )
 
@@ -114,7 +127,7 @@ AGREEMENT = replace(
     side="below",
 )
 DISTANCES = (
-    *seen_in_forget_set(each(KL, PARTS)),
+    *by_part(seen_in_forget_set(each(KL, PARTS))),
     replace(
         KL,
         name="kl_avg",
@@ -122,8 +135,8 @@ DISTANCES = (
         formula="(`kl_retain` + `kl_forget` + `kl_test`) / 3",
         original="above the baseline",
     ),
-    *seen_in_forget_set(each(JS, PARTS)),
-    *seen_in_forget_set(each(AGREEMENT, PARTS)),
+    *by_part(seen_in_forget_set(each(JS, PARTS))),
+    *by_part(seen_in_forget_set(each(AGREEMENT, PARTS))),
     replace(
         KL,
         name="activation_distance",
@@ -132,6 +145,7 @@ DISTANCES = (
         measures="How far the probabilities of the two models lie apart on the forget set.",
         formula="E[‖p_unlearned - p_retrained‖₂]",
         source=papers.MIXED_PRIVACY,
+        question="forgotten",
     ),
     replace(
         KL,
@@ -147,6 +161,8 @@ DISTANCES = (
         baseline="that of a retrained model, well below 1",
         original="below the baseline",
         side="both",
+        question="forgotten",
+        remembers="below",
         published="The authors' code computes `zrf_code`: 0.872 where `zrf` is 0.301, for a sure model of 10 classes.",
     ),
     replace(
@@ -165,26 +181,30 @@ DISTANCES = (
         baseline="that of a retrained model, near 1",
         original="below the baseline",
         side="both",
+        question="forgotten",
+        remembers="below",
         published="This is the formula of the authors' code. It is not `zrf` in another unit: the divergences are of m "
         "from p, not of p from m, and the mean is over classes too, so that more classes bring it closer to 1.",
     ),
 )
 
-CALIBRATION = each(
-    ScoreInfo(
-        name="calibration_*",
-        family="Calibration",
-        level="quick",
-        needs=("predictions",),
-        cost=ALONE,
-        unit="pp",
-        low=0,
-        high=100,
-        measures="How far the model's confidence on * is from how often it is right.",
-        formula="Σ over 15 bins of confidence of (share of the samples) · |accuracy - mean confidence|",
-        source=papers.GUO,
-        baseline="that of retraining",
-        original="near that of retraining",
-    ),
-    PARTS,
+CALIBRATION = by_part(
+    each(
+        ScoreInfo(
+            name="calibration_*",
+            family="Calibration",
+            level="quick",
+            needs=("predictions",),
+            cost=ALONE,
+            unit="pp",
+            low=0,
+            high=100,
+            measures="How far the model's confidence on * is from how often it is right.",
+            formula="Σ over 15 bins of confidence of (share of the samples) · |accuracy - mean confidence|",
+            source=papers.GUO,
+            baseline="that of retraining",
+            original="near that of retraining",
+        ),
+        PARTS,
+    )
 )

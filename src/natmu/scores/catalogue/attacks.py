@@ -23,6 +23,8 @@ ENTROPY_ATTACK = (
         source=papers.NATMU,
         baseline="that of retraining, which is not 0",
         original="near 100",
+        question="forgotten",
+        remembers="above",
         called_mia_by=("SSD (Foster et al. 2024)", "JiT (Foster et al. 2024)", "NatMU (He et al. 2025)"),
         published="The code of SSD, JiT and NatMU differs in the solver alone: 45.8 in both. They took the attack from "
         "Chundawat et al. 2023, whose code today fits a support vector machine to sides of unequal size: 70.9 on the "
@@ -49,6 +51,8 @@ EFFICACY = tuple(
             source=papers.SPARSITY,
             baseline="that of retraining, far from 100",
             original="near 0",
+            question="forgotten",
+            remembers="below",
             published="The authors' code learns from as many retain as test samples; ours draws 1,500 of each at most, "
             "which have the weight of all. With 10,000 of each, the mean of 20 draws is within 0.15 points of the "
             "authors' score for all five, and a draw has a standard deviation of 0.8 points at most. Their modified "
@@ -79,6 +83,8 @@ SEPARATION = ScoreInfo(
     source=papers.SONG,
     baseline=CHANCE,
     original="up to 1",
+    question="forgotten",
+    remembers="above",
 )
 POPULATION = (
     *(

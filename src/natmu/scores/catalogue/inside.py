@@ -21,6 +21,8 @@ BEHIND = (
         source=papers.MIXED_PRIVACY,
         baseline="that of a retrained model",
         original="0",
+        question="forgotten",
+        remembers="below",
     ),
     ScoreInfo(
         name="weight_distance",
@@ -56,6 +58,8 @@ BEHIND = (
         source=papers.IDI,
         baseline="0 on average; the spread is that of retrained models",
         original="1",
+        question="forgotten",
+        remembers="above",
     ),
     ScoreInfo(
         name="residual_knowledge",
@@ -73,5 +77,7 @@ BEHIND = (
         source=papers.RESIDUAL,
         baseline="1 on average",
         original="above 1; far above where a class is forgotten",
+        question="forgotten",
+        remembers="above",
     ),
 )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from natmu.scores.catalogue import papers
-from natmu.scores.catalogue.row import CHANCE, PARTS, RATES, ScoreInfo, each, seen_in_forget_set
+from natmu.scores.catalogue.row import CHANCE, PARTS, RATES, ScoreInfo, by_part, each, seen_in_forget_set
 
 
 def _exposed(family: str, name: str, **fields: Any) -> tuple[ScoreInfo, ...]:  # noqa: ANN401 - fields of a row
@@ -20,6 +20,8 @@ def _exposed(family: str, name: str, **fields: Any) -> tuple[ScoreInfo, ...]:  #
         measures=f"How well {family} tells forget samples from unseen ones.",
         baseline=CHANCE,
         original="above `auc_forget_test_*`, up to 1",
+        question="forgotten",
+        remembers="above",
         **fields,
     )
     rates = replace(
@@ -119,6 +121,7 @@ SWAP = (
         source=papers.SWAP,
         baseline="that of exchanging the models of pairs at random, near 0",
         original="that of shadow models before unlearning, up to 1",
+        question="forgotten",
         side="above",
     ),
 )
@@ -146,9 +149,11 @@ _KLOM = ScoreInfo(
     identical=0,
 )
 KLOM = (
-    *seen_in_forget_set(each(_KLOM, PARTS)),
-    *seen_in_forget_set(
-        each(replace(_KLOM, name="klom_*_p95", measures=f"{_MARGINS_APART}: 95th percentile over *."), PARTS)
+    *by_part(seen_in_forget_set(each(_KLOM, PARTS))),
+    *by_part(
+        seen_in_forget_set(
+            each(replace(_KLOM, name="klom_*_p95", measures=f"{_MARGINS_APART}: 95th percentile over *."), PARTS)
+        )
     ),
 )
 
@@ -171,6 +176,7 @@ _CHALLENGE = ScoreInfo(
     baseline="that of two groups of retrained models, above 0",
     original="up to 50",
     side="above",
+    question="forgotten",
 )
 QUALITY = (
     replace(
@@ -191,6 +197,7 @@ QUALITY = (
         needs=("many unlearned", "many retrained", "predictions"),
         unit="ratio",
         high=None,
+        question="neither",
         measures="Forgetting quality, times what is left of the accuracies.",
         formula="F · (`retain_acc` unlearned / retrained) · (`test_acc` unlearned / retrained)",
         baseline="that of two groups of retrained models, below 1",

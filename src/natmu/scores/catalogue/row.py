@@ -9,6 +9,7 @@ from natmu.scores.catalogue.papers import Source
 
 Level = Literal["quick", "standard", "full"]
 Side = Literal["both", "above", "below"]
+Question = Literal["forgotten", "kept", "neither"]
 
 NEEDS = {
     "predictions": "stored predictions of the model that is judged",
@@ -47,6 +48,10 @@ class ScoreInfo:
         side: On which side of the baseline a value makes the unlearned model distinguishable.
         identical: Its value where the model and the models that it is compared with are one and the same: 0 for a
             distance; None where it compares no models, or where this value is not fixed.
+        question: Which part of the verdict it belongs to: whether the forget set is ``forgotten``, whether the rest is
+            ``kept``, or ``neither``, because it mixes both or says nothing of either.
+        remembers: Of a score that may leave the baseline on both sides, the side on which a model lies that remembers
+            the forget set; None where that is not fixed.
         called_mia_by: Who reports this number as "MIA", without saying which.
         published: What the code of its papers computes otherwise, and how far that is from this on made-up models.
         about: What to know before choosing it, for a score whose family is not one of ours.
@@ -67,6 +72,8 @@ class ScoreInfo:
     original: str
     side: Side = "both"
     identical: float | None = None
+    question: Question = "neither"
+    remembers: Literal["above", "below"] | None = None
     called_mia_by: tuple[str, ...] = ()
     published: str = ""
     about: str = ""
@@ -84,6 +91,11 @@ def each(template: ScoreInfo, names: dict[str, str]) -> tuple[ScoreInfo, ...]:
         replace(template, name=template.name.replace("*", key), measures=template.measures.replace("*", words))
         for key, words in names.items()
     )
+
+
+def by_part(scores: tuple[ScoreInfo, ...]) -> tuple[ScoreInfo, ...]:
+    """Scores of the forget set say whether it is forgotten, the same scores of other parts whether these are kept."""
+    return tuple(replace(one, question="forgotten" if "_forget" in one.name else "kept") for one in scores)
 
 
 def seen_in_forget_set(scores: tuple[ScoreInfo, ...]) -> tuple[ScoreInfo, ...]:
