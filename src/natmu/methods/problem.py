@@ -112,7 +112,10 @@ class Problem:
         return plain(positions, self.labels(positions), augment=settings.augment_retain)
 
     def fresh(self, seed: int, needed: Collection[str] | None = None) -> nn.Module:
-        """The architecture with fresh initial weights.
+        """The architecture with fresh initial weights; frozen parts stay as they are.
+
+        A weight that no layer can draw anew, such as a class token, is that of another build of the architecture where
+        one can be made, or else that of the model before training where it is known.
 
         Args:
             seed: All that the weights depend on.
@@ -124,9 +127,11 @@ class Problem:
         try:
             return reinitialised(self.model, seed, needed)
         except ModelError:
-            if self.fresh_model is None:
+            if self.fresh_model is not None:
+                return self.fresh_model(seed)
+            if self.initial_model is None:
                 raise
-            return self.fresh_model(seed)
+            return reinitialised(self.model, seed, needed, self.initial_model())
 
     def frozen_copy(self) -> nn.Module:
         """A copy of the original in eval mode that nothing can train."""
