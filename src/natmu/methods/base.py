@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from natmu.data.batches import Batches, Derived, Samples
 from natmu.engine import processes
+from natmu.engine.half import in_half, in_single, require_single, rounded_as
 from natmu.engine.loop import BeforeEpoch, Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.modes import batch_norms, restore_modes
@@ -171,22 +172,26 @@ class Method(ABC):
     def __call__(self, problem: Problem) -> Unlearned:
         """Check the problem, run on a copy of the model, time it, and restore modes and gradient flags.
 
+        A model in half precision is unlearned in single precision, and rounded at the end.
+
         Raises:
             ForgetSetError: The forget set is empty or leaves nothing to retain.
             UsageError: The method cannot serve this kind of forget set, this model or these settings.
             TrainingError: A loss or a weight is no longer finite.
         """
         self._check_counts(problem)
+        require_single(problem.model, problem.data.image_shape, problem.compute)
         self.check(problem)
         problem = replace(problem, batch_size=self.batch_size or problem.batch_size)
         device = problem.compute.device
         start = time.perf_counter()
-        private = replace(problem, model=problem.compute.place(copy.deepcopy(problem.model)))
+        private = _private(problem)
         with problem.compute.private_randomness():
             torch.manual_seed(seed_for(problem.seed, self.name))
             model = self.run(private)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        rounded_as(model, problem.model)
         seconds = time.perf_counter() - start
         if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
             raise TrainingError(f"{self.name}: a weight is not finite after unlearning; try a lower lr.")
@@ -217,3 +222,17 @@ class Method(ABC):
             raise ForgetSetError("The forget set is empty; name at least one training sample.")
         if len(problem.retain_positions) == 0:
             raise ForgetSetError("The forget set is the whole training set; a model that forgets all is a fresh one.")
+
+
+def _private(problem: Problem) -> Problem:
+    """The problem with a copy of its model, on the device, that may be trained."""
+    private = replace(problem, model=problem.compute.place(copy.deepcopy(problem.model)))
+    if not in_half(problem.model):
+        return private
+    start, fresh = problem.initial_model, problem.fresh_model
+    return replace(
+        private,
+        model=in_single(private.model),
+        initial_model=None if start is None else lambda: in_single(copy.deepcopy(start())),
+        fresh_model=None if fresh is None else lambda seed: in_single(fresh(seed)),
+    )
