@@ -105,7 +105,7 @@ def test_refused_after_training(refused, original, tmp_path):
     assert "twice" in unlearn("--forget", "random:1%", "--set", "lr=1", "--set", "lr=2")
     assert "twice" in unlearn("--forget", "random:1%", "--set", "lr=1", "--lr", "2")
     assert "epochs" in unlearn("--forget", "random:1%", "--method", "retrain", "--epochs", "3")
-    assert "reuse_partners" in unlearn("--forget", "random:60%", "--set", "epochs=1")
+    assert "reuse_partners" in unlearn("--forget", "random:60%", "--set", "reuse_partners=false")
     assert "already holds" in unlearn("--forget", "random:1%", "--set", "epochs=1", "--out", original)
     assert "nowhere.npy" in unlearn("--forget", "indices:nowhere.npy")
     (tmp_path / "bad.json").write_text(json.dumps([1, 1, -4]))
