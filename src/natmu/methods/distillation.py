@@ -18,7 +18,6 @@ from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.problem import Problem
 from natmu.methods.settings import FineTuneSettings, SGDSettings
 from natmu.methods.teachers import divergence, softened
-from natmu.models import reset_head
 from natmu.types import seed_for
 
 
@@ -70,7 +69,7 @@ class BadTeacher(Method):
         bad = problem.fresh(seed_for(problem.seed, "bad teacher")).eval().requires_grad_(False)
         bad = problem.compute.place(bad)
         if self.config.reset_head:
-            reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
+            problem.reset_head()
         forget = plain(problem.forget_positions, problem.labels(problem.forget_positions), augment=False)
         retain = problem.retain_samples(self.config)
         live = self.config.augment_retain

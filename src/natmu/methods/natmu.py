@@ -16,9 +16,8 @@ from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.partners import ANY_CLASS, assign_classes, draw_partners, enough_images, rank_classes
 from natmu.methods.problem import Problem
 from natmu.methods.settings import FineTuneSettings
-from natmu.models import reset_head
 from natmu.progress import say
-from natmu.types import IntArray, seed_for
+from natmu.types import IntArray
 
 HYBRIDS = 4
 """Hybrids per forget sample, where there are as many other classes: one for each kind of mask."""
@@ -124,7 +123,7 @@ class NatMU(Method):
         """Choose partners with the original model, then fine-tune on retain images and hybrids together."""
         classes_FN = self._classes(problem)
         if self.config.reset_head:
-            reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
+            problem.reset_head()
         retain = problem.retain_samples(self.config)
         samples: Samples | Callable[[int], Samples]
         if self.config.resample_partners:

@@ -103,17 +103,22 @@ def _reset(module: nn.Module) -> None:
             return
 
 
-def last_linear(model: nn.Module, num_classes: int | None = None) -> nn.Linear:
+def last_linear(model: nn.Module, num_classes: int | None = None, among: Collection[int] | None = None) -> nn.Linear:
     """The last linear layer of a classifier, in the order in which its modules were registered.
 
     Args:
         model: The classifier.
         num_classes: Consider only layers with this many outputs; by default, all with at least two.
+        among: Consider only layers with one of these parameters, given as their ``id``; by default, all.
 
     Raises:
         ModelError: There is no such layer.
     """
-    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    linears = [
+        module
+        for module in model.modules()
+        if isinstance(module, nn.Linear) and (among is None or any(id(part) in among for part in module.parameters()))
+    ]
     for linear in reversed(linears):
         if linear.out_features == num_classes or (num_classes is None and linear.out_features > 1):
             return linear
@@ -121,13 +126,16 @@ def last_linear(model: nn.Module, num_classes: int | None = None) -> nn.Linear:
     raise ModelError(f"{type(model).__name__} has no {wanted} to reset: leave reset_head off for this model.")
 
 
-def reset_head(model: nn.Module, seed: int, num_classes: int | None = None) -> None:
+def reset_head(
+    model: nn.Module, seed: int, num_classes: int | None = None, among: Collection[int] | None = None
+) -> None:
     """Draw the weight of the last linear layer anew, in place: Xavier normal with gain √2; the bias stays.
 
     Args:
         model: The classifier to change.
         seed: All that the new weight depends on, apart from its shape.
         num_classes: As for :func:`last_linear`.
+        among: As for :func:`last_linear`.
 
     Raises:
         ModelError: There is no linear layer, or its weight is computed from other parameters.
@@ -136,7 +144,7 @@ def reset_head(model: nn.Module, seed: int, num_classes: int | None = None) -> N
         Understanding the difficulty of training deep feedforward neural networks (Glorot and Bengio, 2010),
         https://proceedings.mlr.press/v9/glorot10a.html
     """
-    weight = last_linear(model, num_classes).weight
+    weight = last_linear(model, num_classes, among).weight
     if not isinstance(weight, nn.Parameter):
         raise ModelError(
             "The weight of the last linear layer is computed from other parameters and cannot be reset: remove its "
