@@ -23,6 +23,7 @@ from natmu.engine.step import Direction, LossFunction, Second
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, TrainingError
 from natmu.methods.presets import Preset, with_preset
 from natmu.methods.problem import Problem
+from natmu.progress import say
 from natmu.records.run import History
 from natmu.records.settings import FitSettings
 from natmu.types import Scenario, Settings, seed_for
@@ -134,7 +135,8 @@ class Method(ABC):
         paper: Where it was published.
         scenarios: The kinds of forget set that it serves.
         needs_labels: Whether it reads the labels of the samples.
-        needs_retain: Whether it reads samples that are not to be forgotten.
+        needs_retain: Whether it reads samples that are not to be forgotten; ``reads_retain`` says so of an object.
+        needs_holdout: Whether it reads samples never trained on.
         stochastic: Whether another seed gives other weights.
         presets: Published settings, by the name of their source.
 
@@ -147,6 +149,7 @@ class Method(ABC):
     scenarios: ClassVar[tuple[Scenario, ...]] = EVERY_SCENARIO
     needs_labels: ClassVar[bool] = True
     needs_retain: ClassVar[bool] = True
+    needs_holdout: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Preset]] = {}
     Config: ClassVar[type[Settings]]
@@ -175,7 +178,7 @@ class Method(ABC):
         A model in half precision is unlearned in single precision, and rounded at the end.
 
         Raises:
-            ForgetSetError: The forget set is empty or leaves nothing to retain.
+            ForgetSetError: The forget set is empty, or leaves nothing to retain and the method reads retained samples.
             UsageError: The method cannot serve this kind of forget set, this model or these settings.
             TrainingError: A loss or a weight is no longer finite.
         """
@@ -183,6 +186,7 @@ class Method(ABC):
         require_single(problem.model, problem.data.image_shape, problem.compute)
         self.check(problem)
         problem = replace(problem, batch_size=self.batch_size or problem.batch_size)
+        self._warn_of_few(problem)
         device = problem.compute.device
         start = time.perf_counter()
         private = _private(problem)
@@ -203,6 +207,11 @@ class Method(ABC):
         """Samples per step where the method's settings say so; the problem's if None."""
         return getattr(self.config, "batch_size", None)
 
+    @property
+    def reads_retain(self) -> bool:
+        """Whether it reads samples that are not to be forgotten, with the settings that it has."""
+        return self.needs_retain
+
     def check(self, problem: Problem) -> None:
         """Refuse what cannot be done, before anything is trained; methods add to it what they need.
 
@@ -211,6 +220,7 @@ class Method(ABC):
         Raises:
             UsageError: One sentence that names the setting, the model or the forget set, and what is needed.
         """
+        self._check_counts(problem)
         if problem.forget.scenario not in self.scenarios:
             served = ", ".join(self.scenarios)
             raise ScenarioError(f"{self.name} serves {served} forget sets, not {problem.forget.scenario}.")
@@ -220,8 +230,25 @@ class Method(ABC):
     def _check_counts(self, problem: Problem) -> None:
         if len(problem.forget) == 0:
             raise ForgetSetError("The forget set is empty; name at least one training sample.")
-        if len(problem.retain_positions) == 0:
-            raise ForgetSetError("The forget set is the whole training set; a model that forgets all is a fresh one.")
+        if self.reads_retain and len(problem.retain_positions) == 0:
+            raise ForgetSetError(f"{self.name} reads samples that are kept, and there are none; {without_retain()}")
+
+    def _warn_of_few(self, problem: Problem) -> None:
+        """Say what to expect where less is kept than forgotten."""
+        kept, forgotten = len(problem.retain_positions), len(problem.forget)
+        if self.reads_retain and kept < forgotten:
+            say(
+                f"{self.name}: {kept} samples are kept and {forgotten} forgotten; with so few, expect the model to "
+                "lose accuracy on samples like those that are neither"
+            )
+
+
+def without_retain() -> str:
+    """A sentence on the methods that do without samples that are kept."""
+    from natmu.methods.registry import ours  # which reads this module
+
+    *names, last = [name for name, method in ours().items() if not method.needs_retain]
+    return f"{', '.join(names)} and {last} need none."
 
 
 def _private(problem: Problem) -> Problem:
