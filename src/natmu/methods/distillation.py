@@ -36,6 +36,8 @@ class BadTeacher(Method):
         with ``augment_retain`` one over every batch. Memory for a second model, and C numbers per sample.
 
     Decisions:
+        - The bad teacher draws all weights that are not frozen anew; those that no layer draws, such as a class token,
+          are those of the model before training.
         - A teacher's predictions on images that never change are computed once, before the first step.
         - The paper's code averages over classes too (``reduction=mean``), which makes the loss C times smaller: Adam
           hardly notices, SGD and weight decay do. With it go temperature 1, Adam at 1e-4 without weight decay, batches
