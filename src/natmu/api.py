@@ -16,8 +16,10 @@ from natmu.arguments import (
     forget_set,
     forgotten_before,
     listed_models,
+    require_forget_only,
     require_model,
     steps_of_size,
+    training_data,
     training_recipe,
     whole_seed,
 )
@@ -99,6 +101,7 @@ def unlearn(
     forget: str | Indices | ForgetSet,
     method: str | type[Method] | Method = "natmu",
     *,
+    forget_only: bool = False,
     already_forgotten: str | Indices | ForgetSet | None = None,
     holdout: object | None = None,
     training: TrainSettings | Mapping[str, Any] | None = None,
@@ -114,13 +117,15 @@ def unlearn(
 
     Args:
         model: The trained model; takes images in ``[0, 1]`` and returns logits ``(B, C)``. It is not changed.
-        train_data: What it was trained on: any map-style data set of (image, label), an ``(images, labels)`` pair of
-            arrays, or ``ImageData``.
+        train_data: What it was trained on, or the part of that which is left: any map-style data set of (image, label),
+            an ``(images, labels)`` pair of arrays, or ``ImageData``.
         forget: Positions of the samples to forget in ``train_data``, or a forget request such as ``"random:1%"`` or
-            ``"class:3"``, or the ``forget`` of an earlier result. A request that draws at random draws another set with
-            every seed, so models that are to be compared need the latter.
+            ``"class:3"``, ``"all"`` where ``train_data`` holds nothing else, or the ``forget`` of an earlier result. A
+            request that draws at random draws another set with every seed, so models that are to be compared need the
+            latter.
         method: Name of a method, which ``natmu methods`` lists, a class of ``natmu.methods`` or of your own, or an
             object of one, which has its settings.
+        forget_only: Read nothing but the forget set: methods that read samples that are kept are refused.
         already_forgotten: What ``model`` has forgotten before: best the ``forget`` of the result that it came from,
             which also knows what was forgotten before that; or positions, or a request that draws nothing. None of it
             is trained on again.
@@ -139,8 +144,10 @@ def unlearn(
         TrainingError: The loss is no longer finite.
     """
     chosen, seed = chosen_method(method, settings), whole_seed(seed)
+    if forget_only:
+        require_forget_only(chosen)
     compute = Compute.choose(device, precision)
-    data = from_dataset(train_data)
+    data = training_data(train_data, model)
     require_model(model, "model", data)
     if initial_model is not None:
         require_model(initial_model, "initial_model", data)
@@ -212,7 +219,7 @@ def audit(
         UsageError: Something asked for cannot be done; the message says what to do.
     """
     compute, seed = Compute.choose(device, precision), whole_seed(seed)
-    train, test = from_dataset(train_data), from_dataset(test_data)
+    train, test = training_data(train_data, model), from_dataset(test_data)
     references, unlearned = listed_models(retrained, "retrained"), listed_models(unlearned, "unlearned")
     originals, again = listed_models(originals, "originals"), listed_models(again, "again")
     if not isinstance(shadows, ShadowModels | None):
