@@ -107,6 +107,8 @@ def test_refused_after_training(refused, original, tmp_path):
     assert "epochs" in unlearn("--forget", "random:1%", "--method", "retrain", "--epochs", "3")
     assert "reuse_partners" in unlearn("--forget", "random:60%", "--set", "reuse_partners=false")
     assert "already holds" in unlearn("--forget", "random:1%", "--set", "epochs=1", "--out", original)
+    assert "delete, jit" in unlearn("--forget", "all")
+    assert "delete, jit" in unlearn("--forget", "class:1", "--method", "finetune", "--forget-only")
     assert "nowhere.npy" in unlearn("--forget", "indices:nowhere.npy")
     (tmp_path / "bad.json").write_text(json.dumps([1, 1, -4]))
     assert "-4" in unlearn("--forget", "indices:bad.json")

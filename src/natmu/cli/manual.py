@@ -15,10 +15,9 @@ Row = Mapping[str, Any]
 WIDTH = 80
 SAMPLES, CLASSES = ("random", "hardest", "indices"), ("class", "subclass")
 LEGEND = (
-    "Forget sets: samples are random:N, hardest:N and indices:FILE; classes are class:NAME and subclass:NAME. "
+    "Forgets: samples are random:N, hardest:N and indices:FILE; classes are class:NAME and subclass:NAME. "
     "Needs: labels, retain (samples that are kept), holdout (samples never trained on), seed (another seed gives "
-    "another model). "
-    "natmu methods NAME tells all about one method, its settings included."
+    "another model). To know all about one method, its settings included, type natmu methods NAME."
 )
 TEXTS = {"when_to_use": "When to use", "cost": "Cost", "decisions": "Decisions", "references": "References"}
 """The texts of a row that have titles, in their order."""
@@ -36,8 +35,8 @@ matters" whether another seed gives another model.
 
 def listing(rows: Sequence[Row]) -> str:
     """A line of facts for each method, and below it what it does."""
-    table = [("method", "paper", "forget sets", "needs")]
-    table += [(row["name"], _paper(row), _serves(row), _needs(row)) for row in rows]
+    table = [("method", "paper", "forgets", "needs")]
+    table += [(row["name"], _paper(row), _serves(row), _needs(row).replace(",", "")) for row in rows]
     widths = [max(len(line[column]) for line in table) + 2 for column in range(3)]
     lines = ["".join(map(str.ljust, line, [*widths, 0])).rstrip() for line in table]
     body = [f"{line}\n{_filled(row['summary'], '    ')}" for line, row in zip(lines[1:], rows, strict=True)]

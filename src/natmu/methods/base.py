@@ -186,7 +186,6 @@ class Method(ABC):
         require_single(problem.model, problem.data.image_shape, problem.compute)
         self.check(problem)
         problem = replace(problem, batch_size=self.batch_size or problem.batch_size)
-        self._warn_of_few(problem)
         device = problem.compute.device
         start = time.perf_counter()
         private = _private(problem)
@@ -200,6 +199,7 @@ class Method(ABC):
         if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
             raise TrainingError(f"{self.name}: a weight is not finite after unlearning; try a lower lr.")
         restore_modes(model, problem.model)
+        self._tell_of_few(problem)
         return Unlearned(model, seconds)
 
     @property
@@ -233,13 +233,13 @@ class Method(ABC):
         if self.reads_retain and len(problem.retain_positions) == 0:
             raise ForgetSetError(f"{self.name} reads samples that are kept, and there are none; {without_retain()}")
 
-    def _warn_of_few(self, problem: Problem) -> None:
-        """Say what to expect where less is kept than forgotten."""
+    def _tell_of_few(self, problem: Problem) -> None:
+        """Say what to look at where less is kept than forgotten."""
         kept, forgotten = len(problem.retain_positions), len(problem.forget)
         if self.reads_retain and kept < forgotten:
             say(
-                f"{self.name}: {kept} samples are kept and {forgotten} forgotten; with so few, expect the model to "
-                "lose accuracy on samples like those that are neither"
+                f"{self.name}: {kept} samples were kept and {forgotten} forgotten; the model may have lost accuracy on "
+                "others, which a test set shows"
             )
 
 
