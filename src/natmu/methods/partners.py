@@ -37,7 +37,10 @@ def rank_classes(logits_FC: npt.NDArray[np.floating], own_F: IntArray, capacity_
     ranked[np.take_along_axis(keys, ranked, 1) == -np.inf] = count
     serving = int((ranked < count).sum(1).min())
     if serving == 0:
-        raise SettingError("No other class has retain images to blend in; use another method.")
+        raise SettingError(
+            "No other class has retain images that some forget sample could be blended with; retain images of two "
+            "classes at least, or use another method."
+        )
     if serving < n:
         raise SettingError(
             f"n={n} asks for {n} other classes per forget sample, but for some of them only {serving} have "
