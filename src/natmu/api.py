@@ -14,8 +14,10 @@ from natmu.arguments import (
     forget_set,
     forgotten_before,
     listed_models,
+    require_forget_only,
     require_model,
     steps_of_size,
+    training_data,
     training_recipe,
     whole_seed,
     with_augmentation,
@@ -52,6 +54,7 @@ def unlearn(
     forget: str | Indices | ForgetSet,
     method: str | type[Method] | Method = "natmu",
     *,
+    forget_only: bool = False,
     already_forgotten: str | Indices | ForgetSet | None = None,
     holdout: object | None = None,
     training: TrainSettings | Mapping[str, Any] | None = None,
@@ -68,13 +71,16 @@ def unlearn(
 
     Args:
         model: The trained model; takes images and returns logits ``(B, C)``. It is not changed.
-        train_data: What it was trained on: any map-style data set of (image, label), an ``(images, labels)`` pair of
-            arrays, or ``ImageData``. Images of 8 bits are divided by 255; floats are handed to the model as they are.
+        train_data: What it was trained on, or the part of that which is left: any map-style data set of (image, label),
+            an ``(images, labels)`` pair of arrays, or ``ImageData``. Images of 8 bits are divided by 255; floats are
+            handed to the model as they are.
         forget: Positions of the samples to forget in ``train_data``, or a forget request such as ``"random:1%"`` or
-            ``"class:3"``, or the ``forget`` of an earlier result. A request that draws at random draws another set with
-            every seed, so models that are to be compared need the latter.
+            ``"class:3"``, ``"all"`` where ``train_data`` holds nothing else, or the ``forget`` of an earlier result. A
+            request that draws at random draws another set with every seed, so models that are to be compared need the
+            latter.
         method: Name of a method, which ``natmu methods`` lists, a class of ``natmu.methods`` or of your own, or an
             object of one, which has its settings.
+        forget_only: Read nothing but the forget set: methods that read samples that are kept are refused.
         already_forgotten: What ``model`` has forgotten before: best the ``forget`` of the result that it came from,
             which also knows what was forgotten before that; or positions, or a request that draws nothing. None of it
             is trained on again.
@@ -96,9 +102,11 @@ def unlearn(
         TrainingError: The loss is no longer finite.
     """
     chosen, seed = chosen_method(method, settings), whole_seed(seed)
+    if forget_only:
+        require_forget_only(chosen)
     compute = Compute.choose(device, precision)
     with showing(progress):
-        data = from_dataset(train_data)
+        data = training_data(train_data, model)
     require_model(model, "model", data)
     if initial_model is not None:
         require_model(initial_model, "initial_model", data)
@@ -186,7 +194,7 @@ def audit(
     """
     compute, seed = Compute.choose(device, precision), whole_seed(seed)
     with showing(progress):
-        train, test = of_one_kind([from_dataset(train_data), from_dataset(test_data)], "the data")
+        train, test = of_one_kind([training_data(train_data, model), from_dataset(test_data)], "the data")
     references, unlearned = listed_models(retrained, "retrained"), listed_models(unlearned, "unlearned")
     originals, again = listed_models(originals, "originals"), listed_models(again, "again")
     if not isinstance(shadows, ShadowModels | None):

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from natmu.audits.in_memory import private_copy
-from natmu.data import ImageData, forget_after, forget_from_indices, parse_forget, resolve_forget
+from natmu.data import ImageData, forget_after, forget_from_indices, from_dataset, parse_forget, resolve_forget
 from natmu.data.pixels import as_integer
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of, sample_losses
-from natmu.errors import SettingError
+from natmu.errors import FAULTS, SettingError
 from natmu.functions import is_function_name
 from natmu.methods import Method, Retrain, checked_method, method_named
+from natmu.methods.base import without_retain
 from natmu.models import check_fit
 from natmu.records.settings import TrainSettings
 from natmu.types import FloatArray, ForgetSet, IntArray
@@ -45,6 +48,41 @@ def steps_of_size(method: Method, batch_size: int | None) -> int:
             f"The settings of {method.name} give batches of {method.batch_size}, so leave batch_size={batch_size} out."
         )
     return batch_size
+
+
+def training_data(dataset: object, model: object) -> ImageData:
+    """What a model was trained on, or a part of it, with as many classes as the model tells apart.
+
+    A part of the data may lack the last classes, which labels that are mere numbers do not show.
+    """
+    data = from_dataset(dataset)
+    known = _answered(model, data.image_shape) if isinstance(model, nn.Module) else 0
+    if known <= data.num_classes or data.class_names != _numbers(data.num_classes):
+        return data
+    return from_dataset(data, class_names=_numbers(known))
+
+
+def _numbers(count: int) -> tuple[str, ...]:
+    """The names of classes that have none."""
+    return tuple(str(number) for number in range(count))
+
+
+def _answered(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """How many logits a model gives for an image; 0 where it fails, which is told where models are checked."""
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    try:
+        with torch.random.fork_rng([]), torch.no_grad():
+            answer = copy.deepcopy(model).eval()(torch.full((2, *image_shape), 0.5, device=device))
+    except FAULTS:
+        return 0
+    logits = getattr(answer, "logits", answer)
+    return logits.shape[1] if isinstance(logits, Tensor) and logits.dim() == 2 else 0
+
+
+def require_forget_only(method: Method) -> None:
+    """Refuse a method that reads samples that are kept, where only those to forget may be read."""
+    if method.reads_retain:
+        raise SettingError(f"{method.name} reads samples that are kept, not only those to forget; {without_retain()}")
 
 
 def require_model(model: object, name: str, *data: ImageData) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from natmu.arguments import require_forget_only
 from natmu.audits import NUMBERS, RunAudit, obtain_models, write
 from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
@@ -93,6 +94,7 @@ class Asked:
         batch_size: Samples per step; the original's if None.
         seed: Of the method.
         split_seed: Of a random forget set; that of the method if None.
+        forget_only: Whether methods that read samples that are kept are refused.
     """
 
     forget: str
@@ -101,14 +103,17 @@ class Asked:
     batch_size: int | None = None
     seed: int = 0
     split_seed: int | None = None
+    forget_only: bool = False
 
     def chosen(self) -> Method:
         """The method with its settings.
 
         Raises:
-            SettingError: A setting is unknown or out of its range.
+            SettingError: A setting is unknown or out of its range, or the method reads what it may not.
         """
         method = method_named(self.method)(**self.settings)
+        if self.forget_only:
+            require_forget_only(method)
         if self.batch_size is None:
             return method
         if isinstance(method, Retrain):

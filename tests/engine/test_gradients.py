@@ -184,7 +184,23 @@ class Undecided(nn.Module):
         return values * self.scale if float(values.detach().sum()) > 0 else values
 
 
+class TwoNames(nn.Module):
+    """A block with statistics that goes by two names and is used under both, and two layers that share a weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.Flatten())
+        self.again, self.images = self.block, nn.Unflatten(1, (3, 8, 8))
+        self.first, self.second, self.head = nn.Linear(192, 192), nn.Linear(192, 192), nn.Linear(192, 5)
+        self.second.weight = self.first.weight
+
+    def forward(self, images):
+        values = self.again(self.images(torch.tanh(self.block(images))))
+        return self.head(self.second(torch.tanh(self.first(values))))
+
+
 ODD = {
+    "under two names": (TwoNames, "_by_vmap"),
     "used twice": (Twice, "_by_vmap"),
     "grouped": (lambda: nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.Flatten(), nn.Linear(216, 5)), "_by_vmap"),
     "dilated": (lambda: nn.Sequential(nn.Conv2d(3, 6, 3, dilation=2), nn.Flatten(), nn.Linear(96, 5)), "_by_vmap"),
@@ -232,10 +248,11 @@ def test_odd_models_get_right_gradients_by_the_fastest_way_that_serves_them(monk
     torch.manual_seed(0)
     model = build()
     data = data_of(6)
-    expected = slow(model, data)
+    expected, weights = slow(model, data), list(model.parameters())
     taken = WaysTaken(monkeypatch)
     assert_close(fast(model, data), expected)
     assert [name for name in taken.names if name != "_in_turn" or way == name][-1] == way
+    assert all(after is before for after, before in zip(model.parameters(), weights, strict=True))
 
 
 @pytest.mark.parametrize(

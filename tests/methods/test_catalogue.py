@@ -9,7 +9,9 @@ from typing import Literal
 
 import pytest
 from pydantic import Field
+from typer.testing import CliRunner
 
+from natmu.cli.app import application
 from natmu.cli.manual import WIDTH, in_full, listing, markdown
 from natmu.methods import METHODS, catalogue, method_named
 from natmu.methods.catalogue import SECTIONS, parse_docstring, row_of, settings_of
@@ -109,7 +111,7 @@ def test_a_row_says_what_its_class_says(method):
     assert (row["name"], row["package"]) == (method.name, "natmu")
     assert (row["paper"] is None) == (method.paper is None)
     assert row["scenarios"] == list(method.scenarios)
-    facts = ("needs_labels", "needs_retain", "stochastic")
+    facts = ("needs_labels", "needs_retain", "needs_holdout", "stochastic")
     assert [row[fact] for fact in facts] == [getattr(method, fact) for fact in facts]
     defaults, config = {one["name"]: one["default"] for one in row["settings"]}, method_named(row["name"])().config
     nested = {name for name in defaults if name.endswith("_settings")}  # shown as given, and made complete
@@ -128,6 +130,14 @@ def test_the_list_and_each_method_are_readable_in_80_columns():
         said += "\n" + in_full(row)
         assert all(f"  {setting['name']}=" in in_full(row) for setting in row["settings"])
     assert [line for line in said.splitlines() if len(line) > WIDTH and "https://" not in line] == []
+
+
+def test_the_list_tells_which_methods_need_a_holdout_and_can_be_limited_to_those_that_need_no_retain_set():
+    rows = catalogue()
+    needy = [row["name"] for row in rows if "holdout" in in_full(row).partition("Needs: ")[2].partition("\n")[0]]
+    assert needy == ["regun", "lotus"]
+    shown = CliRunner().invoke(application(), ["methods", "--without-retain", "--json"], catch_exceptions=False)
+    assert [row["name"] for row in json.loads(shown.stdout)] == [m.name for m in METHODS if not m.needs_retain]
 
 
 def test_a_list_in_a_docstring_stays_a_list_in_both_forms():

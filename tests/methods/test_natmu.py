@@ -12,6 +12,7 @@ from natmu.data.batches import Batches, plain, render
 from natmu.errors import ModelError, SettingError
 from natmu.methods import NatMU
 from natmu.models import last_linear
+from natmu.types import ForgetSet
 
 from .problems import CPU, intercept, noise_data, problem_of, small_net, state_of, superclass_data, unnormed_net
 from .test_masks import slow_masks
@@ -207,22 +208,42 @@ def test_partners_stay_over_epochs_unless_asked_otherwise(monkeypatch):
         check_hybrids(redrawn.epoch(epoch), problem, 4, -0.19)
 
 
-def test_too_few_partners_is_an_error_that_reuse_mends(monkeypatch):
+def test_partners_are_reused_only_where_there_are_too_few_unless_that_is_refused(monkeypatch):
     problem = problem_of(noise_data(20), [0, 1, 2, 3, 4, 5])
     with pytest.raises(SettingError, match=r"smaller n, or reuse_partners=true"):
-        NatMU()(problem)
-    rows = intercept(monkeypatch, NatMU(reuse_partners=True), problem).epoch()
-    _, partners = hybrid_rows(rows, problem, 4)
-    assert len(set(partners.flatten().tolist())) < 24  # 14 images for 24 hybrids
-    check_hybrids(rows, problem, 4, -0.19)
+        NatMU(reuse_partners=False)(problem)
+    rows = [intercept(monkeypatch, NatMU(**given), problem).epoch() for given in ({}, {"reuse_partners": True})]
+    for found in rows:
+        _, partners = hybrid_rows(found, problem, 4)
+        assert len(set(partners.flatten().tolist())) < 24  # 14 images for 24 hybrids
+        check_hybrids(found, problem, 4, -0.19)
+    assert torch.equal(rows[0].positions, rows[1].positions)
+    ample = problem_of(noise_data(60), FORGET)
+    never, default = (
+        intercept(monkeypatch, NatMU(**given), ample).epoch() for given in ({"reuse_partners": False}, {})
+    )
+    assert torch.equal(never.positions, default.positions)
 
 
-def test_two_classes_leave_one_hybrid_and_the_error_says_so(monkeypatch):
-    problem = problem_of(noise_data(40, classes=2), [0, 1])
+@pytest.mark.parametrize(("classes", "forget", "wanted"), [(2, [0, 1], 1), (3, [0, 1], 2), (7, [0, 1], 4)])
+def test_each_forget_sample_has_four_hybrids_or_one_of_each_other_class(monkeypatch, classes, forget, wanted):
+    problem = problem_of(noise_data(42, classes=classes), forget)
+    labels, _ = hybrid_rows(intercept(monkeypatch, NatMU(), problem).epoch(), problem, wanted)
+    assert all(len(set(row)) == wanted for row in labels.tolist())
+    assert not any(own in row for own, row in zip([0, 1], labels.tolist(), strict=True))
+
+
+def test_more_hybrids_than_other_classes_are_refused_with_the_largest_number():
     with pytest.raises(SettingError, match="set n=1"):
-        NatMU()(problem)
-    labels, _ = hybrid_rows(intercept(monkeypatch, NatMU(n=1), problem).epoch(), problem, 1)
-    assert labels.flatten().tolist() == [1, 0]
+        NatMU(n=4)(problem_of(noise_data(40, classes=2), [0, 1]))
+
+
+def test_a_class_without_retain_images_is_no_other_class(monkeypatch):
+    data = noise_data(42, classes=3)
+    forget = resolve_forget(parse_forget("class:2"), data, seed=0)
+    problem = problem_of(data, ForgetSet(np.union1d(forget.indices, [0, 1]), "x", "indices"))
+    labels, _ = hybrid_rows(intercept(monkeypatch, NatMU(), problem).epoch(), problem, 1)
+    assert labels.flatten().tolist()[:2] == [1, 0]
 
 
 def test_the_true_class_serves_only_where_it_is_allowed(monkeypatch, trained, digits):

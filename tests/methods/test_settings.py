@@ -93,7 +93,7 @@ def test_an_unknown_setting_is_refused_with_the_known_ones(name):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("natmu", {"lr": 1e-3, "weight_decay": 2e-3, "delta": -0.19, "n": 4, "augment_retain": True}),
+        ("natmu", {"lr": 1e-3, "weight_decay": 2e-3, "delta": -0.19, "n": None, "augment_retain": True}),
         ("amnesiac", {"lr": 1.8e-5, "weight_decay": 4e-4, "augment_retain": False}),
         ("bad_teacher", {"lr": 5e-5, "weight_decay": 9e-4, "temperature": 7.2, "augment_retain": False}),
         ("salun", {"lr": 5e-5, "weight_decay": 3e-4, "threshold": 0.05, "augment_retain": False}),

@@ -274,7 +274,7 @@ def test_too_few_partners_are_a_failed_row_and_the_table_is_written(study):
     recipe = fakes.recipe(
         name="short",
         forget=["random:60%"],
-        methods=[{"method": "natmu", "settings": {"epochs": 1}}],
+        methods=[{"method": "natmu", "settings": {"epochs": 1, "reuse_partners": False}}],
         seeds={"training": [0]},
     )
     rows = rows_of(run_study(recipe, out))

@@ -180,7 +180,7 @@ def test_a_method_has_its_published_settings(path: Path, name: str) -> None:
         "retain_fraction": 1,
     }
     if name == "natmu":
-        expected |= {"n": 4, "resample_partners": False, "reuse_partners": False, "allow_true_class": False}
+        expected |= {"n": None, "resample_partners": False, "reuse_partners": None, "allow_true_class": False}
     assert settings == settings | expected | own
 
 

@@ -15,9 +15,9 @@ Row = Mapping[str, Any]
 WIDTH = 80
 SAMPLES, CLASSES = ("random", "hardest", "indices"), ("class", "subclass")
 LEGEND = (
-    "Forget sets: samples are random:N, hardest:N and indices:FILE; classes are class:NAME and subclass:NAME. "
-    "Needs: labels, retain (samples that are kept), seed (another seed gives another model). "
-    "natmu methods NAME tells all about one method, its settings included."
+    "Forgets: samples are random:N, hardest:N and indices:FILE; classes are class:NAME and subclass:NAME. "
+    "Needs: labels, retain (samples that are kept), holdout (samples never trained on), seed (another seed gives "
+    "another model). To know all about one method, its settings included, type natmu methods NAME."
 )
 TEXTS = {"when_to_use": "When to use", "cost": "Cost", "decisions": "Decisions", "references": "References"}
 """The texts of a row that have titles, in their order."""
@@ -28,15 +28,15 @@ What each method does, when to use it, what it costs, what it needs and what was
 `natmu methods` prints the table below, and `natmu methods NAME` all about one of them. This page is made from the
 docstrings by `make catalogue`; change those.
 
-D_r is the retain set, D_f the forget set. "Labels" and "retain set" say what a method reads, and "seed matters"
-whether another seed gives another model.
+D_r is the retain set, D_f the forget set. "Labels", "retain set" and "holdout" say what a method reads, and "seed
+matters" whether another seed gives another model.
 """
 
 
 def listing(rows: Sequence[Row]) -> str:
     """A line of facts for each method, and below it what it does."""
-    table = [("method", "paper", "forget sets", "needs")]
-    table += [(row["name"], _paper(row), _serves(row), _needs(row)) for row in rows]
+    table = [("method", "paper", "forgets", "needs")]
+    table += [(row["name"], _paper(row), _serves(row), _needs(row).replace(",", "")) for row in rows]
     widths = [max(len(line[column]) for line in table) + 2 for column in range(3)]
     lines = ["".join(map(str.ljust, line, [*widths, 0])).rstrip() for line in table]
     body = [f"{line}\n{_filled(row['summary'], '    ')}" for line, row in zip(lines[1:], rows, strict=True)]
@@ -61,12 +61,12 @@ def in_full(row: Row) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The page on all methods: a table of them, and a section for each."""
-    head = ["name", "paper", "forget sets", "labels", "retain set", "seed matters"]
+    head = ["name", "paper", "forget sets", "labels", "retain set", "holdout", "seed matters"]
     lines = [INTRODUCTION, "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for row in rows:
         paper = row["paper"]
         cited = f"[{paper['title']}]({paper['url']}), {_paper(row)}" if paper else ""
-        facts = ["needed" if row[key] else "" for key in ("needs_labels", "needs_retain")]
+        facts = ["needed" if row[key] else "" for key in ("needs_labels", "needs_retain", "needs_holdout")]
         seed = "yes" if row["stochastic"] else "no"
         cells = [f"[`{row['name']}`](#{row['name']})", cited, ", ".join(row["scenarios"]), *facts, seed]
         lines.append("| " + " | ".join(cells) + " |")
@@ -111,7 +111,8 @@ def _serves(row: Row) -> str:
 
 def _needs(row: Row) -> str:
     """What a method reads and depends on, in short."""
-    named = {"labels": row["needs_labels"], "retain": row["needs_retain"], "seed": row["stochastic"]}
+    named = {"labels": row["needs_labels"], "retain": row["needs_retain"], "holdout": row["needs_holdout"]}
+    named["seed"] = row["stochastic"]
     return ", ".join(word for word, needed in named.items() if needed)
 
 

@@ -11,6 +11,9 @@ from natmu.cli.options import Json
 
 def run(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Tell all about one method.")] = None,
+    without_retain: Annotated[
+        bool, typer.Option("--without-retain", help="Only those that read nothing but the samples to forget.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List the unlearning methods, or tell all about one."""
@@ -18,6 +21,8 @@ def run(
     from natmu.cli.output import print_json
 
     rows, faults = _rows()
+    if without_retain:
+        rows = [row for row in rows if not row["needs_retain"]]
     if name is not None:
         row = _row(name, rows)
         print_json(row) if as_json else typer.echo(in_full(row))

@@ -37,7 +37,9 @@ def run(
     ],
     forget: Annotated[
         str,
-        typer.Option("--forget", help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME or indices:FILE."),
+        typer.Option(
+            "--forget", help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME, indices:FILE or all."
+        ),
     ],
     method: Annotated[str, typer.Option("--method", help="Unlearning method; natmu methods lists them.")] = "natmu",
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None,
@@ -55,6 +57,9 @@ def run(
     train_size: TrainSize = None,
     holdout: Holdout = False,
     batch_size: BatchSize = None,
+    forget_only: Annotated[
+        bool, typer.Option("--forget-only", help="Read only samples to forget; natmu methods --without-retain.")
+    ] = False,
     seed: Seed = 0,
     split_seed: Annotated[
         int | None, typer.Option("--split-seed", min=0, help="Of a random forget set; that of --seed if not given.")
@@ -86,7 +91,7 @@ def run(
     )
     with showing():
         run = unlearn_run(
-            Asked(forget, method, given, batch_size, seed, split_seed),
+            Asked(forget, method, given, batch_size, seed, split_seed, forget_only),
             source=source,
             data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
             model=model,

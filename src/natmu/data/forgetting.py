@@ -14,7 +14,7 @@ from natmu.data.indices import check_indices, read_index_file
 from natmu.data.naming import class_members, subclass_members
 from natmu.data.sampling import balanced_draw
 from natmu.errors import ForgetSetError
-from natmu.records.forgetting import ForgetRequest
+from natmu.records.forgetting import ALL, ForgetRequest
 from natmu.types import BoolArray, FloatArray, ForgetSet, IntArray, positions_digest, seed_for
 
 
@@ -40,7 +40,8 @@ def resolve_forget(
         after: What was forgotten before.
 
     Raises:
-        ForgetSetError: The request does not fit the data, or leaves nothing to forget or nothing to retain.
+        ForgetSetError: The request does not fit the data, or leaves nothing to forget; or nothing to retain, unless it
+            is ``all``.
     """
     classes: tuple[int, ...] = ()
     left = np.arange(len(data)) if after is None else np.setdiff1d(np.arange(len(data)), after.left_out)
@@ -52,6 +53,8 @@ def resolve_forget(
         indices = np.intersect1d(indices, left)
     elif request.file is not None:
         indices = read_index_file(request.file, len(data))
+    elif request.text == ALL:
+        indices = left
     else:
         indices = _drawn(request, data, left, seed, difficulty or {})
     return _forget_set(ForgetSet(indices, request.text, request.kind, classes), data, after)
@@ -186,9 +189,9 @@ def _forget_set(forget: ForgetSet, data: ImageData, after: ForgetSet | None) -> 
             f"{forget.request!r} names {len(again)} of the samples that were forgotten before, such as that at "
             f"position {again[0]}; leave them out."
         )
-    if len(following.left_out) >= len(data):
+    if len(following.left_out) >= len(data) and forget.request != ALL:
         raise ForgetSetError(
             f"{forget.request!r} means all {len(data) - len(following.before)} training samples; at least one must be "
-            "retained."
+            f"retained. Where no other sample is left, write {ALL}, and choose a method that does without."
         )
     return following

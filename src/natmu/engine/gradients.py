@@ -9,13 +9,14 @@ from itertools import chain
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from natmu.data.batches import Samples, render
 from natmu.data.images import ImageData
 from natmu.engine import processes
 from natmu.engine.compute import Compute
+from natmu.engine.functional import called_with
 from natmu.engine.modes import evaluating
 from natmu.engine.predict import EVALUATION_BATCH
 from natmu.engine.products import Keep, PerSample, Rule, Unserved, everything
@@ -71,7 +72,7 @@ def per_sample_gradients(
     chunks = torch.split(rows, work.chunk) if len(rows) else ()
     with task("gradients", len(chunks)) as advance:
         for chunk in chunks:
-            yield work.gradients(chunk)
+            yield [gradient.float() for gradient in work.gradients(chunk)]
             advance()
 
 
@@ -258,7 +259,7 @@ def _by_vmap(model: nn.Module, images: Tensor, labels: Tensor, function: SampleL
     fixed |= {name: buffer.clone() for name, buffer in model.named_buffers()}
 
     def loss(weights: dict[str, Tensor], image: Tensor, label: Tensor) -> Tensor:
-        logits = functional_call(model, (weights, fixed), (image.unsqueeze(0),))
+        logits = called_with(model, weights | fixed, image.unsqueeze(0))
         return function(logits.squeeze(0).float(), label)
 
     gradients: dict[str, Tensor] = vmap(grad(loss), in_dims=(None, 0, 0))(moving, images, labels)

@@ -15,6 +15,7 @@ from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint, below, load_optimizer, optimizer_state
 from natmu.engine.compute import Compute
 from natmu.engine.meter import Meter
+from natmu.engine.modes import frozen_norms
 from natmu.engine.schedule import lr_factor
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction, Second, Step, fastest
@@ -75,8 +76,11 @@ def fit(
     Every random number depends on the seed of ``batches`` and the epoch alone, so an interrupted run that continues at
     an epoch gives the weights of one that was never interrupted.
 
+    What is frozen stays as it is: normalisation whose parameters are all frozen is in eval mode, so that its running
+    statistics stay too.
+
     Args:
-        model: Trained in place, in training mode but for ``in_eval``.
+        model: Trained in place, in training mode but for ``in_eval`` and the normalisation of frozen parts.
         batches: One pass of them is an epoch.
         loss: Loss of a model on a batch, a mean over its rows, or that and a mean over its paired rows; called inside
             autocast.
@@ -101,7 +105,7 @@ def fit(
     history: History = [] if watch.history is None else watch.history
     first = _resume(model, optimizer, second, watch, history)
     model.train()
-    for module in in_eval:
+    for module in (*in_eval, *frozen_norms(model)):
         module.training = False
     take = fastest(Step(model, loss, optimizer, compute, after_step, direction, second))
     ends = list(accumulate(map(batches.steps, range(settings.epochs)), initial=0))

@@ -6,12 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
+
+from natmu.models.frozen import frozen_modules
 
 
 def batch_norms(model: nn.Module) -> list[nn.Module]:
     """The model's modules that normalise by statistics of the batch."""
     return [module for module in model.modules() if isinstance(module, _BatchNorm)]
+
+
+def frozen_norms(model: nn.Module) -> list[nn.Module]:
+    """The model's normalisation layers with running statistics that belong to a frozen part."""
+    return [module for module in frozen_modules(model) if isinstance(module, _NormBase)]
 
 
 @contextmanager

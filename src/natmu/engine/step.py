@@ -120,8 +120,8 @@ class Step:
             if len(batch.labels) > 1:
                 raise
             raise ModelError(
-                "Batch normalisation cannot learn from a single sample; use a batch size above 1, and a model that "
-                "keeps running statistics."
+                "Batch normalisation cannot learn from a single sample; use a batch size above 1, two samples or more, "
+                "and a model that keeps running statistics."
             ) from None
         if isinstance(terms, Tensor):
             return [terms * batch.weight]

@@ -17,7 +17,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.predict import outputs_of, part_of
 from natmu.engine.store import Run, Workplace
 from natmu.engine.training import train_classifier
-from natmu.errors import ModelError, SettingError
+from natmu.errors import ForgetSetError, ModelError, SettingError
 from natmu.lineage.graph import sources
 from natmu.lineage.pools import Pool
 from natmu.lineage.probing import make_probe
@@ -158,6 +158,11 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
     left_out = samples.aside if samples.forget is None else samples.forget.left_out
     kept = torch.ones(len(samples.data), dtype=torch.bool)
     kept[torch.from_numpy(left_out)] = False
+    if not kept.any():
+        raise ForgetSetError(
+            "All of the training data is forgotten, so that no model can be retrained on the rest; judge this one with "
+            "natmu audit --offline, which retrains none."
+        )
     network, compute = workspace.start(model.start), workspace.compute.at(model.arithmetic)
     history: History = []
     start = time.perf_counter()

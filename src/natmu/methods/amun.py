@@ -79,6 +79,11 @@ class AMUN(Method):
         use_forget: bool = Field(True, description="train on the forget set with its true labels")
         augment_forget: bool = Field(False, description="random crop and flip of forget images, not of their examples")
 
+    @property
+    def reads_retain(self) -> bool:
+        """Whether the settings let it."""
+        return bool(self.config.use_retain)
+
     def check(self, problem: Problem) -> None:
         """Refuse data with a single class, where no prediction can change."""
         super().check(problem)

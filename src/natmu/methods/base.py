@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from natmu.data.batches import Batches, Derived, Samples
 from natmu.engine import processes
+from natmu.engine.half import in_half, in_single, require_single, rounded_as
 from natmu.engine.loop import BeforeEpoch, Watch, fit
 from natmu.engine.meter import Meter
 from natmu.engine.modes import batch_norms, restore_modes
@@ -22,6 +23,7 @@ from natmu.engine.step import Direction, LossFunction, Second
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, TrainingError
 from natmu.methods.presets import Preset, with_preset
 from natmu.methods.problem import Problem
+from natmu.progress import say
 from natmu.records.run import History
 from natmu.records.settings import FitSettings, own_augmentation
 from natmu.types import Scenario, Settings, seed_for
@@ -134,7 +136,8 @@ class Method(ABC):
         paper: Where it was published.
         scenarios: The kinds of forget set that it serves.
         needs_labels: Whether it reads the labels of the samples.
-        needs_retain: Whether it reads samples that are not to be forgotten.
+        needs_retain: Whether it reads samples that are not to be forgotten; ``reads_retain`` says so of an object.
+        needs_holdout: Whether it reads samples never trained on.
         stochastic: Whether another seed gives other weights.
         presets: Published settings, by the name of their source.
 
@@ -147,6 +150,7 @@ class Method(ABC):
     scenarios: ClassVar[tuple[Scenario, ...]] = EVERY_SCENARIO
     needs_labels: ClassVar[bool] = True
     needs_retain: ClassVar[bool] = True
+    needs_holdout: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Preset]] = {}
     Config: ClassVar[type[Settings]]
@@ -172,32 +176,42 @@ class Method(ABC):
     def __call__(self, problem: Problem) -> Unlearned:
         """Check the problem, run on a copy of the model, time it, and restore modes and gradient flags.
 
+        A model in half precision is unlearned in single precision, and rounded at the end.
+
         Raises:
-            ForgetSetError: The forget set is empty or leaves nothing to retain.
+            ForgetSetError: The forget set is empty, or leaves nothing to retain and the method reads retained samples.
             UsageError: The method cannot serve this kind of forget set, this model or these settings.
             TrainingError: A loss or a weight is no longer finite.
         """
         self._check_counts(problem)
+        require_single(problem.model, problem.data.image_shape, problem.compute)
         self.check(problem)
         problem = replace(problem, batch_size=self.batch_size or problem.batch_size)
         device = problem.compute.device
         start = time.perf_counter()
-        private = replace(problem, model=problem.compute.place(copy.deepcopy(problem.model)))
+        private = _private(problem)
         with problem.compute.private_randomness():
             torch.manual_seed(seed_for(problem.seed, self.name))
             model = self.run(private)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        rounded_as(model, problem.model)
         seconds = time.perf_counter() - start
         if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
             raise TrainingError(f"{self.name}: a weight is not finite after unlearning; try a lower lr.")
         restore_modes(model, problem.model)
+        self._tell_of_few(problem)
         return Unlearned(model, seconds)
 
     @property
     def batch_size(self) -> int | None:
         """Samples per step where the method's settings say so; the problem's if None."""
         return getattr(self.config, "batch_size", None)
+
+    @property
+    def reads_retain(self) -> bool:
+        """Whether it reads samples that are not to be forgotten, with the settings that it has."""
+        return self.needs_retain
 
     def check(self, problem: Problem) -> None:
         """Refuse what cannot be done, before anything is trained; methods add to it what they need.
@@ -207,6 +221,7 @@ class Method(ABC):
         Raises:
             UsageError: One sentence that names the setting, the model or the forget set, and what is needed.
         """
+        self._check_counts(problem)
         if problem.forget.scenario not in self.scenarios:
             served = ", ".join(self.scenarios)
             raise ScenarioError(f"{self.name} serves {served} forget sets, not {problem.forget.scenario}.")
@@ -216,5 +231,36 @@ class Method(ABC):
     def _check_counts(self, problem: Problem) -> None:
         if len(problem.forget) == 0:
             raise ForgetSetError("The forget set is empty; name at least one training sample.")
-        if len(problem.retain_positions) == 0:
-            raise ForgetSetError("The forget set is the whole training set; a model that forgets all is a fresh one.")
+        if self.reads_retain and len(problem.retain_positions) == 0:
+            raise ForgetSetError(f"{self.name} reads samples that are kept, and there are none; {without_retain()}")
+
+    def _tell_of_few(self, problem: Problem) -> None:
+        """Say what to look at where less is kept than forgotten."""
+        kept, forgotten = len(problem.retain_positions), len(problem.forget)
+        if self.reads_retain and kept < forgotten:
+            say(
+                f"{self.name}: {kept} samples were kept and {forgotten} forgotten; the model may have lost accuracy on "
+                "others, which a test set shows"
+            )
+
+
+def without_retain() -> str:
+    """A sentence on the methods that do without samples that are kept."""
+    from natmu.methods.registry import ours  # which reads this module
+
+    *names, last = [name for name, method in ours().items() if not method.needs_retain]
+    return f"{', '.join(names)} and {last} need none."
+
+
+def _private(problem: Problem) -> Problem:
+    """The problem with a copy of its model, on the device, that may be trained."""
+    private = replace(problem, model=problem.compute.place(copy.deepcopy(problem.model)))
+    if not in_half(problem.model):
+        return private
+    start, fresh = problem.initial_model, problem.fresh_model
+    return replace(
+        private,
+        model=in_single(private.model),
+        initial_model=None if start is None else lambda: in_single(copy.deepcopy(start())),
+        fresh_model=None if fresh is None else lambda seed: in_single(fresh(seed)),
+    )

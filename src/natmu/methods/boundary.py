@@ -208,7 +208,7 @@ class BoundaryExpand(Method):
 
     def run(self, problem: Problem) -> nn.Module:
         """Fine-tune with the widened head, then cut the extra class off."""
-        head = last_linear(problem.model, problem.data.num_classes)
+        head = last_linear(problem.model, problem.data.num_classes, problem.reached)
         extra = torch.full_like(problem.forget_positions, head.out_features)
         with widened(head, seed_for(problem.seed, "extra class")):
             return fine_tune(self, problem, plain(problem.forget_positions, extra, augment=False))
@@ -254,7 +254,7 @@ def _require_head(problem: Problem) -> None:
     classes, what = problem.data.num_classes, type(problem.model).__name__
     wanted = f"boundary_expand needs a model that ends in a linear layer with {classes} outputs"
     try:
-        own = last_linear(problem.model, classes)
+        own = last_linear(problem.model, classes, problem.reached)
     except ModelError:
         raise ModelError(f"{wanted}, and {what} has none; choose another method.") from None
     held = [parameter for module in problem.model.modules() for parameter in module.parameters(recurse=False)]
@@ -264,8 +264,10 @@ def _require_head(problem: Problem) -> None:
                 f"{wanted} and weights of its own, and those of {what} are shared with another layer or computed from "
                 "other parameters; remove that, or choose another method."
             )
+    place = next(name for name, module in problem.model.named_modules() if module is own)
     trial = problem.frozen_copy()
-    head = last_linear(trial, classes)
+    head = trial.get_submodule(place)
+    assert isinstance(head, nn.Linear), "it is a copy of the head"
     images = torch.full((2, *problem.data.image_shape), 0.5, device=head.weight.device)
     try:
         with problem.compute.private_randomness(), torch.no_grad(), widened(head, 0):

@@ -59,6 +59,7 @@ def row_of(method: type[Method], package: str = PACKAGE) -> dict[str, Any]:
         "scenarios": list(method.scenarios),
         "needs_labels": method.needs_labels,
         "needs_retain": method.needs_retain,
+        "needs_holdout": method.needs_holdout,
         "stochastic": method.stochastic,
         "settings": settings_of(method.Config),
         "presets": [{"name": name, **asdict(preset)} for name, preset in method.presets.items()],

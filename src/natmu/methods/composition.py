@@ -102,6 +102,11 @@ class RUM(Method):
                 raise ValueError("low, medium and high are all none, which leaves the original; name a method")
             return self
 
+    @property
+    def reads_retain(self) -> bool:
+        """Whether one of its methods does."""
+        return any(method.reads_retain for _, method in self._methods() if method is not None)
+
     def check(self, problem: Problem) -> None:
         """Refuse what one of the methods would refuse."""
         super().check(problem)

@@ -18,7 +18,6 @@ from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.problem import Problem
 from natmu.methods.settings import FineTuneSettings, SGDSettings
 from natmu.methods.teachers import divergence, softened
-from natmu.models import reset_head
 from natmu.types import seed_for
 
 
@@ -37,6 +36,8 @@ class BadTeacher(Method):
         with ``augment_retain`` one over every batch. Memory for a second model, and C numbers per sample.
 
     Decisions:
+        - The bad teacher draws all weights that are not frozen anew; those that no layer draws, such as a class token,
+          are those of the model before training.
         - A teacher's predictions on images that never change are computed once, before the first step.
         - The paper's code averages over classes too (``reduction=mean``), which makes the loss C times smaller: Adam
           hardly notices, SGD and weight decay do. With it go temperature 1, Adam at 1e-4 without weight decay, batches
@@ -70,7 +71,7 @@ class BadTeacher(Method):
         bad = problem.fresh(seed_for(problem.seed, "bad teacher")).eval().requires_grad_(False)
         bad = problem.compute.place(bad)
         if self.config.reset_head:
-            reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
+            problem.reset_head()
         forget = plain(problem.forget_positions, problem.labels(problem.forget_positions), augment=False)
         retain = problem.retain_samples(self.config)
         live = self.config.augment_retain

@@ -26,7 +26,7 @@ def hybrid_examples(method: NatMU, problem: Problem) -> Hybrids:
     blend = hybrids.blend
     assert blend is not None, "NatMU blends"
     count = min(EXAMPLES, len(forget))
-    ranks = method.config.n
+    ranks = len(hybrids) // len(forget)
     spread = torch.linspace(0, len(forget) - 1, count).round().long()
     rows = spread * ranks + torch.arange(count) % ranks
     names = data.class_names

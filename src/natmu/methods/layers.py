@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -53,7 +54,8 @@ class CFk(Method):
           comes last in all common models.
         - The paper's code leaves the body in training mode: it normalises with the batch's statistics, and its running
           statistics drift. Here the body is in eval mode, dropout included, so that it is one fixed function.
-        - Parameters that were frozen before stay so, also in the last ``k`` layers.
+        - Parameters that were frozen before stay so, also in the last ``k`` layers; so do weights that these share
+          with the body. Layers that take no part in the answer are not counted.
         - Retain images are cropped and flipped, as in the paper's code.
         - The paper's code trains for half as long as the original was, with a rate that falls and starts anew; ten
           epochs at rate 0.01 are the default of later comparisons.
@@ -73,7 +75,7 @@ class CFk(Method):
     def check(self, problem: Problem) -> None:
         """Refuse more layers than there are, and layers that are all frozen."""
         super().check(problem)
-        _require(self.name, self.config.k, problem.model)
+        _require(self.name, self.config.k, problem)
 
     def run(self, problem: Problem) -> nn.Module:
         """Freeze the body and fine-tune the rest."""
@@ -119,27 +121,35 @@ class EUk(Method):
     def check(self, problem: Problem) -> None:
         """Refuse more layers than there are, layers that are all frozen, and layers that cannot be drawn anew."""
         super().check(problem)
-        _require(self.name, self.config.k, problem.model)
+        _require(self.name, self.config.k, problem)
 
     def run(self, problem: Problem) -> nn.Module:
         """Draw the last layers anew, then freeze the body and train them."""
-        names = last_layers(problem.model, self.config.k)
+        names = last_layers(problem.model, self.config.k, problem.reached)
         fresh = problem.fresh(seed_for(problem.seed, "last layers"), names)
+        _freeze_body(problem.model, names)
         for name in names:
             _take_own(problem.model.get_submodule(name), fresh.get_submodule(name))
         return _train_last(self, problem, self.config)
 
 
-def layers(model: nn.Module) -> list[list[str]]:
+def layers(model: nn.Module, among: Collection[int] | None = None) -> list[list[str]]:
     """The model's layers in the order of registration, each as the names of its modules.
 
     A layer begins at a module, no normalisation, that owns a parameter of two or more dimensions. Modules with other
     parameters or running statistics go with the layer before them, or with the first where there is none before.
+
+    Args:
+        model: The model.
+        among: The ``id`` of the parameters that take part in the answer; a module of which none does is no layer.
+            By default, all do.
     """
     groups: list[list[str]] = []
     leading: list[str] = []
     for name, module in model.named_modules():
         own = list(module.parameters(recurse=False))
+        if own and among is not None and not any(id(parameter) in among for parameter in own):
+            continue
         if any(parameter.dim() > 1 for parameter in own) and not isinstance(module, NORMS):
             groups.append([name])
         elif own or isinstance(module, _NormBase):
@@ -147,9 +157,9 @@ def layers(model: nn.Module) -> list[list[str]]:
     return [leading + groups[0], *groups[1:]] if groups else [leading]
 
 
-def last_layers(model: nn.Module, k: int) -> list[str]:
+def last_layers(model: nn.Module, k: int, among: Collection[int] | None = None) -> list[str]:
     """The names of the modules of the last ``k`` layers."""
-    return [name for layer in layers(model)[-k:] for name in layer]
+    return [name for layer in layers(model, among)[-k:] for name in layer]
 
 
 def body(model: nn.Module, names: list[str]) -> list[nn.Module]:
@@ -166,24 +176,43 @@ def body(model: nn.Module, names: list[str]) -> list[nn.Module]:
     return [module for module in before if not any(id(part) in chosen for part in module.modules())]
 
 
-def _require(method: str, k: int, model: nn.Module) -> None:
+def _require(method: str, k: int, problem: Problem) -> None:
     """Refuse a model that has not ``k`` layers, or nothing to train in the last of them."""
-    count = len(layers(model))
+    model, count = problem.model, len(layers(problem.model, problem.reached))
     if k > count:
         raise SettingError(f"{method}: k={k} is more than the {count} layers that this model has; give a smaller k.")
-    parts = [model.get_submodule(name) for name in last_layers(model, k)]
-    if not any(parameter.requires_grad for part in parts for parameter in part.parameters(recurse=False)):
-        raise ModelError(f"{method}: all parameters of the last {k} layers are frozen; unfreeze some or raise k.")
+    if not any(parameter.requires_grad for parameter in _own(model, last_layers(model, k, problem.reached))):
+        raise ModelError(
+            f"{method}: all parameters of the last {k} layers are frozen, or shared with layers before them; unfreeze "
+            "some or raise k."
+        )
+
+
+def _own(model: nn.Module, names: list[str]) -> list[nn.Parameter]:
+    """The parameters of some modules that no other module of the model holds too."""
+    chosen = {id(model.get_submodule(name)) for name in names}
+    others = {
+        id(parameter)
+        for module in model.modules()
+        if id(module) not in chosen
+        for parameter in module.parameters(recurse=False)
+    }
+    held = [parameter for name in names for parameter in model.get_submodule(name).parameters(recurse=False)]
+    return [parameter for parameter in held if id(parameter) not in others]
+
+
+def _freeze_body(model: nn.Module, names: list[str]) -> None:
+    """Let nothing change but the own parameters of the last layers, as far as it may."""
+    trained = {id(parameter) for parameter in _own(model, names)}
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.requires_grad and id(parameter) in trained)
 
 
 def _train_last(method: Method, problem: Problem, settings: Any) -> nn.Module:  # noqa: ANN401 - of either method
     """Freeze everything but the last layers, and train these on the retain set."""
-    model = problem.model
-    names = last_layers(model, settings.k)
-    trained = {id(p) for name in names for p in model.get_submodule(name).parameters(recurse=False)}
-    for parameter in model.parameters():
-        parameter.requires_grad_(parameter.requires_grad and id(parameter) in trained)
-    return fine_tune(method, problem, problem.retain_samples(settings), in_eval=body(model, names))
+    names = last_layers(problem.model, settings.k, problem.reached)
+    _freeze_body(problem.model, names)
+    return fine_tune(method, problem, problem.retain_samples(settings), in_eval=body(problem.model, names))
 
 
 @torch.no_grad()

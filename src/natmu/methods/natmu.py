@@ -13,11 +13,14 @@ from natmu.data.batches import Blend, Samples, joined
 from natmu.engine.predict import logits_of
 from natmu.methods import natmu_table
 from natmu.methods.base import Method, Paper, fine_tune
-from natmu.methods.partners import ANY_CLASS, assign_classes, draw_partners, rank_classes
+from natmu.methods.partners import ANY_CLASS, assign_classes, draw_partners, enough_images, rank_classes
 from natmu.methods.problem import Problem
 from natmu.methods.settings import FineTuneSettings
-from natmu.models import reset_head
-from natmu.types import IntArray, seed_for
+from natmu.progress import say
+from natmu.types import IntArray
+
+HYBRIDS = 4
+"""Hybrids per forget sample, where there are as many other classes: one for each kind of mask."""
 
 
 def forget_weights(height: int, width: int, delta: float) -> Tensor:
@@ -65,8 +68,8 @@ class NatMU(Method):
 
     When to use:
         For single samples: in benchmarks/results it came as close to retraining as any other, or closer. It forgets
-        difficult samples and whole classes as well. Partners run out where a forget set is large and few classes
-        resemble it: take a smaller ``n`` or ``reuse_partners=true``.
+        difficult samples and whole classes as well. It needs retain images: where a forget set is large or few are
+        left of the rest, each of them has to serve several hybrids.
 
     Cost:
         One forward pass over D_f, then ``epochs`` forward and backward passes over D_r and ``n`` hybrids per forget
@@ -78,6 +81,9 @@ class NatMU(Method):
           end, and has a second script for difficult samples; this serves both, and never hands a sample its own class.
         - Classes are ranked by their logits. Where these are so large that probabilities round to 0 and 1, the research
           code, which ranks probabilities, falls to ties, the sample's own class among them.
+        - With fewer than five classes there are as many hybrids per sample as there are other classes, one for a binary
+          classifier. Where there are fewer retain images of other classes than hybrids, each may serve several, drawn
+          with replacement; with ``reuse_partners=false`` this is refused. The paper has neither case.
         - Hybrids are rounded down to bytes, as the research code stores them.
         - Masks of odd and of oblong images, which the paper does not define, keep its symmetry and its sums.
         - Of a sub-class, partners of the true coarse class are left out as in the research code, although a retrained
@@ -100,9 +106,16 @@ class NatMU(Method):
         weight_decay: float = Field(2e-3, ge=0, le=1, description="decoupled weight decay")
         augment_retain: bool = Field(True, description="random crop and flip of retain images")
         delta: float = Field(-0.19, ge=-1, le=1, description="shift of the forget image's weight")
-        n: int = Field(4, ge=1, le=4, description="hybrids per forget sample")
+        n: int | None = Field(
+            None,
+            ge=1,
+            le=HYBRIDS,
+            description="hybrids per forget sample; if none, 4, or as many as other classes have retain images",
+        )
         resample_partners: bool = Field(False, description="draw the partners anew each epoch")
-        reuse_partners: bool = Field(False, description="let a retain image serve several hybrids")
+        reuse_partners: bool | None = Field(
+            None, description="let a retain image serve several hybrids; if none, only where there are too few images"
+        )
         allow_true_class: bool = Field(False, description="let partners be of the forget sample's own class")
         reset_head: bool = Field(False, description="re-initialise the last linear layer before fine-tuning")
 
@@ -110,7 +123,7 @@ class NatMU(Method):
         """Choose partners with the original model, then fine-tune on retain images and hybrids together."""
         classes_FN = self._classes(problem)
         if self.config.reset_head:
-            reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
+            problem.reset_head()
         retain = problem.retain_samples(self.config)
         samples: Samples | Callable[[int], Samples]
         if self.config.resample_partners:
@@ -120,25 +133,30 @@ class NatMU(Method):
         return fine_tune(self, problem, samples)
 
     def _classes(self, problem: Problem) -> IntArray:
-        """The classes of each forget sample's hybrids, ``(F, n)``."""
+        """The classes of each forget sample's hybrids, ``(F, n)``; where retain images run out, the best ones alone."""
         logits_FC = logits_of(problem.model, problem.data, problem.forget_positions, problem.compute).cpu().numpy()
         own = problem.labels(problem.forget_positions).numpy()
         own_F = np.full_like(own, ANY_CLASS) if self.config.allow_true_class else own
         classes = logits_FC.shape[1]
         capacity_C = np.bincount(problem.labels(problem.retain_positions).numpy(), minlength=classes)
-        ranked_FC = rank_classes(logits_FC, own_F, capacity_C, self.config.n)
-        if self.config.reuse_partners:
-            return ranked_FC[:, : self.config.n].copy()
-        return assign_classes(ranked_FC, own_F, capacity_C, self.config.n)
+        ranked_FC = rank_classes(logits_FC, own_F, capacity_C, self.config.n or 1)
+        n: int = self.config.n or min(HYBRIDS, int((ranked_FC < classes).sum(1).min()))
+        reuse = self.config.reuse_partners
+        if reuse is None and (reuse := not enough_images(own_F, capacity_C, n)):
+            say(f"natmu: {n * len(own_F)} hybrids, and {capacity_C.sum()} retain images, each of which serves several")
+        return ranked_FC[:, :n].copy() if reuse else assign_classes(ranked_FC, own_F, capacity_C, n)
 
     def hybrids(self, problem: Problem, classes_FN: IntArray, epoch: int) -> Samples:
         """The hybrids of one epoch: partners, their labels, and the forget image that is blended into each."""
         retain = problem.retain_positions
         retain_labels = problem.labels(retain).numpy()
         rng = problem.rng("partners", epoch)
-        drawn_FN = draw_partners(classes_FN, retain_labels, rng, reuse=self.config.reuse_partners)
+        size = problem.data.num_classes
+        wanted_C, there_C = (np.bincount(labels, minlength=size) for labels in (classes_FN.ravel(), retain_labels))
+        short = bool((wanted_C > there_C).any())
+        drawn_FN = draw_partners(classes_FN, retain_labels, rng, reuse=short or bool(self.config.reuse_partners))
         partners = retain[torch.from_numpy(drawn_FN.ravel())]
-        count = self.config.n
+        count = classes_FN.shape[1]
         blend = Blend(
             others=problem.forget_positions.repeat_interleave(count),
             masks=torch.arange(count).repeat(len(problem.forget)),

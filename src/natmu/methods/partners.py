@@ -37,7 +37,10 @@ def rank_classes(logits_FC: npt.NDArray[np.floating], own_F: IntArray, capacity_
     ranked[np.take_along_axis(keys, ranked, 1) == -np.inf] = count
     serving = int((ranked < count).sum(1).min())
     if serving == 0:
-        raise SettingError("No other class has retain images to blend in; use another method.")
+        raise SettingError(
+            "No other class has retain images that some forget sample could be blended with; retain images of two "
+            "classes at least, or use another method."
+        )
     if serving < n:
         raise SettingError(
             f"n={n} asks for {n} other classes per forget sample, but for some of them only {serving} have "
@@ -72,21 +75,36 @@ def assign_classes(ranked_FC: IntArray, own_F: IntArray, capacity_C: IntArray, n
     return _walk(ranked_FC, own_F, capacity_C, slack_C, n)
 
 
+def enough_images(own_F: IntArray, capacity_C: IntArray, n: int) -> bool:
+    """Whether each of ``n`` hybrids per forget sample can have a retain image of its own, by Hall's condition.
+
+    Args:
+        own_F: Class that must not serve each sample, or ``ANY_CLASS``.
+        capacity_C: Retain images of each class.
+        n: Hybrids per sample.
+    """
+    return n * len(own_F) <= int(capacity_C.sum()) and bool(_slack(own_F, capacity_C, n).min() >= 0)
+
+
+def _slack(own_F: IntArray, capacity_C: IntArray, n: int) -> IntArray:
+    """Per class, the images of other classes beyond what the samples of this class need."""
+    total = int(capacity_C.sum())
+    demand_C = n * np.bincount(own_F[own_F != ANY_CLASS], minlength=len(capacity_C))
+    return np.where(demand_C > 0, total - capacity_C - demand_C, total).astype(np.int64)
+
+
 def _require_enough(own_F: IntArray, capacity_C: IntArray, n: int) -> IntArray:
     """Hall's condition: all samples together, and those of each class by themselves, have enough images they may use.
 
     Returns:
-        Per class, the images of other classes beyond what the samples of this class need.
+        The slack of each class.
     """
-    total, wanted = int(capacity_C.sum()), n * len(own_F)
-    demand_C = n * np.bincount(own_F[own_F != ANY_CLASS], minlength=len(capacity_C))
-    slack_C = np.where(demand_C > 0, total - capacity_C - demand_C, total)
-    if wanted > total or slack_C.min() < 0:
+    if not enough_images(own_F, capacity_C, n):
         raise SettingError(
-            f"{wanted} hybrids need as many different retain images of other classes, and there are not enough "
-            f"(the retain set has {total}); set a smaller n, or reuse_partners=true."
+            f"{n * len(own_F)} hybrids need as many different retain images of other classes, and there are not enough "
+            f"(the retain set has {int(capacity_C.sum())}); set a smaller n, or reuse_partners=true."
         )
-    return slack_C.astype(np.int64)
+    return _slack(own_F, capacity_C, n)
 
 
 def _walk(ranked_FC: IntArray, own_F: IntArray, capacity_C: IntArray, slack_C: IntArray, n: int) -> IntArray:

@@ -15,9 +15,10 @@ from natmu.data.batches import Samples, plain
 from natmu.data.images import ImageData
 from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
+from natmu.engine.reach import reached
 from natmu.errors import ModelError, SettingError
 from natmu.methods.settings import RetainSettings
-from natmu.models import reinitialised
+from natmu.models import reinitialised, reset_head
 from natmu.records.run import History
 from natmu.records.settings import TrainSettings
 from natmu.types import FloatArray, ForgetSet, IntArray, seed_for
@@ -85,6 +86,11 @@ class Problem:
             return np.arange(self.data.num_classes)
         return np.unique(np.delete(self.data.labels.cpu().numpy(), self.forget.before))
 
+    @cached_property
+    def reached(self) -> set[int]:
+        """The ``id`` of each of the model's parameters that its answer depends on."""
+        return reached(self.model, self.data.image_shape, self.compute)
+
     def labels(self, positions: Tensor) -> Tensor:
         """The true labels at these positions."""
         return self.data.labels[positions]
@@ -112,7 +118,10 @@ class Problem:
         return plain(positions, self.labels(positions), augment=settings.augment_retain)
 
     def fresh(self, seed: int, needed: Collection[str] | None = None) -> nn.Module:
-        """The architecture with fresh initial weights.
+        """The architecture with fresh initial weights; frozen parts stay as they are.
+
+        A weight that no layer can draw anew, such as a class token, is that of another build of the architecture where
+        one can be made, or else that of the model before training where it is known.
 
         Args:
             seed: All that the weights depend on.
@@ -124,9 +133,19 @@ class Problem:
         try:
             return reinitialised(self.model, seed, needed)
         except ModelError:
-            if self.fresh_model is None:
+            if self.fresh_model is not None:
+                return self.fresh_model(seed)
+            if self.initial_model is None:
                 raise
-            return self.fresh_model(seed)
+            return reinitialised(self.model, seed, needed, self.initial_model())
+
+    def reset_head(self) -> None:
+        """Draw the weight of the model's head anew, in place.
+
+        Raises:
+            ModelError: There is no linear layer that gives the answer, or its weight is computed from others.
+        """
+        reset_head(self.model, seed_for(self.seed, "head"), self.data.num_classes, self.reached)
 
     def frozen_copy(self) -> nn.Module:
         """A copy of the original in eval mode that nothing can train."""

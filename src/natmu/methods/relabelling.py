@@ -12,8 +12,6 @@ from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.labels import relabelled
 from natmu.methods.problem import Problem
 from natmu.methods.settings import FineTuneSettings, SGDRetainSettings
-from natmu.models import reset_head
-from natmu.types import seed_for
 
 
 class Amnesiac(Method):
@@ -57,7 +55,7 @@ class Amnesiac(Method):
     def run(self, problem: Problem) -> nn.Module:
         """Fine-tune on the retain set and the relabelled forget set."""
         if self.config.reset_head:
-            reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
+            problem.reset_head()
         retain = problem.retain_samples(self.config)
         forget = plain(problem.forget_positions, torch.from_numpy(relabelled(problem)), augment=False)
         return fine_tune(self, problem, joined(retain, forget))

@@ -10,6 +10,8 @@ from natmu.engine.training import train_classifier
 from natmu.errors import SettingError
 from natmu.methods.base import Method
 from natmu.methods.problem import Problem
+from natmu.models.frozen import kept_frozen
+from natmu.progress import say
 from natmu.records.settings import RetrainSettings
 from natmu.types import seed_for
 
@@ -32,6 +34,9 @@ class Retrain(Method):
         - The original's own initial weights are the default, as in the research code of NatMU: the two models then
           differ by the forget set alone. Fresh ones (``init=fresh``) make the more independent reference, and are the
           only choice for a model whose initial weights nobody kept.
+        - What is frozen, such as a pretrained backbone, was never trained: it stays as it is, running statistics too,
+          also with ``init=fresh``. Parameters that no layer draws, such as a class token, are then those of the model
+          before training, where it is known.
         - The seed of the run decides order and augmentation. A study gives each reference the training seed of its
           original.
     """
@@ -53,6 +58,8 @@ class Retrain(Method):
             model = copy.deepcopy(problem.initial_model())
         else:
             model = problem.fresh(seed_for(problem.seed, "fresh weights"))
+        if kept := kept_frozen(model):
+            say(f"retrain: {kept}")
         train_classifier(
             model,
             problem.data,

@@ -18,8 +18,6 @@ from natmu.methods.labels import relabelled
 from natmu.methods.problem import Problem
 from natmu.methods.set_gradients import summed_gradient
 from natmu.methods.settings import FineTuneSettings
-from natmu.models import reset_head
-from natmu.types import seed_for
 
 
 class SalUn(Method):
@@ -88,7 +86,7 @@ class SalUn(Method):
         config = self.config
         salient = most_salient(saliency(problem), config.threshold)
         if config.reset_head:
-            reset_head(problem.model, seed_for(problem.seed, "head"), problem.data.num_classes)
+            problem.reset_head()
         retain, pinned = problem.retain_samples(config), _pinned(problem.model, salient)
         if config.order == "forget_first" or config.forget_lr is not None:
             passes = [part for epoch in range(config.epochs) for part in (self._forget(problem, epoch), retain)]

@@ -8,11 +8,11 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn import functional
 
 from natmu.data.batches import Batch, plain, steps_of
 from natmu.engine import processes
+from natmu.engine.functional import called_with
 from natmu.engine.schedule import lr_factor
 from natmu.engine.step import Gradients
 from natmu.methods.base import Method, Paper, fine_tune
@@ -105,7 +105,7 @@ class UAM(Method):
             uphill[:] = forget_gradient(model, list(weights.values()), batch, batch.paired)
             factor = radius(batch.epoch) / (norm_of(uphill) + SMALLEST)
             raised = {name: weight + factor * up for (name, weight), up in zip(weights.items(), uphill, strict=True)}
-            return functional.cross_entropy(functional_call(model, raised, (batch.images,)).float(), batch.labels)
+            return functional.cross_entropy(called_with(model, raised, batch.images).float(), batch.labels)
 
         def direction(terms: Sequence[Gradients]) -> Gradients:
             return without_descent(terms[0], uphill, config.gamma)

@@ -61,6 +61,7 @@ class ReGUn(Method):
 
     name = "regun"
     paper = Paper("Reference-Guided Machine Unlearning", "Mirlach et al.", 2026, "https://arxiv.org/abs/2603.11210")
+    needs_holdout = True
     presets: ClassVar[Mapping[str, Preset]] = {
         "paper": Preset(
             {"batch_size": 128, "augment_retain": True, "augment_forget": True},
@@ -158,6 +159,7 @@ class LoTUS(Method):
 
     name = "lotus"
     paper = Paper("LoTUS", "Spartalis et al.", 2025, "https://arxiv.org/abs/2503.18314")
+    needs_holdout = True
     presets: ClassVar[Mapping[str, Preset]] = {
         "paper": Preset(
             {"batch_size": 128, "alpha": 8},

@@ -16,7 +16,10 @@ from natmu.types import Scenario
 
 Criterion = Literal["confidence", "loss"]
 
-FORMS = "random:1%, random:500, hardest:10%, hardest:500:loss, class:NAME, subclass:NAME or indices:FILE"
+FORMS = "random:1%, random:500, hardest:10%, hardest:500:loss, class:NAME, subclass:NAME, indices:FILE or all"
+
+ALL = "all"
+"""The request to forget all that the data holds, where nothing else is left."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class ForgetRequest:
         amount: How much of the data, of ``random`` and ``hardest``.
         criterion: What counts as hard, of ``hardest``.
         names: Class names or numbers, of ``class`` and ``subclass``.
-        file: The index file, of ``indices``.
+        file: The index file, of ``indices``; None of ``all``.
     """
 
     text: str
@@ -64,6 +67,7 @@ def parse_forget(text: str) -> ForgetRequest:
     most difficult to learn, by mean ``confidence`` over training (the default) or by ``loss`` at its end.
     ``class:NAME``, ``subclass:NAME``: whole classes, several separated by commas, by name or number.
     ``indices:FILE``: the positions in a ``.npy``, ``.txt``, ``.csv`` or ``.json`` file.
+    ``all``: everything, where the data holds nothing but what is to be forgotten.
 
     Raises:
         ForgetSetError: The text is no such request.
@@ -71,6 +75,8 @@ def parse_forget(text: str) -> ForgetRequest:
     >>> parse_forget("class:Rocket, sea").names
     ('Rocket', 'sea')
     """
+    if text.strip().lower() == ALL:
+        return ForgetRequest(ALL, "indices")
     kind, colon, rest = text.partition(":")
     kind, rest = kind.strip().lower(), rest.strip()
     if not colon or not rest or kind not in get_args(Scenario):

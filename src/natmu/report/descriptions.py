@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from natmu.records.derived import forget_of
-from natmu.records.forgetting import ForgetRequest
+from natmu.records.forgetting import ALL, ForgetRequest
 from natmu.records.lineage import AllBut, DataLineage, Forget, Imported, Trained, Unlearned
 from natmu.records.recipe import MethodSettings
 from natmu.records.run import RunRecord
@@ -96,7 +96,7 @@ def forget_set(request: ForgetRequest) -> str:
         "hardest": f"the hardest {amount} by {request.criterion}",
         "class": f"all of class {names}",
         "subclass": f"all of sub-class {names}",
-        "indices": f"the samples listed in {request.file}",
+        "indices": "all samples" if request.text == ALL else f"the samples listed in {request.file}",
     }
     return words[request.kind]
 

@@ -29,13 +29,18 @@ from natmu.testing.row import Row
 
 
 def gives_a_result_or_a_clear_error(row: Row, edge: str) -> None:
-    """A sound model or one sentence from a UsageError, in time; an empty or full forget set is always an error."""
+    """A sound model or one sentence from a UsageError, in time; an empty forget set is always an error.
+
+    So is a full one, which leaves nothing to retain, for a method that reads retained samples.
+    """
     problem = edge_problem(row.method, edge)
     before = world(problem)
     outcomes = []
     error = raised(UsageError, lambda: outcomes.append(perform(row.build(), problem, seconds=row.seconds)))
-    if edge in ("empty", "full"):
+    if edge == "empty" or (edge == "full" and row.build().reads_retain):
         assert isinstance(error, ForgetSetError), f"{row.name} accepts a forget set that is {edge}"
+    if edge == "full" and not row.method.needs_retain:
+        assert error is None, f"{row.name} declares needs_retain = False, and does not do without: {error}"
     if error is not None:
         assert re.search(r"\w+ \w+.*[.!]$", str(error)), f"{row.name}: no sentence on {edge}: {error}"
         assert equal(before, world(problem)), f"{row.name} has changed something before it refused {edge}"
