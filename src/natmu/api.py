@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,11 +12,10 @@ from torch import nn
 
 from natmu.arguments import (
     Indices,
+    Inputs,
     chosen_method,
     forget_set,
     forgotten_before,
-    listed_models,
-    require_model,
     steps_of_size,
     training_recipe,
     whole_seed,
@@ -30,6 +29,8 @@ from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
 from natmu.errors import SettingError
 from natmu.methods import Method, Problem, Retrain
+from natmu.models import Outputs as ModelOutputs
+from natmu.models import unadapted
 from natmu.progress import showing
 from natmu.records.run import History
 from natmu.records.settings import TrainSettings
@@ -55,7 +56,8 @@ class UnlearnResult:
     """What ``unlearn`` returns.
 
     Attributes:
-        model: The unlearned model, on the device of the original; it shares nothing with the original.
+        model: The unlearned model, in the class, with the names and on the device of the original; it shares nothing
+            with the original.
         seconds: Wall time of unlearning.
         settings: Method, its complete settings, forget set, seed and precision, as plain values; ``training`` is the
             recipe of a retrained model, None for other methods.
@@ -104,6 +106,9 @@ def unlearn(
     training: TrainSettings | Mapping[str, Any] | None = None,
     initial_model: nn.Module | None = None,
     batch_size: int | None = None,
+    outputs: ModelOutputs = "logits",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
@@ -113,7 +118,8 @@ def unlearn(
     """Forget training samples.
 
     Args:
-        model: The trained model; takes images in ``[0, 1]`` and returns logits ``(B, C)``. It is not changed.
+        model: The trained model; takes images and returns logits ``(B, C)``, or holds them in what it returns. It is
+            not changed.
         train_data: What it was trained on: any map-style data set of (image, label), an ``(images, labels)`` pair of
             arrays, or ``ImageData``.
         forget: Positions of the samples to forget in ``train_data``, or a forget request such as ``"random:1%"`` or
@@ -128,6 +134,9 @@ def unlearn(
         training: How the original was trained, for retraining.
         initial_model: The original before training, for retraining with ``init="original"``.
         batch_size: Samples per step, where the method's settings do not say; 128 if None.
+        outputs: ``probabilities`` where the model ends in a softmax or a sigmoid.
+        mean: With ``std``, normalisation of images in front of the model, one number per channel; none by default.
+        std: Likewise.
         seed: Of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32`` or ``bf16``.
@@ -141,9 +150,10 @@ def unlearn(
     chosen, seed = chosen_method(method, settings), whole_seed(seed)
     compute = Compute.choose(device, precision)
     data = from_dataset(train_data)
-    require_model(model, "model", data)
+    inputs = Inputs([data], outputs, mean, std)
+    model = inputs.model(model, "model")
     if initial_model is not None:
-        require_model(initial_model, "initial_model", data)
+        initial_model = inputs.model(initial_model, "initial_model")
     recipe = training_recipe(training)
     with showing(progress):
         before = forgotten_before(already_forgotten, data, model, compute)
@@ -161,7 +171,9 @@ def unlearn(
         )
         done = chosen(problem)
     home = next(model.parameters()).device
-    return UnlearnResult(done.model.to(home), done.seconds, _settings(chosen, problem), problem.history, forgotten)
+    return UnlearnResult(
+        unadapted(done.model.to(home)), done.seconds, _settings(chosen, problem), problem.history, forgotten
+    )
 
 
 def audit(
@@ -180,6 +192,9 @@ def audit(
     shadows: ShadowModels | None = None,
     scores: Sequence[Score] = (),
     level: Level | None = None,
+    outputs: ModelOutputs = "logits",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
@@ -203,6 +218,9 @@ def audit(
         shadows: Shadow models.
         scores: Scores of your own, beside those of natmu and of installed packages.
         level: ``quick``, ``standard`` or ``full``; by default the highest that the given models allow.
+        outputs: What all given models return, as for ``unlearn``.
+        mean: Normalisation in front of all of them, as for ``unlearn``.
+        std: Likewise.
         seed: Of a forget set that is drawn at random, of subsamples and bootstrap draws.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32`` or ``bf16``.
@@ -213,20 +231,20 @@ def audit(
     """
     compute, seed = Compute.choose(device, precision), whole_seed(seed)
     train, test = from_dataset(train_data), from_dataset(test_data)
-    references, unlearned = listed_models(retrained, "retrained"), listed_models(unlearned, "unlearned")
-    originals, again = listed_models(originals, "originals"), listed_models(again, "again")
+    inputs = Inputs([train, test], outputs, mean, std)
+    model = inputs.model(model, "model")
+    original = None if original is None else inputs.model(original, "original")
+    initial_model = None if initial_model is None else inputs.model(initial_model, "initial_model")
+    references, unlearned = inputs.models(retrained, "retrained"), inputs.models(unlearned, "unlearned")
+    originals, again = inputs.models(originals, "originals"), inputs.models(again, "again")
     if not isinstance(shadows, ShadowModels | None):
         raise SettingError(f"shadows must be natmu.ShadowModels, not {type(shadows).__name__}.")
     level = level or _level(references, shadows)
     if level not in LEVELS:
         raise SettingError(f"There is no level {level!r}; choose one of {', '.join(LEVELS)}.")
-    given = {"model": [model], "retrained": references, "unlearned": unlearned, "originals": originals, "again": again}
-    given |= {"original": [] if original is None else [original]}
-    given |= {"initial_model": [] if initial_model is None else [initial_model]}
-    given |= {} if shadows is None else {"shadows": [*shadows.trained, *shadows.unlearned]}
-    for name, models in given.items():
-        for one in models:
-            require_model(one, name, train, test)
+    if shadows is not None:
+        trained, after = (inputs.models(models, "shadows") for models in (shadows.trained, shadows.unlearned))
+        shadows = replace(shadows, trained=trained, unlearned=after)
     with showing(progress):
         judge = model if original is None else original
         earlier = forgotten_before(already_forgotten, train, judge, compute)

@@ -14,14 +14,18 @@ from natmu.cli.options import (
     Holdout,
     ImageSize,
     Json,
+    Mean,
     Out,
+    Outputs,
     Precision,
     Resume,
     Seed,
     Set,
+    Std,
     SyncBatchNorm,
     Track,
     TrainSize,
+    channel_numbers,
     parse_settings,
     store_and_name,
 )
@@ -32,7 +36,8 @@ def run(
     source: Annotated[
         Path,
         typer.Option(
-            "--from", help="Run folder of an original or an unlearned model, or a .safetensors, .pt or .pth file."
+            "--from",
+            help="Run folder, or weights trained elsewhere: .safetensors, .pt, .pth, .ckpt, .bin or a HF folder.",
         ),
     ],
     forget: Annotated[
@@ -54,6 +59,9 @@ def run(
     image_size: ImageSize = None,
     train_size: TrainSize = None,
     holdout: Holdout = False,
+    mean: Mean = None,
+    std: Std = None,
+    outputs: Outputs = "logits",
     batch_size: BatchSize = None,
     seed: Seed = 0,
     split_seed: Annotated[
@@ -73,11 +81,12 @@ def run(
     """
     from natmu.cli.output import print_run
     from natmu.progress import showing
+    from natmu.records.run import RECORD
     from natmu.report.trackers import known_trackers, track_run
     from natmu.verbs import Asked, Place, unlearn_run
 
     trackers = known_trackers(track)
-    beside = source.resolve().parent if source.is_dir() else Path("runs")
+    beside = source.resolve().parent if (source / RECORD).exists() else Path("runs")
     root, name = store_and_name(out, beside)
     given = parse_settings(
         settings, epochs=epochs, optimizer=optimizer, lr=lr, schedule=schedule, weight_decay=weight_decay
@@ -86,9 +95,11 @@ def run(
         run = unlearn_run(
             Asked(forget, method, given, batch_size, seed, split_seed),
             source=source,
-            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
+            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout}
+            | {"mean": channel_numbers(mean, "--mean"), "std": channel_numbers(std, "--std")},
             model=model,
             place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
+            outputs=outputs,
         )
     print_run(run.path, run.record, as_json=as_json)
     first_process_goes_on()

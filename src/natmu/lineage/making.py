@@ -24,8 +24,9 @@ from natmu.lineage.probing import make_probe
 from natmu.lineage.relearning import relearn
 from natmu.lineage.workspace import Workspace, difficulty_of
 from natmu.methods import Method, Problem, Retrain, method_named
-from natmu.models import load_weights
+from natmu.models import load_weights, weights_files
 from natmu.records.derived import forget_of, knows_initial_weights, retrained, root_of, title
+from natmu.records.digests import digest_of
 from natmu.records.files import file_digest
 from natmu.records.lineage import (
     AnyLineage,
@@ -70,19 +71,20 @@ def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings) -> 
 
     Args:
         workspace: Its data and its architecture.
-        weights: A ``.safetensors``, ``.pt`` or ``.pth`` file.
+        weights: A file of weights or a HuggingFace folder; see ``natmu.models.load_weights``.
         recipe: How models are trained that it is compared with.
 
     Raises:
         ModelError: The file is missing or does not fit the architecture.
     """
-    if not weights.is_file():
+    if not weights.exists():
         raise ModelError(f"There are no weights at {weights}; name a run folder, a .safetensors or a .pt file.")
+    digests = [file_digest(file) for file in weights_files(weights)]
     model = Imported(
         data=workspace.data,
         architecture=workspace.architecture,
         arithmetic=workspace.arithmetic,
-        weights=file_digest(weights),
+        weights=digests[0] if len(digests) == 1 else digest_of({"files": digests}),
         recipe=recipe,
     )
 
