@@ -137,9 +137,9 @@ def test_numbers_that_are_no_logits_are_explained():
 
 
 def test_what_cannot_be_served_says_what_to_change(linear):
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="trace"):
         scripted = torch.jit.trace(linear, NOISE, check_trace=False)
-    with pytest.raises(ModelError, match="TorchScript.*load_state_dict"):
+    with pytest.raises(ModelError, match=r"TorchScript.*load_state_dict"):
         adapt(scripted)
     with torch.random.fork_rng(devices=[]):
         grey = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 3))

@@ -18,16 +18,15 @@ from natmu.engine.predict import outputs_of, part_of
 from natmu.engine.store import Run, Workplace
 from natmu.engine.training import train_classifier
 from natmu.errors import ModelError, SettingError
+from natmu.lineage.exporting import weights_digest
 from natmu.lineage.graph import sources
 from natmu.lineage.pools import Pool
 from natmu.lineage.probing import make_probe
 from natmu.lineage.relearning import relearn
 from natmu.lineage.workspace import Workspace, difficulty_of
 from natmu.methods import Method, Problem, Retrain, method_named
-from natmu.models import load_weights, weights_files
+from natmu.models import load_weights
 from natmu.records.derived import forget_of, knows_initial_weights, retrained, root_of, title
-from natmu.records.digests import digest_of
-from natmu.records.files import file_digest
 from natmu.records.lineage import (
     AnyLineage,
     Arithmetic,
@@ -79,12 +78,11 @@ def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings) -> 
     """
     if not weights.exists():
         raise ModelError(f"There are no weights at {weights}; name a run folder, a .safetensors or a .pt file.")
-    digests = [file_digest(file) for file in weights_files(weights)]
     model = Imported(
         data=workspace.data,
         architecture=workspace.architecture,
         arithmetic=workspace.arithmetic,
-        weights=digests[0] if len(digests) == 1 else digest_of({"files": digests}),
+        weights=weights_digest(weights),
         recipe=recipe,
     )
 

@@ -9,6 +9,7 @@ import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -47,6 +48,7 @@ class Container:
     content: object
     metadata: Mapping[str, str] | None = None
 
+    @cached_property
     def states(self) -> dict[Place, State]:
         """Every state dict in it, by its place; those under the usual keys first, then those that lie least deep."""
         found = dict(_states(self.content, ()))
@@ -74,7 +76,7 @@ def read_container(path: Path) -> Container:
     else:
         content, metadata = _read(file)
         container = Container(path, content, metadata)
-    if not container.states():
+    if not container.states:
         raise ModelError(
             f"{path} holds no state dict, neither bare nor under {', '.join(WRAPPERS)} or another key: save one with "
             "torch.save(model.state_dict(), path)."
@@ -101,7 +103,7 @@ def weights_files(path: Path) -> list[Path]:
     file = weights_file(path) if path.is_dir() else path
     if not file.name.endswith(".index.json"):
         return [file]
-    return [file, *(file.parent / name for name in _shard_names(file))]
+    return [file, *(file.parent / name for name in sorted(set(shard_names(file).values())))]
 
 
 def is_state(value: object) -> TypeGuard[State]:
@@ -123,18 +125,22 @@ def _states(value: object, place: Place) -> Iterator[tuple[Place, State]]:
                 yield from _states(inner, (*place, key))
 
 
-def _shard_names(index: Path) -> list[str]:
-    """The files that an index names, all of them in its folder."""
-    names = sorted({str(name) for name in dict(read_json(index).get("weight_map", {})).values()})
-    if not names or any(Path(name).name != name for name in names):
+def shard_names(index: Path) -> dict[str, str]:
+    """The file that each tensor stands in, by an index; all of them lie in its folder.
+
+    Raises:
+        ModelError: The index does not say so.
+    """
+    files = read_json(index).get("weight_map", {})
+    if not isinstance(files, Mapping) or not files or any(Path(str(name)).name != name for name in files.values()):
         raise ModelError(f"{index} does not name the files that hold the weights: save the model again.")
-    return names
+    return dict(files)
 
 
 def _shards(index: Path) -> dict[str, Tensor]:
     """The weights of several files as one state dict."""
     state: dict[str, Tensor] = {}
-    for name in _shard_names(index):
+    for name in sorted(set(shard_names(index).values())):
         content, _ = _read(index.parent / name)
         if not is_state(content):
             raise ModelError(f"{index.parent / name} holds no state dict: save the model again.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -11,9 +11,14 @@ from torch import Tensor, nn
 from natmu.errors import ModelError
 from natmu.models.adapters import network_of
 from natmu.models.containers import Container, Place, State, read_container
+from natmu.models.hub import stored_names
 from natmu.models.layers import Normalize
 from natmu.models.matching import Match, matches
 from natmu.progress import say
+
+
+class MisfitError(ModelError):
+    """The weights in a file are not those of a model."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +29,18 @@ class Found:
         container: The file.
         place: Where the state dict stands in it.
         match: Which of its names stands for which of the model's.
+        others: Where other state dicts stand that would fit.
     """
 
     container: Container
     place: Place
     match: Match
+    others: tuple[Place, ...] = ()
 
     @property
     def state(self) -> State:
         """The state dict."""
-        return self.container.states()[self.place]
+        return self.container.states[self.place]
 
     def tensor(self, name: str) -> Tensor:
         """The tensor in the file that stands for a name of the model."""
@@ -59,12 +66,28 @@ def load_weights(model: nn.Module, path: Path) -> None:
     """
     network = network_of(model)
     own, constants = network.state_dict(), _normalisation(network)
-    found = find_weights(own, read_container(path), type(network).__name__, constants)
+    container, stored = read_container(path), stored_names(network)
+    try:
+        found = find_weights(own, container, type(network).__name__, constants)
+        names = {name: name for name in own}
+    except MisfitError:
+        if not stored:
+            raise
+        found, names = (
+            find_weights({stored[name]: own[name] for name in own}, container, type(network).__name__),
+            stored,
+        )
     _check_counters(network, found.match, path)
-    shared = {name: found.tensor(name) for name in found.match.pairs}
+    shared = {name: found.tensor(other) for name, other in names.items() if other in found.match.pairs}
     shared = {name: tensor.view(own[name].shape) for name, tensor in shared.items()}
     _check_constants({name: shared[name] for name in constants & shared.keys()}, path)
     cast = {str(tensor.dtype).removeprefix("torch.") for name, tensor in shared.items() if _is_cast(tensor, own[name])}
+    if found.others:
+        others = ", ".join(".".join(place) for place in found.others)
+        say(f"{path}: the weights under {'.'.join(found.place)} are taken, and not those under {others}.")
+    beside = found.match.beside - {"n_averaged"}
+    if beside:
+        say(f"{path} also holds {_listed(beside, 'tensors')}; they are not taken.")
     if cast:
         say(f"The weights in {path} are {', '.join(sorted(cast))}; they are computed with in float32.")
     network.load_state_dict({**own, **shared})
@@ -75,7 +98,7 @@ def find_weights(
 ) -> Found:
     """Where in a file the weights of a model are.
 
-    Of several state dicts that fit, the one under a usual key is taken, and the others are named.
+    Of several state dicts that fit, the one under a usual key is taken.
 
     Args:
         own: The model's state dict.
@@ -84,11 +107,12 @@ def find_weights(
         constants: Names of the model that the file may lack as a whole; they may be flat vectors there.
 
     Raises:
-        ModelError: No state dict in the file fits, or one fits in several ways.
+        MisfitError: No state dict in the file fits.
+        ModelError: One fits in several ways.
     """
     fitting: list[Found] = []
     faults: list[str] = []
-    for place, state in container.states().items():
+    for place, state in container.states.items():
         found = [Found(container, place, match) for match in matches(own, state, constants)]
         problems = [_faults(one, own, constants) for one in found]
         if len(found) > 1 and not all(problems):
@@ -100,18 +124,11 @@ def find_weights(
         fitting += [one for one, problem in zip(found, problems, strict=True) if not problem]
         faults += problems
     if not fitting:
-        raise ModelError(
+        raise MisfitError(
             f"The weights in {container.path} do not fit {what} ({faults[0]}): give the architecture, number of "
             "classes and image size that they were trained with."
         )
-    chosen = fitting[0]
-    if len(fitting) > 1:
-        others = ", ".join(".".join(one.place) for one in fitting[1:])
-        say(f"{container.path}: the weights under {'.'.join(chosen.place)} are taken, and not those under {others}.")
-    beside = sorted(chosen.match.beside - {"n_averaged"})
-    if beside:
-        say(f"{container.path} also holds {_listed(set(beside), 'tensors')}; they are left out.")
-    return chosen
+    return replace(fitting[0], others=tuple(one.place for one in fitting[1:]))
 
 
 def _faults(found: Found, own: Mapping[str, Tensor], constants: Collection[str]) -> str:

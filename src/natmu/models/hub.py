@@ -145,3 +145,25 @@ def read_json(path: Path) -> dict[str, Any]:
 def is_pretrained_folder(path: Path) -> bool:
     """Whether a folder is one that ``save_pretrained`` of transformers wrote."""
     return (path / CONFIG).is_file()
+
+
+def stored_names(model: nn.Module) -> dict[str, str]:
+    """For each name in a model's state dict, the one that files of it have; transformers renames some as it saves.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        Nothing for a model that is not of transformers, or whose files hold tensors that it does not.
+    """
+    if not any(kind.__module__.startswith("transformers.") for kind in type(model).__mro__):
+        return {}
+    try:
+        revert = importlib.import_module("transformers.core_model_loading").revert_weight_conversion
+    except (ImportError, AttributeError):  # releases before 5 rename nothing
+        return {}
+    own = model.state_dict()
+    stored = {(tensor.data_ptr(), tensor.shape): name for name, tensor in revert(model, dict(own)).items()}
+    names = {name: stored.get((tensor.data_ptr(), tensor.shape)) for name, tensor in own.items()}
+    known = {name: other for name, other in names.items() if other is not None}
+    return known if len(set(known.values())) == len(own) else {}
