@@ -33,10 +33,10 @@ def same(found, expected):
 
 
 def test_a_training_checkpoint_keeps_all_but_its_weights(original, unlearned, tmp_path):
-    optimizer = torch.optim.SGD(original.parameters(), lr=0.1, momentum=0.9)
+    optimizer = {"state": {0: {"momentum_buffer": torch.ones(4, 3, 3, 3)}}, "param_groups": [{"lr": 0.1}]}
     state = OrderedDict((f"module.{name}", value) for name, value in original.state_dict().items())
     state._metadata = original.state_dict()._metadata
-    content = {"epoch": 7, "args": argparse.Namespace(lr=0.1), "state_dict": state, "optimizer": optimizer.state_dict()}
+    content = {"epoch": 7, "args": argparse.Namespace(lr=0.1), "state_dict": state, "optimizer": optimizer}
     torch.save(content, tmp_path / "original.pth.tar")
     container, sentences = exported(unlearned, tmp_path / "original.pth.tar", None)
     write_container(container.content, tmp_path / "unlearned.pth.tar")
@@ -44,7 +44,8 @@ def test_a_training_checkpoint_keeps_all_but_its_weights(original, unlearned, tm
         loaded = torch.load(tmp_path / "unlearned.pth.tar", weights_only=True)
     assert list(loaded) == list(content)
     assert (loaded["epoch"], loaded["args"].lr) == (7, 0.1)
-    assert loaded["optimizer"] == content["optimizer"]
+    assert loaded["optimizer"]["param_groups"] == optimizer["param_groups"]
+    assert same(loaded["optimizer"]["state"][0], optimizer["state"][0])
     assert type(loaded["state_dict"]) is OrderedDict
     assert loaded["state_dict"]._metadata == state._metadata
     assert list(loaded["state_dict"]) == list(state)
@@ -97,7 +98,7 @@ def test_further_weights_beside_a_prefix_are_found_too(original, unlearned, tmp_
     state = {f"model.{name}": value for name, value in original.state_dict().items()}
     state |= {"mean_of.conv.weight": torch.zeros(4, 3, 3, 3), "criterion.weight": torch.ones(2)}
     torch.save({"state_dict": state}, tmp_path / "last.ckpt")
-    with pytest.raises(ModelError, match="state_dict.mean_of"):
+    with pytest.raises(ModelError, match=r"state_dict.mean_of"):
         exported(unlearned, tmp_path / "last.ckpt", None)
     found = exported(unlearned, tmp_path / "last.ckpt", "drop")[0].content["state_dict"]
     assert found.keys() == state.keys() - {"mean_of.conv.weight"}
@@ -114,7 +115,7 @@ def test_safetensors_keep_their_metadata(original, unlearned, tmp_path):
 
 
 def test_what_cannot_be_exported_is_explained(original, unlearned, tmp_path):
-    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pt")
+    torch.save({"weight": torch.zeros(2, 2)}, tmp_path / "other.pt")
     with pytest.raises(ModelError, match="do not fit this run"):
         exported(unlearned, tmp_path / "other.pt", None)
     with pytest.raises(ModelError, match=r"weights.txt is none of these"):
