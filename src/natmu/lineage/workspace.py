@@ -19,7 +19,7 @@ from natmu.errors import DataError, ModelError, RunError
 from natmu.lineage.pools import Pool
 from natmu.lineage.preprocessing import with_form, with_normalisation
 from natmu.models import Outputs as ModelOutputs
-from natmu.models import build_model, network_of, preprocessing_of, reinitialised, source_digest
+from natmu.models import build_model, check_class_order, network_of, preprocessing_of, reinitialised, source_digest
 from natmu.records.derived import forget_of, original, root_of, title
 from natmu.records.digests import digest_of
 from natmu.records.forgetting import ForgetRequest
@@ -90,13 +90,14 @@ class Workspace:
 
         Raises:
             DataError: The data cannot be had.
-            ModelError: The model's library cannot be had.
+            ModelError: The model's library cannot be had, or its classes come in another order.
         """
         told = preprocessing_of(model)
         by_name = settings.source in {info.name for info in data_sources()}
         if not by_name and Path(settings.source).is_dir():
             settings = with_form(settings, told, model)
         splits = load(settings.source, data_dir, **settings.model_dump(exclude={"source", "mean", "std"}))
+        check_class_order(model, splits.train.class_names)
         if splits.train.images.dtype in (torch.uint8, np.dtype(np.uint8)):
             settings = with_normalisation(settings, told, model)
         return cls(settings, splits, model, compute, store, resume, outputs)

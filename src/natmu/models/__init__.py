@@ -8,7 +8,7 @@ from natmu.models.adapters import Outputs, adapted, network_of, unadapted
 from natmu.models.containers import weights_files
 from natmu.models.factory import source_digest
 from natmu.models.foreign import load_weights
-from natmu.models.hub import is_pretrained_folder
+from natmu.models.hub import check_class_order, is_pretrained_folder
 from natmu.models.initial import last_linear, reinitialised, reset_head
 from natmu.models.layers import ImageShape, Normalize
 from natmu.models.preprocessing import Preprocessing, preprocessing_of
@@ -30,6 +30,7 @@ __all__ = [
     "ViT",
     "adapted",
     "build_model",
+    "check_class_order",
     "is_pretrained_folder",
     "last_linear",
     "load_weights",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -114,6 +114,29 @@ def _config_folder(folder: str) -> str:
     if not (Path(folder) / CONFIG).is_file():
         raise ModelError(f"hf:{folder} is no local folder with a {CONFIG}; give the one that save_pretrained wrote.")
     return folder
+
+
+def check_class_order(name: str, class_names: Sequence[str]) -> None:
+    """Refuse data whose classes are those of a HuggingFace folder in another order.
+
+    Args:
+        name: Of an architecture; any other than ``hf:FOLDER`` passes.
+        class_names: Of the data, in the order of the model's outputs.
+
+    Raises:
+        ModelError: The order is another one.
+    """
+    kind, _, folder = name.partition(":")
+    if kind != "hf" or not (Path(folder) / CONFIG).is_file():
+        return
+    labels = read_json(Path(folder) / CONFIG).get("id2label") or {}
+    theirs = [str(labels[key]) for key in sorted(labels, key=int)]
+    if theirs != list(class_names) and sorted(theirs) == sorted(class_names):
+        place = next(i for i, label in enumerate(theirs) if label != class_names[i])
+        raise ModelError(
+            f"Class {place} of {name} is {theirs[place]!r} and that of the data {class_names[place]!r}: give the "
+            f"classes of the data in the order of id2label in {CONFIG}, with --classes FILE."
+        )
 
 
 def hub_source(name: str) -> bytes:
