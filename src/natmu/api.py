@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,12 +11,11 @@ from torch import Tensor, nn
 
 from natmu.arguments import (
     Indices,
+    Inputs,
     chosen_method,
     forget_set,
     forgotten_before,
-    listed_models,
     require_forget_only,
-    require_model,
     steps_of_size,
     training_data,
     training_recipe,
@@ -32,6 +32,8 @@ from natmu.engine.compute import Compute, hardware
 from natmu.engine.predict import part_of
 from natmu.errors import SettingError
 from natmu.methods import Method, Problem, Retrain
+from natmu.models import Outputs as ModelOutputs
+from natmu.models import unadapted
 from natmu.progress import decide, deciding, showing
 from natmu.records.settings import TrainSettings
 from natmu.results import AuditResult, Summary, UnlearnResult, audit_result
@@ -61,6 +63,9 @@ def unlearn(
     augment: Callable[[Tensor], Tensor] | str | None = None,
     initial_model: nn.Module | None = None,
     batch_size: int | None = None,
+    outputs: ModelOutputs = "logits",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
@@ -70,7 +75,8 @@ def unlearn(
     """Forget training samples.
 
     Args:
-        model: The trained model; takes images and returns logits ``(B, C)``. It is not changed.
+        model: The trained model; takes images and returns logits ``(B, C)``, or holds them in what it returns. It is
+            not changed.
         train_data: What it was trained on, or the part of that which is left: any map-style data set of (image, label),
             an ``(images, labels)`` pair of arrays, or ``ImageData``. Images of 8 bits are divided by 255; floats are
             handed to the model as they are.
@@ -91,6 +97,9 @@ def unlearn(
             or its name as ``package.module:function``. Its random numbers must come from ``torch``.
         initial_model: The original before training, for retraining with ``init="original"``.
         batch_size: Samples per step, where the method's settings do not say; 128 if None.
+        outputs: ``probabilities`` where the model ends in a softmax or a sigmoid.
+        mean: With ``std``, normalisation of images in front of the model, one number per channel; none by default.
+        std: Likewise.
         seed: Of everything random.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32`` or ``bf16``.
@@ -107,9 +116,10 @@ def unlearn(
     compute = Compute.choose(device, precision)
     with showing(progress):
         data = training_data(train_data, model)
-    require_model(model, "model", data)
+    inputs = Inputs([data], outputs, mean, std)
+    model = inputs.model(model, "model")
     if initial_model is not None:
-        require_model(initial_model, "initial_model", data)
+        initial_model = inputs.model(initial_model, "initial_model")
     recipe = with_augmentation(training_recipe(training), augment, chosen)
     with showing(progress), deciding() as decisions:
         before = forgotten_before(already_forgotten, data, model, compute)
@@ -134,7 +144,7 @@ def unlearn(
         return {"original": accuracies(model, *parts), "result": accuracies(result, *parts)}
 
     return UnlearnResult(
-        model=result,
+        model=unadapted(result),
         seconds=done.seconds,
         settings=_settings(chosen, problem),
         history=problem.history,
@@ -161,6 +171,9 @@ def audit(
     shadows: ShadowModels | None = None,
     scores: Sequence[Score] = (),
     level: Level | None = None,
+    outputs: ModelOutputs = "logits",
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
@@ -184,6 +197,9 @@ def audit(
         shadows: Shadow models.
         scores: Scores of your own, beside those of natmu and of installed packages.
         level: ``quick``, ``standard`` or ``full``; by default the highest that the given models allow.
+        outputs: What all given models return, as for ``unlearn``.
+        mean: Normalisation in front of all of them, as for ``unlearn``.
+        std: Likewise.
         seed: Of a forget set that is drawn at random, of subsamples and bootstrap draws.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32`` or ``bf16``.
@@ -195,8 +211,12 @@ def audit(
     compute, seed = Compute.choose(device, precision), whole_seed(seed)
     with showing(progress):
         train, test = of_one_kind([training_data(train_data, model), from_dataset(test_data)], "the data")
-    references, unlearned = listed_models(retrained, "retrained"), listed_models(unlearned, "unlearned")
-    originals, again = listed_models(originals, "originals"), listed_models(again, "again")
+    inputs = Inputs([train, test], outputs, mean, std)
+    model = inputs.model(model, "model")
+    original = None if original is None else inputs.model(original, "original")
+    initial_model = None if initial_model is None else inputs.model(initial_model, "initial_model")
+    references, unlearned = inputs.models(retrained, "retrained"), inputs.models(unlearned, "unlearned")
+    originals, again = inputs.models(originals, "originals"), inputs.models(again, "again")
     if not isinstance(shadows, ShadowModels | None):
         raise SettingError(f"shadows must be natmu.ShadowModels, not {type(shadows).__name__}.")
     if level is None:
@@ -206,13 +226,9 @@ def audit(
         noted = []
     if level not in LEVELS:
         raise SettingError(f"There is no level {level!r}; choose one of {', '.join(LEVELS)}.")
-    given = {"model": [model], "retrained": references, "unlearned": unlearned, "originals": originals, "again": again}
-    given |= {"original": [] if original is None else [original]}
-    given |= {"initial_model": [] if initial_model is None else [initial_model]}
-    given |= {} if shadows is None else {"shadows": [*shadows.trained, *shadows.unlearned]}
-    for name, models in given.items():
-        for one in models:
-            require_model(one, name, train, test)
+    if shadows is not None:
+        trained, after = (inputs.models(models, "shadows") for models in (shadows.trained, shadows.unlearned))
+        shadows = replace(shadows, trained=trained, unlearned=after)
     with showing(progress), deciding() as decisions:
         for sentence in noted:
             decide(sentence)

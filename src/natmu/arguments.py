@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from natmu.errors import FAULTS, SettingError
 from natmu.functions import is_function_name
 from natmu.methods import Method, Retrain, checked_method, method_named
 from natmu.methods.base import without_retain
-from natmu.models import check_fit
+from natmu.models import Outputs, adapted
 from natmu.records.settings import TrainSettings
 from natmu.types import FloatArray, ForgetSet, IntArray
 
@@ -85,14 +86,51 @@ def require_forget_only(method: Method) -> None:
         raise SettingError(f"{method.name} reads samples that are kept, not only those to forget; {without_retain()}")
 
 
-def require_model(model: object, name: str, *data: ImageData) -> None:
-    """Refuse what is no model, or one that does not fit the data."""
-    if not isinstance(model, nn.Module):
-        weights = isinstance(model, Mapping | str | Path)
-        remedy = "load the weights into the model and give that" if weights else "give the model itself"
-        raise SettingError(f"{name} must be a torch.nn.Module, not {type(model).__name__}; {remedy}.")
-    for part in data:
-        check_fit(model, num_classes=data[0].num_classes, image_shape=part.image_shape)
+@dataclass(frozen=True)
+class Inputs:
+    """What a user's models are given and return.
+
+    Attributes:
+        data: The data sets whose images they take.
+        outputs: What they return.
+        mean: With ``std``, normalisation in front of them, one number per channel.
+        std: Likewise.
+    """
+
+    data: Sequence[ImageData]
+    outputs: Outputs = "logits"
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+
+    def model(self, model: object, name: str) -> nn.Module:
+        """A user's model as one that returns logits.
+
+        Raises:
+            SettingError: It is no model.
+            ModelError: It does not fit the data.
+        """
+        if not isinstance(model, nn.Module):
+            weights = isinstance(model, Mapping | str | Path)
+            remedy = "load the weights into the model and give that" if weights else "give the model itself"
+            raise SettingError(f"{name} must be a torch.nn.Module, not {type(model).__name__}; {remedy}.")
+        if self.outputs not in get_args(Outputs):
+            raise SettingError(f"outputs must be one of {', '.join(get_args(Outputs))}, not {self.outputs!r}.")
+        if (self.mean is None) != (self.std is None):
+            raise SettingError("mean and std belong together; give both, one number of each per channel, or neither.")
+        for part in self.data:
+            usable = adapted(
+                model,
+                num_classes=self.data[0].num_classes,
+                image_shape=part.image_shape,
+                outputs=self.outputs,
+                mean=self.mean,
+                std=self.std,
+            )
+        return usable
+
+    def models(self, models: object, name: str) -> list[nn.Module]:
+        """Several models, or a single one, as a list."""
+        return [self.model(model, name) for model in listed_models(models, name)]
 
 
 def listed_models(models: object, name: str) -> list[nn.Module]:

@@ -16,6 +16,7 @@ from natmu.lineage import Workspace, import_model, obtain, outcome_of
 from natmu.lineage.graph import sources
 from natmu.lineage.refusal import refuse
 from natmu.methods import Method, Retrain, method_named
+from natmu.models import Outputs, is_pretrained_folder
 from natmu.progress import decide, deciding
 from natmu.records.audit import Audit
 from natmu.records.derived import decider_of, forget_of, is_original, knows_initial_weights, original_of, root_of
@@ -53,18 +54,28 @@ class Place:
     sync_batch_norm: bool = False
     resume: bool = True
 
-    def workspace(self, data: DataSettings, model: str) -> Workspace:
-        """The data and an architecture.
+    def workspace(self, data: DataSettings, model: str, outputs: Outputs = "logits") -> Workspace:
+        """The data and an architecture, with what it returns.
 
         Raises:
             UsageError: The data or the device cannot be had.
         """
         compute = Compute.choose(self.device, self.precision, sync_batch_norm=self.sync_batch_norm)
-        return Workspace.open(data, self.data_dir, model, compute, Store(self.root), resume=self.resume)
+        return Workspace.open(
+            data, self.data_dir, model, compute, Store(self.root), resume=self.resume, outputs=outputs
+        )
 
 
 @deciding()
-def train_run(*, data: Mapping[str, Any], model: str, training: Mapping[str, Any], seed: int, place: Place) -> Run:
+def train_run(
+    *,
+    data: Mapping[str, Any],
+    model: str,
+    training: Mapping[str, Any],
+    seed: int,
+    place: Place,
+    outputs: Outputs = "logits",
+) -> Run:
     """Train an original model, or find it in the store.
 
     Args:
@@ -73,13 +84,14 @@ def train_run(*, data: Mapping[str, Any], model: str, training: Mapping[str, Any
         training: Values for ``TrainSettings``.
         seed: Of initial weights, order and augmentation.
         place: Where.
+        outputs: What a model that is not ours returns.
 
     Raises:
         UsageError: Something asked for cannot be done.
         TrainingError: The loss is no longer finite.
     """
     recipe = TrainSettings.parse(training)
-    workspace = place.workspace(DataSettings.parse(data, "data"), model)
+    workspace = place.workspace(DataSettings.parse(data, "data"), model, outputs)
     return obtain(workspace.original(recipe, seed), workspace, place.name)
 
 
@@ -127,16 +139,25 @@ class Asked:
 
 
 @deciding()
-def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: str | None, place: Place) -> Run:
+def unlearn_run(
+    asked: Asked,
+    *,
+    source: Path,
+    data: Mapping[str, Any],
+    model: str | None,
+    place: Place,
+    outputs: Outputs = "logits",
+) -> Run:
     """Unlearn from a run folder, which may have forgotten something already, or from weights trained elsewhere.
 
     Args:
         asked: What is to be forgotten, and how.
-        source: A run folder of a trained or unlearned model, or a ``.safetensors``, ``.pt`` or ``.pth`` file.
+        source: A run folder of a trained or unlearned model, a file of weights, or a HuggingFace folder.
         data: Values for ``DataSettings``; needed with a weights file, otherwise read from the run, except that another
             ``source`` says where the same data lies now.
-        model: Architecture; needed with a weights file, otherwise read from the run.
+        model: Architecture; needed with a weights file, otherwise read from the run or the HuggingFace folder.
         place: Where; the precision ``auto`` is that of the original.
+        outputs: With a weights file, what the model returns.
 
     Raises:
         UsageError: Something asked for cannot be done.
@@ -144,20 +165,21 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
     """
     method, request = asked.chosen(), parse_forget(asked.forget)
     split_seed = asked.seed if asked.split_seed is None else asked.split_seed
-    if source.is_dir():
-        given = {name for name, value in data.items() if value and name != "source"}
-        if model is not None or given:
-            raise SettingError(
-                f"{source} says its own --model, --image-size, --train-size and --holdout; leave them out."
-            )
+    from_run = source.is_dir() and not is_pretrained_folder(source)
+    if from_run:
+        flags = {**data, "source": None, "model": model, "outputs": outputs if outputs != "logits" else None}
+        given = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value]
+        if given:
+            raise SettingError(f"{source} says its own data and model; leave {', '.join(given)} out.")
         start, workspace = open_model(source, place, data.get("source"))
         known, recipe = knows_initial_weights(root_of(start)), start.recipe
     else:
         if (source.resolve().parent / RECORD).exists():
             raise ModelError(f"{source} is a file of a run; name its folder, which knows what was forgotten.")
+        model = f"hf:{source}" if model is None and source.is_dir() else model
         if data.get("source") is None or model is None:
             raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
-        workspace = place.workspace(DataSettings.parse(data, "data"), model)
+        workspace = place.workspace(DataSettings.parse(data, "data"), model, outputs)
         start, known, recipe = None, False, TrainSettings()
     refuse(
         workspace,
@@ -173,7 +195,7 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
     forget = workspace.forget(request, split_seed, start)
     at = workspace.arithmetic
     result = outcome_of(method, start, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
-    if source.is_dir():
+    if from_run:
         beside = Store(source.resolve().parent)
         for needed in sources(result):
             found = Run(source) if needed == start else beside.find(needed.digest)
@@ -200,12 +222,15 @@ def open_model(path: Path, place: Place, source: str | None = None) -> tuple[Tra
     if place.precision == "auto":
         place = replace(place, precision=model.arithmetic.precision)
     told = model.data.model_dump(exclude={"digests"}) | ({} if source is None else {"source": source})
-    workspace = place.workspace(DataSettings.parse(told, "data"), model.architecture.name)
+    architecture = model.architecture
+    workspace = place.workspace(DataSettings.parse(told, "data"), architecture.name, architecture.outputs)
     if workspace.data.digests != model.data.digests:
         where = place.data_dir if source is None else source
         raise DataError(f"The data in {where} is not what {path} was made with; give the folder that it came from.")
-    if workspace.architecture != model.architecture:
-        raise ModelError(f"The file that defines {workspace.model} has changed since {path} was trained; restore it.")
+    if workspace.architecture != architecture:
+        raise ModelError(
+            f"The file or the library that defines {workspace.model} has changed since {path} was made; restore it."
+        )
     forget = forget_of(model)
     if forget is not None:
         workspace.remember(forget, run.forget())

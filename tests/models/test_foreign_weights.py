@@ -153,7 +153,12 @@ def test_what_is_no_state_dict_is_refused(content, model, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("none.pt", "no file"), ("weights.bin", "none of these"), (".", "none of")]
+    ("name", "words"),
+    [
+        ("none.pt", "no file"),
+        ("weights.txt", "none of these"),
+        (".", "holds no weights: name a file, or a folder with config.json"),
+    ],
 )
 def test_paths_that_lead_nowhere_are_refused(name, words, model, tmp_path):
     with pytest.raises(ModelError, match=words):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from natmu.errors import ModelError
-from natmu.models import check_fit
+from natmu.models import adapted
 
 GOOD = """
 import torch
@@ -119,7 +119,7 @@ def test_weights_depend_on_the_seed_alone(module, build):
         ("wrong_classes", r"shape \(2, 11\) for two images: .* shape \(2, 10\)"),
         ("wrong_images", r"failed on a batch of shape \(2, 3, 8, 8\)"),
         ("lazy", "lazy layers"),
-        ("returns_a_dict", "returns dict for two images"),
+        ("returns_a_dict", r"returns dict of shapes \(2, 3, 8, 8\) for two images"),
     ],
 )
 def test_a_factory_that_cannot_serve_is_explained_in_one_sentence(factory, words, module, build):
@@ -154,10 +154,10 @@ def test_the_check_changes_neither_weights_nor_statistics_nor_modes():
         model = nn.Sequential(Counter(), nn.BatchNorm2d(3), nn.Flatten(), nn.Dropout(), nn.Linear(48, 4))
     model[1].eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    check_fit(model, num_classes=4, image_shape=(3, 4, 4))
+    assert adapted(model, num_classes=4, image_shape=(3, 4, 4)) is model
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert [layer.training for layer in model] == [True, False, True, True, True]
 
 
 def test_a_model_without_parameters_can_fit():
-    check_fit(nn.Flatten(), num_classes=4, image_shape=(1, 2, 2))
+    adapted(nn.Flatten(), num_classes=4, image_shape=(1, 2, 2))

@@ -104,6 +104,9 @@ OTHERS = {
     "after": lineages.forget("class:5", None),
     "holdout": {bool: False, str: "dd"},
     "image_size": 8,
+    "mean": (0.5,),
+    "std": (0.25,),
+    "outputs": "probabilities",
 }
 """Other values of fields whose type does not say how to find one."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -16,7 +16,19 @@ TrainSize = Annotated[
     int | None, typer.Option("--train-size", min=1, help="Keep a class-balanced random part of the training set.")
 ]
 Holdout = Annotated[bool, typer.Option("--holdout", help="Set a fixed random fifth of the test set apart for tuning.")]
-Model = Annotated[str, typer.Option("--model", help="Architecture, or package.module:factory for one of your own.")]
+Mean = Annotated[
+    str | None,
+    typer.Option("--mean", metavar="R,G,B", help="Subtract these from the channels, in [0, 1], before the model."),
+]
+Std = Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Divide the channels by these after that.")]
+Outputs = Annotated[
+    Literal["logits", "probabilities"],
+    typer.Option("--outputs", help="What a model of your own returns: probabilities where it ends in a softmax."),
+]
+Model = Annotated[
+    str,
+    typer.Option("--model", help="Architecture; timm:NAME, torchvision:NAME or hf:FOLDER; or package.module:factory."),
+]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Samples per step.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
@@ -72,6 +84,24 @@ def _value(text: str) -> object:
         return json.loads(text)
     except (ValueError, RecursionError):
         return yaml.safe_load(text)
+
+
+def channel_numbers(text: str | None, flag: str) -> list[float] | None:
+    """One number per channel, from ``0.485,0.456,0.406``.
+
+    Args:
+        text: The text; None where the flag was not given.
+        flag: Its name, for the message.
+
+    Raises:
+        SettingError: It holds something else.
+    """
+    if text is None:
+        return None
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise SettingError(f"{flag} {text!r} is no list of numbers; write for example {flag} 0.5,0.5,0.5.") from None
 
 
 def store_and_name(out: Path | None, default: Path = Path("runs")) -> tuple[Path, str | None]:

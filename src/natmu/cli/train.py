@@ -13,14 +13,18 @@ from natmu.cli.options import (
     Holdout,
     ImageSize,
     Json,
+    Mean,
     Model,
     Out,
+    Outputs,
     Precision,
     Resume,
     Seed,
+    Std,
     SyncBatchNorm,
     Track,
     TrainSize,
+    channel_numbers,
     store_and_name,
 )
 from natmu.cli.torchrun import first_process_goes_on
@@ -38,6 +42,9 @@ def run(
     image_size: ImageSize = None,
     train_size: TrainSize = None,
     holdout: Holdout = False,
+    mean: Mean = None,
+    std: Std = None,
+    outputs: Outputs = "logits",
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the data.")] = 100,
     optimizer: Annotated[str, typer.Option("--optimizer", help="sgd, adam or adamw.")] = "sgd",
     lr: Annotated[float, typer.Option("--lr", help="Base learning rate.")] = 0.1,
@@ -69,7 +76,8 @@ def run(
     root, name = store_and_name(out)
     with showing():
         run = train_run(
-            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
+            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout}
+            | {"mean": channel_numbers(mean, "--mean"), "std": channel_numbers(std, "--std")},
             model=model,
             training={
                 "epochs": epochs,
@@ -84,6 +92,7 @@ def run(
             },
             seed=seed,
             place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
+            outputs=outputs,
         )
     print_run(run.path, run.record, as_json=as_json)
     first_process_goes_on()

@@ -14,14 +14,18 @@ from natmu.cli.options import (
     Holdout,
     ImageSize,
     Json,
+    Mean,
     Out,
+    Outputs,
     Precision,
     Resume,
     Seed,
     Set,
+    Std,
     SyncBatchNorm,
     Track,
     TrainSize,
+    channel_numbers,
     parse_settings,
     store_and_name,
 )
@@ -32,7 +36,8 @@ def run(
     source: Annotated[
         Path,
         typer.Option(
-            "--from", help="Run folder of an original or an unlearned model, or a .safetensors, .pt or .pth file."
+            "--from",
+            help="Run folder, or weights trained elsewhere: .safetensors, .pt, .pth, .ckpt, .bin or a HF folder.",
         ),
     ],
     forget: Annotated[
@@ -56,6 +61,9 @@ def run(
     image_size: ImageSize = None,
     train_size: TrainSize = None,
     holdout: Holdout = False,
+    mean: Mean = None,
+    std: Std = None,
+    outputs: Outputs = "logits",
     batch_size: BatchSize = None,
     forget_only: Annotated[
         bool, typer.Option("--forget-only", help="Read only samples to forget; natmu methods --without-retain.")
@@ -78,13 +86,14 @@ def run(
     """
     from natmu.cli.output import print_run
     from natmu.progress import showing
+    from natmu.records.run import RECORD
     from natmu.report.relatives import relatives, scores_beside
     from natmu.report.trackers import known_trackers, track_run
     from natmu.types import ORIGINAL
     from natmu.verbs import Asked, Place, unlearn_run
 
     trackers = known_trackers(track)
-    beside = source.resolve().parent if source.is_dir() else Path("runs")
+    beside = source.resolve().parent if (source / RECORD).exists() else Path("runs")
     root, name = store_and_name(out, beside)
     given = parse_settings(
         settings, epochs=epochs, optimizer=optimizer, lr=lr, schedule=schedule, weight_decay=weight_decay
@@ -93,9 +102,11 @@ def run(
         run = unlearn_run(
             Asked(forget, method, given, batch_size, seed, split_seed, forget_only),
             source=source,
-            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
+            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout}
+            | {"mean": channel_numbers(mean, "--mean"), "std": channel_numbers(std, "--std")},
             model=model,
             place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
+            outputs=outputs,
         )
     original = {part: other for part, other in relatives(run).items() if part == ORIGINAL}
     print_run(run.path, run.record, as_json=as_json, original=scores_beside(run, original).get(ORIGINAL))

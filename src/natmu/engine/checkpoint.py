@@ -15,14 +15,16 @@ from torch import Tensor, nn
 
 from natmu.engine import processes
 from natmu.errors import RunError
+from natmu.models import network_of
 from natmu.records.files import write_atomically
 from natmu.records.run import History
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's parameters and buffers; of several processes the first does."""
+    """Write a model's parameters and buffers, by the user's names; of several processes the first does."""
     if processes.writes():
-        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+        state = network_of(model).state_dict()
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
         write_atomically(path, save(tensors))
 
 

@@ -18,6 +18,7 @@ from natmu.engine.predict import outputs_of, part_of
 from natmu.engine.store import Run, Workplace
 from natmu.engine.training import train_classifier
 from natmu.errors import ForgetSetError, ModelError, SettingError
+from natmu.lineage.exporting import weights_digest
 from natmu.lineage.graph import sources
 from natmu.lineage.pools import Pool
 from natmu.lineage.probing import make_probe
@@ -27,7 +28,6 @@ from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.models import load_weights
 from natmu.progress import decided
 from natmu.records.derived import forget_of, knows_initial_weights, retrained, root_of, title
-from natmu.records.files import file_digest
 from natmu.records.lineage import (
     AnyLineage,
     Arithmetic,
@@ -71,19 +71,19 @@ def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings) -> 
 
     Args:
         workspace: Its data and its architecture.
-        weights: A ``.safetensors``, ``.pt`` or ``.pth`` file.
+        weights: A file of weights or a HuggingFace folder; see ``natmu.models.load_weights``.
         recipe: How models are trained that it is compared with.
 
     Raises:
         ModelError: The file is missing or does not fit the architecture.
     """
-    if not weights.is_file():
+    if not weights.exists():
         raise ModelError(f"There are no weights at {weights}; name a run folder, a .safetensors or a .pt file.")
     model = Imported(
         data=workspace.data,
         architecture=workspace.architecture,
         arithmetic=workspace.arithmetic,
-        weights=file_digest(weights),
+        weights=weights_digest(weights),
         recipe=recipe,
     )
 

@@ -6,15 +6,20 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import torch
 from torch import nn
 
 from natmu.data import Splits, load, resolve_forget
+from natmu.data import sources as data_sources
 from natmu.engine.compute import Compute
 from natmu.engine.predict import sample_losses
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, RunError
 from natmu.lineage.pools import Pool
-from natmu.models import build_model, reinitialised, source_digest
+from natmu.lineage.preprocessing import with_form, with_normalisation
+from natmu.models import Outputs as ModelOutputs
+from natmu.models import build_model, check_class_order, network_of, preprocessing_of, reinitialised, source_digest
 from natmu.progress import deciding
 from natmu.records.derived import forget_of, original, root_of, title
 from natmu.records.digests import digest_of
@@ -46,6 +51,7 @@ class Workspace:
         compute: Device and precision.
         store: Where runs are kept.
         resume: Whether unfinished runs are continued.
+        outputs: What a model that is not ours returns.
         known: Forget sets that were found before, by the digest of their rule.
         decisions: What was decided for the user while the data was read, and since; runs keep it.
         pools: The pool of shadow models that was used last, likewise; it holds a copy of all images.
@@ -57,6 +63,7 @@ class Workspace:
     compute: Compute
     store: Store
     resume: bool = True
+    outputs: ModelOutputs = "logits"
     known: dict[str, ForgetSet] = field(default_factory=dict, repr=False, compare=False)
     decisions: tuple[str, ...] = ()
     pools: dict[str, Pool] = field(default_factory=dict, repr=False, compare=False)
@@ -71,8 +78,9 @@ class Workspace:
         store: Store,
         *,
         resume: bool = True,
+        outputs: ModelOutputs = "logits",
     ) -> Workspace:
-        """Load the data.
+        """Load the data, in the form that the configuration of a library's model gives where the settings give none.
 
         Args:
             settings: Which data.
@@ -81,13 +89,22 @@ class Workspace:
             compute: Device and precision.
             store: Where runs are kept.
             resume: Whether unfinished runs are continued.
+            outputs: What a model that is not ours returns.
 
         Raises:
             DataError: The data cannot be had.
+            ModelError: The model's library cannot be had, or its classes come in another order.
         """
+        told = preprocessing_of(model)
+        by_name = settings.source in {info.name for info in data_sources()}
         with deciding() as decisions:
-            splits = load(settings.source, data_dir, **settings.model_dump(exclude={"source"}))
-        return cls(settings, splits, model, compute, store, resume, decisions=tuple(decisions))
+            if not by_name and Path(settings.source).is_dir():
+                settings = with_form(settings, told, model)
+            splits = load(settings.source, data_dir, **settings.model_dump(exclude={"source", "mean", "std"}))
+            check_class_order(model, splits.train.class_names)
+            if splits.train.images.dtype in (torch.uint8, np.dtype(np.uint8)):
+                settings = with_normalisation(settings, told, model)
+        return cls(settings, splits, model, compute, store, resume, outputs, decisions=tuple(decisions))
 
     @cached_property
     def on_device(self) -> Splits:
@@ -114,7 +131,7 @@ class Workspace:
         if ":" not in self.model:
             return Architecture(name=self.model)
         self.build(0)  # finds what is wrong with a factory, in a sentence, before its source is read
-        return Architecture(name=self.model, source=source_digest(self.model))
+        return Architecture(name=self.model, source=source_digest(self.model), outputs=self.outputs)
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -131,14 +148,16 @@ class Workspace:
         Args:
             seed: That of ``Initial``.
         """
-        train = self.splits.train
+        train, mean, std = self.splits.train, self.settings.mean, self.settings.std
         model = build_model(
             self.model,
             num_classes=train.num_classes,
             image_shape=train.image_shape,
-            mean=self.splits.mean,
-            std=self.splits.std,
+            mean=self.splits.mean if mean is None else mean,
+            std=self.splits.std if std is None else std,
             seed=seed,
+            outputs=self.outputs,
+            always_normalize=mean is not None,
         )
         return self.compute.place(model)
 
@@ -164,7 +183,7 @@ class Workspace:
         """
         model = self.build(0)
         try:
-            model.load_state_dict(run.weights())
+            network_of(model).load_state_dict(run.weights())
         except RuntimeError:
             raise RunError(f"The weights in {run.path} do not fit {self.model}; delete that run.") from None
         return model

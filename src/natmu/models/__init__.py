@@ -1,12 +1,17 @@
 """Classifiers for small images, the user's own models, and their weights.
 
-All of ours take images in [0, 1] and normalise them in their first layer.
+All of ours take images in [0, 1] and normalise them in their first layer. Any other classifier is adapted to return
+logits.
 """
 
-from natmu.models.factory import check_fit, source_digest
+from natmu.models.adapters import Outputs, adapted, network_of, unadapted
+from natmu.models.containers import weights_files
+from natmu.models.factory import source_digest
 from natmu.models.foreign import load_weights
+from natmu.models.hub import check_class_order, is_pretrained_folder
 from natmu.models.initial import last_linear, reinitialised, reset_head
 from natmu.models.layers import ImageShape, Normalize
+from natmu.models.preprocessing import Preprocessing, preprocessing_of
 from natmu.models.registry import ModelInfo, build_model, models
 from natmu.models.resnet import ResNet
 from natmu.models.small import SmallCNN
@@ -18,15 +23,23 @@ __all__ = [
     "ImageShape",
     "ModelInfo",
     "Normalize",
+    "Outputs",
+    "Preprocessing",
     "ResNet",
     "SmallCNN",
     "ViT",
+    "adapted",
     "build_model",
-    "check_fit",
+    "check_class_order",
+    "is_pretrained_folder",
     "last_linear",
     "load_weights",
     "models",
+    "network_of",
+    "preprocessing_of",
     "reinitialised",
     "reset_head",
     "source_digest",
+    "unadapted",
+    "weights_files",
 ]

@@ -1,127 +1,179 @@
-"""Weights from elsewhere: safetensors files and PyTorch state dicts, read without running any code."""
+"""Weights from elsewhere, put into a model."""
 
 from __future__ import annotations
 
-import pickle
-import struct
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeGuard
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from natmu.errors import ModelError
-from natmu.models.faults import FAULTS, quoted
+from natmu.models.adapters import network_of
+from natmu.models.containers import Container, Place, State, read_container
+from natmu.models.hub import stored_names
 from natmu.models.layers import Normalize
+from natmu.models.matching import Match, matches
+from natmu.progress import say
 
-State = Mapping[str, Tensor]
 
-WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
-RESEARCH = ("net.", "data_normalize.")
-"""How all names in a checkpoint of the research code of NatMU begin."""
+class MisfitError(ModelError):
+    """The weights in a file are not those of a model."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The weights of a model in a file.
+
+    Attributes:
+        container: The file.
+        place: Where the state dict stands in it.
+        match: Which of its names stands for which of the model's.
+        others: Where other state dicts stand that would fit.
+    """
+
+    container: Container
+    place: Place
+    match: Match
+    others: tuple[Place, ...] = ()
+
+    @property
+    def state(self) -> State:
+        """The state dict."""
+        return self.container.states[self.place]
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor in the file that stands for a name of the model."""
+        return self.state[self.match.pairs[name]]
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Copy the weights in a file into a model, whose names and shapes they must match exactly.
 
-    Prefixes left by ``DataParallel`` (``module.``) and ``torch.compile`` (``_orig_mod.``) do not count. Neither do the
-    names of the research code of NatMU, which calls the network ``net.`` and its normalisation ``data_normalize.``, in
-    flat vectors.
+    See :func:`natmu.models.matching.matches` for the names, and :func:`find_weights` for the places.
 
     Normalisation constants belong to the weights that were trained with them: those in the file replace the model's.
-    Where the file has none, as most checkpoints from elsewhere, the model's own are kept.
+    Where the file has none, as most checkpoints from elsewhere, the model's own are kept. Counters of batches, which
+    old files lack, are kept too. Weights in another precision are cast, which is said.
 
     Args:
         model: The model to fill; it is unchanged if an error is raised.
-        path: A ``.safetensors`` file, or a ``.pt`` or ``.pth`` file that holds a state dict, bare or under one of the
-            keys ``state_dict``, ``model_state_dict``, ``model``, ``net``.
+        path: A file of weights or a HuggingFace folder.
 
     Raises:
         ModelError: The file is missing, damaged, of another kind, would have to run code, or does not fit the model; or
             nothing can be normalised with its constants.
     """
-    given, own = _read(path), model.state_dict()
-    given_names, own_names = _plain_names(given), _plain_names(own)
-    missing = {own_names[name] for name in own_names.keys() - given_names.keys()}
-    unexpected = {given_names[name] for name in given_names.keys() - own_names.keys()}
-    shared = {own_names[name]: given[given_names[name]] for name in own_names.keys() & given_names.keys()}
-    constants = _normalisation(model)
-    flat = {name for name in constants & shared.keys() if shared[name].shape == (own[name].numel(),)}
-    shared |= {name: shared[name].view(own[name].shape) for name in flat}
-    reshaped = {
-        f"{name} {tuple(tensor.shape)} where the model has {tuple(own[name].shape)}"
-        for name, tensor in shared.items()
-        if tensor.shape != own[name].shape
-    }
-    if missing == constants:
-        missing = set()
-    if missing or unexpected or reshaped:
-        faults = (_listed(missing, "missing"), _listed(unexpected, "unexpected"), _listed(reshaped, "of another shape"))
-        raise ModelError(
-            f"The weights in {path} do not fit {type(model).__name__} ({'; '.join(filter(None, faults))}): give the "
-            "architecture, number of classes and image size that they were trained with."
-        )
-    _check_constants({name: shared[name] for name in constants & shared.keys()}, path)
-    model.load_state_dict({**own, **shared})
-
-
-def _read(path: Path) -> State:
-    """The state dict in a file."""
-    if path.suffix not in (".safetensors", ".pt", ".pth"):
-        raise ModelError(f"Weights are read from .safetensors, .pt and .pth files, and {path} is none of these.")
-    if not path.is_file():
-        raise ModelError(f"There is no file {path} to read weights from.")
+    network = network_of(model)
+    own, constants = network.state_dict(), _normalisation(network)
+    container, stored = read_container(path), stored_names(network)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on the pickle protocol; what cannot be read is an error
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ModelError(
-            f"{path} is not a plain state dict: it is damaged, or reading it would run code stored in it; where you "
-            "trust it, load it yourself and save it again with torch.save(model.state_dict(), path)."
-        ) from error
-    except (*FAULTS, SafetensorError, struct.error) as error:
-        raise ModelError(
-            f"{path} cannot be read as weights ({quoted(error)}): save them again, for example with "
-            "torch.save(model.state_dict(), path)."
-        ) from error
-    for state in (stored, *(stored.get(key) for key in WRAPPERS if isinstance(stored, Mapping))):
-        if _is_state(state):
-            return state
-    raise ModelError(
-        f"{path} holds no state dict, neither bare nor under {', '.join(WRAPPERS)}: save one with "
-        "torch.save(model.state_dict(), path)."
+        found = find_weights(own, container, type(network).__name__, constants)
+        names = {name: name for name in own}
+    except MisfitError:
+        if not stored:
+            raise
+        found, names = (
+            find_weights({stored[name]: own[name] for name in own}, container, type(network).__name__),
+            stored,
+        )
+    _check_counters(network, found.match, path)
+    shared = {name: found.tensor(other) for name, other in names.items() if other in found.match.pairs}
+    shared = {name: tensor.view(own[name].shape) for name, tensor in shared.items()}
+    _check_constants({name: shared[name] for name in constants & shared.keys()}, path)
+    cast = {str(tensor.dtype).removeprefix("torch.") for name, tensor in shared.items() if _is_cast(tensor, own[name])}
+    if found.others:
+        others = ", ".join(".".join(place) for place in found.others)
+        say(f"{path}: the weights under {'.'.join(found.place)} are taken, and not those under {others}.")
+    beside = found.match.beside - {"n_averaged"}
+    if beside:
+        say(f"{path} also holds {_listed(beside, 'tensors')}; they are not taken.")
+    if cast:
+        say(f"The weights in {path} are {', '.join(sorted(cast))}; they are computed with in float32.")
+    network.load_state_dict({**own, **shared})
+
+
+def find_weights(
+    own: Mapping[str, Tensor], container: Container, what: str, constants: Collection[str] = frozenset()
+) -> Found:
+    """Where in a file the weights of a model are.
+
+    Of several state dicts that fit, the one under a usual key is taken.
+
+    Args:
+        own: The model's state dict.
+        container: The file.
+        what: Name of the architecture, for messages.
+        constants: Names of the model that the file may lack as a whole; they may be flat vectors there.
+
+    Raises:
+        MisfitError: No state dict in the file fits.
+        ModelError: One fits in several ways.
+    """
+    fitting: list[Found] = []
+    faults: list[str] = []
+    for place, state in container.states.items():
+        found = [Found(container, place, match) for match in matches(own, state, constants)]
+        problems = [_faults(one, own, constants) for one in found]
+        if len(found) > 1 and not all(problems):
+            prefixes = ", ".join(sorted(min(one.match.pairs.values(), key=len) for one in found))
+            raise ModelError(
+                f"{container.path} holds these weights several times ({prefixes}): save those that you use, and only "
+                "those, with torch.save(model.state_dict(), path)."
+            )
+        fitting += [one for one, problem in zip(found, problems, strict=True) if not problem]
+        faults += problems
+    if not fitting:
+        raise MisfitError(
+            f"The weights in {container.path} do not fit {what} ({faults[0]}): give the architecture, number of "
+            "classes and image size that they were trained with."
+        )
+    return replace(fitting[0], others=tuple(one.place for one in fitting[1:]))
+
+
+def _faults(found: Found, own: Mapping[str, Tensor], constants: Collection[str]) -> str:
+    """Why the weights found do not fit, in a few words; empty where they do."""
+    match = found.match
+    reshaped = {
+        f"{name} {tuple(found.tensor(name).shape)} where the model has {tuple(own[name].shape)}"
+        for name in match.pairs
+        if found.tensor(name).shape != own[name].shape
+        and not (name in constants and found.tensor(name).shape == (own[name].numel(),))
+    }
+    retyped = {
+        f"{name} ({found.tensor(name).dtype})"
+        for name in match.pairs
+        if own[name].is_floating_point() and not found.tensor(name).is_floating_point()
+    }
+    incomplete = not match.complete(constants)
+    return "; ".join(
+        filter(
+            None,
+            (
+                _listed(match.missing, "missing") if incomplete else "",
+                _listed(match.unexpected, "unexpected") if incomplete else "",
+                _listed(reshaped, "of another shape"),
+                _listed(retyped, "of another type"),
+            ),
+        )
     )
 
 
-def _is_state(value: object) -> TypeGuard[State]:
-    """Whether a value is names and dense tensors, and nothing else."""
-    return isinstance(value, Mapping) and all(
-        isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout is torch.strided and not tensor.is_meta
-        for name, tensor in value.items()
-    )
+def _is_cast(given: Tensor, own: Tensor) -> bool:
+    """Whether a tensor of the file changes its precision in the model."""
+    return own.is_floating_point() and given.dtype != own.dtype
 
 
-def _plain_names(names: Iterable[str]) -> dict[str, str]:
-    """Names without what wrappers add to them, each with the name it came from."""
-    plain = {name.replace("_orig_mod.", ""): name for name in names}
-    if plain and all(name.startswith("module.") for name in plain):
-        plain = {name.removeprefix("module."): original for name, original in plain.items()}
-    if all(name.startswith(RESEARCH) for name in plain):
-        ours = {_in_our_words(name): original for name, original in plain.items()}
-        return ours if len(ours) == len(plain) else plain
-    return plain
-
-
-def _in_our_words(name: str) -> str:
-    """A name of the research code of NatMU as ours."""
-    return name.removeprefix("net.").replace("data_normalize.", "normalize.")
+def _check_counters(model: nn.Module, match: Match, path: Path) -> None:
+    """Refuse missing counters where running statistics depend on them."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._NormBase) and module.momentum is None:
+            counter = f"{name}.num_batches_tracked".lstrip(".")
+            if counter in match.missing:
+                raise ModelError(
+                    f"The weights in {path} lack {counter}, which this layer needs, as it has no momentum: save them "
+                    "with a newer PyTorch."
+                )
 
 
 def _normalisation(model: nn.Module) -> set[str]:
@@ -141,7 +193,7 @@ def _check_constants(constants: State, path: Path) -> None:
             )
 
 
-def _listed(names: set[str], what: str) -> str:
+def _listed(names: Collection[str], what: str) -> str:
     """How many names there are, and the first few, or nothing."""
     if not names:
         return ""

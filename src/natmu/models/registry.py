@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from natmu.errors import ModelError, hint
+from natmu.models.adapters import Outputs, adapted
 from natmu.models.factory import from_factory
+from natmu.models.hub import from_hub, is_hub
 from natmu.models.initial import seeded
 from natmu.models.layers import ImageShape, Normalize
 from natmu.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -81,18 +83,27 @@ _MODELS = {
 
 
 def build_model(
-    name: str, *, num_classes: int, image_shape: ImageShape, mean: Sequence[float], std: Sequence[float], seed: int
+    name: str,
+    *,
+    num_classes: int,
+    image_shape: ImageShape,
+    mean: Sequence[float],
+    std: Sequence[float],
+    seed: int,
+    outputs: Outputs = "logits",
+    always_normalize: bool = False,
 ) -> nn.Module:
-    """Build a classifier that takes images in [0, 1] and returns logits ``(B, num_classes)``.
+    """Build a classifier that takes images and returns logits ``(B, num_classes)``.
 
     Args:
-        name: One of ours, see :func:`models`, or ``package.module:factory`` for a model of the user's own. Ours begin
-            with a :class:`Normalize` layer; a user's model is taken as it is, without one, and ``mean`` and ``std`` are
-            not used for it.
+        name: One of ours, see :func:`models`; ``timm:NAME``, ``torchvision:NAME`` or ``hf:FOLDER``; or
+            ``package.module:factory`` for a model of the user's own.
         num_classes: Number of classes, at least 2.
         image_shape: Channels, height, width of the images.
-        mean: Mean of each channel of the training images, in [0, 1].
+        mean: Mean of each channel of the training images; ours begin with a :class:`Normalize` layer.
         std: Standard deviation of each channel.
+        outputs: What a model that is not ours returns.
+        always_normalize: Whether a model that is not ours gets such a layer in front too.
         seed: All that the initial weights depend on. The global generator of random numbers is not touched.
 
     Returns:
@@ -113,16 +124,30 @@ def build_model(
             f"A model needs at least 2 classes and images of at least one pixel, not {num_classes} and {image_shape}."
         )
     if ":" in name:
-        return from_factory(name, num_classes=num_classes, image_shape=image_shape, seed=seed)
+        model = (
+            from_hub(name, num_classes=num_classes, image_shape=image_shape, seed=seed)
+            if is_hub(name)
+            else from_factory(name, num_classes=num_classes, seed=seed)
+        )
+        return adapted(
+            model,
+            num_classes=num_classes,
+            image_shape=image_shape,
+            outputs=outputs,
+            mean=mean if always_normalize else None,
+            std=std if always_normalize else None,
+        )
     if name not in _MODELS:
         raise ModelError(
-            f"There is no model {name!r}{hint(name, _MODELS)}; choose one of {', '.join(_MODELS)}, or give your own as "
-            "package.module:factory."
+            f"There is no model {name!r}{hint(name, _MODELS)}; choose one of {', '.join(_MODELS)}, one of a library as "
+            "timm:NAME, torchvision:NAME or hf:FOLDER, or your own as package.module:factory."
         )
     if len(mean) != image_shape[0]:
         raise ModelError(
             f"Images with {image_shape[0]} channels need as many means and deviations, not {len(mean)} of each."
         )
+    if outputs != "logits":
+        raise ModelError(f"{name} returns logits; leave --outputs out.")
     with seeded(seed):
         return _MODELS[name].build(Normalize(mean, std), image_shape, num_classes)
 

@@ -39,6 +39,8 @@ class DataLineage(Value):
         image_size: Height and width in pixels that all images were resized to; None if they are as they were.
         train_size: Samples of the class-balanced random part that was kept of the training set; None for all.
         holdout: Whether a fifth of the test set was set apart.
+        mean: What was subtracted from each channel before the model; None for the data's own, or nothing.
+        std: What each channel was divided by after that.
         digests: Of the content.
     """
 
@@ -46,6 +48,8 @@ class DataLineage(Value):
     image_size: int | None
     train_size: int | None
     holdout: bool
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
     digests: DataDigests
 
 
@@ -53,12 +57,14 @@ class Architecture(Value):
     """A network without its weights.
 
     Attributes:
-        name: Of a model of ours, or ``package.module:factory``.
-        source: Digest of the file that defines a factory; None for a model of ours.
+        name: Of a model of ours, of a library's as in ``timm:resnet18``, or ``package.module:factory``.
+        source: Digest of the file that defines a factory, or of the version of a library; None for a model of ours.
+        outputs: What the network returns.
     """
 
     name: str
     source: Digest | None = None
+    outputs: Literal["logits", "probabilities"] = "logits"
 
 
 class Arithmetic(Value):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from natmu.errors import SettingError
 from natmu.functions import function_named, is_function_name, source_digest
@@ -125,6 +126,21 @@ class DataSettings(Settings):
     image_size: int | None = Field(None, ge=1, le=4096, description="resize all images to this many pixels")
     train_size: int | None = Field(None, ge=1, description="keep a class-balanced random part of the training set")
     holdout: bool = Field(False, description="set a fixed random fifth of the test set apart for tuning")
+    mean: tuple[float, ...] | None = Field(
+        None, description="what is subtracted from each channel before the model; the data's own or none if not given"
+    )
+    std: tuple[float, ...] | None = Field(None, description="what each channel is divided by after that; with mean")
+
+    @model_validator(mode="after")
+    def _normalises_or_not(self) -> DataSettings:
+        mean, std = self.mean, self.std
+        if mean is None and std is None:
+            return self
+        if mean is None or std is None or len(mean) != len(std) or not mean:
+            raise ValueError("give mean and std together, one number of each per channel")
+        if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+            raise ValueError("mean must be finite, and std finite and above 0")
+        return self
 
 
 class RetrainSettings(Settings):

@@ -1,0 +1,35 @@
+"""``natmu export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def run(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a model.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write: .pt, .pth, .ckpt, .bin or .safetensors.")],
+    like: Annotated[
+        Path | None,
+        typer.Option("--like", help="The original's file or HuggingFace folder; what is written is of the same form."),
+    ] = None,
+    copies: Annotated[
+        Literal["drop", "keep"] | None,
+        typer.Option("--copies", help="What becomes of further weights in that file, such as averages over training."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+) -> None:
+    """Write a run's model as a file that loads where the original was loaded.
+
+    Without --like, it is a state dict with the names of your own model.
+    """
+    from natmu.engine.store import Run
+    from natmu.lineage.exporting import export_run
+    from natmu.progress import showing
+    from natmu.records.run import open_run
+
+    with showing():
+        export_run(Run(open_run(folder).path), out, like=like, copies=copies, force=force)
+    typer.echo(f"wrote {out}")

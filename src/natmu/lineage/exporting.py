@@ -1,0 +1,132 @@
+"""A run's model as a file that loads where the original was loaded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from natmu.engine.store import Run
+from natmu.errors import ModelError, UsageError
+from natmu.models import is_pretrained_folder, weights_files
+from natmu.models.containers import Container, State, is_state, shard_names, weights_file
+from natmu.models.exporting import Copies, exported, write_container
+from natmu.models.factory import from_factory
+from natmu.models.foreign import MisfitError
+from natmu.models.hub import from_hub, is_hub, stored_names
+from natmu.progress import say
+from natmu.records.derived import root_of
+from natmu.records.digests import digest_of
+from natmu.records.files import file_digest
+from natmu.records.lineage import Imported, Initial, Probed, Relearned
+
+DESCRIPTIONS = (".json", ".md", ".txt")
+"""Files of a HuggingFace folder that hold no weights and are copied with it."""
+
+
+def weights_digest(path: Path) -> str:
+    """Digest of a file of weights, or of all of those of a HuggingFace folder.
+
+    Raises:
+        ModelError: The folder holds none.
+        RunError: A file cannot be read.
+    """
+    digests = [file_digest(file) for file in weights_files(path)]
+    return digests[0] if len(digests) == 1 else digest_of({"files": digests})
+
+
+def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies | None = None, force: bool) -> None:
+    """Write the model of a run, complete or not at all.
+
+    Args:
+        run: The run.
+        out: The file to write; a folder where ``like`` is a HuggingFace folder.
+        like: What the original's weights came from; a plain state dict by the names of the user's model if None.
+        copies: What becomes of entries of ``like`` that hold the original's weights once more.
+        force: Whether to replace what is there.
+
+    Raises:
+        UsageError: The run holds no model, ``out`` is taken, or ``like`` does not hold this model's weights.
+    """
+    lineage = run.record.lineage
+    if isinstance(lineage, Relearned | Probed):
+        raise ModelError(f"{run.path} holds no model; name the run of one.")
+    if out.exists() and not force:
+        raise UsageError(f"{out} is there already; choose another --out, or replace it with --force.")
+    weights = run.weights()
+    if like is None:
+        write_container(weights, out)
+        return
+    root = lineage if isinstance(lineage, Initial) else root_of(lineage)
+    if isinstance(root, Imported) and weights_digest(like) != root.weights:
+        say(f"{like} is not the file that the original of {run.path} came from.")
+    ours = root.architecture.source is None  # whose normalisation other files lack
+    constants = {name for name in weights if name in ("normalize.mean", "normalize.std")} if ours else set()
+    try:
+        container, sentences = exported(weights, like, copies, constants)
+    except MisfitError:
+        stored = {} if ours else _stored_names(root.architecture.name, run)
+        if stored.keys() != weights.keys():
+            raise
+        container, sentences = exported({stored[name]: weights[name] for name in weights}, like, copies)
+    if like.is_dir():
+        _write_folder(container, like, out)
+    elif (like.suffix == ".safetensors") != (out.suffix == ".safetensors"):
+        raise ModelError(f"{like} and {out} are files of different kinds; let --out end in {like.suffix}.")
+    else:
+        write_container(container.content, out, container.metadata)
+    for sentence in sentences:
+        say(f"{out}: {sentence}")
+
+
+def _stored_names(architecture: str, run: Run) -> dict[str, str]:
+    """The names that files of a model have, by those of its state dict, where they are others."""
+    num_classes = run.outputs().train.logits.shape[1]
+    if not is_hub(architecture):
+        return stored_names(from_factory(architecture, num_classes=num_classes, seed=0))
+    if not architecture.startswith("hf:"):
+        return {}
+    any_shape = (3, 32, 32)  # a configuration says itself which images it is for
+    return stored_names(from_hub(architecture, num_classes=num_classes, image_shape=any_shape, seed=0))
+
+
+def _write_folder(container: Container, like: Path, out: Path) -> None:
+    """Write a HuggingFace folder: the weights in files of the same names, and the descriptions beside them."""
+    if out.exists() and not is_pretrained_folder(out):
+        raise UsageError(f"{out} is no folder of a model and is not replaced; choose another --out.")
+    index = weights_file(like)
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        left_out = []
+        written = {file.name for file in weights_files(like)}
+        for file in sorted(like.iterdir()):
+            if file.suffix in DESCRIPTIONS and file.is_file() and (file == index or not _is_index(file)):
+                shutil.copyfile(file, partial / file.name)
+            elif file.name not in written:
+                left_out.append(file.name)
+        state = container.content
+        assert is_state(state), "the weights of a folder are one state dict"
+        for name, tensors in _split(state, index).items():
+            write_container(tensors, partial / name, container.metadata or {"format": "pt"})
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    if left_out:
+        say(f"{out}: {', '.join(left_out)} of {like} are left out; they may hold the original's weights.")
+
+
+def _split(state: State, index: Path) -> dict[str, dict[str, object]]:
+    """The weights by the file that they stand in."""
+    if not _is_index(index):
+        return {index.name: dict(state)}
+    files = shard_names(index)
+    return {file: {name: state[name] for name, at in files.items() if at == file} for file in set(files.values())}
+
+
+def _is_index(file: Path) -> bool:
+    """Whether a file says which weights stand in which other file."""
+    return file.name.endswith(".index.json")
