@@ -9,7 +9,14 @@ import numpy as np
 from torch import Tensor, nn
 
 from natmu.audits.in_memory import private_copy
-from natmu.data import ImageData, forget_after, forget_from_indices, parse_forget, resolve_forget
+from natmu.data import (
+    ImageData,
+    forget_after,
+    forget_from_indices,
+    parse_forget,
+    resolve_forget,
+    with_copies,
+)
 from natmu.data.pixels import as_integer
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of, sample_losses
@@ -17,9 +24,10 @@ from natmu.errors import SettingError
 from natmu.methods import Method, checked_method, method_named
 from natmu.models import check_fit
 from natmu.records.settings import TrainSettings
-from natmu.types import FloatArray, ForgetSet, IntArray
+from natmu.types import BoolArray, FloatArray, ForgetSet, IntArray
 
-Indices = Sequence[int] | IntArray | Tensor
+Samples = Sequence[int] | Sequence[str] | IntArray | BoolArray | Tensor
+"""Positions or names of samples, or a mask of them."""
 
 
 def chosen_method(method: object, settings: Mapping[str, Any]) -> Method:
@@ -80,7 +88,7 @@ def training_recipe(training: object) -> TrainSettings:
 
 
 def forgotten_before(
-    forgotten: str | Indices | ForgetSet | None, data: ImageData, model: nn.Module, compute: Compute
+    forgotten: str | Samples | ForgetSet | None, data: ImageData, model: nn.Module, compute: Compute
 ) -> ForgetSet | None:
     """What was forgotten before, which nobody can draw again from a text."""
     if forgotten is None:
@@ -94,21 +102,25 @@ def forgotten_before(
 
 
 def forget_set(
-    forget: str | Indices | ForgetSet,
+    forget: str | Samples | ForgetSet,
     data: ImageData,
     original: nn.Module,
     compute: Compute,
     seed: int,
     before: ForgetSet | None = None,
+    *,
+    copies: bool = False,
 ) -> ForgetSet:
     """The forget set in any of the forms that a user may give, after what was forgotten before."""
-    if isinstance(forget, ForgetSet):
-        return forget_after(forget, data, before)
     if not isinstance(forget, str):
-        return forget_from_indices(forget, data, before)
+        if isinstance(forget, ForgetSet):
+            listed = forget_after(forget, data, before)
+        else:
+            listed = forget_from_indices(forget, data, before)
+        return with_copies(listed, data) if copies else listed
     request = parse_forget(forget)
     difficulty: dict[str, FloatArray] = {}
     if request.kind == "hardest" and request.criterion == "loss":
         part = part_of(private_copy(original, compute), data, compute)
         difficulty["loss"] = sample_losses(part.logits, np.asarray(data.labels))
-    return resolve_forget(request, data, seed=seed, difficulty=difficulty, after=before)
+    return resolve_forget(request, data, seed=seed, difficulty=difficulty, after=before, copies=copies)

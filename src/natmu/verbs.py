@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from natmu.audits import NUMBERS, RunAudit, obtain_models, write
+from natmu.data import say_what_is_forgotten
 from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, SettingError, UsageError
@@ -18,7 +19,7 @@ from natmu.methods import Method, Retrain, method_named
 from natmu.progress import say
 from natmu.records.audit import Audit
 from natmu.records.derived import decider_of, forget_of, is_original, knows_initial_weights, original_of, root_of
-from natmu.records.forgetting import parse_forget
+from natmu.records.forgetting import parse_forget, with_manifest
 from natmu.records.lineage import Imported, Initial, Probed, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, open_run
 from natmu.records.settings import DataSettings, TrainSettings
@@ -92,6 +93,8 @@ class Asked:
         batch_size: Samples per step; the original's if None.
         seed: Of the method.
         split_seed: Of a random forget set; that of the method if None.
+        copies: Whether byte-identical copies of the samples are forgotten with them.
+        manifest: A table of samples for a request that names a column and no table.
     """
 
     forget: str
@@ -100,6 +103,8 @@ class Asked:
     batch_size: int | None = None
     seed: int = 0
     split_seed: int | None = None
+    copies: bool = False
+    manifest: Path | None = None
 
     def chosen(self) -> Method:
         """The method with its settings.
@@ -135,15 +140,13 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
         UsageError: Something asked for cannot be done.
         TrainingError: The loss is no longer finite.
     """
-    method, request = asked.chosen(), parse_forget(asked.forget)
+    method = asked.chosen()
     split_seed = asked.seed if asked.split_seed is None else asked.split_seed
     if source.is_dir():
-        given = {name for name, value in data.items() if value and name != "source"}
+        given = {name for name, value in data.items() if value and name not in ("source", "test")}
         if model is not None or given:
-            raise SettingError(
-                f"{source} says its own --model, --image-size, --train-size and --holdout; leave them out."
-            )
-        start, workspace = open_model(source, place, data.get("source"))
+            raise SettingError(f"{source} says its own --model and how its data is read; leave those flags out.")
+        start, workspace = open_model(source, place, data.get("source"), data.get("test"))
         known, recipe = knows_initial_weights(root_of(start)), start.recipe
     else:
         if (source.resolve().parent / RECORD).exists():
@@ -152,6 +155,8 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
             raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
         workspace = place.workspace(DataSettings.parse(data, "data"), model)
         start, known, recipe = None, False, TrainSettings()
+    own_table = workspace.settings.source if workspace.settings.source.lower().endswith(".csv") else None
+    request = parse_forget(with_manifest(asked.forget, asked.manifest or own_table))
     refuse(
         workspace,
         recipe,
@@ -161,9 +166,13 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
         batch_size=asked.batch_size,
         trained_here=known,
         before=None if start is None else workspace.forgotten_by(start),
+        copies=asked.copies,
     )
     start = start or import_model(workspace, source, recipe)
-    forget = workspace.forget(request, split_seed, start)
+    forget = workspace.forget(request, split_seed, start, copies=asked.copies)
+    if forget.by is None:
+        splits = workspace.splits
+        say_what_is_forgotten(workspace.forget_set(forget), splits.train, test=splits.test, holdout=splits.holdout)
     at = workspace.arithmetic
     result = outcome_of(method, start, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
     if source.is_dir():
@@ -175,13 +184,16 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
     return obtain(result, workspace, place.name)
 
 
-def open_model(path: Path, place: Place, source: str | None = None) -> tuple[Trained | Imported | Unlearned, Workspace]:
+def open_model(
+    path: Path, place: Place, source: str | None = None, test: str | None = None
+) -> tuple[Trained | Imported | Unlearned, Workspace]:
     """The model in a run folder, with the data that its lineage names.
 
     Args:
         path: The run folder.
         place: Where models made from it are kept; the precision ``auto`` is that of the original.
         source: Where the same data is to be had now, if not where the lineage says.
+        test: Likewise its test data, if it has a place of its own.
 
     Raises:
         UsageError: The folder holds no model that can forget, or the data is not what it was trained on.
@@ -192,7 +204,8 @@ def open_model(path: Path, place: Place, source: str | None = None) -> tuple[Tra
         raise ModelError(f"{path} holds a part of an audit; name the run of an original or of an unlearned model.")
     if place.precision == "auto":
         place = replace(place, precision=model.arithmetic.precision)
-    told = model.data.model_dump(exclude={"digests"}) | ({} if source is None else {"source": source})
+    moved = {name: value for name, value in (("source", source), ("test", test)) if value is not None}
+    told = model.data.model_dump(exclude={"digests"}) | moved
     workspace = place.workspace(DataSettings.parse(told, "data"), model.architecture.name)
     if workspace.data.digests != model.data.digests:
         where = place.data_dir if source is None else source

@@ -16,6 +16,20 @@ TrainSize = Annotated[
     int | None, typer.Option("--train-size", min=1, help="Keep a class-balanced random part of the training set.")
 ]
 Holdout = Annotated[bool, typer.Option("--holdout", help="Set a fixed random fifth of the test set apart for tuning.")]
+TestData = Annotated[
+    str | None, typer.Option("--test-data", metavar="PATH", help="Test data, where --data has none; of the same kind.")
+]
+TestFraction = Annotated[
+    str | None,
+    typer.Option("--test-fraction", metavar="PART", help="Set this part of --data apart as test data, such as 20%."),
+]
+Classes = Annotated[
+    Path | None, typer.Option("--classes", metavar="FILE", help="Class names, one a line, in the order of the outputs.")
+]
+ClassOrder = Annotated[
+    str | None,
+    typer.Option("--class-order", help="Order of class folders: string (1, 10, 2) or natural (1, 2, 10)."),
+]
 Model = Annotated[str, typer.Option("--model", help="Architecture, or package.module:factory for one of your own.")]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Samples per step.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
@@ -34,6 +48,23 @@ Json = Annotated[bool, typer.Option("--json", help="Print machine-readable resul
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method; repeat for several.")
 ]
+
+
+def data_settings(*, classes: Path | None, **values: object) -> dict[str, Any]:
+    """Values for the settings of the data.
+
+    Args:
+        classes: A file of class names.
+        values: The others by name.
+
+    Raises:
+        DataError: That file cannot be read.
+    """
+    if classes is None:
+        return {**values, "classes": None}
+    from natmu.data import read_class_names
+
+    return {**values, "classes": read_class_names(classes)}
 
 
 def parse_settings(pairs: list[str] | None, **flags: object) -> dict[str, Any]:

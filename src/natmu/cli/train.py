@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from natmu.cli.options import (
+    Classes,
+    ClassOrder,
     DataDir,
     Device,
     Holdout,
@@ -19,8 +21,11 @@ from natmu.cli.options import (
     Resume,
     Seed,
     SyncBatchNorm,
+    TestData,
+    TestFraction,
     Track,
     TrainSize,
+    data_settings,
     store_and_name,
 )
 from natmu.cli.torchrun import first_process_goes_on
@@ -33,6 +38,10 @@ def run(
     image_size: ImageSize = None,
     train_size: TrainSize = None,
     holdout: Holdout = False,
+    test_data: TestData = None,
+    test_fraction: TestFraction = None,
+    classes: Classes = None,
+    class_order: ClassOrder = None,
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the data.")] = 100,
     optimizer: Annotated[str, typer.Option("--optimizer", help="sgd, adam or adamw.")] = "sgd",
     lr: Annotated[float, typer.Option("--lr", help="Base learning rate.")] = 0.1,
@@ -61,7 +70,16 @@ def run(
     root, name = store_and_name(out)
     with showing():
         run = train_run(
-            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
+            data=data_settings(
+                source=data,
+                image_size=image_size,
+                train_size=train_size,
+                holdout=holdout,
+                test=test_data,
+                test_fraction=test_fraction,
+                classes=classes,
+                class_order=class_order,
+            ),
             model=model,
             training={
                 "epochs": epochs,

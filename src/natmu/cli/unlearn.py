@@ -9,6 +9,8 @@ import typer
 
 from natmu.cli.options import (
     BatchSize,
+    Classes,
+    ClassOrder,
     DataDir,
     Device,
     Holdout,
@@ -20,8 +22,11 @@ from natmu.cli.options import (
     Seed,
     Set,
     SyncBatchNorm,
+    TestData,
+    TestFraction,
     Track,
     TrainSize,
+    data_settings,
     parse_settings,
     store_and_name,
 )
@@ -37,8 +42,19 @@ def run(
     ],
     forget: Annotated[
         str,
-        typer.Option("--forget", help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME or indices:FILE."),
+        typer.Option(
+            "--forget",
+            help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME, indices:FILE, files:LIST or "
+            "where:COLUMN=VALUE.",
+        ),
     ],
+    manifest: Annotated[
+        Path | None,
+        typer.Option("--manifest", metavar="TABLE.csv", help="Table of samples that where:COLUMN=VALUE looks into."),
+    ] = None,
+    with_copies: Annotated[
+        bool, typer.Option("--with-copies", help="Forget byte-identical copies in the training set too.")
+    ] = False,
     method: Annotated[str, typer.Option("--method", help="Unlearning method; natmu methods lists them.")] = "natmu",
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None,
     optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd, adam or adamw.")] = None,
@@ -54,6 +70,10 @@ def run(
     image_size: ImageSize = None,
     train_size: TrainSize = None,
     holdout: Holdout = False,
+    test_data: TestData = None,
+    test_fraction: TestFraction = None,
+    classes: Classes = None,
+    class_order: ClassOrder = None,
     batch_size: BatchSize = None,
     seed: Seed = 0,
     split_seed: Annotated[
@@ -84,9 +104,18 @@ def run(
     )
     with showing():
         run = unlearn_run(
-            Asked(forget, method, given, batch_size, seed, split_seed),
+            Asked(forget, method, given, batch_size, seed, split_seed, with_copies, manifest),
             source=source,
-            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
+            data=data_settings(
+                source=data,
+                image_size=image_size,
+                train_size=train_size,
+                holdout=holdout,
+                test=test_data,
+                test_fraction=test_fraction,
+                classes=classes,
+                class_order=class_order,
+            ),
             model=model,
             place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
         )

@@ -1,22 +1,26 @@
 """Data: sources, forget sets, batches and augmentation."""
 
 from natmu.data.catalogue import SourceInfo, load, sources
+from natmu.data.class_order import read_class_names, require_sure_order
 from natmu.data.datasets import from_dataset
 from natmu.data.downloads import download
 from natmu.data.forgetting import (
     forget_after,
     forget_from_indices,
     resolve_forget,
+    say_what_is_forgotten,
     unseen_rows,
     without_earlier_classes,
 )
-from natmu.data.images import ImageData, Labelling, Splits
+from natmu.data.images import ImageData, Labelling, OwnParts, Splits
+from natmu.data.twins import with_copies
 from natmu.records.forgetting import ForgetRequest, parse_forget
 
 __all__ = [
     "ForgetRequest",
     "ImageData",
     "Labelling",
+    "OwnParts",
     "SourceInfo",
     "Splits",
     "download",
@@ -25,8 +29,12 @@ __all__ = [
     "from_dataset",
     "load",
     "parse_forget",
+    "read_class_names",
+    "require_sure_order",
     "resolve_forget",
+    "say_what_is_forgotten",
     "sources",
     "unseen_rows",
+    "with_copies",
     "without_earlier_classes",
 ]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from natmu.data.names import SampleNames
 from natmu.errors import DataError
 from natmu.types import IntArray
 
@@ -115,6 +116,7 @@ class ImageData:
         class_names: One name per class.
         fine: Labels finer than ``labels`` (CIFAR-20's 100 classes), if there are any.
         coarse: Labels coarser than ``labels`` (CIFAR-100's 20 superclasses), if there are any.
+        names: One name per sample, kept by every part of the data; by default the position as text.
 
     Raises:
         DataError: Shapes, types or label values do not fit together.
@@ -125,6 +127,7 @@ class ImageData:
     class_names: tuple[str, ...]
     fine: Labelling | None = None
     coarse: Labelling | None = None
+    names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         shape = tuple(self.images.shape)
@@ -136,6 +139,16 @@ class ImageData:
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(names):
                 low, high = int(labels.min()), int(labels.max())
                 raise DataError(f"{what} run from {low} to {high}, but there are {len(names)} names for them.")
+        if len(self.names) not in (0, len(self.labels)):
+            raise DataError(f"There are {len(self.names)} names for {len(self.labels)} samples; give one for each.")
+        if not isinstance(self.names, SampleNames):
+            object.__setattr__(self, "names", SampleNames.of_source(len(self.labels), self.names))
+
+    @property
+    def sample_names(self) -> SampleNames:
+        """The names, which also know the source that they come from."""
+        assert isinstance(self.names, SampleNames)
+        return self.names
 
     def _labellings(self) -> list[tuple[str, Tensor, tuple[str, ...]]]:
         rows = [("Labels", self.labels, self.class_names)]
@@ -185,7 +198,7 @@ class ImageData:
         images = self.take(rows) if mapped is None else mapped.subset(positions)
         fine = None if self.fine is None else Labelling(self.fine.labels[rows], self.fine.names)
         coarse = None if self.coarse is None else Labelling(self.coarse.labels[rows], self.coarse.names)
-        return ImageData(images, self.labels[rows], self.class_names, fine, coarse)
+        return ImageData(images, self.labels[rows], self.class_names, fine, coarse, self.sample_names.subset(positions))
 
     def kept_as(self, images: Images) -> ImageData:
         """The same data with the same images in another form; a digest that is known stays known."""
@@ -205,7 +218,7 @@ class ImageData:
 
     @cached_property
     def digest(self) -> str:
-        """Hexadecimal digest of images, labels and names."""
+        """Hexadecimal digest of images, labels and class names; samples may be called otherwise."""
         state = hashlib.blake2b(digest_size=16)
         state.update(repr((tuple(self.images.shape), self.class_names)).encode())
         for start in range(0, len(self), _BLOCK):
@@ -215,6 +228,19 @@ class ImageData:
             state.update(repr((what, names)).encode())
             state.update(np.ascontiguousarray(labels.numpy()).data)
         return state.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class OwnParts:
+    """The samples as the user's own loader has them.
+
+    Attributes:
+        train: Map-style data set of (input, label), sample by sample that of the training part.
+        test: Likewise of the test part.
+    """
+
+    train: Any
+    test: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,6 +254,7 @@ class Splits:
         holdout: Never trained on, apart from the test set; for tuning.
         mean: Channel means of the training images in ``[0, 1]``, for the model's normalisation layer.
         std: Channel standard deviations, likewise.
+        own: The same samples as the user's own loader has them, where the source can tell.
     """
 
     name: str
@@ -236,3 +263,4 @@ class Splits:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     holdout: ImageData | None = None
+    own: OwnParts | None = None

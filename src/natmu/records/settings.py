@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from natmu.types import Settings
 
 Schedule = Literal["constant", "cosine", "step"]
+ClassOrder = Literal["string", "natural"]
+
+
+def _fraction(value: object) -> object:
+    """A fraction, which may be written in per cent, such as ``20%``."""
+    text = value.strip() if isinstance(value, str) else ""
+    try:
+        return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text) if text else value
+    except ValueError:
+        return value
+
+
+Fraction = Annotated[float, BeforeValidator(_fraction, json_schema_input_type=float | str)]
+"""A number between 0 and 1 as a field, where it may be written in per cent."""
 
 
 class FitSettings(Settings):
@@ -47,6 +61,16 @@ class DataSettings(Settings):
     image_size: int | None = Field(None, ge=1, le=4096, description="resize all images to this many pixels")
     train_size: int | None = Field(None, ge=1, description="keep a class-balanced random part of the training set")
     holdout: bool = Field(False, description="set a fixed random fifth of the test set apart for tuning")
+    test: str | None = Field(None, min_length=1, description="path of the test data, where the source has none")
+    test_fraction: Fraction | None = Field(
+        None, gt=0, lt=1, description="set this part of a source without test data apart as its test set, such as 20%"
+    )
+    classes: tuple[str, ...] | None = Field(
+        None, min_length=2, description="class names in the order of the model's outputs"
+    )
+    class_order: ClassOrder | None = Field(
+        None, description="order of class folders: string (1, 10, 2), as ImageFolder has it, or natural (1, 2, 10)"
+    )
 
 
 class RetrainSettings(Settings):
