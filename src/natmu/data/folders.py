@@ -54,7 +54,7 @@ def load_folder(source: Path, data_dir: Path, image_size: int | None, classes: C
     inside = {role: _by_class(folder) for role, folder in parts.items()}
     names = _class_names(parts["train"], inside["train"], classes)
     files = {
-        role: _labelled(folder, inside[role], names, folder.parent if folder == unseen.path else source)
+        role: _labelled(folder, inside[role], names, folder.parent if role == "test" and unseen.path else source)
         for role, folder in parts.items()
     }
     return read_parts(files, names, data_dir, image_size)

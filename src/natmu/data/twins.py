@@ -79,7 +79,8 @@ def copies_told(copies: Mapping[str, IntArray], train: ImageData, **others: Imag
 
 def _alike(train: ImageData, forget: IntArray, originals: npt.NDArray[np.uint64], part: ImageData) -> IntArray:
     """Rows of a part that are the same images as some forget samples."""
-    if part.images.dtype != train.images.dtype or part.image_shape != train.image_shape:
+    kinds = {str(one.images.dtype).removeprefix("torch.") for one in (part, train)}
+    if len(kinds) > 1 or part.image_shape != train.image_shape:
         return np.zeros(0, np.int64)
     candidates = np.flatnonzero(np.isin(_codes(part), originals)).astype(np.int64)
     wanted = {*_digests(train, forget)} if len(candidates) else set()
