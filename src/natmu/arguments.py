@@ -20,7 +20,7 @@ from natmu.data import (
 from natmu.data.pixels import as_integer
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of, sample_losses
-from natmu.errors import SettingError
+from natmu.errors import ModelError, SettingError
 from natmu.methods import Method, checked_method, method_named
 from natmu.models import check_fit
 from natmu.records.settings import TrainSettings
@@ -58,7 +58,17 @@ def require_model(model: object, name: str, *data: ImageData) -> None:
     if not isinstance(model, nn.Module):
         raise SettingError(f"{name} must be a torch.nn.Module, not {type(model).__name__}; give the model itself.")
     for part in data:
-        check_fit(model, num_classes=data[0].num_classes, image_shape=part.image_shape)
+        try:
+            check_fit(model, num_classes=data[0].num_classes, image_shape=part.image_shape)
+        except ModelError as error:
+            raise ModelError(f"{error}{_counted_from_one(data[0])}") from None
+
+
+def _counted_from_one(data: ImageData) -> str:
+    """What may be wrong where no sample has the label 0."""
+    low, high = int(data.labels.min()), int(data.labels.max())
+    told = f" No label is 0, they run from {low} to {high}: where they count from 1, subtract 1 from each."
+    return told if low > 0 else ""
 
 
 def listed_models(models: object, name: str) -> list[nn.Module]:

@@ -104,6 +104,10 @@ OTHERS = {
     "after": lineages.forget("class:5", None),
     "holdout": {bool: False, str: "dd"},
     "image_size": 8,
+    "test": {type(None): "elsewhere", str: "dd"},
+    "test_fraction": 0.2,
+    "classes": ("b", "a"),
+    "class_order": "natural",
 }
 """Other values of fields whose type does not say how to find one."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import numpy.typing as npt
 from PIL import Image
 from torch import Tensor
 
+from natmu.data.dataset_names import class_names_of, file_names
 from natmu.data.decoding import to_array
 from natmu.data.images import ByteArray, ImageData
+from natmu.data.names import SampleNames
 from natmu.data.pixels import as_integer, image_data, plain_names, to_bytes, to_labels, to_nchw
 from natmu.errors import DataError
 from natmu.types import IntArray
@@ -31,26 +34,27 @@ def from_dataset(dataset: object, class_names: Sequence[str] | None = None) -> I
               ``(C, H, W)`` or an array ``(H, W)``, ``(C, H, W)`` or ``(H, W, C)``, uint8 or floats in ``[0, 1]``;
               the label an integer. One that keeps all its images in ``data`` and ``targets`` and transforms none, as
               torchvision's do, is taken whole.
-        class_names: One name per class. By default the data set's own ``classes``, else the numbers.
+        class_names: One name per class. By default those that the data set or one that it is made of tells, as
+            ``class_names_of`` finds them, else the numbers.
 
     Raises:
         DataError: The data set is something else, is empty, or its images or labels do not fit together.
     """
     if isinstance(dataset, ImageData):
         names = dataset.class_names if class_names is None else tuple(class_names)
-        return ImageData(dataset.images, dataset.labels, names, dataset.fine, dataset.coarse)
+        return replace(dataset, class_names=names)
     if isinstance(dataset, tuple | list) and len(dataset) == 2 and isinstance(dataset[0], Tensor | np.ndarray):
         images, labels = _whole(*dataset)
     else:
         images, labels = _read(dataset)
-    return image_data(images, labels, _names(dataset, labels, class_names))
+    data = image_data(images, labels, _names(dataset, labels, class_names))
+    return replace(data, names=SampleNames.of_source(len(labels), file_names(dataset)))
 
 
 def _names(dataset: object, labels: IntArray, given: Sequence[str] | None) -> tuple[str, ...]:
-    names = getattr(dataset, "classes", None) if given is None else given
-    if given is None and not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
-        return plain_names(labels)
-    return tuple(str(name) for name in names or ())
+    if given is not None:
+        return tuple(str(name) for name in given)
+    return class_names_of(dataset, labels) or plain_names(labels)
 
 
 def _array(values: object) -> npt.NDArray[Any]:
