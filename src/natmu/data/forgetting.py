@@ -107,14 +107,15 @@ def forget_after(forget: ForgetSet, data: ImageData, after: ForgetSet | None) ->
 
 
 def say_what_is_forgotten(forget: ForgetSet, train: ImageData, **unseen: ImageData | None) -> None:
-    """Leave a line on what a request means, and one on copies of its samples that are left, where there are any.
+    """Leave a line on what a request means that names samples or classes, and one on copies that are left, if any are.
 
     Args:
         forget: The forget set.
         train: The training data.
         unseen: Other parts of the data by name, such as ``test``.
     """
-    say(chosen(forget, train))
+    if forget.scenario not in ("random", "hardest"):
+        say(chosen(forget, train))
     told = copies_told(copies_of(forget, train, **unseen), train, **unseen)
     if told is not None:
         say(told)
