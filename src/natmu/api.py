@@ -10,8 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from natmu.arguments import (
-    Indices,
     Inputs,
+    Samples,
     chosen_method,
     forget_set,
     forgotten_before,
@@ -25,6 +25,7 @@ from natmu.arguments import (
 from natmu.audits.in_memory import ShadowModels, accuracies, measured_scores, private_copy, shadow_margins
 from natmu.data import (
     from_dataset,
+    say_what_is_forgotten,
     without_earlier_classes,
 )
 from natmu.data.kinds import of_one_kind
@@ -53,11 +54,12 @@ __all__ = ["AuditResult", "ShadowModels", "UnlearnResult", "audit", "unlearn"]
 def unlearn(
     model: nn.Module,
     train_data: object,
-    forget: str | Indices | ForgetSet,
+    forget: str | Samples | ForgetSet,
     method: str | type[Method] | Method = "natmu",
     *,
     forget_only: bool = False,
-    already_forgotten: str | Indices | ForgetSet | None = None,
+    already_forgotten: str | Samples | ForgetSet | None = None,
+    with_copies: bool = False,
     holdout: object | None = None,
     training: TrainSettings | Mapping[str, Any] | None = None,
     augment: Callable[[Tensor], Tensor] | str | None = None,
@@ -80,8 +82,9 @@ def unlearn(
         train_data: What it was trained on, or the part of that which is left: any map-style data set of (image, label),
             an ``(images, labels)`` pair of arrays, or ``ImageData``. Images of 8 bits are divided by 255; floats are
             handed to the model as they are.
-        forget: Positions of the samples to forget in ``train_data``, or a forget request such as ``"random:1%"`` or
-            ``"class:3"``, ``"all"`` where ``train_data`` holds nothing else, or the ``forget`` of an earlier result. A
+        forget: Positions of the samples to forget in ``train_data``, or their names, or a mask that is true for them,
+            or a forget request such as ``"random:1%"`` or ``"class:3"``, ``"all"`` where ``train_data`` holds nothing
+            else, or the ``forget`` of an earlier result. A
             request that draws at random draws another set with every seed, so models that are to be compared need the
             latter.
         method: Name of a method, which ``natmu methods`` lists, a class of ``natmu.methods`` or of your own, or an
@@ -90,6 +93,7 @@ def unlearn(
         already_forgotten: What ``model`` has forgotten before: best the ``forget`` of the result that it came from,
             which also knows what was forgotten before that; or positions, or a request that draws nothing. None of it
             is trained on again.
+        with_copies: Whether byte-identical copies of the samples in ``train_data`` are forgotten too.
         holdout: Labelled images never trained on, apart from any test set, for methods that tune on them.
         training: How the original was trained, for retraining.
         augment: Your own augmentation in place of random crop and flip, wherever the method augments: a function from
@@ -123,7 +127,9 @@ def unlearn(
     recipe = with_augmentation(training_recipe(training), augment, chosen)
     with showing(progress), deciding() as decisions:
         before = forgotten_before(already_forgotten, data, model, compute)
-        forgotten = forget_set(forget, data, model, compute, seed, before)
+        forgotten = forget_set(forget, data, model, compute, seed, before, copies=with_copies)
+        unseen = None if holdout is None else from_dataset(holdout)
+        say_what_is_forgotten(forgotten, data, holdout=unseen)
         problem = Problem(
             model=model,
             data=data.to(compute.device),
@@ -133,7 +139,7 @@ def unlearn(
             seed=seed,
             batch_size=steps_of_size(chosen, batch_size),
             initial_model=None if initial_model is None else partial(private_copy, initial_model, compute),
-            holdout=None if holdout is None else without_earlier_classes(from_dataset(holdout), forgotten),
+            holdout=without_earlier_classes(unseen, forgotten),
         )
         done = chosen(problem)
     home = next(model.parameters()).device
@@ -159,9 +165,9 @@ def audit(
     model: nn.Module,
     train_data: object,
     test_data: object,
-    forget: str | Indices | ForgetSet,
+    forget: str | Samples | ForgetSet,
     *,
-    already_forgotten: str | Indices | ForgetSet | None = None,
+    already_forgotten: str | Samples | ForgetSet | None = None,
     retrained: nn.Module | Sequence[nn.Module] = (),
     original: nn.Module | None = None,
     initial_model: nn.Module | None = None,
@@ -237,6 +243,7 @@ def audit(
         judge = model if original is None else original
         earlier = forgotten_before(already_forgotten, train, judge, compute)
         forgotten = forget_set(forget, train, judge, compute, seed, earlier)
+        say_what_is_forgotten(forgotten, train, test=test)
 
         def predictions(judged: nn.Module) -> Predictions:
             private = private_copy(judged, compute)

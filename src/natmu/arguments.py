@@ -13,19 +13,28 @@ import torch
 from torch import Tensor, nn
 
 from natmu.audits.in_memory import private_copy
-from natmu.data import ImageData, forget_after, forget_from_indices, from_dataset, parse_forget, resolve_forget
+from natmu.data import (
+    ImageData,
+    forget_after,
+    forget_from_indices,
+    from_dataset,
+    parse_forget,
+    resolve_forget,
+    with_copies,
+)
 from natmu.data.pixels import as_integer
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of, sample_losses
-from natmu.errors import FAULTS, SettingError
+from natmu.errors import FAULTS, ModelError, SettingError
 from natmu.functions import is_function_name
 from natmu.methods import Method, Retrain, checked_method, method_named
 from natmu.methods.base import without_retain
 from natmu.models import Outputs, adapted
 from natmu.records.settings import TrainSettings
-from natmu.types import FloatArray, ForgetSet, IntArray
+from natmu.types import BoolArray, FloatArray, ForgetSet, IntArray
 
-Indices = Sequence[int] | IntArray | Tensor
+Samples = Sequence[int] | Sequence[str] | IntArray | BoolArray | Tensor
+"""Positions or names of samples, or a mask of them."""
 
 
 def chosen_method(method: object, settings: Mapping[str, Any]) -> Method:
@@ -117,20 +126,30 @@ class Inputs:
             raise SettingError(f"outputs must be one of {', '.join(get_args(Outputs))}, not {self.outputs!r}.")
         if (self.mean is None) != (self.std is None):
             raise SettingError("mean and std belong together; give both, one number of each per channel, or neither.")
-        for part in self.data:
-            usable = adapted(
-                model,
-                num_classes=self.data[0].num_classes,
-                image_shape=part.image_shape,
-                outputs=self.outputs,
-                mean=self.mean,
-                std=self.std,
-            )
+        try:
+            for part in self.data:
+                usable = adapted(
+                    model,
+                    num_classes=self.data[0].num_classes,
+                    image_shape=part.image_shape,
+                    outputs=self.outputs,
+                    mean=self.mean,
+                    std=self.std,
+                )
+        except ModelError as error:
+            raise ModelError(f"{error}{_counted_from_one(self.data[0])}") from None
         return usable
 
     def models(self, models: object, name: str) -> list[nn.Module]:
         """Several models, or a single one, as a list."""
         return [self.model(model, name) for model in listed_models(models, name)]
+
+
+def _counted_from_one(data: ImageData) -> str:
+    """What may be wrong where no sample has the label 0."""
+    low, high = int(data.labels.min()), int(data.labels.max())
+    told = f" No label is 0, they run from {low} to {high}: where they count from 1, subtract 1 from each."
+    return told if low > 0 else ""
 
 
 def listed_models(models: object, name: str) -> list[nn.Module]:
@@ -180,7 +199,7 @@ def with_augmentation(recipe: TrainSettings, augment: object, method: Method) ->
 
 
 def forgotten_before(
-    forgotten: str | Indices | ForgetSet | None, data: ImageData, model: nn.Module, compute: Compute
+    forgotten: str | Samples | ForgetSet | None, data: ImageData, model: nn.Module, compute: Compute
 ) -> ForgetSet | None:
     """What was forgotten before, which nobody can draw again from a text."""
     if forgotten is None:
@@ -194,21 +213,25 @@ def forgotten_before(
 
 
 def forget_set(
-    forget: str | Indices | ForgetSet,
+    forget: str | Samples | ForgetSet,
     data: ImageData,
     original: nn.Module,
     compute: Compute,
     seed: int,
     before: ForgetSet | None = None,
+    *,
+    copies: bool = False,
 ) -> ForgetSet:
     """The forget set in any of the forms that a user may give, after what was forgotten before."""
-    if isinstance(forget, ForgetSet):
-        return forget_after(forget, data, before)
     if not isinstance(forget, str):
-        return forget_from_indices(forget, data, before)
+        if isinstance(forget, ForgetSet):
+            listed = forget_after(forget, data, before)
+        else:
+            listed = forget_from_indices(forget, data, before)
+        return with_copies(listed, data) if copies else listed
     request = parse_forget(forget)
     difficulty: dict[str, FloatArray] = {}
     if request.kind == "hardest" and request.criterion == "loss":
         part = part_of(private_copy(original, compute), data, compute)
         difficulty["loss"] = sample_losses(part.logits, np.asarray(data.labels))
-    return resolve_forget(request, data, seed=seed, difficulty=difficulty, after=before)
+    return resolve_forget(request, data, seed=seed, difficulty=difficulty, after=before, copies=copies)

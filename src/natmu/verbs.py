@@ -9,6 +9,7 @@ from typing import Any
 
 from natmu.arguments import require_forget_only
 from natmu.audits import NUMBERS, RunAudit, obtain_models, write
+from natmu.data import say_what_is_forgotten
 from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, SettingError, UsageError
@@ -20,7 +21,7 @@ from natmu.models import Outputs, is_pretrained_folder
 from natmu.progress import decide, deciding
 from natmu.records.audit import Audit
 from natmu.records.derived import decider_of, forget_of, is_original, knows_initial_weights, original_of, root_of
-from natmu.records.forgetting import parse_forget
+from natmu.records.forgetting import parse_forget, with_manifest
 from natmu.records.lineage import Imported, Initial, Probed, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, open_run
 from natmu.records.settings import DataSettings, TrainSettings
@@ -107,6 +108,8 @@ class Asked:
         seed: Of the method.
         split_seed: Of a random forget set; that of the method if None.
         forget_only: Whether methods that read samples that are kept are refused.
+        copies: Whether byte-identical copies of the samples are forgotten with them.
+        manifest: A table of samples for a request that names a column and no table.
     """
 
     forget: str
@@ -116,6 +119,8 @@ class Asked:
     seed: int = 0
     split_seed: int | None = None
     forget_only: bool = False
+    copies: bool = False
+    manifest: Path | None = None
 
     def chosen(self) -> Method:
         """The method with its settings.
@@ -163,15 +168,17 @@ def unlearn_run(
         UsageError: Something asked for cannot be done.
         TrainingError: The loss is no longer finite.
     """
-    method, request = asked.chosen(), parse_forget(asked.forget)
+    method = asked.chosen()
     split_seed = asked.seed if asked.split_seed is None else asked.split_seed
     from_run = source.is_dir() and not is_pretrained_folder(source)
     if from_run:
-        flags = {**data, "source": None, "model": model, "outputs": outputs if outputs != "logits" else None}
+        moved = ("source", "test")
+        flags = {name: value for name, value in data.items() if name not in moved}
+        flags |= {"model": model, "outputs": outputs if outputs != "logits" else None}
         given = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value]
         if given:
-            raise SettingError(f"{source} says its own data and model; leave {', '.join(given)} out.")
-        start, workspace = open_model(source, place, data.get("source"))
+            raise SettingError(f"{source} says its own model and how its data is read; leave {', '.join(given)} out.")
+        start, workspace = open_model(source, place, data.get("source"), data.get("test"))
         known, recipe = knows_initial_weights(root_of(start)), start.recipe
     else:
         if (source.resolve().parent / RECORD).exists():
@@ -181,6 +188,8 @@ def unlearn_run(
             raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
         workspace = place.workspace(DataSettings.parse(data, "data"), model, outputs)
         start, known, recipe = None, False, TrainSettings()
+    own_table = workspace.settings.source if workspace.settings.source.lower().endswith(".csv") else None
+    request = parse_forget(with_manifest(asked.forget, asked.manifest or own_table))
     refuse(
         workspace,
         recipe,
@@ -190,9 +199,13 @@ def unlearn_run(
         batch_size=asked.batch_size,
         trained_here=known,
         before=None if start is None else workspace.forgotten_by(start),
+        copies=asked.copies,
     )
     start = start or import_model(workspace, source, recipe)
-    forget = workspace.forget(request, split_seed, start)
+    forget = workspace.forget(request, split_seed, start, copies=asked.copies)
+    if forget.by is None:
+        splits = workspace.splits
+        say_what_is_forgotten(workspace.forget_set(forget), splits.train, test=splits.test, holdout=splits.holdout)
     at = workspace.arithmetic
     result = outcome_of(method, start, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
     if from_run:
@@ -204,13 +217,16 @@ def unlearn_run(
     return obtain(result, workspace, place.name)
 
 
-def open_model(path: Path, place: Place, source: str | None = None) -> tuple[Trained | Imported | Unlearned, Workspace]:
+def open_model(
+    path: Path, place: Place, source: str | None = None, test: str | None = None
+) -> tuple[Trained | Imported | Unlearned, Workspace]:
     """The model in a run folder, with the data that its lineage names.
 
     Args:
         path: The run folder.
         place: Where models made from it are kept; the precision ``auto`` is that of the original.
         source: Where the same data is to be had now, if not where the lineage says.
+        test: Likewise its test data, if it has a place of its own.
 
     Raises:
         UsageError: The folder holds no model that can forget, or the data is not what it was trained on.
@@ -221,7 +237,8 @@ def open_model(path: Path, place: Place, source: str | None = None) -> tuple[Tra
         raise ModelError(f"{path} holds a part of an audit; name the run of an original or of an unlearned model.")
     if place.precision == "auto":
         place = replace(place, precision=model.arithmetic.precision)
-    told = model.data.model_dump(exclude={"digests"}) | ({} if source is None else {"source": source})
+    moved = {name: value for name, value in (("source", source), ("test", test)) if value is not None}
+    told = model.data.model_dump(exclude={"digests"}) | moved
     architecture = model.architecture
     workspace = place.workspace(DataSettings.parse(told, "data"), architecture.name, architecture.outputs)
     if workspace.data.digests != model.data.digests:

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from natmu.data import load
 from natmu.engine.store import Run
 from natmu.records.lineage import AllBut, Trained
 
@@ -57,7 +58,8 @@ def test_a_second_request_is_compared_with_models_that_saw_neither(natmu, tmp_pa
     ],
 )
 def test_what_is_gone_cannot_be_forgotten_again(natmu, refused, tmp_path, first, forget, sentence):
-    (tmp_path / "again.txt").write_text("\n".join(map(str, Run(first).forget().indices)))
+    train = load("digits", tmp_path, train_size=300).train
+    (tmp_path / "again.txt").write_text("\n".join(train.names[row] for row in Run(first).forget().indices))
     before = sorted(path.name for path in (tmp_path / "runs").iterdir())
     assert sentence in refused("unlearn", "--from", first, "--forget", forget)
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == before
@@ -94,7 +96,7 @@ def test_a_file_of_a_run_is_no_model_from_elsewhere(refused, first):
 
 
 def test_a_list_of_positions_may_vanish(natmu, tmp_path, first):
-    (tmp_path / "gone.txt").write_text("0\n1\n2\n")
+    (tmp_path / "gone.txt").write_text("\n".join(load("digits", tmp_path, train_size=300).train.names[:3]))
     words = ("unlearn", "--method", "finetune", "--set", "epochs=1")
     natmu(*words, "--from", "runs/a", "--forget", "indices:gone.txt", "--out", "runs/c")
     (tmp_path / "gone.txt").unlink()

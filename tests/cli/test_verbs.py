@@ -120,6 +120,8 @@ def test_a_model_and_images_of_the_users_own(natmu, tmp_path):
         "from torch import nn\n\n\ndef tiny():\n    return nn.Sequential(nn.Flatten(), nn.Linear(189, 3))\n"
     )
     words = ["train", "--data", "mine.npz", "--model", "zoo:tiny", "--epochs", 1, "--out", "runs/mine"]
+    assert "--test-fraction 20%" in natmu(*words).err
+    words += ["--test-fraction", "20%"]
     assert natmu(*words).status == 0
     words = ["unlearn", "--from", "runs/mine", "--forget", "class:1", "--set", "epochs=1", "--set", "n=2"]
     assert natmu(*words, "--out", "runs/less").status == 0

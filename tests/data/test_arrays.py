@@ -57,7 +57,10 @@ def test_a_single_pair_is_divided(tmp_path: Path, as_folder: bool) -> None:
         np.save(tmp_path / "labels.npy", LABELS)
     else:
         np.savez(tmp_path / "d.npz", images=IMAGES, labels=LABELS)
-    splits = load(str(tmp_path if as_folder else tmp_path / "d.npz"), tmp_path)
+    source = str(tmp_path if as_folder else tmp_path / "d.npz")
+    with pytest.raises(DataError, match="no test part"):
+        load(source, tmp_path)
+    splits = load(source, tmp_path, test_fraction=0.2)
     assert sorted(splits.test.labels.tolist()) == [0, 1, 2, 3]
     assert len(splits.train) == 16
 
@@ -130,7 +133,8 @@ def test_floats_that_are_bytes_divided_are_kept_as_bytes(tmp_path: Path) -> None
         ({"images": IMAGES, "labels": LABELS - 1}, "number the classes"),
         ({"images": IMAGES, "labels": LABELS.astype(float)}, "one integer for each"),
         ({"images": IMAGES}, "it holds images"),
-        ({"x_train": IMAGES, "y_train": LABELS}, "must hold"),
+        ({"x_train": IMAGES, "y_train": LABELS}, "no test part"),
+        ({"x_test": IMAGES, "y_test": LABELS}, "must hold"),
         ({"a": IMAGES, "b": LABELS}, "it holds a, b"),
         ({}, "nothing"),
         ({"images": IMAGES, "labels": np.array([object] * 20)}, "labels cannot be read"),

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from natmu.data import folders, load
+from natmu.data import image_files, load
 from natmu.errors import DataError
 
 from .fakes import write_image
@@ -41,28 +41,30 @@ def test_validation_beside_a_test_folder_is_the_holdout(image_tree: Tree, tmp_pa
     assert (len(splits.test), len(splits.holdout)) == (2, 4)
 
 
-def test_a_flat_folder_is_divided(image_tree: Tree, tmp_path: Path) -> None:
+def test_a_flat_folder_is_divided_where_that_is_asked_for(image_tree: Tree, tmp_path: Path) -> None:
     root = image_tree({"a": 10, "b": 5, "c": 15})
-    splits = load(str(root), tmp_path)
+    with pytest.raises(DataError, match=r"no test part.*--test-data PATH.*--test-fraction 20%"):
+        load(str(root), tmp_path)
+    splits = load(str(root), tmp_path, test_fraction=0.2)
     assert splits.train.labels.bincount().tolist() == [8, 4, 12]
     assert splits.test.labels.bincount().tolist() == [2, 1, 3]
-    assert load(str(root), tmp_path).test.digest == splits.test.digest
+    assert load(str(root), tmp_path, test_fraction=0.2).test.digest == splits.test.digest
 
 
 def test_grey_images_have_one_channel_and_mixed_ones_three(tmp_path: Path) -> None:
     for row in range(4):
         write_image(tmp_path / "tree" / "ab"[row % 2] / f"{row}.png", mode="L" if row else "LA", seed=row)
-    assert load(str(tmp_path / "tree"), tmp_path).train.image_shape == (1, 8, 8)
+    assert load(str(tmp_path / "tree"), tmp_path, test_fraction=0.2).train.image_shape == (1, 8, 8)
     write_image(tmp_path / "tree" / "a" / "9.png", mode="RGBA")
-    assert load(str(tmp_path / "tree"), tmp_path).train.image_shape == (3, 8, 8)
+    assert load(str(tmp_path / "tree"), tmp_path, test_fraction=0.2).train.image_shape == (3, 8, 8)
 
 
 def test_differing_sizes_are_refused_by_name(image_tree: Tree, tmp_path: Path) -> None:
     root = image_tree({"a": 3, "b": 3})
     write_image(root / "b" / "odd.png", (9, 7))
     with pytest.raises(DataError, match=r"000\.png is 8x8, .*odd\.png is 9x7; pass --image-size"):
-        load(str(root), tmp_path)
-    assert load(str(root), tmp_path, image_size=10).train.image_shape == (3, 10, 10)
+        load(str(root), tmp_path, test_fraction=0.2)
+    assert load(str(root), tmp_path, image_size=10, test_fraction=0.2).train.image_shape == (3, 10, 10)
 
 
 def test_resizing_is_pillows_bilinear(image_tree: Tree, tmp_path: Path) -> None:
@@ -78,20 +80,20 @@ def test_a_corrupt_image_is_named(image_tree: Tree, tmp_path: Path) -> None:
     path = root / "b" / "002.png"
     path.write_bytes(path.read_bytes()[:70])
     with pytest.raises(DataError, match=r"002\.png cannot be read as an image"):
-        load(str(root), tmp_path)
+        load(str(root), tmp_path, test_fraction=0.2)
 
 
 def test_sixteen_bits_are_refused(image_tree: Tree, tmp_path: Path) -> None:
     root = image_tree({"a": 5, "b": 5})
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(root / "a" / "deep.png")
     with pytest.raises(DataError, match=r"deep\.png.*eight bits"):
-        load(str(root), tmp_path)
+        load(str(root), tmp_path, test_fraction=0.2)
 
 
 def test_many_images_are_mapped(image_tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = image_tree({"train/a": 3, "train/b": 3, "test/a": 2})
     small = load(str(root), tmp_path)
-    monkeypatch.setattr(folders, "_IN_MEMORY_BYTES", 1)
+    monkeypatch.setattr(image_files, "_IN_MEMORY_BYTES", 1)
     cache = tmp_path / "cache"
     cache.mkdir()
     large = load(str(root), cache)
@@ -105,17 +107,18 @@ def test_a_cache_that_cannot_be_written_is_a_data_error(
     image_tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = image_tree({"a": 3, "b": 3})
-    monkeypatch.setattr(folders, "_IN_MEMORY_BYTES", 1)
+    monkeypatch.setattr(image_files, "_IN_MEMORY_BYTES", 1)
     with pytest.raises(DataError, match="cannot be kept"):
-        load(str(root), tmp_path / "not there")
+        load(str(root), tmp_path / "not there", test_fraction=0.2)
 
 
 @pytest.mark.parametrize(
     ("tree", "reason"),
     [
         ({}, "no data set or path"),
-        ({"a": 3}, "two or more classes; found 1"),
-        ({"train/a": 3, "train/b": 3}, "neither 'test' nor 'val'"),
+        ({"a": 3}, "no test part"),
+        ({"test": 3}, "no test part"),
+        ({"train/a": 3, "train/b": 3}, "no test part"),
         ({"train/a": 3, "train/b": 3, "test/c": 3}, "the class 'c'"),
         ({"train/a": 3, "test/a": 3}, "two or more classes; found 1"),
     ],
@@ -130,7 +133,7 @@ def test_other_files_are_passed_over(image_tree: Tree, tmp_path: Path) -> None:
     (root / "a" / "notes.txt").write_text("x")
     (root / "README").write_text("x")
     (root / "empty").mkdir()
-    assert load(str(root), tmp_path).train.class_names == ("a", "b")
+    assert load(str(root), tmp_path, test_fraction=0.2).train.class_names == ("a", "b")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
@@ -146,9 +149,9 @@ def test_images_of_odd_sizes(
         write_image(tmp_path / "tree" / "ab"[row % 2] / f"{row}.png", size, mode, row)
     if image_size is None and len(set(sizes)) > 1:
         with pytest.raises(DataError, match="--image-size"):
-            load(str(tmp_path / "tree"), tmp_path)
+            load(str(tmp_path / "tree"), tmp_path, test_fraction=0.2)
         return
-    shape = load(str(tmp_path / "tree"), tmp_path, image_size=image_size).train.image_shape
+    shape = load(str(tmp_path / "tree"), tmp_path, image_size=image_size, test_fraction=0.2).train.image_shape
     side = (image_size, image_size) if image_size else sizes[0][::-1]
     assert shape == (1 if set(modes) <= {"L", "LA"} else 3, *side)
 
@@ -166,7 +169,7 @@ def test_damaged_images_never_raise_anything_else(tmp_path: Path, data: st.DataO
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     with suppress(DataError):
-        load(str(root), tmp_path, image_size=8)
+        load(str(root), tmp_path, image_size=8, test_fraction=0.2)
 
 
 def test_an_image_above_pillow_s_size_of_suspicion_is_read_without_a_warning(

@@ -123,15 +123,49 @@ def test_sub_classes_by_name(twenty: ImageData, text: str, classes: tuple[int, .
     assert len(forget) == int(np.isin(twenty.fine.labels, classes).sum())
 
 
-def test_names_go_before_numbers() -> None:
-    data = ImageData(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2]), ("2", "0", "1"))
-    assert _resolve("class:2", data).classes == (0,)
+@pytest.mark.parametrize(
+    ("names", "asked", "meant"),
+    [
+        (("2", "0", "1"), "2", None),
+        (("2", "0", "1"), "name=2", 0),
+        (("2", "0", "1"), "#2", 2),
+        (("1", "2", "3"), "0", None),
+        (("1", "2", "3"), "1", None),
+        (("1", "2", "3"), "3", 2),
+        (("001.Albatross", "002.Auklet", "003.Bunting"), "1", None),
+        (("001.Albatross", "002.Auklet", "003.Bunting"), "#1", 1),
+        (("0 - zero", "1 - one", "2 - two"), "1", 1),
+        (("0", "1", "2"), "1", 1),
+        (("vehicles 1", "vehicles 2", "sea"), "1", 1),
+        (("tench, Tinca", "sea", "#1"), '"tench, Tinca"', 0),
+        (("tench, Tinca", "sea", "#1"), "#1", 2),
+    ],
+)
+def test_a_number_means_a_class_only_where_it_can_mean_no_other(
+    names: tuple[str, ...], asked: str, meant: int | None
+) -> None:
+    """CUB counts its folders from 1: ``class:1`` must not be the second one in silence."""
+    data = ImageData(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2]), names)
+    if meant is None:
+        with pytest.raises(ForgetSetError, match=rf"'{asked}' may be class number {asked}, called.*write #{asked}"):
+            _resolve(f"class:{asked}", data)
+    else:
+        assert _resolve(f"class:{asked}", data).classes == (meant,)
+
+
+def test_names_with_commas_are_written_in_quotes() -> None:
+    data = ImageData(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2]), ("a, b", "c", "d"))
+    assert _resolve('class:"A, b",d', data).classes == (0, 2)
+    with pytest.raises(ForgetSetError, match='in quotes: "a, b"'):
+        _resolve("class:a, b", data)
+    with pytest.raises(ForgetSetError, match="does not enclose a name"):
+        _resolve('class:"a, b"x', data)
 
 
 def test_names_that_mean_several_classes_are_refused() -> None:
     data = ImageData(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2]), ("a b", "A_B", "c"))
     assert _resolve("class:A_B", data).classes == (1,)
-    with pytest.raises(ForgetSetError, match="give the number of one: 0, 1"):
+    with pytest.raises(ForgetSetError, match="give the number of one: #0, #1"):
         _resolve("class:a-b", data)
 
 

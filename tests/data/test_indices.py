@@ -68,7 +68,7 @@ def test_lists_that_are_refused(tmp_path: Path, values: list[object], reason: st
     ("values", "reason"),
     [
         (np.array([1.0, 2.0]), r"must be integers, not float64 \(such as 1\.0, 2\.0\)"),
-        (np.array([True, False]), "turn a mask into positions"),
+        (np.array([True, False]), "a mask of shape"),
         (np.array(["1"]), "must be integers"),
         (np.array([[1, 2]]), "flat list"),
         (np.array(3), "flat list"),

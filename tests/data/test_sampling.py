@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from natmu.data.sampling import allocate, balanced_draw, fixed_fifth
+from natmu.data.sampling import allocate, balanced_draw, fixed_part
 
 
 @given(
@@ -51,7 +51,7 @@ def test_every_sample_of_a_class_is_as_likely_as_the_next() -> None:
 
 def test_the_fifth_is_fixed_and_disjoint() -> None:
     labels = np.arange(50) % 5
-    rest, fifth = fixed_fifth(labels)
+    rest, fifth = fixed_part(labels)
     assert sorted([*rest, *fifth]) == list(range(50))
     assert np.bincount(labels[fifth]).tolist() == [2] * 5
-    assert np.array_equal(fifth, fixed_fifth(labels)[1])
+    assert np.array_equal(fifth, fixed_part(labels)[1])

@@ -80,17 +80,18 @@ def test_the_hardest_are_not_known_before_the_model_that_decides(place):
 
 def test_listed_positions_are_part_of_the_lineage_and_may_not_change(place, tmp_path):
     listed = tmp_path / "listed.txt"
-    listed.write_text("3\n5\n")
+    names = place.splits.train.names
+    listed.write_text(f"{names[3]}\n{names[5]}\n")
     forget = fakes.forget(place, f"indices:{listed}")
     assert place.forget_set(forget).indices.tolist() == [3, 5]
     assert forget.positions == place.forget_set(forget).digest
-    listed.write_text("3\n6\n")
+    listed.write_text(f"{names[3]}\n{names[6]}\n")
     other = fakes.forget(place, f"indices:{listed}")
     assert other.positions != forget.positions
     assert place.forget_set(forget).indices.tolist() == [3, 5], "it is known already"
     with pytest.raises(DataError, match="lists other samples than before; restore that file"):
         fakes.elsewhere(place, tmp_path / "other").forget_set(forget)
-    listed.write_text("150\n")
+    listed.write_text("1438\n")
     with pytest.raises(ForgetSetError):
         fakes.forget(place, f"indices:{listed}")
 

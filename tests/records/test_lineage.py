@@ -107,6 +107,10 @@ OTHERS = {
     "mean": (0.5,),
     "std": (0.25,),
     "outputs": "probabilities",
+    "test": {type(None): "elsewhere", str: "dd"},
+    "test_fraction": 0.2,
+    "classes": ("b", "a"),
+    "class_order": "natural",
 }
 """Other values of fields whose type does not say how to find one."""
 

@@ -70,7 +70,7 @@ def write(audit: RunAudit, data: ImageData | None = None) -> Audit:
     gone = audit.forget.left_out
     retained = np.setdiff1d(np.arange(len(panel.model.retain) + len(gone)), gone)
     rows = exposed_samples(panel, audit.forget.indices, retained, difficulty)
-    samples = [Sample.model_validate(row) for row in rows]
+    samples = [Sample.model_validate(row | {"name": _name(row["index"], data)}) for row in rows]
     exposed = None if data is None else exposed_images(samples, data)
     record = _record(audit, found, panel.model)
     return write_audit(audit.run.path, record, samples, exposed) if processes.writes() else record
@@ -88,6 +88,12 @@ def audited_scores(found: Examination) -> dict[str, AuditedScore]:
         )
         for name, value in found.scores.items()
     }
+
+
+def _name(position: int, data: ImageData | None) -> str | None:
+    """What a training sample is called, where that is known and is not its position."""
+    name = None if data is None else data.names[position]
+    return None if name == str(position) else name
 
 
 def _record(audit: RunAudit, found: Examination, predictions: Predictions) -> Audit:

@@ -16,6 +16,20 @@ TrainSize = Annotated[
     int | None, typer.Option("--train-size", min=1, help="Keep a class-balanced random part of the training set.")
 ]
 Holdout = Annotated[bool, typer.Option("--holdout", help="Set a fixed random fifth of the test set apart for tuning.")]
+TestData = Annotated[
+    str | None, typer.Option("--test-data", metavar="PATH", help="Test data, where --data has none; of the same kind.")
+]
+TestFraction = Annotated[
+    str | None,
+    typer.Option("--test-fraction", metavar="PART", help="Set this part of --data apart as test data, such as 20%."),
+]
+Classes = Annotated[
+    Path | None, typer.Option("--classes", metavar="FILE", help="Class names, one a line, in the order of the outputs.")
+]
+ClassOrder = Annotated[
+    str | None,
+    typer.Option("--class-order", help="Order of class folders: string (1, 10, 2) or natural (1, 2, 10)."),
+]
 Mean = Annotated[
     str | None,
     typer.Option("--mean", metavar="R,G,B", help="Subtract these from the channels, in [0, 1], before the model."),
@@ -46,6 +60,27 @@ Json = Annotated[bool, typer.Option("--json", help="Print machine-readable resul
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method; repeat for several.")
 ]
+
+
+def data_settings(*, classes: Path | None, mean: str | None, std: str | None, **values: object) -> dict[str, Any]:
+    """Values for the settings of the data.
+
+    Args:
+        classes: A file of class names.
+        mean: One number per channel, separated by commas.
+        std: Likewise.
+        values: The others by name.
+
+    Raises:
+        DataError: That file cannot be read.
+        SettingError: A list of numbers is something else.
+    """
+    values |= {"mean": channel_numbers(mean, "--mean"), "std": channel_numbers(std, "--std")}
+    if classes is None:
+        return {**values, "classes": None}
+    from natmu.data import read_class_names
+
+    return {**values, "classes": read_class_names(classes)}
 
 
 def parse_settings(pairs: list[str] | None, **flags: object) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from natmu.cli.options import (
+    Classes,
+    ClassOrder,
     DataDir,
     Device,
     Holdout,
@@ -22,9 +24,11 @@ from natmu.cli.options import (
     Seed,
     Std,
     SyncBatchNorm,
+    TestData,
+    TestFraction,
     Track,
     TrainSize,
-    channel_numbers,
+    data_settings,
     store_and_name,
 )
 from natmu.cli.torchrun import first_process_goes_on
@@ -42,6 +46,10 @@ def run(
     image_size: ImageSize = None,
     train_size: TrainSize = None,
     holdout: Holdout = False,
+    test_data: TestData = None,
+    test_fraction: TestFraction = None,
+    classes: Classes = None,
+    class_order: ClassOrder = None,
     mean: Mean = None,
     std: Std = None,
     outputs: Outputs = "logits",
@@ -76,8 +84,18 @@ def run(
     root, name = store_and_name(out)
     with showing():
         run = train_run(
-            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout}
-            | {"mean": channel_numbers(mean, "--mean"), "std": channel_numbers(std, "--std")},
+            data=data_settings(
+                source=data,
+                image_size=image_size,
+                train_size=train_size,
+                holdout=holdout,
+                test=test_data,
+                test_fraction=test_fraction,
+                classes=classes,
+                class_order=class_order,
+                mean=mean,
+                std=std,
+            ),
             model=model,
             training={
                 "epochs": epochs,

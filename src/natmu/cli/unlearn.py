@@ -9,6 +9,8 @@ import typer
 
 from natmu.cli.options import (
     BatchSize,
+    Classes,
+    ClassOrder,
     DataDir,
     Device,
     Holdout,
@@ -23,9 +25,11 @@ from natmu.cli.options import (
     Set,
     Std,
     SyncBatchNorm,
+    TestData,
+    TestFraction,
     Track,
     TrainSize,
-    channel_numbers,
+    data_settings,
     parse_settings,
     store_and_name,
 )
@@ -43,9 +47,18 @@ def run(
     forget: Annotated[
         str,
         typer.Option(
-            "--forget", help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME, indices:FILE or all."
+            "--forget",
+            help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME, indices:FILE, files:LIST or "
+            "where:COLUMN=VALUE or all.",
         ),
     ],
+    manifest: Annotated[
+        Path | None,
+        typer.Option("--manifest", metavar="TABLE.csv", help="Table of samples that where:COLUMN=VALUE looks into."),
+    ] = None,
+    with_copies: Annotated[
+        bool, typer.Option("--with-copies", help="Forget byte-identical copies in the training set too.")
+    ] = False,
     method: Annotated[str, typer.Option("--method", help="Unlearning method; natmu methods lists them.")] = "natmu",
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None,
     optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd, adam or adamw.")] = None,
@@ -61,6 +74,10 @@ def run(
     image_size: ImageSize = None,
     train_size: TrainSize = None,
     holdout: Holdout = False,
+    test_data: TestData = None,
+    test_fraction: TestFraction = None,
+    classes: Classes = None,
+    class_order: ClassOrder = None,
     mean: Mean = None,
     std: Std = None,
     outputs: Outputs = "logits",
@@ -100,10 +117,20 @@ def run(
     )
     with showing():
         run = unlearn_run(
-            Asked(forget, method, given, batch_size, seed, split_seed, forget_only),
+            Asked(forget, method, given, batch_size, seed, split_seed, forget_only, with_copies, manifest),
             source=source,
-            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout}
-            | {"mean": channel_numbers(mean, "--mean"), "std": channel_numbers(std, "--std")},
+            data=data_settings(
+                source=data,
+                image_size=image_size,
+                train_size=train_size,
+                holdout=holdout,
+                test=test_data,
+                test_fraction=test_fraction,
+                classes=classes,
+                class_order=class_order,
+                mean=mean,
+                std=std,
+            ),
             model=model,
             place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
             outputs=outputs,

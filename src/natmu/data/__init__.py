@@ -1,17 +1,20 @@
 """Data: sources, forget sets, batches and augmentation."""
 
 from natmu.data.catalogue import SourceInfo, load, sources
+from natmu.data.class_order import read_class_names, require_sure_order
 from natmu.data.datasets import from_dataset
 from natmu.data.downloads import download
 from natmu.data.forgetting import (
     forget_after,
     forget_from_indices,
     resolve_forget,
+    say_what_is_forgotten,
     unseen_rows,
     without_earlier_classes,
 )
 from natmu.data.images import ImageData, Labelling, Splits
 from natmu.data.own import OwnParts, own_parts
+from natmu.data.twins import with_copies
 from natmu.records.forgetting import ForgetRequest, parse_forget
 
 __all__ = [
@@ -28,8 +31,12 @@ __all__ = [
     "load",
     "own_parts",
     "parse_forget",
+    "read_class_names",
+    "require_sure_order",
     "resolve_forget",
+    "say_what_is_forgotten",
     "sources",
     "unseen_rows",
+    "with_copies",
     "without_earlier_classes",
 ]

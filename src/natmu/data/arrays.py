@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from natmu.data.class_order import AS_FOUND, ClassNames, first_label
 from natmu.data.images import ImageData, PixelArray
 from natmu.data.own import OwnParts
 from natmu.data.pixels import image_data, plain_names, to_labels, to_nchw
-from natmu.data.sampling import fixed_fifth
 from natmu.errors import DataError
-from natmu.progress import decide
 from natmu.types import IntArray
 
 NPY_FAULTS = (
@@ -50,16 +49,55 @@ class Parts:
     """A data set as its owner divided it.
 
     Attributes:
-        train: The training set.
-        test: The test set, or the validation set where there is no other.
+        train: The training set, or all samples where they are not divided.
+        test: The test set, or the validation set where there is no other; None where samples are not divided.
         holdout: The validation set where there is a test set too.
-        own: The samples of the first two as their own loader has them, where there is one.
+        own: Training and test samples in the order of the source, as the user's own loader has them.
     """
 
     train: ImageData
-    test: ImageData
+    test: ImageData | None
     holdout: ImageData | None = None
     own: OwnParts | None = None
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Where test data comes from when a source has none.
+
+    Attributes:
+        path: Where it lies.
+        fraction: How much of the source becomes test data.
+    """
+
+    path: Path | None = None
+    fraction: float | None = None
+
+    def check(self, parts: Collection[str], source: Path) -> None:
+        """Refuse a source without test data, and test data that nobody needs, before anything is read.
+
+        Args:
+            parts: The parts that the source has.
+            source: Names it in errors.
+
+        Raises:
+            DataError: Test data is missing, or there twice.
+        """
+        flags = [flag for flag, value in (("--test-data", self.path), ("--test-fraction", self.fraction)) if value]
+        if {"test", "val"} & {*parts}:
+            if flags:
+                raise DataError(f"{source} has a test part of its own; leave {flags[0]} out.")
+        elif not flags:
+            raise DataError(
+                f"{source} has no test part, and none is taken from it unasked; give one with --test-data PATH, or set "
+                "a fixed class-balanced part apart with --test-fraction 20%."
+            )
+        elif len(flags) > 1:
+            raise DataError("Give either --test-data or --test-fraction, not both.")
+
+
+BRINGS_ITS_OWN = Unseen()
+"""A source that has test data."""
 
 
 def open_npy(path: Path) -> npt.NDArray[Any]:
@@ -74,20 +112,39 @@ def open_npy(path: Path) -> npt.NDArray[Any]:
         raise DataError(f"{path} cannot be read as a .npy array of numbers ({error}).") from None
 
 
-def load_arrays(source: Path) -> Parts:
+def load_arrays(source: Path, classes: ClassNames = AS_FOUND, unseen: Unseen = BRINGS_ITS_OWN) -> Parts:
     """Read a ``.npz`` file or a folder of ``.npy`` files; the folder's uint8 images are mapped, not read.
 
     Training and test images are found by name, in any case: ``x_train``, ``train_images``, ``train_data``,
     ``images_train`` and so on, with ``y_train``, ``train_labels``, ``train_targets``. Without a test set ``val`` takes
-    its place; with one it is the holdout. Of a single pair ``images``, ``labels`` a fixed class-balanced random fifth
-    becomes the test set; that division is made in memory, so give data larger than memory as training and test pairs.
+    its place; with one it is the holdout. A single pair ``images``, ``labels`` is not divided.
+
+    Args:
+        source: The file or folder.
+        classes: Names of the classes in the order of their numbers; by default the numbers.
+        unseen: Where test data comes from, if the source has none: a file or folder of one pair, or a part of it.
 
     Raises:
         DataError: The file is damaged, the names are not understood, or images and labels do not fit together.
     """
+    read = _pairs(source)
+    unseen.check(read, source)
+    if unseen.path is not None:
+        pairs = _pairs(unseen.path, "")
+        if len(pairs) != 1:
+            raise DataError(f"{unseen.path} must hold one pair of test images and labels; it holds {len(pairs)}.")
+        read["test"] = next(iter(pairs.values()))
+    names = _class_names(read, source, classes)
+    data = {split: image_data(*pair, names) for split, pair in read.items()}
+    test_name = "test" if "test" in data else "val"
+    return Parts(data["train"], data.get(test_name), data.get("val") if test_name == "test" else None)
+
+
+def _pairs(source: Path, wanted: str = "train") -> dict[str, tuple[PixelArray, IntArray]]:
+    """The images and labels of each part that a file or folder holds, which must have a wanted one, if any."""
     if source.is_dir():
         readers = {path.stem.lower(): partial(open_npy, path) for path in sorted(source.glob("*.npy"))}
-        return _assemble(readers, source)
+        return _assemble(readers, source, wanted)
     with source.open("rb") as file:
         try:
             archive = np.load(file, allow_pickle=False)
@@ -96,7 +153,7 @@ def load_arrays(source: Path) -> Parts:
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise DataError(f"{source} holds one array; images and labels are needed.")
         readers = {key.lower(): partial(_read_npz, archive, key, source) for key in archive.files}
-        return _assemble(readers, source)
+        return _assemble(readers, source, wanted)
 
 
 def _read_npz(archive: np.lib.npyio.NpzFile, key: str, source: Path) -> npt.NDArray[Any]:
@@ -106,8 +163,10 @@ def _read_npz(archive: np.lib.npyio.NpzFile, key: str, source: Path) -> npt.NDAr
         raise DataError(f"{source}: {key} cannot be read as an array of numbers ({error}).") from None
 
 
-def _assemble(readers: Mapping[str, Callable[[], npt.NDArray[Any]]], source: Path) -> Parts:
-    """Read the pairs that are there and give them their roles."""
+def _assemble(
+    readers: Mapping[str, Callable[[], npt.NDArray[Any]]], source: Path, wanted: str
+) -> dict[str, tuple[PixelArray, IntArray]]:
+    """Read the pairs that are there; a single one without a part's name is all training part."""
     pairs = {split: _pair(readers, split) for split in ("train", "test", "val", "")}
     read = {
         split: _read_pair(readers[pair[0]](), readers[pair[1]](), f"{source}: {pair[0]}", f"{source}: {pair[1]}")
@@ -115,16 +174,18 @@ def _assemble(readers: Mapping[str, Callable[[], npt.NDArray[Any]]], source: Pat
         if pair is not None and (split or len([other for other in pairs.values() if other]) == 1)
     }
     if "" in read:
-        images, labels = read[""]
-        train, test = fixed_fifth(labels)
-        decide(f"{source} has no test data; a fixed random fifth of it, {len(test)} images, is the test set.")
-        read = {"train": (images[train], labels[train]), "test": (images[test], labels[test])}
-    if "train" not in read or len(read) < 2:
+        read["train"] = read.pop("")
+    if wanted not in ("", *read):
         raise DataError(f"{source} must hold {_LAYOUTS}; it holds {', '.join(sorted(readers)) or 'nothing'}.")
-    names = plain_names(*(labels for _, labels in read.values()))
-    data = {split: image_data(*pair, names) for split, pair in read.items()}
-    test_name = "test" if "test" in data else "val"
-    return Parts(data["train"], data[test_name], data.get("val") if test_name == "test" else None)
+    return read
+
+
+def _class_names(read: dict[str, tuple[PixelArray, IntArray]], source: Path, classes: ClassNames) -> tuple[str, ...]:
+    """The names of the classes; labels that count from 1 are made to count from 0 where the names say so."""
+    shift = first_label(read["train"][1], classes, f"Labels of {source}")
+    if shift:
+        read |= {split: (images, labels - shift) for split, (images, labels) in read.items()}
+    return classes.given or plain_names(*(labels for _, labels in read.values()))
 
 
 def _pair(keys: Collection[str], split: str) -> tuple[str, str] | None:

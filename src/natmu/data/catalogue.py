@@ -8,20 +8,23 @@ from pathlib import Path
 
 import numpy as np
 
-from natmu.data.arrays import Parts, load_arrays
+from natmu.data.arrays import Parts, Unseen, load_arrays
 from natmu.data.cifar import load_cifar10, load_cifar100
+from natmu.data.class_order import ClassNames, listed
 from natmu.data.digits import load_digits
 from natmu.data.factories import load_factory
 from natmu.data.folders import load_folder
 from natmu.data.images import ImageData, Splits
 from natmu.data.kinds import of_one_kind
+from natmu.data.manifests import load_manifest
+from natmu.data.own import OwnParts
 from natmu.data.pixels import channel_statistics, resized, say_if_flat
-from natmu.data.sampling import FIXED_SEED, balanced_draw, fixed_fifth
+from natmu.data.sampling import FIXED_SEED, balanced_draw, fixed_part
 from natmu.data.tiny_imagenet import load_tiny_imagenet
 from natmu.errors import DataError, hint
 from natmu.functions import is_function_name
-from natmu.progress import decide
-from natmu.types import IntArray
+from natmu.progress import decide, say
+from natmu.records.settings import ClassOrder
 
 _Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -107,51 +110,97 @@ def load(
     image_size: int | None = None,
     train_size: int | None = None,
     holdout: bool = False,
+    test: str | None = None,
+    test_fraction: float | None = None,
+    classes: tuple[str, ...] | None = None,
+    class_order: ClassOrder | None = None,
 ) -> Splits:
     """Load a data set.
 
     Args:
-        source: A name of ``sources()``, or the path of a folder of images per class, an ``.npz`` file, or a folder of
-            ``.npy`` files, or ``package.module:function``; see ``load_folder``, ``load_arrays`` and ``load_factory``.
+        source: A name of ``sources()``, or the path of a folder of images per class, a ``.csv`` table of images, an
+            ``.npz`` file, or a folder of ``.npy`` files, or ``package.module:function``; see ``load_folder``,
+            ``load_manifest``, ``load_arrays`` and ``load_factory``.
         data_dir: Where named data sets are kept.
         image_size: Side of the square that images are resized to, bilinearly; needed where their sizes differ.
         train_size: Keep this many training images: a fixed class-balanced random subset.
         holdout: Move a fixed class-balanced random fifth of the test set to ``Splits.holdout``, unless the data set
             brings a holdout of its own.
+        test: Path of the test data where the source has none, of the same kind as the source.
+        test_fraction: Where the source has no test data, set this fixed class-balanced random part of it apart.
+        classes: Class names in the order of their numbers, for the user's own data.
+        class_order: How class folders are sorted; as text if None.
 
     Returns:
         Images, in memory or mapped from disk. Channel means and standard deviations are the customary ones for
         the CIFARs and Tiny-ImageNet, and computed from the training images otherwise.
 
     Raises:
-        DataError: The data cannot be found or read, or a size is out of range.
+        DataError: The data cannot be found or read, has no test part, or a size is out of range.
     """
     if image_size is not None and not 1 <= image_size <= 4096:
         raise DataError(f"The image size must be from 1 to 4096 pixels, not {image_size}.")
     known = _catalogue().get(source)
     by_function = is_function_name(source) and not Path(source).exists()
-    if known:
-        parts = Parts(*known.read(data_dir, image_size))
+    if (known or by_function) and any(value is not None for value in (test, test_fraction, classes, class_order)):
+        raise DataError(
+            f"{source} has test data and an order of classes of its own; leave --test-data, --test-fraction, --classes "
+            "and --class-order out."
+        )
+    if known is not None:
+        whole = Parts(*known.read(data_dir, image_size))
+    elif by_function:
+        whole = load_factory(source)
     else:
-        parts = load_factory(source) if by_function else _load_path(Path(source), data_dir, image_size)
-    parts = _arranged(parts, source, image_size, train_size, holdout)
-    mean, std = (known and known.statistics) or channel_statistics(parts.train.images)
-    name = source if known or by_function else Path(source).resolve().stem
-    return Splits(name, parts.train, parts.test, mean, std, parts.holdout, parts.own)
-
-
-def _arranged(parts: Parts, source: str, image_size: int | None, train_size: int | None, holdout: bool) -> Parts:
-    """The parts cut and resized as asked, all of one shape."""
-    kept = _reduced(parts.train, train_size)
-    train, test, held = parts.train if kept is None else parts.train.subset(kept), parts.test, parts.holdout
-    rest = None
+        names = ClassNames(classes, class_order)
+        unseen = Unseen(None if test is None else Path(test), test_fraction)
+        whole = _load_path(Path(source), data_dir, image_size, names, unseen)
+    train, test_part = _divided_once(whole, test_fraction)
+    held = whole.holdout
     if holdout and held is None:
-        rest, fifth = _divided(test)
-        test, held = test.subset(rest), test.subset(fifth)
+        test_part, held = _divided(test_part)
         decide(
             f"A fixed random fifth of the test set, {len(held)} samples, is the holdout, and left out of test scores."
         )
-    own = None if parts.own is None else parts.own.at(kept, rest)
+    train, test_part, held = _arranged(_reduced(train, train_size), test_part, held, source, image_size)
+    mean, std = (known and known.statistics) or channel_statistics(train.images)
+    name = source if known or by_function else Path(source).resolve().stem
+    if known is None:
+        _say_what_was_chosen(name, train, test_part)
+    return Splits(name, train, test_part, mean, std, held, _own(whole.own, train, test_part))
+
+
+def _divided_once(parts: Parts, fraction: float | None) -> tuple[ImageData, ImageData]:
+    """Training and test samples, of which the latter may be asked for as a part of all."""
+    if parts.test is not None:
+        return parts.train, parts.test
+    assert fraction is not None, "data without a test part was refused"
+    rest, part = fixed_part(parts.train.labels.numpy(), fraction)
+    if not len(rest):
+        raise DataError("The data has a single sample, of which no test part can be taken; add samples.")
+    decide(f"A fixed class-balanced part of the data, {len(part)} samples, is the test set, as --test-fraction asks.")
+    return parts.train.subset(rest), parts.train.subset(part)
+
+
+def _say_what_was_chosen(name: str, train: ImageData, test: ImageData) -> None:
+    """Leave a line with the classes in their order and the sizes of the parts."""
+    counts = train.labels.bincount(minlength=train.num_classes).tolist()
+    say(f"{name}: {len(train)} training and {len(test)} test samples; classes in order, with training samples:")
+    say(f"  {listed(train.class_names, counts)}")
+
+
+def _own(own: OwnParts | None, train: ImageData, test: ImageData) -> OwnParts | None:
+    """The user's own samples of the parts, whatever was left out of them."""
+    if own is None:
+        return None
+    rows = (part.sample_names.positions for part in (train, test))
+    return own.at(*rows)
+
+
+def _arranged(
+    train: ImageData, test: ImageData, held: ImageData | None, source: str, image_size: int | None
+) -> tuple[ImageData, ImageData, ImageData | None]:
+    """The parts resized as asked, all of one shape; the names of the training samples know those of the others."""
     if image_size is not None:
         train, test = _at_size(train, image_size), _at_size(test, image_size)
         held = None if held is None else _at_size(held, image_size)
@@ -165,43 +214,60 @@ def _arranged(parts: Parts, source: str, image_size: int | None, train_size: int
             f"Training images of {source} are {shapes[0]} (channels, height, width), others {other}; pass "
             "--image-size where sizes differ, and give all the same channels."
         )
-    return Parts(train, test, held, own)
+    beside = {"test": test.sample_names, "holdout": None if held is None else held.sample_names}
+    return replace(train, names=train.sample_names.beside(**beside)), test, held
 
 
-def _load_path(path: Path, data_dir: Path, image_size: int | None) -> Parts:
+def _load_path(path: Path, data_dir: Path, image_size: int | None, classes: ClassNames, unseen: Unseen) -> Parts:
     """Read the user's own data."""
     try:
-        if path.is_dir():
-            return load_arrays(path) if any(path.glob("*.npy")) else load_folder(path, data_dir, image_size)
-        if path.is_file() and path.suffix.lower() == ".npz":
-            return load_arrays(path)
+        kind = _kind(path)
+        if unseen.path is not None and kind and _kind(unseen.path) != kind:
+            raise DataError(f"{unseen.path} is no {kind}; give test data of the same kind as {path}.")
+        if kind == "folder of images":
+            return load_folder(path, data_dir, image_size, classes, unseen)
+        if kind == "table of images":
+            return load_manifest(path, data_dir, image_size, classes, unseen)
+        if kind == "file or folder of arrays":
+            return load_arrays(path, classes, unseen)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     names = [info.name for info in sources()]
     if path.is_file():
         raise DataError(
-            f"{path} is not data that is understood; give an .npz file or a folder of .npy files or images."
+            f"{path} is not data that is understood; give an .npz file, a .csv table of images, or a folder of .npy "
+            "files or images."
         )
     raise DataError(
         f"There is no data set or path {str(path)!r}{hint(str(path), names)}; the names are {', '.join(names)}, and a "
-        "folder of images per class, an .npz file, a folder of .npy files or package.module:function is taken too."
+        "folder of images per class, a .csv table of images, an .npz file, a folder of .npy files or "
+        "package.module:function is taken too."
     )
 
 
-def _reduced(train: ImageData, size: int | None) -> IntArray | None:
-    """Positions of a fixed class-balanced subset of the training data; None for all."""
+def _kind(path: Path) -> str:
+    """What kind of data lies at a path; nothing where none is there."""
+    if path.is_dir():
+        return "file or folder of arrays" if any(path.glob("*.npy")) else "folder of images"
+    kinds = {".npz": "file or folder of arrays", ".csv": "table of images"}
+    return kinds.get(path.suffix.lower(), "") if path.is_file() else ""
+
+
+def _reduced(train: ImageData, size: int | None) -> ImageData:
+    """A fixed class-balanced subset of the training data."""
     if size is None or size == len(train):
-        return None
+        return train
     if not 1 <= size <= len(train):
         raise DataError(f"The training size must be from 1 to {len(train)}, not {size}.")
-    return balanced_draw(train.labels.numpy(), size, np.random.default_rng(FIXED_SEED))
+    return train.subset(balanced_draw(train.labels.numpy(), size, np.random.default_rng(FIXED_SEED)))
 
 
-def _divided(test: ImageData) -> tuple[IntArray, IntArray]:
-    """Positions of four fifths of the test set, and of a fifth for tuning."""
+def _divided(test: ImageData) -> tuple[ImageData, ImageData]:
+    """Four fifths of the test set, and a fifth for tuning."""
     if len(test) < 2:
         raise DataError("The test set has a single image, of which no holdout can be taken; add test images.")
-    return fixed_fifth(test.labels.numpy())
+    rest, fifth = fixed_part(test.labels.numpy())
+    return test.subset(rest), test.subset(fifth)
 
 
 def _at_size(data: ImageData, size: int) -> ImageData:

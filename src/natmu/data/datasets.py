@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
+from natmu.data.dataset_names import class_names_of, file_names
 from natmu.data.decoding import to_array
 from natmu.data.images import ImageData, PixelArray
 from natmu.data.kinds import Growing, to_pixels
+from natmu.data.names import SampleNames
 from natmu.data.pixels import as_integer, image_data, plain_names, say_if_flat, to_labels, to_nchw
 from natmu.data.randomness import refuse_random
 from natmu.errors import DataError
@@ -46,37 +49,28 @@ def from_dataset(dataset: object, class_names: Sequence[str] | None = None) -> I
               integer. Items may have more after the label that is not an integer, or may be mappings with one of
               ``IMAGE_KEYS`` and one of ``LABEL_KEYS``, as those of HuggingFace are. torchvision's own classes that
               keep all images in ``data`` and ``targets`` and transform none are taken whole.
-        class_names: One name per class. By default the data set's own ``classes`` or ``features``, else the numbers.
+        class_names: One name per class. By default those that the data set or one that it is made of tells, as
+            ``class_names_of`` finds them, else the numbers.
 
     Raises:
         DataError: The data set is something else, is empty, or its images or labels do not fit together.
     """
     if isinstance(dataset, ImageData):
         names = dataset.class_names if class_names is None else tuple(class_names)
-        return ImageData(dataset.images, dataset.labels, names, dataset.fine, dataset.coarse)
+        return replace(dataset, class_names=names)
     if isinstance(dataset, tuple | list) and len(dataset) == 2 and isinstance(dataset[0], Tensor | np.ndarray):
         images, labels = _whole(*dataset)
     else:
         images, labels = _read(dataset)
     data = image_data(images, labels, _names(dataset, labels, class_names))
     say_if_flat(data)
-    return data
+    return replace(data, names=SampleNames.of_source(len(labels), file_names(dataset)))
 
 
 def _names(dataset: object, labels: IntArray, given: Sequence[str] | None) -> tuple[str, ...]:
     if given is not None:
         return tuple(str(name) for name in given)
-    names = getattr(dataset, "classes", None) or _feature_names(dataset)
-    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
-        return tuple(names)
-    return plain_names(labels)
-
-
-def _feature_names(dataset: object) -> object:
-    """Class names of a HuggingFace data set: those of its label column."""
-    features = getattr(dataset, "features", None)
-    columns = [name for name in LABEL_KEYS if name in features] if isinstance(features, Mapping) else []
-    return getattr(features[columns[0]], "names", None) if isinstance(features, Mapping) and columns else None
+    return class_names_of(dataset, labels) or plain_names(labels)
 
 
 def _array(values: object) -> npt.NDArray[Any]:

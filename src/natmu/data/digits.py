@@ -6,7 +6,7 @@ import numpy as np
 
 from natmu.data.images import ImageData
 from natmu.data.pixels import image_data, plain_names
-from natmu.data.sampling import fixed_fifth
+from natmu.data.sampling import fixed_part
 
 
 def load_digits() -> tuple[ImageData, ImageData]:
@@ -20,5 +20,5 @@ def load_digits() -> tuple[ImageData, ImageData]:
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
     labels = bunch.target.astype(np.int64)
     names = plain_names(labels)
-    train, test = fixed_fifth(labels)
+    train, test = fixed_part(labels)
     return image_data(images[train], labels[train], names), image_data(images[test], labels[test], names)

@@ -1,90 +1,144 @@
-"""A folder of images per class."""
+"""A folder of images per class, in the order of torchvision's ImageFolder."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from natmu.data.arrays import Parts
-from natmu.data.decoding import common_form, decode, image_files
-from natmu.data.images import ImageData
-from natmu.data.own import FileSamples, OwnParts
-from natmu.data.pixels import image_data
-from natmu.data.sampling import fixed_fifth
+from natmu.data.arrays import Parts, Unseen
+from natmu.data.class_order import ClassNames, arranged
+from natmu.data.image_files import ImageFiles, read_parts
 from natmu.errors import DataError
-from natmu.progress import decide
-from natmu.types import IntArray
 
-_TEST_FOLDERS = ("test", "val", "valid", "validation")
-_IN_MEMORY_BYTES = 2**31
+_ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+_ANIMATED = ".gif"
 
-_Files = tuple[list[Path], IntArray]
+ROLES = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+}
+"""What the parts of data are called by their owners, in small letters, and which part each is."""
 
 
-def load_folder(source: Path, data_dir: Path, image_size: int | None) -> Parts:
-    """Read ``train/<class>/*`` with ``test/<class>/*`` or ``val/<class>/*``, or ``<class>/*``.
+def load_folder(source: Path, data_dir: Path, image_size: int | None, classes: ClassNames, unseen: Unseen) -> Parts:
+    """Read ``train/<class>/*`` with ``test/<class>/*`` or ``val/<class>/*``, or ``<class>/*`` without a test part.
 
-    Classes are numbered in the sorted order of their folders' names. Of a flat folder a fixed class-balanced random
-    fifth becomes the test set. With both ``test`` and ``val``, ``val`` is the holdout. Images are grey when all of
-    them are, else RGB. More than 2 GiB of decoded images are kept in ``data_dir`` and mapped.
+    ``training``, ``testing``, ``valid`` and ``validation`` are understood too, in any case. With both ``test`` and
+    ``val``, ``val`` is the holdout. Images come in the order of torchvision's ImageFolder and are called by their paths
+    in the source. They are grey when all of them are, else RGB. More than 2 GiB of decoded images are kept in
+    ``data_dir`` and mapped.
 
     Args:
         source: The folder.
         data_dir: Where data is kept.
         image_size: Side of the square that all images are resized to; None where all have one size.
+        classes: How classes are numbered.
+        unseen: Where test data comes from, if the source has none: a folder ``<class>/*``, or a part of it.
 
     Raises:
-        DataError: No images are found, sizes differ, a file is damaged, or test classes are not training classes.
+        DataError: No images are found, sizes differ, a file is damaged, it is not clear what the classes are, or test
+            classes are not training classes.
     """
-    splits, names = _find_files(source)
-    form = common_form([path for files, _ in splits.values() for path in files], image_size)
-
-    def read(files: Sequence[Path], labels: IntArray) -> ImageData:
-        size = len(files) * math.prod((form.channels, form.height, form.width))
-        cache = data_dir if size > _IN_MEMORY_BYTES else None
-        return image_data(decode(files, form, cache), labels, names)
-
-    data = {split: read(*part) for split, part in splits.items()}
-    mode = "L" if form.channels == 1 else "RGB"
-    own = OwnParts(*(FileSamples(*splits[split], mode) for split in ("train", "test")))
-    return Parts(data["train"], data["test"], data.get("holdout"), own)
-
-
-def _find_files(source: Path) -> tuple[dict[str, _Files], tuple[str, ...]]:
-    """The files and labels of each split, and the class names."""
-    if not (source / "train").is_dir():
-        names = _classes(source)
-        files, labels = _labelled(source, names)
-        rest, fifth = fixed_fifth(labels)
-        decide(f"{source} has no folder 'train'; a fixed random fifth of it, {len(fifth)} images, is the test set.")
-        flat = {"train": rest, "test": fifth}
-        return {split: ([files[row] for row in rows], labels[rows]) for split, rows in flat.items()}, names
-    names = _classes(source / "train")
-    held = [name for name in _TEST_FOLDERS if (source / name).is_dir()]
-    if not held:
-        raise DataError(f"{source} has a folder 'train' but neither 'test' nor 'val'; add one for the test images.")
-    roles = dict(zip(("test", "holdout"), held, strict=False)) | {"train": "train"}
-    return {role: _labelled(source / folder, names) for role, folder in sorted(roles.items(), reverse=True)}, names
+    parts = _parts(source)
+    unseen.check(parts, source)
+    if unseen.path is not None:
+        parts["test"] = unseen.path
+    inside = {role: _by_class(folder) for role, folder in parts.items()}
+    names = _class_names(parts["train"], inside["train"], classes)
+    files = {
+        role: _labelled(folder, inside[role], names, folder.parent if role == "test" and unseen.path else source)
+        for role, folder in parts.items()
+    }
+    return read_parts(files, names, data_dir, image_size)
 
 
-def _classes(folder: Path) -> tuple[str, ...]:
-    """The names of the folders that hold images, sorted."""
-    names = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and image_files(path)))
-    if len(names) < 2:
-        raise DataError(f"{folder} must hold a folder of images for each of two or more classes; found {len(names)}.")
+def _parts(source: Path) -> dict[str, Path]:
+    """The folder of each part; a source that is not divided is all training part."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(_folders(source)):
+        role = ROLES.get(path.name.lower())
+        if role is not None and not files_in_order(path, below=False) and any(map(files_in_order, _folders(path))):
+            found.setdefault(role, []).append(path)
+    if "train" not in found:
+        return {"train": source}
+    twice = next((paths for paths in found.values() if len(paths) > 1), None)
+    if twice is not None:
+        raise DataError(
+            f"{source} has the folders {' and '.join(path.name for path in twice)}, which are the same part by their "
+            "names; keep one of them."
+        )
+    parts = {role: paths[0] for role, paths in found.items()}
+    if "val" in parts:
+        parts["holdout" if "test" in parts else "test"] = parts.pop("val")
+    return parts
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders in a folder."""
+    return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
+
+
+def files_in_order(folder: Path, *, below: bool = True) -> list[Path]:
+    """Paths of the image files in a folder, in the order of torchvision's ImageFolder.
+
+    That is ``os.walk`` with links followed, by the text of each folder's path and then by file name. Files are known by
+    their endings. ImageFolder passes GIFs over; they are read where there is nothing else.
+
+    Args:
+        folder: The folder.
+        below: Whether folders in it count.
+    """
+    walk = sorted(os.walk(folder, followlinks=True)) if below else [next(os.walk(folder))]
+    files = [Path(root, name) for root, _, names in walk for name in sorted(names)]
+    known = [path for path in files if path.name.lower().endswith(_ENDINGS)]
+    return known or [path for path in files if path.name.lower().endswith(_ANIMATED)]
+
+
+def _by_class(folder: Path) -> dict[str, list[Path]]:
+    """The image files in each folder of a part that holds any, in the order of ImageFolder."""
+    inside = {path.name: files_in_order(path) for path in sorted(_folders(folder))}
+    return {name: files for name, files in inside.items() if files}
+
+
+def _class_names(folder: Path, inside: Mapping[str, Sequence[Path]], classes: ClassNames) -> tuple[str, ...]:
+    """The classes of the training images in the order of their numbers."""
+    if len(inside) < 2 and classes.given is None:
+        raise DataError(f"{folder} must hold a folder of images for each of two or more classes; found {len(inside)}.")
+    names = arranged(inside, classes, str(folder))
+    unclear = [name for name, files in inside.items() if all(file.parent != folder / name for file in files)]
+    if unclear and classes.given is None:
+        below = ", ".join(sorted(path.name for path in _folders(folder / unclear[0]))[:3])
+        raise DataError(
+            f"{folder / unclear[0]} holds folders ({below}) and no images of its own, so it may be a class or a part "
+            "of the data; call the parts train and test, or list the classes in a file for --classes."
+        )
     return names
 
 
-def _labelled(folder: Path, names: Sequence[str]) -> _Files:
-    """The image files of a split in the order of their classes, and their labels ``(N,)``."""
-    strangers = sorted({path.name for path in folder.iterdir() if path.is_dir() and image_files(path)} - set(names))
-    if strangers:
-        raise DataError(f"{folder} has the class {strangers[0]!r}, which the training images do not have.")
-    by_class = [image_files(folder / name) for name in names]
-    files = [path for part in by_class for path in part]
+def _labelled(folder: Path, inside: Mapping[str, Sequence[Path]], names: Sequence[str], named_from: Path) -> ImageFiles:
+    """The image files of a part, one class after the other by the text of its name, whatever its number.
+
+    Args:
+        folder: The part.
+        inside: Its files by class.
+        names: The classes in the order of their numbers.
+        named_from: Files are called by their paths from here.
+    """
+    number = {name: row for row, name in enumerate(names)}
+    stranger = next((name for name in inside if name not in number), None)
+    if stranger is not None:
+        raise DataError(f"{folder} has the class {stranger!r}, which the training images do not have.")
+    files = [path for part in inside.values() for path in part]
     if len(files) < 2:
         raise DataError(f"{folder} must hold two or more images in folders named after their classes.")
-    return files, np.repeat(np.arange(len(names)), [len(part) for part in by_class])
+    labels = np.repeat([number[name] for name in inside], [len(part) for part in inside.values()])
+    called = tuple(Path(os.path.relpath(path, named_from)).as_posix() for path in files)
+    return ImageFiles(tuple(files), labels.astype(np.int64), called)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,18 @@ import numpy.typing as npt
 from torch import Tensor
 
 from natmu.data.images import ImageData
-from natmu.data.indices import check_indices, read_index_file
+from natmu.data.indices import check_indices
+from natmu.data.listed import listed_rows
+from natmu.data.lookup import rows_named
 from natmu.data.naming import class_members, subclass_members
 from natmu.data.sampling import balanced_draw
+from natmu.data.twins import copies_of, copies_told, with_copies
 from natmu.errors import ForgetSetError
+from natmu.progress import say
 from natmu.records.forgetting import ALL, ForgetRequest
 from natmu.types import BoolArray, FloatArray, ForgetSet, IntArray, positions_digest, seed_for
+
+_CLASSES_SHOWN, _NAMES_SHOWN = 6, 4
 
 
 def resolve_forget(
@@ -25,6 +31,7 @@ def resolve_forget(
     seed: int,
     difficulty: Mapping[str, FloatArray] | None = None,
     after: ForgetSet | None = None,
+    copies: bool = False,
 ) -> ForgetSet:
     """Find the training samples that a request means.
 
@@ -38,6 +45,7 @@ def resolve_forget(
         difficulty: By criterion, a number per training sample ``(N,)``, larger for harder; only ``hardest`` needs it.
             Of equally hard samples the first are taken.
         after: What was forgotten before.
+        copies: Whether byte-identical copies of the samples are meant too.
 
     Raises:
         ForgetSetError: The request does not fit the data, or leaves nothing to forget; or nothing to retain, unless it
@@ -52,30 +60,36 @@ def resolve_forget(
         indices, classes = subclass_members(request.names, data)
         indices = np.intersect1d(indices, left)
     elif request.file is not None:
-        indices = read_index_file(request.file, len(data))
+        indices = listed_rows(request, data.sample_names)
     elif request.text == ALL:
         indices = left
     else:
         indices = _drawn(request, data, left, seed, difficulty or {})
-    return _forget_set(ForgetSet(indices, request.text, request.kind, classes), data, after)
+    forget = _forget_set(ForgetSet(indices, request.text, request.kind, classes), data, after)
+    return with_copies(forget, data) if copies else forget
 
 
 def forget_from_indices(
-    indices: Sequence[int] | npt.NDArray[Any] | Tensor, data: ImageData, after: ForgetSet | None = None
+    samples: Sequence[int] | Sequence[str] | npt.NDArray[Any] | Tensor, data: ImageData, after: ForgetSet | None = None
 ) -> ForgetSet:
-    """The forget set of these positions in the training data, in any order.
+    """The forget set of these samples of the training data, in any order.
 
     Args:
-        indices: Integers ``(F,)``.
+        samples: Positions ``(F,)``, names ``(F,)``, or a mask, bool ``(N,)``.
         data: The training data.
         after: What was forgotten before.
 
     Raises:
-        ForgetSetError: They are none, not integers, negative, out of range, repeated or forgotten before, or leave
-            nothing to retain.
+        ForgetSetError: They are none, neither integers nor names nor a mask, negative, out of range, unknown, repeated
+            or forgotten before, or leave nothing to retain.
     """
-    checked = check_indices(indices, len(data), "The indices to forget")
-    return _forget_set(ForgetSet(checked, f"indices:{positions_digest(checked)}", "indices"), data, after)
+    listed = samples.tolist() if isinstance(samples, np.ndarray) and samples.dtype.kind in "US" else samples
+    names = [text for text in listed if isinstance(text, str)] if isinstance(listed, Collection) else []
+    if names and len(names) == len(listed):
+        rows = rows_named(names, data.sample_names, "The samples to forget hold")
+    else:
+        rows = check_indices(listed, len(data), "The indices to forget")
+    return _forget_set(ForgetSet(rows, f"indices:{positions_digest(rows)}", "indices"), data, after)
 
 
 def forget_after(forget: ForgetSet, data: ImageData, after: ForgetSet | None) -> ForgetSet:
@@ -93,6 +107,37 @@ def forget_after(forget: ForgetSet, data: ImageData, after: ForgetSet | None) ->
     if len(forget.before):
         check_indices(forget.before, len(data), "The indices that were forgotten before")
     return _forget_set(forget, data, after)
+
+
+def say_what_is_forgotten(forget: ForgetSet, train: ImageData, **unseen: ImageData | None) -> None:
+    """Leave a line on what a request means that names samples or classes, and one on copies that are left, if any are.
+
+    Args:
+        forget: The forget set.
+        train: The training data.
+        unseen: Other parts of the data by name, such as ``test``.
+    """
+    if forget.scenario not in ("random", "hardest"):
+        say(chosen(forget, train))
+    told = copies_told(copies_of(forget, train, **unseen), train, **unseen)
+    if told is not None:
+        say(told)
+
+
+def chosen(forget: ForgetSet, data: ImageData) -> str:
+    """Which samples a forget set holds, in a line for the terminal: how many, of which classes, the first names.
+
+    Args:
+        forget: The forget set.
+        data: The training data.
+    """
+    counts = np.bincount(data.labels.numpy()[forget.indices], minlength=data.num_classes)
+    largest = np.argsort(-counts, kind="stable")[: min(int((counts > 0).sum()), _CLASSES_SHOWN)]
+    classes = ", ".join(f"{data.class_names[label]} ({counts[label]})" for label in largest)
+    names = ", ".join(data.sample_names.at(forget.indices[:_NAMES_SHOWN]))
+    more = ", …" if int((counts > 0).sum()) > _CLASSES_SHOWN else ""
+    rest = ", …" if len(forget) > _NAMES_SHOWN else ""
+    return f"{forget.request} means {len(forget)} of {len(data)} training samples, of {classes}{more}: {names}{rest}"
 
 
 def unseen_rows(test: ImageData, forget: ForgetSet) -> IntArray:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from natmu.data.names import SampleNames
 from natmu.errors import DataError
 from natmu.types import IntArray
 
@@ -128,6 +129,7 @@ class ImageData:
         class_names: One name per class.
         fine: Labels finer than ``labels`` (CIFAR-20's 100 classes), if there are any.
         coarse: Labels coarser than ``labels`` (CIFAR-100's 20 superclasses), if there are any.
+        names: One name per sample, kept by every part of the data; by default the position as text.
 
     Raises:
         DataError: Shapes, types or label values do not fit together.
@@ -138,6 +140,7 @@ class ImageData:
     class_names: tuple[str, ...]
     fine: Labelling | None = None
     coarse: Labelling | None = None
+    names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         shape = tuple(self.images.shape)
@@ -152,6 +155,16 @@ class ImageData:
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(names):
                 low, high = int(labels.min()), int(labels.max())
                 raise DataError(f"{what} run from {low} to {high}, but there are {len(names)} names for them.")
+        if len(self.names) not in (0, len(self.labels)):
+            raise DataError(f"There are {len(self.names)} names for {len(self.labels)} samples; give one for each.")
+        if not isinstance(self.names, SampleNames):
+            object.__setattr__(self, "names", SampleNames.of_source(len(self.labels), self.names))
+
+    @property
+    def sample_names(self) -> SampleNames:
+        """The names, which also know the source that they come from."""
+        assert isinstance(self.names, SampleNames)
+        return self.names
 
     def _labellings(self) -> list[tuple[str, Tensor, tuple[str, ...]]]:
         rows = [("Labels", self.labels, self.class_names)]
@@ -222,7 +235,7 @@ class ImageData:
         images = self.take(rows) if mapped is None else mapped.subset(positions)
         fine = None if self.fine is None else Labelling(self.fine.labels[rows], self.fine.names)
         coarse = None if self.coarse is None else Labelling(self.coarse.labels[rows], self.coarse.names)
-        return ImageData(images, self.labels[rows], self.class_names, fine, coarse)
+        return ImageData(images, self.labels[rows], self.class_names, fine, coarse, self.sample_names.subset(positions))
 
     def kept_as(self, images: Images) -> ImageData:
         """The same data with the same images in another form; a digest that is known stays known."""
@@ -242,7 +255,7 @@ class ImageData:
 
     @cached_property
     def digest(self) -> str:
-        """Hexadecimal digest of images, their type, labels and names."""
+        """Hexadecimal digest of images, their type, labels and class names; samples may be called otherwise."""
         state = hashlib.blake2b(digest_size=16)
         state.update(repr((tuple(self.images.shape), self.class_names)).encode())
         if self.floating:

@@ -26,7 +26,8 @@ def check_indices(values: object, total: int, what: str) -> IntArray:
     """Check positions in the training data.
 
     Args:
-        values: A sequence of integers, or an integer array or tensor ``(F,)``, in any order.
+        values: A sequence of integers, or an integer array or tensor ``(F,)``, in any order; or true and false for each
+            training sample, ``(total,)``, as an array, tensor or list.
         total: Number of training samples.
         what: Names the indices in errors.
 
@@ -34,9 +35,10 @@ def check_indices(values: object, total: int, what: str) -> IntArray:
         Sorted int64 ``(F,)``.
 
     Raises:
-        ForgetSetError: They are none, not integers, negative, out of range or duplicated; the first few are named.
+        ForgetSetError: They are none, not integers, a mask of another length, negative, out of range or duplicated; the
+            first few are named.
     """
-    array = _integers(values, what)
+    array = _integers(values, what, total)
     if array.ndim != 1:
         raise ForgetSetError(f"{what} must be a flat list of indices, not an array of shape {array.shape}.")
     if not len(array):
@@ -52,8 +54,9 @@ def read_index_file(path: Path, total: int) -> IntArray:
     """Read indices from a file and check them.
 
     Args:
-        path: ``.npy`` with an integer array; ``.txt`` with one index per line and ``#`` for comments; ``.csv`` with a
-            column ``index`` or a single column; ``.json`` with a list of integers.
+        path: ``.npy`` with an integer array or a mask; ``.txt`` with one index per line and ``#`` for comments;
+            ``.csv`` with a column ``index`` or a single column, which may not begin with 0, the header that pandas
+            writes where a column has no name; ``.json`` with a list of integers.
         total: Number of training samples.
 
     Returns:
@@ -78,27 +81,49 @@ def read_index_file(path: Path, total: int) -> IntArray:
     except DataError as error:
         raise ForgetSetError(f"Index file {error}") from None
     except (ValueError, RecursionError, csv.Error) as error:
-        raise ForgetSetError(f"Index file {path} cannot be read ({str(error)[:120]}).") from None
+        raise ForgetSetError(f"Index file {path} cannot be read ({str(error)[:200]}).") from None
+    _refuse_names(values, path)
     return check_indices(values, total, f"The indices in {path}")
 
 
-def _integers(values: object, what: str) -> npt.NDArray[Any]:
-    """The values as an integer array."""
+def _refuse_names(values: object, path: Path) -> None:
+    """Say what to write where a file lists names."""
+    names = [item for item in values if isinstance(item, str)] if isinstance(values, list) else []
+    named = [name for name in names if "/" in name or re.search("[A-Za-z]", Path(name).suffix)]
+    if named:
+        raise ForgetSetError(
+            f"{path} lists names, such as {named[0]!r}, where indices: wants positions; write files:{path}."
+        )
+
+
+def _integers(values: object, what: str, total: int) -> npt.NDArray[Any]:
+    """The values as an integer array; of a mask the positions that are true."""
     if isinstance(values, Tensor):
         values = values.detach().cpu().numpy()
     if isinstance(values, np.ndarray):
+        if values.dtype == bool:
+            return _chosen(values, what, total)
         if not np.issubdtype(values.dtype, np.integer):
-            advice = "; turn a mask into positions first" if values.dtype == bool else ""
             first = ", ".join(str(value) for value in values.ravel()[:_SHOWN])
-            raise ForgetSetError(f"{what} must be integers, not {values.dtype} (such as {first}){advice}.")
+            raise ForgetSetError(f"{what} must be integers, not {values.dtype} (such as {first}).")
         return values
     if not isinstance(values, Iterable) or isinstance(values, str | bytes | dict):
         raise ForgetSetError(f"{what} must be a list of integers, not a {type(values).__name__}.")
+    values = [*values]
+    if values and all(isinstance(item, bool | np.bool_) for item in values):
+        return _chosen(np.array(values, bool), what, total)
     items = [(item, as_integer(item)) for item in values]
     _refuse([item for item, number in items if number is None], f"{what} must be integers")
     numbers = [number for _, number in items if number is not None]
     _refuse([number for number in numbers if abs(number) >= 2**63], f"{what} must be positions in the training data")
     return np.array(numbers, np.int64)
+
+
+def _chosen(mask: npt.NDArray[np.bool_], what: str, total: int) -> npt.NDArray[Any]:
+    """The positions that a mask marks."""
+    if mask.shape != (total,):
+        raise ForgetSetError(f"{what} are a mask of shape {mask.shape}; it must be one for each of {total} samples.")
+    return np.flatnonzero(mask)
 
 
 def _refuse(offenders: Sequence[object] | npt.NDArray[Any], rule: str) -> None:
@@ -130,6 +155,11 @@ def _read_csv(path: Path) -> list[int | str]:
         column, body = head.index("index"), rows[1:]
     elif len(head) == 1:
         column, body = 0, rows if _INTEGER.fullmatch(head[0]) else rows[1:]
+        if head[0] == "0" and len(rows) > 1:
+            raise ValueError(
+                "its first line is 0, which is either a sample or the header that pandas writes where a column has no "
+                "name; write the line 'index' before the samples"
+            )
     else:
         raise ValueError(f"it has the columns {', '.join(rows[0])}, of which none is called index")
     short = next((row for row in body if len(row) <= column), None)

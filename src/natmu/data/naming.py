@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,7 +20,7 @@ def class_members(names: Sequence[str], data: ImageData) -> tuple[IntArray, tupl
 
     Args:
         names: Names or numbers of classes, or names of superclasses, which mean all their classes. Case does not
-            matter; space, underscore and hyphen are the same.
+            matter; space, underscore and hyphen are the same. ``name=1`` is the class called 1, ``#1`` that number.
         data: The training data.
 
     Returns:
@@ -80,11 +81,57 @@ def _members(labels: Tensor, classes: set[int]) -> tuple[IntArray, tuple[int, ..
 
 
 def _find(name: str, known: Sequence[str]) -> int | None:
-    """The number of a class given by name or, failing that, by number."""
-    number = _find_name(name, known)
-    if number is None and name.isascii() and name.isdigit() and len(name) < 10 and int(name) < len(known):
-        return int(name)
-    return number
+    """The number of a class given by name or by number.
+
+    Raises:
+        ForgetSetError: It may be the one or the other, and these are two classes; or it is the name of several.
+    """
+    if name.startswith(("name=", "#")) and _find_name(name, known) is None:
+        return _find_as_told(name, known)
+    by_name, by_number = _find_name(name, known), _numbered(name, known)
+    if by_number is None or by_number == by_name:
+        return by_name
+    counted = by_name is None and all(_numbers(one, known) for one in known)
+    others = {by_name} if by_name is not None else _with_number(int(name), known) if counted else {by_number}
+    if by_number not in others or len(others) > 1:
+        raise _either(name, by_number, next(iter(sorted(others - {by_number})), None), known)
+    return by_number
+
+
+def _find_as_told(name: str, known: Sequence[str]) -> int | None:
+    """A class whose name follows ``name=``, or whose number follows ``#``."""
+    return _find_name(name.removeprefix("name="), known) if name[0] != "#" else _numbered(name[1:], known)
+
+
+def _numbered(text: str, known: Sequence[str]) -> int | None:
+    """The number of a class that a text writes."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 and int(text) < len(known) else None
+
+
+def _numbers(name: str, known: Sequence[str]) -> set[int]:
+    """Numbers in a class name by which people may count the classes, from 0 or 1."""
+    return {int(text) for text in re.findall(r"[0-9]{1,9}", name) if int(text) <= len(known)}
+
+
+def _with_number(number: int, known: Sequence[str]) -> set[int]:
+    """The classes whose names hold a number."""
+    return {row for row, name in enumerate(known) if number in _numbers(name, known)}
+
+
+def _either(text: str, number: int, named: int | None, known: Sequence[str]) -> ForgetSetError:
+    """A number may be the place of one class, and stand in the name of another."""
+    other = "" if named is None else f", or the class called {known[named]!r}"
+    listed = ", ".join(f"#{row} is {name!r}" for row, name in enumerate(known[:4]))
+    told = "" if named is None else f" or {_written(f'name={known[named]}')}"
+    return ForgetSetError(
+        f"{text!r} may be class number {number}, called {known[number]!r}{other}, because the names hold numbers "
+        f"({listed}{', …' if len(known) > 4 else ''}); write #{number}{told}."
+    )
+
+
+def _written(name: str) -> str:
+    """A class name as a request writes it."""
+    return f'"{name}"' if "," in name else name
 
 
 def _find_name(name: str, known: Sequence[str]) -> int | None:
@@ -92,12 +139,15 @@ def _find_name(name: str, known: Sequence[str]) -> int | None:
     matches = [row for row, candidate in enumerate(known) if candidate == name]
     matches = matches or [row for row, candidate in enumerate(known) if fold(candidate) == fold(name)]
     if len(matches) > 1:
-        numbers = ", ".join(str(row) for row in matches)
+        numbers = ", ".join(f"#{row}" for row in matches)
         raise ForgetSetError(f"{name!r} is the name of {len(matches)} classes; give the number of one: {numbers}.")
     return matches[0] if matches else None
 
 
 def _unknown(name: str, what: str, known: Sequence[str]) -> ForgetSetError:
+    piece_of = next((one for one in known if "," in one and fold(name) in map(fold, one.split(","))), None)
+    if piece_of is not None:
+        return ForgetSetError(f'There is no {what} {name!r}; write names that have commas in quotes: "{piece_of}".')
     suggestion = hint(name, known)
     if suggestion:
         return ForgetSetError(f"There is no {what} {name!r}{suggestion}.")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
 
@@ -16,29 +14,6 @@ from natmu.data.images import ImageData, Splits
 from natmu.types import IntArray
 
 Samples = Dataset[tuple[Any, int]]
-
-
-class FileSamples(Samples):
-    """Image files in full size, as PIL images.
-
-    Args:
-        files: Their paths.
-        labels: Their classes, int64 ``(N,)``.
-        mode: ``L`` or ``RGB``, which all are converted to.
-    """
-
-    def __init__(self, files: Sequence[Path], labels: IntArray, mode: str) -> None:
-        self.files = tuple(files)
-        self.labels = tuple(labels.tolist())
-        self.mode = mode
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
-        """The image and its class."""
-        with Image.open(self.files[index]) as image:
-            return image.convert(self.mode), self.labels[index]
 
 
 class ArraySamples(Samples):
@@ -84,4 +59,7 @@ def own_parts(splits: Splits) -> OwnParts:
 
 
 def _chosen(samples: Samples, positions: IntArray | None) -> Samples:
-    return samples if positions is None else Subset(samples, positions.tolist())
+    """A subset, or the user's own object where that is all of it."""
+    if positions is None or np.array_equal(positions, np.arange(len(samples))):  # type: ignore[arg-type]
+        return samples
+    return Subset(samples, positions.tolist())

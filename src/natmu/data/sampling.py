@@ -7,7 +7,7 @@ import numpy as np
 from natmu.types import IntArray
 
 FIXED_SEED = 20_240_525
-"""Seeds every split that is the same for all users: the digits' test set, a fifth of a folder, a holdout."""
+"""Seeds every split that is the same for all users: the digits' test set, a part of a folder, a holdout."""
 
 
 def allocate(counts: IntArray, total: int, rng: np.random.Generator) -> IntArray:
@@ -50,15 +50,16 @@ def balanced_draw(labels: IntArray, total: int, rng: np.random.Generator) -> Int
     return np.sort(order[rank < quota[labels[order]]]).astype(np.int64)
 
 
-def fixed_fifth(labels: IntArray) -> tuple[IntArray, IntArray]:
-    """Divide samples into four fifths and one fifth, class-balanced and always the same.
+def fixed_part(labels: IntArray, fraction: float = 0.2) -> tuple[IntArray, IntArray]:
+    """Set a part of the samples apart, class-balanced and always the same.
 
     Args:
         labels: Class of each sample, ``(N,)``.
+        fraction: How much, between 0 and 1; a fifth by default.
 
     Returns:
-        Sorted positions of the four fifths and of the fifth (at least one sample when ``N > 1``).
+        Sorted positions of the rest and of the part; each has at least one sample when ``N > 1``.
     """
-    total = min(max(round(len(labels) / 5), 1), len(labels) - 1)
-    fifth = balanced_draw(labels, max(total, 0), np.random.default_rng(FIXED_SEED))
-    return np.setdiff1d(np.arange(len(labels)), fifth), fifth
+    total = min(max(round(len(labels) * fraction), 1), len(labels) - 1)
+    part = balanced_draw(labels, max(total, 0), np.random.default_rng(FIXED_SEED))
+    return np.setdiff1d(np.arange(len(labels)), part), part

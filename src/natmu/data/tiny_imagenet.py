@@ -40,6 +40,7 @@ def load_tiny_imagenet(data_dir: Path, image_size: int | None = None) -> tuple[I
             return _load_official(place, image_size or _SIDE)
         if all((place / name).exists() for name in ARRAY_FILES):
             parts = load_arrays(place)
+            assert parts.test is not None, "a validation set is among the files"
             return parts.train, parts.test
     raise missing("tiny-imagenet", data_dir, places, (*OFFICIAL_FILES, f"or {', '.join(ARRAY_FILES)}"))
 

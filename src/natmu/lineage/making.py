@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from natmu.data import ImageData, without_earlier_classes
+from natmu.data import ImageData, require_sure_order, without_earlier_classes
 from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.engine.predict import outputs_of, part_of
@@ -76,7 +76,11 @@ def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings) -> 
 
     Raises:
         ModelError: The file is missing or does not fit the architecture.
+        SettingError: Two orders of the classes are plausible, and nobody has said which one the weights have.
     """
+    train, data = workspace.splits.train, workspace.settings
+    chosen = data.classes is not None or data.class_order is not None
+    require_sure_order(train.class_names, data.source, chosen=chosen)
     if not weights.exists():
         raise ModelError(f"There are no weights at {weights}; name a run folder, a .safetensors or a .pt file.")
     model = Imported(

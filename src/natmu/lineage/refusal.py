@@ -27,6 +27,7 @@ def refuse(
     batch_size: int | None = None,
     trained_here: bool = True,
     before: ForgetSet | None = None,
+    copies: bool = False,
 ) -> dict[tuple[str, str], str]:
     """Let each method check each forget set with an untrained model in the original's place; nothing is written.
 
@@ -39,6 +40,7 @@ def refuse(
         batch_size: Samples per step of the methods; training's if None.
         trained_here: Whether the original's initial weights will be known.
         before: What the model forgot before.
+        copies: Whether copies of forget samples are forgotten with them.
 
     Returns:
         By text of the request and label, why a method does not serve a forget set, where it serves another of them.
@@ -63,7 +65,7 @@ def refuse(
     anything = np.random.default_rng(seed).random(len(train), np.float32)
     difficulty = dict.fromkeys(["loss", "confidence"] if trained_here else ["loss"], anything)
     forgets = {
-        request.text: resolve_forget(request, train, seed=seed, difficulty=difficulty, after=before)
+        request.text: resolve_forget(request, train, seed=seed, difficulty=difficulty, after=before, copies=copies)
         for request in requests
     }
     holdout = workspace.splits.holdout

@@ -203,7 +203,9 @@ class Workspace:
             raise RunError(f"{self.store.root} no longer holds the {title(model)} (run {model.digest}); make it again.")
         return run
 
-    def forget(self, request: ForgetRequest, seed: int, source: Trained | Imported | Unlearned) -> Forget:
+    def forget(
+        self, request: ForgetRequest, seed: int, source: Trained | Imported | Unlearned, *, copies: bool = False
+    ) -> Forget:
         """What a request means here, as lineages tell of it.
 
         Args:
@@ -211,19 +213,20 @@ class Workspace:
             seed: Of a random draw.
             source: The model that is to forget; what it forgot before comes before this request, and the root of its
                 sequence decides which samples are the hardest.
+            copies: Whether byte-identical copies of the samples are forgotten with them.
 
         Raises:
-            ForgetSetError: The request lists positions that do not fit the data.
+            ForgetSetError: The request lists samples that do not fit the data.
         """
         after, before = forget_of(source), self.forgotten_by(source)
         if request.kind == "random":
-            return Forget(request=request, seed=seed, after=after)
+            return Forget(request=request, seed=seed, after=after, copies=copies)
         if request.kind == "hardest":
-            return Forget(request=request, by=root_of(source), after=after)
+            return Forget(request=request, by=root_of(source), after=after, copies=copies)
         if request.kind != "indices":
-            return Forget(request=request, after=after)
-        listed = resolve_forget(request, self.splits.train, seed=seed, after=before)
-        forget = Forget(request=request, positions=listed.digest, after=after)
+            return Forget(request=request, after=after, copies=copies)
+        listed = resolve_forget(request, self.splits.train, seed=seed, after=before, copies=copies)
+        forget = Forget(request=request, positions=listed.digest, after=after, copies=copies)
         self.remember(forget, listed)
         return forget
 
@@ -261,7 +264,12 @@ class Workspace:
             difficulty = {} if forget.by is None else difficulties_of(self.require(forget.by))
             earlier = None if forget.after is None else self.forget_set(forget.after)
             found = resolve_forget(
-                forget.request, self.splits.train, seed=forget.seed or 0, difficulty=difficulty, after=earlier
+                forget.request,
+                self.splits.train,
+                seed=forget.seed or 0,
+                difficulty=difficulty,
+                after=earlier,
+                copies=forget.copies,
             )
             if forget.positions not in (None, found.digest):
                 raise DataError(f"{forget.request.file} lists other samples than before; restore that file.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 import re
 from dataclasses import dataclass
@@ -16,10 +17,16 @@ from natmu.types import Scenario
 
 Criterion = Literal["confidence", "loss"]
 
-FORMS = "random:1%, random:500, hardest:10%, hardest:500:loss, class:NAME, subclass:NAME, indices:FILE or all"
+FORMS = (
+    "random:1%, random:500, hardest:10%, hardest:500:loss, class:NAME, subclass:NAME, indices:FILE, files:LIST, "
+    "where:COLUMN=VALUE in TABLE.csv or all"
+)
 
 ALL = "all"
 """The request to forget all that the data holds, where nothing else is left."""
+
+_KINDS = (*get_args(Scenario), "files", "where")
+_TABLE = re.compile(r"\s*([^=]*[^=\s])\s*=\s*(.*\S)\s+in\s+(\S.*\.csv)\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,9 @@ class ForgetRequest:
         amount: How much of the data, of ``random`` and ``hardest``.
         criterion: What counts as hard, of ``hardest``.
         names: Class names or numbers, of ``class`` and ``subclass``.
-        file: The index file, of ``indices``; None of ``all``.
+        file: The file that lists samples, of ``indices``; None of ``all``.
+        by_name: Whether that file lists names rather than positions.
+        where: A column of that file and the value that the samples have there; None where all in the file are meant.
     """
 
     text: str
@@ -58,6 +67,24 @@ class ForgetRequest:
     criterion: Criterion = "confidence"
     names: tuple[str, ...] = ()
     file: Path | None = None
+    by_name: bool = False
+    where: tuple[str, str] | None = None
+
+
+def with_manifest(text: str, manifest: Path | str | None) -> str:
+    """A request with the table that it is about, where it names none itself.
+
+    Args:
+        text: Any request.
+        manifest: A table of samples; None if there is none.
+
+    >>> with_manifest("where:person=17", "people.csv")
+    'where:person=17 in people.csv'
+    """
+    kind, _, rest = text.partition(":")
+    if manifest is None or kind.strip().lower() != "where" or _TABLE.fullmatch(rest):
+        return text
+    return f"{text.rstrip()} in {manifest}"
 
 
 def parse_forget(text: str) -> ForgetRequest:
@@ -65,8 +92,11 @@ def parse_forget(text: str) -> ForgetRequest:
 
     ``random:1%``, ``random:500``: at random, the same share of every class. ``hardest:10%``, ``hardest:500:loss``: the
     most difficult to learn, by mean ``confidence`` over training (the default) or by ``loss`` at its end.
-    ``class:NAME``, ``subclass:NAME``: whole classes, several separated by commas, by name or number.
+    ``class:NAME``, ``subclass:NAME``: whole classes, several separated by commas, by name or number; ``name=1`` is the
+    class called 1, ``#1`` the class number 1, and a name with a comma stands in double quotes.
     ``indices:FILE``: the positions in a ``.npy``, ``.txt``, ``.csv`` or ``.json`` file.
+    ``files:LIST``: the names in a ``.txt``, ``.csv`` or ``.json`` file.
+    ``where:COLUMN=VALUE in TABLE.csv``: the samples that have a value in a column of a table.
     ``all``: everything, where the data holds nothing but what is to be forgotten.
 
     Raises:
@@ -79,7 +109,7 @@ def parse_forget(text: str) -> ForgetRequest:
         return ForgetRequest(ALL, "indices")
     kind, colon, rest = text.partition(":")
     kind, rest = kind.strip().lower(), rest.strip()
-    if not colon or not rest or kind not in get_args(Scenario):
+    if not colon or not rest or kind not in _KINDS:
         raise ForgetSetError(f"{text!r} does not say what to forget; write {FORMS}.")
     if kind == "random":
         return ForgetRequest(text.strip(), "random", _amount(rest, text))
@@ -88,10 +118,38 @@ def parse_forget(text: str) -> ForgetRequest:
         return ForgetRequest(text.strip(), "hardest", _amount(amount, text), _criterion(criterion, rest, text))
     if kind == "indices":
         return ForgetRequest(text.strip(), "indices", file=Path(rest))
-    names = tuple(name.strip() for name in rest.split(","))
+    if kind == "files":
+        return ForgetRequest(text.strip(), "indices", file=Path(rest), by_name=True)
+    if kind == "where":
+        return _where(text)
+    names = _names(rest, text)
     if not all(names):
         raise ForgetSetError(f"{text!r} has an empty class name; separate names by single commas.")
     return ForgetRequest(text.strip(), "class" if kind == "class" else "subclass", names=names)
+
+
+def _where(text: str) -> ForgetRequest:
+    """A request for the samples that have a value in a column of a table."""
+    match = _TABLE.fullmatch(text.partition(":")[2])
+    if match is None:
+        raise ForgetSetError(
+            f"{text!r} does not name a column, a value and a table; write where:COLUMN=VALUE in TABLE.csv, or give the "
+            "table with --manifest."
+        )
+    return ForgetRequest(text.strip(), "indices", file=Path(match[3]), by_name=True, where=(match[1], match[2]))
+
+
+def _names(text: str, request: str) -> tuple[str, ...]:
+    """Names separated by commas; those in double quotes may hold commas."""
+    if '"' not in text:
+        return tuple(name.strip() for name in text.split(","))
+    try:
+        return tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True, strict=True)))
+    except csv.Error:
+        raise ForgetSetError(
+            f"{request!r} has a double quote that does not enclose a name; write names such as "
+            'class:"sea, deep",rocket.'
+        ) from None
 
 
 def _amount(text: str, request: str) -> Amount:

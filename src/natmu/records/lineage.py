@@ -14,7 +14,7 @@ from pydantic import Field
 from natmu.records.digests import Digest, digest_of
 from natmu.records.files import Value
 from natmu.records.forgetting import Request
-from natmu.records.settings import TrainSettings
+from natmu.records.settings import ClassOrder, TrainSettings
 
 
 class DataDigests(Value):
@@ -41,6 +41,10 @@ class DataLineage(Value):
         holdout: Whether a fifth of the test set was set apart.
         mean: What was subtracted from each channel before the model; None for the data's own, or nothing.
         std: What each channel was divided by after that.
+        test: Path of the test data, where the source had none.
+        test_fraction: Part of the source that was set apart as its test set; None where it had one.
+        classes: Class names in the order of the model's outputs, where they were given.
+        class_order: How the names of classes were sorted, where that was given.
         digests: Of the content.
     """
 
@@ -50,6 +54,10 @@ class DataLineage(Value):
     holdout: bool
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    test: str | None = None
+    test_fraction: float | None = None
+    classes: tuple[str, ...] | None = None
+    class_order: ClassOrder | None = None
     digests: DataDigests
 
 
@@ -89,6 +97,7 @@ class Forget(Value):
         seed: Of a random draw; None where nothing is drawn.
         by: The model by which samples are the hardest; None for other requests.
         positions: Digest of the positions, where the request lists them; None for other requests.
+        copies: Whether byte-identical copies of these samples are forgotten with them.
         after: What was forgotten before, whose samples it does not hold; None for a first request.
     """
 
@@ -96,6 +105,7 @@ class Forget(Value):
     seed: int | None = None
     by: Trained | Imported | None = None
     positions: Digest | None = None
+    copies: bool = False
     after: Forget | None = None
 
 

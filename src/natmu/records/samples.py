@@ -24,6 +24,7 @@ class Sample(Value):
 
     Attributes:
         index: Position in the training data.
+        name: What the source calls the sample, where that is not this position.
         part: ``forget`` or ``retain``.
         label: The sample's class, in the column ``class``.
         difficulty: Minus the mean confidence of the original during its training.
@@ -38,6 +39,7 @@ class Sample(Value):
     model_config = ConfigDict(populate_by_name=True)
 
     index: int = Field(ge=0)
+    name: str | None = None
     part: Literal["forget", "retain"]
     label: int = Field(ge=0, alias="class")
     difficulty: float | None = None

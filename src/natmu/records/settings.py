@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from natmu.errors import SettingError
 from natmu.functions import function_named, is_function_name, source_digest
@@ -14,6 +14,20 @@ from natmu.records.digests import Digest
 from natmu.types import Settings
 
 Schedule = Literal["constant", "cosine", "step"]
+ClassOrder = Literal["string", "natural"]
+
+
+def _fraction(value: object) -> object:
+    """A fraction, which may be written in per cent, such as ``20%``."""
+    text = value.strip() if isinstance(value, str) else ""
+    try:
+        return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text) if text else value
+    except ValueError:
+        return value
+
+
+Fraction = Annotated[float, BeforeValidator(_fraction, json_schema_input_type=float | str)]
+"""A number between 0 and 1 as a field, where it may be written in per cent."""
 
 
 class FitSettings(Settings):
@@ -130,6 +144,16 @@ class DataSettings(Settings):
         None, description="what is subtracted from each channel before the model; the data's own or none if not given"
     )
     std: tuple[float, ...] | None = Field(None, description="what each channel is divided by after that; with mean")
+    test: str | None = Field(None, min_length=1, description="path of the test data, where the source has none")
+    test_fraction: Fraction | None = Field(
+        None, gt=0, lt=1, description="set this part of a source without test data apart as its test set, such as 20%"
+    )
+    classes: tuple[str, ...] | None = Field(
+        None, min_length=2, description="class names in the order of the model's outputs"
+    )
+    class_order: ClassOrder | None = Field(
+        None, description="order of class folders: string (1, 10, 2), as ImageFolder has it, or natural (1, 2, 10)"
+    )
 
     @model_validator(mode="after")
     def _normalises_or_not(self) -> DataSettings:

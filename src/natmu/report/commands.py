@@ -14,6 +14,9 @@ from natmu.records.run import DIGEST, RunFolder
 WEIGHTS = "WEIGHTS"
 """Stands for the file of a model that was trained elsewhere."""
 
+CLASSES = "CLASSES.txt"
+"""Stands for a file of class names in the order that the record tells."""
+
 
 def commands_of(run: RunFolder, original: RunFolder | None) -> list[str]:
     """The commands that compute a run again, with the data in the folder ``data``.
@@ -122,7 +125,15 @@ def _data(lineage: Trained | Imported) -> list[str]:
     """The flags that name data and architecture."""
     data = lineage.data
     words = ["--data", data.source, "--model", lineage.architecture.name]
-    for value, flag in ((data.image_size, "--image-size"), (data.train_size, "--train-size")):
+    flags = {
+        "--image-size": data.image_size,
+        "--train-size": data.train_size,
+        "--test-data": data.test,
+        "--test-fraction": data.test_fraction,
+        "--classes": data.classes and CLASSES,
+        "--class-order": data.class_order,
+    }
+    for flag, value in flags.items():
         words += [flag, str(value)] if value else []
     return [*words, *(["--holdout"] if data.holdout else [])]
 
@@ -130,7 +141,7 @@ def _data(lineage: Trained | Imported) -> list[str]:
 def _forget(forget: Forget) -> list[str]:
     """The flags that name what is forgotten."""
     drawn = [] if forget.seed is None else ["--split-seed", str(forget.seed)]
-    return ["--forget", forget.request.text, *drawn]
+    return ["--forget", forget.request.text, *drawn, *(["--with-copies"] if forget.copies else [])]
 
 
 def _whole(words: Sequence[str], seed: int, arithmetic: Arithmetic, name: str) -> list[str]:

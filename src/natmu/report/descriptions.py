@@ -70,6 +70,8 @@ def data(asked_for: DataSettings | DataLineage) -> str:
     parts = [asked_for.source]
     parts += [f"{asked_for.train_size:,} training images, balanced by class"] if asked_for.train_size else []
     parts += [f"resized to {asked_for.image_size} pixels"] if asked_for.image_size else []
+    parts += [f"tested on {asked_for.test}"] if asked_for.test else []
+    parts += [f"{asked_for.test_fraction:.4g} of it set apart as test set"] if asked_for.test_fraction else []
     parts += ["a fifth of the test set held out for tuning"] if asked_for.holdout else []
     return ", ".join(parts)
 

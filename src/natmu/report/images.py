@@ -42,6 +42,11 @@ class ShownSample:
     name: str
     picture: str | None
 
+    @property
+    def called(self) -> str:
+        """What its source calls the sample; its position where it has no other name."""
+        return self.row.name or f"no. {self.row.index}"
+
 
 def data_uri(pixels: npt.ArrayLike, side: int | None = None) -> str:
     """Grey ``(H, W)`` or colour ``(H, W, 3)`` pixels, 0..255, as a PNG data URI, shrunk to ``side`` if larger."""

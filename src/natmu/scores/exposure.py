@@ -18,8 +18,20 @@ from natmu.types import FloatArray, IntArray
 RISEN = 100
 """Retain samples that are listed at most."""
 
-COLUMNS = ("index", "part", "class", "difficulty", "loss", "margin", "margin_retrained", "rmia", "exposure", "rank")
-"""Of the table of samples, in its order."""
+COLUMNS = (
+    "index",
+    "name",
+    "part",
+    "class",
+    "difficulty",
+    "loss",
+    "margin",
+    "margin_retrained",
+    "rmia",
+    "exposure",
+    "rank",
+)
+"""Of the table of samples, in its order; names are not known here."""
 
 
 def exposed_samples(

@@ -1,0 +1,117 @@
+"""Samples that a file lists: by position, by name, or by a value in a column of a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from natmu.data.indices import read_index_file
+from natmu.data.lookup import rows_at, rows_named
+from natmu.data.names import SampleNames
+from natmu.data.tables import NAME_COLUMNS, Table, read_cells, read_table
+from natmu.errors import DataError, ForgetSetError, hint
+from natmu.records.forgetting import ForgetRequest
+from natmu.types import IntArray
+
+
+def listed_rows(request: ForgetRequest, names: SampleNames) -> IntArray:
+    """The training samples that a request with a file means.
+
+    Args:
+        request: The request.
+        names: Those of the training samples.
+
+    Returns:
+        Sorted rows of the training part, int64 ``(F,)``.
+
+    Raises:
+        ForgetSetError: The file cannot be read, or lists what is no training sample.
+    """
+    path = request.file
+    assert path is not None, "only requests with a file come here"
+    if not request.by_name:
+        return rows_at(read_index_file(path, names.listing.count), names, f"{path} lists")
+    try:
+        asked = read_names(path) if request.where is None else _matching(read_table(path), *request.where)
+    except DataError as error:
+        raise ForgetSetError(str(error)) from None
+    return rows_named(asked, names, f"{path} lists" if request.where is None else f"{request.text!r} means")
+
+
+def read_names(path: Path) -> list[str]:
+    """Names of samples from a file.
+
+    Args:
+        path: ``.txt`` with one name a line, where lines that begin with ``#`` are comments; ``.csv`` with a column
+            ``file``, ``name`` or ``path``, or with a single column, whose first line is a name unless it is one of
+            these three words; ``.json`` with a list of texts.
+
+    Raises:
+        DataError: The file cannot be read, is of another kind, or is empty.
+    """
+    readers = {".txt": _read_lines, ".csv": _read_column, ".json": _read_list}
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"The list {str(path)!r} must end in {', '.join(readers)}.")
+    names = reader(path)
+    if not names:
+        raise DataError(f"{path} is empty; name at least one training sample to forget.")
+    return names
+
+
+def _read_lines(path: Path) -> list[str]:
+    lines = [line.strip() for line in _text(path).splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _read_column(path: Path) -> list[str]:
+    rows = read_cells(path)
+    head = [cell.lower() for cell in rows[0]] if rows else []
+    column = next((head.index(name) for name in NAME_COLUMNS if name in head), None)
+    if column is not None:
+        return read_table(path).cells(column) if len(rows) > 1 else []
+    if any(len(row) > 1 for row in rows):
+        raise DataError(
+            f"{path} has several columns, {', '.join(rows[0])}, and none is called {', '.join(NAME_COLUMNS)}; call the "
+            "one that names samples so."
+        )
+    return [row[0] for row in rows]
+
+
+def _read_list(path: Path) -> list[str]:
+    try:
+        content = json.loads(_text(path))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read ({str(error)[:120]}).") from None
+    if not isinstance(content, list) or not all(isinstance(item, str) for item in content):
+        raise DataError(f"{path} holds no list of names; write a list of texts, or indices:{path} for positions.")
+    return content
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({str(error)[:120]}).") from None
+
+
+def _matching(table: Table, column: str, value: str) -> Sequence[str]:
+    """The names of the samples that have a value in a column."""
+    key = table.column(NAME_COLUMNS)
+    cells, names = table.cells(table.require(column)), table.cells(0 if key is None else key)
+    rows = [row for row, cell in enumerate(cells) if cell == value]
+    rows = rows or [row for row, cell in enumerate(cells) if _number(cell) == _number(value) is not None]
+    if not rows:
+        known = [*dict.fromkeys(cells)]
+        near = hint(value, known) or f"; there are {', '.join(map(repr, known[:5]))}{', …' if len(known) > 5 else ''}"
+        raise DataError(f"No row of {table.path} has {value!r} in the column {column}{near}.")
+    return [names[row] for row in rows]
+
+
+def _number(text: str) -> float | None:
+    """The number that a cell writes, such as 17.0 for 17; None for other texts."""
+    try:
+        return float(text)
+    except ValueError:
+        return None

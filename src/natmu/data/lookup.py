@@ -1,0 +1,155 @@
+"""Samples by what they are called, or by their positions in their source."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+
+from natmu.data.names import Listing, SampleNames
+from natmu.errors import ForgetSetError, hint
+from natmu.types import IntArray
+
+_SHOWN = 5
+_COMPARED = 20_000
+"""Names among which a misspelt one is looked for, at most."""
+
+_Place = tuple[Listing, int]
+
+
+def rows_at(positions: IntArray, names: SampleNames, what: str) -> IntArray:
+    """The training samples at positions in their source.
+
+    Args:
+        positions: Places in the source, in its own order, which may hold more samples than the training part.
+        names: Those of the training samples.
+        what: Names the positions in errors.
+
+    Returns:
+        Sorted rows of the training part, int64 ``(F,)``.
+
+    Raises:
+        ForgetSetError: A sample is in another part, or in none; they are named.
+    """
+    outside = np.setdiff1d(positions, names.positions)
+    if len(outside):
+        _refuse_outside([(names.listing, int(position)) for position in outside], names, what)
+    return np.flatnonzero(np.isin(names.positions, positions)).astype(np.int64)
+
+
+def rows_named(asked: Sequence[str], names: SampleNames, what: str) -> IntArray:
+    """The training samples with these names.
+
+    A name may also be a part of the real one that begins after a slash, or begin before it: ``003.jpg`` and
+    ``/home/me/photos/cat/003.jpg`` are both ``cat/003.jpg`` where no other sample may be meant.
+
+    Args:
+        asked: Names; several that mean the same sample do no harm.
+        names: Those of the training samples.
+        what: Names the list in errors.
+
+    Returns:
+        Sorted rows of the training part, int64 ``(F,)``.
+
+    Raises:
+        ForgetSetError: A name is unknown, may mean several samples, or is that of a sample in another part.
+    """
+    wanted = [*dict.fromkeys(_plain(text) for text in asked)]
+    listings = [*{id(one): one for one in (names.listing, *(part.listing for _, part in names.others))}.values()]
+    exact = _exact(wanted, listings)
+    similar = _similar([text for text in wanted if text not in exact], listings)
+    unknown = [text for text in wanted if not (exact.get(text) or similar.get(text))]
+    if unknown:
+        raise ForgetSetError(f"{what} {_counted(len(unknown), 'name')} that no sample has: {_unknown(unknown, names)}.")
+    places = {text: exact.get(text) or similar[text] for text in wanted}
+    several = next((text for text in wanted if len(places[text]) > 1), None)
+    if several is not None:
+        candidates = ", ".join(_name(place) for place in places[several][:_SHOWN])
+        more = ", …" if len(places[several]) > _SHOWN else ""
+        raise ForgetSetError(
+            f"{what} {several!r}, which may mean {len(places[several])} samples: {candidates}{more}; write more of its "
+            "path."
+        )
+    found = [places[text][0] for text in wanted]
+    elsewhere = [place for place in found if place[0] is not names.listing]
+    if elsewhere:
+        _refuse_outside(elsewhere, names, what)
+    return rows_at(np.unique(np.array([position for _, position in found], np.int64)), names, what)
+
+
+def _plain(text: str) -> str:
+    """A name with slashes between its parts."""
+    return text.strip().replace("\\", "/").removeprefix("./")
+
+
+def _exact(wanted: Sequence[str], listings: Sequence[Listing]) -> dict[str, list[_Place]]:
+    """The samples that have exactly the wanted names; those of the first source, which is the training samples'."""
+    found: dict[str, list[_Place]] = {}
+    for listing in listings:
+        if listing.texts is None:
+            numbers = [text for text in wanted if text.isascii() and text.isdigit() and int(text) < listing.count]
+            here: dict[str, list[_Place]] = {text: [(listing, int(text))] for text in numbers}
+        else:
+            here = defaultdict(list)
+            looked_for = {*wanted}
+            for position, text in enumerate(listing.texts):
+                if text in looked_for:
+                    here[text].append((listing, position))
+        found = here | found
+    return found
+
+
+def _similar(wanted: Sequence[str], listings: Sequence[Listing]) -> dict[str, list[_Place]]:
+    """The samples whose names end as the wanted ones do, or the other way round."""
+    by_file = defaultdict(list)
+    for text in wanted:
+        by_file[text.rpartition("/")[2]].append(text)
+    found: dict[str, list[_Place]] = defaultdict(list)
+    for listing in listings if wanted else []:
+        for position, name in enumerate(listing.texts or ()):
+            for text in by_file.get(name.rpartition("/")[2], ()):
+                if name.endswith(f"/{text}") or text.endswith(f"/{name}"):
+                    found[text].append((listing, position))
+    return found
+
+
+def _name(place: _Place) -> str:
+    listing, position = place
+    return str(position) if listing.texts is None else listing.texts[position]
+
+
+def _unknown(unknown: Sequence[str], names: SampleNames) -> str:
+    """The first unknown names, with those that may have been meant."""
+    texts = names.listing.texts
+    if texts is None:
+        return f"{_some(unknown)}; samples of this data are called by their positions, 0 to {names.listing.count - 1}"
+    near = hint(unknown[0], texts) if len(texts) <= _COMPARED else ""
+    return f"{_some(unknown)}{near or f'; names are such as {names[0]!r}'}"
+
+
+def _refuse_outside(places: Sequence[_Place], names: SampleNames, what: str) -> None:
+    """Say which samples are not in the training part, and where they are."""
+    for role, part in names.others:
+        there = {*part.positions.tolist()}
+        inside = [place for place in places if place[0] is part.listing and place[1] in there]
+        if inside:
+            named = _some([_name(one) for one in inside])
+            raise ForgetSetError(
+                f"{what} {_counted(len(inside), 'sample')} of the {role} part, {named}; "
+                "only training samples can be forgotten, so leave them out, or make other samples the test part."
+            )
+    raise ForgetSetError(
+        f"{what} {_counted(len(places), 'sample')} that the training part was cut without, "
+        f"{_some([_name(one) for one in places])}; leave them out, or take a larger part with --train-size."
+    )
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def _some(texts: Sequence[str]) -> str:
+    """The first few, quoted."""
+    return ", ".join(chain(map(repr, texts[:_SHOWN]), ["…"] if len(texts) > _SHOWN else []))

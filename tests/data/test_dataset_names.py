@@ -1,0 +1,85 @@
+"""Class and sample names of users' data sets, and of what these are wrapped in."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import ConcatDataset, Dataset, Subset
+
+from natmu.arguments import require_model
+from natmu.data import ImageData, from_dataset
+from natmu.errors import ModelError
+
+NAMES = ["cat", "dog", "sea"]
+
+
+class Plain(Dataset):
+    """Six images of three classes."""
+
+    def __init__(self, **told: object) -> None:
+        self.targets = [0, 1, 2, 0, 1, 2]
+        self.__dict__ |= told
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return np.full((4, 4), index, np.uint8), self.targets[index]
+
+
+class Wrapper(Plain):
+    """Another data set with other images, and maybe other labels."""
+
+    def __init__(self, dataset: Plain, relabel: dict[int, int] | None = None) -> None:
+        self.dataset, self.relabel = dataset, relabel or {}
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        image, label = self.dataset[index]
+        return image[:, ::-1], self.relabel.get(label, label)
+
+
+class Column:
+    """A label column of a HuggingFace data set."""
+
+    names = NAMES
+
+
+@pytest.mark.parametrize(
+    ("dataset", "names"),
+    [
+        (Plain(classes=NAMES), NAMES),
+        (Plain(features={"label": Column}), NAMES),
+        (Subset(Plain(classes=NAMES), [0, 3, 1]), NAMES),
+        (Subset(Subset(Plain(classes=NAMES), [0, 3, 1]), [2, 1]), NAMES),
+        (ConcatDataset([Plain(classes=NAMES), Subset(Plain(classes=NAMES), [0])]), NAMES),
+        (ConcatDataset([Plain(classes=NAMES), Plain(classes=NAMES[::-1])]), ["0", "1", "2"]),
+        (Wrapper(Plain(classes=NAMES)), NAMES),
+        (Wrapper(Plain(classes=NAMES), {0: 2, 2: 0}), ["0", "1", "2"]),
+        (Plain(), ["0", "1", "2"]),
+    ],
+)
+def test_class_names_are_found_where_labels_are_the_same(dataset: Dataset, names: list[str]) -> None:
+    assert [*from_dataset(dataset).class_names] == names
+
+
+def test_files_of_a_folder_data_set_are_names() -> None:
+    samples = [(f"/photos/{NAMES[row % 3]}/{row}.png", row % 3) for row in range(6)]
+    folder = Plain(root="/photos", samples=samples, classes=NAMES)
+    assert [*from_dataset(folder).names][:2] == ["cat/0.png", "dog/1.png"]
+    assert [*from_dataset(Subset(folder, [4, 2])).names] == ["dog/4.png", "sea/2.png"]
+    assert [*from_dataset(Plain()).names] == [*map(str, range(6))]
+    renamed = from_dataset(from_dataset(folder), ["a", "b", "c"])
+    assert (renamed.class_names, renamed.names[2]) == (("a", "b", "c"), "sea/2.png")
+
+
+def test_labels_that_count_from_one_are_told_of_where_the_model_does_not_fit() -> None:
+    data = ImageData(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), torch.tensor([1, 2, 3] * 2), ("0", "1", "2", "3"))
+    require_model(nn.Sequential(nn.Flatten(), nn.Linear(4, 4)), "model", data)
+    with pytest.raises(ModelError, match="they run from 1 to 3: where they count from 1, subtract 1"):
+        require_model(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), "model", data)
+    counted = ImageData(data.images, data.labels - 1, ("0", "1", "2"))
+    with pytest.raises(ModelError) as refused:
+        require_model(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "model", counted)
+    assert "No label is 0" not in str(refused.value)
