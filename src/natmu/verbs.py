@@ -141,7 +141,8 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
         given = {name for name, value in data.items() if value and name != "source"}
         if model is not None or given:
             raise SettingError(
-                f"{source} says its own --model, --image-size, --train-size and --holdout; leave them out."
+                f"{source} says its own --model, sizes and channels of images, --train-size and --holdout; leave them "
+                "out."
             )
         start, workspace = open_model(source, place, data.get("source"))
         known, recipe = knows_initial_weights(root_of(start)), start.recipe

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from natmu.data import pixels as pixels_module
-from natmu.data.pixels import channel_statistics, resized, to_labels, to_nchw
+from natmu.data.forms import Form
+from natmu.data.pixels import channel_statistics, formed, to_labels, to_nchw
 from natmu.errors import DataError
 
 
@@ -103,5 +104,5 @@ def test_a_constant_channel_does_not_divide_by_zero() -> None:
 def test_resizing_is_pillows(height: int, width: int, size: int, channels: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)[:, :, :channels]
     expected = np.asarray(Image.fromarray(image.squeeze(2) if channels == 1 else image).resize((size, size), 2))
-    result = resized(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], size)
+    result = formed(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], Form(size))
     assert np.array_equal(np.asarray(result[0]).transpose(1, 2, 0).reshape(expected.shape), expected)

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from natmu.cli.options import (
+    Channels,
+    Crop,
     DataDir,
     Device,
     Holdout,
@@ -16,6 +18,7 @@ from natmu.cli.options import (
     Model,
     Out,
     Precision,
+    Resize,
     Resume,
     Seed,
     SyncBatchNorm,
@@ -31,6 +34,9 @@ def run(
     model: Model,
     data_dir: DataDir = Path("data"),
     image_size: ImageSize = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    channels: Channels = None,
     train_size: TrainSize = None,
     holdout: Holdout = False,
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the data.")] = 100,
@@ -61,7 +67,15 @@ def run(
     root, name = store_and_name(out)
     with showing():
         run = train_run(
-            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
+            data={
+                "source": data,
+                "image_size": image_size,
+                "resize": resize,
+                "crop": crop,
+                "channels": channels,
+                "train_size": train_size,
+                "holdout": holdout,
+            },
             model=model,
             training={
                 "epochs": epochs,

@@ -9,6 +9,8 @@ import typer
 
 from natmu.cli.options import (
     BatchSize,
+    Channels,
+    Crop,
     DataDir,
     Device,
     Holdout,
@@ -16,6 +18,7 @@ from natmu.cli.options import (
     Json,
     Out,
     Precision,
+    Resize,
     Resume,
     Seed,
     Set,
@@ -52,6 +55,9 @@ def run(
     model: Annotated[str | None, typer.Option("--model", help="With a weights file: its architecture.")] = None,
     data_dir: DataDir = Path("data"),
     image_size: ImageSize = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    channels: Channels = None,
     train_size: TrainSize = None,
     holdout: Holdout = False,
     batch_size: BatchSize = None,
@@ -86,7 +92,15 @@ def run(
         run = unlearn_run(
             Asked(forget, method, given, batch_size, seed, split_seed),
             source=source,
-            data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
+            data={
+                "source": data,
+                "image_size": image_size,
+                "resize": resize,
+                "crop": crop,
+                "channels": channels,
+                "train_size": train_size,
+                "holdout": holdout,
+            },
             model=model,
             place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
         )

@@ -10,10 +10,12 @@ import numpy as np
 
 from natmu.data.arrays import Parts, load_arrays
 from natmu.data.cifar import load_cifar10, load_cifar100
+from natmu.data.decoding import AS_IT_IS
 from natmu.data.digits import load_digits
 from natmu.data.folders import load_folder
+from natmu.data.forms import Form
 from natmu.data.images import ImageData, Splits
-from natmu.data.pixels import channel_statistics, resized
+from natmu.data.pixels import channel_statistics, formed
 from natmu.data.sampling import FIXED_SEED, balanced_draw, fixed_fifth
 from natmu.data.tiny_imagenet import load_tiny_imagenet
 from natmu.errors import DataError, hint
@@ -47,8 +49,8 @@ class SourceInfo:
 @dataclass(frozen=True)
 class _Source:
     info: SourceInfo
-    read: Callable[[Path, int | None], tuple[ImageData, ImageData]]
-    statistics: _Statistics | None = None
+    read: Callable[[Path, Form], tuple[Parts, Form]]
+    statistics: _Statistics = ((), ())
 
 
 def _catalogue() -> dict[str, _Source]:
@@ -60,21 +62,21 @@ def _catalogue() -> dict[str, _Source]:
     sources = (
         _Source(
             SourceInfo("digits", "handwritten digits, part of scikit-learn", (1, 8, 8), 10, 1438, 359, False),
-            lambda _, __: load_digits(),
+            lambda _, form: (Parts(*load_digits()), form),
         ),
         _Source(
             SourceInfo("cifar10", "photographs of ten kinds of things", rgb32, 10, 50_000, 10_000, True),
-            lambda data_dir, _: load_cifar10(data_dir),
+            lambda data_dir, form: (Parts(*load_cifar10(data_dir)), form),
             cifar10,
         ),
         _Source(
             SourceInfo("cifar100", "photographs of a hundred kinds of things", rgb32, 100, 50_000, 10_000, True),
-            lambda data_dir, _: load_cifar100(data_dir, "fine"),
+            lambda data_dir, form: (Parts(*load_cifar100(data_dir, "fine")), form),
             cifar100,
         ),
         _Source(
             SourceInfo("cifar20", "CIFAR-100 labelled by its 20 superclasses", rgb32, 20, 50_000, 10_000, True),
-            lambda data_dir, _: load_cifar100(data_dir, "coarse"),
+            lambda data_dir, form: (Parts(*load_cifar100(data_dir, "coarse")), form),
             cifar100,
         ),
         _Source(
@@ -100,6 +102,9 @@ def load(
     data_dir: Path,
     *,
     image_size: int | None = None,
+    resize: int | None = None,
+    crop: int | None = None,
+    channels: int | None = None,
     train_size: int | None = None,
     holdout: bool = False,
 ) -> Splits:
@@ -108,8 +113,11 @@ def load(
     Args:
         source: A name of ``sources()``, or the path of a folder of images per class, an ``.npz`` file, or a folder of
             ``.npy`` files; see ``load_folder`` and ``load_arrays`` for their layouts.
-        data_dir: Where named data sets are kept.
-        image_size: Side of the square that images are resized to, bilinearly; needed where their sizes differ.
+        data_dir: Where named data sets are kept, and, in its folder ``decoded``, the images of large folders.
+        image_size: Side of the square that images are resized to, bilinearly.
+        resize: What the shorter side of images is resized to, in place of ``image_size``.
+        crop: Side of the square that is then cut out of the middle; black is put around smaller images.
+        channels: 1 for grey images, 3 for colour; by default as they are.
         train_size: Keep this many training images: a fixed class-balanced random subset.
         holdout: Move a fixed class-balanced random fifth of the test set to ``Splits.holdout``, unless the data set
             brings a holdout of its own.
@@ -121,41 +129,41 @@ def load(
     Raises:
         DataError: The data cannot be found or read, or a size is out of range.
     """
-    if image_size is not None and not 1 <= image_size <= 4096:
-        raise DataError(f"The image size must be from 1 to 4096 pixels, not {image_size}.")
+    form = Form(image_size, resize, crop, channels)
     known = _catalogue().get(source)
-    parts = Parts(*known.read(data_dir, image_size)) if known else _load_path(Path(source), data_dir, image_size)
-    parts = _arranged(parts, source, image_size, train_size, holdout)
-    mean, std = (known and known.statistics) or channel_statistics(parts.train.images)
+    parts, rest = known.read(data_dir, form) if known else _load_path(Path(source), data_dir, form)
+    parts = _arranged(parts, source, rest, train_size, holdout)
+    customary = known.statistics if known and len(known.statistics[0]) == parts.train.image_shape[0] else None
+    mean, std = customary or channel_statistics(parts.train.images)
     name = known.info.name if known else Path(source).resolve().stem
     return Splits(name, parts.train, parts.test, mean, std, parts.holdout)
 
 
-def _arranged(parts: Parts, source: str, image_size: int | None, train_size: int | None, holdout: bool) -> Parts:
-    """The parts cut and resized as asked, all of one shape."""
+def _arranged(parts: Parts, source: str, form: Form, train_size: int | None, holdout: bool) -> Parts:
+    """The parts cut as asked and brought to a form, all of one shape."""
     train, test, held = _reduced(parts.train, train_size), parts.test, parts.holdout
     if holdout and held is None:
         test, held = _divided(test)
-    if image_size is not None:
-        train, test = _at_size(train, image_size), _at_size(test, image_size)
-        held = None if held is None else _at_size(held, image_size)
+    train, test = _in_form(train, form), _in_form(test, form)
+    held = None if held is None else _in_form(held, form)
     shapes = [part.image_shape for part in (train, test, held) if part is not None]
     if len(set(shapes)) > 1:
         other = next(shape for shape in shapes if shape != shapes[0])
         raise DataError(
             f"Training images of {source} are {shapes[0]} (channels, height, width), others {other}; pass "
-            "--image-size where sizes differ, and give all the same channels."
+            "--image-size or --crop where sizes differ, and --channels 1 or 3 where channels do."
         )
     return Parts(train, test, held)
 
 
-def _load_path(path: Path, data_dir: Path, image_size: int | None) -> Parts:
-    """Read the user's own data."""
+def _load_path(path: Path, data_dir: Path, form: Form) -> tuple[Parts, Form]:
+    """Read the user's own data; also says what of the form is still to be done."""
     try:
         if path.is_dir():
-            return load_arrays(path) if any(path.glob("*.npy")) else load_folder(path, data_dir, image_size)
+            arrays = any(path.glob("*.npy"))
+            return (load_arrays(path), form) if arrays else (load_folder(path, data_dir, form), AS_IT_IS)
         if path.is_file() and path.suffix.lower() == ".npz":
-            return load_arrays(path)
+            return load_arrays(path), form
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     names = [info.name for info in sources()]
@@ -186,5 +194,6 @@ def _divided(test: ImageData) -> tuple[ImageData, ImageData]:
     return test.subset(rest), test.subset(fifth)
 
 
-def _at_size(data: ImageData, size: int) -> ImageData:
-    return replace(data, images=resized(data.images, size))
+def _in_form(data: ImageData, form: Form) -> ImageData:
+    images = formed(data.images, form)
+    return data if images is data.images else replace(data, images=images)

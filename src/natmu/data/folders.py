@@ -2,50 +2,47 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from natmu.data.arrays import Parts
-from natmu.data.decoding import common_form, decode, image_files
-from natmu.data.images import ImageData
+from natmu.data.decoding import AS_IT_IS, decode, image_files
+from natmu.data.forms import Form
 from natmu.data.pixels import image_data
 from natmu.data.sampling import fixed_fifth
 from natmu.errors import DataError
 from natmu.types import IntArray
 
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
-_IN_MEMORY_BYTES = 2**31
 
 _Files = tuple[list[Path], IntArray]
 
 
-def load_folder(source: Path, data_dir: Path, image_size: int | None) -> Parts:
+def load_folder(source: Path, data_dir: Path, form: Form = AS_IT_IS) -> Parts:
     """Read ``train/<class>/*`` with ``test/<class>/*`` or ``val/<class>/*``, or ``<class>/*``.
 
     Classes are numbered in the sorted order of their folders' names. Of a flat folder a fixed class-balanced random
     fifth becomes the test set. With both ``test`` and ``val``, ``val`` is the holdout. Images are grey when all of
-    them are, else RGB. More than 2 GiB of decoded images are kept in ``data_dir`` and mapped.
+    them are, else RGB. Many images are decoded once and kept in ``data_dir``; see ``decode``.
 
     Args:
         source: The folder.
         data_dir: Where data is kept.
-        image_size: Side of the square that all images are resized to; None where all have one size.
+        form: What all images are brought to.
 
     Raises:
         DataError: No images are found, sizes differ, a file is damaged, or test classes are not training classes.
     """
     splits, names = _find_files(source)
-    form = common_form([path for files, _ in splits.values() for path in files], image_size)
-
-    def read(files: Sequence[Path], labels: IntArray) -> ImageData:
-        size = len(files) * math.prod((form.channels, form.height, form.width))
-        cache = data_dir if size > _IN_MEMORY_BYTES else None
-        return image_data(decode(files, form, cache), labels, names)
-
-    data = {split: read(*part) for split, part in splits.items()}
+    images = decode([path for files, _ in splits.values() for path in files], form, data_dir)
+    whole = image_data(images, np.concatenate([labels for _, labels in splits.values()]), names)
+    ends = np.cumsum([len(files) for files, _ in splits.values()])
+    data = {
+        split: whole.subset(range(end - len(part[0]), end))
+        for (split, part), end in zip(splits.items(), ends, strict=True)
+    }
     return Parts(data["train"], data["test"], data.get("holdout"))
 
 

@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from natmu.data.images import ByteArray, ImageData, Images
+from natmu.data.decoded import Statistics, remembered_statistics
+from natmu.data.forms import Form
+from natmu.data.images import ByteArray, ImageData, Images, mapped
 from natmu.errors import DataError
 from natmu.types import IntArray
 
@@ -132,20 +134,29 @@ def resident(images: ByteArray) -> Tensor:
     return torch.from_numpy(np.require(images, requirements=["C", "W"]))
 
 
-def resized(images: Images, size: int) -> Images:
-    """The images at ``(size, size)`` by Pillow's bilinear filter, in memory; as they are when they have that size."""
+def formed(images: Images, form: Form) -> Images:
+    """The images in a form, in memory; as they are where they have it.
+
+    Raises:
+        DataError: The form asks for one or three channels, and the images have another number.
+    """
     count, channels, height, width = (int(length) for length in images.shape)
-    if (height, width) == (size, size):
+    wanted, (wide, high) = form.channels or channels, form.size_of((width, height))
+    if wanted == channels and form.keeps((width, height)):
         return images
-    result = np.empty((count, channels, size, size), np.uint8)
+    if wanted != channels and channels not in (1, 3):
+        raise DataError(f"Images of {channels} channels cannot be given {wanted}; leave --channels out.")
+    result = np.empty((count, wanted, high, wide), np.uint8)
     for row in range(count):
-        for channel, plane in enumerate(np.ascontiguousarray(images[row])):
-            scaled = Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)
-            result[row, channel] = np.asarray(scaled)
+        image = np.ascontiguousarray(images[row])
+        if wanted == 1 and channels == 3:
+            image = np.asarray(Image.fromarray(image.transpose(1, 2, 0)).convert("L"))[None]
+        for channel, plane in enumerate(image):
+            result[row, channel if wanted == len(image) else slice(None)] = np.asarray(form.of(Image.fromarray(plane)))
     return torch.from_numpy(result)
 
 
-def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(images: Images) -> Statistics:
     """Mean and standard deviation of each channel, exact, in the memory of one block.
 
     Args:
@@ -155,6 +166,13 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
         Means and standard deviations in ``[0, 1]``; a channel that never changes gets standard deviation 1, because
         a model divides by it.
     """
+    where = mapped(images)
+    if where is None:
+        return _channel_statistics(images)
+    return remembered_statistics(where.file, where.place, lambda: _channel_statistics(images))
+
+
+def _channel_statistics(images: Images) -> Statistics:
     counts = np.zeros((int(images.shape[1]), 256), np.int64)
     for rows in _blocks(images.shape):
         block = np.asarray(images[rows])

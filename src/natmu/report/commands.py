@@ -122,8 +122,9 @@ def _data(lineage: Trained | Imported) -> list[str]:
     """The flags that name data and architecture."""
     data = lineage.data
     words = ["--data", data.source, "--model", lineage.architecture.name]
-    for value, flag in ((data.image_size, "--image-size"), (data.train_size, "--train-size")):
-        words += [flag, str(value)] if value else []
+    for name in ("image_size", "resize", "crop", "channels", "train_size"):
+        value = getattr(data, name)
+        words += [f"--{name.replace('_', '-')}", str(value)] if value else []
     return [*words, *(["--holdout"] if data.holdout else [])]
 
 

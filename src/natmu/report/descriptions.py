@@ -70,6 +70,9 @@ def data(asked_for: DataSettings | DataLineage) -> str:
     parts = [asked_for.source]
     parts += [f"{asked_for.train_size:,} training images, balanced by class"] if asked_for.train_size else []
     parts += [f"resized to {asked_for.image_size} pixels"] if asked_for.image_size else []
+    parts += [f"shorter side resized to {asked_for.resize} pixels"] if asked_for.resize else []
+    parts += [f"the middle {asked_for.crop} by {asked_for.crop} pixels"] if asked_for.crop else []
+    parts += [f"{'grey' if asked_for.channels == 1 else 'RGB'} images"] if asked_for.channels else []
     parts += ["a fifth of the test set held out for tuning"] if asked_for.holdout else []
     return ", ".join(parts)
 
