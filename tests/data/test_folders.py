@@ -61,7 +61,9 @@ def test_grey_images_have_one_channel_and_mixed_ones_three(tmp_path: Path) -> No
 def test_differing_sizes_are_refused_by_name(image_tree: Tree, tmp_path: Path) -> None:
     root = image_tree({"a": 3, "b": 3})
     write_image(root / "b" / "odd.png", (9, 7))
-    with pytest.raises(DataError, match=r"000\.png is 8x8, .*odd\.png is 9x7; pass --resize 256 --crop 224 .*--image-size"):
+    with pytest.raises(
+        DataError, match=r"000\.png is 8x8, .*odd\.png is 9x7; pass --resize 256 --crop 224 .*--image-size"
+    ):
         load(str(root), tmp_path)
     assert load(str(root), tmp_path, image_size=10).train.image_shape == (3, 10, 10)
 
