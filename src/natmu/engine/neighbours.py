@@ -9,7 +9,7 @@ from natmu.data.batches import channels_last
 from natmu.data.images import ImageData
 from natmu.engine.compute import Compute
 from natmu.engine.modes import evaluating
-from natmu.engine.predict import EVALUATION_BATCH
+from natmu.engine.predict import evaluation_batch
 from natmu.types import IntArray, seed_for
 
 
@@ -36,7 +36,7 @@ def right_nearby(
     generator = torch.Generator().manual_seed(seed_for(0, "neighbours"))
     counts = [torch.zeros(0, dtype=torch.int64)]
     with evaluating(model), compute.kernels(), compute.autocast():
-        for rows in torch.split(positions, EVALUATION_BATCH):
+        for rows in torch.split(positions, evaluation_batch(data)):
             images = channels_last(data.take(rows).to(compute.device)).div_(255)
             labels, right = data.labels[rows].to(compute.device), torch.zeros(len(rows), device=compute.device)
             for _ in range(draws):
