@@ -9,9 +9,9 @@ then a crop from the middle), each time in a process of its own, in alternation:
 - natmu, second start: finds them there;
 - torchvision: one epoch of a DataLoader with two workers over ImageFolder with Resize, CenterCrop and PILToTensor.
 
-Then threads are set beside processes: the same work on a tenth of the photographs, with Pillow alone. Seconds are those
-from before the reading to after it, without the start of Python and the import of PyTorch; the processor's time, workers
-included, is what other work on the machine disturbs least. ``RssAnon`` is memory that is not pages of a file.
+Then threads are set beside processes: the same work on a tenth of the photographs, with Pillow alone. Seconds run from
+before the reading to after it, without the start of Python and the import of PyTorch. Seconds of the processor, those of
+workers too, are what other work on the machine disturbs least. ``RssAnon`` is memory that is not pages of a file.
 """
 
 from __future__ import annotations
