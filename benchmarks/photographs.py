@@ -10,8 +10,8 @@ then a crop from the middle), each time in a process of its own, in alternation:
 - torchvision: one epoch of a DataLoader with two workers over ImageFolder with Resize, CenterCrop and PILToTensor.
 
 Then threads are set beside processes: the same work on a tenth of the photographs, with Pillow alone. Seconds run from
-before the reading to after it, without the start of Python and the import of PyTorch. Seconds of the processor, those of
-workers too, are what other work on the machine disturbs least. ``RssAnon`` is memory that is not pages of a file.
+before the reading to after it, without the start of Python and the import of PyTorch. Processor seconds, workers
+included, are what other work disturbs least. ``RssAnon`` is memory that is not pages of a file.
 """
 
 from __future__ import annotations

@@ -22,7 +22,10 @@ from natmu.types import IntArray
 ByteArray = npt.NDArray[np.uint8]
 
 _BLOCK = 1024
-"""Images that are read at a time where all of them are read."""
+"""Images that are put on a GPU at a time."""
+
+_BLOCK_BYTES = 2**23
+"""Bytes of images that are read at a time for a digest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,8 +247,9 @@ class ImageData:
     def _digest(self) -> str:
         state = hashlib.blake2b(digest_size=16)
         state.update(repr((tuple(self.images.shape), self.class_names)).encode())
-        for start in range(0, len(self), _BLOCK):
-            block = self.images[start : start + _BLOCK]
+        step = max(_BLOCK_BYTES // max(math.prod(self.images.shape[1:]), 1), 1)
+        for start in range(0, len(self), step):
+            block = self.images[start : start + step]
             state.update(np.ascontiguousarray(block.cpu().numpy() if isinstance(block, Tensor) else block).data)
         for what, labels, names in self._labellings():
             state.update(repr((what, names)).encode())

@@ -18,7 +18,7 @@ from natmu.data.images import ByteArray, ImageData, Images, mapped
 from natmu.errors import DataError
 from natmu.types import IntArray
 
-_BLOCK_BYTES = 2**26
+_BLOCK_BYTES = 2**23
 
 MAX_CLASSES = 100_000
 """Labels beyond this are taken for a mistake, such as identifiers in place of classes."""
@@ -69,7 +69,7 @@ def _channels_first(second: int, last: int) -> bool:
 
 
 def _blocks(shape: Sequence[int]) -> Iterator[slice]:
-    """Cut images of this shape into pieces of some 64 MiB, so that memory stays bounded."""
+    """Cut images of this shape into pieces of some 8 MiB, so that memory stays bounded."""
     step = max(_BLOCK_BYTES // math.prod(shape[1:]), 1)
     return (slice(start, start + step) for start in range(0, shape[0], step))
 
