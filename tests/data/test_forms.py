@@ -110,12 +110,12 @@ def test_every_source_is_brought_to_the_form_once(tmp_path: Path) -> None:
             path = tmp_path / "tree" / split / "ab"[row % 2] / f"{row:02}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(images[row].transpose(1, 2, 0)).save(path)
-    options = {"resize": 16, "crop": 12, "channels": 1}
+    options = {"resize": 16, "crop": 12}
     arrays, files = (load(str(tmp_path / name), tmp_path, **options) for name in ("d.npz", "tree"))
-    expected = to_array(Image.fromarray(images[2].transpose(1, 2, 0)), 1, Form(resize=16, crop=12))
+    expected = to_array(Image.fromarray(images[2].transpose(1, 2, 0)), form=Form(resize=16, crop=12))
     assert np.array_equal(arrays.test.take(torch.tensor([2]))[0].numpy(), expected)
     assert np.array_equal(files.test.take(torch.tensor([1]))[0].numpy(), expected)
-    assert arrays.train.image_shape == (1, 12, 12)
+    assert load(str(tmp_path / "d.npz"), tmp_path, channels=1, **options).train.image_shape == (1, 12, 12)
     assert load("digits", tmp_path, channels=3, crop=10).train.image_shape == (3, 10, 10)
 
 
