@@ -19,8 +19,8 @@ from rich.text import Text
 QUIET_SECONDS = 30.0
 """Without a terminal, the shortest time between two lines on the same piece of work."""
 
-Unit = Literal["", "bytes"]
-"""What the steps of a piece of work are; bytes are shown as kB, MB and GB."""
+Unit = Literal["", "bytes", "images"]
+"""What the steps of a piece of work are; bytes are shown as kB, MB and GB, and of images how many a second are done."""
 
 
 class Advance(Protocol):
@@ -46,7 +46,9 @@ class _Done(ProgressColumn):
     def render(self, task: Task) -> Text:
         """In the unit of the work."""
         total = None if task.total is None else int(task.total)
-        return Text(_amount(int(task.completed), total, task.fields["unit"], "/"), style="progress.download")
+        amount = _amount(int(task.completed), total, task.fields["unit"], "/")
+        rate = f" {task.speed:.0f} a second" if task.fields["unit"] == "images" and task.speed else ""
+        return Text(amount + rate, style="progress.download")
 
 
 class Screen:
@@ -69,7 +71,8 @@ class Screen:
     def bar(self, label: str, total: int | None, done: int, unit: Unit) -> Iterator[Advance]:
         """A bar on a terminal; elsewhere a line now and then."""
         bar = self.progress.add_task(label, total=total, completed=done, unit=unit)
-        said, count = time.monotonic(), done
+        started = time.monotonic()
+        said, count = started, done
 
         def advance(steps: int = 1) -> None:
             nonlocal said, count
@@ -77,7 +80,8 @@ class Screen:
             self.progress.advance(bar, steps)
             if self.progress.disable and time.monotonic() - said > QUIET_SECONDS:
                 said = time.monotonic()
-                self.say(f"{label}: {_amount(count, total, unit, ' of ')}")
+                rate = f", {(count - done) / max(said - started, 1e-9):.0f} a second" if unit == "images" else ""
+                self.say(f"{label}: {_amount(count, total, unit, ' of ')}{rate}")
 
         try:
             yield advance
@@ -86,7 +90,7 @@ class Screen:
 
     def say(self, line: str) -> None:
         """Print the line above the bars."""
-        self.progress.console.print(line, markup=False)
+        self.progress.console.print(line, markup=False, soft_wrap=True)
 
 
 def _amount(done: int, total: int | None, unit: Unit, of: str) -> str:

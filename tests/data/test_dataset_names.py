@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from natmu.arguments import require_model
+from natmu.arguments import Inputs
 from natmu.data import ImageData, from_dataset
 from natmu.errors import ModelError
 
@@ -76,10 +76,10 @@ def test_files_of_a_folder_data_set_are_names() -> None:
 
 def test_labels_that_count_from_one_are_told_of_where_the_model_does_not_fit() -> None:
     data = ImageData(torch.zeros(6, 1, 2, 2, dtype=torch.uint8), torch.tensor([1, 2, 3] * 2), ("0", "1", "2", "3"))
-    require_model(nn.Sequential(nn.Flatten(), nn.Linear(4, 4)), "model", data)
+    Inputs([data]).model(nn.Sequential(nn.Flatten(), nn.Linear(4, 4)), "model")
     with pytest.raises(ModelError, match="they run from 1 to 3: where they count from 1, subtract 1"):
-        require_model(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), "model", data)
+        Inputs([data]).model(nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), "model")
     counted = ImageData(data.images, data.labels - 1, ("0", "1", "2"))
     with pytest.raises(ModelError) as refused:
-        require_model(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "model", counted)
+        Inputs([counted]).model(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "model")
     assert "No label is 0" not in str(refused.value)

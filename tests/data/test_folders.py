@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from natmu.data import image_files, load
+from natmu.data import decoding, load
+from natmu.data.images import MappedImages
 from natmu.errors import DataError
 
 from .fakes import write_image
@@ -62,7 +63,9 @@ def test_grey_images_have_one_channel_and_mixed_ones_three(tmp_path: Path) -> No
 def test_differing_sizes_are_refused_by_name(image_tree: Tree, tmp_path: Path) -> None:
     root = image_tree({"a": 3, "b": 3})
     write_image(root / "b" / "odd.png", (9, 7))
-    with pytest.raises(DataError, match=r"000\.png is 8x8, .*odd\.png is 9x7; pass --image-size"):
+    with pytest.raises(
+        DataError, match=r"000\.png is 8x8, .*odd\.png is 9x7; pass --resize 256 --crop 224 .*--image-size"
+    ):
         load(str(root), tmp_path, test_fraction=0.2)
     assert load(str(root), tmp_path, image_size=10, test_fraction=0.2).train.image_shape == (3, 10, 10)
 
@@ -93,23 +96,25 @@ def test_sixteen_bits_are_refused(image_tree: Tree, tmp_path: Path) -> None:
 def test_many_images_are_mapped(image_tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = image_tree({"train/a": 3, "train/b": 3, "test/a": 2})
     small = load(str(root), tmp_path)
-    monkeypatch.setattr(image_files, "_IN_MEMORY_BYTES", 1)
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    large = load(str(root), cache)
+    monkeypatch.setattr(decoding, "IN_MEMORY_BYTES", 1)
+    large = load(str(root), tmp_path / "cache")
     assert small.train.resident
-    assert isinstance(large.train.images, np.memmap)
-    assert np.array_equal(large.train.images, np.asarray(small.train.images))
-    assert len(list(cache.iterdir())) == 2
+    assert isinstance(large.train.images, MappedImages)
+    assert np.array_equal(large.train.images[:], np.asarray(small.train.images))
+    assert (large.train.digest, large.mean, large.std) == (small.train.digest, small.mean, small.std)
+    assert sorted(path.suffix for path in (tmp_path / "cache" / "decoded").glob("[!.]*")) == [".json", ".npy"]
 
 
-def test_a_cache_that_cannot_be_written_is_a_data_error(
+def test_images_that_cannot_be_kept_stay_in_memory_if_they_fit(
     image_tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = image_tree({"a": 3, "b": 3})
-    monkeypatch.setattr(image_files, "_IN_MEMORY_BYTES", 1)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(decoding, "IN_MEMORY_BYTES", 1)
+    assert load(str(root), tmp_path / "file", test_fraction=0.2).train.resident
+    monkeypatch.setattr(decoding, "_WITHOUT_CACHE_BYTES", 1)
     with pytest.raises(DataError, match="cannot be kept"):
-        load(str(root), tmp_path / "not there", test_fraction=0.2)
+        load(str(root), tmp_path / "file", test_fraction=0.2)
 
 
 @pytest.mark.parametrize(

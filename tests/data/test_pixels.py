@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from natmu.data import from_dataset, kinds
-from natmu.data.pixels import channel_statistics, resized, to_labels, to_nchw
+from natmu.data.forms import Form
+from natmu.data.pixels import channel_statistics, formed, to_labels, to_nchw
 from natmu.errors import DataError
 from natmu.progress import shown_on
 
@@ -129,13 +130,13 @@ def test_a_constant_channel_does_not_divide_by_zero() -> None:
 def test_resizing_is_pillows(height: int, width: int, size: int, channels: int) -> None:
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)[:, :, :channels]
     expected = np.asarray(Image.fromarray(image.squeeze(2) if channels == 1 else image).resize((size, size), 2))
-    result = resized(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], size)
+    result = formed(torch.from_numpy(image.transpose(2, 0, 1).copy())[None], Form(size))
     assert np.array_equal(np.asarray(result[0]).transpose(1, 2, 0).reshape(expected.shape), expected)
 
 
 def test_floats_are_resized_as_floats() -> None:
     images = np.random.default_rng(0).normal(size=(2, 2, 6, 5)).astype(np.float32) * 1000
-    result = np.asarray(resized(torch.from_numpy(images), 4))
+    result = np.asarray(formed(torch.from_numpy(images), Form(image_size=4)))
     for found, plane in zip(result.reshape(-1, 4, 4), images.reshape(-1, 6, 5), strict=True):
         assert np.array_equal(found, np.asarray(Image.fromarray(plane, "F").resize((4, 4), 2)))
 

@@ -18,6 +18,7 @@ from tests.records import folders
 
 from natmu.records import lineage as kinds
 from natmu.records.audit import Audit
+from natmu.records.decoded import DecodedImages
 from natmu.records.files import File
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.result import ResultRecord
@@ -66,6 +67,7 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ),
     ("Study folders", "`runs/NAME` of a study, beside the folders of its runs."),
     ("Searches", "In the study folder too."),
+    ("Decoded images", "The folder `decoded` in the folder of data. Whoever deletes it loses nothing but time."),
 )
 
 LINEAGES = (kinds.Trained, kinds.Unlearned, kinds.Imported, kinds.Initial, kinds.Relearned)
@@ -82,6 +84,7 @@ SECTIONS: tuple[tuple[str, str, type, tuple[type, ...]], ...] = (
     ("Study folders", "summary.json", Summary, ()),
     ("Searches", "search.json", Search, ()),
     ("Searches", "trials.csv", Trial, ()),
+    ("Decoded images", "NAME.json", DecodedImages, ()),
 )
 """Group, file, type of its content, and types to be explained first."""
 
@@ -96,6 +99,13 @@ OTHERS = """\
 | `forget.npy` | positions of the forget samples in the training data, int64 `(F,)`, ascending; of runs with a forget set |
 | `confidence.npy` | mean confidence of each training sample during training, float32 `(N,)`, 0 to 1; of originals |
 """  # noqa: E501 - rows of a table are lines
+
+PIXELS = """\
+### NAME.npy
+
+The pixels, uint8 `(N, C, H, W)`, of all images of a folder. The name holds their number, their form (`resize256`,
+`crop224`) and a digest of the bytes of all image files and of the version of Pillow.
+"""
 
 BEST = """\
 ### best.yaml
@@ -115,7 +125,7 @@ def markdown() -> str:
             blocks.append(_section(file, content))
             blocks += [_part(part) for part in _parts(content, first) if part not in explained]
             explained.update(_parts(content, first))
-        blocks += {"Run folders": [OTHERS], "Searches": [BEST]}.get(group, [])
+        blocks += {"Run folders": [OTHERS], "Searches": [BEST], "Decoded images": [PIXELS]}.get(group, [])
     return "\n".join(blocks)
 
 
@@ -260,7 +270,7 @@ def _example(file: str) -> str:
             return ""
         if path.suffix == ".csv":
             return "```text\n" + "\n".join(path.read_text().splitlines()[:3]) + "\n```"
-        if path.suffix != ".json":
+        if path.suffix != ".json" or file.startswith("NAME"):
             return ""
         content = _shortened(json.loads(path.read_text()))
     return f"<details><summary>Example</summary>\n\n```json\n{_json(content)}\n```\n\n</details>"

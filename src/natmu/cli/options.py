@@ -11,7 +11,17 @@ import typer
 from natmu.errors import SettingError
 
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder that holds the data sets.")]
-ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="Resize all images to this many pixels.")]
+ImageSize = Annotated[
+    int | None, typer.Option("--image-size", min=1, help="Resize all images to squares of this many pixels.")
+]
+Resize = Annotated[
+    int | None, typer.Option("--resize", min=1, help="Resize the shorter side of all images to this many pixels.")
+]
+Crop = Annotated[
+    int | None,
+    typer.Option("--crop", min=1, help="Cut a square of this many pixels out of the middle, after --resize."),
+]
+Channels = Annotated[int | None, typer.Option("--channels", help="Make all images grey (1) or RGB (3).")]
 TrainSize = Annotated[
     int | None, typer.Option("--train-size", min=1, help="Keep a class-balanced random part of the training set.")
 ]

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from natmu.cli.options import (
+    Channels,
     Classes,
     ClassOrder,
+    Crop,
     DataDir,
     Device,
     Holdout,
@@ -20,6 +22,7 @@ from natmu.cli.options import (
     Out,
     Outputs,
     Precision,
+    Resize,
     Resume,
     Seed,
     Std,
@@ -44,6 +47,9 @@ def run(
     model: Model,
     data_dir: DataDir = Path("data"),
     image_size: ImageSize = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    channels: Channels = None,
     train_size: TrainSize = None,
     holdout: Holdout = False,
     test_data: TestData = None,
@@ -87,6 +93,9 @@ def run(
             data=data_settings(
                 source=data,
                 image_size=image_size,
+                resize=resize,
+                crop=crop,
+                channels=channels,
                 train_size=train_size,
                 holdout=holdout,
                 test=test_data,

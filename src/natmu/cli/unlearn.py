@@ -9,8 +9,10 @@ import typer
 
 from natmu.cli.options import (
     BatchSize,
+    Channels,
     Classes,
     ClassOrder,
+    Crop,
     DataDir,
     Device,
     Holdout,
@@ -20,6 +22,7 @@ from natmu.cli.options import (
     Out,
     Outputs,
     Precision,
+    Resize,
     Resume,
     Seed,
     Set,
@@ -72,6 +75,9 @@ def run(
     model: Annotated[str | None, typer.Option("--model", help="With a weights file: its architecture.")] = None,
     data_dir: DataDir = Path("data"),
     image_size: ImageSize = None,
+    resize: Resize = None,
+    crop: Crop = None,
+    channels: Channels = None,
     train_size: TrainSize = None,
     holdout: Holdout = False,
     test_data: TestData = None,
@@ -122,6 +128,9 @@ def run(
             data=data_settings(
                 source=data,
                 image_size=image_size,
+                resize=resize,
+                crop=crop,
+                channels=channels,
                 train_size=train_size,
                 holdout=holdout,
                 test=test_data,

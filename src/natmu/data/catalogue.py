@@ -11,14 +11,16 @@ import numpy as np
 from natmu.data.arrays import Parts, Unseen, load_arrays
 from natmu.data.cifar import load_cifar10, load_cifar100
 from natmu.data.class_order import ClassNames, listed
+from natmu.data.decoding import AS_IT_IS
 from natmu.data.digits import load_digits
 from natmu.data.factories import load_factory
 from natmu.data.folders import load_folder
+from natmu.data.forms import Form
 from natmu.data.images import ImageData, Splits
 from natmu.data.kinds import of_one_kind
 from natmu.data.manifests import load_manifest
 from natmu.data.own import OwnParts
-from natmu.data.pixels import channel_statistics, resized, say_if_flat
+from natmu.data.pixels import channel_statistics, formed, say_if_flat
 from natmu.data.sampling import FIXED_SEED, balanced_draw, fixed_part
 from natmu.data.tiny_imagenet import load_tiny_imagenet
 from natmu.errors import DataError, hint
@@ -55,8 +57,8 @@ class SourceInfo:
 @dataclass(frozen=True)
 class _Source:
     info: SourceInfo
-    read: Callable[[Path, int | None], tuple[ImageData, ImageData]]
-    statistics: _Statistics | None = None
+    read: Callable[[Path, Form], tuple[Parts, Form]]
+    statistics: _Statistics = ((), ())
 
 
 def _catalogue() -> dict[str, _Source]:
@@ -68,21 +70,21 @@ def _catalogue() -> dict[str, _Source]:
     sources = (
         _Source(
             SourceInfo("digits", "handwritten digits, part of scikit-learn", (1, 8, 8), 10, 1438, 359, False),
-            lambda _, __: load_digits(),
+            lambda _, form: (Parts(*load_digits()), form),
         ),
         _Source(
             SourceInfo("cifar10", "photographs of ten kinds of things", rgb32, 10, 50_000, 10_000, True),
-            lambda data_dir, _: load_cifar10(data_dir),
+            lambda data_dir, form: (Parts(*load_cifar10(data_dir)), form),
             cifar10,
         ),
         _Source(
             SourceInfo("cifar100", "photographs of a hundred kinds of things", rgb32, 100, 50_000, 10_000, True),
-            lambda data_dir, _: load_cifar100(data_dir, "fine"),
+            lambda data_dir, form: (Parts(*load_cifar100(data_dir, "fine")), form),
             cifar100,
         ),
         _Source(
             SourceInfo("cifar20", "CIFAR-100 labelled by its 20 superclasses", rgb32, 20, 50_000, 10_000, True),
-            lambda data_dir, _: load_cifar100(data_dir, "coarse"),
+            lambda data_dir, form: (Parts(*load_cifar100(data_dir, "coarse")), form),
             cifar100,
         ),
         _Source(
@@ -108,6 +110,9 @@ def load(
     data_dir: Path,
     *,
     image_size: int | None = None,
+    resize: int | None = None,
+    crop: int | None = None,
+    channels: int | None = None,
     train_size: int | None = None,
     holdout: bool = False,
     test: str | None = None,
@@ -121,8 +126,11 @@ def load(
         source: A name of ``sources()``, or the path of a folder of images per class, a ``.csv`` table of images, an
             ``.npz`` file, or a folder of ``.npy`` files, or ``package.module:function``; see ``load_folder``,
             ``load_manifest``, ``load_arrays`` and ``load_factory``.
-        data_dir: Where named data sets are kept.
-        image_size: Side of the square that images are resized to, bilinearly; needed where their sizes differ.
+        data_dir: Where named data sets are kept, and, in its folder ``decoded``, the images of large folders.
+        image_size: Side of the square that images are resized to, bilinearly.
+        resize: What the shorter side of images is resized to, in place of ``image_size``.
+        crop: Side of the square that is then cut out of the middle; black is put around smaller images.
+        channels: 1 for grey images, 3 for colour; by default as they are.
         train_size: Keep this many training images: a fixed class-balanced random subset.
         holdout: Move a fixed class-balanced random fifth of the test set to ``Splits.holdout``, unless the data set
             brings a holdout of its own.
@@ -138,8 +146,7 @@ def load(
     Raises:
         DataError: The data cannot be found or read, has no test part, or a size is out of range.
     """
-    if image_size is not None and not 1 <= image_size <= 4096:
-        raise DataError(f"The image size must be from 1 to 4096 pixels, not {image_size}.")
+    form = Form(image_size, resize, crop, channels)
     known = _catalogue().get(source)
     by_function = is_function_name(source) and not Path(source).exists()
     if (known or by_function) and any(value is not None for value in (test, test_fraction, classes, class_order)):
@@ -148,13 +155,13 @@ def load(
             "and --class-order out."
         )
     if known is not None:
-        whole = Parts(*known.read(data_dir, image_size))
+        whole, rest = known.read(data_dir, form)
     elif by_function:
-        whole = load_factory(source)
+        whole, rest = load_factory(source), form
     else:
         names = ClassNames(classes, class_order)
         unseen = Unseen(None if test is None else Path(test), test_fraction)
-        whole = _load_path(Path(source), data_dir, image_size, names, unseen)
+        whole, rest = _load_path(Path(source), data_dir, form, names, unseen)
     train, test_part = _divided_once(whole, test_fraction)
     held = whole.holdout
     if holdout and held is None:
@@ -162,8 +169,9 @@ def load(
         decide(
             f"A fixed random fifth of the test set, {len(held)} samples, is the holdout, and left out of test scores."
         )
-    train, test_part, held = _arranged(_reduced(train, train_size), test_part, held, source, image_size)
-    mean, std = (known and known.statistics) or channel_statistics(train.images)
+    train, test_part, held = _arranged(_reduced(train, train_size), test_part, held, source, rest)
+    customary = known.statistics if known and len(known.statistics[0]) == train.image_shape[0] else None
+    mean, std = customary or channel_statistics(train.images)
     name = source if known or by_function else Path(source).resolve().stem
     if known is None:
         _say_what_was_chosen(name, train, test_part)
@@ -198,12 +206,11 @@ def _own(own: OwnParts | None, train: ImageData, test: ImageData) -> OwnParts | 
 
 
 def _arranged(
-    train: ImageData, test: ImageData, held: ImageData | None, source: str, image_size: int | None
+    train: ImageData, test: ImageData, held: ImageData | None, source: str, form: Form
 ) -> tuple[ImageData, ImageData, ImageData | None]:
-    """The parts resized as asked, all of one shape; the names of the training samples know those of the others."""
-    if image_size is not None:
-        train, test = _at_size(train, image_size), _at_size(test, image_size)
-        held = None if held is None else _at_size(held, image_size)
+    """The parts brought to a form, all of one shape; the names of the training samples know those of the others."""
+    train, test = _in_form(train, form), _in_form(test, form)
+    held = None if held is None else _in_form(held, form)
     train, test, *others = of_one_kind([part for part in (train, test, held) if part is not None], source)
     held = others[0] if others else None
     say_if_flat(train)
@@ -212,24 +219,24 @@ def _arranged(
         other = next(shape for shape in shapes if shape != shapes[0])
         raise DataError(
             f"Training images of {source} are {shapes[0]} (channels, height, width), others {other}; pass "
-            "--image-size where sizes differ, and give all the same channels."
+            "--image-size or --crop where sizes differ, and --channels 1 or 3 where channels do."
         )
     beside = {"test": test.sample_names, "holdout": None if held is None else held.sample_names}
     return replace(train, names=train.sample_names.beside(**beside)), test, held
 
 
-def _load_path(path: Path, data_dir: Path, image_size: int | None, classes: ClassNames, unseen: Unseen) -> Parts:
-    """Read the user's own data."""
+def _load_path(path: Path, data_dir: Path, form: Form, classes: ClassNames, unseen: Unseen) -> tuple[Parts, Form]:
+    """Read the user's own data; also says what of the form is still to be done."""
     try:
         kind = _kind(path)
         if unseen.path is not None and kind and _kind(unseen.path) != kind:
             raise DataError(f"{unseen.path} is no {kind}; give test data of the same kind as {path}.")
         if kind == "folder of images":
-            return load_folder(path, data_dir, image_size, classes, unseen)
+            return load_folder(path, data_dir, form, classes, unseen), AS_IT_IS
         if kind == "table of images":
-            return load_manifest(path, data_dir, image_size, classes, unseen)
+            return load_manifest(path, data_dir, form, classes, unseen), AS_IT_IS
         if kind == "file or folder of arrays":
-            return load_arrays(path, classes, unseen)
+            return load_arrays(path, classes, unseen), form
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     names = [info.name for info in sources()]
@@ -270,5 +277,6 @@ def _divided(test: ImageData) -> tuple[ImageData, ImageData]:
     return test.subset(rest), test.subset(fifth)
 
 
-def _at_size(data: ImageData, size: int) -> ImageData:
-    return replace(data, images=resized(data.images, size))
+def _in_form(data: ImageData, form: Form) -> ImageData:
+    images = formed(data.images, form)
+    return data if images is data.images else replace(data, images=images)

@@ -10,6 +10,7 @@ import numpy as np
 
 from natmu.data.arrays import Parts, Unseen
 from natmu.data.class_order import ClassNames, arranged
+from natmu.data.forms import Form
 from natmu.data.image_files import ImageFiles, read_parts
 from natmu.errors import DataError
 
@@ -28,18 +29,18 @@ ROLES = {
 """What the parts of data are called by their owners, in small letters, and which part each is."""
 
 
-def load_folder(source: Path, data_dir: Path, image_size: int | None, classes: ClassNames, unseen: Unseen) -> Parts:
+def load_folder(source: Path, data_dir: Path, form: Form, classes: ClassNames, unseen: Unseen) -> Parts:
     """Read ``train/<class>/*`` with ``test/<class>/*`` or ``val/<class>/*``, or ``<class>/*`` without a test part.
 
     ``training``, ``testing``, ``valid`` and ``validation`` are understood too, in any case. With both ``test`` and
     ``val``, ``val`` is the holdout. Images come in the order of torchvision's ImageFolder and are called by their paths
-    in the source. They are grey when all of them are, else RGB. More than 2 GiB of decoded images are kept in
-    ``data_dir`` and mapped.
+    in the source. They are grey when all of them are, else RGB. Many images are decoded once and kept in
+    ``data_dir``; see ``decode``.
 
     Args:
         source: The folder.
         data_dir: Where data is kept.
-        image_size: Side of the square that all images are resized to; None where all have one size.
+        form: What all images are brought to.
         classes: How classes are numbered.
         unseen: Where test data comes from, if the source has none: a folder ``<class>/*``, or a part of it.
 
@@ -57,7 +58,7 @@ def load_folder(source: Path, data_dir: Path, image_size: int | None, classes: C
         role: _labelled(folder, inside[role], names, folder.parent if role == "test" and unseen.path else source)
         for role, folder in parts.items()
     }
-    return read_parts(files, names, data_dir, image_size)
+    return read_parts(files, names, data_dir, form)
 
 
 def _parts(source: Path) -> dict[str, Path]:

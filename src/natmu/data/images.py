@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from natmu.data.decoded import remembered_digest
 from natmu.data.names import SampleNames
 from natmu.errors import DataError
 from natmu.types import IntArray
@@ -29,7 +31,10 @@ KINDS = (torch.uint8, torch.float16, torch.float32, *map(np.dtype, ("uint8", "fl
 """Types that pixels may have; numpy's own byte order alone."""
 
 _BLOCK = 1024
-"""Images that are read at a time where all of them are read."""
+"""Images that are put on a GPU at a time."""
+
+_BLOCK_BYTES = 2**23
+"""Bytes of images that are read at a time for a digest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +85,35 @@ class MappedImages:
         """The images at these positions, mapped still."""
         return MappedImages(self._array, rows if self._rows is None else self._rows[rows])
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def followed_by(self, other: MappedImages) -> MappedImages | None:
+        """These images and others of the same file, mapped still; None where the files are two."""
+        if self._place != other._place:
+            return None
+        rows = [np.arange(len(part)) if part._rows is None else part._rows for part in (self, other)]
+        return MappedImages(self._array, np.concatenate(rows))
+
+    @property
+    def file(self) -> Path:
+        """The file that they are mapped from."""
+        return Path(self._place[0])
+
+    @property
+    def place(self) -> str:
+        """Hexadecimal digest of where in the file they are."""
+        rows = b"" if self._rows is None else np.ascontiguousarray(self._rows).tobytes()
+        return hashlib.blake2b(repr(self._place[1:]).encode() + rows, digest_size=16).hexdigest()
+
+    @property
+    def _place(self) -> tuple[str, int, tuple[int, ...], tuple[int, ...], str]:
+        """File, offset, shape, strides and type of the array."""
         mapping = _mapping(self._array)
         assert mapping is not None
         first = mapping.offset + self._array.ctypes.data - mapping.ctypes.data
         form = self._array.shape, self._array.strides, self._array.dtype.str
-        return _remapped, (str(mapping.filename), first, *form, self._rows)
+        return (str(mapping.filename), first, *form)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remapped, (*self._place, self._rows)
 
 
 def _mapping(array: PixelArray) -> np.memmap[Any, Any] | None:
@@ -114,6 +142,13 @@ def _remapped(
 
 
 Images = Tensor | PixelArray | MappedImages
+
+
+def mapped(images: Images) -> MappedImages | None:
+    """The images where they are mapped from a file."""
+    if isinstance(images, np.ndarray):
+        return None if _mapping(images) is None else MappedImages(images)
+    return None if isinstance(images, Tensor) else images
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,8 +266,8 @@ class ImageData:
         """The samples at these positions: a copy, or rows of the same file where the images are mapped."""
         positions = np.asarray(indices, np.int64)
         rows = torch.as_tensor(positions)
-        mapped = self._mapped()
-        images = self.take(rows) if mapped is None else mapped.subset(positions)
+        own = mapped(self.images)
+        images = self.take(rows) if own is None else own.subset(positions)
         fine = None if self.fine is None else Labelling(self.fine.labels[rows], self.fine.names)
         coarse = None if self.coarse is None else Labelling(self.coarse.labels[rows], self.coarse.names)
         return ImageData(images, self.labels[rows], self.class_names, fine, coarse, self.sample_names.subset(positions))
@@ -244,24 +279,29 @@ class ImageData:
             other.__dict__["digest"] = self.digest
         return other
 
-    def _mapped(self) -> MappedImages | None:
-        """The images where they are mapped from a file."""
-        if isinstance(self.images, np.ndarray):
-            return None if _mapping(self.images) is None else MappedImages(self.images)
-        return None if isinstance(self.images, Tensor) else self.images
-
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"images": self._mapped() or self.images}
+        return self.__dict__ | {"images": mapped(self.images) or self.images}
 
     @cached_property
     def digest(self) -> str:
         """Hexadecimal digest of images, their type, labels and class names; samples may be called otherwise."""
+        images = mapped(self.images)
+        if images is None:
+            return self._digest()
+        facts = hashlib.blake2b(f"{images.place}{self.class_names}".encode(), digest_size=16)
+        for what, labels, names in self._labellings():
+            facts.update(repr((what, names)).encode())
+            facts.update(np.ascontiguousarray(labels.numpy()).data)
+        return remembered_digest(images.file, facts.hexdigest(), self._digest)
+
+    def _digest(self) -> str:
         state = hashlib.blake2b(digest_size=16)
         state.update(repr((tuple(self.images.shape), self.class_names)).encode())
         if self.floating:
             state.update(str(self.images.dtype).removeprefix("torch.").encode())
-        for start in range(0, len(self), _BLOCK):
-            block = self.images[start : start + _BLOCK]
+        step = max(_BLOCK_BYTES // max(math.prod(self.images.shape[1:]), 1), 1)
+        for start in range(0, len(self), step):
+            block = self.images[start : start + step]
             state.update(np.ascontiguousarray(block.cpu().numpy() if isinstance(block, Tensor) else block).data)
         for what, labels, names in self._labellings():
             state.update(repr((what, names)).encode())

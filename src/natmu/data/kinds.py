@@ -19,11 +19,11 @@ from natmu.types import FloatArray
 KINDS = (np.uint8, np.float16, np.float32)
 """From small to large; a byte stands for one of 256 numbers in [0, 1]."""
 
-_BLOCK_BYTES = 2**26
+_BLOCK_BYTES = 2**23
 
 
 def blocks(shape: Sequence[int]) -> Iterator[slice]:
-    """Cut images of this shape into pieces of some 64 million pixels, so that memory stays bounded."""
+    """Cut images of this shape into pieces of some 8 million pixels, so that memory stays bounded."""
     step = max(_BLOCK_BYTES // math.prod(shape[1:]), 1)
     return (slice(start, start + step) for start in range(0, shape[0], step))
 

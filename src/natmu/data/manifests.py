@@ -11,6 +11,7 @@ import numpy as np
 from natmu.data.arrays import Parts, Unseen
 from natmu.data.class_order import ClassNames, arranged, first_label
 from natmu.data.folders import ROLES
+from natmu.data.forms import Form
 from natmu.data.image_files import ImageFiles, read_parts
 from natmu.data.pixels import plain_names
 from natmu.data.tables import NAME_COLUMNS, Table, read_table
@@ -21,7 +22,7 @@ _SPLIT_COLUMNS = ("split", "part", "subset")
 _Rows = list[tuple[str, str]]
 
 
-def load_manifest(source: Path, data_dir: Path, image_size: int | None, classes: ClassNames, unseen: Unseen) -> Parts:
+def load_manifest(source: Path, data_dir: Path, form: Form, classes: ClassNames, unseen: Unseen) -> Parts:
     """Read a table with a column ``file``, ``name`` or ``path``, a column ``label`` or ``class``, and maybe ``split``.
 
     Files are found from the table's folder, and samples are called as the table calls them. Classes that are texts are
@@ -30,7 +31,7 @@ def load_manifest(source: Path, data_dir: Path, image_size: int | None, classes:
     Args:
         source: The table, a ``.csv`` file.
         data_dir: Where data is kept.
-        image_size: Side of the square that all images are resized to; None where all have one size.
+        form: What all images are brought to.
         classes: How classes are numbered.
         unseen: Where test data comes from, if the source has none: another table, or a part of it.
 
@@ -45,7 +46,7 @@ def load_manifest(source: Path, data_dir: Path, image_size: int | None, classes:
         parts["test"], folders["test"] = _rows(read_table(unseen.path)), unseen.path.parent
     names, number = _numbered(parts, classes, source)
     files = {role: _files(rows, folders[role], number, source) for role, rows in parts.items()}
-    return read_parts(files, names, data_dir, image_size)
+    return read_parts(files, names, data_dir, form)
 
 
 def _rows(table: Table) -> _Rows:

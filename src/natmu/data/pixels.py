@@ -11,7 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from natmu.data.images import ImageData, Images, PixelArray
+from natmu.data.decoded import Statistics, remembered_statistics
+from natmu.data.forms import Form
+from natmu.data.images import ImageData, Images, PixelArray, mapped
 from natmu.data.kinds import blocks, to_pixels
 from natmu.errors import DataError
 from natmu.progress import say
@@ -117,22 +119,33 @@ def resident(images: PixelArray) -> Tensor:
     return torch.from_numpy(np.require(images, requirements=["C", "W"]))
 
 
-def resized(images: Images, size: int) -> Images:
-    """The images at ``(size, size)`` by Pillow's bilinear filter, in memory; as they are when they have that size."""
+def formed(images: Images, form: Form) -> Images:
+    """The images in a form, in memory; as they are where they have it.
+
+    Raises:
+        DataError: The form asks for one or three channels, and the images have another number.
+    """
     count, channels, height, width = (int(length) for length in images.shape)
-    if (height, width) == (size, size):
+    wanted, (wide, high) = form.channels or channels, form.size_of((width, height))
+    if wanted == channels and form.keeps((width, height)):
         return images
+    if wanted != channels and channels not in (1, 3):
+        raise DataError(f"Images of {channels} channels cannot be given {wanted}; leave --channels out.")
     floating = images.dtype not in (torch.uint8, np.dtype(np.uint8))
-    result: PixelArray = np.empty((count, channels, size, size), np.float32 if floating else np.uint8)
+    if floating and wanted == 1 and channels == 3:
+        raise DataError("Floats of three channels are not turned to grey; leave --channels out.")
+    result: PixelArray = np.empty((count, wanted, high, wide), np.float32 if floating else np.uint8)
     for row in range(count):
-        for channel, plane in enumerate(np.ascontiguousarray(images[row], result.dtype)):
-            scaled = Image.fromarray(plane).resize((size, size), Image.Resampling.BILINEAR)
-            result[row, channel] = np.asarray(scaled)
+        image = np.ascontiguousarray(images[row], result.dtype)
+        if wanted == 1 and channels == 3:
+            image = np.asarray(Image.fromarray(image.transpose(1, 2, 0)).convert("L"))[None]
+        for channel, plane in enumerate(image):
+            result[row, channel if wanted == len(image) else slice(None)] = np.asarray(form.of(Image.fromarray(plane)))
     return torch.from_numpy(result)
 
 
-def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, in the memory of one block.
+def channel_statistics(images: Images) -> Statistics:
+    """Mean and standard deviation of each channel, exact, in the memory of one block.
 
     Args:
         images: ``(N, C, H, W)``.
@@ -141,6 +154,13 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
         Means and standard deviations of what a model is given, of bytes in ``[0, 1]``; a channel that never changes
         gets standard deviation 1, because a model divides by it.
     """
+    where = mapped(images)
+    if where is None:
+        return _channel_statistics(images)
+    return remembered_statistics(where.file, where.place, lambda: _channel_statistics(images))
+
+
+def _channel_statistics(images: Images) -> Statistics:
     if images.dtype in (torch.uint8, np.dtype(np.uint8)):
         mean, variance = _moments_of_bytes(images)
     else:

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from natmu.data.arrays import load_arrays
-from natmu.data.decoding import Form, decode, image_files
-from natmu.data.images import ImageData
+from natmu.data.arrays import Parts, load_arrays
+from natmu.data.decoding import AS_IT_IS, decode, image_files
+from natmu.data.forms import Form
 from natmu.data.locate import missing
 from natmu.data.pixels import image_data
 from natmu.errors import DataError
 
 OFFICIAL_FILES = ("wnids.txt", "train", "val/images", "val/val_annotations.txt")
 ARRAY_FILES = ("train_data.npy", "train_label.npy", "val_data.npy", "val_label.npy")
-_SIDE = 64
 
 
-def load_tiny_imagenet(data_dir: Path, image_size: int | None = None) -> tuple[ImageData, ImageData]:
+def load_tiny_imagenet(data_dir: Path, form: Form = AS_IT_IS) -> tuple[Parts, Form]:
     """Training set, and validation set in the role of the test set, uint8 ``(N, 3, 64, 64)``, mapped from disk.
 
     Classes of the official folder are numbered in the order of their sorted WordNet identifiers, as is usual. Its
-    images are decoded once, into files in the folder that holds ``train``.
+    images are decoded once, into the folder ``decoded`` in the folder of data.
 
     Args:
         data_dir: Holds ``tiny-imagenet-200``, or is such a folder itself.
-        image_size: Side of the images in place of 64.
+        form: What they are brought to.
+
+    Returns:
+        The parts, and what of the form is still to be done.
 
     Raises:
         DataError: Files are missing or damaged.
@@ -37,30 +39,25 @@ def load_tiny_imagenet(data_dir: Path, image_size: int | None = None) -> tuple[I
     places = (data_dir / "tiny-imagenet-200", data_dir)
     for place in places:
         if all((place / name).exists() for name in OFFICIAL_FILES):
-            return _load_official(place, image_size or _SIDE)
+            return _load_official(place, data_dir, replace(form, channels=form.channels or 3)), AS_IT_IS
         if all((place / name).exists() for name in ARRAY_FILES):
-            parts = load_arrays(place)
-            assert parts.test is not None, "a validation set is among the files"
-            return parts.train, parts.test
+            return load_arrays(place), form
     raise missing("tiny-imagenet", data_dir, places, (*OFFICIAL_FILES, f"or {', '.join(ARRAY_FILES)}"))
 
 
-def _load_official(folder: Path, side: int) -> tuple[ImageData, ImageData]:
+def _load_official(folder: Path, data_dir: Path, form: Form) -> Parts:
     wnids = sorted(line for line in _lines(folder / "wnids.txt") if line)
     number = {wnid: row for row, wnid in enumerate(wnids)}
     names = _class_names(folder, wnids)
     train = [(path, number[wnid]) for wnid in wnids for path in image_files(folder / "train" / wnid)]
     test = [(folder / "val" / "images" / name, number[wnid]) for name, wnid in _annotations(folder, number)]
 
-    def read(rows: Sequence[tuple[Path, int]], what: str) -> ImageData:
+    for rows, what in ((train, "training"), (test, "validation")):
         if not rows:
             raise DataError(f"{folder} holds no {what} images; remove it and get it again.")
-        images = decode(
-            [path for path, _ in rows], Form(3, side, side), cache_dir=folder if os.access(folder, os.W_OK) else None
-        )
-        return image_data(images, np.array([label for _, label in rows], np.int64), names)
-
-    return read(train, "training"), read(test, "validation")
+    labels = np.array([label for _, label in train + test], np.int64)
+    whole = image_data(decode([path for path, _ in train + test], form, data_dir), labels, names)
+    return Parts(whole.subset(range(len(train))), whole.subset(range(len(train), len(whole))))
 
 
 def _annotations(folder: Path, known: dict[str, int]) -> list[tuple[str, str]]:

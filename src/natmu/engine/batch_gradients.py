@@ -13,7 +13,7 @@ from natmu.data.images import ImageData
 from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.engine.gradients import SampleLoss, exact, trainable
-from natmu.engine.predict import EVALUATION_BATCH
+from natmu.engine.predict import evaluation_batch
 from natmu.progress import task
 
 
@@ -64,7 +64,7 @@ def _of_mean(model: nn.Module, data: ImageData, samples: Samples, rows: Tensor, 
     """The gradient of the mean loss of some rows, a part of them after the other where they are many."""
     weights = trainable(model)
     total = [torch.zeros_like(weight, requires_grad=False) for weight in weights]
-    for part in torch.split(rows, EVALUATION_BATCH):
+    for part in torch.split(rows, evaluation_batch(data)):
         losses = vmap(function)(model(render(data, samples, part)).float(), samples.labels[part])
         found = torch.autograd.grad(losses.sum() / len(rows), weights, materialize_grads=True)
         total = [one + other for one, other in zip(total, found, strict=True)]

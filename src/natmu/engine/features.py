@@ -13,7 +13,7 @@ from natmu.data.images import ImageData
 from natmu.data.inputs import inputs
 from natmu.engine.compute import Compute
 from natmu.engine.modes import evaluating
-from natmu.engine.predict import EVALUATION_BATCH
+from natmu.engine.predict import evaluation_batch
 from natmu.types import FloatArray, IntArray
 
 FEWEST = 4
@@ -48,7 +48,7 @@ def features_of(model: nn.Module, data: ImageData, positions: Tensor, compute: C
     noted: dict[nn.Module, Tensor] = {}
     pieces: list[list[Tensor]] = []
     with evaluating(model), _noting(_blocks(model), noted), compute.kernels(), compute.autocast():
-        for rows in torch.split(positions, EVALUATION_BATCH):
+        for rows in torch.split(positions, evaluation_batch(data)):
             noted.clear()
             model(inputs(data.take(rows).to(compute.device)))
             found = [features for features in [*noted.values()][1:] if len(features) == len(rows)]

@@ -9,7 +9,7 @@ from natmu.data.images import ImageData
 from natmu.data.inputs import InputRange, inputs
 from natmu.engine.compute import Compute
 from natmu.engine.modes import evaluating
-from natmu.engine.predict import EVALUATION_BATCH
+from natmu.engine.predict import evaluation_batch
 from natmu.types import IntArray, seed_for
 
 
@@ -38,7 +38,7 @@ def right_nearby(
     span = InputRange.of(data, compute.device)
     counts = [torch.zeros(0, dtype=torch.int64)]
     with evaluating(model), compute.kernels(), compute.autocast():
-        for rows in torch.split(positions, EVALUATION_BATCH):
+        for rows in torch.split(positions, evaluation_batch(data)):
             images = inputs(data.take(rows).to(compute.device))
             labels, right = data.labels[rows].to(compute.device), torch.zeros(len(rows), device=compute.device)
             for _ in range(draws):

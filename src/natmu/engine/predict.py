@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,15 @@ from natmu.progress import task
 from natmu.types import FloatArray, IntArray, Outputs, Part
 
 EVALUATION_BATCH = 512
+"""Images that are predicted at a time, at most."""
+
+_EVALUATION_VALUES = 2**23
+"""Pixels of all channels that are predicted at a time, about; 512 images of 64 by 64 or 55 of 224 by 224."""
+
+
+def evaluation_batch(data: ImageData) -> int:
+    """How many images are predicted at a time, so that large ones do not take more memory than small ones."""
+    return max(1, min(EVALUATION_BATCH, _EVALUATION_VALUES // math.prod(data.image_shape)))
 
 
 @torch.inference_mode()
@@ -38,9 +49,10 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
     pieces = []
     shared = len(positions) >= processes.count()  # not every model takes no image at all
     own = positions.tensor_split(processes.count())[processes.rank()] if shared else positions
-    steps = -(-len(own) // EVALUATION_BATCH)
+    size = evaluation_batch(data)
+    steps = -(-len(own) // size)
     with evaluating(model), task("predict", steps) as advance, compute.kernels(), compute.autocast():
-        for rows in torch.split(own, EVALUATION_BATCH):
+        for rows in torch.split(own, size):
             images = inputs(data.take(rows).to(compute.device))
             pieces.append(model(images).float())
             advance()

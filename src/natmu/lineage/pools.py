@@ -13,8 +13,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from natmu.data import ImageData, Splits, unseen_rows
+from natmu.data.images import Images, mapped
 from natmu.errors import DataError
 from natmu.scores.pool import draw_non_members, half_of_pool
 from natmu.types import ForgetSet, IntArray
@@ -47,13 +49,15 @@ class Pool:
         """The training data and the non-members after it, on the device.
 
         Raises:
-            DataError: The images are mapped from disk, where they cannot be put together.
+            DataError: The images are mapped from several files, where they cannot be put together.
         """
-        train, test = self.splits.train, self.splits.test
-        if not (train.resident and test.resident):
-            raise DataError("Shadow models need the data in memory; audit at the level standard, or use less data.")
-        extra = test.subset(self.rows)
-        images = torch.cat([train.take(torch.arange(len(train))), extra.take(torch.arange(len(extra)))])
+        train, extra = self.splits.train, self.splits.test.subset(self.rows)
+        images = _together(train.images, extra.images)
+        if images is None:
+            raise DataError(
+                "Shadow models need the data in memory, or all of it in one file of decoded images; audit at the level "
+                "standard, or use less data."
+            )
         return ImageData(images, torch.cat([train.labels, extra.labels]), train.class_names)
 
     @cached_property
@@ -72,3 +76,11 @@ class Pool:
 
     def _half(self, number: int) -> npt.NDArray[np.bool_]:
         return half_of_pool(self.forget, len(self.positions), number)
+
+
+def _together(first: Images, second: Images) -> Images | None:
+    """Images and others behind them: a copy in memory, or places in the file that both are mapped from."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.cat([first, second])
+    own, others = mapped(first), mapped(second)
+    return None if own is None or others is None else own.followed_by(others)

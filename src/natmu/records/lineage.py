@@ -37,6 +37,9 @@ class DataLineage(Value):
     Attributes:
         source: Name of a data set, or a path.
         image_size: Height and width in pixels that all images were resized to; None if they are as they were.
+        resize: What their shorter side was resized to, in pixels; None if it was not.
+        crop: Side of the square that was then cut out of the middle; None if none was.
+        channels: 1 if they were made grey, 3 if RGB; None if they are as they were.
         train_size: Samples of the class-balanced random part that was kept of the training set; None for all.
         holdout: Whether a fifth of the test set was set apart.
         mean: What was subtracted from each channel before the model; None for the data's own, or nothing.
@@ -59,6 +62,9 @@ class DataLineage(Value):
     classes: tuple[str, ...] | None = None
     class_order: ClassOrder | None = None
     digests: DataDigests
+    resize: int | None = None
+    crop: int | None = None
+    channels: Literal[1, 3] | None = None
 
 
 class Architecture(Value):

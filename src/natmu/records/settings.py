@@ -138,6 +138,9 @@ class DataSettings(Settings):
 
     source: str = Field(min_length=1, description="name of a data set, a path, or package.module:function")
     image_size: int | None = Field(None, ge=1, le=4096, description="resize all images to this many pixels")
+    resize: int | None = Field(None, ge=1, le=4096, description="resize the shorter side to this many pixels")
+    crop: int | None = Field(None, ge=1, le=4096, description="then cut a square of this side out of the middle")
+    channels: Literal[1, 3] | None = Field(None, description="make all images grey (1) or RGB (3)")
     train_size: int | None = Field(None, ge=1, description="keep a class-balanced random part of the training set")
     holdout: bool = Field(False, description="set a fixed random fifth of the test set apart for tuning")
     mean: tuple[float, ...] | None = Field(

@@ -127,6 +127,9 @@ def _data(lineage: Trained | Imported) -> list[str]:
     words = ["--data", data.source, "--model", lineage.architecture.name]
     flags = {
         "--image-size": data.image_size,
+        "--resize": data.resize,
+        "--crop": data.crop,
+        "--channels": data.channels,
         "--train-size": data.train_size,
         "--test-data": data.test,
         "--test-fraction": data.test_fraction,
