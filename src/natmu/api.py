@@ -32,7 +32,7 @@ from natmu.errors import SettingError
 from natmu.methods import Method, Problem, Retrain
 from natmu.progress import showing
 from natmu.records.run import History
-from natmu.records.settings import TrainSettings
+from natmu.records.settings import TrainSettings, batch_size_of
 from natmu.scores import (
     LEVELS,
     Level,
@@ -278,8 +278,8 @@ def _settings(method: Method, problem: Problem) -> dict[str, Any]:
         "settings": method.config.model_dump(),
         "forget": {"request": forget.request, "digest": forget.digest, "count": len(forget)},
         "forgotten_before": len(forget.before),
-        "training": problem.training.model_dump() if retraining else None,
-        "batch_size": problem.training.batch_size if retraining else problem.batch_size,
+        "training": problem.training.model_dump() if retraining and problem.training else None,
+        "batch_size": batch_size_of(problem.training) if retraining else problem.batch_size,
         "seed": problem.seed,
         **problem.compute.arithmetic.plain(),
     }

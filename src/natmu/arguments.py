@@ -70,13 +70,13 @@ def whole_seed(seed: object) -> int:
     return number
 
 
-def training_recipe(training: object) -> TrainSettings:
-    """How the original was trained, in any of the forms that a user may give."""
-    if isinstance(training, TrainSettings):
+def training_recipe(training: object) -> TrainSettings | None:
+    """How the original was trained, in any of the forms that a user may give; None where nobody says."""
+    if isinstance(training, TrainSettings | None):
         return training
-    if not isinstance(training, Mapping | None):
+    if not isinstance(training, Mapping):
         raise SettingError(f"training must be a mapping of settings, not {type(training).__name__}.")
-    return TrainSettings.parse(training or {}, "training")
+    return TrainSettings.parse(training, "training")
 
 
 def forgotten_before(

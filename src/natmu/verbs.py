@@ -7,21 +7,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from natmu.audits import NUMBERS, RunAudit, obtain_models, write
+from natmu.audits import NUMBERS, RunAudit, obtain_models, recipe_of_references, write
 from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.lineage import Workspace, import_model, obtain, outcome_of
 from natmu.lineage.graph import sources
+from natmu.lineage.own_training import require_trainer, resolved
 from natmu.lineage.refusal import refuse
 from natmu.methods import Method, Retrain, method_named
-from natmu.progress import say
 from natmu.records.audit import Audit
 from natmu.records.derived import decider_of, forget_of, is_original, knows_initial_weights, original_of, root_of
 from natmu.records.forgetting import parse_forget
 from natmu.records.lineage import Imported, Initial, Probed, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, open_run
-from natmu.records.settings import DataSettings, TrainSettings
+from natmu.records.settings import DataSettings, training_of
 from natmu.records.table import Results
 from natmu.scores import scores
 from natmu.scores.panel import Level
@@ -68,7 +68,7 @@ def train_run(*, data: Mapping[str, Any], model: str, training: Mapping[str, Any
     Args:
         data: Values for ``DataSettings``.
         model: Name of the architecture.
-        training: Values for ``TrainSettings``.
+        training: Values for ``TrainSettings`` or ``OwnTraining``.
         seed: Of initial weights, order and augmentation.
         place: Where.
 
@@ -76,7 +76,7 @@ def train_run(*, data: Mapping[str, Any], model: str, training: Mapping[str, Any
         UsageError: Something asked for cannot be done.
         TrainingError: The loss is no longer finite.
     """
-    recipe = TrainSettings.parse(training)
+    recipe = resolved(training_of(training))
     workspace = place.workspace(DataSettings.parse(data, "data"), model)
     return obtain(workspace.original(recipe, seed), workspace, place.name)
 
@@ -120,7 +120,15 @@ class Asked:
         return method
 
 
-def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: str | None, place: Place) -> Run:
+def unlearn_run(
+    asked: Asked,
+    *,
+    source: Path,
+    data: Mapping[str, Any],
+    model: str | None,
+    place: Place,
+    training: Mapping[str, Any] | None = None,
+) -> Run:
     """Unlearn from a run folder, which may have forgotten something already, or from weights trained elsewhere.
 
     Args:
@@ -130,6 +138,7 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
             ``source`` says where the same data lies now.
         model: Architecture; needed with a weights file, otherwise read from the run.
         place: Where; the precision ``auto`` is that of the original.
+        training: With a weights file, how it was trained: values for ``TrainSettings`` or ``OwnTraining``.
 
     Raises:
         UsageError: Something asked for cannot be done.
@@ -139,19 +148,21 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
     split_seed = asked.seed if asked.split_seed is None else asked.split_seed
     if source.is_dir():
         given = {name for name, value in data.items() if value and name != "source"}
-        if model is not None or given:
+        if model is not None or given or training is not None:
             raise SettingError(
-                f"{source} says its own --model, --image-size, --train-size and --holdout; leave them out."
+                f"{source} says its own --model, --image-size, --train-size, --holdout and --training; leave them out."
             )
         start, workspace = open_model(source, place, data.get("source"))
         known, recipe = knows_initial_weights(root_of(start)), start.recipe
+        if isinstance(method, Retrain) and recipe is not None:
+            require_trainer(recipe, workspace)
     else:
         if (source.resolve().parent / RECORD).exists():
             raise ModelError(f"{source} is a file of a run; name its folder, which knows what was forgotten.")
         if data.get("source") is None or model is None:
             raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
         workspace = place.workspace(DataSettings.parse(data, "data"), model)
-        start, known, recipe = None, False, TrainSettings()
+        start, known, recipe = None, False, None if training is None else resolved(training_of(training))
     refuse(
         workspace,
         recipe,
@@ -215,6 +226,7 @@ def audit_run(
     device: str = "auto",
     source: Path | None = None,
     offline: bool = False,
+    training: Mapping[str, Any] | None = None,
 ) -> tuple[Results, Audit]:
     """Judge a model beside its original and retrained models, which are trained if they are missing.
 
@@ -226,25 +238,29 @@ def audit_run(
         device: Where missing models are trained.
         source: Run folder of the original, if it does not lie beside this one.
         offline: Whether to make do with the runs that there are, without any data.
+        training: How an original from elsewhere was trained: values for ``TrainSettings`` or ``OwnTraining``.
 
     Returns:
         The table of the models, and the audit.
 
     Raises:
-        UsageError: The folder holds no unlearned model, or its original is not in the store beside it.
+        UsageError: The folder holds no unlearned model, its original is not in the store beside it, or nobody says how
+            that was trained.
     """
     run = Run(open_run(path).path)
     store = Store(run.path.resolve().parent)
     original = _original(run, store, source)
-    audit = RunAudit(run, original, store, level, references or NUMBERS[level])
+    told = None if training is None else resolved(training_of(training))
+    audit = RunAudit(run, original, store, level, references or NUMBERS[level], told=told)
+    recipe = recipe_of_references(audit, offline=offline)
     data = None
     if not offline:
-        if isinstance(original.record.lineage, Imported):
-            say("The recipe of the original is not known; references are trained with the default one of natmu train.")
         arithmetic = audit.models.subject.arithmetic
         place = Place(data_dir, store.root, device=device, precision=arithmetic.precision)
         synced = replace(place, sync_batch_norm=arithmetic.sync_batch_norm)
         _, workspace = open_model(original.path, synced)
+        if recipe is not None:
+            require_trainer(recipe, workspace)
         obtain_models(audit, workspace)
         data = workspace.splits.train
     return _table(audit), write(audit, data)

@@ -13,6 +13,7 @@ from natmu.engine import processes
 from natmu.engine.store import Run
 from natmu.errors import UsageError
 from natmu.lineage.executors.local import make_here
+from natmu.lineage.graph import in_order
 from natmu.lineage.workspace import Workspace, difficulty_of
 from natmu.progress import say, task
 from natmu.records.audit import (
@@ -25,8 +26,9 @@ from natmu.records.audit import (
     write_audit,
 )
 from natmu.records.derived import title
-from natmu.records.lineage import Unlearned
+from natmu.records.lineage import Trained, Unlearned
 from natmu.records.samples import Sample
+from natmu.records.settings import OwnTraining, TrainSettings
 from natmu.scores import efficacy_samples, examine, exposed_samples, leak
 from natmu.scores.examine import Examination
 from natmu.types import Predictions
@@ -44,13 +46,49 @@ def obtain_models(audit: RunAudit, workspace: Workspace) -> None:
     workspace.store.adopt(audit.original)
     workspace.remember_all(audit.models.subject, audit.store)
     said: set[str] = set()
+    own = _trained_by_the_user(audit, workspace)
     for models, side_by_side in ((audit.models.shared, True), (audit.wanted, False)):
         with task(f"models of the audit, level {audit.level}", len(models)) as advance:
             for model, outcome in make_here(models, workspace, side_by_side=side_by_side):
                 if outcome.failed is not None and outcome.failed not in said:
                     said.add(outcome.failed)
                     say(f"{title(model)}: {outcome.failed}")
+                if outcome.run is not None and model.digest in own - said:
+                    said.add(model.digest)
+                    done = f"{len(own & said)} of {len(own)}"
+                    say(f"{title(model)}: {done}, trained in {outcome.run.record.seconds:.0f} s")
                 advance()
+
+
+def _trained_by_the_user(audit: RunAudit, workspace: Workspace) -> set[str]:
+    """Digests of the missing models that the user's own function has to train, which may take long."""
+    wanted = in_order([*audit.models.shared, *audit.wanted], workspace.has)
+    return {
+        model.digest
+        for model in wanted
+        if isinstance(model, Trained) and isinstance(model.recipe, OwnTraining) and not workspace.has(model)
+    }
+
+
+def recipe_of_references(audit: RunAudit, *, offline: bool) -> TrainSettings | OwnTraining | None:
+    """How the models are trained that an audit compares with.
+
+    Args:
+        audit: The audit.
+        offline: Whether it makes do without a recipe, and with the runs that there are.
+
+    Raises:
+        UsageError: The original was trained here, and so says it itself; or nobody says it.
+    """
+    models = audit.models
+    if models.told is not None and isinstance(models.source, Trained):
+        raise UsageError(f"{audit.original.path} says how it was trained; leave --training and --trainer out.")
+    if models.recipe is None and not offline:
+        raise UsageError(
+            f"{audit.original.path} was trained elsewhere, and nobody has said how; give --training FILE or --trainer "
+            "so that references are trained alike, or audit with --offline, without any."
+        )
+    return models.recipe
 
 
 def write(audit: RunAudit, data: ImageData | None = None) -> Audit:
@@ -100,6 +138,7 @@ def _record(audit: RunAudit, found: Examination, predictions: Predictions) -> Au
         missing=found.missing,
         mia_efficacy_samples=efficacy_samples(predictions),
         seed=audit.seed,
+        training=audit.told,
         models=_compared(audit),
     )
 

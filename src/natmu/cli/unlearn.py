@@ -26,6 +26,7 @@ from natmu.cli.options import (
     store_and_name,
 )
 from natmu.cli.torchrun import first_process_goes_on
+from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
 
 
 def run(
@@ -50,6 +51,9 @@ def run(
         str | None, typer.Option("--data", help="With a weights file: its data. With a run: where its data lies now.")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="With a weights file: its architecture.")] = None,
+    training: Training = None,
+    trainer: Trainer = None,
+    trainer_set: TrainerSet = None,
     data_dir: DataDir = Path("data"),
     image_size: ImageSize = None,
     train_size: TrainSize = None,
@@ -79,6 +83,7 @@ def run(
     trackers = known_trackers(track)
     beside = source.resolve().parent if source.is_dir() else Path("runs")
     root, name = store_and_name(out, beside)
+    asked = asked_training(training, trainer, trainer_set)
     given = parse_settings(
         settings, epochs=epochs, optimizer=optimizer, lr=lr, schedule=schedule, weight_decay=weight_decay
     )
@@ -88,6 +93,7 @@ def run(
             source=source,
             data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
             model=model,
+            training=asked,
             place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
         )
     print_run(run.path, run.record, as_json=as_json)

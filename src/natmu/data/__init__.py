@@ -11,12 +11,14 @@ from natmu.data.forgetting import (
     without_earlier_classes,
 )
 from natmu.data.images import ImageData, Labelling, Splits
+from natmu.data.own import OwnParts, own_parts
 from natmu.records.forgetting import ForgetRequest, parse_forget
 
 __all__ = [
     "ForgetRequest",
     "ImageData",
     "Labelling",
+    "OwnParts",
     "SourceInfo",
     "Splits",
     "download",
@@ -24,6 +26,7 @@ __all__ = [
     "forget_from_indices",
     "from_dataset",
     "load",
+    "own_parts",
     "parse_forget",
     "resolve_forget",
     "sources",

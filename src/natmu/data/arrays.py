@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natmu.data.images import ByteArray, ImageData
+from natmu.data.own import OwnParts
 from natmu.data.pixels import image_data, plain_names, to_labels, to_nchw
 from natmu.data.sampling import fixed_fifth
 from natmu.errors import DataError
@@ -51,11 +52,13 @@ class Parts:
         train: The training set.
         test: The test set, or the validation set where there is no other.
         holdout: The validation set where there is a test set too.
+        own: The samples of the first two as their own loader has them, where there is one.
     """
 
     train: ImageData
     test: ImageData
     holdout: ImageData | None = None
+    own: OwnParts | None = None
 
 
 def open_npy(path: Path) -> npt.NDArray[Any]:

@@ -17,6 +17,7 @@ from natmu.data.pixels import channel_statistics, resized
 from natmu.data.sampling import FIXED_SEED, balanced_draw, fixed_fifth
 from natmu.data.tiny_imagenet import load_tiny_imagenet
 from natmu.errors import DataError, hint
+from natmu.types import IntArray
 
 _Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -128,14 +129,18 @@ def load(
     parts = _arranged(parts, source, image_size, train_size, holdout)
     mean, std = (known and known.statistics) or channel_statistics(parts.train.images)
     name = known.info.name if known else Path(source).resolve().stem
-    return Splits(name, parts.train, parts.test, mean, std, parts.holdout)
+    return Splits(name, parts.train, parts.test, mean, std, parts.holdout, parts.own)
 
 
 def _arranged(parts: Parts, source: str, image_size: int | None, train_size: int | None, holdout: bool) -> Parts:
     """The parts cut and resized as asked, all of one shape."""
-    train, test, held = _reduced(parts.train, train_size), parts.test, parts.holdout
+    kept = _reduced(parts.train, train_size)
+    train, test, held = parts.train if kept is None else parts.train.subset(kept), parts.test, parts.holdout
+    rest = None
     if holdout and held is None:
-        test, held = _divided(test)
+        rest, fifth = _divided(test)
+        test, held = test.subset(rest), test.subset(fifth)
+    own = None if parts.own is None else parts.own.at(kept, rest)
     if image_size is not None:
         train, test = _at_size(train, image_size), _at_size(test, image_size)
         held = None if held is None else _at_size(held, image_size)
@@ -146,7 +151,7 @@ def _arranged(parts: Parts, source: str, image_size: int | None, train_size: int
             f"Training images of {source} are {shapes[0]} (channels, height, width), others {other}; pass "
             "--image-size where sizes differ, and give all the same channels."
         )
-    return Parts(train, test, held)
+    return Parts(train, test, held, own)
 
 
 def _load_path(path: Path, data_dir: Path, image_size: int | None) -> Parts:
@@ -169,21 +174,20 @@ def _load_path(path: Path, data_dir: Path, image_size: int | None) -> Parts:
     )
 
 
-def _reduced(train: ImageData, size: int | None) -> ImageData:
-    """A fixed class-balanced subset of the training data."""
+def _reduced(train: ImageData, size: int | None) -> IntArray | None:
+    """Positions of a fixed class-balanced subset of the training data; None for all."""
     if size is None or size == len(train):
-        return train
+        return None
     if not 1 <= size <= len(train):
         raise DataError(f"The training size must be from 1 to {len(train)}, not {size}.")
-    return train.subset(balanced_draw(train.labels.numpy(), size, np.random.default_rng(FIXED_SEED)))
+    return balanced_draw(train.labels.numpy(), size, np.random.default_rng(FIXED_SEED))
 
 
-def _divided(test: ImageData) -> tuple[ImageData, ImageData]:
-    """Four fifths of the test set, and a fifth for tuning."""
+def _divided(test: ImageData) -> tuple[IntArray, IntArray]:
+    """Positions of four fifths of the test set, and of a fifth for tuning."""
     if len(test) < 2:
         raise DataError("The test set has a single image, of which no holdout can be taken; add test images.")
-    rest, fifth = fixed_fifth(test.labels.numpy())
-    return test.subset(rest), test.subset(fifth)
+    return fixed_fifth(test.labels.numpy())
 
 
 def _at_size(data: ImageData, size: int) -> ImageData:

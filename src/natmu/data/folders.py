@@ -11,6 +11,7 @@ import numpy as np
 from natmu.data.arrays import Parts
 from natmu.data.decoding import common_form, decode, image_files
 from natmu.data.images import ImageData
+from natmu.data.own import FileSamples, OwnParts
 from natmu.data.pixels import image_data
 from natmu.data.sampling import fixed_fifth
 from natmu.errors import DataError
@@ -46,7 +47,9 @@ def load_folder(source: Path, data_dir: Path, image_size: int | None) -> Parts:
         return image_data(decode(files, form, cache), labels, names)
 
     data = {split: read(*part) for split, part in splits.items()}
-    return Parts(data["train"], data["test"], data.get("holdout"))
+    mode = "L" if form.channels == 1 else "RGB"
+    own = OwnParts(*(FileSamples(*splits[split], mode) for split in ("train", "test")))
+    return Parts(data["train"], data["test"], data.get("holdout"), own)
 
 
 def _find_files(source: Path) -> tuple[dict[str, _Files], tuple[str, ...]]:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,9 @@ from torch import Tensor
 
 from natmu.errors import DataError
 from natmu.types import IntArray
+
+if TYPE_CHECKING:
+    from natmu.data.own import OwnParts
 
 ByteArray = npt.NDArray[np.uint8]
 
@@ -228,6 +231,7 @@ class Splits:
         holdout: Never trained on, apart from the test set; for tuning.
         mean: Channel means of the training images in ``[0, 1]``, for the model's normalisation layer.
         std: Channel standard deviations, likewise.
+        own: The samples of ``train`` and ``test`` as the user's own loader has them, where there is one.
     """
 
     name: str
@@ -236,3 +240,4 @@ class Splits:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     holdout: ImageData | None = None
+    own: OwnParts | None = None

@@ -3,7 +3,7 @@
 All of ours take images in [0, 1] and normalise them in their first layer.
 """
 
-from natmu.models.factory import check_fit, source_digest
+from natmu.models.factory import check_fit, current_directory_first, source_digest
 from natmu.models.foreign import load_weights
 from natmu.models.initial import last_linear, reinitialised, reset_head
 from natmu.models.layers import ImageShape, Normalize
@@ -23,6 +23,7 @@ __all__ = [
     "ViT",
     "build_model",
     "check_fit",
+    "current_directory_first",
     "last_linear",
     "load_weights",
     "models",

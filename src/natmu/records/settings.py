@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, JsonValue, Tag
 
-from natmu.types import Settings
+from natmu.records.digests import Digest
+from natmu.types import CHOICE, Settings
 
 Schedule = Literal["constant", "cosine", "step"]
 
@@ -38,6 +40,58 @@ class TrainSettings(FitSettings):
     warmup_epochs: float = Field(2, ge=0, le=100_000, description="epochs of linear warm-up")
     batch_size: int = Field(128, ge=1, description="samples per step")
     augment: bool = Field(True, description="random crop and horizontal flip")
+
+
+class OwnTraining(Settings):
+    """How the user's own function trains a model: ``train(samples, seed, **arguments)`` returns it.
+
+    What the function makes is determined by its name, its source file, the arguments, the samples and the seed.
+    """
+
+    trainer: str = Field(pattern="^[^:]+:[^:]+$", description="function, as package.module:function")
+    arguments: dict[str, JsonValue] = Field(default_factory=dict, description="what it gets beside samples and seed")
+    source: Digest | None = Field(None, description="digest of the file that defines it; natmu fills it in")
+
+
+def _kind_of_training(value: object) -> str:
+    """Which of the two kinds of recipe a value is."""
+    own = isinstance(value, OwnTraining) or (isinstance(value, Mapping) and "trainer" in value)
+    return f"{CHOICE}own" if own else f"{CHOICE}ours"
+
+
+Training = Annotated[
+    Annotated[TrainSettings, Tag(f"{CHOICE}ours")] | Annotated[OwnTraining, Tag(f"{CHOICE}own")],
+    Discriminator(_kind_of_training),
+]
+"""How models are trained: in natmu's loop, or by the user's own function."""
+
+
+def training_of(values: Mapping[str, Any]) -> TrainSettings | OwnTraining:
+    """A recipe of either kind from plain values; that of the user's own function has the key ``trainer``.
+
+    Raises:
+        SettingError: A value is unknown or out of its range.
+    """
+    return (OwnTraining if "trainer" in values else TrainSettings).parse(values, "training")
+
+
+def batch_size_of(recipe: TrainSettings | OwnTraining | None) -> int:
+    """Samples per step of a recipe; natmu's default of 128 where it does not say."""
+    return (recipe if isinstance(recipe, TrainSettings) else TrainSettings()).batch_size
+
+
+def in_words(recipe: TrainSettings | OwnTraining | None) -> str:
+    """A recipe in a few words."""
+    if recipe is None:
+        return "elsewhere, nobody says how"
+    if isinstance(recipe, OwnTraining):
+        arguments = ", ".join(f"{name}={value}" for name, value in recipe.arguments.items())
+        return f"by {recipe.trainer}{f' with {arguments}' if arguments else ''}"
+    return (
+        f"{recipe.epochs:,} epoch{'' if recipe.epochs == 1 else 's'} of {recipe.optimizer}, learning rate "
+        f"{recipe.lr:g} ({recipe.schedule}), weight decay {recipe.weight_decay:g}, batches of {recipe.batch_size}, "
+        f"{'with' if recipe.augment else 'without'} augmentation"
+    )
 
 
 class DataSettings(Settings):
