@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,22 @@ from natmu.arguments import (
     forget_set,
     forgotten_before,
     listed_models,
+    refuse_beside_trainer,
+    refuse_with_trainer,
     require_model,
+    same_forgotten,
     steps_of_size,
     training_recipe,
     whole_seed,
 )
-from natmu.audits.in_memory import ShadowModels, measured_scores, private_copy, shadow_margins
+from natmu.audits.by_trainer import trained_for_audit
+from natmu.audits.in_memory import (
+    ReferenceModels,
+    ShadowModels,
+    measured_scores,
+    private_copy,
+    shadow_margins,
+)
 from natmu.data import (
     from_dataset,
     without_earlier_classes,
@@ -29,6 +40,8 @@ from natmu.data import (
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
 from natmu.errors import SettingError
+from natmu.lineage.given_trainer import retrain_by
+from natmu.lineage.own_training import Trainer
 from natmu.methods import Method, Problem, Retrain
 from natmu.progress import showing
 from natmu.records.run import History
@@ -58,7 +71,7 @@ class UnlearnResult:
         model: The unlearned model, on the device of the original; it shares nothing with the original.
         seconds: Wall time of unlearning.
         settings: Method, its complete settings, forget set, seed and precision, as plain values; ``training`` is the
-            recipe of a retrained model, None for other methods.
+            recipe of a retrained model, natmu's or that of the user's own function, None for other methods.
         history: One row per epoch.
         forget: The forget set.
     """
@@ -102,6 +115,7 @@ def unlearn(
     already_forgotten: str | Indices | ForgetSet | None = None,
     holdout: object | None = None,
     training: TrainSettings | Mapping[str, Any] | None = None,
+    trainer: Trainer | str | None = None,
     initial_model: nn.Module | None = None,
     batch_size: int | None = None,
     seed: int = 0,
@@ -125,7 +139,9 @@ def unlearn(
             which also knows what was forgotten before that; or positions, or a request that draws nothing. None of it
             is trained on again.
         holdout: Labelled images never trained on, apart from any test set, for methods that tune on them.
-        training: How the original was trained, for retraining.
+        training: How the original was trained, for retraining in natmu's loop.
+        trainer: Your own training, for retraining: ``train(samples, seed)`` gets ``train_data`` without what is
+            forgotten, as a ``torch.utils.data.Subset``, and returns the trained model.
         initial_model: The original before training, for retraining with ``init="original"``.
         batch_size: Samples per step, where the method's settings do not say; 128 if None.
         seed: Of everything random.
@@ -145,6 +161,8 @@ def unlearn(
     if initial_model is not None:
         require_model(initial_model, "initial_model", data)
     recipe = training_recipe(training)
+    if trainer is not None:
+        refuse_beside_trainer(chosen, training)
     with showing(progress):
         before = forgotten_before(already_forgotten, data, model, compute)
         forgotten = forget_set(forget, data, model, compute, seed, before)
@@ -159,13 +177,17 @@ def unlearn(
             initial_model=None if initial_model is None else partial(private_copy, initial_model, compute),
             holdout=None if holdout is None else without_earlier_classes(from_dataset(holdout), forgotten),
         )
+        if trainer is not None:
+            trained, seconds, own = retrain_by(trainer, model, train_data, data, forgotten, seed)
+            told = _settings(chosen, problem) | {"training": own.model_dump(), "batch_size": None}
+            return UnlearnResult(trained, seconds, told, [], forgotten)
         done = chosen(problem)
     home = next(model.parameters()).device
     return UnlearnResult(done.model.to(home), done.seconds, _settings(chosen, problem), problem.history, forgotten)
 
 
 def audit(
-    model: nn.Module,
+    model: nn.Module | UnlearnResult,
     train_data: object,
     test_data: object,
     forget: str | Indices | ForgetSet,
@@ -179,6 +201,9 @@ def audit(
     again: Sequence[nn.Module] = (),
     shadows: ShadowModels | None = None,
     scores: Sequence[Score] = (),
+    trainer: Trainer | str | None = None,
+    references: int | None = None,
+    folder: Path | str | None = None,
     level: Level | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -188,7 +213,7 @@ def audit(
     """Score a model, and measure how close it comes to models retrained without the forget set.
 
     Args:
-        model: The model to judge; none of the models is changed.
+        model: The model to judge, or the result of ``unlearn``; none of the models is changed.
         train_data: What the original was trained on, forget set included.
         test_data: Samples that no model has seen.
         forget: What all given models were unlearned or retrained without, best the ``forget`` of the result of
@@ -202,7 +227,12 @@ def audit(
         again: What the same method made of the same original with other seeds.
         shadows: Shadow models.
         scores: Scores of your own, beside those of natmu and of installed packages.
-        level: ``quick``, ``standard`` or ``full``; by default the highest that the given models allow.
+        trainer: Your own training, as ``unlearn`` takes it, in place of given models: it trains the references and, for
+            a result, other originals on which its method is repeated.
+        references: With a trainer, how many retrained models, if not as many as the level has.
+        folder: With a trainer, where the models are kept; the same call goes on where it was stopped.
+        level: ``quick``, ``standard`` or ``full``; by default ``standard`` with a trainer, and else the highest that
+            the given models allow.
         seed: Of a forget set that is drawn at random, of subsamples and bootstrap draws.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32`` or ``bf16``.
@@ -213,24 +243,42 @@ def audit(
     """
     compute, seed = Compute.choose(device, precision), whole_seed(seed)
     train, test = from_dataset(train_data), from_dataset(test_data)
-    references, unlearned = listed_models(retrained, "retrained"), listed_models(unlearned, "unlearned")
-    originals, again = listed_models(originals, "originals"), listed_models(again, "again")
+    result, model = (model, model.model) if isinstance(model, UnlearnResult) else (None, model)
+    given = ReferenceModels(
+        listed_models(retrained, "retrained"),
+        initial_model,
+        listed_models(originals, "originals"),
+        listed_models(unlearned, "unlearned"),
+        listed_models(again, "again"),
+        shadows,
+    )
     if not isinstance(shadows, ShadowModels | None):
         raise SettingError(f"shadows must be natmu.ShadowModels, not {type(shadows).__name__}.")
-    level = level or _level(references, shadows)
+    refuse_with_trainer(given, trainer, {"references": references, "folder": folder})
+    level = level or ("standard" if trainer is not None else _level(given))
     if level not in LEVELS:
         raise SettingError(f"There is no level {level!r}; choose one of {', '.join(LEVELS)}.")
-    given = {"model": [model], "retrained": references, "unlearned": unlearned, "originals": originals, "again": again}
-    given |= {"original": [] if original is None else [original]}
-    given |= {"initial_model": [] if initial_model is None else [initial_model]}
-    given |= {} if shadows is None else {"shadows": [*shadows.trained, *shadows.unlearned]}
-    for name, models in given.items():
+    named = {"model": [model], "original": [] if original is None else [original], **given.by_name()}
+    for name, models in named.items():
         for one in models:
             require_model(one, name, train, test)
     with showing(progress):
         judge = model if original is None else original
         earlier = forgotten_before(already_forgotten, train, judge, compute)
         forgotten = forget_set(forget, train, judge, compute, seed, earlier)
+        if trainer is not None:
+            given = trained_for_audit(
+                trainer,
+                judge,
+                ((train_data, train), (test_data, test)),
+                forgotten,
+                None if result is None else same_forgotten(result.settings, forgotten),
+                original=original is not None,
+                level=level,
+                references=references,
+                compute=compute,
+                folder=None if folder is None else Path(folder),
+            )
 
         def predictions(judged: nn.Module) -> Predictions:
             private = private_copy(judged, compute)
@@ -239,22 +287,22 @@ def audit(
         before = None if original is None else predictions(original)
         panel = Panel(
             model=predictions(model),
-            retrained=[predictions(one) for one in references],
+            retrained=[predictions(one) for one in given.retrained],
             original=before,
-            initial_forget=None if initial_model is None else predictions(initial_model).forget,
-            unlearned=[predictions(one) for one in unlearned],
-            originals=[*([] if before is None else [before]), *(predictions(one) for one in originals)],
-            again=[predictions(one) for one in again],
-            shadows=None if shadows is None else shadow_margins(shadows, train, test, forgotten, compute),
+            initial_forget=None if given.initial is None else predictions(given.initial).forget,
+            unlearned=[predictions(one) for one in given.unlearned],
+            originals=[*([] if before is None else [before]), *(predictions(one) for one in given.originals)],
+            again=[predictions(one) for one in given.again],
+            shadows=None if given.shadows is None else shadow_margins(given.shadows, train, test, forgotten, compute),
             measured={}
             if level == "quick"
-            else measured_scores(model, references, original, before, train, forgotten, compute),
+            else measured_scores(model, given.retrained, original, before, train, forgotten, compute),
         )
         found = examine(panel, level, seed, scores)
     means = {name: float(np.mean(values)) for name, values in found.retrained.items() if values}
     return AuditResult(
         scores=found.scores,
-        retrained=mean_scores([basic_scores(one) for one in panel.retrained]) | means if references else None,
+        retrained=mean_scores([basic_scores(one) for one in panel.retrained]) | means if given.retrained else None,
         original=None if original is None else found.original,
         avg_gap=found.scores.get("avg_gap"),
         verdicts=found.verdicts,
@@ -263,11 +311,11 @@ def audit(
     )
 
 
-def _level(retrained: Sequence[nn.Module], shadows: ShadowModels | None) -> Level:
+def _level(given: ReferenceModels) -> Level:
     """The highest level that the given models allow."""
-    if len(retrained) < 2:
+    if len(given.retrained) < 2:
         return "quick"
-    return "standard" if shadows is None else "full"
+    return "standard" if given.shadows is None else "full"
 
 
 def _settings(method: Method, problem: Problem) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from natmu.audits.in_memory import private_copy
+from natmu.audits.in_memory import ReferenceModels, private_copy
 from natmu.data import ImageData, forget_after, forget_from_indices, parse_forget, resolve_forget
 from natmu.data.pixels import as_integer
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of, sample_losses
 from natmu.errors import SettingError
-from natmu.methods import Method, checked_method, method_named
+from natmu.methods import Method, Retrain, checked_method, method_named
 from natmu.models import check_fit
 from natmu.records.settings import TrainSettings
 from natmu.types import FloatArray, ForgetSet, IntArray
@@ -77,6 +77,31 @@ def training_recipe(training: object) -> TrainSettings | None:
     if not isinstance(training, Mapping):
         raise SettingError(f"training must be a mapping of settings, not {type(training).__name__}.")
     return TrainSettings.parse(training, "training")
+
+
+def refuse_beside_trainer(method: Method, training: object) -> None:
+    """Refuse what does not go with the user's own training in ``unlearn``."""
+    if not isinstance(method, Retrain):
+        raise SettingError(f"trainer retrains, and {method.name} does not; leave it out, or write method='retrain'.")
+    if training is not None:
+        raise SettingError("training and trainer both say how the original was trained; give one of them.")
+
+
+def refuse_with_trainer(given: ReferenceModels, trainer: object, options: Mapping[str, object]) -> None:
+    """Refuse models that the user's own training would make in ``audit``, and its options where there is none."""
+    named = [name for name, models in given.by_name().items() if models and name != "initial_model"]
+    if trainer is not None and named:
+        raise SettingError(f"trainer makes the models that {named[0]} gives; leave one of the two out.")
+    idle = [name for name, value in options.items() if value is not None]
+    if trainer is None and idle:
+        raise SettingError(f"{idle[0]} is of models that a trainer makes; give trainer=…, or leave it out.")
+
+
+def same_forgotten(settings: Mapping[str, Any], forget: ForgetSet) -> Mapping[str, Any]:
+    """The settings of a result, once it is known to have forgotten these samples."""
+    if settings["forget"]["digest"] != forget.digest:
+        raise SettingError("The result forgot other samples than forget says; give the forget of that result.")
+    return settings
 
 
 def forgotten_before(

@@ -8,14 +8,12 @@ import numpy as np
 
 from natmu.audits.compared import RunAudit
 from natmu.audits.exposed_images import exposed_images
+from natmu.audits.obtaining import make_models
 from natmu.data import ImageData
 from natmu.engine import processes
 from natmu.engine.store import Run
 from natmu.errors import UsageError
-from natmu.lineage.executors.local import make_here
-from natmu.lineage.graph import in_order
 from natmu.lineage.workspace import Workspace, difficulty_of
-from natmu.progress import say, task
 from natmu.records.audit import (
     Audit,
     AuditedForget,
@@ -25,7 +23,6 @@ from natmu.records.audit import (
     ShadowModels,
     write_audit,
 )
-from natmu.records.derived import title
 from natmu.records.lineage import Trained, Unlearned
 from natmu.records.samples import Sample
 from natmu.records.settings import OwnTraining, TrainSettings
@@ -41,33 +38,13 @@ def obtain_models(audit: RunAudit, workspace: Workspace) -> None:
 
     Raises:
         UsageError: The run was made by another number of processes, so that no model made now would be its equal.
+        TrainingError: The user's own function fails.
     """
     _require_same_processes(audit.run)
     workspace.store.adopt(audit.original)
     workspace.remember_all(audit.models.subject, audit.store)
-    said: set[str] = set()
-    own = _trained_by_the_user(audit, workspace)
-    for models, side_by_side in ((audit.models.shared, True), (audit.wanted, False)):
-        with task(f"models of the audit, level {audit.level}", len(models)) as advance:
-            for model, outcome in make_here(models, workspace, side_by_side=side_by_side):
-                if outcome.failed is not None and outcome.failed not in said:
-                    said.add(outcome.failed)
-                    say(f"{title(model)}: {outcome.failed}")
-                if outcome.run is not None and model.digest in own - said:
-                    said.add(model.digest)
-                    done = f"{len(own & said)} of {len(own)}"
-                    say(f"{title(model)}: {done}, trained in {outcome.run.record.seconds:.0f} s")
-                advance()
-
-
-def _trained_by_the_user(audit: RunAudit, workspace: Workspace) -> set[str]:
-    """Digests of the missing models that the user's own function has to train, which may take long."""
-    wanted = in_order([*audit.models.shared, *audit.wanted], workspace.has)
-    return {
-        model.digest
-        for model in wanted
-        if isinstance(model, Trained) and isinstance(model.recipe, OwnTraining) and not workspace.has(model)
-    }
+    groups = ((audit.models.shared, True), (audit.wanted, False))
+    make_models(groups, workspace, f"models of the audit, level {audit.level}")
 
 
 def recipe_of_references(audit: RunAudit, *, offline: bool) -> TrainSettings | OwnTraining | None:

@@ -97,6 +97,11 @@ def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings | Ow
     return model
 
 
+def keep_imported(model: AnyLineage, network: nn.Module, workspace: Workspace) -> Run:
+    """A model that was trained elsewhere as a run in the store, from the network itself."""
+    return workspace.store.obtain(model, lambda work: _finish(network, workspace, work, workspace.compute))
+
+
 def outcome_of(
     method: Method,
     source: Trained | Imported | Unlearned,
@@ -165,7 +170,7 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
     compute = workspace.compute.at(model.arithmetic)
     if isinstance(model.recipe, OwnTraining):
         network, log = workspace.build(0), work.folder.with_name("trainer.log")
-        seen = samples_of(workspace, np.flatnonzero(kept.numpy()), samples.pool)
+        seen = samples_of(workspace.splits, np.flatnonzero(kept.numpy()), samples.pool)
         seconds = train_own(network, seen, model.recipe, model.seed, workspace, log)
         _finish(network, workspace, work, compute, samples, seconds)
         return

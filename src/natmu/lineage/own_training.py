@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from natmu.data import own_parts
+from natmu.data import Splits, own_parts
 from natmu.engine import processes
 from natmu.errors import FAULTS, ModelError, SettingError, TrainingError, UsageError, quoted
 from natmu.lineage.pools import Pool
@@ -45,7 +45,7 @@ def resolved(recipe: TrainSettings | OwnTraining) -> TrainSettings | OwnTraining
     """
     if isinstance(recipe, TrainSettings):
         return recipe
-    _function(recipe)
+    function_of(recipe)
     return recipe.model_copy(update={"source": source_digest(recipe.trainer)})
 
 
@@ -63,7 +63,7 @@ def _called(recipe: OwnTraining, workspace: Workspace) -> Trainer:
     """The function that trains here."""
     if processes.count() > 1:
         raise UsageError(f"{recipe.trainer} is called in one process; leave torchrun out, and start more in it.")
-    return workspace.trainer or _function(recipe)
+    return workspace.trainer or function_of(recipe)
 
 
 def train_own(
@@ -141,18 +141,18 @@ def fill(network: nn.Module, trained: object, name: str) -> None:
     network.load_state_dict(given)
 
 
-def samples_of(workspace: Workspace, positions: IntArray, pool: Pool | None = None) -> Subset[Any]:
+def samples_of(splits: Splits, positions: IntArray, pool: Pool | None = None) -> Subset[Any]:
     """The user's own samples at some positions.
 
     Args:
-        workspace: Has the data.
+        splits: The data.
         positions: In the training data, int64 ``(M,)``, or in the data of the pool.
         pool: That of a shadow model, whose non-members come after the training data.
     """
-    parts = own_parts(workspace.splits)
+    parts = own_parts(splits)
     if pool is None:
         return Subset(parts.train, positions.tolist())
-    count = len(workspace.splits.train)
+    count = len(splits.train)
     rows = np.concatenate([np.arange(count), count + pool.rows])
     return Subset(ConcatDataset([parts.train, parts.test]), rows[positions].tolist())
 
@@ -174,7 +174,7 @@ def seeded(seed: int) -> Iterator[None]:
         np.random.set_state(arrays)  # noqa: NPY002
 
 
-def _function(recipe: OwnTraining) -> Trainer:
+def function_of(recipe: OwnTraining) -> Trainer:
     """The function by its name, as it was when models were trained by it."""
     name = recipe.trainer
     with current_directory_first():
