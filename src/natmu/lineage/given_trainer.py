@@ -24,10 +24,6 @@ from natmu.lineage.own_training import Trainer, call, fill, function_of, require
 from natmu.records.settings import OwnTraining
 from natmu.types import ForgetSet
 
-NAMELESS = "given:function"
-"""Name of a trainer that cannot be known again, so that nothing of it is kept."""
-
-
 def recipe_of(trainer: object, *, kept: bool) -> tuple[OwnTraining, Trainer | None]:
     """The user's own function as a recipe, with the function itself where it was handed over.
 
@@ -54,7 +50,8 @@ def recipe_of(trainer: object, *, kept: bool) -> tuple[OwnTraining, Trainer | No
             "top of a file, and give further arguments with functools.partial(train, lr=…)."
         )
     if not known:
-        require_signature(trainer, recipe := OwnTraining(trainer=NAMELESS))
+        name = getattr(function, "__qualname__", type(function).__name__)
+        require_signature(trainer, recipe := OwnTraining(trainer=f"{function.__module__}:{name}"))
         return recipe, trainer
     values = {
         "trainer": f"{function.__module__}:{function.__qualname__}",
