@@ -57,6 +57,7 @@ def test_a_stopped_audit_goes_on_after_the_last_whole_model(natmu, refused, exam
     )
     assert natmu(*TRAIN, *OWN, "--out", "runs/original").status == 0
     assert natmu(*UNLEARN, "--from", "runs/original", "--out", "runs/unlearned").status == 0
+    assert "original says how it was trained" in refused("audit", "runs/unlearned", *OWN)
     calls, train = [], example.train
     monkeypatch.setattr(example, "train", stopping(train, calls, 2))
     assert natmu(*AUDIT).status == 130
@@ -75,8 +76,8 @@ def test_a_stopped_audit_goes_on_after_the_last_whole_model(natmu, refused, exam
     again, *_ = commands_of(run, original)
     assert natmu(*shlex.split(again)[1:]).status == 0
     Path("recipe.py").write_text(Path("recipe.py").read_text() + "# mended\n")
-    assert "The file that defines recipe:train has changed" in refused("audit", "runs/unlearned", "--references", 5)
-    assert "The file that defines recipe:" in refused(*shlex.split(again)[1:])
+    assert "The file that defines recipe:network has changed" in refused("audit", "runs/unlearned", "--references", 5)
+    assert "The file that defines recipe:train has changed" in refused(*shlex.split(again)[1:])
 
 
 def test_an_original_from_elsewhere_is_compared_with_nothing_until_somebody_says_how_it_was_trained(
@@ -98,6 +99,3 @@ def test_an_original_from_elsewhere_is_compared_with_nothing_until_somebody_says
     assert json.loads(words[words.index("--training") + 1])["batch_size"] == 25
     assert natmu(*retrain, "--training", "training.yaml", "--out", "runs/retrained").status == 0
     assert natmu("audit", "runs/retrained").status == 0
-    assert "says how it was trained" in refused(
-        "audit", "runs/retrained", "--from", "elsewhere/original", "--training", "{}"
-    )
