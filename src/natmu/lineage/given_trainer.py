@@ -24,6 +24,7 @@ from natmu.lineage.own_training import Trainer, call, fill, function_of, require
 from natmu.records.settings import OwnTraining
 from natmu.types import ForgetSet
 
+
 def recipe_of(trainer: object, *, kept: bool) -> tuple[OwnTraining, Trainer | None]:
     """The user's own function as a recipe, with the function itself where it was handed over.
 
