@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -15,14 +15,25 @@ from natmu.arguments import (
     chosen_method,
     forget_set,
     forgotten_before,
+    refuse_beside_trainer,
+    refuse_with_trainer,
     require_forget_only,
+    same_forgotten,
     steps_of_size,
     training_data,
     training_recipe,
     whole_seed,
     with_augmentation,
 )
-from natmu.audits.in_memory import ShadowModels, accuracies, measured_scores, private_copy, shadow_margins
+from natmu.audits.by_trainer import trained_for_audit
+from natmu.audits.in_memory import (
+    ReferenceModels,
+    ShadowModels,
+    accuracies,
+    measured_scores,
+    private_copy,
+    shadow_margins,
+)
 from natmu.data import (
     from_dataset,
     say_what_is_forgotten,
@@ -32,11 +43,13 @@ from natmu.data.kinds import of_one_kind
 from natmu.engine.compute import Compute, hardware
 from natmu.engine.predict import part_of
 from natmu.errors import SettingError
+from natmu.lineage.given_trainer import retrain_by
+from natmu.lineage.own_training import Trainer
 from natmu.methods import Method, Problem, Retrain
 from natmu.models import Outputs as ModelOutputs
 from natmu.models import unadapted
 from natmu.progress import decide, deciding, showing
-from natmu.records.settings import TrainSettings
+from natmu.records.settings import TrainSettings, batch_size_of
 from natmu.results import AuditResult, Summary, UnlearnResult, audit_result
 from natmu.scores import (
     LEVELS,
@@ -62,6 +75,7 @@ def unlearn(
     with_copies: bool = False,
     holdout: object | None = None,
     training: TrainSettings | Mapping[str, Any] | None = None,
+    trainer: Trainer | str | None = None,
     augment: Callable[[Tensor], Tensor] | str | None = None,
     initial_model: nn.Module | None = None,
     batch_size: int | None = None,
@@ -95,7 +109,9 @@ def unlearn(
             is trained on again.
         with_copies: Whether byte-identical copies of the samples in ``train_data`` are forgotten too.
         holdout: Labelled images never trained on, apart from any test set, for methods that tune on them.
-        training: How the original was trained, for retraining.
+        training: How the original was trained, for retraining in natmu's loop.
+        trainer: Your own training, for retraining: ``train(samples, seed)`` gets ``train_data`` without what is
+            forgotten, as a ``torch.utils.data.Subset``, and returns the trained model.
         augment: Your own augmentation in place of random crop and flip, wherever the method augments: a function from
             float32 images ``(B, C, H, W)``, as the model is given them and on its device, to images of the same shape,
             or its name as ``package.module:function``. Its random numbers must come from ``torch``.
@@ -118,6 +134,8 @@ def unlearn(
     if forget_only:
         require_forget_only(chosen)
     compute = Compute.choose(device, precision)
+    if trainer is not None:
+        refuse_beside_trainer(chosen, training)
     with showing(progress):
         data = training_data(train_data, model)
     inputs = Inputs([data], outputs, mean, std)
@@ -141,18 +159,27 @@ def unlearn(
             initial_model=None if initial_model is None else partial(private_copy, initial_model, compute),
             holdout=without_earlier_classes(unseen, forgotten),
         )
-        done = chosen(problem)
+        told = _settings(chosen, problem)
+        if trainer is not None:
+            found, seconds, own = retrain_by(trainer, model, train_data, data, forgotten, seed)
+            told |= {"training": own.model_dump(), "batch_size": None}
+        else:
+            done = chosen(problem)
+            found, seconds = done.model, done.seconds
     home = next(model.parameters()).device
-    result = done.model.to(home)
+    result = unadapted(found.to(home))
 
     def measure() -> Summary:
         parts = (problem.data, problem.holdout, forgotten, compute)
-        return {"original": accuracies(model, *parts), "result": accuracies(result, *parts)}
+        return {
+            "original": accuracies(model, *parts),
+            "result": accuracies(inputs.model(result, "model"), *parts),
+        }
 
     return UnlearnResult(
-        model=unadapted(result),
-        seconds=done.seconds,
-        settings=_settings(chosen, problem),
+        model=result,
+        seconds=seconds,
+        settings=told,
         history=problem.history,
         forget=forgotten,
         decisions=tuple(decisions),
@@ -162,7 +189,7 @@ def unlearn(
 
 
 def audit(
-    model: nn.Module,
+    model: nn.Module | UnlearnResult,
     train_data: object,
     test_data: object,
     forget: str | Samples | ForgetSet,
@@ -176,6 +203,9 @@ def audit(
     again: Sequence[nn.Module] = (),
     shadows: ShadowModels | None = None,
     scores: Sequence[Score] = (),
+    trainer: Trainer | str | None = None,
+    references: int | None = None,
+    folder: Path | str | None = None,
     level: Level | None = None,
     outputs: ModelOutputs = "logits",
     mean: Sequence[float] | None = None,
@@ -188,7 +218,7 @@ def audit(
     """Score a model, and measure how close it comes to models retrained without the forget set.
 
     Args:
-        model: The model to judge; none of the models is changed.
+        model: The model to judge, or the result of ``unlearn``; none of the models is changed.
         train_data: What the original was trained on, forget set included.
         test_data: Samples that no model has seen.
         forget: What all given models were unlearned or retrained without, best the ``forget`` of the result of
@@ -202,7 +232,12 @@ def audit(
         again: What the same method made of the same original with other seeds.
         shadows: Shadow models.
         scores: Scores of your own, beside those of natmu and of installed packages.
-        level: ``quick``, ``standard`` or ``full``; by default the highest that the given models allow.
+        trainer: Your own training, as ``unlearn`` takes it, in place of given models: it trains the references and, for
+            a result, other originals on which its method is repeated.
+        references: With a trainer, how many retrained models, if not as many as the level has.
+        folder: With a trainer, where the models are kept; the same call goes on where it was stopped.
+        level: ``quick``, ``standard`` or ``full``; by default ``standard`` with a trainer, and else the highest that
+            the given models allow.
         outputs: What all given models return, as for ``unlearn``.
         mean: Normalisation in front of all of them, as for ``unlearn``.
         std: Likewise.
@@ -215,35 +250,51 @@ def audit(
         UsageError: Something asked for cannot be done; the message says what to do.
     """
     compute, seed = Compute.choose(device, precision), whole_seed(seed)
+    result, model = (model, model.model) if isinstance(model, UnlearnResult) else (None, model)
     with showing(progress):
         train, test = of_one_kind([training_data(train_data, model), from_dataset(test_data)], "the data")
+    if not isinstance(shadows, ShadowModels | None):
+        raise SettingError(f"shadows must be natmu.ShadowModels, not {type(shadows).__name__}.")
     inputs = Inputs([train, test], outputs, mean, std)
     model = inputs.model(model, "model")
     original = None if original is None else inputs.model(original, "original")
-    initial_model = None if initial_model is None else inputs.model(initial_model, "initial_model")
-    references, unlearned = inputs.models(retrained, "retrained"), inputs.models(unlearned, "unlearned")
-    originals, again = inputs.models(originals, "originals"), inputs.models(again, "again")
-    if not isinstance(shadows, ShadowModels | None):
-        raise SettingError(f"shadows must be natmu.ShadowModels, not {type(shadows).__name__}.")
+    given = ReferenceModels(
+        inputs.models(retrained, "retrained"),
+        None if initial_model is None else inputs.model(initial_model, "initial_model"),
+        inputs.models(originals, "originals"),
+        inputs.models(unlearned, "unlearned"),
+        inputs.models(again, "again"),
+        None if shadows is None else inputs.shadows(shadows),
+    )
+    refuse_with_trainer(given, trainer, {"references": references, "folder": folder})
+    noted = []
     if level is None:
-        level = _level(references, shadows)
+        level = "standard" if trainer is not None else _level(given)
         noted = [f"The audit has the level {level}, the highest that the given models allow."]
-    else:
-        noted = []
     if level not in LEVELS:
         raise SettingError(f"There is no level {level!r}; choose one of {', '.join(LEVELS)}.")
-    if shadows is not None:
-        trained, after = (inputs.models(models, "shadows") for models in (shadows.trained, shadows.unlearned))
-        shadows = replace(shadows, trained=trained, unlearned=after)
     with showing(progress), deciding() as decisions:
-        for sentence in noted:
+        for sentence in noted if trainer is None else ():
             decide(sentence)
-        if len(references) > ENOUGH:
-            decide(f"The first {ENOUGH} of {len(references)} retrained models are what scores are compared with.")
         judge = model if original is None else original
         earlier = forgotten_before(already_forgotten, train, judge, compute)
         forgotten = forget_set(forget, train, judge, compute, seed, earlier)
         say_what_is_forgotten(forgotten, train, test=test)
+        if trainer is not None:
+            given = trained_for_audit(
+                trainer,
+                judge,
+                ((train_data, train), (test_data, test)),
+                forgotten,
+                None if result is None else same_forgotten(result.settings, forgotten),
+                original=original is not None,
+                level=level,
+                references=references,
+                compute=compute,
+                folder=None if folder is None else Path(folder),
+            )
+        if len(given.retrained) > ENOUGH:
+            decide(f"The first {ENOUGH} of {len(given.retrained)} retrained models are what scores are compared with.")
 
         def predictions(judged: nn.Module) -> Predictions:
             private = private_copy(judged, compute)
@@ -252,26 +303,26 @@ def audit(
         before = None if original is None else predictions(original)
         panel = Panel(
             model=predictions(model),
-            retrained=[predictions(one) for one in references],
+            retrained=[predictions(one) for one in given.retrained],
             original=before,
-            initial_forget=None if initial_model is None else predictions(initial_model).forget,
-            unlearned=[predictions(one) for one in unlearned],
-            originals=[*([] if before is None else [before]), *(predictions(one) for one in originals)],
-            again=[predictions(one) for one in again],
-            shadows=None if shadows is None else shadow_margins(shadows, train, test, forgotten, compute),
+            initial_forget=None if given.initial is None else predictions(given.initial).forget,
+            unlearned=[predictions(one) for one in given.unlearned],
+            originals=[*([] if before is None else [before]), *(predictions(one) for one in given.originals)],
+            again=[predictions(one) for one in given.again],
+            shadows=None if given.shadows is None else shadow_margins(given.shadows, train, test, forgotten, compute),
             measured={}
             if level == "quick"
-            else measured_scores(model, references, original, before, train, forgotten, compute),
+            else measured_scores(model, given.retrained, original, before, train, forgotten, compute),
         )
         found = examine(panel, level, seed, scores)
     return audit_result(found, panel, forgotten, level, seed, decisions)
 
 
-def _level(retrained: Sequence[nn.Module], shadows: ShadowModels | None) -> Level:
+def _level(given: ReferenceModels) -> Level:
     """The highest level that the given models allow."""
-    if len(retrained) < 2:
+    if len(given.retrained) < 2:
         return "quick"
-    return "standard" if shadows is None else "full"
+    return "standard" if given.shadows is None else "full"
 
 
 def _settings(method: Method, problem: Problem) -> dict[str, Any]:
@@ -282,9 +333,14 @@ def _settings(method: Method, problem: Problem) -> dict[str, Any]:
         "settings": method.config.model_dump(),
         "forget": {"request": forget.request, "digest": forget.digest, "count": len(forget)},
         "forgotten_before": len(forget.before),
-        "training": problem.training.model_dump() if retraining else None,
-        **({} if isinstance(problem.training.augment, bool) else {"augment": problem.training.augment_name}),
-        "batch_size": problem.training.batch_size if retraining else problem.batch_size,
+        "training": problem.training.model_dump() if retraining and problem.training else None,
+        **_augmentation(problem.training),
+        "batch_size": batch_size_of(problem.training) if retraining else problem.batch_size,
         "seed": problem.seed,
         **problem.compute.arithmetic.plain(),
     }
+
+
+def _augmentation(recipe: TrainSettings | None) -> dict[str, str]:
+    """The user's own augmentation by its name, where there is one."""
+    return {} if recipe is None or isinstance(recipe.augment, bool) else {"augment": recipe.augment_name}

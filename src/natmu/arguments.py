@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from natmu.audits.in_memory import private_copy
+from natmu.audits.in_memory import ReferenceModels, ShadowModels, private_copy
 from natmu.data import (
     ImageData,
     forget_after,
@@ -144,6 +144,11 @@ class Inputs:
         """Several models, or a single one, as a list."""
         return [self.model(model, name) for model in listed_models(models, name)]
 
+    def shadows(self, shadows: ShadowModels) -> ShadowModels:
+        """Shadow models, with what they are."""
+        trained, unlearned = (self.models(models, "shadows") for models in (shadows.trained, shadows.unlearned))
+        return replace(shadows, trained=trained, unlearned=unlearned)
+
 
 def _counted_from_one(data: ImageData) -> str:
     """What may be wrong where no sample has the label 0."""
@@ -170,16 +175,41 @@ def whole_seed(seed: object) -> int:
     return number
 
 
-def training_recipe(training: object) -> TrainSettings:
-    """How the original was trained, in any of the forms that a user may give."""
-    if isinstance(training, TrainSettings):
+def training_recipe(training: object) -> TrainSettings | None:
+    """How the original was trained, in any of the forms that a user may give; None where nobody says."""
+    if isinstance(training, TrainSettings | None):
         return training
-    if not isinstance(training, Mapping | None):
+    if not isinstance(training, Mapping):
         raise SettingError(f"training must be a mapping of settings, not {type(training).__name__}.")
-    return TrainSettings.parse(training or {}, "training")
+    return TrainSettings.parse(training, "training")
 
 
-def with_augmentation(recipe: TrainSettings, augment: object, method: Method) -> TrainSettings:
+def refuse_beside_trainer(method: Method, training: object) -> None:
+    """Refuse what does not go with the user's own training in ``unlearn``."""
+    if not isinstance(method, Retrain):
+        raise SettingError(f"trainer retrains, and {method.name} does not; leave it out, or write method='retrain'.")
+    if training is not None:
+        raise SettingError("training and trainer both say how the original was trained; give one of them.")
+
+
+def refuse_with_trainer(given: ReferenceModels, trainer: object, options: Mapping[str, object]) -> None:
+    """Refuse models that the user's own training would make in ``audit``, and its options where there is none."""
+    named = [name for name, models in given.by_name().items() if models and name != "initial_model"]
+    if trainer is not None and named:
+        raise SettingError(f"trainer makes the models that {named[0]} gives; leave one of the two out.")
+    idle = [name for name, value in options.items() if value is not None]
+    if trainer is None and idle:
+        raise SettingError(f"{idle[0]} is of models that a trainer makes; give trainer=…, or leave it out.")
+
+
+def same_forgotten(settings: Mapping[str, Any], forget: ForgetSet) -> Mapping[str, Any]:
+    """The settings of a result, once it is known to have forgotten these samples."""
+    if settings["forget"]["digest"] != forget.digest:
+        raise SettingError("The result forgot other samples than forget says; give the forget of that result.")
+    return settings
+
+
+def with_augmentation(recipe: TrainSettings | None, augment: object, method: Method) -> TrainSettings | None:
     """The recipe with the user's own augmentation, where one is given that the method will use.
 
     Raises:
@@ -195,7 +225,9 @@ def with_augmentation(recipe: TrainSettings, augment: object, method: Method) ->
     if not isinstance(method, Retrain) and not any(getattr(method.config, name) for name in switches):
         remedy = f"set {switches[0]}=True, or leave augment out" if switches else "leave augment out"
         raise SettingError(f"{method.name} augments no images with these settings; {remedy}.")
-    return TrainSettings.parse(recipe.model_dump() | {"augment": augment}, "training")
+    if recipe is None and isinstance(method, Retrain):
+        return None  # nobody says how else the original was trained
+    return TrainSettings.parse(({} if recipe is None else recipe.model_dump()) | {"augment": augment}, "training")
 
 
 def forgotten_before(

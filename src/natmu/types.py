@@ -61,6 +61,9 @@ class Settings(BaseModel):
             raise SettingError(_explain(error, where, cls)) from None
 
 
+CHOICE = "one of: "
+"""Begins the name of a member of a union, which has no place in the path of a setting."""
+
 WANTED = {
     "bool": "write true or false",
     "dict": "write a mapping, such as {key: value}",
@@ -80,7 +83,7 @@ def _explain(error: ValidationError, where: str, settings: type[BaseModel]) -> s
     for fault in found:
         if fault["type"] == "too_short" and any(_is_inside(other["loc"], fault["loc"]) for other in found):
             continue  # it is too short without its faulty items, which are told of
-        path = ".".join(str(step) for step in fault["loc"]) or "the settings"
+        path = ".".join(str(step) for step in fault["loc"] if not str(step).startswith(CHOICE)) or "the settings"
         if fault["type"] == "extra_forbidden":
             known = f"; known here: {', '.join(sorted(settings.model_fields))}" if len(fault["loc"]) == 1 else ""
             faults.append(f"{path} is not a setting{known}")

@@ -8,23 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from natmu.arguments import require_forget_only
-from natmu.audits import NUMBERS, RunAudit, obtain_models, write
+from natmu.audits import NUMBERS, RunAudit, obtain_models, recipe_of_references, write
 from natmu.data import say_what_is_forgotten
 from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.lineage import Workspace, import_model, obtain, outcome_of
 from natmu.lineage.graph import sources
+from natmu.lineage.own_training import require_trainer, resolved
 from natmu.lineage.refusal import refuse
 from natmu.methods import Method, Retrain, method_named
 from natmu.models import Outputs, is_pretrained_folder
-from natmu.progress import decide, deciding
+from natmu.progress import deciding
 from natmu.records.audit import Audit
 from natmu.records.derived import decider_of, forget_of, is_original, knows_initial_weights, original_of, root_of
 from natmu.records.forgetting import parse_forget, with_manifest
 from natmu.records.lineage import Imported, Initial, Probed, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, open_run
-from natmu.records.settings import DataSettings, TrainSettings
+from natmu.records.settings import DataSettings, training_of
 from natmu.records.table import Results
 from natmu.scores import scores
 from natmu.scores.panel import Level
@@ -82,7 +83,7 @@ def train_run(
     Args:
         data: Values for ``DataSettings``.
         model: Name of the architecture.
-        training: Values for ``TrainSettings``.
+        training: Values for ``TrainSettings`` or ``OwnTraining``.
         seed: Of initial weights, order and augmentation.
         place: Where.
         outputs: What a model that is not ours returns.
@@ -91,7 +92,7 @@ def train_run(
         UsageError: Something asked for cannot be done.
         TrainingError: The loss is no longer finite.
     """
-    recipe = TrainSettings.parse(training)
+    recipe = resolved(training_of(training))
     workspace = place.workspace(DataSettings.parse(data, "data"), model, outputs)
     return obtain(workspace.original(recipe, seed), workspace, place.name)
 
@@ -152,6 +153,7 @@ def unlearn_run(
     model: str | None,
     place: Place,
     outputs: Outputs = "logits",
+    training: Mapping[str, Any] | None = None,
 ) -> Run:
     """Unlearn from a run folder, which may have forgotten something already, or from weights trained elsewhere.
 
@@ -163,6 +165,7 @@ def unlearn_run(
         model: Architecture; needed with a weights file, otherwise read from the run or the HuggingFace folder.
         place: Where; the precision ``auto`` is that of the original.
         outputs: With a weights file, what the model returns.
+        training: With a weights file, how it was trained: values for ``TrainSettings`` or ``OwnTraining``.
 
     Raises:
         UsageError: Something asked for cannot be done.
@@ -174,12 +177,14 @@ def unlearn_run(
     if from_run:
         moved = ("source", "test")
         flags = {name: value for name, value in data.items() if name not in moved}
-        flags |= {"model": model, "outputs": outputs if outputs != "logits" else None}
+        flags |= {"model": model, "training": training, "outputs": outputs if outputs != "logits" else None}
         given = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value]
         if given:
             raise SettingError(f"{source} says its own model and how its data is read; leave {', '.join(given)} out.")
         start, workspace = open_model(source, place, data.get("source"), data.get("test"))
         known, recipe = knows_initial_weights(root_of(start)), start.recipe
+        if isinstance(method, Retrain) and recipe is not None:
+            require_trainer(recipe, workspace)
     else:
         if (source.resolve().parent / RECORD).exists():
             raise ModelError(f"{source} is a file of a run; name its folder, which knows what was forgotten.")
@@ -187,7 +192,7 @@ def unlearn_run(
         if data.get("source") is None or model is None:
             raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
         workspace = place.workspace(DataSettings.parse(data, "data"), model, outputs)
-        start, known, recipe = None, False, TrainSettings()
+        start, known, recipe = None, False, None if training is None else resolved(training_of(training))
     own_table = workspace.settings.source if workspace.settings.source.lower().endswith(".csv") else None
     request = parse_forget(with_manifest(asked.forget, asked.manifest or own_table))
     refuse(
@@ -265,6 +270,7 @@ def audit_run(
     device: str = "auto",
     source: Path | None = None,
     offline: bool = False,
+    training: Mapping[str, Any] | None = None,
 ) -> tuple[Results, Audit]:
     """Judge a model beside its original and retrained models, which are trained if they are missing.
 
@@ -276,25 +282,29 @@ def audit_run(
         device: Where missing models are trained.
         source: Run folder of the original, if it does not lie beside this one.
         offline: Whether to make do with the runs that there are, without any data.
+        training: How an original from elsewhere was trained: values for ``TrainSettings`` or ``OwnTraining``.
 
     Returns:
         The table of the models, and the audit.
 
     Raises:
-        UsageError: The folder holds no unlearned model, or its original is not in the store beside it.
+        UsageError: The folder holds no unlearned model, its original is not in the store beside it, or nobody says how
+            that was trained.
     """
     run = Run(open_run(path).path)
     store = Store(run.path.resolve().parent)
     original = _original(run, store, source)
-    audit = RunAudit(run, original, store, level, references or NUMBERS[level])
+    told = None if training is None else resolved(training_of(training))
+    audit = RunAudit(run, original, store, level, references or NUMBERS[level], told=told)
+    recipe = recipe_of_references(audit, offline=offline)
     data = None
     if not offline:
-        if isinstance(original.record.lineage, Imported):
-            decide("The recipe of the original is not known; references have the default one of natmu train.")
         arithmetic = audit.models.subject.arithmetic
         place = Place(data_dir, store.root, device=device, precision=arithmetic.precision)
         synced = replace(place, sync_batch_norm=arithmetic.sync_batch_norm)
         _, workspace = open_model(original.path, synced)
+        if recipe is not None:
+            require_trainer(recipe, workspace)
         obtain_models(audit, workspace)
         data = workspace.splits.train
     return _table(audit), write(audit, data)

@@ -9,14 +9,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from natmu.audits import RunAudit, obtain_models, write
-from natmu.audits import auditing as module
+from natmu.audits import obtaining as module
 from natmu.data.digits import load_digits
 from natmu.engine.relearning import STEPS
 from natmu.engine.store import Run
 from natmu.errors import RunError, TrainingError, UsageError
 from natmu.lineage import Workspace, obtain
 from natmu.lineage.executors import side_by_side
-from natmu.lineage.relearning import relearned
 from natmu.methods import method_named
 from natmu.progress import showing
 from natmu.records.audit import AuditFolder
@@ -249,7 +248,7 @@ def test_a_retrained_model_is_compared_with_others_and_never_with_itself(standar
 
 def test_the_time_to_relearn_is_read_from_a_curve_that_starts_at_the_models_own_loss(standard):
     _, audit, result = standard
-    curve = audit.store.find(relearned(audit.models.subject, audit.models.forget).digest).history()
+    curve = audit.store.find(audit.models.curve(audit.models.subject).digest).history()
     assert len(curve) == STEPS + 1
     predictions = audit.predictions.forget
     logits = predictions.logits.astype(np.float64)

@@ -75,8 +75,11 @@ def test_no_model_of_the_audit_starts_from_the_untrained_one():
     assert initial not in [one.start for one in (*trained, ORIGINAL)]
 
 
-def test_of_a_model_from_elsewhere_there_are_no_other_originals():
-    assert counts(ELSEWHERE, "standard") == {"initial": 1, "retrained": 3}
+def test_of_a_model_from_elsewhere_there_are_other_originals_where_somebody_says_how_it_was_trained():
+    assert counts(ELSEWHERE, "standard") == {"initial": 1, "retrained": 3, "original": 2, "unlearned": 2}
+    untold = ELSEWHERE.but(source=ELSEWHERE.source.but(recipe=None))
+    bare = AuditModels(untold, untold.source, "standard", 3)
+    assert {part for part, models in bare.parts.items() if models} == {"initial"}
     full = parts(ELSEWHERE, "full")
     assert [one.source for one in full["again"]] == [ELSEWHERE.source] * 2
     assert len({one.start for one in full["retrained"]}) == 3

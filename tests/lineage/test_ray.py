@@ -35,7 +35,7 @@ from natmu.studies.plan import plan_of
 from natmu.studies.recipe import MethodEntry
 from studies import fakes
 
-from . import cluster_methods
+from . import cluster_methods, cluster_trainer
 
 ray = pytest.importorskip("ray")
 
@@ -49,7 +49,8 @@ RAY = {"kind": "ray", "cpus": 1}
 def folder(tmp_path_factory):
     """The methods of ``cluster_methods`` as an installed package, and the folder of their traces."""
     site, traces = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("traces")
-    shutil.copy(cluster_methods.__file__, site)
+    for module in (cluster_methods, cluster_trainer):
+        shutil.copy(module.__file__, site)
     facts = site / "cluster_methods-1.dist-info"
     facts.mkdir()
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: cluster_methods\nVersion: 1\n")
@@ -147,6 +148,17 @@ def test_two_machines_give_what_one_process_gives_and_share_the_images(cluster, 
     inodes = {inode for found in places.values() for inode, _ in found}
     assert len(inodes) == 2
     assert 0 not in inodes
+
+
+def test_the_workers_call_a_training_of_the_user_s_own(cluster, tmp_path):
+    training = {"trainer": "cluster_trainer:train", "arguments": {"lr": 0.01}}
+    changes = {"training": training, "forget": ["class:3"], "methods": [AMNESIAC], "seeds": {"training": [0]}}
+    recipe = fakes.recipe(executor=RAY, **changes)
+    table, expected = run(recipe, tmp_path / "ray"), locally(recipe, tmp_path / "local")
+    assert {row.failed for row in table.rows} == {None}
+    assert rows(table) == rows(expected)
+    assert runs(tmp_path / "ray") == runs(tmp_path / "local")
+    assert table.recipe.training.source is not None
 
 
 def test_a_method_that_takes_its_worker_along_is_a_failed_row(cluster, tmp_path, capsys):

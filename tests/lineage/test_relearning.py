@@ -30,7 +30,7 @@ def test_the_loss_is_measured_on_a_part_of_a_large_forget_set():
 def test_a_curve_starts_at_the_model_s_own_loss_and_holds_no_model(tmp_path, method):
     place = fakes.workspace(tmp_path)
     model = fakes.unlearned(place, method)
-    run = obtain(relearned(model, fakes.forget(place)), place)
+    run = obtain(relearned(model, fakes.forget(place), 32), place)
     predictions = place.require(model).outputs().split(place.forget_set(fakes.forget(place))).forget
     logits = predictions.logits.astype(np.float64)
     shifted = logits - logits.max(1, keepdims=True)

@@ -8,13 +8,13 @@ import numpy as np
 
 from natmu.audits.compared import RunAudit
 from natmu.audits.exposed_images import exposed_images
+from natmu.audits.obtaining import make_models
 from natmu.data import ImageData
 from natmu.engine import processes
 from natmu.engine.store import Run
 from natmu.errors import UsageError
-from natmu.lineage.executors.local import make_here
 from natmu.lineage.workspace import Workspace, difficulty_of
-from natmu.progress import decided, say, task
+from natmu.progress import decided
 from natmu.records.audit import (
     Answer,
     Audit,
@@ -25,9 +25,9 @@ from natmu.records.audit import (
     ShadowModels,
     write_audit,
 )
-from natmu.records.derived import title
-from natmu.records.lineage import Unlearned
+from natmu.records.lineage import Trained, Unlearned
 from natmu.records.samples import Sample
+from natmu.records.settings import OwnTraining, TrainSettings, in_words
 from natmu.scores import efficacy_samples, examine, exposed_samples, leak
 from natmu.scores.examine import Examination
 from natmu.types import Predictions
@@ -40,18 +40,34 @@ def obtain_models(audit: RunAudit, workspace: Workspace) -> None:
 
     Raises:
         UsageError: The run was made by another number of processes, so that no model made now would be its equal.
+        TrainingError: The user's own function fails.
     """
     _require_same_processes(audit.run)
     workspace.store.adopt(audit.original)
     workspace.remember_all(audit.models.subject, audit.store)
-    said: set[str] = set()
-    for models, side_by_side in ((audit.models.shared, True), (audit.wanted, False)):
-        with task(f"models of the audit, level {audit.level}", len(models)) as advance:
-            for model, outcome in make_here(models, workspace, side_by_side=side_by_side):
-                if outcome.failed is not None and outcome.failed not in said:
-                    said.add(outcome.failed)
-                    say(f"{title(model)}: {outcome.failed}")
-                advance()
+    groups = ((audit.models.shared, True), (audit.wanted, False))
+    make_models(groups, workspace, f"models of the audit, level {audit.level}")
+
+
+def recipe_of_references(audit: RunAudit, *, offline: bool) -> TrainSettings | OwnTraining | None:
+    """How the models are trained that an audit compares with.
+
+    Args:
+        audit: The audit.
+        offline: Whether it makes do without a recipe, and with the runs that there are.
+
+    Raises:
+        UsageError: The original was trained here, and so says it itself; or nobody says it.
+    """
+    models = audit.models
+    if models.told is not None and isinstance(models.source, Trained):
+        raise UsageError(f"{audit.original.path} says how it was trained; leave --training and --trainer out.")
+    if models.recipe is None and not offline:
+        raise UsageError(
+            f"{audit.original.path} was trained elsewhere, and nobody has said how; give --training FILE or --trainer "
+            "so that references are trained alike, or audit with --offline, without any."
+        )
+    return models.recipe
 
 
 def write(audit: RunAudit, data: ImageData | None = None) -> Audit:
@@ -114,22 +130,19 @@ def _record(audit: RunAudit, found: Examination, predictions: Predictions) -> Au
         missing=found.missing,
         mia_efficacy_samples=efficacy_samples(predictions),
         seed=audit.seed,
+        training=audit.told,
         models=_compared(audit),
     )
 
 
 def _decisions(audit: RunAudit, found: Examination) -> list[str]:
     """What was decided for the user: which models the audit compares, and what it goes without."""
-    count, recipe = len(audit.runs["retrained"]), audit.models.source.recipe
+    count = len(audit.runs["retrained"])
     models = f"{count} retrained model{'' if count == 1 else 's'}"
     asked = "" if count == audit.number else f" instead of the {audit.number} that were asked for"
     sentences = [f"The model is compared with {models}{asked}, at the level {audit.level}."]
     if count:
-        sentences.append(
-            f"Retrained models were trained for {recipe.epochs} epochs with {recipe.optimizer}, learning rate "
-            f"{recipe.lr:g} ({recipe.schedule}), weight decay {recipe.weight_decay:g}, batches of {recipe.batch_size}, "
-            f"{'with' if recipe.augment else 'without'} augmentation."
-        )
+        sentences.append(f"Retrained models were trained: {in_words(audit.models.recipe)}.")
     shared = audit.run.record.lineage.arithmetic.processes
     sentences += [f"They were trained in {shared} processes, as the audited model was."] if shared > 1 else []
     lacking = len(found.missing)

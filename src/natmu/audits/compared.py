@@ -15,9 +15,10 @@ from natmu.engine.relearning import shown_rows
 from natmu.engine.store import Run, Store
 from natmu.errors import RunError, UsageError
 from natmu.lineage.probing import noted_probe
-from natmu.lineage.relearning import relearned, relearning_steps
+from natmu.lineage.relearning import relearning_steps
 from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
 from natmu.records.run import Forgotten
+from natmu.records.settings import OwnTraining, TrainSettings
 from natmu.scores import loss, margin, weight_distance
 from natmu.scores.panel import Level, Measured, Panel, Shadows
 from natmu.scores.pool import draw_non_members, half_of_pool
@@ -38,6 +39,7 @@ class RunAudit:
         level: How much is asked for.
         number: How many retrained models, and from the level standard on how many models of the other kinds.
         seed: Of subsamples, bootstrap draws and random divisions.
+        told: How an original from elsewhere was trained, where that is said for the audit.
     """
 
     run: Run
@@ -46,6 +48,7 @@ class RunAudit:
     level: Level
     number: int
     seed: int = 0
+    told: TrainSettings | OwnTraining | None = None
 
     @cached_property
     def models(self) -> AuditModels:
@@ -53,7 +56,7 @@ class RunAudit:
         subject, source = self.run.record.lineage, self.original.record.lineage
         if not isinstance(subject, Trained | Unlearned) or not isinstance(source, Trained | Imported):
             raise UsageError(f"{self.run.path} holds no unlearned model; name the run of one.")
-        return AuditModels(subject, source, self.level, self.number)
+        return AuditModels(subject, source, self.level, self.number, self.told)
 
     @cached_property
     def forget(self) -> ForgetSet:
@@ -165,11 +168,10 @@ class RunAudit:
 
     def _relearning(self) -> Measured:
         """Steps of relearning of the model and of retrained ones."""
-        forget = self.models.forget
         original_loss = float(loss(self.predictions_of(self.original).forget.take(shown_rows(self.forget))).mean())
 
         def steps(model: Trained | Unlearned) -> int | None:
-            curve = self.store.find(relearned(model, forget).digest)
+            curve = self.store.find(self.models.curve(model).digest)
             return None if curve is None else relearning_steps([row["loss"] for row in curve.history()], original_loss)
 
         value = steps(self.models.subject)

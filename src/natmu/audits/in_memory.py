@@ -45,6 +45,38 @@ class ShadowModels:
     unlearned: Sequence[nn.Module] = ()
 
 
+@dataclass(frozen=True)
+class ReferenceModels:
+    """What a model in memory is compared with, beside its original.
+
+    Attributes:
+        retrained: Trained without the forget set.
+        initial: An untrained model.
+        originals: Other originals.
+        unlearned: What the same method made of those.
+        again: What the same method made of the same original with other seeds.
+        shadows: Shadow models.
+    """
+
+    retrained: list[nn.Module]
+    initial: nn.Module | None
+    originals: list[nn.Module]
+    unlearned: list[nn.Module]
+    again: list[nn.Module]
+    shadows: ShadowModels | None
+
+    def by_name(self) -> dict[str, list[nn.Module]]:
+        """All models, by the names of the arguments that give them."""
+        return {
+            "retrained": self.retrained,
+            "initial_model": [] if self.initial is None else [self.initial],
+            "originals": self.originals,
+            "unlearned": self.unlearned,
+            "again": self.again,
+            "shadows": [] if self.shadows is None else [*self.shadows.trained, *self.shadows.unlearned],
+        }
+
+
 def measured_scores(
     model: nn.Module,
     retrained: Sequence[nn.Module],

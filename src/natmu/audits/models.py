@@ -23,6 +23,7 @@ from natmu.records.lineage import (
     Trained,
     Unlearned,
 )
+from natmu.records.settings import OwnTraining, TrainSettings, batch_size_of
 from natmu.scores.panel import Level
 from natmu.scores.verdict import ENOUGH
 from natmu.types import seed_for
@@ -42,12 +43,19 @@ class AuditModels:
         source: Its original, where its sequence of requests began.
         level: How much is asked for.
         number: How many retrained models, and from the level standard on how many models of the other kinds.
+        told: How an original from elsewhere was trained, where that is said for the audit; as it says itself if None.
     """
 
     subject: Trained | Unlearned
     source: Trained | Imported
     level: Level
     number: int
+    told: TrainSettings | OwnTraining | None = None
+
+    @property
+    def recipe(self) -> TrainSettings | OwnTraining | None:
+        """How references are trained; None where nobody says how the original was, and nothing can be trained."""
+        return self.told or self.source.recipe
 
     @cached_property
     def forget(self) -> Forget:
@@ -62,8 +70,8 @@ class AuditModels:
         return {
             "initial": [self._initial()],
             "retrained": self.retrained,
-            "original": [self._original(number) for number in self._others if isinstance(self.source, Trained)],
-            "unlearned": [self._repeated(number) for number in self._repeats if isinstance(self.source, Trained)],
+            "original": [self._original(number) for number in self._others],
+            "unlearned": [self._repeated(number) for number in self._others],
             "again": [self._again(number) for number in self._repeats if self.level == "full"],
             "shadow": [self._shadow(number) for number in self._shadows],
             "unlearned shadow": [self._unlearned_shadow(number) for number in self._shadows],
@@ -75,14 +83,18 @@ class AuditModels:
 
         They are made first: which of them are trained side by side must not depend on whose audit comes first.
         """
-        references = [self._retrained(number) for number in range(self.number)]
+        references = [self._retrained(number) for number in range(self.number if self.recipe else 0)]
         return [self.source, *self.parts["original"], *references]
 
     @property
     def curves(self) -> list[Relearned]:
         """How the subject and retrained models relearn the forget set."""
         models = () if self.level == "quick" else (self.subject, *self.retrained[:ENOUGH])
-        return [relearned(model, self.forget) for model in models]
+        return [self.curve(model) for model in models]
+
+    def curve(self, model: Trained | Unlearned) -> Relearned:
+        """How a model relearns the forget set, in batches of the size that the original was trained with."""
+        return relearned(model, self.forget, batch_size_of(self.recipe))
 
     @property
     def probes(self) -> list[Probed]:
@@ -98,7 +110,7 @@ class AuditModels:
     @cached_property
     def retrained(self) -> list[Trained]:
         """The retrained models; the subject is not compared with itself, where it is one of them."""
-        models = (self._retrained(number) for number in range(self.number + 1))
+        models = (self._retrained(number) for number in range(self.number + 1 if self.recipe else 0))
         return [model for model in models if model.digest != self.subject.digest][: self.number]
 
     @property
@@ -108,15 +120,18 @@ class AuditModels:
 
     @property
     def _others(self) -> range:
-        """Numbers of further originals; a retrained model has retrained models as its equals, and needs none."""
-        return range(0) if self.level == "quick" or isinstance(self.subject, Trained) else range(1, self.number)
+        """Numbers of further originals, where it is known how to train them."""
+        return self._repeats if self.recipe else range(0)
 
-    _repeats = _others
+    @property
+    def _repeats(self) -> range:
+        """Numbers of repetitions; a retrained model has retrained models as its equals, and needs none."""
+        return range(0) if self.level == "quick" or isinstance(self.subject, Trained) else range(1, self.number)
 
     @property
     def _shadows(self) -> range:
         """Numbers of shadow models, of which there is an even number."""
-        return range(self.number + self.number % 2) if self.level == "full" else range(0)
+        return range(self.number + self.number % 2) if self.level == "full" and self.recipe else range(0)
 
     @property
     def _arithmetic(self) -> Arithmetic:
@@ -134,11 +149,13 @@ class AuditModels:
     def _retrained(self, number: int) -> Trained:
         """The first starts from the original's initial weights where they are known, the others from fresh ones."""
         fresh = number > 0 or isinstance(self.source, Imported)
-        return retrained(self.source, self.forget, self.subject.arithmetic, self._seed + number, fresh=fresh)
+        at, seed = self.subject.arithmetic, self._seed + number
+        return retrained(self.source, self.forget, at, seed, fresh=fresh, recipe=self.recipe)
 
     def _original(self, number: int) -> Trained:
         source = self.source
-        return original(source.data, source.architecture, self._arithmetic, source.recipe, self._seed + number)
+        assert self.recipe is not None, "there are none without a recipe"
+        return original(source.data, source.architecture, self._arithmetic, self.recipe, self._seed + number)
 
     def _repeated(self, number: int) -> Model:
         """What the method makes of another original, with another seed."""
@@ -152,9 +169,9 @@ class AuditModels:
     def _shadow(self, number: int) -> Trained:
         """A shadow model: trained on the retain set and half of the pool."""
         seed = seed_for(self._seed, "shadow", number)
-        start = self._fresh(self._arithmetic, seed_for(seed, "initial weights"))
-        on = HalfOfPool(forget=self.forget, number=number)
-        return Trained(start=start, on=on, recipe=self.source.recipe, seed=seed)
+        assert self.recipe is not None, "there are none without a recipe"
+        alike = original(self.source.data, self.source.architecture, self._arithmetic, self.recipe, seed)
+        return alike.but(on=HalfOfPool(forget=self.forget, number=number))
 
     def _unlearned_shadow(self, number: int) -> Model:
         """The same shadow model made to forget what it had of the pool; retraining leaves out all of the pool.

@@ -9,6 +9,7 @@ import typer
 
 from natmu.cli.options import DataDir, Device, Json, Track
 from natmu.cli.torchrun import first_process_goes_on
+from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
 
 
 def run(
@@ -26,6 +27,9 @@ def run(
     offline: Annotated[
         bool, typer.Option("--offline", help="Train nothing and read no data; make do with the runs that there are.")
     ] = False,
+    training: Training = None,
+    trainer: Trainer = None,
+    trainer_set: TrainerSet = None,
     data_dir: DataDir = Path("data"),
     device: Device = "auto",
     track: Track = None,
@@ -41,6 +45,7 @@ def run(
     from natmu.report.trackers import known_trackers, track_run
     from natmu.verbs import audit_run
 
+    asked = asked_training(training, trainer, trainer_set)
     trackers = known_trackers(track)
     with showing():
         results, audit = audit_run(
@@ -51,6 +56,7 @@ def run(
             device=device,
             source=source,
             offline=offline,
+            training=asked,
         )
     print_audit(results, audit, folder / AUDIT_FOLDER, as_json=as_json)
     first_process_goes_on()

@@ -9,6 +9,7 @@ import typer
 
 from natmu.cli.options import DataDir, Device, Json, Track
 from natmu.cli.torchrun import first_process_goes_on
+from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
 
 
 def run(
@@ -19,6 +20,9 @@ def run(
     executor: Annotated[
         str | None, typer.Option("--executor", help="local, or ray for a cluster; instead of the recipe's kind.")
     ] = None,
+    training: Training = None,
+    trainer: Trainer = None,
+    trainer_set: TrainerSet = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print the jobs, which are done, and about how long the rest takes."),
@@ -31,6 +35,7 @@ def run(
     The same command continues an interrupted run.
     """
     from natmu.cli.output import print_forecast, print_study
+    from natmu.records.settings import training_of
     from natmu.report import has_failures, illustrate, read_study, write_report
     from natmu.report.trackers import known_trackers, track_study
     from natmu.studies import forecast, read_recipe, run_recipe
@@ -39,6 +44,9 @@ def run(
     asked = read_recipe(recipe)
     if executor is not None:
         asked = asked.model_copy(update={"executor": asked.executor.at(executor)})
+    told = asked_training(training, trainer, trainer_set)
+    if told is not None:
+        asked = asked.model_copy(update={"training": training_of(told)})
     if dry_run:
         print_forecast(forecast(asked, data_dir=data_dir, out=out, device=device), as_json=as_json)
         return

@@ -93,13 +93,14 @@ def data_settings(*, classes: Path | None, mean: str | None, std: str | None, **
     return {**values, "classes": read_class_names(classes)}
 
 
-def parse_settings(pairs: list[str] | None, **flags: object) -> dict[str, Any]:
+def parse_settings(pairs: list[str] | None, option: str = "--set", **flags: object) -> dict[str, Any]:
     """Settings from ``key=value`` texts; numbers, true and false mean themselves.
 
     Values are read as JSON, which is what reports print, and what is no JSON as YAML, which takes 1e-5 for a text.
 
     Args:
         pairs: The texts.
+        option: That gave them.
         flags: Settings that have a flag of their own; None where it was not given.
 
     Raises:
@@ -111,13 +112,13 @@ def parse_settings(pairs: list[str] | None, **flags: object) -> dict[str, Any]:
     for pair in pairs or []:
         key, separator, text = pair.partition("=")
         if not separator or not key.strip():
-            raise SettingError(f"--set {pair!r} is not KEY=VALUE; write for example --set lr=1e-3.")
+            raise SettingError(f"{option} {pair!r} is not KEY=VALUE; write for example {option} lr=1e-3.")
         if key.strip() in settings:
-            raise SettingError(f"--set {key.strip()} is given twice; give it once.")
+            raise SettingError(f"{option} {key.strip()} is given twice; give it once.")
         try:
             settings[key.strip()] = _value(text)
         except (yaml.YAMLError, ValueError, RecursionError):
-            raise SettingError(f"--set {pair!r}: the value is not readable; quote it.") from None
+            raise SettingError(f"{option} {pair!r}: the value is not readable; quote it.") from None
     return settings
 
 

@@ -81,7 +81,9 @@ def print_forecast(expected: Forecast, *, as_json: bool) -> None:
 
 def _state(model: Expected) -> str:
     """What is known of a model."""
-    return "in the store" if model.in_store else f"about {_duration(model.seconds or 0)}"
+    if model.in_store:
+        return "in the store"
+    return "nobody knows how long yet" if model.seconds is None else f"about {_duration(model.seconds)}"
 
 
 def _duration(seconds: float) -> str:

@@ -35,6 +35,7 @@ from natmu.cli.options import (
     store_and_name,
 )
 from natmu.cli.torchrun import first_process_goes_on
+from natmu.cli.training import Trainer, TrainerSet, Training, asked_training, without_flags
 
 
 def run(
@@ -45,6 +46,10 @@ def run(
         ),
     ],
     model: Model,
+    context: typer.Context,
+    training: Training = None,
+    trainer: Trainer = None,
+    trainer_set: TrainerSet = None,
     data_dir: DataDir = Path("data"),
     image_size: ImageSize = None,
     resize: Resize = None,
@@ -88,6 +93,18 @@ def run(
 
     trackers = known_trackers(track)
     root, name = store_and_name(out)
+    flags = {
+        "epochs": epochs,
+        "optimizer": optimizer,
+        "lr": lr,
+        "momentum": momentum,
+        "schedule": schedule,
+        "warmup_epochs": warmup_epochs,
+        "weight_decay": weight_decay,
+        "batch_size": batch_size,
+        "augment": augment,
+    }
+    asked = without_flags(context, flags, asked_training(training, trainer, trainer_set))
     with showing():
         run = train_run(
             data=data_settings(
@@ -106,17 +123,7 @@ def run(
                 std=std,
             ),
             model=model,
-            training={
-                "epochs": epochs,
-                "optimizer": optimizer,
-                "lr": lr,
-                "momentum": momentum,
-                "schedule": schedule,
-                "warmup_epochs": warmup_epochs,
-                "weight_decay": weight_decay,
-                "batch_size": batch_size,
-                "augment": augment,
-            },
+            training=asked,
             seed=seed,
             place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
             outputs=outputs,

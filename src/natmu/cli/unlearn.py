@@ -37,6 +37,7 @@ from natmu.cli.options import (
     store_and_name,
 )
 from natmu.cli.torchrun import first_process_goes_on
+from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
 
 
 def run(
@@ -73,6 +74,9 @@ def run(
         str | None, typer.Option("--data", help="With a weights file: its data. With a run: where its data lies now.")
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="With a weights file: its architecture.")] = None,
+    training: Training = None,
+    trainer: Trainer = None,
+    trainer_set: TrainerSet = None,
     data_dir: DataDir = Path("data"),
     image_size: ImageSize = None,
     resize: Resize = None,
@@ -118,6 +122,7 @@ def run(
     trackers = known_trackers(track)
     beside = source.resolve().parent if (source / RECORD).exists() else Path("runs")
     root, name = store_and_name(out, beside)
+    asked = asked_training(training, trainer, trainer_set)
     given = parse_settings(
         settings, epochs=epochs, optimizer=optimizer, lr=lr, schedule=schedule, weight_decay=weight_decay
     )
@@ -141,6 +146,7 @@ def run(
                 std=std,
             ),
             model=model,
+            training=asked,
             place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
             outputs=outputs,
         )

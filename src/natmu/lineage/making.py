@@ -20,11 +20,13 @@ from natmu.engine.training import train_classifier
 from natmu.errors import ForgetSetError, ModelError, SettingError
 from natmu.lineage.exporting import weights_digest
 from natmu.lineage.graph import sources
+from natmu.lineage.own_training import samples_of, train_own
 from natmu.lineage.pools import Pool
 from natmu.lineage.probing import make_probe
 from natmu.lineage.relearning import relearn
 from natmu.lineage.workspace import Workspace, difficulty_of
 from natmu.methods import Method, Problem, Retrain, method_named
+from natmu.methods.retraining import UNTOLD
 from natmu.models import load_weights
 from natmu.progress import decided
 from natmu.records.derived import forget_of, knows_initial_weights, retrained, root_of, title
@@ -42,7 +44,7 @@ from natmu.records.lineage import (
     Unlearned,
 )
 from natmu.records.run import History
-from natmu.records.settings import TrainSettings
+from natmu.records.settings import OwnTraining, TrainSettings, batch_size_of
 from natmu.scores import accuracy, scores
 from natmu.types import ForgetSet, IntArray, Outputs
 
@@ -66,13 +68,13 @@ def obtain(model: AnyLineage, workspace: Workspace, name: str | None = None) -> 
     return workspace.store.obtain(model, make, name=name, resume=workspace.resume)
 
 
-def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings) -> Imported:
+def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings | OwnTraining | None) -> Imported:
     """A model that was trained elsewhere, from its weights file, as a run in the store.
 
     Args:
         workspace: Its data and its architecture.
         weights: A file of weights or a HuggingFace folder; see ``natmu.models.load_weights``.
-        recipe: How models are trained that it is compared with.
+        recipe: How it is said to have been trained; None where nobody says.
 
     Raises:
         ModelError: The file is missing or does not fit the architecture.
@@ -100,6 +102,11 @@ def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings) -> 
     return model
 
 
+def keep_imported(model: AnyLineage, network: nn.Module, workspace: Workspace) -> Run:
+    """A model that was trained elsewhere as a run in the store, from the network itself."""
+    return workspace.store.obtain(model, lambda work: _finish(network, workspace, work, workspace.compute))
+
+
 def outcome_of(
     method: Method,
     source: Trained | Imported | Unlearned,
@@ -121,11 +128,14 @@ def outcome_of(
         at: Arithmetic of the method.
 
     Raises:
-        SettingError: Retraining is to start where the original did, and nobody knows where that was.
+        SettingError: Retraining is to start where the original did, and nobody knows where that was, or nobody says
+            how the original was trained.
     """
     if isinstance(method, Retrain):
         fresh, root = method.config.init == "fresh", root_of(source)
-        if not fresh and not knows_initial_weights(root):
+        if root.recipe is None:
+            raise SettingError(UNTOLD)
+        if not fresh and not knows_initial_weights(root) and not isinstance(root.recipe, OwnTraining):
             raise SettingError("retrain: the original's initial weights are not known; set init=fresh.")
         return retrained(root, forget, at, seed, fresh=fresh)
     return Unlearned(
@@ -133,7 +143,7 @@ def outcome_of(
         forget=forget,
         method=method.name,
         settings=method.config.model_dump(mode="json"),
-        batch_size=method.batch_size or batch_size or source.recipe.batch_size,
+        batch_size=method.batch_size or batch_size or batch_size_of(source.recipe),
         seed=seed,
         arithmetic=at,
     )
@@ -167,7 +177,14 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
             "All of the training data is forgotten, so that no model can be retrained on the rest; judge this one with "
             "natmu audit --offline, which retrains none."
         )
-    network, compute = workspace.start(model.start), workspace.compute.at(model.arithmetic)
+    compute = workspace.compute.at(model.arithmetic)
+    if isinstance(model.recipe, OwnTraining):
+        network, log = workspace.build(0), work.folder.with_name("trainer.log")
+        seen = samples_of(workspace.splits, np.flatnonzero(kept.numpy()), samples.pool)
+        seconds = train_own(network, seen, model.recipe, model.seed, workspace, log)
+        _finish(network, workspace, work, compute, samples, seconds)
+        return
+    network = workspace.start(model.start)
     history: History = []
     start = time.perf_counter()
     meter = train_classifier(
@@ -190,16 +207,17 @@ def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
     """Run a method on a copy of its source."""
     run, root = workspace.require(model.source), root_of(model.source)
     samples, compute = _samples(workspace, root, model.forget), workspace.compute.at(model.arithmetic)
+    ours = root.recipe if isinstance(root.recipe, TrainSettings) else None
     assert samples.forget is not None, "there is something to forget"
     problem = Problem(
         model=workspace.load(run),
         data=samples.data,
         forget=samples.forget,
-        training=root.recipe,
+        training=ours,
         compute=compute,
         seed=model.seed,
         batch_size=model.batch_size,
-        initial_model=partial(workspace.start, root.start) if isinstance(root, Trained) else None,
+        initial_model=partial(workspace.start, root.start) if isinstance(root, Trained) and ours is not None else None,
         fresh_model=workspace.fresh,
         holdout=without_earlier_classes(workspace.on_device.holdout, samples.forget),
         checkpoint=work.checkpoint,

@@ -10,16 +10,16 @@ import numpy as np
 
 from natmu.data import resolve_forget, without_earlier_classes
 from natmu.lineage.workspace import Workspace
-from natmu.methods import Method, Problem
+from natmu.methods import Method, Problem, Retrain
 from natmu.methods.refusal import unserved_by
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.settings import TrainSettings
+from natmu.records.settings import OwnTraining, TrainSettings, batch_size_of
 from natmu.types import ForgetSet
 
 
 def refuse(
     workspace: Workspace,
-    recipe: TrainSettings,
+    recipe: TrainSettings | OwnTraining | None,
     requests: Sequence[ForgetRequest],
     methods: Iterable[tuple[str, Method]],
     *,
@@ -33,7 +33,7 @@ def refuse(
 
     Args:
         workspace: The data and the architecture.
-        recipe: How originals are trained.
+        recipe: How originals are trained; None where nobody says.
         requests: What is to be forgotten.
         methods: Label and method.
         seed: Of forget sets that are drawn at random.
@@ -50,14 +50,16 @@ def refuse(
             none of the forget sets.
     """
     train = workspace.splits.train
+    if isinstance(recipe, OwnTraining):  # it starts where it does, so nothing hangs on the initial weights
+        trained_here, methods = False, [(label, _at_any_weights(method)) for label, method in methods]
     problem = Problem(
         model=workspace.build(0),
         data=train,
         forget=ForgetSet(np.zeros(0, np.int64), "", "indices"),
-        training=recipe,
+        training=TrainSettings() if isinstance(recipe, OwnTraining) else recipe,
         compute=workspace.compute,
         seed=seed,
-        batch_size=batch_size or recipe.batch_size,
+        batch_size=batch_size or batch_size_of(recipe),
         initial_model=partial(workspace.build, 0) if trained_here else None,
         fresh_model=workspace.fresh,
     )
@@ -74,3 +76,8 @@ def refuse(
         for text, forget in forgets.items()
     }
     return unserved_by(methods, problems)
+
+
+def _at_any_weights(method: Method) -> Method:
+    """The method; retraining as it is wherever it starts."""
+    return Retrain(init="fresh") if isinstance(method, Retrain) else method

@@ -13,9 +13,10 @@ from natmu.records.run import History
 from natmu.scores.relearn import relearn_time
 
 
-def relearned(model: Trained | Unlearned, forget: Forget) -> Relearned:
-    """How a model relearns a forget set, as a lineage."""
-    return Relearned(source=model, forget=forget, settings=SETTINGS.model_dump(mode="json"), shown=SHOWN)
+def relearned(model: Trained | Unlearned, forget: Forget, batch_size: int) -> Relearned:
+    """How a model relearns a forget set, as a lineage; curves are compared where they have the same batch size."""
+    settings = SETTINGS.model_dump(mode="json") | {"batch_size": batch_size}
+    return Relearned(source=model, forget=forget, settings=settings, shown=SHOWN)
 
 
 def relearn(model: Relearned, workspace: Workspace, work: Workplace) -> None:
@@ -24,7 +25,7 @@ def relearn(model: Relearned, workspace: Workspace, work: Workplace) -> None:
     network = workspace.load(workspace.require(model.source))
     start = time.perf_counter()
     data, forget = workspace.on_device.train, workspace.forget_set(model.forget)
-    curve = relearning_curve(network, data, forget, model.source.recipe.batch_size, compute)
+    curve = relearning_curve(network, data, forget, model.settings["batch_size"], compute)
     history: History = [{"epoch": float(step), "loss": loss} for step, loss in enumerate(curve)]
     work.finish_curve(history, compute, seconds=time.perf_counter() - start)
 

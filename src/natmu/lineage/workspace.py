@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -36,7 +37,7 @@ from natmu.records.lineage import (
     Trained,
     Unlearned,
 )
-from natmu.records.settings import DataSettings, TrainSettings
+from natmu.records.settings import DataSettings, OwnTraining, TrainSettings
 from natmu.types import FloatArray, ForgetSet, seed_for
 
 
@@ -52,6 +53,7 @@ class Workspace:
         store: Where runs are kept.
         resume: Whether unfinished runs are continued.
         outputs: What a model that is not ours returns.
+        trainer: The user's own function where it was handed over, and need not be found by its name.
         known: Forget sets that were found before, by the digest of their rule.
         decisions: What was decided for the user while the data was read, and since; runs keep it.
         pools: The pool of shadow models that was used last, likewise; it holds a copy of all images.
@@ -64,6 +66,7 @@ class Workspace:
     store: Store
     resume: bool = True
     outputs: ModelOutputs = "logits"
+    trainer: Callable[..., nn.Module] | None = None
     known: dict[str, ForgetSet] = field(default_factory=dict, repr=False, compare=False)
     decisions: tuple[str, ...] = ()
     pools: dict[str, Pool] = field(default_factory=dict, repr=False, compare=False)
@@ -138,7 +141,7 @@ class Workspace:
         """What of the device and the processes changes numbers."""
         return self.compute.arithmetic
 
-    def original(self, recipe: TrainSettings, seed: int) -> Trained:
+    def original(self, recipe: TrainSettings | OwnTraining, seed: int) -> Trained:
         """The original model of a training seed."""
         return original(self.data, self.architecture, self.arithmetic, recipe, seed)
 

@@ -33,7 +33,7 @@ class Problem:
         data: The training data, retain and forget part together.
         forget: Which of them to forget, and which were forgotten before: those belong to neither part.
         aside: Further positions that belong to neither part, int64.
-        training: The recipe that the original was trained with.
+        training: The recipe that the original was trained with, where natmu's loop trained it; None where nobody says.
         compute: Device and precision.
         seed: Of everything random in the method.
         batch_size: Samples per step.
@@ -50,7 +50,7 @@ class Problem:
     model: nn.Module
     data: ImageData
     forget: ForgetSet
-    training: TrainSettings
+    training: TrainSettings | None
     compute: Compute
     seed: int = 0
     batch_size: int = 128

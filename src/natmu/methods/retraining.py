@@ -15,6 +15,12 @@ from natmu.progress import say
 from natmu.records.settings import RetrainSettings
 from natmu.types import seed_for
 
+UNTOLD = (
+    "retrain: nobody has said how the original was trained; say it with --training FILE or --trainer, in Python with "
+    "training=… or trainer=…."
+)
+"""Refuses to train with a recipe that is only natmu's default."""
+
 
 class Retrain(Method):
     """Train on the retain set alone with the original's recipe: what every other method tries to approach.
@@ -46,13 +52,16 @@ class Retrain(Method):
     Config = RetrainSettings
 
     def check(self, problem: Problem) -> None:
-        """Refuse to start from weights that are not known."""
+        """Refuse to start from weights that are not known, and to train as nobody has said."""
         super().check(problem)
+        if problem.training is None:
+            raise SettingError(UNTOLD)
         if self.config.init == "original" and problem.initial_model is None:
             raise SettingError("retrain: the original's initial weights are not known; give them, or set init=fresh.")
 
     def run(self, problem: Problem) -> nn.Module:
         """Train from initial weights on the retain set."""
+        assert problem.training is not None, "it was checked"
         if self.config.init == "original":
             assert problem.initial_model is not None
             model = copy.deepcopy(problem.initial_model())

@@ -6,7 +6,7 @@ logits.
 
 from natmu.models.adapters import Outputs, adapted, network_of, unadapted
 from natmu.models.containers import weights_files
-from natmu.models.factory import source_digest
+from natmu.models.factory import current_directory_first, source_digest
 from natmu.models.foreign import load_weights
 from natmu.models.hub import check_class_order, is_pretrained_folder
 from natmu.models.initial import last_linear, reinitialised, reset_head
@@ -31,6 +31,7 @@ __all__ = [
     "adapted",
     "build_model",
     "check_class_order",
+    "current_directory_first",
     "is_pretrained_folder",
     "last_linear",
     "load_weights",

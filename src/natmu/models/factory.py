@@ -33,7 +33,7 @@ def from_factory(name: str, *, num_classes: int, seed: int) -> nn.Module:
     Raises:
         ModelError: The factory cannot be found, fails, or makes no model.
     """
-    with seeded(seed), _current_directory_first():
+    with seeded(seed), current_directory_first():
         try:
             factory = pkgutil.resolve_name(name)
         except FAULTS as error:
@@ -61,7 +61,7 @@ def source_digest(name: str) -> str:
     """
     if is_hub(name):
         return hashlib.blake2b(hub_source(name), digest_size=16).hexdigest()
-    with _current_directory_first():
+    with current_directory_first():
         factory = inspect.unwrap(pkgutil.resolve_name(name))
     module = sys.modules[getattr(factory, "__module__", None) or name.partition(":")[0]]
     file = getattr(module, "__file__", None)
@@ -78,7 +78,7 @@ def _call(factory: Callable[..., Any], num_classes: int) -> object:
 
 
 @contextmanager
-def _current_directory_first() -> Iterator[None]:
+def current_directory_first() -> Iterator[None]:
     """Let modules in the current directory be imported, as ``python -m`` does."""
     here = str(Path.cwd())
     sys.path.insert(0, here)

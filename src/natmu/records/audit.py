@@ -17,6 +17,7 @@ from natmu.records.forgetting import Request
 from natmu.records.recipe import Level
 from natmu.records.run import RunFolder
 from natmu.records.samples import Exposed, Sample, read_samples, samples_text
+from natmu.records.settings import Training
 from natmu.types import Scenario
 
 AUDIT_FOLDER, AUDIT, SAMPLES, EXPOSED = "audit", "audit.json", "samples.csv", "exposed.npz"
@@ -155,6 +156,7 @@ class Audit(File):
         missing: By name of the score, why it is not there.
         mia_efficacy_samples: How many samples of each side the attack of ``mia_efficacy`` learns from.
         seed: Of subsamples, bootstrap draws and random divisions.
+        training: How references were trained, where that was said for the audit; the original's own recipe if None.
         models: The runs that were compared.
         files: Digest of each other file of the audit, by its name; ``write_audit`` fills it in.
     """
@@ -174,6 +176,7 @@ class Audit(File):
     missing: dict[str, str]
     mia_efficacy_samples: int | None = None
     seed: int
+    training: Training | None = None
     models: ComparedModels
     files: dict[str, Digest] = Field(default_factory=dict)
 

@@ -18,20 +18,35 @@ from natmu.records.lineage import (
     Trained,
     Unlearned,
 )
-from natmu.records.settings import TrainSettings
+from natmu.records.settings import OwnTraining, TrainSettings
 from natmu.types import seed_for
 
 
 def original(
-    data: DataLineage, architecture: Architecture, arithmetic: Arithmetic, recipe: TrainSettings, seed: int
+    data: DataLineage,
+    architecture: Architecture,
+    arithmetic: Arithmetic,
+    recipe: TrainSettings | OwnTraining,
+    seed: int,
 ) -> Trained:
     """The original model of a training seed, which decides its initial weights as well."""
-    start = Initial(data=data, architecture=architecture, arithmetic=arithmetic, seed=seed_for(seed, "initial weights"))
+    drawn = 0 if isinstance(recipe, OwnTraining) else seed_for(seed, "initial weights")
+    start = Initial(data=data, architecture=architecture, arithmetic=arithmetic, seed=drawn)
     return Trained(start=start, recipe=recipe, seed=seed)
 
 
-def retrained(source: Trained | Imported, forget: Forget, arithmetic: Arithmetic, seed: int, *, fresh: bool) -> Trained:
+def retrained(
+    source: Trained | Imported,
+    forget: Forget,
+    arithmetic: Arithmetic,
+    seed: int,
+    *,
+    fresh: bool,
+    recipe: TrainSettings | OwnTraining | None = None,
+) -> Trained:
     """A model trained as a source was, without a forget set.
+
+    The user's own function decides itself where it starts, so that there is one such model of each seed.
 
     Args:
         source: The original.
@@ -39,18 +54,24 @@ def retrained(source: Trained | Imported, forget: Forget, arithmetic: Arithmetic
         arithmetic: Of the training.
         seed: Of the training, and of fresh initial weights.
         fresh: Whether it starts from fresh initial weights; those of the source if not.
+        recipe: How it is trained; as the source if None.
 
     Raises:
-        ValueError: The initial weights of the source are not known.
+        ValueError: The recipe or the initial weights of the source are not known.
     """
-    if fresh:
+    recipe = recipe or source.recipe
+    if recipe is None:
+        raise ValueError("nobody says how the model was trained")
+    if isinstance(recipe, OwnTraining):
+        drawn, fresh = 0, False
+    elif fresh:
         drawn = seed_for(seed, "fresh weights")
     elif isinstance(source, Trained):
         drawn = source.start.seed
     else:
         raise ValueError("nobody knows the initial weights of a model that was trained elsewhere")
     start = Initial(data=source.data, architecture=source.architecture, arithmetic=arithmetic, seed=drawn, reset=fresh)
-    return Trained(start=start, on=AllBut(forget=forget), recipe=source.recipe, seed=seed)
+    return Trained(start=start, on=AllBut(forget=forget), recipe=recipe, seed=seed)
 
 
 def root_of(model: Trained | Imported | Unlearned) -> Trained | Imported:
@@ -75,7 +96,7 @@ def original_of(model: Trained | Imported | Unlearned) -> Trained | Imported:
 
 def knows_initial_weights(root: Trained | Imported) -> bool:
     """Whether the initial weights of the original are known, at the root of a sequence of requests."""
-    return isinstance(root, Trained) and not root.start.reset
+    return isinstance(root, Trained) and not root.start.reset and not isinstance(root.recipe, OwnTraining)
 
 
 def is_original(model: AnyLineage) -> bool:

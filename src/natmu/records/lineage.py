@@ -14,7 +14,7 @@ from pydantic import Field
 from natmu.records.digests import Digest, digest_of
 from natmu.records.files import Value
 from natmu.records.forgetting import Request
-from natmu.records.settings import ClassOrder, TrainSettings
+from natmu.records.settings import ClassOrder, OwnTraining, Training, TrainSettings
 
 
 class DataDigests(Value):
@@ -193,7 +193,7 @@ class Imported(Lineage):
         architecture: The network.
         arithmetic: Of its predictions.
         weights: Digest of the file.
-        recipe: How models are trained that it is compared with.
+        recipe: How it is said to have been trained; None where nobody says.
     """
 
     kind: Literal["imported"] = "imported"
@@ -201,14 +201,14 @@ class Imported(Lineage):
     architecture: Architecture
     arithmetic: Arithmetic
     weights: Digest
-    recipe: TrainSettings
+    recipe: Training | None
 
 
 class Trained(Lineage):
     """A model that was trained here: an original, a retrained model or a shadow model, by what it was trained on.
 
     Attributes:
-        start: Its initial weights.
+        start: Its initial weights; the user's own function starts where it does, whatever these are.
         on: The samples.
         recipe: How it was trained.
         seed: Of the order of samples, augmentation and dropout.
@@ -217,7 +217,7 @@ class Trained(Lineage):
     kind: Literal["trained"] = "trained"
     start: Initial
     on: Subset = Everything()
-    recipe: TrainSettings
+    recipe: Training
     seed: int
 
     @property
@@ -256,8 +256,8 @@ class Made(Lineage):
         return self.source.architecture
 
     @property
-    def recipe(self) -> TrainSettings:
-        """How the original was trained."""
+    def recipe(self) -> TrainSettings | OwnTraining | None:
+        """How the original was trained; None where nobody says."""
         return self.source.recipe
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from natmu.records.forgetting import Request
-from natmu.records.settings import DataSettings, RetrainSettings, TrainSettings
+from natmu.records.settings import DataSettings, RetrainSettings, Training, TrainSettings
 from natmu.types import Settings
 
 Level = Literal["quick", "standard", "full"]
@@ -152,7 +152,7 @@ class RecipeSettings(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="name of the study and its folder")
     data: DataSettings = Field(description="which data")
     model: str = Field(min_length=1, description="name of a model, or package.module:factory")
-    training: TrainSettings = Field(TrainSettings(), description="how originals and retrained models are trained")
+    training: Training = Field(TrainSettings(), description="how originals and retrained models are trained")
     retrain: RetrainSettings = Field(RetrainSettings(), description="how retrained models start")
     forget: tuple[Request, ...] = Field(min_length=1, description="forget sets")
     methods: tuple[MethodSettings, ...] = Field((), description="methods to compare with retraining")

@@ -6,12 +6,21 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    JsonValue,
+    PrivateAttr,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from natmu.errors import SettingError
 from natmu.functions import function_named, is_function_name, source_digest
 from natmu.records.digests import Digest
-from natmu.types import Settings
+from natmu.types import CHOICE, Settings
 
 Schedule = Literal["constant", "cosine", "step"]
 ClassOrder = Literal["string", "natural"]
@@ -131,6 +140,59 @@ def _augmentation_of(value: object) -> object:
     if callable(value):
         return OwnAugmentation.of(value)
     raise ValueError("write true (default), false (none), or package.module:function")
+
+
+class OwnTraining(Settings):
+    """How the user's own function trains a model: ``train(samples, seed, **arguments)`` returns it.
+
+    What the function makes is determined by its name, its source file, the arguments, the samples and the seed.
+    """
+
+    trainer: str = Field(pattern="^[^:]+:[^:]+$", description="function, as package.module:function")
+    arguments: dict[str, JsonValue] = Field(default_factory=dict, description="what it gets beside samples and seed")
+    source: Digest | None = Field(None, description="digest of the file that defines it; natmu fills it in")
+
+
+def _kind_of_training(value: object) -> str:
+    """Which of the two kinds of recipe a value is."""
+    own = isinstance(value, OwnTraining) or (isinstance(value, Mapping) and "trainer" in value)
+    return f"{CHOICE}own" if own else f"{CHOICE}ours"
+
+
+Training = Annotated[
+    Annotated[TrainSettings, Tag(f"{CHOICE}ours")] | Annotated[OwnTraining, Tag(f"{CHOICE}own")],
+    Discriminator(_kind_of_training),
+]
+"""How models are trained: in natmu's loop, or by the user's own function."""
+
+
+def training_of(values: Mapping[str, Any]) -> TrainSettings | OwnTraining:
+    """A recipe of either kind from plain values; that of the user's own function has the key ``trainer``.
+
+    Raises:
+        SettingError: A value is unknown or out of its range.
+    """
+    return (OwnTraining if "trainer" in values else TrainSettings).parse(values, "training")
+
+
+def batch_size_of(recipe: TrainSettings | OwnTraining | None) -> int:
+    """Samples per step of a recipe; natmu's default of 128 where it does not say."""
+    return (recipe if isinstance(recipe, TrainSettings) else TrainSettings()).batch_size
+
+
+def in_words(recipe: TrainSettings | OwnTraining | None) -> str:
+    """A recipe in a few words."""
+    if recipe is None:
+        return "elsewhere, nobody says how"
+    if isinstance(recipe, OwnTraining):
+        arguments = ", ".join(f"{name}={value}" for name, value in recipe.arguments.items())
+        return f"by {recipe.trainer}{f' with {arguments}' if arguments else ''}"
+    ours = {"default": "with augmentation", "none": "without augmentation"}
+    return (
+        f"{recipe.epochs:,} epoch{'' if recipe.epochs == 1 else 's'} of {recipe.optimizer}, learning rate "
+        f"{recipe.lr:g} ({recipe.schedule}), weight decay {recipe.weight_decay:g}, batches of {recipe.batch_size}, "
+        f"{ours.get(recipe.augment_name, f'augmentation by {recipe.augment_name}')}"
+    )
 
 
 class DataSettings(Settings):

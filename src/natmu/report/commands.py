@@ -10,6 +10,7 @@ from natmu.records.audit import audit_of
 from natmu.records.derived import decider_of, forget_of, original_of, root_of
 from natmu.records.lineage import AllBut, Arithmetic, Forget, Imported, Trained, Unlearned
 from natmu.records.run import DIGEST, RunFolder
+from natmu.records.settings import OwnTraining, TrainSettings
 
 WEIGHTS = "WEIGHTS"
 """Stands for the file of a model that was trained elsewhere."""
@@ -87,6 +88,8 @@ def _source(source: object, original: RunFolder | None) -> str:
 def _train(lineage: Trained, name: str) -> list[str]:
     """The command of an original model."""
     words = ["train", *_data(lineage)]
+    if isinstance(lineage.recipe, OwnTraining):
+        return _whole([*words, *_training(lineage.recipe)], lineage.seed, lineage.arithmetic, name)
     for setting, value in lineage.recipe.model_dump(exclude={"augment"}).items():
         words += [f"--{setting.replace('_', '-')}", str(value)]
     words += ["--augment", lineage.recipe.augment_name]
@@ -97,7 +100,8 @@ def _unlearn(lineage: Trained | Unlearned, first: Trained | Imported, source: st
     """The command of an unlearned or retrained model; a weights file says nothing of its data, as the original does."""
     forget = forget_of(lineage)
     assert forget is not None, "it has forgotten something"
-    words = ["unlearn", "--from", source, *(_data(first) if source == WEIGHTS else []), *_forget(forget), "--method"]
+    told = [*_data(first), *_training(first.recipe)] if source == WEIGHTS else []
+    words = ["unlearn", "--from", source, *told, *_forget(forget), "--method"]
     if isinstance(lineage, Unlearned):
         words += [lineage.method]
         for setting, value in lineage.settings.items():
@@ -118,6 +122,7 @@ def _audit(run: RunFolder) -> list[list[str]]:
         words += ["--level", "standard"]
     else:
         words += ["--level", folder.audit.level, "--references", str(folder.audit.references)]
+        words += _training(folder.audit.training)
     return [launched(lineage.arithmetic.processes, words)]
 
 
@@ -139,6 +144,11 @@ def _data(lineage: Trained | Imported) -> list[str]:
     for flag, value in flags.items():
         words += [flag, str(value)] if value else []
     return [*words, *(["--holdout"] if data.holdout else [])]
+
+
+def _training(recipe: TrainSettings | OwnTraining | None) -> list[str]:
+    """The flag that says how a model was trained, where that is known."""
+    return [] if recipe is None else ["--training", json.dumps(recipe.model_dump(mode="json"))]
 
 
 def _forget(forget: Forget) -> list[str]:

@@ -10,7 +10,7 @@ from natmu.records.forgetting import ALL, ForgetRequest
 from natmu.records.lineage import AllBut, DataLineage, Forget, Imported, Trained, Unlearned
 from natmu.records.recipe import MethodSettings
 from natmu.records.run import RunRecord
-from natmu.records.settings import DataSettings, RetrainSettings, TrainSettings
+from natmu.records.settings import DataSettings, RetrainSettings, in_words
 from natmu.records.table import Table
 
 Facts = list[tuple[str, str]]
@@ -26,7 +26,7 @@ def asked(table: Table) -> Facts:
     return [
         ("Data", data(recipe.data)),
         ("Model", recipe.model),
-        ("Training", training(recipe.training)),
+        ("Training", in_words(recipe.training)),
         ("Forget sets", "; ".join(f"{request.text} ({forget_set(request)})" for request in recipe.forget)),
         ("Methods", "; ".join(names) if names else "none besides retraining"),
         ("Retraining", f"on the retain set alone, from {_start(recipe.retrain)}"),
@@ -44,7 +44,7 @@ def asked_of_run(record: RunRecord) -> Facts:
     """What determines one run, as terms and sentences."""
     lineage = record.lineage
     facts = [("Data", data(lineage.data)), ("Model", lineage.architecture.name)]
-    facts += [("Training", training(lineage.recipe))] if isinstance(lineage, Imported | Trained | Unlearned) else []
+    facts += [("Training", in_words(lineage.recipe))] if isinstance(lineage, Imported | Trained | Unlearned) else []
     forget, forgotten = forget_of(lineage), record.forgotten
     if forget is not None:
         amount = "" if forgotten is None else f", {count(forgotten.count, 'sample')}"
@@ -77,16 +77,6 @@ def data(asked_for: DataSettings | DataLineage) -> str:
     parts += [f"{asked_for.test_fraction:.4g} of it set apart as test set"] if asked_for.test_fraction else []
     parts += ["a fifth of the test set held out for tuning"] if asked_for.holdout else []
     return ", ".join(parts)
-
-
-def training(settings: TrainSettings) -> str:
-    """How originals were trained."""
-    ours = {"default": "with augmentation", "none": "without augmentation"}
-    return (
-        f"{count(settings.epochs, 'epoch')} of {settings.optimizer}, learning rate {settings.lr:g} "
-        f"({settings.schedule}), weight decay {settings.weight_decay:g}, batches of {settings.batch_size}, "
-        f"{ours.get(settings.augment_name, f'augmentation by {settings.augment_name}')}"
-    )
 
 
 def forget_set(request: ForgetRequest) -> str:

@@ -16,6 +16,7 @@ from natmu.lineage import Workspace, in_order
 from natmu.lineage.executors.local import make_here, threads
 from natmu.lineage.executors.outcomes import Outcome, Outcomes, attempt
 from natmu.lineage.executors.ray import driver_compute, make_on_ray
+from natmu.lineage.own_training import resolved
 from natmu.lineage.refusal import refuse
 from natmu.methods import NatMU, Problem
 from natmu.methods.examples import hybrid_examples
@@ -53,6 +54,7 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
         UsageError: The data or the model cannot be had, or the recipe asks for what cannot be done.
     """
     with showing(progress):
+        recipe = recipe.model_copy(update={"training": resolved(recipe.training)})
         workspace = workspace_of(recipe, data_dir, out, device)
         unserved = unserved_by(recipe, workspace)
         plan = plan_of(recipe, workspace, unserved)
@@ -248,10 +250,10 @@ def _examples(plan: Plan, study: _Study) -> Hybrids | None:
     method = methods[planned.label]
     assert isinstance(method, NatMU), "it was chosen so"
     with suppress(NatmuError):  # where NatMU cannot serve this forget set, its row of the table says why
-        workspace, recipe = study.workspace, planned.source.recipe
+        workspace = study.workspace
         data, forget = workspace.on_device.train, workspace.forget_set(planned.forget)
         model, seed = workspace.load(source), planned.model.seed
-        return hybrid_examples(method, Problem(model, data, forget, recipe, workspace.compute, seed))
+        return hybrid_examples(method, Problem(model, data, forget, None, workspace.compute, seed))
     return None
 
 

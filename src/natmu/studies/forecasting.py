@@ -20,11 +20,12 @@ from natmu.engine.training import train_classifier
 from natmu.errors import RunError
 from natmu.lineage import Workspace, in_order, sources
 from natmu.lineage.executors.local import threads
+from natmu.lineage.own_training import resolved
 from natmu.methods import method_named
 from natmu.records.derived import title
 from natmu.records.lineage import AnyLineage, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, History
-from natmu.records.settings import TrainSettings
+from natmu.records.settings import OwnTraining, TrainSettings, batch_size_of
 from natmu.studies.bench import unserved_by, workspace_of
 from natmu.studies.plan import Place, audit_models, plan_of
 from natmu.studies.recipe import Recipe
@@ -42,7 +43,8 @@ class Expected:
         digest: Of its run.
         after: Digests of the models that it starts from.
         in_store: Whether its run is there.
-        seconds: About how long it takes, if it is not there.
+        seconds: About how long it takes, if it is not there; None of a model that the user's own function trains, until
+            one like it is in the store.
         basis: ``records`` of runs like it on this hardware, or ``steps`` of training that were timed.
     """
 
@@ -113,6 +115,7 @@ def forecast(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto")
     Raises:
         UsageError: As ``run_recipe``.
     """
+    recipe = recipe.model_copy(update={"training": resolved(recipe.training)})
     workspace = workspace_of(recipe, data_dir, out, device)
     unserved = unserved_by(recipe, workspace)
     plan = plan_of(recipe, workspace, unserved)
@@ -136,7 +139,7 @@ class _Times:
     """How long models take."""
 
     workspace: Workspace
-    recipe: TrainSettings
+    recipe: TrainSettings | OwnTraining
 
     @cached_property
     def known(self) -> dict[str, float]:
@@ -154,9 +157,10 @@ class _Times:
     def epoch(self) -> float:
         """Seconds of an epoch of training, from a few steps."""
         workspace, train = self.workspace, self.workspace.on_device.train
-        count = min(len(train), STEPS * self.recipe.batch_size)
+        count = min(len(train), STEPS * batch_size_of(self.recipe))
         history: History = []
-        few = self.recipe.model_copy(update={"epochs": 2, "warmup_epochs": 0})
+        known = self.recipe if isinstance(self.recipe, TrainSettings) else TrainSettings()
+        few = known.model_copy(update={"epochs": 2, "warmup_epochs": 0})
         network, positions = workspace.build(0), torch.arange(count)
         train_classifier(network, train, positions, few, workspace.compute, seed=0, history=history)
         return history[-1]["seconds"] * len(train) / count
@@ -164,14 +168,15 @@ class _Times:
     def of(self, model: AnyLineage) -> tuple[float | None, str | None]:
         """Seconds of a model, and where they come from."""
         if isinstance(model, Relearned):
-            return CURVE * self.recipe.batch_size / len(self.workspace.splits.train) * self.epoch, "steps"
+            return CURVE * batch_size_of(self.recipe) / len(self.workspace.splits.train) * self.epoch, "steps"
         if not isinstance(model, Trained | Unlearned):
             return 0.0, None
         key = _key(model)
         if key in self.known:
             return self.known[key], "records"
         if isinstance(model, Trained):
-            return model.recipe.epochs * self.epoch, "steps"
+            recipe = model.recipe
+            return (recipe.epochs * self.epoch, "steps") if isinstance(recipe, TrainSettings) else (None, None)
         config = method_named(model.method).Config.parse(model.settings)
         return getattr(config, "epochs", 1) * self.epoch, "steps"
 
@@ -182,7 +187,7 @@ def _key(model: Trained | Unlearned) -> str:
         "data": model.data.plain(),
         "model": model.architecture.plain(),
         "precision": model.arithmetic.precision,
-        "training": model.recipe.model_dump(),
+        "training": None if model.recipe is None else model.recipe.model_dump(),
     }
     if isinstance(model, Unlearned):
         kept |= {"method": model.method, "settings": model.settings, "batch_size": model.batch_size}

@@ -20,6 +20,7 @@ from natmu.lineage.making import obtain
 from natmu.lineage.workspace import Workspace
 from natmu.progress import say
 from natmu.records.lineage import AllBut, AnyLineage, Everything, Trained
+from natmu.records.settings import TrainSettings
 
 
 def groups_of(models: Sequence[AnyLineage], workspace: Workspace) -> list[tuple[int, list[Trained]]]:
@@ -70,8 +71,8 @@ def _request(model: Trained) -> str:
 
 
 def _processes(group: Sequence[Trained], workspace: Workspace) -> int:
-    """How many models of a group are trained at the same time."""
-    if not group:
+    """How many models of a group are trained at the same time; what the user's own function takes, nobody knows."""
+    if not group or not isinstance(group[0].recipe, TrainSettings):
         return 1
     train, recipe = workspace.splits.train, group[0].recipe
     steps = recipe.epochs * len(train) // recipe.batch_size

@@ -20,6 +20,7 @@ from natmu.engine.store import Run
 from natmu.errors import SettingError
 from natmu.lineage import Workspace, obtain, outcome_of
 from natmu.lineage.executors.outcomes import sentence_of
+from natmu.lineage.own_training import resolved
 from natmu.lineage.refusal import refuse
 from natmu.methods import Retrain, method_named
 from natmu.progress import say, showing, task
@@ -80,6 +81,7 @@ def run_search(
     searched = [(entry, ranges_of(number, entry)) for number, entry in enumerate(recipe.methods)]
     require_optuna()
     with showing(progress):
+        recipe = recipe.model_copy(update={"training": resolved(recipe.training)})
         workspace = workspace_of(recipe, data_dir, out, device)
         scene = _scene(recipe, settings, workspace, searched)
         place = Storage(out / recipe.name, storage)

@@ -1,0 +1,51 @@
+"""Making the models of an audit, and saying of each what a user wants to hear of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from natmu.errors import TrainingError
+from natmu.lineage.executors.local import make_here
+from natmu.lineage.graph import in_order
+from natmu.lineage.workspace import Workspace
+from natmu.progress import say, task
+from natmu.records.derived import title
+from natmu.records.lineage import AnyLineage, Trained
+from natmu.records.settings import OwnTraining
+
+
+def make_models(groups: Sequence[tuple[Sequence[AnyLineage], bool]], workspace: Workspace, label: str) -> None:
+    """Make models that are missing; what is finished stays, so it goes on where it was stopped.
+
+    A model that cannot be had is left out, with a line that says why. Each one that the user's own function trains has
+    a line too, because that may take long.
+
+    Args:
+        groups: Models, and whether small ones may be trained at the same time; the groups are made in turn.
+        workspace: Where they are made.
+        label: Names the work.
+
+    Raises:
+        TrainingError: The user's own function fails, which would fail with all other models too.
+    """
+    own = _trained_by_the_user([model for models, _ in groups for model in models], workspace)
+    said: set[str] = set()
+    for models, side_by_side in groups:
+        with task(label, len(models)) as advance:
+            for model, outcome in make_here(models, workspace, side_by_side=side_by_side):
+                if outcome.failed is not None and model.digest in own:
+                    raise TrainingError(f"{title(model)}: {outcome.failed}")
+                if outcome.failed is not None and outcome.failed not in said:
+                    said.add(outcome.failed)
+                    say(f"{title(model)}: {outcome.failed}")
+                if outcome.run is not None and model.digest in own - said:
+                    said.add(model.digest)
+                    done = f"{len(own & said)} of {len(own)}"
+                    say(f"{title(model)}: {done}, trained in {outcome.run.record.seconds:.0f} s")
+                advance()
+
+
+def _trained_by_the_user(models: Sequence[AnyLineage], workspace: Workspace) -> set[str]:
+    """Digests of the missing models that the user's own function has to train."""
+    missing = [model for model in in_order(models, workspace.has) if not workspace.has(model)]
+    return {model.digest for model in missing if isinstance(model, Trained) and isinstance(model.recipe, OwnTraining)}

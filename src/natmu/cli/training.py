@@ -1,0 +1,84 @@
+"""The options that say how models are trained, shared by the verbs that train or compare with trained models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from natmu.cli.options import parse_settings
+from natmu.errors import SettingError
+
+Training = Annotated[
+    str | None,
+    typer.Option("--training", metavar="FILE", help="YAML or JSON file of training settings, or {…} in their place."),
+]
+Trainer = Annotated[
+    str | None,
+    typer.Option("--trainer", metavar="FUNCTION", help="Your own training: package.module:train(samples, seed)."),
+]
+TrainerSet = Annotated[
+    list[str] | None,
+    typer.Option("--trainer-set", metavar="KEY=VALUE", help="Argument of --trainer; repeat for several."),
+]
+
+
+def asked_training(training: str | None, trainer: str | None, pairs: list[str] | None) -> dict[str, Any] | None:
+    """How models are trained, as plain values; None where nothing says it.
+
+    Args:
+        training: Of ``--training``.
+        trainer: Of ``--trainer``.
+        pairs: Of ``--trainer-set``.
+
+    Raises:
+        SettingError: The options do not go together, or the file cannot be read.
+    """
+    if pairs and trainer is None:
+        raise SettingError("--trainer-set gives arguments to a trainer; name it with --trainer.")
+    if training is not None and trainer is not None:
+        raise SettingError("--training and --trainer both say how models are trained; give one of them.")
+    if trainer is not None:
+        return {"trainer": trainer, "arguments": parse_settings(pairs, option="--trainer-set")}
+    return None if training is None else _read(training)
+
+
+def without_flags(context: typer.Context, flags: Mapping[str, Any], asked: dict[str, Any] | None) -> Mapping[str, Any]:
+    """How models are trained, where it can be said with flags too: in one way only.
+
+    Args:
+        context: Of the command, which knows what was given.
+        flags: Training settings by name, given or not.
+        asked: What ``asked_training`` found.
+
+    Raises:
+        SettingError: It is said in both ways.
+    """
+    if asked is None:
+        return flags
+    sources = {name: context.get_parameter_source(name) for name in flags}
+    given = [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
+    if given:
+        flag = f"--{given[0].replace('_', '-')}"
+        raise SettingError(f"{flag} is a setting of natmu's own training; leave it out with --training and --trainer.")
+    return asked
+
+
+def _read(training: str) -> dict[str, Any]:
+    """The settings in a file, or in the text itself."""
+    import yaml
+
+    text, where = training, "--training"
+    try:
+        if not training.lstrip().startswith("{"):
+            text, where = Path(training).read_text(encoding="utf-8"), training
+        values = yaml.safe_load(text)
+    except OSError as error:
+        raise SettingError(f"--training {training} cannot be read: {error.strerror or error}.") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise SettingError(f"{where} is not readable as YAML: {str(error).splitlines()[0]}.") from None
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise SettingError(f"{where} holds no training settings; write lines such as epochs: 100.")
+    return values
