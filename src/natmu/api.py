@@ -21,14 +21,14 @@ from natmu.arguments import (
     training_recipe,
     whole_seed,
 )
-from natmu.audits.in_memory import ShadowModels, measured_scores, private_copy, shadow_margins
+from natmu.audits.in_memory import ShadowModels, measured_scores, outputs_in_memory, private_copy, shadow_margins
 from natmu.data import (
     from_dataset,
     without_earlier_classes,
 )
 from natmu.engine.compute import Compute
-from natmu.engine.predict import part_of
 from natmu.errors import SettingError
+from natmu.lineage.original_check import checked, report_check
 from natmu.methods import Method, Problem, Retrain
 from natmu.progress import showing
 from natmu.records.run import History
@@ -44,8 +44,9 @@ from natmu.scores import (
 from natmu.scores import (
     scores as basic_scores,
 )
+from natmu.scores.original_check import OriginalCheck
 from natmu.scores.verdict import Verdict
-from natmu.types import ForgetSet, Outputs, Predictions
+from natmu.types import ForgetSet, Predictions
 
 __all__ = ["AuditResult", "ShadowModels", "UnlearnResult", "audit", "unlearn"]
 
@@ -61,6 +62,7 @@ class UnlearnResult:
             recipe of a retrained model, None for other methods.
         history: One row per epoch.
         forget: The forget set.
+        check: What was found out about the original, its accuracies among it.
     """
 
     model: nn.Module
@@ -68,6 +70,7 @@ class UnlearnResult:
     settings: dict[str, Any]
     history: History
     forget: ForgetSet
+    check: OriginalCheck
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def unlearn(
     device: str = "auto",
     precision: str = "auto",
     progress: bool = True,
+    force: bool = False,
     **settings: Any,  # noqa: ANN401 - checked by the method's Config
 ) -> UnlearnResult:
     """Forget training samples.
@@ -132,6 +136,7 @@ def unlearn(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32`` or ``bf16``.
         progress: Whether to show progress on standard error.
+        force: Whether to go on with a model that does not seem to belong to the data.
         settings: Settings of the method, such as ``lr=1e-3``.
 
     Raises:
@@ -146,8 +151,12 @@ def unlearn(
         require_model(initial_model, "initial_model", data)
     recipe = training_recipe(training)
     with showing(progress):
-        before = forgotten_before(already_forgotten, data, model, compute)
-        forgotten = forget_set(forget, data, model, compute, seed, before)
+        unseen = None if holdout is None else from_dataset(holdout)
+        outputs = outputs_in_memory(model, data, None, unseen, compute)
+        before = forgotten_before(already_forgotten, data, lambda: outputs.train)
+        forgotten = forget_set(forget, data, lambda: outputs.train, seed, before)
+        check = checked(private_copy(model, compute), outputs, forgotten, data, compute)
+        report_check(check, force=force or isinstance(chosen, Retrain))
         problem = Problem(
             model=model,
             data=data.to(compute.device),
@@ -157,11 +166,13 @@ def unlearn(
             seed=seed,
             batch_size=steps_of_size(chosen, batch_size),
             initial_model=None if initial_model is None else partial(private_copy, initial_model, compute),
-            holdout=None if holdout is None else without_earlier_classes(from_dataset(holdout), forgotten),
+            holdout=without_earlier_classes(unseen, forgotten),
         )
         done = chosen(problem)
     home = next(model.parameters()).device
-    return UnlearnResult(done.model.to(home), done.seconds, _settings(chosen, problem), problem.history, forgotten)
+    return UnlearnResult(
+        done.model.to(home), done.seconds, _settings(chosen, problem), problem.history, forgotten, check
+    )
 
 
 def audit(
@@ -184,6 +195,7 @@ def audit(
     device: str = "auto",
     precision: str = "auto",
     progress: bool = True,
+    force: bool = False,
 ) -> AuditResult:
     """Score a model, and measure how close it comes to models retrained without the forget set.
 
@@ -207,6 +219,7 @@ def audit(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32`` or ``bf16``.
         progress: Whether to show progress on standard error.
+        force: Whether to go on with an original that does not seem to belong to the data.
 
     Raises:
         UsageError: Something asked for cannot be done; the message says what to do.
@@ -229,16 +242,18 @@ def audit(
             require_model(one, name, train, test)
     with showing(progress):
         judge = model if original is None else original
-        earlier = forgotten_before(already_forgotten, train, judge, compute)
-        forgotten = forget_set(forget, train, judge, compute, seed, earlier)
+        judged = outputs_in_memory(judge, train, test, None, compute)
+        earlier = forgotten_before(already_forgotten, train, lambda: judged.train)
+        forgotten = forget_set(forget, train, lambda: judged.train, seed, earlier)
+        if original is not None:
+            report_check(checked(private_copy(original, compute), judged, forgotten, train, compute), force=force)
 
-        def predictions(judged: nn.Module) -> Predictions:
-            private = private_copy(judged, compute)
-            return Outputs(part_of(private, train, compute), part_of(private, test, compute)).split(forgotten)
+        def predictions(one: nn.Module) -> Predictions:
+            return outputs_in_memory(one, train, test, None, compute).split(forgotten)
 
-        before = None if original is None else predictions(original)
+        before = None if original is None else judged.split(forgotten)
         panel = Panel(
-            model=predictions(model),
+            model=judged.split(forgotten) if original is None else predictions(model),
             retrained=[predictions(one) for one in references],
             original=before,
             initial_forget=None if initial_model is None else predictions(initial_model).forget,

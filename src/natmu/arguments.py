@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
-from natmu.audits.in_memory import private_copy
 from natmu.data import ImageData, forget_after, forget_from_indices, parse_forget, resolve_forget
 from natmu.data.pixels import as_integer
-from natmu.engine.compute import Compute
-from natmu.engine.predict import part_of, sample_losses
+from natmu.engine.predict import sample_losses
 from natmu.errors import SettingError
 from natmu.methods import Method, checked_method, method_named
 from natmu.models import check_fit
 from natmu.records.settings import TrainSettings
-from natmu.types import FloatArray, ForgetSet, IntArray
+from natmu.types import FloatArray, ForgetSet, IntArray, Part
 
 Indices = Sequence[int] | IntArray | Tensor
 
@@ -80,7 +77,7 @@ def training_recipe(training: object) -> TrainSettings:
 
 
 def forgotten_before(
-    forgotten: str | Indices | ForgetSet | None, data: ImageData, model: nn.Module, compute: Compute
+    forgotten: str | Indices | ForgetSet | None, data: ImageData, predicted: Callable[[], Part]
 ) -> ForgetSet | None:
     """What was forgotten before, which nobody can draw again from a text."""
     if forgotten is None:
@@ -90,18 +87,25 @@ def forgotten_before(
             f"already_forgotten={forgotten!r} would draw other samples than were forgotten; give the forget of the "
             "result that the model came from, or the positions."
         )
-    return forget_set(forgotten, data, model, compute, seed=0)
+    return forget_set(forgotten, data, predicted, seed=0)
 
 
 def forget_set(
     forget: str | Indices | ForgetSet,
     data: ImageData,
-    original: nn.Module,
-    compute: Compute,
+    predicted: Callable[[], Part],
     seed: int,
     before: ForgetSet | None = None,
 ) -> ForgetSet:
-    """The forget set in any of the forms that a user may give, after what was forgotten before."""
+    """The forget set in any of the forms that a user may give, after what was forgotten before.
+
+    Args:
+        forget: What the user gave.
+        data: The training data.
+        predicted: Gives the original's predictions on it, which are asked for where they decide.
+        seed: Of a random draw.
+        before: What was forgotten before.
+    """
     if isinstance(forget, ForgetSet):
         return forget_after(forget, data, before)
     if not isinstance(forget, str):
@@ -109,6 +113,6 @@ def forget_set(
     request = parse_forget(forget)
     difficulty: dict[str, FloatArray] = {}
     if request.kind == "hardest" and request.criterion == "loss":
-        part = part_of(private_copy(original, compute), data, compute)
-        difficulty["loss"] = sample_losses(part.logits, np.asarray(data.labels))
+        part = predicted()
+        difficulty["loss"] = sample_losses(part.logits, part.labels)
     return resolve_forget(request, data, seed=seed, difficulty=difficulty, after=before)

@@ -13,6 +13,7 @@ from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.lineage import Workspace, import_model, obtain, outcome_of
 from natmu.lineage.graph import sources
+from natmu.lineage.original_check import check_run
 from natmu.lineage.refusal import refuse
 from natmu.methods import Method, Retrain, method_named
 from natmu.progress import say
@@ -120,7 +121,9 @@ class Asked:
         return method
 
 
-def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: str | None, place: Place) -> Run:
+def unlearn_run(
+    asked: Asked, *, source: Path, data: Mapping[str, Any], model: str | None, place: Place, force: bool = False
+) -> Run:
     """Unlearn from a run folder, which may have forgotten something already, or from weights trained elsewhere.
 
     Args:
@@ -130,6 +133,7 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
             ``source`` says where the same data lies now.
         model: Architecture; needed with a weights file, otherwise read from the run.
         place: Where; the precision ``auto`` is that of the original.
+        force: Whether to go on with an original that does not seem to belong to the data.
 
     Raises:
         UsageError: Something asked for cannot be done.
@@ -162,7 +166,7 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
         trained_here=known,
         before=None if start is None else workspace.forgotten_by(start),
     )
-    start = start or import_model(workspace, source, recipe)
+    start = start or import_model(workspace, source, recipe, force=force or isinstance(method, Retrain))
     forget = workspace.forget(request, split_seed, start)
     at = workspace.arithmetic
     result = outcome_of(method, start, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
@@ -172,6 +176,8 @@ def unlearn_run(asked: Asked, *, source: Path, data: Mapping[str, Any], model: s
             found = Run(source) if needed == start else beside.find(needed.digest)
             if found is not None:
                 workspace.store.adopt(found)
+    original = Run(source) if source.is_dir() else workspace.require(start)
+    check_run(original, workspace, workspace.forget_set(forget), force=force or isinstance(method, Retrain))
     return obtain(result, workspace, place.name)
 
 
@@ -215,6 +221,7 @@ def audit_run(
     device: str = "auto",
     source: Path | None = None,
     offline: bool = False,
+    force: bool = False,
 ) -> tuple[Results, Audit]:
     """Judge a model beside its original and retrained models, which are trained if they are missing.
 
@@ -226,6 +233,7 @@ def audit_run(
         device: Where missing models are trained.
         source: Run folder of the original, if it does not lie beside this one.
         offline: Whether to make do with the runs that there are, without any data.
+        force: Whether to go on with an original that does not seem to belong to the data.
 
     Returns:
         The table of the models, and the audit.
@@ -245,6 +253,7 @@ def audit_run(
         place = Place(data_dir, store.root, device=device, precision=arithmetic.precision)
         synced = replace(place, sync_batch_norm=arithmetic.sync_batch_norm)
         _, workspace = open_model(original.path, synced)
+        check_run(original, workspace, audit.forget, force=force)
         obtain_models(audit, workspace)
         data = workspace.splits.train
     return _table(audit), write(audit, data)

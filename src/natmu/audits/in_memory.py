@@ -22,7 +22,7 @@ from natmu.records.settings import TrainSettings
 from natmu.scores import Measured, Shadows, loss, margin, weight_distance
 from natmu.scores.probe import probe_scores
 from natmu.scores.verdict import ENOUGH
-from natmu.types import ForgetSet, IntArray, Predictions
+from natmu.types import ForgetSet, IntArray, Outputs, Predictions
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,19 @@ def shadow_margins(
     rows = np.searchsorted(unseen, non_members).astype(np.int64)
     return Shadows(
         margins(shadows.trained), margins(shadows.unlearned), member, rows, np.arange(len(shadows.unlearned))
+    )
+
+
+def outputs_in_memory(
+    model: nn.Module, train: ImageData, test: ImageData | None, holdout: ImageData | None, compute: Compute
+) -> Outputs:
+    """A model's predictions on all parts; the test part is empty where there is none. The model is not changed."""
+    private = private_copy(model, compute)
+    own = part_of(private, train, compute)
+    return Outputs(
+        own,
+        own.take(np.zeros(0, np.int64)) if test is None else part_of(private, test, compute),
+        None if holdout is None else part_of(private, holdout, compute),
     )
 
 

@@ -11,6 +11,7 @@ from natmu.cli.options import (
     BatchSize,
     DataDir,
     Device,
+    Force,
     Holdout,
     ImageSize,
     Json,
@@ -65,6 +66,7 @@ def run(
     out: Out = None,
     resume: Resume = False,
     track: Track = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Forget training samples, and keep the model in a run folder.
@@ -89,6 +91,7 @@ def run(
             data={"source": data, "image_size": image_size, "train_size": train_size, "holdout": holdout},
             model=model,
             place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
+            force=force,
         )
     print_run(run.path, run.record, as_json=as_json)
     first_process_goes_on()

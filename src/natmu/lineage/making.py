@@ -19,6 +19,7 @@ from natmu.engine.store import Run, Workplace
 from natmu.engine.training import train_classifier
 from natmu.errors import ModelError, SettingError
 from natmu.lineage.graph import sources
+from natmu.lineage.original_check import checked, report_check
 from natmu.lineage.pools import Pool
 from natmu.lineage.probing import make_probe
 from natmu.lineage.relearning import relearn
@@ -65,16 +66,17 @@ def obtain(model: AnyLineage, workspace: Workspace, name: str | None = None) -> 
     return workspace.store.obtain(model, make, name=name, resume=workspace.resume)
 
 
-def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings) -> Imported:
+def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings, *, force: bool = False) -> Imported:
     """A model that was trained elsewhere, from its weights file, as a run in the store.
 
     Args:
         workspace: Its data and its architecture.
         weights: A ``.safetensors``, ``.pt`` or ``.pth`` file.
         recipe: How models are trained that it is compared with.
+        force: Whether to take weights that do not seem to belong to the data.
 
     Raises:
-        ModelError: The file is missing or does not fit the architecture.
+        ModelError: The file is missing, or does not fit the architecture or the data; nothing is written then.
     """
     if not weights.is_file():
         raise ModelError(f"There are no weights at {weights}; name a run folder, a .safetensors or a .pt file.")
@@ -86,10 +88,19 @@ def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings) -> 
         recipe=recipe,
     )
 
+    if processes.agree(lambda: workspace.has(model)):
+        return model
+    network = workspace.fresh(0)
+    load_weights(network, weights)
+    outputs = outputs_of(network, workspace.on_device, workspace.compute)
+    if not force:
+        found = checked(network, outputs, None, workspace.on_device.train, workspace.compute)
+        if found.causes:
+            report_check(found, force=False)
+
     def make(work: Workplace) -> None:
-        network = workspace.fresh(0)
-        load_weights(network, weights)
-        _finish(network, workspace, work, workspace.compute)
+        scored = _scores_of(model, outputs, None)
+        work.finish(network, outputs, workspace.compute, seconds=0.0, scores=scored, history=[])
 
     workspace.store.obtain(model, make)
     return model
