@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
@@ -13,8 +15,8 @@ from natmu.engine.store import Run
 from natmu.lineage.workspace import Workspace
 from natmu.progress import say
 from natmu.records.derived import root_of
-from natmu.records.lineage import Trained
-from natmu.scores.original_check import FormTrial, OriginalCheck, check_original
+from natmu.records.lineage import Imported, Trained, Unlearned
+from natmu.scores.original_check import WEAK, FormTrial, OriginalCheck, check_original
 from natmu.types import ForgetSet, Outputs, seed_for
 
 
@@ -70,11 +72,19 @@ def check_run(run: Run, workspace: Workspace, forget: ForgetSet | None, *, force
         ModelError: The weights do not seem to belong to the data.
     """
     lineage = run.record.lineage
-    ours = isinstance(root_of(lineage), Trained)
-    train = workspace.splits.train
-    if ours:
-        found = check_original(run.outputs(), forget, train.class_names)
+    assert isinstance(lineage, Trained | Imported | Unlearned), "an original, or what a method made of one"
+    if isinstance(root_of(lineage), Trained):
+        found = check_original(run.outputs(), forget, workspace.splits.train.class_names)
+        found = replace(found, causes=(), warnings=_weak(found))
     else:
         found = checked(workspace.load(run), run.outputs(), forget, workspace.on_device.train, workspace.compute)
-    report_check(found, force=force or ours)
+    report_check(found, force=force)
     return found
+
+
+def _weak(found: OriginalCheck) -> tuple[str, ...]:
+    """What is said of a poor model that was trained here."""
+    right = found.accuracies["train_acc"]
+    if right >= WEAK:
+        return ()
+    return (f"The original is right on {right:.1f} % of its own training data; more epochs may help.",)
