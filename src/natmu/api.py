@@ -30,6 +30,7 @@ from natmu.engine.compute import Compute
 from natmu.errors import SettingError
 from natmu.lineage.original_check import checked, report_check
 from natmu.methods import Method, Problem, Retrain
+from natmu.methods.rate_trial import with_suitable_rate
 from natmu.progress import showing
 from natmu.records.run import History
 from natmu.records.settings import TrainSettings
@@ -129,7 +130,8 @@ def unlearn(
             which also knows what was forgotten before that; or positions, or a request that draws nothing. None of it
             is trained on again.
         holdout: Labelled images never trained on, apart from any test set, for methods that tune on them.
-        training: How the original was trained, for retraining.
+        training: How the original was trained, for retraining. Where nobody says so, a short trial chooses the
+            learning rate of a method whose ``lr`` is not given: its default suits models trained from scratch.
         initial_model: The original before training, for retraining with ``init="original"``.
         batch_size: Samples per step, where the method's settings do not say; 128 if None.
         seed: Of everything random.
@@ -168,6 +170,7 @@ def unlearn(
             initial_model=None if initial_model is None else partial(private_copy, initial_model, compute),
             holdout=without_earlier_classes(unseen, forgotten),
         )
+        chosen, _ = with_suitable_rate(chosen, problem, None if training is None else recipe)
         done = chosen(problem)
     home = next(model.parameters()).device
     return UnlearnResult(

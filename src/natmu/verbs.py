@@ -11,11 +11,12 @@ from natmu.audits import NUMBERS, RunAudit, obtain_models, write
 from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, SettingError, UsageError
-from natmu.lineage import Workspace, import_model, obtain, outcome_of
+from natmu.lineage import Workspace, import_model, obtain, outcome_of, problem_of
 from natmu.lineage.graph import sources
 from natmu.lineage.original_check import check_run
 from natmu.lineage.refusal import refuse
 from natmu.methods import Method, Retrain, method_named
+from natmu.methods.rate_trial import with_suitable_rate
 from natmu.progress import say
 from natmu.records.audit import Audit
 from natmu.records.derived import decider_of, forget_of, is_original, knows_initial_weights, original_of, root_of
@@ -178,6 +179,10 @@ def unlearn_run(
                 workspace.store.adopt(found)
     original = Run(source) if source.is_dir() else workspace.require(start)
     check_run(original, workspace, workspace.forget_set(forget), force=force or isinstance(method, Retrain))
+    if isinstance(result, Unlearned):
+        known_recipe = None if isinstance(root_of(start), Imported) else recipe
+        method, _ = with_suitable_rate(method, problem_of(result, workspace), known_recipe)
+        result = outcome_of(method, start, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
     return obtain(result, workspace, place.name)
 
 

@@ -48,7 +48,8 @@ def refused(natmu):
         outcome = natmu(*words)
         assert (outcome.status, outcome.out) == (2, ""), outcome
         before, mark, sentence = outcome.err.partition("natmu: ")
-        assert mark and sentence.count("\n") == 1
+        assert mark
+        assert sentence.count("\n") == 1
         assert before == "" or before.startswith("original: right on ")
         assert "Traceback" not in outcome.err
         return sentence

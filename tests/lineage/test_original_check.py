@@ -93,6 +93,7 @@ def test_force_goes_on_and_says_why_not(data, capsys):
     model = ByColour(INVERSE["pixels of 0 to 255"])
     given = {"lr": 1e-6, "epochs": 1, "device": "cpu", "precision": "fp32"}
     done = natmu.unlearn(model, data, np.array([0]), "grad_ascent", force=True, **given)
-    assert done.check.causes and "warning: pixels of 0 to 255" in " ".join(capsys.readouterr().err.split())
+    assert done.check.causes
+    assert "warning: pixels of 0 to 255" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(ModelError, match="pixels of 0 to 255"):
         natmu.audit(done.model, data, data, [0], original=model, device="cpu", precision="fp32", progress=False)

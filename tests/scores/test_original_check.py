@@ -67,7 +67,8 @@ def test_no_honest_model_is_refused():
         predicted[labels == 3] = 0  # rare, and neglected
         assert not check_original(outputs(labels, predicted, 4), None, ["a", "b", "c", "d"]).causes
     weak = check_original(outputs(*honest(rng, 10, 500, 0.35), 10), None, [*map(str, range(10))])
-    assert weak.warnings and "normalisation" in weak.warnings[0]
+    assert weak.warnings
+    assert "normalisation" in weak.warnings[0]
     perfect = np.zeros(5, np.int64)
     assert not check_original(outputs(perfect, perfect, 2), None, ["a", "b"]).causes
 
@@ -85,8 +86,10 @@ def test_the_rate_of_false_alarms_near_chance_is_as_stated():
     """Two equal classes, kappa 0.3, so 65 % right: how often is kappa at most 0.1, so at most 55 % right?"""
     assert binom.cdf(55, 100, 0.65) < 1 / 40
     assert binom.cdf(110, 200, 0.65) < 1 / 400
-    assert near_chance(0.549, 0.5) and not near_chance(0.56, 0.5)
-    assert near_chance(0.019, 0.01) and not near_chance(0.03, 0.01)
+    assert near_chance(0.549, 0.5)
+    assert not near_chance(0.56, 0.5)
+    assert near_chance(0.019, 0.01)
+    assert not near_chance(0.03, 0.01)
 
 
 def test_a_common_class_that_is_never_predicted_is_refused_unless_it_was_forgotten():
@@ -98,7 +101,8 @@ def test_a_common_class_that_is_never_predicted_is_refused_unless_it_was_forgott
     earlier = ForgetSet(np.flatnonzero(labels == 2), "class:c", "class", (2,))
     later = ForgetSet(np.array([0, 1]), "indices:x", "indices").after(earlier)
     found = check_original(outputs(labels, predicted, 4), later, names)
-    assert found.accuracies == {"train_acc": 100, "forget_acc": 100} and not found.causes
+    assert found.accuracies == {"train_acc": 100, "forget_acc": 100}
+    assert not found.causes
 
 
 def test_the_form_that_halves_the_errors_comes_first():

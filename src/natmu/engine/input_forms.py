@@ -26,8 +26,8 @@ def predicted_by_form(
     """The predicted classes of some images as they are, and in every other form that they may have had in training.
 
     Args:
-        model: On the device; takes images as ``data`` has them. Where it has a normalisation layer of ours, a form takes
-            the layer's place.
+        model: On the device; takes images as ``data`` has them. Forms take the place of its normalisation layer, where
+            it has one of ours.
         data: Source of the images.
         positions: int64 ``(M,)``, a few of its samples.
         compute: Device and precision.

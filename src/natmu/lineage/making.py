@@ -13,6 +13,7 @@ from torch import nn
 
 from natmu.data import ImageData, without_earlier_classes
 from natmu.engine import processes
+from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
 from natmu.engine.predict import outputs_of, part_of
 from natmu.engine.store import Run, Workplace
@@ -189,10 +190,24 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
 
 def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
     """Run a method on a copy of its source."""
+    problem = problem_of(model, workspace, work.checkpoint)
+    samples = _samples(workspace, root_of(model.source), model.forget)
+    unlearned = method_named(model.method)(**model.settings)(problem)
+    _finish(unlearned.model, workspace, work, problem.compute, samples, unlearned.seconds, problem.history)
+
+
+def problem_of(model: Unlearned, workspace: Workspace, checkpoint: Checkpoint | None = None) -> Problem:
+    """What a method is handed to make a model, whose source is in the store.
+
+    Args:
+        model: What is to be made.
+        workspace: Where.
+        checkpoint: Where an unfinished run is kept.
+    """
     run, root = workspace.require(model.source), root_of(model.source)
     samples, compute = _samples(workspace, root, model.forget), workspace.compute.at(model.arithmetic)
     assert samples.forget is not None, "there is something to forget"
-    problem = Problem(
+    return Problem(
         model=workspace.load(run),
         data=samples.data,
         forget=samples.forget,
@@ -203,12 +218,10 @@ def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
         initial_model=partial(workspace.start, root.start) if isinstance(root, Trained) else None,
         fresh_model=workspace.fresh,
         holdout=without_earlier_classes(workspace.on_device.holdout, samples.forget),
-        checkpoint=work.checkpoint,
+        checkpoint=checkpoint,
         aside=samples.aside,
         difficulty=difficulty_of(run),
     )
-    unlearned = method_named(model.method)(**model.settings)(problem)
-    _finish(unlearned.model, workspace, work, compute, samples, unlearned.seconds, problem.history)
 
 
 @dataclass(frozen=True)
