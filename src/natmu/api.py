@@ -170,7 +170,7 @@ def unlearn(
             initial_model=None if initial_model is None else partial(private_copy, initial_model, compute),
             holdout=without_earlier_classes(unseen, forgotten),
         )
-        chosen, _ = with_suitable_rate(chosen, problem, None if training is None else recipe)
+        chosen, _ = with_suitable_rate(chosen, problem, None if training is None else recipe, settings)
         done = chosen(problem)
     home = next(model.parameters()).device
     return UnlearnResult(

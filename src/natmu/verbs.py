@@ -181,7 +181,7 @@ def unlearn_run(
     check_run(original, workspace, workspace.forget_set(forget), force=force or isinstance(method, Retrain))
     if isinstance(result, Unlearned):
         known_recipe = None if isinstance(root_of(start), Imported) else recipe
-        method, _ = with_suitable_rate(method, problem_of(result, workspace), known_recipe)
+        method, _ = with_suitable_rate(method, problem_of(result, workspace), known_recipe, asked.settings)
         result = outcome_of(method, start, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
     return obtain(result, workspace, place.name)
 

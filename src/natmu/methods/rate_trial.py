@@ -8,6 +8,7 @@ accuracy on samples that they do not see, at a third, a tenth and a thirtieth of
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,20 +58,23 @@ class RateTrial:
     sentence: str
 
 
-def with_suitable_rate(method: Method, problem: Problem, recipe: TrainSettings | None) -> tuple[Method, str | None]:
+def with_suitable_rate(
+    method: Method, problem: Problem, recipe: TrainSettings | None, given: Collection[str] = ()
+) -> tuple[Method, str | None]:
     """The method with a learning rate that suits the model, where the user and the original's recipe leave it open.
 
     Args:
         method: The method with its settings.
         problem: What it is to do; it holds no test data.
         recipe: How the original was trained, where that is known.
+        given: Names of the settings that the user gave, ``preset`` among them.
 
     Returns:
         The method, its rate explicit where a trial chose it, and what was chosen in a sentence; the method as it came
         and None where there was nothing to choose.
     """
     few = problem.holdout is None and len(problem.retain_positions) < FEWEST
-    if few or not is_open(method, recipe):
+    if few or not is_open(method, recipe, given):
         return method, None
     try:
         found = rate_trial(method, problem)
@@ -80,13 +84,13 @@ def with_suitable_rate(method: Method, problem: Problem, recipe: TrainSettings |
     return _at_rate(method, lr=found.lr), found.sentence
 
 
-def is_open(method: Method, recipe: TrainSettings | None) -> bool:
+def is_open(method: Method, recipe: TrainSettings | None, given: Collection[str] = ()) -> bool:
     """Whether nobody has chosen the method's rate, and its default need not suit the original.
 
     Methods that count no epochs have no short form, and keep their default. A preset of a source is a choice.
     """
     fields = type(method.config).model_fields
-    if not {"lr", "epochs"} <= fields.keys() or "lr" in method.config.model_fields_set:
+    if not {"lr", "epochs"} <= fields.keys() or {"lr", "preset"} & {*given, *method.config.model_fields_set}:
         return False
     return recipe is None or recipe.lr < FROM_SCRATCH[recipe.optimizer]
 
