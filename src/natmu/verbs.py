@@ -12,6 +12,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.lineage import Workspace, import_model, obtain, outcome_of, problem_of
+from natmu.lineage.costs import head_line
 from natmu.lineage.graph import sources
 from natmu.lineage.original_check import check_run
 from natmu.lineage.refusal import refuse
@@ -142,21 +143,7 @@ def unlearn_run(
     """
     method, request = asked.chosen(), parse_forget(asked.forget)
     split_seed = asked.seed if asked.split_seed is None else asked.split_seed
-    if source.is_dir():
-        given = {name for name, value in data.items() if value and name != "source"}
-        if model is not None or given:
-            raise SettingError(
-                f"{source} says its own --model, --image-size, --train-size and --holdout; leave them out."
-            )
-        start, workspace = open_model(source, place, data.get("source"))
-        known, recipe = knows_initial_weights(root_of(start)), start.recipe
-    else:
-        if (source.resolve().parent / RECORD).exists():
-            raise ModelError(f"{source} is a file of a run; name its folder, which knows what was forgotten.")
-        if data.get("source") is None or model is None:
-            raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
-        workspace = place.workspace(DataSettings.parse(data, "data"), model)
-        start, known, recipe = None, False, TrainSettings()
+    start, workspace, known, recipe = opened(source, data, model, place)
     refuse(
         workspace,
         recipe,
@@ -181,9 +168,34 @@ def unlearn_run(
     check_run(original, workspace, workspace.forget_set(forget), force=force or isinstance(method, Retrain))
     if isinstance(result, Unlearned):
         known_recipe = None if isinstance(root_of(start), Imported) else recipe
-        method, _ = with_suitable_rate(method, problem_of(result, workspace), known_recipe, asked.settings)
+        problem = problem_of(result, workspace)
+        say(head_line(method, problem, original, recipe_known=known_recipe is not None))
+        method, _ = with_suitable_rate(method, problem, known_recipe, asked.settings)
         result = outcome_of(method, start, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
     return obtain(result, workspace, place.name)
+
+
+def opened(
+    source: Path, data: Mapping[str, Any], model: str | None, place: Place
+) -> tuple[Trained | Imported | Unlearned | None, Workspace, bool, TrainSettings]:
+    """The model to unlearn from, None where it has yet to be imported, and its data.
+
+    Returns:
+        Beside these, whether its initial weights are known, and how models are trained that it is compared with.
+    """
+    if source.is_dir():
+        given = {name for name, value in data.items() if value and name != "source"}
+        if model is not None or given:
+            raise SettingError(
+                f"{source} says its own --model, --image-size, --train-size and --holdout; leave them out."
+            )
+        start, workspace = open_model(source, place, data.get("source"))
+        return start, workspace, knows_initial_weights(root_of(start)), start.recipe
+    if (source.resolve().parent / RECORD).exists():
+        raise ModelError(f"{source} is a file of a run; name its folder, which knows what was forgotten.")
+    if data.get("source") is None or model is None:
+        raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
+    return None, place.workspace(DataSettings.parse(data, "data"), model), False, TrainSettings()
 
 
 def open_model(path: Path, place: Place, source: str | None = None) -> tuple[Trained | Imported | Unlearned, Workspace]:

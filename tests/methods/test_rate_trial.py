@@ -118,7 +118,7 @@ def test_loses_is_a_sign_test():
 
 
 def test_a_model_that_was_fine_tuned_at_a_low_rate_keeps_what_it_knows():
-    """A linear layer of tiny weights on inputs as they are, which AdamW at the default rate overwrites in a few steps."""
+    """A linear layer of small weights, which AdamW at the default rate overwrites in a few steps."""
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (200, 1, 4, 4), generator=rng, dtype=torch.uint8)
     head = nn.Linear(16, 4, bias=False)
