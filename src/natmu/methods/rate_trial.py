@@ -139,10 +139,11 @@ def _sentence(name: str, chosen: float, lost: dict[float, float], where: str) ->
     if not lower:
         return f"{name}: lr {default:g}, the default, loses nothing in a short trial on {where}."
     told = ", ".join(f"{rate:g} {max(points, 0):.1f}" for rate, points in lost.items())
+    caution = "" if chosen == default else " A lower rate also forgets less, so audit the result."
     choice = f"lr {chosen:g}" + (", the default" if chosen == default else f" instead of the default {default:g}")
     return (
         f"{name}: {choice}; points of accuracy lost in a short trial on {where}: {told}. Give lr or a preset to choose "
-        "it yourself."
+        f"it yourself.{caution}"
     )
 
 
