@@ -158,7 +158,7 @@ def test_a_model_without_a_linear_head_is_refused_and_stays_as_it_was():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     images, labels = np.zeros((20, 8, 8), np.uint8), np.arange(20) % 10
     with pytest.raises(ModelError, match="linear"):
-        natmu.unlearn(model, (images, labels), [3], method="boundary_expand", progress=False)
+        natmu.unlearn(model, (images, labels), [3], method="boundary_expand", progress=False, force=True)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -423,9 +423,9 @@ def test_the_interface_is_listed_before_it_is_imported():
 
 def test_a_second_request_retains_nothing_of_the_first(data, train, unseen):
     model = network(data, 0)
-    first = natmu.unlearn(model, train, "class:3", FineTune(epochs=1), progress=False)
+    first = natmu.unlearn(model, train, "class:3", FineTune(epochs=1), progress=False, force=True)
     second = natmu.unlearn(
-        first.model, train, "class:5", SeesWhatIsThere, already_forgotten=first.forget, progress=False
+        first.model, train, "class:5", SeesWhatIsThere, already_forgotten=first.forget, progress=False, force=True
     )
     labels = data.train.labels.numpy()
     assert second.forget.before.tolist() == np.flatnonzero(labels == 3).tolist()
@@ -439,12 +439,14 @@ def test_a_second_request_retains_nothing_of_the_first(data, train, unseen):
 @pytest.mark.parametrize("forgotten", ["class:3", [0, 1, 2], np.array([0, 1, 2]), torch.tensor([0, 1, 2])], ids=str)
 def test_what_was_forgotten_before_is_named_in_any_form(data, train, forgotten):
     model = network(data, 0)
-    natmu.unlearn(model, train, "class:5", SeesWhatIsThere, already_forgotten=forgotten, progress=False)
+    natmu.unlearn(model, train, "class:5", SeesWhatIsThere, already_forgotten=forgotten, progress=False, force=True)
     labels = data.train.labels.numpy()
     before = np.flatnonzero(labels == 3) if isinstance(forgotten, str) else np.arange(3)
     assert not np.isin(SeesWhatIsThere.retained, before).any()
     with pytest.raises(UsageError, match="forgotten before, such as that at position"):
-        natmu.unlearn(model, train, before[:1], SeesWhatIsThere, already_forgotten=forgotten, progress=False)
+        natmu.unlearn(
+            model, train, before[:1], SeesWhatIsThere, already_forgotten=forgotten, progress=False, force=True
+        )
 
 
 @pytest.mark.parametrize("text", ["random:10%", "hardest:10%:loss"])
@@ -455,10 +457,14 @@ def test_what_was_drawn_before_cannot_be_named_by_its_text(data, train, text):
 
 def test_earlier_requests_that_are_told_twice_are_united(data, train):
     model = network(data, 0)
-    first = natmu.unlearn(model, train, "class:3", SeesWhatIsThere, progress=False)
-    second = natmu.unlearn(model, train, "class:5", SeesWhatIsThere, already_forgotten=first.forget, progress=False)
+    first = natmu.unlearn(model, train, "class:3", SeesWhatIsThere, progress=False, force=True)
+    second = natmu.unlearn(
+        model, train, "class:5", SeesWhatIsThere, already_forgotten=first.forget, progress=False, force=True
+    )
     other = next(row for row in range(150) if data.train.labels[row] not in (3, 5))
-    third = natmu.unlearn(model, train, second.forget, SeesWhatIsThere, already_forgotten=[other], progress=False)
+    third = natmu.unlearn(
+        model, train, second.forget, SeesWhatIsThere, already_forgotten=[other], progress=False, force=True
+    )
     assert third.forget.before.tolist() == sorted([*first.forget.indices.tolist(), other])
 
 
@@ -471,11 +477,13 @@ def test_an_audit_is_told_what_was_forgotten_before(data, train, unseen):
 
 
 def test_a_batch_size_is_said_once(data, train):
-    method = {"method": "amnesiac", "preset": "ssd", "epochs": 1, "progress": False}
+    method = {"method": "amnesiac", "preset": "ssd", "epochs": 1, "progress": False, "force": True}
     with pytest.raises(SettingError, match="The settings of amnesiac give batches of 128, so leave batch_size=8 out"):
         natmu.unlearn(network(data, 0), train, FORGET, **method, batch_size=8)
     assert natmu.unlearn(network(data, 0), train, FORGET, **method).settings["batch_size"] == 128
-    plain = natmu.unlearn(network(data, 0), train, FORGET, "amnesiac", epochs=1, batch_size=8, progress=False)
+    plain = natmu.unlearn(
+        network(data, 0), train, FORGET, "amnesiac", epochs=1, batch_size=8, progress=False, force=True
+    )
     assert plain.settings["batch_size"] == 8
 
 

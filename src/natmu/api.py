@@ -31,6 +31,7 @@ from natmu.audits.in_memory import (
     ShadowModels,
     accuracies,
     measured_scores,
+    outputs_in_memory,
     private_copy,
     shadow_margins,
 )
@@ -41,11 +42,12 @@ from natmu.data import (
 )
 from natmu.data.kinds import of_one_kind
 from natmu.engine.compute import Compute, hardware
-from natmu.engine.predict import part_of
 from natmu.errors import SettingError
 from natmu.lineage.given_trainer import retrain_by
+from natmu.lineage.original_check import checked, report_check
 from natmu.lineage.own_training import Trainer
 from natmu.methods import Method, Problem, Retrain
+from natmu.methods.rate_trial import with_suitable_rate
 from natmu.models import Outputs as ModelOutputs
 from natmu.models import unadapted
 from natmu.progress import decide, deciding, showing
@@ -59,7 +61,7 @@ from natmu.scores import (
     examine,
 )
 from natmu.scores.verdict import ENOUGH
-from natmu.types import ForgetSet, Outputs, Predictions
+from natmu.types import ForgetSet, Predictions
 
 __all__ = ["AuditResult", "ShadowModels", "UnlearnResult", "audit", "unlearn"]
 
@@ -86,6 +88,7 @@ def unlearn(
     device: str = "auto",
     precision: str = "auto",
     progress: bool = True,
+    force: bool = False,
     **settings: Any,  # noqa: ANN401 - checked by the method's Config
 ) -> UnlearnResult:
     """Forget training samples.
@@ -109,7 +112,9 @@ def unlearn(
             is trained on again.
         with_copies: Whether byte-identical copies of the samples in ``train_data`` are forgotten too.
         holdout: Labelled images never trained on, apart from any test set, for methods that tune on them.
-        training: How the original was trained, for retraining in natmu's loop.
+        training: How the original was trained, for retraining in natmu's loop. Where nobody says so, a short trial
+            chooses the learning rate of a method whose ``lr`` is not given: its default suits models trained from
+            scratch.
         trainer: Your own training, for retraining: ``train(samples, seed)`` gets ``train_data`` without what is
             forgotten, as a ``torch.utils.data.Subset``, and returns the trained model.
         augment: Your own augmentation in place of random crop and flip, wherever the method augments: a function from
@@ -124,6 +129,7 @@ def unlearn(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32`` or ``bf16``.
         progress: Whether to show progress on standard error.
+        force: Whether to go on with a model that does not seem to belong to the data.
         settings: Settings of the method, such as ``lr=1e-3``.
 
     Raises:
@@ -142,12 +148,16 @@ def unlearn(
     model = inputs.model(model, "model")
     if initial_model is not None:
         initial_model = inputs.model(initial_model, "initial_model")
-    recipe = with_augmentation(training_recipe(training), augment, chosen)
+    known = training_recipe(training)
+    recipe = with_augmentation(known, augment, chosen)
     with showing(progress), deciding() as decisions:
-        before = forgotten_before(already_forgotten, data, model, compute)
-        forgotten = forget_set(forget, data, model, compute, seed, before, copies=with_copies)
         unseen = None if holdout is None else from_dataset(holdout)
+        predicted = outputs_in_memory(model, data, None, unseen, compute)
+        before = forgotten_before(already_forgotten, data, lambda: predicted.train)
+        forgotten = forget_set(forget, data, lambda: predicted.train, seed, before, copies=with_copies)
         say_what_is_forgotten(forgotten, data, holdout=unseen)
+        check = checked(private_copy(model, compute), predicted, forgotten, data, compute)
+        report_check(check, force=force or isinstance(chosen, Retrain))
         problem = Problem(
             model=model,
             data=data.to(compute.device),
@@ -159,6 +169,7 @@ def unlearn(
             initial_model=None if initial_model is None else partial(private_copy, initial_model, compute),
             holdout=without_earlier_classes(unseen, forgotten),
         )
+        chosen, _ = with_suitable_rate(chosen, problem, known, settings)
         told = _settings(chosen, problem)
         if trainer is not None:
             found, seconds, own = retrain_by(trainer, model, train_data, data, forgotten, seed)
@@ -170,11 +181,8 @@ def unlearn(
     result = unadapted(found.to(home))
 
     def measure() -> Summary:
-        parts = (problem.data, problem.holdout, forgotten, compute)
-        return {
-            "original": accuracies(model, *parts),
-            "result": accuracies(inputs.model(result, "model"), *parts),
-        }
+        after = outputs_in_memory(inputs.model(result, "model"), problem.data, None, problem.holdout, compute)
+        return {"original": accuracies(predicted, forgotten), "result": accuracies(after, forgotten)}
 
     return UnlearnResult(
         model=result,
@@ -182,6 +190,8 @@ def unlearn(
         settings=told,
         history=problem.history,
         forget=forgotten,
+        check=check,
+        names=tuple(data.names[row] for row in forgotten.indices),
         decisions=tuple(decisions),
         hardware=hardware(compute),
         _measure=measure,
@@ -214,6 +224,7 @@ def audit(
     device: str = "auto",
     precision: str = "auto",
     progress: bool = True,
+    force: bool = False,
 ) -> AuditResult:
     """Score a model, and measure how close it comes to models retrained without the forget set.
 
@@ -245,6 +256,7 @@ def audit(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32`` or ``bf16``.
         progress: Whether to show progress on standard error.
+        force: Whether to go on with an original that does not seem to belong to the data.
 
     Raises:
         UsageError: Something asked for cannot be done; the message says what to do.
@@ -277,9 +289,12 @@ def audit(
         for sentence in noted if trainer is None else ():
             decide(sentence)
         judge = model if original is None else original
-        earlier = forgotten_before(already_forgotten, train, judge, compute)
-        forgotten = forget_set(forget, train, judge, compute, seed, earlier)
+        judged = outputs_in_memory(judge, train, test, None, compute)
+        earlier = forgotten_before(already_forgotten, train, lambda: judged.train)
+        forgotten = forget_set(forget, train, lambda: judged.train, seed, earlier)
         say_what_is_forgotten(forgotten, train, test=test)
+        if original is not None:
+            report_check(checked(private_copy(original, compute), judged, forgotten, train, compute), force=force)
         if trainer is not None:
             given = trained_for_audit(
                 trainer,
@@ -296,13 +311,12 @@ def audit(
         if len(given.retrained) > ENOUGH:
             decide(f"The first {ENOUGH} of {len(given.retrained)} retrained models are what scores are compared with.")
 
-        def predictions(judged: nn.Module) -> Predictions:
-            private = private_copy(judged, compute)
-            return Outputs(part_of(private, train, compute), part_of(private, test, compute)).split(forgotten)
+        def predictions(one: nn.Module) -> Predictions:
+            return outputs_in_memory(one, train, test, None, compute).split(forgotten)
 
-        before = None if original is None else predictions(original)
+        before = None if original is None else judged.split(forgotten)
         panel = Panel(
-            model=predictions(model),
+            model=judged.split(forgotten) if original is None else predictions(model),
             retrained=[predictions(one) for one in given.retrained],
             original=before,
             initial_forget=None if given.initial is None else predictions(given.initial).forget,

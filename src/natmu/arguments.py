@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from natmu.audits.in_memory import ReferenceModels, ShadowModels, private_copy
+from natmu.audits.in_memory import ReferenceModels, ShadowModels
 from natmu.data import (
     ImageData,
     forget_after,
@@ -23,15 +22,14 @@ from natmu.data import (
     with_copies,
 )
 from natmu.data.pixels import as_integer
-from natmu.engine.compute import Compute
-from natmu.engine.predict import part_of, sample_losses
+from natmu.engine.predict import sample_losses
 from natmu.errors import FAULTS, ModelError, SettingError
 from natmu.functions import is_function_name
 from natmu.methods import Method, Retrain, checked_method, method_named
 from natmu.methods.base import without_retain
 from natmu.models import Outputs, adapted
 from natmu.records.settings import TrainSettings
-from natmu.types import BoolArray, FloatArray, ForgetSet, IntArray
+from natmu.types import BoolArray, FloatArray, ForgetSet, IntArray, Part
 
 Samples = Sequence[int] | Sequence[str] | IntArray | BoolArray | Tensor
 """Positions or names of samples, or a mask of them."""
@@ -231,7 +229,7 @@ def with_augmentation(recipe: TrainSettings | None, augment: object, method: Met
 
 
 def forgotten_before(
-    forgotten: str | Samples | ForgetSet | None, data: ImageData, model: nn.Module, compute: Compute
+    forgotten: str | Samples | ForgetSet | None, data: ImageData, predicted: Callable[[], Part]
 ) -> ForgetSet | None:
     """What was forgotten before, which nobody can draw again from a text."""
     if forgotten is None:
@@ -241,20 +239,28 @@ def forgotten_before(
             f"already_forgotten={forgotten!r} would draw other samples than were forgotten; give the forget of the "
             "result that the model came from, or the positions."
         )
-    return forget_set(forgotten, data, model, compute, seed=0)
+    return forget_set(forgotten, data, predicted, seed=0)
 
 
 def forget_set(
     forget: str | Samples | ForgetSet,
     data: ImageData,
-    original: nn.Module,
-    compute: Compute,
+    predicted: Callable[[], Part],
     seed: int,
     before: ForgetSet | None = None,
     *,
     copies: bool = False,
 ) -> ForgetSet:
-    """The forget set in any of the forms that a user may give, after what was forgotten before."""
+    """The forget set in any of the forms that a user may give, after what was forgotten before.
+
+    Args:
+        forget: What the user gave.
+        data: The training data.
+        predicted: Gives the original's predictions on it, which are asked for where they decide.
+        seed: Of a random draw.
+        before: What was forgotten before.
+        copies: Whether byte-identical copies are forgotten too.
+    """
     if not isinstance(forget, str):
         if isinstance(forget, ForgetSet):
             listed = forget_after(forget, data, before)
@@ -264,6 +270,6 @@ def forget_set(
     request = parse_forget(forget)
     difficulty: dict[str, FloatArray] = {}
     if request.kind == "hardest" and request.criterion == "loss":
-        part = part_of(private_copy(original, compute), data, compute)
-        difficulty["loss"] = sample_losses(part.logits, np.asarray(data.labels))
+        part = predicted()
+        difficulty["loss"] = sample_losses(part.logits, part.labels)
     return resolve_forget(request, data, seed=seed, difficulty=difficulty, after=before, copies=copies)

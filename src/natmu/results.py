@@ -28,6 +28,7 @@ from natmu.records.samples import Sample
 from natmu.scores import Examination, Level, Panel, efficacy_samples, exposed_samples, mean_scores
 from natmu.scores import scores as basic_scores
 from natmu.scores.answers import Answer
+from natmu.scores.original_check import OriginalCheck
 from natmu.scores.verdict import Verdict
 from natmu.types import ForgetSet
 
@@ -45,6 +46,7 @@ class UnlearnResult:
             recipe of a retrained model, None for other methods.
         history: One row per epoch.
         forget: The forget set.
+        check: What was found out about the original, its accuracies among it.
         decisions: What was decided for the user, a sentence each.
         hardware: What it ran on.
         names: One name per forget sample, where samples have names.
@@ -55,6 +57,7 @@ class UnlearnResult:
     settings: dict[str, Any]
     history: History
     forget: ForgetSet
+    check: OriginalCheck
     decisions: tuple[str, ...]
     hardware: Hardware
     _measure: Callable[[], Summary] = field(repr=False, compare=False)

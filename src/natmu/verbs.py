@@ -10,62 +10,30 @@ from typing import Any
 from natmu.arguments import require_forget_only
 from natmu.audits import NUMBERS, RunAudit, obtain_models, recipe_of_references, write
 from natmu.data import say_what_is_forgotten
-from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
-from natmu.errors import DataError, ModelError, SettingError, UsageError
-from natmu.lineage import Workspace, import_model, obtain, outcome_of
+from natmu.errors import SettingError, UsageError
+from natmu.lineage import import_model, obtain, outcome_of, problem_of
+from natmu.lineage.costs import head_line
 from natmu.lineage.graph import sources
+from natmu.lineage.original_check import check_run
 from natmu.lineage.own_training import require_trainer, resolved
 from natmu.lineage.refusal import refuse
 from natmu.methods import Method, Retrain, method_named
-from natmu.models import Outputs, is_pretrained_folder
-from natmu.progress import deciding
+from natmu.methods.rate_trial import with_suitable_rate
+from natmu.models import Outputs
+from natmu.opening import Place, Source, open_model
+from natmu.progress import deciding, say
 from natmu.records.audit import Audit
-from natmu.records.derived import decider_of, forget_of, is_original, knows_initial_weights, original_of, root_of
-from natmu.records.forgetting import parse_forget, with_manifest
-from natmu.records.lineage import Imported, Initial, Probed, Relearned, Trained, Unlearned
-from natmu.records.run import RECORD, open_run
-from natmu.records.settings import DataSettings, training_of
+from natmu.records.derived import decider_of, forget_of, is_original, original_of, root_of
+from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
+from natmu.records.run import open_run
+from natmu.records.settings import DataSettings, TrainSettings, training_of
 from natmu.records.table import Results
 from natmu.scores import scores
 from natmu.scores.panel import Level
 from natmu.scores.statistics import statistics_of
 from natmu.studies.table import Cell, columns, table_rows
 from natmu.types import ORIGINAL, RETRAINED
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a run is made and kept.
-
-    Attributes:
-        data_dir: Where the data lies.
-        root: Folder of all runs.
-        name: Name of the run folder; its digest if None.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto``, ``fp32`` or ``bf16``.
-        sync_batch_norm: With several processes, whether batch normalisation sees the rows of all of them.
-        resume: Whether to continue an interrupted run.
-    """
-
-    data_dir: Path
-    root: Path
-    name: str | None = None
-    device: str = "auto"
-    precision: str = "auto"
-    sync_batch_norm: bool = False
-    resume: bool = True
-
-    def workspace(self, data: DataSettings, model: str, outputs: Outputs = "logits") -> Workspace:
-        """The data and an architecture, with what it returns.
-
-        Raises:
-            UsageError: The data or the device cannot be had.
-        """
-        compute = Compute.choose(self.device, self.precision, sync_batch_norm=self.sync_batch_norm)
-        return Workspace.open(
-            data, self.data_dir, model, compute, Store(self.root), resume=self.resume, outputs=outputs
-        )
 
 
 @deciding()
@@ -145,27 +113,14 @@ class Asked:
 
 
 @deciding()
-def unlearn_run(
-    asked: Asked,
-    *,
-    source: Path,
-    data: Mapping[str, Any],
-    model: str | None,
-    place: Place,
-    outputs: Outputs = "logits",
-    training: Mapping[str, Any] | None = None,
-) -> Run:
+def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = False) -> Run:
     """Unlearn from a run folder, which may have forgotten something already, or from weights trained elsewhere.
 
     Args:
         asked: What is to be forgotten, and how.
-        source: A run folder of a trained or unlearned model, a file of weights, or a HuggingFace folder.
-        data: Values for ``DataSettings``; needed with a weights file, otherwise read from the run, except that another
-            ``source`` says where the same data lies now.
-        model: Architecture; needed with a weights file, otherwise read from the run or the HuggingFace folder.
+        source: The model to unlearn from.
         place: Where; the precision ``auto`` is that of the original.
-        outputs: With a weights file, what the model returns.
-        training: With a weights file, how it was trained: values for ``TrainSettings`` or ``OwnTraining``.
+        force: Whether to go on with an original that does not seem to belong to the data.
 
     Raises:
         UsageError: Something asked for cannot be done.
@@ -173,28 +128,11 @@ def unlearn_run(
     """
     method = asked.chosen()
     split_seed = asked.seed if asked.split_seed is None else asked.split_seed
-    from_run = source.is_dir() and not is_pretrained_folder(source)
-    if from_run:
-        moved = ("source", "test")
-        flags = {name: value for name, value in data.items() if name not in moved}
-        flags |= {"model": model, "training": training, "outputs": outputs if outputs != "logits" else None}
-        given = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value]
-        if given:
-            raise SettingError(f"{source} says its own model and how its data is read; leave {', '.join(given)} out.")
-        start, workspace = open_model(source, place, data.get("source"), data.get("test"))
-        known, recipe = knows_initial_weights(root_of(start)), start.recipe
-        if isinstance(method, Retrain) and recipe is not None:
-            require_trainer(recipe, workspace)
-    else:
-        if (source.resolve().parent / RECORD).exists():
-            raise ModelError(f"{source} is a file of a run; name its folder, which knows what was forgotten.")
-        model = f"hf:{source}" if model is None and source.is_dir() else model
-        if data.get("source") is None or model is None:
-            raise ModelError(f"{source} is not a run folder; with a weights file, --data and --model are needed too.")
-        workspace = place.workspace(DataSettings.parse(data, "data"), model, outputs)
-        start, known, recipe = None, False, None if training is None else resolved(training_of(training))
-    own_table = workspace.settings.source if workspace.settings.source.lower().endswith(".csv") else None
-    request = parse_forget(with_manifest(asked.forget, asked.manifest or own_table))
+    opened = source.open(place)
+    start, workspace, recipe = opened.model, opened.workspace, opened.recipe
+    if start is not None and recipe is not None and isinstance(method, Retrain):
+        require_trainer(recipe, workspace)
+    request = opened.request(asked.forget, asked.manifest)
     refuse(
         workspace,
         recipe,
@@ -202,62 +140,41 @@ def unlearn_run(
         [(asked.method, method)],
         seed=split_seed,
         batch_size=asked.batch_size,
-        trained_here=known,
+        trained_here=opened.knows_initial_weights,
         before=None if start is None else workspace.forgotten_by(start),
         copies=asked.copies,
     )
-    start = start or import_model(workspace, source, recipe)
+    force = force or isinstance(method, Retrain)  # which uses no knowledge of the original
+    start = start or import_model(workspace, source.path, recipe, force=force)
     forget = workspace.forget(request, split_seed, start, copies=asked.copies)
     if forget.by is None:
         splits = workspace.splits
         say_what_is_forgotten(workspace.forget_set(forget), splits.train, test=splits.test, holdout=splits.holdout)
-    at = workspace.arithmetic
-    result = outcome_of(method, start, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
-    if from_run:
-        beside = Store(source.resolve().parent)
-        for needed in sources(result):
-            found = Run(source) if needed == start else beside.find(needed.digest)
-            if found is not None:
-                workspace.store.adopt(found)
+
+    def made_by(method: Method) -> Trained | Unlearned:
+        at = workspace.arithmetic
+        return outcome_of(method, start, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
+
+    result = made_by(method)
+    if source.is_run:
+        _adopt(result, start, source.path, workspace.store)
+    original = Run(source.path) if source.is_run else workspace.require(start)
+    check_run(original, workspace, workspace.forget_set(forget), force=force)
+    if isinstance(result, Unlearned):
+        problem = problem_of(result, workspace)
+        say(head_line(method, problem, original))
+        told = recipe if isinstance(recipe, TrainSettings) else None
+        result = made_by(with_suitable_rate(method, problem, told, asked.settings)[0])
     return obtain(result, workspace, place.name)
 
 
-def open_model(
-    path: Path, place: Place, source: str | None = None, test: str | None = None
-) -> tuple[Trained | Imported | Unlearned, Workspace]:
-    """The model in a run folder, with the data that its lineage names.
-
-    Args:
-        path: The run folder.
-        place: Where models made from it are kept; the precision ``auto`` is that of the original.
-        source: Where the same data is to be had now, if not where the lineage says.
-        test: Likewise its test data, if it has a place of its own.
-
-    Raises:
-        UsageError: The folder holds no model that can forget, or the data is not what it was trained on.
-    """
-    run = open_run(path)
-    model = run.record.lineage
-    if isinstance(model, Initial | Relearned | Probed) or not is_original(original_of(model)):
-        raise ModelError(f"{path} holds a part of an audit; name the run of an original or of an unlearned model.")
-    if place.precision == "auto":
-        place = replace(place, precision=model.arithmetic.precision)
-    moved = {name: value for name, value in (("source", source), ("test", test)) if value is not None}
-    told = model.data.model_dump(exclude={"digests"}) | moved
-    architecture = model.architecture
-    workspace = place.workspace(DataSettings.parse(told, "data"), architecture.name, architecture.outputs)
-    if workspace.data.digests != model.data.digests:
-        where = place.data_dir if source is None else source
-        raise DataError(f"The data in {where} is not what {path} was made with; give the folder that it came from.")
-    if workspace.architecture != architecture:
-        raise ModelError(
-            f"The file or the library that defines {workspace.model} has changed since {path} was made; restore it."
-        )
-    forget = forget_of(model)
-    if forget is not None:
-        workspace.remember(forget, run.forget())
-    workspace.remember_all(model, Store(path.resolve().parent))
-    return model, workspace
+def _adopt(result: Trained | Unlearned, start: AnyLineage, folder: Path, store: Store) -> None:
+    """Let a store use the runs that a model is made from, which lie beside the one that it starts from."""
+    beside = Store(folder.resolve().parent)
+    for needed in sources(result):
+        found = Run(folder) if needed == start else beside.find(needed.digest)
+        if found is not None:
+            store.adopt(found)
 
 
 @deciding()
@@ -271,6 +188,7 @@ def audit_run(
     source: Path | None = None,
     offline: bool = False,
     training: Mapping[str, Any] | None = None,
+    force: bool = False,
 ) -> tuple[Results, Audit]:
     """Judge a model beside its original and retrained models, which are trained if they are missing.
 
@@ -283,6 +201,7 @@ def audit_run(
         source: Run folder of the original, if it does not lie beside this one.
         offline: Whether to make do with the runs that there are, without any data.
         training: How an original from elsewhere was trained: values for ``TrainSettings`` or ``OwnTraining``.
+        force: Whether to go on with an original that does not seem to belong to the data.
 
     Returns:
         The table of the models, and the audit.
@@ -305,6 +224,7 @@ def audit_run(
         _, workspace = open_model(original.path, synced)
         if recipe is not None:
             require_trainer(recipe, workspace)
+        check_run(original, workspace, audit.forget, force=force)
         obtain_models(audit, workspace)
         data = workspace.splits.train
     return _table(audit), write(audit, data)

@@ -39,14 +39,19 @@ def natmu(monkeypatch, capsys, tmp_path):
 
 @pytest.fixture
 def refused(natmu):
-    """Run a command that must be refused: status 2, one sentence on standard error, nothing on standard output."""
+    """Run a command that must be refused: status 2, one sentence on standard error, nothing on standard output.
+
+    What is said of the original before it may come first.
+    """
 
     def run(*words):
         outcome = natmu(*words)
         assert (outcome.status, outcome.out) == (2, ""), outcome
-        assert outcome.err.count("\n") == 1
-        assert outcome.err.startswith("natmu: ")
+        before, mark, sentence = outcome.err.partition("natmu: ")
+        assert mark
+        assert sentence.count("\n") == 1
+        assert before == "" or before.startswith("original: right on ")
         assert "Traceback" not in outcome.err
-        return outcome.err
+        return sentence
 
     return run

@@ -8,11 +8,12 @@ import pytest
 from natmu.cli.score_manual import WIDTH
 from natmu.engine.store import Run
 from natmu.lineage import workspace
+from natmu.opening import Place, Source
 from natmu.records.audit import AuditFolder
 from natmu.records.files import read_rows
 from natmu.records.samples import SAMPLE_COLUMNS
 from natmu.scores import names_of
-from natmu.verbs import Asked, Place, audit_run, train_run, unlearn_run
+from natmu.verbs import Asked, audit_run, train_run, unlearn_run
 
 STANDARD = ["--level", "standard", "--references", 2]
 KLOM = [f"klom_{part}_{number}" for number in ("mean", "p95") for part in ("retain", "forget", "test")]
@@ -32,7 +33,7 @@ def unlearned(tmp_path_factory):
     )
     for name, method, settings in (("less", "amnesiac", {"epochs": 1}), ("retrained", "retrain", {})):
         asked = Asked("random:10%", method, settings)
-        unlearn_run(asked, source=root / "original", data={}, model=None, place=replace(place, name=name))
+        unlearn_run(asked, Source(root / "original"), replace(place, name=name))
     return root
 
 

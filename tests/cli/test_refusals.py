@@ -129,7 +129,8 @@ def test_no_forget_spec_shows_a_traceback(natmu, original_once, text):
 
 @pytest.fixture(scope="module")
 def original_once(tmp_path_factory):
-    from natmu.verbs import Place, train_run
+    from natmu.opening import Place
+    from natmu.verbs import train_run
 
     place = Place(tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("runs"), "original", "cpu", "fp32")
     data = {"source": "digits", "train_size": 60}

@@ -8,7 +8,10 @@ import pytest
 
 import natmu
 
-VERBS = ("demo", "train", "unlearn", "audit", "bench", "search", "report", "methods", "scores", "models", "data")
+VERBS = (
+    *("demo", "train", "plan", "unlearn", "audit", "bench", "search"),
+    *("report", "methods", "scores", "models", "data"),
+)
 
 
 @pytest.mark.parametrize("words", [["methods"], ["methods", "--json"], ["models"], ["models", "--json"]])

@@ -7,8 +7,11 @@ import torch
 
 import natmu
 from natmu.data import load
+from natmu.engine.compute import Compute
+from natmu.engine.training import train_classifier
 from natmu.methods import METHODS
 from natmu.models import build_model
+from natmu.records.settings import TrainSettings
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -25,6 +28,9 @@ def test_the_example_runs(capsys):
         "train_data": (splits.train.images, splits.train.labels),
         "test_data": (splits.test.images, splits.test.labels),
     }
+    enough = TrainSettings(epochs=2, batch_size=64, lr=0.05, warmup_epochs=0, augment=False)
+    cpu = Compute.choose("cpu", "fp32")
+    train_classifier(names["model"], splits.train, torch.arange(len(splits.train)), enough, cpu, seed=0)
     before = {name: tensor.clone() for name, tensor in names["model"].state_dict().items()}
     exec(example, names)
     assert natmu.__name__ in example

@@ -29,7 +29,8 @@ import natmu
 labels = torch.arange(40) % 4
 model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4))
 images = torch.rand(40, 1, 8, 8)
-natmu.unlearn(model, (images, labels), forget=[0, 1], method="finetune", epochs=1, device="cpu", progress=False)
+given = {"method": "finetune", "epochs": 1, "device": "cpu", "progress": False, "force": True}
+natmu.unlearn(model, (images, labels), forget=[0, 1], **given)
 print(keeps())
 """
 ASKED = "from natmu.engine.memory import keep_freed_memory\nkeep_freed_memory()\nprint(keeps())"

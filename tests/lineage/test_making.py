@@ -37,12 +37,12 @@ def foreign(place, tmp_path):
 
 def test_a_state_dict_from_elsewhere_becomes_a_run(place, foreign):
     model, path = foreign
-    original = import_model(place, path, fakes.RECIPE)
+    original = import_model(place, path, fakes.RECIPE, force=True)
     run = place.require(original)
     expected = part_of(model, place.splits.train, place.compute)
     assert np.array_equal(run.outputs().train.logits, expected.logits)
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in place.load(run).state_dict().items())
-    assert import_model(place, path, fakes.RECIPE) == original
+    assert import_model(place, path, fakes.RECIPE, force=True) == original
     assert len(fakes.runs(place.store.root)) == 1
     assert isinstance(run.record.lineage, Imported)
     assert run.confidence() is None
@@ -51,7 +51,7 @@ def test_a_state_dict_from_elsewhere_becomes_a_run(place, foreign):
 
 
 def test_an_imported_model_can_be_unlearned_from_but_not_retrained_from_its_start(place, foreign):
-    original = import_model(place, foreign[1], fakes.RECIPE)
+    original = import_model(place, foreign[1], fakes.RECIPE, force=True)
     run = obtain(fakes.unlearned(place, source=original), place)
     assert run.record.scores.keys() >= {"test_acc", "retain_acc", "forget_acc", "mia_entropy"}
     with pytest.raises(SettingError, match="init=fresh"):
@@ -71,6 +71,13 @@ def test_a_model_from_elsewhere_that_is_not_in_the_store_is_asked_for(place):
         with pytest.raises(ModelError, match=r"imported model ab is not in .*; name its weights file with --from"):
             obtain(model, place)
     assert fakes.runs(place.store.root) == []
+
+
+def test_weights_near_chance_are_refused_and_leave_nothing(place, foreign):
+    before = sorted(place.store.root.rglob("*"))
+    with pytest.raises(ModelError, match="so weights and data do not seem to belong together"):
+        import_model(place, foreign[1], fakes.RECIPE)
+    assert sorted(place.store.root.rglob("*")) == before
 
 
 @pytest.mark.parametrize("name", ["absent.pt", "text.pt", "other.pt"])
@@ -93,7 +100,7 @@ def problems(monkeypatch):
 
 def test_methods_are_told_how_hard_each_sample_was_to_learn_where_that_is_known(place, foreign, problems):
     trained = place.original(fakes.RECIPE, 0)
-    for original in (trained, import_model(place, foreign[1], fakes.RECIPE)):
+    for original in (trained, import_model(place, foreign[1], fakes.RECIPE, force=True)):
         obtain(fakes.unlearned(place, source=original), place)
     assert np.array_equal(problems[0].difficulty, -place.require(trained).confidence())
     assert problems[1].difficulty is None
@@ -127,7 +134,7 @@ def test_the_initial_model_is_where_the_original_started(place, foreign, problem
     assert same(problems[0].model, place.load(place.require(original)))
     assert same(place.load(obtain(original.start, place)), start)
     assert not same(start, place.build(place.original(fakes.RECIPE, 1).start.seed))
-    obtain(fakes.unlearned(place, source=import_model(place, foreign[1], fakes.RECIPE)), place)
+    obtain(fakes.unlearned(place, source=import_model(place, foreign[1], fakes.RECIPE, force=True)), place)
     assert problems[1].initial_model is None
 
 

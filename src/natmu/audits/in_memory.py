@@ -22,7 +22,7 @@ from natmu.records.settings import TrainSettings
 from natmu.scores import Measured, Shadows, accuracy, loss, margin, weight_distance
 from natmu.scores.probe import probe_scores
 from natmu.scores.verdict import ENOUGH
-from natmu.types import ForgetSet, IntArray, Predictions
+from natmu.types import ForgetSet, IntArray, Outputs, Predictions
 
 
 @dataclass(frozen=True)
@@ -140,17 +140,27 @@ def shadow_margins(
     )
 
 
-def accuracies(
-    model: nn.Module, data: ImageData, holdout: ImageData | None, forget: ForgetSet, compute: Compute
-) -> dict[str, float]:
-    """Accuracies of a model on the parts that unlearning is given, in percent; it takes a pass over each."""
-    private = private_copy(model, compute)
-    train, kept = part_of(private, data, compute), np.ones(len(data), bool)
+def accuracies(outputs: Outputs, forget: ForgetSet) -> dict[str, float]:
+    """Accuracies on the parts that unlearning is given, in percent, from a model's predictions on all of them."""
+    kept = np.ones(len(outputs.train), bool)
     kept[forget.left_out] = False
-    parts = {"retain_acc": train.take(kept), "forget_acc": train.take(forget.indices)}
-    parts |= {"before_acc": train.take(forget.before)}
-    parts |= {} if holdout is None else {"holdout_acc": part_of(private, holdout, compute)}
+    parts = {"retain_acc": outputs.train.take(kept), "forget_acc": outputs.train.take(forget.indices)}
+    parts |= {"before_acc": outputs.train.take(forget.before)}
+    parts |= {} if outputs.holdout is None else {"holdout_acc": outputs.holdout}
     return {name: accuracy(part) for name, part in parts.items() if len(part)}
+
+
+def outputs_in_memory(
+    model: nn.Module, train: ImageData, test: ImageData | None, holdout: ImageData | None, compute: Compute
+) -> Outputs:
+    """A model's predictions on all parts; the test part is empty where there is none. The model is not changed."""
+    private = private_copy(model, compute)
+    own = part_of(private, train, compute)
+    return Outputs(
+        own,
+        own.take(np.zeros(0, np.int64)) if test is None else part_of(private, test, compute),
+        None if holdout is None else part_of(private, holdout, compute),
+    )
 
 
 def private_copy(model: nn.Module, compute: Compute) -> nn.Module:

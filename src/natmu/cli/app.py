@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from natmu import __version__
-from natmu.cli import audit, bench, data, demo, export, methods, models, report, scores, search, train, unlearn
+from natmu.cli import audit, bench, data, demo, export, methods, models, plan, report, scores, search, train, unlearn
 from natmu.cli.interrupts import INTERRUPTED, say_interrupted
 from natmu.cli.torchrun import all_processes
 from natmu.errors import NatmuError
@@ -37,7 +37,7 @@ def application() -> typer.Typer:
     """The command line with all its verbs."""
     app = typer.Typer(name="natmu", rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(_root)
-    for verb in (demo, train, unlearn, audit, export, bench, search, report, methods, scores, models):
+    for verb in (demo, train, plan, unlearn, audit, export, bench, search, report, methods, scores, models):
         app.command(verb.__name__.rpartition(".")[2])(verb.run)
     app.add_typer(data.app, name="data")
     return app

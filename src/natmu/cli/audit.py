@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from natmu.cli.options import DataDir, Device, Json, Track
+from natmu.cli.options import DataDir, Device, Force, Json, Track
 from natmu.cli.torchrun import first_process_goes_on
 from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
 
@@ -33,6 +33,7 @@ def run(
     data_dir: DataDir = Path("data"),
     device: Device = "auto",
     track: Track = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Judge an unlearned model beside original and retrained ones.
@@ -57,6 +58,7 @@ def run(
             source=source,
             offline=offline,
             training=asked,
+            force=force,
         )
     print_audit(results, audit, folder / AUDIT_FOLDER, as_json=as_json)
     first_process_goes_on()

@@ -66,6 +66,9 @@ Track = Annotated[
     list[str] | None,
     typer.Option("--track", metavar="TRACKER", help="Show the result in wandb, mlflow or tensorboard; repeatable."),
 ]
+Force = Annotated[
+    bool, typer.Option("--force", help="Go on with an original that does not seem to belong to the data.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method; repeat for several.")

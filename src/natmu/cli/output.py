@@ -14,6 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 if TYPE_CHECKING:
+    from natmu.planning import MethodPlan
     from natmu.records.audit import Audit
     from natmu.records.run import RunRecord
     from natmu.records.table import Results
@@ -111,6 +112,31 @@ def print_audit(results: Results, audit: Audit, folder: Path, *, as_json: bool) 
     print_tables(results, console)
     print_scores(audit, console)
     typer.echo(f"{folder / 'audit.json'}, {folder / 'samples.csv'}")
+
+
+def print_plan(plan: MethodPlan) -> None:
+    """Print what retraining and every method would take, and whether to retrain."""
+    rows = [
+        {
+            "method": row.method,
+            "seconds": "not known" if row.seconds is None and row.reason is None else _seconds(row.seconds),
+            "of retraining": "" if row.fraction is None else f"{100 * row.fraction:.3g} %",
+            "cannot serve": row.reason,
+        }
+        for row in plan.methods
+    ]
+    print_rows(rows, ("method", "seconds", "of retraining", "cannot serve"))
+    by = f"by the recipe of the original ({plan.recipe})"
+    by = by if plan.recipe else "by the default recipe, as nobody says how the original was trained"
+    takes = "nobody knows how long" if plan.retraining is None else f"about {_duration(plan.retraining)}"
+    typer.echo(f"{plan.forget} samples to forget, {plan.retain} to retain; retraining takes {takes} here, {by}.")
+    if plan.advice is not None:
+        typer.echo(plan.advice)
+
+
+def _seconds(seconds: float | None) -> str:
+    """Seconds in a cell."""
+    return "" if seconds is None else f"{seconds:.3g}"
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

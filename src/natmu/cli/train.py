@@ -87,9 +87,10 @@ def run(
 ) -> None:
     """Train an original model and keep it in a run folder."""
     from natmu.cli.output import print_run
+    from natmu.opening import Place
     from natmu.progress import showing
     from natmu.report.trackers import known_trackers, track_run
-    from natmu.verbs import Place, train_run
+    from natmu.verbs import train_run
 
     trackers = known_trackers(track)
     root, name = store_and_name(out)

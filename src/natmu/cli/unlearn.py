@@ -15,6 +15,7 @@ from natmu.cli.options import (
     Crop,
     DataDir,
     Device,
+    Force,
     Holdout,
     ImageSize,
     Json,
@@ -52,7 +53,7 @@ def run(
         str,
         typer.Option(
             "--forget",
-            help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME, indices:FILE, files:LIST or "
+            help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME, indices:FILE, files:LIST, "
             "where:COLUMN=VALUE or all.",
         ),
     ],
@@ -105,6 +106,7 @@ def run(
     out: Out = None,
     resume: Resume = False,
     track: Track = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Forget training samples, and keep the model in a run folder.
@@ -112,12 +114,13 @@ def run(
     What is not given keeps the method's default; natmu methods lists every setting.
     """
     from natmu.cli.output import print_run
+    from natmu.opening import Place, Source
     from natmu.progress import showing
     from natmu.records.run import RECORD
     from natmu.report.relatives import relatives, scores_beside
     from natmu.report.trackers import known_trackers, track_run
     from natmu.types import ORIGINAL
-    from natmu.verbs import Asked, Place, unlearn_run
+    from natmu.verbs import Asked, unlearn_run
 
     trackers = known_trackers(track)
     beside = source.resolve().parent if (source / RECORD).exists() else Path("runs")
@@ -126,29 +129,27 @@ def run(
     given = parse_settings(
         settings, epochs=epochs, optimizer=optimizer, lr=lr, schedule=schedule, weight_decay=weight_decay
     )
+    read = data_settings(
+        source=data,
+        image_size=image_size,
+        resize=resize,
+        crop=crop,
+        channels=channels,
+        train_size=train_size,
+        holdout=holdout,
+        test=test_data,
+        test_fraction=test_fraction,
+        classes=classes,
+        class_order=class_order,
+        mean=mean,
+        std=std,
+    )
     with showing():
         run = unlearn_run(
             Asked(forget, method, given, batch_size, seed, split_seed, forget_only, with_copies, manifest),
-            source=source,
-            data=data_settings(
-                source=data,
-                image_size=image_size,
-                resize=resize,
-                crop=crop,
-                channels=channels,
-                train_size=train_size,
-                holdout=holdout,
-                test=test_data,
-                test_fraction=test_fraction,
-                classes=classes,
-                class_order=class_order,
-                mean=mean,
-                std=std,
-            ),
-            model=model,
-            training=asked,
-            place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
-            outputs=outputs,
+            Source(source, read, model, outputs, asked),
+            Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
+            force=force,
         )
     original = {part: other for part, other in relatives(run).items() if part == ORIGINAL}
     print_run(run.path, run.record, as_json=as_json, original=scores_beside(run, original).get(ORIGINAL))

@@ -13,6 +13,7 @@ from torch import nn
 
 from natmu.data import ImageData, require_sure_order, without_earlier_classes
 from natmu.engine import processes
+from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
 from natmu.engine.predict import outputs_of, part_of
 from natmu.engine.store import Run, Workplace
@@ -20,6 +21,7 @@ from natmu.engine.training import train_classifier
 from natmu.errors import ForgetSetError, ModelError, SettingError
 from natmu.lineage.exporting import weights_digest
 from natmu.lineage.graph import sources
+from natmu.lineage.original_check import checked, report_check
 from natmu.lineage.own_training import samples_of, train_own
 from natmu.lineage.pools import Pool
 from natmu.lineage.probing import make_probe
@@ -68,16 +70,19 @@ def obtain(model: AnyLineage, workspace: Workspace, name: str | None = None) -> 
     return workspace.store.obtain(model, make, name=name, resume=workspace.resume)
 
 
-def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings | OwnTraining | None) -> Imported:
+def import_model(
+    workspace: Workspace, weights: Path, recipe: TrainSettings | OwnTraining | None, *, force: bool = False
+) -> Imported:
     """A model that was trained elsewhere, from its weights file, as a run in the store.
 
     Args:
         workspace: Its data and its architecture.
         weights: A file of weights or a HuggingFace folder; see ``natmu.models.load_weights``.
         recipe: How it is said to have been trained; None where nobody says.
+        force: Whether to take weights that do not seem to belong to the data.
 
     Raises:
-        ModelError: The file is missing or does not fit the architecture.
+        ModelError: The file is missing, or does not fit the architecture or the data; nothing is written then.
         SettingError: Two orders of the classes are plausible, and nobody has said which one the weights have.
     """
     train, data = workspace.splits.train, workspace.settings
@@ -93,10 +98,19 @@ def import_model(workspace: Workspace, weights: Path, recipe: TrainSettings | Ow
         recipe=recipe,
     )
 
+    if processes.agree(lambda: workspace.has(model)):
+        return model
+    network = workspace.fresh(0)
+    load_weights(network, weights)
+    outputs = outputs_of(network, workspace.on_device, workspace.compute)
+    if not force:
+        found = checked(network, outputs, None, workspace.on_device.train, workspace.compute)
+        if found.causes:
+            report_check(found, force=False)
+
     def make(work: Workplace) -> None:
-        network = workspace.fresh(0)
-        load_weights(network, weights)
-        _finish(network, workspace, work, workspace.compute)
+        scored = _scores_of(model, outputs, None)
+        work.finish(network, outputs, workspace.compute, seconds=0.0, scores=scored, history=[])
 
     workspace.store.obtain(model, make)
     return model
@@ -205,11 +219,25 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
 
 def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
     """Run a method on a copy of its source."""
+    problem = problem_of(model, workspace, work.checkpoint)
+    samples = _samples(workspace, root_of(model.source), model.forget)
+    unlearned = method_named(model.method)(**model.settings)(problem)
+    _finish(unlearned.model, workspace, work, problem.compute, samples, unlearned.seconds, problem.history)
+
+
+def problem_of(model: Unlearned, workspace: Workspace, checkpoint: Checkpoint | None = None) -> Problem:
+    """What a method is handed to make a model, whose source is in the store.
+
+    Args:
+        model: What is to be made.
+        workspace: Where.
+        checkpoint: Where an unfinished run is kept.
+    """
     run, root = workspace.require(model.source), root_of(model.source)
     samples, compute = _samples(workspace, root, model.forget), workspace.compute.at(model.arithmetic)
     ours = root.recipe if isinstance(root.recipe, TrainSettings) else None
     assert samples.forget is not None, "there is something to forget"
-    problem = Problem(
+    return Problem(
         model=workspace.load(run),
         data=samples.data,
         forget=samples.forget,
@@ -220,12 +248,10 @@ def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
         initial_model=partial(workspace.start, root.start) if isinstance(root, Trained) and ours is not None else None,
         fresh_model=workspace.fresh,
         holdout=without_earlier_classes(workspace.on_device.holdout, samples.forget),
-        checkpoint=work.checkpoint,
+        checkpoint=checkpoint,
         aside=samples.aside,
         difficulty=difficulty_of(run),
     )
-    unlearned = method_named(model.method)(**model.settings)(problem)
-    _finish(unlearned.model, workspace, work, compute, samples, unlearned.seconds, problem.history)
 
 
 @dataclass(frozen=True)

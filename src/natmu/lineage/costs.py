@@ -1,0 +1,107 @@
+"""What unlearning and retraining take here: costs of methods times the measured time of a sample."""
+
+from __future__ import annotations
+
+import copy
+
+from natmu.engine.compute import hardware
+from natmu.engine.store import Run
+from natmu.engine.training import train_classifier
+from natmu.methods import Method, Problem, Retrain
+from natmu.methods.cost import cost_of
+from natmu.records.lineage import Everything, Imported, Trained, Unlearned
+from natmu.records.run import History
+from natmu.records.settings import OwnTraining, RetrainSettings, TrainSettings, in_words
+
+STEPS = 4
+"""Training steps that are timed."""
+
+AS_CHEAP = 2.0
+"""Times a method's seconds that retraining may take and still be called as cheap."""
+
+A_MINUTE = 60.0
+"""Seconds that nobody minds, whatever the method takes."""
+
+
+def seconds_per_sample(problem: Problem, original: Run | None = None) -> float:
+    """Seconds of a forward and a backward pass of one sample in training.
+
+    Args:
+        problem: Its model, its data and its device.
+        original: The run of the original; where it was trained on this hardware, it tells without anything being timed.
+    """
+    if original is not None:
+        record, lineage = original.record, original.record.lineage
+        ours = isinstance(lineage, Trained) and isinstance(lineage.on, Everything)
+        recipe = lineage.recipe if isinstance(lineage, Trained) and ours else None
+        known = isinstance(recipe, TrainSettings) and record.seconds > 0
+        if known and record.hardware == hardware(problem.compute):
+            assert isinstance(recipe, TrainSettings)
+            return record.seconds / (recipe.epochs * len(problem.data))
+    positions = problem.retain_positions[: STEPS * problem.batch_size]
+    few = TrainSettings(epochs=2, warmup_epochs=0, lr=1e-6, batch_size=problem.batch_size)
+    model = problem.compute.place(copy.deepcopy(problem.model))
+    history: History = []
+    with problem.compute.private_randomness():
+        train_classifier(model, problem.data, positions, few, problem.compute, seed=0, history=history)
+    return history[-1]["seconds"] / len(positions)
+
+
+def seconds_of(method: Method, problem: Problem, per_sample: float) -> float | None:
+    """About how long a method takes; None where nobody knows."""
+    cost = cost_of(method, problem)
+    return None if cost is None else cost.samples * per_sample
+
+
+def retraining_seconds(problem: Problem, per_sample: float, original: Run) -> float | None:
+    """About how long retraining takes by the recipe of the original; by the default one where nobody says.
+
+    Args:
+        problem: Its model and its data.
+        per_sample: Seconds of a forward and a backward pass of one sample.
+        original: The run to unlearn from.
+
+    Returns:
+        None where the user's own function trains, and no run tells how long it took.
+    """
+    lineage = original.record.lineage
+    assert isinstance(lineage, Trained | Imported | Unlearned), "one can unlearn from it"
+    if not isinstance(lineage.recipe, OwnTraining):
+        return seconds_of(Retrain(**RetrainSettings(init="fresh").model_dump()), problem, per_sample)
+    if not isinstance(lineage, Trained) or original.record.hardware != hardware(problem.compute):
+        return None
+    return original.record.seconds * len(problem.retain_positions) / len(problem.data)
+
+
+def advice(unlearning: float, retraining: float) -> str | None:
+    """The sentence that says to retrain, where that is as cheap.
+
+    Args:
+        unlearning: Seconds of a method.
+        retraining: Seconds of training without the forget set.
+    """
+    if retraining > max(AS_CHEAP * unlearning, A_MINUTE):
+        return None
+    return "Retraining is as cheap here, and exact: retrain (--method retrain --set init=fresh)."
+
+
+def duration(seconds: float) -> str:
+    """A rough duration in the unit that suits it."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def head_line(method: Method, problem: Problem, original: Run) -> str:
+    """What a run of a method says before it begins."""
+    per_sample = seconds_per_sample(problem, original)
+    own, again = seconds_of(method, problem, per_sample), retraining_seconds(problem, per_sample, original)
+    lineage = original.record.lineage
+    assert isinstance(lineage, Trained | Imported | Unlearned), "one can unlearn from it"
+    told = "nobody knows how long" if own is None else f"about {duration(own)}"
+    if again is None:
+        return f"{method.name}: {told}; retraining: {in_words(lineage.recipe)}, nobody knows how long."
+    default = f" with the default {TrainSettings().epochs} epochs, as nobody says how the original was trained"
+    line = f"{method.name}: {told}; retraining: about {duration(again)}{default if lineage.recipe is None else ''}."
+    advised = None if own is None else advice(own, again)
+    return line if advised is None else f"{line} {advised}"

@@ -1,0 +1,171 @@
+"""Opening the models and the data that the verbs of the command line work on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from natmu.engine.compute import Compute
+from natmu.engine.store import Store
+from natmu.errors import DataError, ModelError, SettingError
+from natmu.lineage import Workspace
+from natmu.lineage.own_training import resolved
+from natmu.models import Outputs, is_pretrained_folder
+from natmu.records.derived import forget_of, is_original, knows_initial_weights, original_of, root_of
+from natmu.records.forgetting import ForgetRequest, parse_forget, with_manifest
+from natmu.records.lineage import Imported, Initial, Probed, Relearned, Trained, Unlearned
+from natmu.records.run import RECORD, open_run
+from natmu.records.settings import DataSettings, OwnTraining, TrainSettings, training_of
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run is made and kept.
+
+    Attributes:
+        data_dir: Where the data lies.
+        root: Folder of all runs.
+        name: Name of the run folder; its digest if None.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+        sync_batch_norm: With several processes, whether batch normalisation sees the rows of all of them.
+        resume: Whether to continue an interrupted run.
+    """
+
+    data_dir: Path
+    root: Path
+    name: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    sync_batch_norm: bool = False
+    resume: bool = True
+
+    def workspace(self, data: DataSettings, model: str, outputs: Outputs = "logits") -> Workspace:
+        """The data and an architecture, with what it returns.
+
+        Raises:
+            UsageError: The data or the device cannot be had.
+        """
+        compute = Compute.choose(self.device, self.precision, sync_batch_norm=self.sync_batch_norm)
+        return Workspace.open(
+            data, self.data_dir, model, compute, Store(self.root), resume=self.resume, outputs=outputs
+        )
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model to unlearn from, as the user names it.
+
+    Attributes:
+        path: A run folder of a trained or unlearned model, a file of weights, or a HuggingFace folder.
+        data: Values for ``DataSettings``; needed with weights, otherwise read from the run, except that another
+            ``source`` says where the same data lies now.
+        model: Architecture; needed with a weights file, otherwise read from the run or the HuggingFace folder.
+        outputs: With weights, what the model returns.
+        training: With weights, how the model was trained: values for ``TrainSettings`` or ``OwnTraining``.
+    """
+
+    path: Path
+    data: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    outputs: Outputs = "logits"
+    training: Mapping[str, Any] | None = None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is a run folder."""
+        return self.path.is_dir() and not is_pretrained_folder(self.path)
+
+    def open(self, place: Place) -> Opened:
+        """The model and its data.
+
+        Raises:
+            UsageError: Something is missing, or said twice.
+        """
+        if self.is_run:
+            moved = ("source", "test")
+            flags = {name: value for name, value in self.data.items() if name not in moved}
+            flags |= {"model": self.model, "training": self.training}
+            flags |= {"outputs": self.outputs if self.outputs != "logits" else None}
+            given = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value]
+            if given:
+                raise SettingError(
+                    f"{self.path} says its own model and how its data is read; leave {', '.join(given)} out."
+                )
+            model, workspace = open_model(self.path, place, self.data.get("source"), self.data.get("test"))
+            return Opened(model, workspace, model.recipe)
+        if (self.path.resolve().parent / RECORD).exists():
+            raise ModelError(f"{self.path} is a file of a run; name its folder, which knows what was forgotten.")
+        name = f"hf:{self.path}" if self.model is None and self.path.is_dir() else self.model
+        if self.data.get("source") is None or name is None:
+            raise ModelError(
+                f"{self.path} is not a run folder; with a weights file, --data and --model are needed too."
+            )
+        workspace = place.workspace(DataSettings.parse(self.data, "data"), name, self.outputs)
+        return Opened(None, workspace, None if self.training is None else resolved(training_of(self.training)))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The model to unlearn from, and its data.
+
+    Attributes:
+        model: The model; None where it has yet to be imported.
+        workspace: Its data and its architecture.
+        recipe: How it was trained; None where nobody says.
+    """
+
+    model: Trained | Imported | Unlearned | None
+    workspace: Workspace
+    recipe: TrainSettings | OwnTraining | None
+
+    @property
+    def knows_initial_weights(self) -> bool:
+        """Whether the initial weights of the original are known."""
+        return self.model is not None and knows_initial_weights(root_of(self.model))
+
+    def request(self, text: str, manifest: Path | None) -> ForgetRequest:
+        """A request to forget; one for the samples of a table, where the data is one, needs no other table."""
+        source = self.workspace.settings.source
+        own_table = Path(source) if source.lower().endswith(".csv") else None
+        return parse_forget(with_manifest(text, manifest or own_table))
+
+
+def open_model(
+    path: Path, place: Place, source: str | None = None, test: str | None = None
+) -> tuple[Trained | Imported | Unlearned, Workspace]:
+    """The model in a run folder, with the data that its lineage names.
+
+    Args:
+        path: The run folder.
+        place: Where models made from it are kept; the precision ``auto`` is that of the original.
+        source: Where the same data is to be had now, if not where the lineage says.
+        test: Likewise its test data, if it has a place of its own.
+
+    Raises:
+        UsageError: The folder holds no model that can forget, or the data is not what it was trained on.
+    """
+    run = open_run(path)
+    model = run.record.lineage
+    if isinstance(model, Initial | Relearned | Probed) or not is_original(original_of(model)):
+        raise ModelError(f"{path} holds a part of an audit; name the run of an original or of an unlearned model.")
+    if place.precision == "auto":
+        place = replace(place, precision=model.arithmetic.precision)
+    moved = {name: value for name, value in (("source", source), ("test", test)) if value is not None}
+    told = model.data.model_dump(exclude={"digests"}) | moved
+    architecture = model.architecture
+    workspace = place.workspace(DataSettings.parse(told, "data"), architecture.name, architecture.outputs)
+    if workspace.data.digests != model.data.digests:
+        where = place.data_dir if source is None else source
+        raise DataError(f"The data in {where} is not what {path} was made with; give the folder that it came from.")
+    if workspace.architecture != architecture:
+        raise ModelError(
+            f"The file or the library that defines {workspace.model} has changed since {path} was made; restore it."
+        )
+    forget = forget_of(model)
+    if forget is not None:
+        workspace.remember(forget, run.forget())
+    workspace.remember_all(model, Store(path.resolve().parent))
+    return model, workspace
