@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from tests.records import folders
 
 from natmu.records import lineage as kinds
@@ -195,7 +195,7 @@ def shown_type(annotation: Any) -> str:
         file = next((file for _, file, content, _ in SECTIONS if content is annotation), None)
         return f"[{annotation.__name__}](#{_anchor(file or annotation.__name__)})"
     plain = {int: "integer", float: "number", str: "text", bool: "true or false", Any: "any value"}
-    return plain.get(annotation) or {ForgetRequest: "text"}[annotation]
+    return plain.get(annotation) or {ForgetRequest: "text", JsonValue: "any value"}[annotation]
 
 
 def _is_digest(metadata: Iterable[Any]) -> bool:
