@@ -155,9 +155,9 @@ def unlearn(
         predicted = outputs_in_memory(model, data, None, unseen, compute)
         before = forgotten_before(already_forgotten, data, lambda: predicted.train)
         forgotten = forget_set(forget, data, lambda: predicted.train, seed, before, copies=with_copies)
-        say_what_is_forgotten(forgotten, data, holdout=unseen)
         check = checked(private_copy(model, compute), predicted, forgotten, data, compute)
         report_check(check, force=force or isinstance(chosen, Retrain))
+        say_what_is_forgotten(forgotten, data, holdout=unseen)
         problem = Problem(
             model=model,
             data=data.to(compute.device),
@@ -292,9 +292,9 @@ def audit(
         judged = outputs_in_memory(judge, train, test, None, compute)
         earlier = forgotten_before(already_forgotten, train, lambda: judged.train)
         forgotten = forget_set(forget, train, lambda: judged.train, seed, earlier)
-        say_what_is_forgotten(forgotten, train, test=test)
         if original is not None:
             report_check(checked(private_copy(original, compute), judged, forgotten, train, compute), force=force)
+        say_what_is_forgotten(forgotten, train, test=test)
         if trainer is not None:
             given = trained_for_audit(
                 trainer,

@@ -147,9 +147,6 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
     force = force or isinstance(method, Retrain)  # which uses no knowledge of the original
     start = start or import_model(workspace, source.path, recipe, force=force)
     forget = workspace.forget(request, split_seed, start, copies=asked.copies)
-    if forget.by is None:
-        splits = workspace.splits
-        say_what_is_forgotten(workspace.forget_set(forget), splits.train, test=splits.test, holdout=splits.holdout)
 
     def made_by(method: Method) -> Trained | Unlearned:
         at = workspace.arithmetic
@@ -159,7 +156,9 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
     if source.is_run:
         _adopt(result, start, source.path, workspace.store)
     original = Run(source.path) if source.is_run else workspace.require(start)
-    check_run(original, workspace, workspace.forget_set(forget), force=force)
+    splits, forgotten = workspace.splits, workspace.forget_set(forget)
+    check_run(original, workspace, forgotten, force=force)
+    say_what_is_forgotten(forgotten, splits.train, test=splits.test, holdout=splits.holdout)
     if isinstance(result, Unlearned):
         problem = problem_of(result, workspace)
         say(head_line(method, problem, original))

@@ -83,7 +83,7 @@ def test_an_honest_original_is_printed_and_predicted_once(data, capsys):
     done = natmu.unlearn(
         model, data, "hardest:10%:loss", "grad_ascent", epochs=1, lr=1e-6, device="cpu", precision="fp32"
     )
-    assert seen == [2, 400, 40]  # whether it fits, its predictions, and the one epoch
+    assert [count for count in seen if count > 2] == [400, 40], "its predictions, and the one epoch"
     assert done.check.accuracies == {"train_acc": 100, "forget_acc": 100}
     said = " ".join(capsys.readouterr().err.split())
     assert said.startswith("original: right on 100.0 % of training data, 100.0 % of forget set (chance 25.0 %)")
@@ -94,6 +94,6 @@ def test_force_goes_on_and_says_why_not(data, capsys):
     given = {"lr": 1e-6, "epochs": 1, "device": "cpu", "precision": "fp32"}
     done = natmu.unlearn(model, data, np.array([0]), "grad_ascent", force=True, **given)
     assert done.check.causes
-    assert "warning: pixels of 0 to 255" in " ".join(capsys.readouterr().err.split())
+    assert "does not seem to fit: pixels of 0 to 255" in " ".join(capsys.readouterr().err.split())
     with pytest.raises(ModelError, match="pixels of 0 to 255"):
         natmu.audit(done.model, data, data, [0], original=model, device="cpu", precision="fp32", progress=False)

@@ -60,7 +60,7 @@ def report_check(found: OriginalCheck, *, force: bool) -> None:
     if not force:
         found.require()
     for cause in found.causes:
-        decide(f"The original was taken though {cause[:1].lower()}{cause[1:]}")
+        decide(f"The original was taken as it is, as asked, though it does not seem to fit: {cause}.")
 
 
 def check_run(run: Run, workspace: Workspace, forget: ForgetSet | None, *, force: bool) -> OriginalCheck:
