@@ -25,7 +25,7 @@ def test_one_call_trains_what_a_standard_audit_compares_with_and_the_next_one_fi
     pairs = [(data.images[row].float() / 255, int(data.labels[row])) for row in range(len(data))]
     given = torch.utils.data.Subset(pairs, range(len(pairs)))
     original = cluster_trainer.train(given, 0)
-    result = natmu.unlearn(original, given, "random:10%", "amnesiac", epochs=1, progress=False)
+    result = natmu.unlearn(original, given, "random:10%", "amnesiac", epochs=1, force=True, progress=False)
     wanted = {"original": original, "trainer": train, "references": 2, "folder": tmp_path, "progress": False}
     CALLS.clear()
     audit = natmu.audit(result, given, test, result.forget, **wanted)

@@ -23,7 +23,7 @@ class Net(nn.Module):
         features = self.features(images)
         return {"features": features, "logits": self.head(features)}
 """
-TRAIN = ["train", "--data", "digits", "--precision", "fp32", "--batch-size", 32, "--lr", 0.05, "--no-augment"]
+TRAIN = ["train", "--data", "digits", "--precision", "fp32", "--batch-size", 32, "--lr", 0.05, "--augment", "none"]
 UNLEARN = ["unlearn", "--data", "digits", "--precision", "fp32", "--forget", "random:5%", "--method", "finetune"]
 
 

@@ -51,12 +51,15 @@ def fast(model, data, function=functional.cross_entropy):
 
 
 def assert_close(found, expected, tolerance=1e-5):
-    """Each weight's gradient for each sample, up to rounding in what all of the sample's gradients are made of."""
+    """Each weight's gradient for each sample, up to rounding in what all of the sample's gradients are made of.
+
+    That of a sample which the model is nearly sure of is a small difference of numbers of the size of others' gradients.
+    """
     assert [part.shape for part in found] == [part.shape for part in expected]
     whole = torch.stack([part.reshape(len(part), -1).norm(dim=1) for part in expected]).norm(dim=0)
     for part, other in zip(found, expected, strict=True):
         errors, sizes = ((each.reshape(len(each), -1).norm(dim=1)) for each in (part - other, other))
-        assert (errors <= tolerance * (sizes + 0.1 * whole)).all()
+        assert (errors <= tolerance * (sizes + 0.1 * whole + 0.1 * whole.max())).all()
 
 
 def settled(model, shape=(3, 8, 8)):
