@@ -1,5 +1,6 @@
 """``natmu audit`` beyond the level quick: what it trains, what it writes, and what it does with files alone."""
 
+import csv
 import shutil
 from dataclasses import replace
 

@@ -53,7 +53,7 @@ def fast(model, data, function=functional.cross_entropy):
 def assert_close(found, expected, tolerance=1e-5):
     """Each weight's gradient for each sample, up to rounding in what all of the sample's gradients are made of.
 
-    That of a sample which the model is nearly sure of is a small difference of numbers of the size of others' gradients.
+    That of a sample which the model is nearly sure of is a small difference of numbers as large as others' gradients.
     """
     assert [part.shape for part in found] == [part.shape for part in expected]
     whole = torch.stack([part.reshape(len(part), -1).norm(dim=1) for part in expected]).norm(dim=0)
