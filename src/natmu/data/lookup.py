@@ -80,8 +80,8 @@ def rows_named(asked: Sequence[str], names: SampleNames, what: str, *, leave_uns
     here = [position for listing, position in found if listing is names.listing]
     if elsewhere and not (leave_unseen and here):
         _refuse_outside(elsewhere, names, what)
-    for role, places in _by_part(elsewhere, names):
-        told = f"{_counted(len(places), 'sample')} of the {role} part, {_some([_name(one) for one in places])}"
+    for role, unseen in _by_part(elsewhere, names):
+        told = f"{_counted(len(unseen), 'sample')} of the {role} part, {_some([_name(one) for one in unseen])}"
         decide(f"{what} {told}, which stay there: nothing is trained on them.")
     return rows_at(np.unique(np.array(here, np.int64)), names, what)
 
