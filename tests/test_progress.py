@@ -24,11 +24,11 @@ def test_nothing_is_shown_unless_asked_for(capsys):
 def test_off_a_terminal_only_lines_are_left(capsys):
     with showing(), task("train", 2) as advance:
         advance()
-        say("original, seed 0: test_acc 93.34 [bold]")
+        say("original, seed 0: test_acc 93.34 [bold] by training:train: 3 s")
         advance()
     out, err = capsys.readouterr()
     assert out == ""
-    assert err == "original, seed 0: test_acc 93.34 [bold]\n"
+    assert err == "original, seed 0: test_acc 93.34 [bold] by training:train: 3 s\n"
 
 
 def test_nested_displays_are_one(capsys):

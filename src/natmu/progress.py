@@ -56,7 +56,7 @@ class Screen:
 
     def __init__(self) -> None:
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             _Done(),
             TimeElapsedColumn(),
@@ -90,7 +90,7 @@ class Screen:
 
     def say(self, line: str) -> None:
         """Print the line above the bars."""
-        self.progress.console.print(line, markup=False, soft_wrap=True)
+        self.progress.console.print(line, markup=False, emoji=False, soft_wrap=True)
 
 
 def _amount(done: int, total: int | None, unit: Unit, of: str) -> str:

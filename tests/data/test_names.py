@@ -14,6 +14,7 @@ import torch
 from natmu.data import ImageData, Splits, forget_from_indices, load, parse_forget, resolve_forget
 from natmu.data.forgetting import chosen
 from natmu.errors import ForgetSetError
+from natmu.progress import deciding
 from natmu.records.forgetting import with_manifest
 
 Tree = Callable[[Mapping[str, int]], Path]
@@ -129,6 +130,16 @@ def test_parts_with_folders_of_their_own(image_tree: Tree, tmp_path: Path) -> No
         meant(f"files:{path}", splits.train)
     path.write_text("b/001.png")
     assert meant(f"files:{path}", splits.train) == ["train/b/001.png"]
+    rows = [("train/a/000.png", 1), ("test/a/000.png", 1), ("test/b/000.png", 1), ("test/b/000.png", 2)]
+    table = write_rows(tmp_path / "people.csv", [("file", "person"), *rows])
+    with deciding() as decisions:
+        assert meant(f"where:person=1 in {table}", splits.train) == ["train/a/000.png"]
+    assert decisions == [
+        f"'where:person=1 in {table}' means 2 samples of the test part, 'test/a/000.png', 'test/b/000.png', which "
+        "stay there: nothing is trained on them."
+    ]
+    with pytest.raises(ForgetSetError, match=r"means 1 sample of the test part, 'test/b/000.png'; only training"):
+        meant(f"where:person=2 in {table}", splits.train)
 
 
 def test_a_column_of_a_table_chooses_samples(tmp_path: Path, photos: Splits) -> None:
@@ -170,7 +181,8 @@ def test_python_takes_names_masks_and_positions(photos: Splits) -> None:
 def test_what_was_chosen_is_said(photos: Splits) -> None:
     forget = forget_from_indices([0, 1, 8], photos.train)
     names = ", ".join(photos.train.names[row] for row in (0, 1, 8))
-    assert chosen(forget, photos.train).endswith(f" means 3 of 9 training samples, of cat (2), dog (1): {names}")
+    told = f"The forget set is 3 of 9 training samples, of cat (2), dog (1): {names}"
+    assert chosen(forget, photos.train) == told
 
 
 @pytest.mark.parametrize("content", ["0\n17\n42\n", "0\r\n42\r\n17\r\n"])

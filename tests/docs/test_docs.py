@@ -19,6 +19,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.training import train_classifier
 from natmu.methods import Method, Problem, SalUn
 from natmu.models import build_model
+from natmu.records.forgetting import with_manifest
 from natmu.records.recipe import ExecutorSettings, Seeds
 from natmu.records.settings import DataSettings, TrainSettings
 from natmu.studies.recipe import MethodEntry, Recipe
@@ -52,8 +53,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_forget_sets_in_commands_are_understood(page: Path) -> None:
-    for text in re.findall(r"--forget ([^\s`]+)", page.read_text(encoding="utf-8")):
-        assert parse_forget(text).text == text
+    for text, table in re.findall(r"--forget ([^\s`]+)(?: --manifest (\S+))?", page.read_text(encoding="utf-8")):
+        request = with_manifest(text, table) if table else text
+        assert parse_forget(request).text == request
 
 
 def test_the_citation_names_the_software_and_the_paper() -> None:

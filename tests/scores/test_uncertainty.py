@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from natmu.errors import UsageError
 from natmu.scores.uncertainty import (
+    accuracy_interval,
     auc_interval,
     mean_interval,
     paired_interval,
@@ -112,6 +113,16 @@ def test_mean_intervals_cover_the_truth_as_often_as_they_say(rng):
         low, high = mean_interval(100 * (rng.random(150) < 0.7), seed=trial, draws=400, level=0.9)
         hits += low <= 70 <= high
     assert within_binomial_bounds(hits, 300, 0.9), hits
+
+
+def test_an_accuracy_without_a_miss_has_the_exact_interval():
+    """Where the bootstrap has none: that of scipy's binomial test."""
+    for hits in (0, 9, 4):
+        values = np.where(np.arange(9) < hits, 100.0, 0.0)
+        exact = stats.binomtest(hits, 9).proportion_ci(0.9, method="exact")
+        expected = (100 * exact.low, 100 * exact.high) if hits in (0, 9) else mean_interval(values, seed=3, level=0.9)
+        assert accuracy_interval(values, seed=3, level=0.9) == pytest.approx(expected)
+    assert accuracy_interval([100.0], seed=0) is None
 
 
 def test_a_mean_interval_of_equal_values_has_no_width():

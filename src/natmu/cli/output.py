@@ -84,7 +84,7 @@ def _state(model: Expected) -> str:
     """What is known of a model."""
     if model.in_store:
         return "in the store"
-    return "nobody knows how long yet" if model.seconds is None else f"about {_duration(model.seconds)}"
+    return "not known yet how long" if model.seconds is None else f"about {_duration(model.seconds)}"
 
 
 def _duration(seconds: float) -> str:
@@ -119,8 +119,8 @@ def print_plan(plan: MethodPlan) -> None:
     rows = [
         {
             "method": row.method,
-            "seconds": "not known" if row.seconds is None and row.reason is None else _seconds(row.seconds),
-            "of retraining": "" if row.fraction is None else f"{100 * row.fraction:.3g} %",
+            "seconds": _figure(row.seconds) if row.seconds else "" if row.reason else "not known",
+            "of retraining": "" if row.fraction is None else f"{_figure(100 * row.fraction)} %",
             "cannot serve": row.reason,
         }
         for row in plan.methods
@@ -128,15 +128,16 @@ def print_plan(plan: MethodPlan) -> None:
     print_rows(rows, ("method", "seconds", "of retraining", "cannot serve"))
     by = f"by the recipe of the original ({plan.recipe})"
     by = by if plan.recipe else "by the default recipe, as nobody says how the original was trained"
-    takes = "nobody knows how long" if plan.retraining is None else f"about {_duration(plan.retraining)}"
-    typer.echo(f"{plan.forget} samples to forget, {plan.retain} to retain; retraining takes {takes} here, {by}.")
+    known = f"retraining takes about {_duration(plan.retraining or 0)} here, {by}"
+    known = "how long retraining takes is not known before it has run once" if plan.retraining is None else known
+    typer.echo(f"{plan.forget} samples to forget, {plan.retain} to retain; {known}.")
     if plan.advice is not None:
         typer.echo(plan.advice)
 
 
-def _seconds(seconds: float | None) -> str:
-    """Seconds in a cell."""
-    return "" if seconds is None else f"{seconds:.3g}"
+def _figure(number: float) -> str:
+    """Three digits of a small number, all of those before the point of a large one."""
+    return f"{number:.3g}" if number < 100 else f"{number:,.0f}"
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -137,7 +137,10 @@ def chosen(forget: ForgetSet, data: ImageData) -> str:
     names = ", ".join(data.sample_names.at(forget.indices[:_NAMES_SHOWN]))
     more = ", …" if int((counts > 0).sum()) > _CLASSES_SHOWN else ""
     rest = ", …" if len(forget) > _NAMES_SHOWN else ""
-    return f"{forget.request} means {len(forget)} of {len(data)} training samples, of {classes}{more}: {names}{rest}"
+    # A list from Python has no text of its own, only the digest of its positions.
+    listed = forget.request == f"indices:{forget.digest}"
+    meant = f"{'The forget set is' if listed else f'{forget.request} means'} {len(forget)} of {len(data)}"
+    return f"{meant} training samples, of {classes}{more}: {names}{rest}"
 
 
 def unseen_rows(test: ImageData, forget: ForgetSet) -> IntArray:

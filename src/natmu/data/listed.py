@@ -36,7 +36,9 @@ def listed_rows(request: ForgetRequest, names: SampleNames) -> IntArray:
         asked = read_names(path) if request.where is None else _matching(read_table(path), *request.where)
     except DataError as error:
         raise ForgetSetError(str(error)) from None
-    return rows_named(asked, names, f"{path} lists" if request.where is None else f"{request.text!r} means")
+    if request.where is None:
+        return rows_named(asked, names, f"{path} lists")
+    return rows_named(asked, names, f"{request.text!r} means", leave_unseen=True)
 
 
 def read_names(path: Path) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import numpy as np
 
 from natmu.data.names import Listing, SampleNames
 from natmu.errors import ForgetSetError, hint
+from natmu.progress import decide
 from natmu.types import IntArray
 
 _SHOWN = 5
@@ -39,7 +40,7 @@ def rows_at(positions: IntArray, names: SampleNames, what: str) -> IntArray:
     return np.flatnonzero(np.isin(names.positions, positions)).astype(np.int64)
 
 
-def rows_named(asked: Sequence[str], names: SampleNames, what: str) -> IntArray:
+def rows_named(asked: Sequence[str], names: SampleNames, what: str, *, leave_unseen: bool = False) -> IntArray:
     """The training samples with these names.
 
     A name may also be a part of the real one that begins after a slash, or begin before it: ``003.jpg`` and
@@ -49,6 +50,8 @@ def rows_named(asked: Sequence[str], names: SampleNames, what: str) -> IntArray:
         asked: Names; several that mean the same sample do no harm.
         names: Those of the training samples.
         what: Names the list in errors.
+        leave_unseen: Leave samples of a test part that the source itself has where they are, and say so. Those of a
+            part that was only here set apart are refused all the same: the model may have been trained on them.
 
     Returns:
         Sorted rows of the training part, int64 ``(F,)``.
@@ -74,9 +77,13 @@ def rows_named(asked: Sequence[str], names: SampleNames, what: str) -> IntArray:
         )
     found = [places[text][0] for text in wanted]
     elsewhere = [place for place in found if place[0] is not names.listing]
-    if elsewhere:
+    here = [position for listing, position in found if listing is names.listing]
+    if elsewhere and not (leave_unseen and here):
         _refuse_outside(elsewhere, names, what)
-    return rows_at(np.unique(np.array([position for _, position in found], np.int64)), names, what)
+    for role, unseen in _by_part(elsewhere, names):
+        told = f"{_counted(len(unseen), 'sample')} of the {role} part, {_some([_name(one) for one in unseen])}"
+        decide(f"{what} {told}, which stay there: nothing is trained on them.")
+    return rows_at(np.unique(np.array(here, np.int64)), names, what)
 
 
 def _plain(text: str) -> str:
@@ -131,19 +138,24 @@ def _unknown(unknown: Sequence[str], names: SampleNames) -> str:
 
 def _refuse_outside(places: Sequence[_Place], names: SampleNames, what: str) -> None:
     """Say which samples are not in the training part, and where they are."""
-    for role, part in names.others:
-        there = {*part.positions.tolist()}
-        inside = [place for place in places if place[0] is part.listing and place[1] in there]
-        if inside:
-            named = _some([_name(one) for one in inside])
-            raise ForgetSetError(
-                f"{what} {_counted(len(inside), 'sample')} of the {role} part, {named}; "
-                "only training samples can be forgotten, so leave them out, or make other samples the test part."
-            )
+    for role, inside in _by_part(places, names):
+        raise ForgetSetError(
+            f"{what} {_counted(len(inside), 'sample')} of the {role} part, {_some([_name(one) for one in inside])}; "
+            "only training samples can be forgotten, so leave them out, or make other samples the test part."
+        )
     raise ForgetSetError(
         f"{what} {_counted(len(places), 'sample')} that the training part was cut without, "
         f"{_some([_name(one) for one in places])}; leave them out, or take a larger part with --train-size."
     )
+
+
+def _by_part(places: Sequence[_Place], names: SampleNames) -> Iterator[tuple[str, list[_Place]]]:
+    """The other parts that hold some of the samples, such as ``test``, with those."""
+    for role, part in names.others:
+        there = {*part.positions.tolist()}
+        inside = [place for place in places if place[0] is part.listing and place[1] in there]
+        if inside:
+            yield role, inside
 
 
 def _counted(count: int, noun: str) -> str:

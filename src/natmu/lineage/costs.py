@@ -98,9 +98,9 @@ def head_line(method: Method, problem: Problem, original: Run) -> str:
     own, again = seconds_of(method, problem, per_sample), retraining_seconds(problem, per_sample, original)
     lineage = original.record.lineage
     assert isinstance(lineage, Trained | Imported | Unlearned), "one can unlearn from it"
-    told = "nobody knows how long" if own is None else f"about {duration(own)}"
+    told = "its time is not known" if own is None else f"about {duration(own)}"
     if again is None:
-        return f"{method.name}: {told}; retraining: {in_words(lineage.recipe)}, nobody knows how long."
+        return f"{method.name}: {told}; retraining {in_words(lineage.recipe)}: not known before it has run once."
     default = f" with the default {TrainSettings().epochs} epochs, as nobody says how the original was trained"
     line = f"{method.name}: {told}; retraining: about {duration(again)}{default if lineage.recipe is None else ''}."
     advised = None if own is None else advice(own, again)

@@ -79,5 +79,6 @@ def loss_to_retrained(value: float, retrained: Sequence[float], interval: Interv
     if len(retrained) < FEWEST:
         return None
     points = float(np.mean(retrained)) - value
-    baseline = retraining_baseline(retrained, interval, LEVEL, mutual=False)
+    # A model that is as right as retrained models that all agree has lost nothing on these samples.
+    baseline = None if {value} == {*retrained} else retraining_baseline(retrained, interval, LEVEL, mutual=False)
     return Loss(points, 0.0, math.inf) if baseline is None else Loss(points, baseline.error, baseline.freedom)

@@ -20,7 +20,7 @@ from natmu.scores.panel import Level, Panel, names_of
 from natmu.scores.population import forgotten_and_unseen
 from natmu.scores.registry import outside_scores
 from natmu.scores.signals import SIGNALS
-from natmu.scores.uncertainty import Interval, auc_interval, mean_interval
+from natmu.scores.uncertainty import Interval, accuracy_interval, auc_interval
 from natmu.scores.verdict import ENOUGH, Verdict, judge
 from natmu.types import seed_for
 
@@ -158,7 +158,7 @@ def _intervals(panel: Panel, seed: int) -> dict[str, Interval | None]:
         predictions = getattr(panel.model, part)
         if predictions is not None and len(predictions):
             hits = 100.0 * (predictions.logits.argmax(axis=1) == predictions.labels)
-            found[f"{part}_acc"] = mean_interval(hits, seed_for(seed, "interval", part))
+            found[f"{part}_acc"] = accuracy_interval(hits, seed_for(seed, "interval", part))
     try:
         inside, outside = forgotten_and_unseen(panel.model)
     except UsageError:

@@ -92,6 +92,34 @@ def mean_interval(values: npt.ArrayLike, seed: int, draws: int = DRAWS, level: f
     return float(low), float(high)
 
 
+def accuracy_interval(hits: npt.ArrayLike, seed: int, draws: int = DRAWS, level: float = LEVEL) -> Interval | None:
+    """Interval of an accuracy: that of the bootstrap, and the exact one where every prediction is right, or none.
+
+    There the bootstrap draws the same accuracy every time, as if twelve hits of twelve excluded a miss. The exact
+    interval ends at the accuracy at which N samples are all right, or wrong, with probability ``(1 - level) / 2``.
+
+    Args:
+        hits: ``(N,)``, 100 where the prediction is right and 0 elsewhere.
+        seed: Of the draws.
+        draws: How many.
+        level: Probability that such an interval covers the truth, above 0 and below 1.
+
+    Returns:
+        Two percentages, or None for a single sample.
+
+    Raises:
+        UsageError: If there are no values or one is not finite, or the level is out of range.
+
+    References:
+        The use of confidence or fiducial limits illustrated in the case of the binomial (Clopper and Pearson, 1934)
+    """
+    interval, hit_N = mean_interval(hits, seed, draws, level), _finite(hits, "hits")
+    if interval is None or hit_N.any() != hit_N.all():
+        return interval
+    far = 100 * _tails(level)[0] ** (1 / len(hit_N))
+    return (far, 100.0) if hit_N.all() else (0.0, 100 - far)
+
+
 def seed_interval(values: npt.ArrayLike, level: float = LEVEL) -> Interval | None:
     """Student's interval of the mean over seeds: mean ± t · sd / √K, with K - 1 degrees of freedom.
 
