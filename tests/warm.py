@@ -6,6 +6,7 @@ A test in which a process is killed, or meets another, needs a real one; it does
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -51,7 +52,9 @@ class Warm:
         """Wait for its end."""
         self.process.join(timeout)
         assert self.process.exitcode is not None, f"it has not ended after {timeout} s"
-        return Done(self.process.exitcode, *((self.folder / name).read_text() for name in ("out", "err")))
+        done = Done(self.process.exitcode, *((self.folder / name).read_text() for name in ("out", "err")))
+        shutil.rmtree(self.folder)
+        return done
 
 
 def start(code: str, *words: object, cwd: Path | None = None, **environment: str) -> Warm:
