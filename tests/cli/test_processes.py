@@ -1,4 +1,4 @@
-"""Commands started by torchrun in two processes: one run folder, one voice, the model of a single process."""
+"""Commands in two processes that torchrun starts, or we as it does: one run folder, one voice, one process's model."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import warm
 from natmu.records.study import StudyFolder
 
 TRAIN = ["train", "--data", "digits", "--model", "small_cnn", "--train-size", "200", "--epochs", "3", "--lr", "0.02"]
@@ -51,24 +52,34 @@ references: 1
 """
 
 
-def natmu(*arguments, processes, cwd, module=("-m", "natmu")):
-    """Run a command in so many processes, each with one thread; what it printed, from torchrun's own words apart."""
-    module = [*module, *arguments]
-    if processes > 1:
-        launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--standalone"]
-        module = [*launch, "--local-addr", "127.0.0.1", *module]
-    return subprocess.run([sys.executable, *module], capture_output=True, text=True, cwd=cwd, timeout=200)
+def natmu(*arguments, processes, cwd, code=warm.NATMU):
+    """Run a command in so many processes, each with one thread."""
+    if processes == 1:
+        return warm.start(code, *arguments, cwd=cwd).join()
+    return warm.start_together(processes, code, *arguments, cwd=cwd)
+
+
+def torchrun(*arguments, cwd):
+    """Let torchrun run a command in two processes."""
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--local-addr", "127.0.0.1"]
+    command = [sys.executable, *launch, "-m", "natmu", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=200)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A folder for one process and one for two, each with an original and a model unlearned from it."""
+    """A folder for one process and one for two, each with an original and a model unlearned from it.
+
+    torchrun itself starts the two that train the original.
+    """
     found = {}
     for processes in (1, 2):
         folder = found[processes] = tmp_path_factory.mktemp(f"processes{processes}")
         synced = ["--sync-batch-norm"] if processes == 2 else []
         for command, name in ((TRAIN, "original"), (UNLEARN, "unlearned")):
-            done = natmu(*command, *synced, "--out", f"runs/{name}", processes=processes, cwd=folder)
+            words = (*command, *synced, "--out", f"runs/{name}")
+            by_torchrun = processes == 2 and name == "original"
+            done = torchrun(*words, cwd=folder) if by_torchrun else natmu(*words, processes=processes, cwd=folder)
             assert done.returncode == 0, done.stderr[-2000:]
             record = json.loads(done.stdout)  # one process speaks
             assert (record["lineage"].get("arithmetic") or record["lineage"]["start"]["arithmetic"])[
@@ -132,10 +143,9 @@ def bench(tmp_path, monkeypatch):
 
     def run(faulty):
         monkeypatch.setenv("FAULTY", faulty)
-        (tmp_path / "faulty.py").write_text(FAULTY)
         (tmp_path / "study.yaml").write_text(STUDY)
         command = ("bench", "study.yaml", "--json")
-        done = natmu(*command, processes=2, cwd=tmp_path, module=["faulty.py"])
+        done = natmu(*command, processes=2, cwd=tmp_path, code=FAULTY)
         return done, tmp_path / "runs" / "study"
 
     return run

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import warm
 from natmu.records.audit import audit_of
 from natmu.records.run import RunFolder
 from natmu.records.study import StudyFolder
@@ -48,13 +49,17 @@ UNLEARNED = {
 
 
 def reproduced(natmu, folder: Path, name: str) -> RunFolder:
-    """Throw all runs away and run what the page of one of them says; the run that is there afterwards."""
-    commands = run_page(folder / name)["commands"]
+    """Throw all runs away and run what the page of one of them says; the run that is there afterwards.
+
+    The page of a run that was not audited says how to do that; it is done here with fewer models.
+    """
+    page = run_page(folder / name)
+    commands, shorter = page["commands"], [] if page["audited"] else ["--level", "quick", "--references", "2"]
     shutil.rmtree(folder)
     for command in commands:
         program, *words = shlex.split(command)
         assert program == "natmu", command
-        outcome = natmu(*words)
+        outcome = natmu(*words, *(shorter if words[0] == "audit" else []))
         assert outcome.status == 0, (command, outcome.err)
     return RunFolder(folder / name)
 
@@ -126,18 +131,16 @@ def test_a_study(natmu, tmp_path):
 def test_a_model_of_two_processes(tmp_path):
     """The page says torchrun, and what it starts gives the same digest."""
 
-    def run(*words):
-        words = [word if word != "torchrun" else "torch.distributed.run" for word in words]
-        words = [*words[:1], "--local-addr", "127.0.0.1", *words[1:]]
-        done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, cwd=tmp_path, timeout=200)
-        assert done.returncode == 0, done.stderr[-2000:]
-
-    run("torchrun", "--nproc-per-node=2", "--standalone", "-m", "natmu", *TRAIN, "--sync-batch-norm")
+    done = warm.start_together(2, warm.NATMU, *TRAIN, "--sync-batch-norm", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
     (folder,) = (tmp_path / "runs").glob("*/record.json")
     digest = RunFolder(folder.parent).record.digest
     (command,) = run_page(folder.parent)["commands"]
     assert command.startswith("torchrun --nproc-per-node=2 ")
     assert "--sync-batch-norm" in command
     shutil.rmtree(tmp_path / "runs")
-    run(*shlex.split(command))
+    program, *words = shlex.split(command)
+    words = ["-m", "torch.distributed.run", "--local-addr", "127.0.0.1", *words]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=tmp_path, timeout=200)
+    assert (program, done.returncode) == ("torchrun", 0), done.stderr[-2000:]
     assert RunFolder(tmp_path / "runs" / digest).record.digest == digest

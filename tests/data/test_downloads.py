@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from natmu.data import download, downloads, load
-from natmu.data.downloads import Archive, official_archives
+from natmu.data import downloads, load
+from natmu.data.downloads import Archive, download, official_archives
 from natmu.errors import DataError, DownloadError, UsageError
 from natmu.progress import shown_on
 

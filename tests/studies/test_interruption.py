@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 import textwrap
 import time
 
+import warm
 from natmu.records.study import StudyFolder
 
 SCRIPT = textwrap.dedent("""
@@ -32,11 +30,10 @@ SCRIPT = textwrap.dedent("""
     for out in sys.argv[1:]:
         bench.run_recipe(recipe, data_dir=Path(out), out=Path(out), device="cpu", progress=False)
 """)
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def start(*outs):
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, *map(str, outs)], env=ENVIRONMENT, stderr=subprocess.PIPE)
+    return warm.start(SCRIPT, *outs)
 
 
 def comparable(out):
@@ -57,16 +54,14 @@ def test_a_killed_study_started_again_gives_the_table_of_one_that_was_not(tmp_pa
         if list(out.glob("*/record.json")) and list(out.glob(".work/*/checkpoint.safetensors")):
             break
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    process.kill()
+    assert process.join().returncode == -signal.SIGKILL
     done = {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/record.json")}
     assert done
     assert not (out / "killed").exists()
 
-    again = start(out, whole)
-    _, errors = again.communicate(timeout=150)
-    assert (again.returncode, errors) == (0, b"")
+    again = start(out, whole).join(150)
+    assert (again.returncode, again.stderr) == (0, "")
     assert comparable(out) == comparable(whole)
     assert {name: (out / name / "record.json").stat().st_mtime_ns for name in done} == done
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
 import time
 
+import warm
 from natmu.engine.store import Run
 from natmu.records.study import StudyFolder
 from natmu.studies import run_recipe
@@ -46,11 +44,7 @@ def run_together(out, *recipes):
     for folder in (out, *homes):
         folder.mkdir()
     started = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(out), str(home), json.dumps(recipe.model_dump(mode="json"))],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-        )
+        warm.start(SCRIPT, out, home, json.dumps(recipe.model_dump(mode="json")))
         for home, recipe in zip(homes, recipes, strict=True)
     ]
     while not all((home / "ready").exists() for home in homes):
@@ -58,8 +52,8 @@ def run_together(out, *recipes):
         time.sleep(0.01)
     (out / "go").touch()
     for process in started:
-        _, errors = process.communicate(timeout=100)
-        assert (process.returncode, errors) == (0, b"")
+        done = process.join(100)
+        assert (done.returncode, done.stderr) == (0, "")
     return [(home / "computed").read_text().split() for home in homes]
 
 

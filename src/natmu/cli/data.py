@@ -38,6 +38,6 @@ def download(
     ] = None,
 ) -> None:
     """Download a data set, check it, and unpack it; an interrupted download continues."""
-    from natmu.data import download as fetch
+    from natmu.data.downloads import download as fetch
 
     typer.echo(fetch(name, data_dir, base_url))

@@ -3,7 +3,6 @@
 from natmu.data.catalogue import SourceInfo, load, sources
 from natmu.data.class_order import read_class_names, require_sure_order
 from natmu.data.datasets import from_dataset
-from natmu.data.downloads import download
 from natmu.data.forgetting import (
     forget_after,
     forget_from_indices,
@@ -24,7 +23,6 @@ __all__ = [
     "OwnParts",
     "SourceInfo",
     "Splits",
-    "download",
     "forget_after",
     "forget_from_indices",
     "from_dataset",

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.stats import binom
 
 from natmu.data import ImageData
 from natmu.engine.predict import logits_of
@@ -133,8 +132,10 @@ def rate_trial(method: Method, problem: Problem) -> RateTrial:
 
 def loses(before: BoolArray, after: BoolArray) -> bool:
     """Whether more is lost than is tolerated, and more samples went wrong than right beyond what chance explains."""
+    from scipy.special import bdtrc  # slow to import
+
     worse, better = int((before & ~after).sum()), int((after & ~before).sum())
-    return 100 * (worse - better) > TOLERATED * len(before) and bool(binom.sf(worse - 1, worse + better, 0.5) <= LOST)
+    return 100 * (worse - better) > TOLERATED * len(before) and bool(bdtrc(worse - 1, worse + better, 0.5) <= LOST)
 
 
 def _sentence(name: str, chosen: float, lost: dict[float, float], where: str) -> str:

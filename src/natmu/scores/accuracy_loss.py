@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr
 
 from natmu.errors import UsageError
 from natmu.scores.baseline import FEWEST, retraining_baseline
-from natmu.scores.uncertainty import LEVEL, Interval, quantile
+from natmu.scores.uncertainty import LEVEL, Interval, quantile, student_cdf
 from natmu.types import Part
 
 TOLERANCE = 1.0
@@ -39,7 +38,7 @@ class Loss:
     def p_value(self) -> float:
         """Probability of seeing as large a loss although no more than ``TOLERANCE`` was lost."""
         excess = self.points - TOLERANCE
-        return float(excess <= 0) if self.error == 0 else float(stdtr(self.freedom, -excess / self.error))
+        return float(excess <= 0) if self.error == 0 else student_cdf(-excess / self.error, self.freedom)
 
 
 def loss_to_original(original: Part, model: Part) -> Loss:

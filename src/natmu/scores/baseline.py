@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtr
 
-from natmu.scores.uncertainty import Interval, quantile, spread
+from natmu.scores.uncertainty import Interval, quantile, spread, student_cdf
 
 Side = Literal["both", "above", "below"]
 """On which side of the retrained models a value makes the unlearned model distinguishable."""
@@ -45,7 +44,7 @@ class Baseline:
         distance = value - self.centre
         if (side == "above" and distance <= 0) or (side == "below" and distance >= 0):
             return 1.0
-        return 2 * float(stdtr(self.freedom, -abs(distance) / self.error))
+        return 2 * student_cdf(-abs(distance) / self.error, self.freedom)
 
 
 def retraining_baseline(

@@ -19,10 +19,9 @@ from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtr
 
 from natmu.scores.correction import holm
-from natmu.scores.uncertainty import LEVEL, SAME, Interval, paired_interval
+from natmu.scores.uncertainty import LEVEL, SAME, Interval, paired_interval, student_cdf
 
 Seeds = tuple[int, int, int | None]
 Values = Mapping[Seeds, float]
@@ -202,5 +201,5 @@ def _difference(best: str, method: str, pairs: Sequence[tuple[float, float]], le
         interval, p_value = ((0.0, 0.0), 1.0) if equal else (None, None)
         return Difference(best, method, float(apart.mean()), interval, len(pairs), p_value)
     error = float(apart.std(ddof=1)) / math.sqrt(len(apart))
-    p_value = 2 * float(stdtr(len(apart) - 1, -abs(float(apart.mean())) / error))
+    p_value = 2 * student_cdf(-abs(float(apart.mean())) / error, len(apart) - 1)
     return Difference(best, method, float(apart.mean()), paired_interval(first, second, level), len(pairs), p_value)

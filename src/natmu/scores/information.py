@@ -16,7 +16,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_softmax
 
 from natmu.errors import TrainingError, UsageError
 
@@ -51,7 +50,8 @@ def label_information(
     References:
         The IM Algorithm: A Variational Approach to Information Maximization (Barber and Agakov, 2003)
     """
-    from sklearn.linear_model import LogisticRegression  # slow to import
+    from scipy.special import log_softmax  # slow to import, as is the next
+    from sklearn.linear_model import LogisticRegression
 
     (seen_MD, held_ND), labels_M, held_N = _scaled(features, held_features), np.asarray(labels), np.asarray(held_labels)
     classes, counts = np.unique(held_N, return_counts=True)

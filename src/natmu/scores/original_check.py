@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binom
 
 from natmu.errors import ModelError
 from natmu.scores.utility import accuracy
@@ -163,6 +161,8 @@ def wrong_order(labels_N: IntArray, predicted_N: IntArray, class_names: Sequence
     more than half of their samples, and a sign test prefers it to the order as it is: on data that it was trained on,
     no honest model takes most of one class for another and the reverse.
     """
+    from scipy.optimize import linear_sum_assignment  # slow to import
+
     classes = len(class_names)
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (labels_N, predicted_N), 1)
@@ -226,7 +226,9 @@ def better_forms(trials: Mapping[str, FormTrial]) -> list[str]:
 
 def _prefers(better: int, worse: int, trials: int = 1) -> bool:
     """A one-sided sign test of paired samples, by how many are right in the one way alone and in the other alone."""
-    return bool(binom.sf(better - 1, better + worse, 0.5) * trials <= SIGNIFICANT) if better > worse else False
+    from scipy.special import bdtrc  # slow to import
+
+    return bool(bdtrc(better - 1, better + worse, 0.5) * trials <= SIGNIFICANT) if better > worse else False
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
 
 from natmu.errors import UsageError
 
@@ -184,7 +183,16 @@ def smallest_shift(error: float, freedom: float, level: float = LEVEL, power: fl
 
 def quantile(probability: float, freedom: float) -> float:
     """Quantile of Student's distribution, or of the normal one for infinitely many degrees of freedom."""
+    from scipy.special import ndtri, stdtrit  # slow to import
+
     return float(ndtri(probability) if math.isinf(freedom) else stdtrit(freedom, probability))
+
+
+def student_cdf(value: float, freedom: float) -> float:
+    """Probability of a smaller value under Student's distribution."""
+    from scipy.special import stdtr  # slow to import
+
+    return float(stdtr(freedom, value))
 
 
 def spread(values: npt.ArrayLike) -> float:

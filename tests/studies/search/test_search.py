@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
-import subprocess
 import sys
 import textwrap
 from dataclasses import replace
@@ -17,6 +15,7 @@ import optuna
 import pytest
 import torch
 
+import warm
 from natmu.engine import processes
 from natmu.engine.store import Run
 from natmu.errors import RunError, SettingError, TrainingError, UsageError
@@ -32,8 +31,6 @@ from natmu.studies.search import trials as module
 from natmu.studies.search.ranges import Range
 from natmu.studies.search.trials import Storage, Trials
 from studies.fakes import DIVERGING
-
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def recipe(**changed):
@@ -344,8 +341,7 @@ SCRIPT = textwrap.dedent("""
 
 def start(asked, out, storage="", where="", count=0):
     said = json.dumps(asked.model_dump(mode="json"))
-    words = [sys.executable, "-c", SCRIPT, said, str(out), storage, where, str(count)]
-    return subprocess.Popen(words, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    return warm.start(SCRIPT, said, out, storage, where, count)
 
 
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
@@ -354,8 +350,8 @@ def test_two_workers_share_the_budget_exactly(tmp_path, kind):
     asked = recipe(search={"trials": 8, "objective": "no-retrain"})
     workers = [start(asked, tmp_path, storage) for _ in range(2)]
     for worker in workers:
-        _, errors = worker.communicate(timeout=200)
-        assert (worker.returncode, errors) == (0, "")
+        done = worker.join()
+        assert (done.returncode, done.stderr) == (0, "")
     rows = trials_in(tmp_path)
     assert [(row["method"], row["trial"]) for row in rows] == [
         (method, str(number)) for method in ("amnesiac", "delete") for number in range(8)
@@ -373,9 +369,7 @@ def test_two_workers_share_the_budget_exactly(tmp_path, kind):
 )
 def test_a_killed_search_started_again_finds_what_it_would_have(searched, tmp_path, where, kind):
     storage = f"sqlite:///{tmp_path / 'trials.db'}" if kind == "sqlite" else ""
-    killed = start(recipe(), tmp_path, storage, where, 3)
-    killed.communicate(timeout=200)
-    assert killed.returncode == -signal.SIGKILL
+    assert start(recipe(), tmp_path, storage, where, 3).join().returncode == -signal.SIGKILL
     assert not (tmp_path / "tiny" / "search.json").exists()
     before = stamps(tmp_path)
     assert before
