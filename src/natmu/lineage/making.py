@@ -29,12 +29,13 @@ from natmu.lineage.relearning import relearn
 from natmu.lineage.workspace import Workspace, difficulty_of
 from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.methods.retraining import UNTOLD
-from natmu.models import load_weights
+from natmu.models import load_weights, without_outputs
 from natmu.progress import decided
 from natmu.records.derived import forget_of, knows_initial_weights, retrained, root_of, title
 from natmu.records.lineage import (
     AnyLineage,
     Arithmetic,
+    DroppedOutputs,
     Everything,
     Forget,
     HalfOfPool,
@@ -129,6 +130,7 @@ def outcome_of(
     seed: int,
     batch_size: int | None,
     at: Arithmetic,
+    dropped: DroppedOutputs | None = None,
 ) -> Trained | Unlearned:
     """The model that a method makes of another one.
 
@@ -140,6 +142,7 @@ def outcome_of(
         batch_size: Samples per step, where the method's settings do not say; the original's if None. Retraining has
             the original's.
         at: Arithmetic of the method.
+        dropped: The outputs that the model loses afterwards; none of a retrained one.
 
     Raises:
         SettingError: Retraining is to start where the original did, and nobody knows where that was, or nobody says
@@ -160,6 +163,7 @@ def outcome_of(
         batch_size=method.batch_size or batch_size or batch_size_of(source.recipe),
         seed=seed,
         arithmetic=at,
+        dropped=dropped,
     )
 
 
@@ -222,7 +226,9 @@ def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
     problem = problem_of(model, workspace, work.checkpoint)
     samples = _samples(workspace, root_of(model.source), model.forget)
     unlearned = method_named(model.method)(**model.settings)(problem)
-    _finish(unlearned.model, workspace, work, problem.compute, samples, unlearned.seconds, problem.history)
+    network, dropped = unlearned.model, model.dropped
+    network = network if dropped is None else without_outputs(network, dropped.layer, dropped.classes)
+    _finish(network, workspace, work, problem.compute, samples, unlearned.seconds, problem.history)
 
 
 def problem_of(model: Unlearned, workspace: Workspace, checkpoint: Checkpoint | None = None) -> Problem:
