@@ -14,8 +14,6 @@ from natmu.arguments import (
     Inputs,
     Samples,
     chosen_method,
-    classes_asked,
-    classes_to_drop,
     forget_set,
     forgotten_before,
     refuse_beside_trainer,
@@ -39,6 +37,7 @@ from natmu.audits.in_memory import (
     private_copy,
     shadow_margins,
 )
+from natmu.class_outputs import classes_asked, classes_to_drop
 from natmu.data import (
     from_dataset,
     say_what_is_forgotten,

@@ -87,29 +87,6 @@ def _answered(model: nn.Module, image_shape: tuple[int, int, int]) -> int:
     return logits.shape[1] if isinstance(logits, Tensor) and logits.dim() == 2 else 0
 
 
-def classes_to_drop(forgotten: ForgetSet) -> tuple[int, ...]:
-    """The classes that lose their outputs with their samples.
-
-    Raises:
-        SettingError: No whole classes are forgotten.
-    """
-    if forgotten.scenario != "class":
-        raise SettingError(
-            f"drop_class takes the output of a class away, and {forgotten.request} forgets no whole class; give "
-            'forget="class:NAME".'
-        )
-    return forgotten.classes
-
-
-def classes_asked(forget: object, data: ImageData) -> tuple[int, ...]:
-    """The classes that are forgotten as a whole, where that is asked for; known without any model."""
-    if isinstance(forget, ForgetSet):
-        return forget.classes if forget.scenario == "class" else ()
-    if not isinstance(forget, str) or parse_forget(forget).kind != "class":
-        return ()
-    return resolve_forget(parse_forget(forget), data, seed=0).classes
-
-
 def require_forget_only(method: Method) -> None:
     """Refuse a method that reads samples that are kept, where only those to forget may be read."""
     if method.reads_retain:

@@ -151,14 +151,13 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
         before=None if start is None else workspace.forgotten_by(start),
         copies=asked.copies,
     )
+    dropped = dropped_outputs(workspace, request) if asked.drop_class else None
     force = force or isinstance(method, Retrain)  # which uses no knowledge of the original
     start = start or import_model(workspace, source.path, recipe, force=force)
     forget = workspace.forget(request, split_seed, start, copies=asked.copies)
     if forget.by is None:
         splits = workspace.splits
         say_what_is_forgotten(workspace.forget_set(forget), splits.train, test=splits.test, holdout=splits.holdout)
-
-    dropped = dropped_outputs(workspace, workspace.forget_set(forget)) if asked.drop_class else None
 
     def made_by(method: Method) -> Trained | Unlearned:
         at = workspace.arithmetic

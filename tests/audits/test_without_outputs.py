@@ -55,7 +55,10 @@ def test_the_result_has_one_output_less_and_is_compared_about_what_is_left(world
     for one in whole:  # the same models with a row that nothing is known of
         head, one[3] = one[3], nn.Linear(24, 10)
         with torch.no_grad():
-            one[3].weight[[0, 1, 2, 4, 5, 6, 7, 8, 9]], one[3].bias[[0, 1, 2, 4, 5, 6, 7, 8, 9]] = head.weight, head.bias
+            one[3].weight[[0, 1, 2, 4, 5, 6, 7, 8, 9]], one[3].bias[[0, 1, 2, 4, 5, 6, 7, 8, 9]] = (
+                head.weight,
+                head.bias,
+            )
     audits = [
         natmu.audit(subject, data, test, "class:3", retrained=retrained, original=original, level="standard", **QUIET)
         for subject, retrained in ((result, references), (result.model, whole))
@@ -74,8 +77,10 @@ def test_an_audit_finds_itself_equal_where_all_models_are_the_same(world):
     audit = natmu.audit(
         references[0], data, test, "class:3", retrained=references, original=original, level="standard", **QUIET
     )
-    at_chance = {name: value for name, value in audit.scores.items() if name in ("mia_auc_loss", "mia_auc_margin")}
-    assert all(value == 0.5 for value in at_chance.values())
+    for name in ("auc_forget_test_loss", "auc_forget_test_confidence", "auc_forget_test_margin"):
+        assert audit.scores[name] == audit.retrained[name] == audit.original[name] == 0.5
+    assert audit.scores["residual_knowledge"] == audit.original["residual_knowledge"] == 1
+    assert audit.original["auc_forget_test_entropy"] != audit.scores["auc_forget_test_entropy"]
 
 
 def test_fewer_outputs_for_another_reason_are_refused_as_before(world):

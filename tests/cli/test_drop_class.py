@@ -10,7 +10,7 @@ from natmu.models import build_model
 from natmu.types import NO_OUTPUT
 
 DATA = ["--data", "digits", "--train-size", 200, "--precision", "fp32"]
-TRAIN = ["train", *DATA, "--batch-size", 32, "--lr", 0.05, "--epochs", 3, "--no-augment"]
+TRAIN = ["train", *DATA, "--model", "small_cnn", "--batch-size", 32, "--lr", 0.05, "--epochs", 3, "--augment", "none"]
 DROP = ["--method", "finetune", "--set", "epochs=1", "--set", "lr=0.001", "--precision", "fp32"]
 KEPT = [0, 1, 2, 4, 5, 6, 7, 8, 9]
 

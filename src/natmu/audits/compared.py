@@ -214,7 +214,10 @@ class RunAudit:
         """What can be read within the models and beside the forget samples."""
         there = {run.record.digest for run in (self.run, self.original, *self.runs["retrained"])}
         runs = [self.store.find(one.digest) for one in self.models.probes if one.source.digest in there]
-        model, original, *retrained = (None if run is None else noted_probe(run.history()) for run in runs)
+        probes = [None if run is None else noted_probe(run.history()) for run in runs]
+        if classes_without_output(self.models.subject):
+            probes = [None if one is None else one.without_outputs() for one in probes]
+        model, original, *retrained = probes
         return probe_scores(model, [one for one in retrained if one is not None], original)
 
 

@@ -22,7 +22,7 @@ from natmu.lineage.relearning import relearning_steps
 from natmu.models import WithoutOutputs
 from natmu.records.settings import TrainSettings
 from natmu.scores import Measured, Shadows, accuracy, loss, margin, weight_distance
-from natmu.scores.probe import probe_scores
+from natmu.scores.probe import Probe, probe_scores
 from natmu.scores.verdict import ENOUGH
 from natmu.types import ForgetSet, IntArray, Outputs, Predictions
 
@@ -90,10 +90,14 @@ def measured_scores(
 ) -> dict[str, Measured]:
     """The scores that need the models themselves: what they know and relearn, and how far their weights are apart."""
     references, data = retrained[:ENOUGH], train.to(compute.device)
-    own, *probes = (probe(private_copy(one, compute), data, forget, compute) for one in (model, *references))
-    known = None if original is None else probe(private_copy(original, compute), data, forget, compute)
-    found = probe_scores(own, probes, known)
     dropped = model.classes if isinstance(model, WithoutOutputs) else ()
+
+    def probed(one: nn.Module) -> Probe:
+        found = probe(private_copy(one, compute), data, forget, compute)
+        return found.without_outputs() if dropped else found
+
+    own, *probes = map(probed, (model, *references))
+    found = probe_scores(own, probes, None if original is None else probed(original))
     if dropped:
         relearn = Measured(None, reason=NOTHING_TO_RELEARN)
     elif before is None:

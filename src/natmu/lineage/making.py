@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from natmu.data import ImageData, require_sure_order, without_earlier_classes
+from natmu.data import ImageData, without_earlier_classes
 from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
@@ -19,8 +19,8 @@ from natmu.engine.predict import outputs_of, part_of
 from natmu.engine.store import Run, Workplace
 from natmu.engine.training import train_classifier
 from natmu.errors import ForgetSetError, ModelError, SettingError
-from natmu.lineage.exporting import weights_digest
 from natmu.lineage.graph import sources
+from natmu.lineage.importing import imported
 from natmu.lineage.original_check import checked, report_check
 from natmu.lineage.own_training import samples_of, train_own
 from natmu.lineage.pools import Pool
@@ -86,19 +86,7 @@ def import_model(
         ModelError: The file is missing, or does not fit the architecture or the data; nothing is written then.
         SettingError: Two orders of the classes are plausible, and nobody has said which one the weights have.
     """
-    train, data = workspace.splits.train, workspace.settings
-    chosen = data.classes is not None or data.class_order is not None
-    require_sure_order(train.class_names, data.source, chosen=chosen)
-    if not weights.exists():
-        raise ModelError(f"There are no weights at {weights}; name a run folder, a .safetensors or a .pt file.")
-    model = Imported(
-        data=workspace.data,
-        architecture=workspace.architecture,
-        arithmetic=workspace.arithmetic,
-        weights=weights_digest(weights),
-        recipe=recipe,
-    )
-
+    model = imported(workspace, weights, recipe)
     if processes.agree(lambda: workspace.has(model)):
         return model
     network = workspace.fresh(0)
