@@ -37,7 +37,7 @@ from natmu.audits.in_memory import (
     private_copy,
     shadow_margins,
 )
-from natmu.class_outputs import classes_asked, classes_to_drop
+from natmu.class_outputs import classes_asked, classes_to_drop, refuse_without_outputs
 from natmu.data import (
     from_dataset,
     say_what_is_forgotten,
@@ -151,8 +151,9 @@ def unlearn(
         refuse_beside_trainer(chosen, training)
     with showing(progress):
         data = training_data(train_data, model)
-    inputs = Inputs([data], outputs, mean, std)
+    inputs = Inputs([data], outputs, mean, std, classes_asked(already_forgotten, data))
     model = inputs.model(model, "model")
+    refuse_without_outputs(model)
     if initial_model is not None:
         initial_model = inputs.model(initial_model, "initial_model")
     known = training_recipe(training)

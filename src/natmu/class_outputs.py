@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from natmu.data import ImageData, parse_forget, resolve_forget
-from natmu.errors import SettingError
+from natmu.errors import ModelError, SettingError
+from natmu.models import WithoutOutputs
 from natmu.types import ForgetSet
 
 
@@ -19,6 +22,15 @@ def classes_to_drop(forgotten: ForgetSet) -> tuple[int, ...]:
             'forget="class:NAME".'
         )
     return forgotten.classes
+
+
+def refuse_without_outputs(model: nn.Module) -> None:
+    """Refuse to forget more with a model that lost outputs."""
+    if isinstance(model, WithoutOutputs):
+        raise ModelError(
+            "model has no output any more for a class that it forgot, so no method can go on from it; start from the "
+            "model before that, and drop the class with the last request."
+        )
 
 
 def classes_asked(forget: object, data: ImageData) -> tuple[int, ...]:

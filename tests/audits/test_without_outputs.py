@@ -48,6 +48,8 @@ def test_the_result_has_one_output_less_and_is_compared_about_what_is_left(world
     assert type(result.model) is nn.Sequential
     assert (result.model[3].out_features, original[3].out_features) == (9, 10)
     assert result.summary["result"]["forget_acc"] == 0
+    with pytest.raises(ModelError, match="drop the class with the last request"):
+        natmu.unlearn(result.model, data, "class:4", "finetune", already_forgotten=result.forget, **QUIET)
     assert result.settings["dropped"] == {"layer": "3", "classes": [3]}
     assert any("in this order: 0, 1, 2, 4" in sentence for sentence in result.decisions)
 

@@ -60,6 +60,7 @@ def test_a_class_goes_with_its_output(natmu, refused, trained, tmp_path):
     assert content["epoch"] == 3
     served = build_model("small_cnn", num_classes=9, image_shape=(1, 8, 8), mean=[0.5], std=[0.5], seed=0)
     served.load_state_dict(content["state_dict"])
+    assert all(torch.equal(value, less.weights()[name]) for name, value in served.state_dict().items())
 
 
 def test_what_cannot_be_dropped_is_refused_before_anything_is_trained(refused, trained, tmp_path):
