@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from natmu.arguments import (
     with_augmentation,
 )
 from natmu.audits.by_trainer import trained_for_audit
+from natmu.audits.compared import ALIKE_WITHOUT
 from natmu.audits.in_memory import (
     ReferenceModels,
     ShadowModels,
@@ -35,6 +37,7 @@ from natmu.audits.in_memory import (
     private_copy,
     shadow_margins,
 )
+from natmu.class_outputs import classes_asked, classes_to_drop, refuse_without_outputs
 from natmu.data import (
     from_dataset,
     say_what_is_forgotten,
@@ -49,7 +52,7 @@ from natmu.lineage.own_training import Trainer
 from natmu.methods import Method, Problem, Retrain
 from natmu.methods.rate_trial import with_suitable_rate
 from natmu.models import Outputs as ModelOutputs
-from natmu.models import unadapted
+from natmu.models import WithoutOutputs, head_of, moved_outputs, require_enough, unadapted, without_outputs
 from natmu.progress import decide, deciding, showing
 from natmu.records.settings import TrainSettings, batch_size_of
 from natmu.results import AuditResult, Summary, UnlearnResult, audit_result
@@ -75,6 +78,7 @@ def unlearn(
     forget_only: bool = False,
     already_forgotten: str | Samples | ForgetSet | None = None,
     with_copies: bool = False,
+    drop_class: bool = False,
     holdout: object | None = None,
     training: TrainSettings | Mapping[str, Any] | None = None,
     trainer: Trainer | str | None = None,
@@ -111,6 +115,9 @@ def unlearn(
             which also knows what was forgotten before that; or positions, or a request that draws nothing. None of it
             is trained on again.
         with_copies: Whether byte-identical copies of the samples in ``train_data`` are forgotten too.
+        drop_class: Whether the classes that are forgotten lose their outputs too. The result's model then has one
+            output less for each of them, in its own class: the last layer, a linear one or a 1x1 convolution, lost
+            rows.
         holdout: Labelled images never trained on, apart from any test set, for methods that tune on them.
         training: How the original was trained, for retraining in natmu's loop. Where nobody says so, a short trial
             chooses the learning rate of a method whose ``lr`` is not given: its default suits models trained from
@@ -144,8 +151,9 @@ def unlearn(
         refuse_beside_trainer(chosen, training)
     with showing(progress):
         data = training_data(train_data, model)
-    inputs = Inputs([data], outputs, mean, std)
+    inputs = Inputs([data], outputs, mean, std, classes_asked(already_forgotten, data))
     model = inputs.model(model, "model")
+    refuse_without_outputs(model)
     if initial_model is not None:
         initial_model = inputs.model(initial_model, "initial_model")
     known = training_recipe(training)
@@ -155,6 +163,11 @@ def unlearn(
         predicted = outputs_in_memory(model, data, None, unseen, compute)
         before = forgotten_before(already_forgotten, data, lambda: predicted.train)
         forgotten = forget_set(forget, data, lambda: predicted.train, seed, before, copies=with_copies)
+        layer, dropped = None, classes_to_drop(forgotten) if drop_class else ()
+        if dropped:
+            require_enough(data.num_classes, dropped)
+            layer = head_of(model, num_classes=data.num_classes, image_shape=data.image_shape)
+            decide(moved_outputs(data.class_names, dropped))
         check = checked(private_copy(model, compute), predicted, forgotten, data, compute)
         report_check(check, force=force or isinstance(chosen, Retrain))
         say_what_is_forgotten(forgotten, data, holdout=unseen)
@@ -177,8 +190,14 @@ def unlearn(
         else:
             done = chosen(problem)
             found, seconds = done.model, done.seconds
+    if layer is not None:
+        found, told = (
+            without_outputs(found, layer, dropped),
+            told | {"dropped": {"layer": layer, "classes": list(dropped)}},
+        )
     home = next(model.parameters()).device
     result = unadapted(found.to(home))
+    inputs = replace(inputs, dropped=dropped)
 
     def measure() -> Summary:
         after = outputs_in_memory(inputs.model(result, "model"), problem.data, None, problem.holdout, compute)
@@ -267,8 +286,10 @@ def audit(
         train, test = of_one_kind([training_data(train_data, model), from_dataset(test_data)], "the data")
     if not isinstance(shadows, ShadowModels | None):
         raise SettingError(f"shadows must be natmu.ShadowModels, not {type(shadows).__name__}.")
-    inputs = Inputs([train, test], outputs, mean, std)
+    inputs = Inputs([train, test], outputs, mean, std, classes_asked(forget, train))
     model = inputs.model(model, "model")
+    dropped = model.classes if isinstance(model, WithoutOutputs) else ()
+    inputs = replace(inputs, dropped=dropped)
     original = None if original is None else inputs.model(original, "original")
     given = ReferenceModels(
         inputs.models(retrained, "retrained"),
@@ -279,6 +300,8 @@ def audit(
         None if shadows is None else inputs.shadows(shadows),
     )
     refuse_with_trainer(given, trainer, {"references": references, "folder": folder})
+    if dropped and trainer is not None and original is None:
+        raise SettingError("The model has lost an output; give original=… too, so that the trainer's models have all.")
     noted = []
     if level is None:
         level = "standard" if trainer is not None else _level(given)
@@ -286,7 +309,7 @@ def audit(
     if level not in LEVELS:
         raise SettingError(f"There is no level {level!r}; choose one of {', '.join(LEVELS)}.")
     with showing(progress), deciding() as decisions:
-        for sentence in noted if trainer is None else ():
+        for sentence in [*(noted if trainer is None else ()), *([ALIKE_WITHOUT] if dropped else ())]:
             decide(sentence)
         judge = model if original is None else original
         judged = outputs_in_memory(judge, train, test, None, compute)
@@ -312,8 +335,9 @@ def audit(
             decide(f"The first {ENOUGH} of {len(given.retrained)} retrained models are what scores are compared with.")
 
         def predictions(one: nn.Module) -> Predictions:
-            return outputs_in_memory(one, train, test, None, compute).split(forgotten)
+            return outputs_in_memory(one, train, test, None, compute).without_outputs(dropped).split(forgotten)
 
+        judged = judged.without_outputs(dropped)
         before = None if original is None else judged.split(forgotten)
         panel = Panel(
             model=judged.split(forgotten) if original is None else predictions(model),
@@ -323,7 +347,9 @@ def audit(
             unlearned=[predictions(one) for one in given.unlearned],
             originals=[*([] if before is None else [before]), *(predictions(one) for one in given.originals)],
             again=[predictions(one) for one in given.again],
-            shadows=None if given.shadows is None else shadow_margins(given.shadows, train, test, forgotten, compute),
+            shadows=None
+            if given.shadows is None
+            else shadow_margins(given.shadows, train, test, forgotten, compute, dropped),
             measured={}
             if level == "quick"
             else measured_scores(model, given.retrained, original, before, train, forgotten, compute),

@@ -27,7 +27,7 @@ from natmu.errors import FAULTS, ModelError, SettingError
 from natmu.functions import is_function_name
 from natmu.methods import Method, Retrain, checked_method, method_named
 from natmu.methods.base import without_retain
-from natmu.models import Outputs, adapted
+from natmu.models import FEWEST_CLASSES, Outputs, WithoutOutputs, adapted
 from natmu.records.settings import TrainSettings
 from natmu.types import BoolArray, FloatArray, ForgetSet, IntArray, Part
 
@@ -102,15 +102,17 @@ class Inputs:
         outputs: What they return.
         mean: With ``std``, normalisation in front of them, one number per channel.
         std: Likewise.
+        dropped: Classes that models may have no output for.
     """
 
     data: Sequence[ImageData]
     outputs: Outputs = "logits"
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+    dropped: tuple[int, ...] = ()
 
     def model(self, model: object, name: str) -> nn.Module:
-        """A user's model as one that returns logits.
+        """A user's model as one that returns logits; those of classes without an output are filled in.
 
         Raises:
             SettingError: It is no model.
@@ -124,18 +126,30 @@ class Inputs:
             raise SettingError(f"outputs must be one of {', '.join(get_args(Outputs))}, not {self.outputs!r}.")
         if (self.mean is None) != (self.std is None):
             raise SettingError("mean and std belong together; give both, one number of each per channel, or neither.")
+        classes = self.data[0].num_classes
         try:
-            for part in self.data:
-                usable = adapted(
-                    model,
-                    num_classes=self.data[0].num_classes,
-                    image_shape=part.image_shape,
-                    outputs=self.outputs,
-                    mean=self.mean,
-                    std=self.std,
-                )
+            return self._adapted(model, classes)
         except ModelError as error:
-            raise ModelError(f"{error}{_counted_from_one(self.data[0])}") from None
+            fault = ModelError(f"{error}{_counted_from_one(self.data[0])}")
+        if len(self.dropped) > classes - FEWEST_CLASSES or not self.dropped:
+            raise fault
+        try:
+            shorter = self._adapted(model, classes - len(self.dropped))
+        except ModelError:
+            raise fault from None
+        return WithoutOutputs(shorter, self.dropped, classes)
+
+    def _adapted(self, model: nn.Module, num_classes: int) -> nn.Module:
+        """A model that returns logits of so many classes, for images of each shape."""
+        for part in self.data:
+            usable = adapted(
+                model,
+                num_classes=num_classes,
+                image_shape=part.image_shape,
+                outputs=self.outputs,
+                mean=self.mean,
+                std=self.std,
+            )
         return usable
 
     def models(self, models: object, name: str) -> list[nn.Module]:

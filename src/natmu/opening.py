@@ -13,7 +13,14 @@ from natmu.errors import DataError, ModelError, SettingError
 from natmu.lineage import Workspace
 from natmu.lineage.own_training import resolved
 from natmu.models import Outputs, is_pretrained_folder
-from natmu.records.derived import forget_of, is_original, knows_initial_weights, original_of, root_of
+from natmu.records.derived import (
+    classes_without_output,
+    forget_of,
+    is_original,
+    knows_initial_weights,
+    original_of,
+    root_of,
+)
 from natmu.records.forgetting import ForgetRequest, parse_forget, with_manifest
 from natmu.records.lineage import Imported, Initial, Probed, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, open_run
@@ -151,6 +158,11 @@ def open_model(
     model = run.record.lineage
     if isinstance(model, Initial | Relearned | Probed) or not is_original(original_of(model)):
         raise ModelError(f"{path} holds a part of an audit; name the run of an original or of an unlearned model.")
+    if classes_without_output(model):
+        raise ModelError(
+            f"{path} has no output any more for a class that it forgot, so no method can go on from it; start from the "
+            "run that it was made from, and drop the class with the last request."
+        )
     if place.precision == "auto":
         place = replace(place, precision=model.arithmetic.precision)
     moved = {name: value for name, value in (("source", source), ("test", test)) if value is not None}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -23,6 +23,11 @@ Scenario = Literal["random", "hardest", "class", "subclass", "indices"]
 
 ORIGINAL, RETRAINED = REFERENCES = ("original", "retrained")
 """Labels of the rows of a study that methods are compared with, and that do not compete."""
+
+
+NO_OUTPUT = -1e9
+"""Stands for the logit of a class that a model has no output for: so far below all others that its probability is 0 to
+every score, and that all scores of that label are the same whatever the others are."""
 
 
 def seed_for(seed: int, *purpose: str | int) -> int:
@@ -214,6 +219,12 @@ class Part:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def without_outputs(self, classes: Sequence[int]) -> Part:
+        """The part as of a model that has no output for some classes."""
+        logits = self.logits.copy()
+        logits[:, list(classes)] = NO_OUTPUT
+        return replace(self, logits=logits)
+
     def take(self, rows: npt.NDArray[Any]) -> Part:
         """The part at these rows, given as indices or as a boolean mask."""
         fine = None if self.fine_labels is None else self.fine_labels[rows]
@@ -244,6 +255,13 @@ class Outputs:
     train: Part
     test: Part
     holdout: Part | None = None
+
+    def without_outputs(self, classes: Sequence[int]) -> Outputs:
+        """The predictions as of a model that has no output for some classes."""
+        if not classes:
+            return self
+        holdout = None if self.holdout is None else self.holdout.without_outputs(classes)
+        return Outputs(self.train.without_outputs(classes), self.test.without_outputs(classes), holdout)
 
     def split(self, forget: ForgetSet) -> Predictions:
         """Divide the stored predictions as the forget set asks."""

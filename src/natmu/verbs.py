@@ -12,7 +12,7 @@ from natmu.audits import NUMBERS, RunAudit, obtain_models, recipe_of_references,
 from natmu.data import say_what_is_forgotten
 from natmu.engine.store import Run, Store
 from natmu.errors import SettingError, UsageError
-from natmu.lineage import import_model, obtain, outcome_of, problem_of
+from natmu.lineage import dropped_outputs, import_model, obtain, outcome_of, problem_of
 from natmu.lineage.costs import head_line
 from natmu.lineage.graph import sources
 from natmu.lineage.original_check import check_run
@@ -79,6 +79,7 @@ class Asked:
         forget_only: Whether methods that read samples that are kept are refused.
         copies: Whether byte-identical copies of the samples are forgotten with them.
         manifest: A table of samples for a request that names a column and no table.
+        drop_class: Whether the classes that are forgotten lose their outputs too.
     """
 
     forget: str
@@ -90,6 +91,7 @@ class Asked:
     forget_only: bool = False
     copies: bool = False
     manifest: Path | None = None
+    drop_class: bool = False
 
     def chosen(self) -> Method:
         """The method with its settings.
@@ -100,6 +102,11 @@ class Asked:
         method = method_named(self.method)(**self.settings)
         if self.forget_only:
             require_forget_only(method)
+        if self.drop_class and isinstance(method, Retrain):
+            raise SettingError(
+                "retrain makes a model with an output for every class; choose another method, or retrain without "
+                "--drop-class, as no sample of the class is left."
+            )
         if self.batch_size is None:
             return method
         if isinstance(method, Retrain):
@@ -144,13 +151,15 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
         before=None if start is None else workspace.forgotten_by(start),
         copies=asked.copies,
     )
+    dropped = dropped_outputs(workspace, request) if asked.drop_class else None
     force = force or isinstance(method, Retrain)  # which uses no knowledge of the original
     start = start or import_model(workspace, source.path, recipe, force=force)
     forget = workspace.forget(request, split_seed, start, copies=asked.copies)
 
     def made_by(method: Method) -> Trained | Unlearned:
         at = workspace.arithmetic
-        return outcome_of(method, start, forget, seed=asked.seed, batch_size=asked.batch_size, at=at)
+        size = asked.batch_size
+        return outcome_of(method, start, forget, seed=asked.seed, batch_size=size, at=at, dropped=dropped)
 
     result = made_by(method)
     if source.is_run:

@@ -13,7 +13,15 @@ from natmu.records.derived import forget_of, retrained, title
 from natmu.records.digests import digest_of
 from natmu.records.files import Value
 from natmu.records.forgetting import ForgetRequest, parse_forget
-from natmu.records.lineage import AllBut, AnyLineage, Everything, HalfOfPool, Imported, Unlearned
+from natmu.records.lineage import (
+    AllBut,
+    AnyLineage,
+    DroppedOutputs,
+    Everything,
+    HalfOfPool,
+    Imported,
+    Unlearned,
+)
 from natmu.records.settings import TrainSettings
 
 from . import lineages
@@ -30,6 +38,7 @@ KINDS = {
     "unlearned": lineages.unlearned(),
     "unlearned from elsewhere": lineages.unlearned(lineages.imported(), lineages.hardest(lineages.imported())),
     "unlearned shadow": lineages.unlearned(lineages.shadow()),
+    "unlearned with its output": lineages.unlearned().but(dropped=DroppedOutputs(layer="head", classes=(3,))),
     "unlearned twice": lineages.unlearned(lineages.unlearned(), lineages.later()),
     "retrained without both": lineages.retrained_model(of=lineages.later()),
     "relearned": lineages.relearned(),
@@ -109,8 +118,9 @@ OTHERS = {
     "outputs": "probabilities",
     "test": {type(None): "elsewhere", str: "dd"},
     "test_fraction": 0.2,
-    "classes": ("b", "a"),
+    "classes": {type(None): ("b", "a"), tuple: (4,)},
     "class_order": "natural",
+    "dropped": DroppedOutputs(layer="head", classes=(3,)),
 }
 """Other values of fields whose type does not say how to find one."""
 

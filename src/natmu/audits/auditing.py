@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from natmu.audits.compared import RunAudit
+from natmu.audits.compared import ALIKE_WITHOUT, RunAudit
 from natmu.audits.exposed_images import exposed_images
 from natmu.audits.obtaining import make_models
 from natmu.data import ImageData
@@ -25,6 +25,7 @@ from natmu.records.audit import (
     ShadowModels,
     write_audit,
 )
+from natmu.records.derived import classes_without_output
 from natmu.records.lineage import Trained, Unlearned
 from natmu.records.samples import Sample
 from natmu.records.settings import OwnTraining, TrainSettings, in_words
@@ -143,6 +144,8 @@ def _decisions(audit: RunAudit, found: Examination) -> list[str]:
     sentences = [f"The model is compared with {models}{asked}, at the level {audit.level}."]
     if count:
         sentences.append(f"Retrained models were trained: {in_words(audit.models.recipe)}.")
+    if classes_without_output(audit.models.subject):
+        sentences.append(ALIKE_WITHOUT)
     shared = audit.run.record.lineage.arithmetic.processes
     sentences += [f"They were trained in {shared} processes, as the audited model was."] if shared > 1 else []
     lacking = len(found.missing)

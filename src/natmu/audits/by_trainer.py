@@ -33,7 +33,16 @@ from natmu.models import reinitialised
 from natmu.progress import say
 from natmu.records.derived import retrained
 from natmu.records.forgetting import parse_forget
-from natmu.records.lineage import Architecture, Arithmetic, Forget, Imported, Initial, Trained, Unlearned
+from natmu.records.lineage import (
+    Architecture,
+    Arithmetic,
+    DroppedOutputs,
+    Forget,
+    Imported,
+    Initial,
+    Trained,
+    Unlearned,
+)
 from natmu.records.settings import DataSettings, OwnTraining
 from natmu.scores.panel import Level
 from natmu.scores.pool import half_of_pool
@@ -161,6 +170,7 @@ def _models(
             batch_size=told["batch_size"],
             seed=told["seed"],
             arithmetic=Arithmetic(precision=told["precision"]),
+            dropped=DroppedOutputs(**told["dropped"]) if "dropped" in told else None,
         )
     return AuditModels(subject, source, level, number)
 

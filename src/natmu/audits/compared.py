@@ -16,7 +16,8 @@ from natmu.engine.store import Run, Store
 from natmu.errors import RunError, UsageError
 from natmu.lineage.probing import noted_probe
 from natmu.lineage.relearning import relearning_steps
-from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
+from natmu.records.derived import classes_without_output
+from natmu.records.lineage import AnyLineage, DroppedOutputs, Imported, Trained, Unlearned
 from natmu.records.run import Forgotten
 from natmu.records.settings import OwnTraining, TrainSettings
 from natmu.scores import loss, margin, weight_distance
@@ -25,7 +26,16 @@ from natmu.scores.pool import draw_non_members, half_of_pool
 from natmu.scores.population import unseen_part
 from natmu.scores.probe import probe_scores
 from natmu.scores.verdict import ENOUGH
-from natmu.types import ForgetSet, IntArray, Predictions
+from natmu.types import ForgetSet, IntArray, Outputs, Predictions
+
+NOTHING_TO_RELEARN = "relearn_time needs an output for what was forgotten, and the model has none."
+"""Why this score is missing of a model that lost its outputs."""
+
+ALIKE_WITHOUT = (
+    "The model has no output for what it forgot; the original and all other models are compared as if they had none "
+    "either, so that the comparison is about what is left."
+)
+"""What is decided for such a model."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +79,12 @@ class RunAudit:
         return self.predictions_of(self.run)
 
     def predictions_of(self, run: Run) -> Predictions:
-        """A run's stored predictions, divided as the forget set asks."""
-        return run.outputs().split(self.forget)
+        """A run's stored predictions, divided as the forget set asks; without the outputs that the subject lacks."""
+        return self._outputs_of(run).split(self.forget)
+
+    def _outputs_of(self, run: Run) -> Outputs:
+        """A run's stored predictions; without the outputs that the subject lacks, so that what is left is compared."""
+        return run.outputs().without_outputs(classes_without_output(self.models.subject))
 
     @cached_property
     def wanted(self) -> list[AnyLineage]:
@@ -159,7 +173,7 @@ class RunAudit:
 
     def _pool_margins(self, run: Run) -> npt.NDArray[np.float64]:
         """A model's margins on the pool, in its order; of shadow models only these are stored."""
-        outputs = run.outputs()
+        outputs = self._outputs_of(run)
         if not len(outputs.test):
             return margin(outputs.train)
         assert self.pool is not None, "there are shadow models only where there is a pool"
@@ -168,6 +182,8 @@ class RunAudit:
 
     def _relearning(self) -> Measured:
         """Steps of relearning of the model and of retrained ones."""
+        if classes_without_output(self.models.subject):
+            return Measured(None, reason=NOTHING_TO_RELEARN)
         original_loss = float(loss(self.predictions_of(self.original).forget.take(shown_rows(self.forget))).mean())
 
         def steps(model: Trained | Unlearned) -> int | None:
@@ -185,10 +201,11 @@ class RunAudit:
         retrained = self.runs["retrained"][:ENOUGH]
         if not retrained:
             return {}
-        first = _arrays(retrained[0])
+        dropped = self.models.subject.dropped if isinstance(self.models.subject, Unlearned) else None
+        first = _arrays(retrained[0], dropped)
 
         def distance(run: Run) -> float:
-            return weight_distance(_arrays(run), first).total
+            return weight_distance(_arrays(run, dropped), first).total
 
         others = [distance(run) for run in retrained[1:]]
         return {"weight_distance": Measured(distance(self.run), others, distance(self.original))}
@@ -197,7 +214,10 @@ class RunAudit:
         """What can be read within the models and beside the forget samples."""
         there = {run.record.digest for run in (self.run, self.original, *self.runs["retrained"])}
         runs = [self.store.find(one.digest) for one in self.models.probes if one.source.digest in there]
-        model, original, *retrained = (None if run is None else noted_probe(run.history()) for run in runs)
+        probes = [None if run is None else noted_probe(run.history()) for run in runs]
+        if classes_without_output(self.models.subject):
+            probes = [None if one is None else one.without_outputs() for one in probes]
+        model, original, *retrained = probes
         return probe_scores(model, [one for one in retrained if one is not None], original)
 
 
@@ -221,6 +241,12 @@ class _Predictions(Sequence[Predictions]):
         return self.read(chosen) if isinstance(chosen, Run) else [self.read(run) for run in chosen]
 
 
-def _arrays(run: Run) -> dict[str, npt.NDArray[Any]]:
-    """A run's weights as arrays."""
-    return {name: value.float().numpy() for name, value in run.weights().items()}
+def _arrays(run: Run, dropped: DroppedOutputs | None) -> dict[str, npt.NDArray[Any]]:
+    """A run's weights as arrays, without the rows of outputs that not all models have."""
+    arrays = {name: value.float().numpy() for name, value in run.weights().items()}
+    if dropped is None or classes_without_output(run.record.lineage):
+        return arrays
+    rows = {f"{dropped.layer}.{part}".lstrip(".") for part in ("weight", "bias")}
+    return {
+        name: np.delete(value, dropped.classes, axis=0) if name in rows else value for name, value in arrays.items()
+    }

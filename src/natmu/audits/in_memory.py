@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
+from natmu.audits.compared import NOTHING_TO_RELEARN
 from natmu.data import ImageData, unseen_rows
 from natmu.engine.compute import Compute
 from natmu.engine.predict import part_of
@@ -18,9 +19,10 @@ from natmu.engine.relearning import relearning_curve, shown_rows
 from natmu.errors import DataError
 from natmu.lineage.probing import probe
 from natmu.lineage.relearning import relearning_steps
+from natmu.models import WithoutOutputs
 from natmu.records.settings import TrainSettings
 from natmu.scores import Measured, Shadows, accuracy, loss, margin, weight_distance
-from natmu.scores.probe import probe_scores
+from natmu.scores.probe import Probe, probe_scores
 from natmu.scores.verdict import ENOUGH
 from natmu.types import ForgetSet, IntArray, Outputs, Predictions
 
@@ -88,10 +90,17 @@ def measured_scores(
 ) -> dict[str, Measured]:
     """The scores that need the models themselves: what they know and relearn, and how far their weights are apart."""
     references, data = retrained[:ENOUGH], train.to(compute.device)
-    own, *probes = (probe(private_copy(one, compute), data, forget, compute) for one in (model, *references))
-    known = None if original is None else probe(private_copy(original, compute), data, forget, compute)
-    found = probe_scores(own, probes, known)
-    if before is None:
+    dropped = model.classes if isinstance(model, WithoutOutputs) else ()
+
+    def probed(one: nn.Module) -> Probe:
+        found = probe(private_copy(one, compute), data, forget, compute)
+        return found.without_outputs() if dropped else found
+
+    own, *probes = map(probed, (model, *references))
+    found = probe_scores(own, probes, None if original is None else probed(original))
+    if dropped:
+        relearn = Measured(None, reason=NOTHING_TO_RELEARN)
+    elif before is None:
         relearn = Measured(None, reason="relearn_time needs the original, to know when the loss is back.")
     else:
         level = float(loss(before.forget.take(shown_rows(forget))).mean())
@@ -104,17 +113,26 @@ def measured_scores(
         relearn = Measured(steps(model), [steps(one) for one in references], 0.0)
     if not references:
         return found | {"relearn_time": relearn}
-    first = _weights(references[0])
-    others = [weight_distance(_weights(one), first).total for one in references[1:]]
-    far = None if original is None else weight_distance(_weights(original), first).total
-    distance = Measured(weight_distance(_weights(model), first).total, others, far)
+    like = _weights(model)
+    first = _without_rows(_weights(references[0]), like, dropped)
+
+    def far(one: nn.Module) -> float:
+        return weight_distance(_without_rows(_weights(one), like, dropped), first).total
+
+    others = [far(one) for one in references[1:]]
+    distance = Measured(far(model), others, None if original is None else far(original))
     return found | {"relearn_time": relearn, "weight_distance": distance}
 
 
 def shadow_margins(
-    shadows: ShadowModels, train: ImageData, test: ImageData, forget: ForgetSet, compute: Compute
+    shadows: ShadowModels,
+    train: ImageData,
+    test: ImageData,
+    forget: ForgetSet,
+    compute: Compute,
+    dropped: Sequence[int] = (),
 ) -> Shadows:
-    """The margins of shadow models on the pool."""
+    """The margins of shadow models on the pool, as of models that have no output for the dropped classes."""
     non_members = np.asarray(shadows.non_members, np.int64)
     member = np.asarray(shadows.member)
     wanted = (len(shadows.trained), len(forget) + len(non_members))
@@ -129,7 +147,12 @@ def shadow_margins(
 
     def margins(models: Sequence[nn.Module]) -> npt.NDArray[np.float64]:
         rows = [
-            np.concatenate([margin(part_of(private_copy(model, compute), part, compute)) for part in parts])
+            np.concatenate(
+                [
+                    margin(part_of(private_copy(model, compute), part, compute).without_outputs(dropped))
+                    for part in parts
+                ]
+            )
             for model in models
         ]
         return np.array(rows, np.float64).reshape(len(models), wanted[1])
@@ -170,4 +193,16 @@ def private_copy(model: nn.Module, compute: Compute) -> nn.Module:
 
 def _weights(model: nn.Module) -> dict[str, npt.NDArray[Any]]:
     """A model's parameters and buffers as arrays."""
-    return {name: value.detach().cpu().float().numpy() for name, value in model.state_dict().items()}
+    whole = model.network if isinstance(model, WithoutOutputs) else model
+    return {name: value.detach().cpu().float().numpy() for name, value in whole.state_dict().items()}
+
+
+def _without_rows(
+    arrays: dict[str, npt.NDArray[Any]], like: dict[str, npt.NDArray[Any]], dropped: Sequence[int]
+) -> dict[str, npt.NDArray[Any]]:
+    """Weights without the rows of outputs that a model lost, where the other still has them."""
+    if not dropped:
+        return arrays
+    longer = {name for name, value in arrays.items() if name in like and value.ndim > 0}
+    longer = {name for name in longer if len(arrays[name]) == len(like[name]) + len(dropped)}
+    return {name: np.delete(value, dropped, axis=0) if name in longer else value for name, value in arrays.items()}

@@ -9,7 +9,14 @@ from typing import Literal
 
 from natmu.lineage.probing import probed
 from natmu.lineage.relearning import relearned
-from natmu.records.derived import forget_of, from_other, in_processes_of, original, retrained
+from natmu.records.derived import (
+    classes_without_output,
+    forget_of,
+    from_other,
+    in_processes_of,
+    original,
+    retrained,
+)
 from natmu.records.lineage import (
     AnyLineage,
     Arithmetic,
@@ -88,8 +95,12 @@ class AuditModels:
 
     @property
     def curves(self) -> list[Relearned]:
-        """How the subject and retrained models relearn the forget set."""
-        models = () if self.level == "quick" else (self.subject, *self.retrained[:ENOUGH])
+        """How the subject and retrained models relearn the forget set; without an output for it nothing is learnt."""
+        models = (
+            ()
+            if self.level == "quick" or classes_without_output(self.subject)
+            else (self.subject, *self.retrained[:ENOUGH])
+        )
         return [self.curve(model) for model in models]
 
     def curve(self, model: Trained | Unlearned) -> Relearned:

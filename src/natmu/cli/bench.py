@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from natmu.cli.options import DataDir, Device, Json, Track
+from natmu.cli.options import DataDir, Device, Force, Json, Track
 from natmu.cli.torchrun import first_process_goes_on
 from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
 
@@ -28,6 +28,7 @@ def run(
         typer.Option("--dry-run", help="Print the jobs, which are done, and about how long the rest takes."),
     ] = False,
     track: Track = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Run a recipe, or what is missing of it, and print its table.
@@ -50,7 +51,7 @@ def run(
     if dry_run:
         print_forecast(forecast(asked, data_dir=data_dir, out=out, device=device), as_json=as_json)
         return
-    folder = run_recipe(asked, data_dir=data_dir, out=out, device=device)
+    folder = run_recipe(asked, data_dir=data_dir, out=out, device=device, force=force)
     first_process_goes_on()
     written = [*illustrate(folder), write_report(folder)]
     study = read_study(folder)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from natmu.cli.options import DataDir, Device, Json
+from natmu.cli.options import DataDir, Device, Force, Json
 
 
 def run(
@@ -21,6 +21,7 @@ def run(
         typer.Option("--storage", metavar="URL", help="Database of the trials; a journal in the study if not given."),
     ] = None,
     device: Device = "auto",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Search the settings of a recipe's methods on the holdout.
@@ -30,7 +31,7 @@ def run(
     from natmu.cli.output import print_json, print_rows
     from natmu.studies import read_recipe, run_search
 
-    folder = run_search(read_recipe(recipe), data_dir=data_dir, out=out, device=device, storage=storage)
+    folder = run_search(read_recipe(recipe), data_dir=data_dir, out=out, device=device, storage=storage, force=force)
     found = json.loads((folder / "search.json").read_text(encoding="utf-8"))
     if as_json:
         print_json(found)

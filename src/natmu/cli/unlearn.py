@@ -50,13 +50,17 @@ def run(
         ),
     ],
     forget: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--forget",
             help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME, indices:FILE, files:LIST, "
             "where:COLUMN=VALUE or all.",
         ),
-    ],
+    ] = None,
+    drop_class: Annotated[
+        str | None,
+        typer.Option("--drop-class", metavar="NAME", help="Instead: forget a class, and take its output away."),
+    ] = None,
     manifest: Annotated[
         Path | None,
         typer.Option("--manifest", metavar="TABLE.csv", help="Table of samples that where:COLUMN=VALUE looks into."),
@@ -114,6 +118,7 @@ def run(
     What is not given keeps the method's default; natmu methods lists every setting.
     """
     from natmu.cli.output import print_run
+    from natmu.errors import SettingError
     from natmu.opening import Place, Source
     from natmu.progress import showing
     from natmu.records.run import RECORD
@@ -122,6 +127,9 @@ def run(
     from natmu.types import ORIGINAL
     from natmu.verbs import Asked, unlearn_run
 
+    if (forget is None) == (drop_class is None):
+        raise SettingError("Say what to forget, with either --forget or --drop-class.")
+    request = forget or f"class:{drop_class}"
     trackers = known_trackers(track)
     beside = source.resolve().parent if (source / RECORD).exists() else Path("runs")
     root, name = store_and_name(out, beside)
@@ -146,7 +154,18 @@ def run(
     )
     with showing():
         run = unlearn_run(
-            Asked(forget, method, given, batch_size, seed, split_seed, forget_only, with_copies, manifest),
+            Asked(
+                request,
+                method,
+                given,
+                batch_size,
+                seed,
+                split_seed,
+                forget_only,
+                with_copies,
+                manifest,
+                drop_class=drop_class is not None,
+            ),
             Source(source, read, model, outputs, asked),
             Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
             force=force,

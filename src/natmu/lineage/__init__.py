@@ -1,7 +1,8 @@
 """How models come about: what determines each of them, the graph that they form, and executors that make them."""
 
+from natmu.lineage.dropping import dropped_outputs
 from natmu.lineage.graph import in_order, sources
 from natmu.lineage.making import import_model, obtain, outcome_of, problem_of
 from natmu.lineage.workspace import Workspace
 
-__all__ = ["Workspace", "import_model", "in_order", "obtain", "outcome_of", "problem_of", "sources"]
+__all__ = ["Workspace", "dropped_outputs", "import_model", "in_order", "obtain", "outcome_of", "problem_of", "sources"]

@@ -15,10 +15,10 @@ from natmu.models.factory import from_factory
 from natmu.models.foreign import MisfitError
 from natmu.models.hub import from_hub, is_hub, stored_names
 from natmu.progress import say
-from natmu.records.derived import root_of
+from natmu.records.derived import classes_without_output, root_of
 from natmu.records.digests import digest_of
 from natmu.records.files import file_digest
-from natmu.records.lineage import Imported, Initial, Probed, Relearned
+from natmu.records.lineage import DroppedOutputs, Imported, Initial, Probed, Relearned, Unlearned
 
 DESCRIPTIONS = (".json", ".md", ".txt")
 """Files of a HuggingFace folder that hold no weights and are copied with it."""
@@ -53,22 +53,33 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
         raise ModelError(f"{run.path} holds no model; name the run of one.")
     if out.exists() and not force:
         raise UsageError(f"{out} is there already; choose another --out, or replace it with --force.")
-    weights = run.weights()
+    weights: State = run.weights()
+    rows: dict[str, list[int]] = {}
+    for sentence in run.record.decisions if classes_without_output(lineage) else ():
+        say(sentence)
     if like is None:
         write_container(weights, out)
         return
+    if isinstance(lineage, Unlearned) and lineage.dropped is not None:
+        if like.is_dir():
+            raise ModelError(
+                f"The configuration in {like} gives an output to every class, and this model has lost some; export "
+                "without --like."
+            )
+        weights, rows = _with_all_rows(weights, lineage.dropped)
     root = lineage if isinstance(lineage, Initial) else root_of(lineage)
     if isinstance(root, Imported) and weights_digest(like) != root.weights:
         say(f"{like} is not the file that the original of {run.path} came from.")
     ours = root.architecture.source is None  # whose normalisation other files lack
     constants = {name for name in weights if name in ("normalize.mean", "normalize.std")} if ours else set()
     try:
-        container, sentences = exported(weights, like, copies, constants)
+        container, sentences = exported(weights, like, copies, constants, rows)
     except MisfitError:
         stored = {} if ours else _stored_names(root.architecture.name, run)
         if stored.keys() != weights.keys():
             raise
-        container, sentences = exported({stored[name]: weights[name] for name in weights}, like, copies)
+        renamed = {stored[name]: kept for name, kept in rows.items()}
+        container, sentences = exported({stored[name]: weights[name] for name in weights}, like, copies, rows=renamed)
     if like.is_dir():
         _write_folder(container, like, out)
     elif (like.suffix == ".safetensors") != (out.suffix == ".safetensors"):
@@ -77,6 +88,20 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
         write_container(container.content, out, container.metadata)
     for sentence in sentences:
         say(f"{out}: {sentence}")
+
+
+def _with_all_rows(weights: State, dropped: DroppedOutputs) -> tuple[State, dict[str, list[int]]]:
+    """Weights with zeros in the rows that were dropped, as the original's file has them, and which rows are there."""
+    whole, rows = dict(weights), {}
+    for part in ("weight", "bias"):
+        name = f"{dropped.layer}.{part}".lstrip(".")
+        if name in weights:
+            short = weights[name]
+            count = len(short) + len(dropped.classes)
+            rows[name] = [row for row in range(count) if row not in dropped.classes]
+            whole[name] = short.new_zeros(count, *short.shape[1:])
+            whole[name][rows[name]] = short
+    return whole, rows
 
 
 def _stored_names(architecture: str, run: Run) -> dict[str, str]:

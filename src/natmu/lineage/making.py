@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from natmu.data import ImageData, require_sure_order, without_earlier_classes
+from natmu.data import ImageData, without_earlier_classes
 from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
@@ -19,8 +19,8 @@ from natmu.engine.predict import outputs_of, part_of
 from natmu.engine.store import Run, Workplace
 from natmu.engine.training import train_classifier
 from natmu.errors import ForgetSetError, ModelError, SettingError
-from natmu.lineage.exporting import weights_digest
 from natmu.lineage.graph import sources
+from natmu.lineage.importing import imported
 from natmu.lineage.original_check import checked, report_check
 from natmu.lineage.own_training import samples_of, train_own
 from natmu.lineage.pools import Pool
@@ -29,12 +29,13 @@ from natmu.lineage.relearning import relearn
 from natmu.lineage.workspace import Workspace, difficulty_of
 from natmu.methods import Method, Problem, Retrain, method_named
 from natmu.methods.retraining import UNTOLD
-from natmu.models import load_weights
+from natmu.models import load_weights, without_outputs
 from natmu.progress import decided
 from natmu.records.derived import forget_of, knows_initial_weights, retrained, root_of, title
 from natmu.records.lineage import (
     AnyLineage,
     Arithmetic,
+    DroppedOutputs,
     Everything,
     Forget,
     HalfOfPool,
@@ -85,19 +86,7 @@ def import_model(
         ModelError: The file is missing, or does not fit the architecture or the data; nothing is written then.
         SettingError: Two orders of the classes are plausible, and nobody has said which one the weights have.
     """
-    train, data = workspace.splits.train, workspace.settings
-    chosen = data.classes is not None or data.class_order is not None
-    require_sure_order(train.class_names, data.source, chosen=chosen)
-    if not weights.exists():
-        raise ModelError(f"There are no weights at {weights}; name a run folder, a .safetensors or a .pt file.")
-    model = Imported(
-        data=workspace.data,
-        architecture=workspace.architecture,
-        arithmetic=workspace.arithmetic,
-        weights=weights_digest(weights),
-        recipe=recipe,
-    )
-
+    model = imported(workspace, weights, recipe)
     if processes.agree(lambda: workspace.has(model)):
         return model
     network = workspace.fresh(0)
@@ -129,6 +118,7 @@ def outcome_of(
     seed: int,
     batch_size: int | None,
     at: Arithmetic,
+    dropped: DroppedOutputs | None = None,
 ) -> Trained | Unlearned:
     """The model that a method makes of another one.
 
@@ -140,6 +130,7 @@ def outcome_of(
         batch_size: Samples per step, where the method's settings do not say; the original's if None. Retraining has
             the original's.
         at: Arithmetic of the method.
+        dropped: The outputs that the model loses afterwards; none of a retrained one.
 
     Raises:
         SettingError: Retraining is to start where the original did, and nobody knows where that was, or nobody says
@@ -160,6 +151,7 @@ def outcome_of(
         batch_size=method.batch_size or batch_size or batch_size_of(source.recipe),
         seed=seed,
         arithmetic=at,
+        dropped=dropped,
     )
 
 
@@ -222,7 +214,9 @@ def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
     problem = problem_of(model, workspace, work.checkpoint)
     samples = _samples(workspace, root_of(model.source), model.forget)
     unlearned = method_named(model.method)(**model.settings)(problem)
-    _finish(unlearned.model, workspace, work, problem.compute, samples, unlearned.seconds, problem.history)
+    network, dropped = unlearned.model, model.dropped
+    network = network if dropped is None else without_outputs(network, dropped.layer, dropped.classes)
+    _finish(network, workspace, work, problem.compute, samples, unlearned.seconds, problem.history)
 
 
 def problem_of(model: Unlearned, workspace: Workspace, checkpoint: Checkpoint | None = None) -> Problem:

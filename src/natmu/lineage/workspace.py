@@ -20,7 +20,15 @@ from natmu.errors import DataError, ModelError, RunError
 from natmu.lineage.pools import Pool
 from natmu.lineage.preprocessing import with_form, with_normalisation
 from natmu.models import Outputs as ModelOutputs
-from natmu.models import build_model, check_class_order, network_of, preprocessing_of, reinitialised, source_digest
+from natmu.models import (
+    build_model,
+    check_class_order,
+    network_of,
+    preprocessing_of,
+    reinitialised,
+    source_digest,
+    without_outputs,
+)
 from natmu.progress import deciding
 from natmu.records.derived import forget_of, original, root_of, title
 from natmu.records.digests import digest_of
@@ -184,7 +192,9 @@ class Workspace:
         Raises:
             RunError: The weights are damaged, or of another architecture.
         """
-        model = self.build(0)
+        model, lineage = self.build(0), run.record.lineage
+        if isinstance(lineage, Unlearned) and lineage.dropped is not None:
+            model = without_outputs(model, lineage.dropped.layer, lineage.dropped.classes)
         try:
             network_of(model).load_state_dict(run.weights())
         except RuntimeError:

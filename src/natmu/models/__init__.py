@@ -4,10 +4,11 @@ All of ours take images in [0, 1] and normalise them in their first layer. Any o
 logits.
 """
 
-from natmu.models.adapters import Outputs, adapted, network_of, unadapted
+from natmu.models.adapters import Outputs, WithoutOutputs, adapted, network_of, unadapted
 from natmu.models.containers import weights_files
 from natmu.models.factory import current_directory_first, source_digest
 from natmu.models.foreign import load_weights
+from natmu.models.heads import FEWEST_CLASSES, head_of, moved_outputs, require_enough, without_outputs
 from natmu.models.hub import check_class_order, is_pretrained_folder
 from natmu.models.initial import last_linear, reinitialised, reset_head
 from natmu.models.layers import ImageShape, Normalize
@@ -19,6 +20,7 @@ from natmu.models.vgg import VGG
 from natmu.models.vit import ViT
 
 __all__ = [
+    "FEWEST_CLASSES",
     "VGG",
     "ImageShape",
     "ModelInfo",
@@ -28,19 +30,24 @@ __all__ = [
     "ResNet",
     "SmallCNN",
     "ViT",
+    "WithoutOutputs",
     "adapted",
     "build_model",
     "check_class_order",
     "current_directory_first",
+    "head_of",
     "is_pretrained_folder",
     "last_linear",
     "load_weights",
     "models",
+    "moved_outputs",
     "network_of",
     "preprocessing_of",
     "reinitialised",
+    "require_enough",
     "reset_head",
     "source_digest",
     "unadapted",
     "weights_files",
+    "without_outputs",
 ]

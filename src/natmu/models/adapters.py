@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from natmu.errors import ModelError
 from natmu.models.layers import ImageShape, Normalize
 from natmu.models.probing import Reading, check_kind, logits_in, reading_of
+from natmu.types import NO_OUTPUT
 
 Outputs = Literal["logits", "probabilities"]
 
@@ -59,6 +60,31 @@ class Adapted(nn.Module):
         return (two_probabilities(numbers) if self.binary else numbers.float()).clamp(min=LEAST).log()
 
 
+class WithoutOutputs(nn.Module):
+    """A classifier that has no output for some classes, with logits for all: those of the others, and a filler.
+
+    Args:
+        network: Returns the logits of the other classes, in their order.
+        classes: Labels without an output.
+        num_classes: Number of classes, these included.
+    """
+
+    def __init__(self, network: nn.Module, classes: Sequence[int], num_classes: int) -> None:
+        super().__init__()
+        self.network = network
+        self.classes = tuple(classes)
+        self.num_classes = num_classes
+        self.training = network.training
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, num_classes)`` of images ``(B, C, H, W)``."""
+        logits: Tensor = self.network(images)
+        kept = [row for row in range(self.num_classes) if row not in self.classes]
+        filled = torch.full((len(logits), self.num_classes), NO_OUTPUT, device=logits.device)
+        filled[:, kept] = logits.float()
+        return filled
+
+
 def two_logits(numbers: Tensor) -> Tensor:
     """Logits ``(B, 2)`` of one logit ``z`` per image: ``-z / 2`` and ``z / 2``, whose softmax is the sigmoid of ``z``.
 
@@ -101,7 +127,7 @@ def adapted(
     Raises:
         ModelError: The model cannot be copied, fails on images of this shape, or does not return logits.
     """
-    if isinstance(model, Adapted):
+    if isinstance(model, Adapted | WithoutOutputs):
         return model
     if isinstance(model, nn.parallel.DistributedDataParallel):
         model = model.module
@@ -119,11 +145,13 @@ def adapted(
 
 def network_of(model: nn.Module) -> nn.Module:
     """The classifier within an adapted model, whose parameters have the user's names; a plain model itself."""
-    return model.network if isinstance(model, Adapted) else model
+    return network_of(model.network) if isinstance(model, Adapted | WithoutOutputs) else model
 
 
 def unadapted(model: nn.Module) -> nn.Module:
     """The model in the class, with the names and in the precision in which it was given; it is changed to that."""
+    if isinstance(model, WithoutOutputs):
+        return unadapted(model.network)
     if not isinstance(model, Adapted):
         return model
     held = {**dict(model.network.named_parameters()), **dict(model.network.named_buffers())}

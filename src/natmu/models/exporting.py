@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,7 +37,11 @@ class Entry:
 
 
 def exported(
-    weights: State, like: Path, copies: Copies | None, constants: Collection[str] = ()
+    weights: State,
+    like: Path,
+    copies: Copies | None,
+    constants: Collection[str] = (),
+    rows: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[Container, list[str]]:
     """The content of a file with other weights in it.
 
@@ -46,6 +50,7 @@ def exported(
         like: The file that the original's weights came from, or a HuggingFace folder.
         copies: What becomes of entries that hold the original's weights once more.
         constants: Names in ``weights`` that the file may lack as a whole.
+        rows: Names in ``weights`` of which the model has lost rows, and which rows are written.
 
     Returns:
         What is to be written, and sentences on what stands in it beside the weights.
@@ -56,7 +61,7 @@ def exported(
     """
     container = read_container(like)
     found = find_weights(weights, container, "this run", constants)
-    content = with_value(container.content, found.place, _filled(found, weights))
+    content = with_value(container.content, found.place, _filled(found, weights, rows or {}))
     sentences = []
     for entry in _entries(found):
         if is_optimizer(entry.value):
@@ -127,7 +132,7 @@ def without(content: Any, place: Place) -> object:  # noqa: ANN401 - whatever a 
     return changed
 
 
-def _filled(found: Found, weights: State) -> object:
+def _filled(found: Found, weights: State, rows: Mapping[str, Sequence[int]]) -> object:
     """The state dict that was found with other weights, in its class, order and types."""
     names = {given: name for name, given in found.match.pairs.items()}
     filled: Any = copy.copy(found.state)  # with the attributes of an OrderedDict, such as the versions of modules
@@ -136,7 +141,9 @@ def _filled(found: Found, weights: State) -> object:
         if given in names:
             key = old.data_ptr(), old.shape
             if old.numel() == 0 or key not in made:
-                made[key] = _as(weights[names[given]], old, given)
+                whole = _as(weights[names[given]], old, given)
+                kept = rows.get(names[given])
+                made[key] = whole if kept is None else _rows_of(whole, kept)
             filled[given] = made[key]  # one tensor where the file has one under several names
     return filled
 
@@ -147,6 +154,12 @@ def _as(new: Tensor, old: Tensor, name: str) -> Tensor:
     if cast.is_floating_point() and not bool(cast.isfinite().all()):
         raise ModelError(f"{name} does not fit into {old.dtype}: export without --like, which keeps float32.")
     return nn.Parameter(cast, old.requires_grad) if isinstance(old, nn.Parameter) else cast
+
+
+def _rows_of(tensor: Tensor, rows: Sequence[int]) -> Tensor:
+    """Some rows of a tensor, in its class."""
+    kept = tensor.detach()[list(rows)].clone()
+    return nn.Parameter(kept, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else kept
 
 
 def _entries(found: Found) -> Iterator[Entry]:

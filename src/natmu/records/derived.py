@@ -141,6 +141,12 @@ def forget_of(model: AnyLineage) -> Forget | None:
     return on.forget if isinstance(on, AllBut) else None
 
 
+def classes_without_output(model: AnyLineage) -> tuple[int, ...]:
+    """The classes that a model has no output for any more."""
+    dropped = model.dropped if isinstance(model, Unlearned) else None
+    return () if dropped is None else dropped.classes
+
+
 def title(model: AnyLineage) -> str:
     """What a model is called in messages."""
     if isinstance(model, Initial):
@@ -153,7 +159,8 @@ def title(model: AnyLineage) -> str:
         return f"probes of {title(model.source)}"
     if isinstance(model, Unlearned):
         origin = "" if isinstance(model.source, Imported) else f" from {title(model.source)}"
-        return f"{model.method}, {_forgotten(model.forget)}, seed {model.seed}{origin}"
+        without = "" if model.dropped is None else ", without its output"
+        return f"{model.method}, {_forgotten(model.forget)}{without}, seed {model.seed}{origin}"
     match model.on:
         case AllBut(forget=forget):
             return f"retrained, {_forgotten(forget)}, seed {model.seed}"

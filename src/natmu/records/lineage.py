@@ -261,6 +261,18 @@ class Made(Lineage):
         return self.source.recipe
 
 
+class DroppedOutputs(Value):
+    """Outputs that a model lost with the classes that it forgot.
+
+    Attributes:
+        layer: The layer that gives the logits, by its name in the user's model.
+        classes: Which of its rows are gone.
+    """
+
+    layer: str
+    classes: tuple[int, ...]
+
+
 class Unlearned(Made):
     """What a method makes of a model.
 
@@ -272,6 +284,7 @@ class Unlearned(Made):
         batch_size: Samples per step.
         seed: Of everything random in the method.
         arithmetic: Of the method and of the predictions.
+        dropped: The outputs of the forgotten classes, where they were dropped afterwards; None where all are there.
     """
 
     kind: Literal["unlearned"] = "unlearned"
@@ -281,6 +294,7 @@ class Unlearned(Made):
     batch_size: int
     seed: int
     arithmetic: Arithmetic
+    dropped: DroppedOutputs | None = None
 
 
 class Finding(Made):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from natmu.records.forgetting import Request
-from natmu.records.settings import DataSettings, RetrainSettings, Training, TrainSettings
+from natmu.records.settings import DataSettings, OwnTraining, RetrainSettings, Training, TrainSettings
 from natmu.types import Settings
 
 Level = Literal["quick", "standard", "full"]
@@ -152,6 +152,9 @@ class RecipeSettings(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="name of the study and its folder")
     data: DataSettings = Field(description="which data")
     model: str = Field(min_length=1, description="name of a model, or package.module:factory")
+    original: str | None = Field(
+        None, min_length=1, description="weights from elsewhere or a run folder; originals are trained if not given"
+    )
     training: Training = Field(TrainSettings(), description="how originals and retrained models are trained")
     retrain: RetrainSettings = Field(RetrainSettings(), description="how retrained models start")
     forget: tuple[Request, ...] = Field(min_length=1, description="forget sets")
@@ -166,6 +169,11 @@ class RecipeSettings(Settings):
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="precision of the arithmetic")
     sync_batch_norm: bool = Field(False, description="with several processes, batch statistics over all of them")
     executor: ExecutorSettings = Field(ExecutorSettings(), description="where models are made")
+
+    @property
+    def told(self) -> TrainSettings | OwnTraining | None:
+        """How models are trained; None where the original is given, and the recipe does not say how it was."""
+        return None if self.original is not None and "training" not in self.model_fields_set else self.training
 
     @field_validator("executor", mode="before")
     @classmethod

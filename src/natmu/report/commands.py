@@ -101,7 +101,8 @@ def _unlearn(lineage: Trained | Unlearned, first: Trained | Imported, source: st
     forget = forget_of(lineage)
     assert forget is not None, "it has forgotten something"
     told = [*_data(first), *_training(first.recipe)] if source == WEIGHTS else []
-    words = ["unlearn", "--from", source, *told, *_forget(forget), "--method"]
+    dropped = isinstance(lineage, Unlearned) and lineage.dropped is not None
+    words = ["unlearn", "--from", source, *told, *_forget(forget, dropped=dropped), "--method"]
     if isinstance(lineage, Unlearned):
         words += [lineage.method]
         for setting, value in lineage.settings.items():
@@ -151,10 +152,13 @@ def _training(recipe: TrainSettings | OwnTraining | None) -> list[str]:
     return [] if recipe is None else ["--training", json.dumps(recipe.model_dump(mode="json"))]
 
 
-def _forget(forget: Forget) -> list[str]:
-    """The flags that name what is forgotten."""
+def _forget(forget: Forget, *, dropped: bool) -> list[str]:
+    """The flags that name what is forgotten, and whether its outputs went too."""
     drawn = [] if forget.seed is None else ["--split-seed", str(forget.seed)]
-    return ["--forget", forget.request.text, *drawn, *(["--with-copies"] if forget.copies else [])]
+    asked = ["--forget", forget.request.text]
+    if dropped:
+        asked = ["--drop-class", forget.request.text.partition(":")[2]]
+    return [*asked, *drawn, *(["--with-copies"] if forget.copies else [])]
 
 
 def _whole(words: Sequence[str], seed: int, arithmetic: Arithmetic, name: str) -> list[str]:

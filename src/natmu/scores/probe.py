@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,10 @@ class Probe:
 
     blocks: tuple[float, ...]
     right: int
+
+    def without_outputs(self) -> Probe:
+        """The probe as of a model that has no output for what is to be forgotten, and so is never right on it."""
+        return replace(self, right=0)
 
 
 @dataclass(frozen=True)

@@ -16,25 +16,34 @@ from natmu.lineage import Workspace, in_order
 from natmu.lineage.executors.local import make_here, threads
 from natmu.lineage.executors.outcomes import Outcome, Outcomes, attempt
 from natmu.lineage.executors.ray import driver_compute, make_on_ray
-from natmu.lineage.own_training import resolved
 from natmu.lineage.refusal import refuse
 from natmu.methods import NatMU, Problem
 from natmu.methods.examples import hybrid_examples
 from natmu.progress import say, showing, task
 from natmu.records.audit import audit_of
-from natmu.records.derived import title
-from natmu.records.lineage import AnyLineage, Everything, Trained
+from natmu.records.derived import is_original, knows_initial_weights, title
+from natmu.records.lineage import AnyLineage
 from natmu.records.run import Hardware
 from natmu.records.study import Hybrids, StudyAudit, StudyAudits, write_study
 from natmu.records.table import Table
 from natmu.scores.statistics import statistics_of
+from natmu.studies.originals import (
+    Original,
+    given_original,
+    keep_original,
+    require_recipe,
+    with_original,
+    with_resolved_training,
+)
 from natmu.studies.plan import Place, Plan, PlannedRun, audit_models, methods_of, plan_of
 from natmu.studies.recipe import Recipe
 from natmu.studies.table import LOGS, Scorer, Scores, cells_of, columns, table_rows
 from natmu.types import ORIGINAL, RETRAINED
 
 
-def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto", progress: bool = True) -> Path:
+def run_recipe(
+    recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto", progress: bool = True, force: bool = False
+) -> Path:
     """Run what is missing of a study and write its table.
 
     A model that fails is a failed row of the table and does not stop the others.
@@ -45,6 +54,7 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
         out: Folder of all runs; the study's own folder is made in it.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         progress: Whether to show progress on standard error.
+        force: Whether to go on with a given original that does not seem to belong to the data.
 
     Returns:
         The study's folder, which holds ``table.json``, ``audit.json`` where the recipe asks for an audit, where NatMU
@@ -54,10 +64,15 @@ def run_recipe(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto
         UsageError: The data or the model cannot be had, or the recipe asks for what cannot be done.
     """
     with showing(progress):
-        recipe = recipe.model_copy(update={"training": resolved(recipe.training)})
+        recipe = with_resolved_training(recipe)
         workspace = workspace_of(recipe, data_dir, out, device)
-        unserved = unserved_by(recipe, workspace)
-        plan = plan_of(recipe, workspace, unserved)
+        original = given_original(recipe, workspace)
+        require_recipe(original, recipe)
+        recipe = with_original(recipe, original)
+        unserved = unserved_by(recipe, workspace, original)
+        if original is not None:
+            keep_original(original, recipe, workspace, force=force)
+        plan = plan_of(recipe, workspace, unserved, original)
         for (text, label), reason in unserved.items():
             say(f"{text}, {label}: not run. {reason}")
         study = _Study(recipe, workspace, plan, Scorer(recipe))
@@ -102,7 +117,7 @@ class _Study:
             say(f"{name}: failed. {outcome.failed}")
         elif model.digest in self._names:
             say(f"{name}: {_brief(self.scorer.scores(outcome.run, outcome.run.forget()), outcome.run)}")
-        elif isinstance(model, Trained) and isinstance(model.on, Everything):
+        elif is_original(model):
             hidden = "test" if self.recipe.score_on == "holdout" else "holdout"
             seen = {name: value for name, value in outcome.run.record.scores.items() if not name.startswith(hidden)}
             say(f"{name}: {_brief(seen, outcome.run)}")
@@ -137,8 +152,13 @@ def workspace_of(recipe: Recipe, data_dir: Path, out: Path, device: str) -> Work
     return Workspace.open(recipe.data, data_dir, recipe.model, compute, Store(out))
 
 
-def unserved_by(recipe: Recipe, workspace: Workspace) -> dict[Place, str]:
+def unserved_by(recipe: Recipe, workspace: Workspace, original: Original | None) -> dict[Place, str]:
     """Refuse what cannot be done before anything runs.
+
+    Args:
+        recipe: What to do.
+        workspace: Its data and its architecture.
+        original: The original, where it is given and not trained.
 
     Returns:
         By row, why a method that serves another forget set of the recipe does not serve this one.
@@ -148,7 +168,15 @@ def unserved_by(recipe: Recipe, workspace: Workspace) -> dict[Place, str]:
     """
     seed = recipe.seeds.replicates()[0][0]
     methods = methods_of(recipe).items()
-    return refuse(workspace, recipe.training, recipe.forget, methods, seed=seed, batch_size=recipe.batch_size)
+    return refuse(
+        workspace,
+        recipe.training,
+        recipe.forget,
+        methods,
+        seed=seed,
+        batch_size=recipe.batch_size,
+        trained_here=original is None or knows_initial_weights(original),
+    )
 
 
 def _make(study: _Study, models: Sequence[AnyLineage], logs: Path) -> None:

@@ -20,13 +20,13 @@ from natmu.engine.training import train_classifier
 from natmu.errors import RunError
 from natmu.lineage import Workspace, in_order, sources
 from natmu.lineage.executors.local import threads
-from natmu.lineage.own_training import resolved
 from natmu.methods import method_named
 from natmu.records.derived import title
 from natmu.records.lineage import AnyLineage, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, History
 from natmu.records.settings import OwnTraining, TrainSettings, batch_size_of
 from natmu.studies.bench import unserved_by, workspace_of
+from natmu.studies.originals import given_original, require_recipe, with_original, with_resolved_training
 from natmu.studies.plan import Place, audit_models, plan_of
 from natmu.studies.recipe import Recipe
 
@@ -115,10 +115,13 @@ def forecast(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto")
     Raises:
         UsageError: As ``run_recipe``.
     """
-    recipe = recipe.model_copy(update={"training": resolved(recipe.training)})
+    recipe = with_resolved_training(recipe)
     workspace = workspace_of(recipe, data_dir, out, device)
-    unserved = unserved_by(recipe, workspace)
-    plan = plan_of(recipe, workspace, unserved)
+    original = given_original(recipe, workspace)
+    require_recipe(original, recipe)
+    recipe = with_original(recipe, original)
+    unserved = unserved_by(recipe, workspace, original)
+    plan = plan_of(recipe, workspace, unserved, original)
     firsts = [runs[0] for runs in plan.rows.values()]
     names = {run.model.digest: run.name for run in reversed(plan.runs)}
     wanted = [*plan.models, *(model for run in firsts for model in audit_models(recipe, run))]

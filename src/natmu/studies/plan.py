@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,8 +11,9 @@ from natmu.audits import NUMBERS, AuditModels
 from natmu.lineage import Workspace, outcome_of
 from natmu.methods import Method, Retrain, method_named
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.lineage import AnyLineage, Forget, Trained, Unlearned
+from natmu.records.lineage import AnyLineage, Forget, Imported, Trained, Unlearned
 from natmu.scores.comparison import Seeds
+from natmu.studies.originals import Original, originals_of
 from natmu.studies.recipe import Recipe
 from natmu.types import RETRAINED
 
@@ -29,6 +30,7 @@ class PlannedRun:
         label: Name of the row.
         seeds: Split, training and unlearning seed; the last is None where no method is at work.
         source: The original.
+        original: The training seed under which the original stands.
         forget: What the request means with these seeds.
         model: The model.
     """
@@ -36,7 +38,8 @@ class PlannedRun:
     request: ForgetRequest
     label: str
     seeds: Seeds
-    source: Trained
+    source: Trained | Imported
+    original: int
     forget: Forget
     model: Trained | Unlearned
 
@@ -50,7 +53,7 @@ class PlannedRun:
         """What it is called in messages."""
         split, training, unlearning = self.seeds
         seeds = f"{split}, {training}" + ("" if unlearning is None else f", {unlearning}")
-        source = "" if training == self.source.seed else f" (original {self.source.seed})"
+        source = "" if training == self.original else f" (original {self.original})"
         return f"{self.label}, {self.request.text}, seeds {seeds}{source}"
 
 
@@ -63,7 +66,7 @@ class Plan:
         runs: What methods make of them, retrained models included, replicate by replicate.
     """
 
-    originals: tuple[Trained, ...]
+    originals: tuple[Trained | Imported, ...]
     runs: tuple[PlannedRun, ...]
 
     @property
@@ -80,31 +83,37 @@ class Plan:
         return dict(rows)
 
 
-def plan_of(recipe: Recipe, workspace: Workspace, unserved: Collection[Place] = ()) -> Plan:
+def plan_of(
+    recipe: Recipe,
+    workspace: Workspace,
+    unserved: Collection[Place] = (),
+    original: Original | None = None,
+) -> Plan:
     """The models that a recipe wants.
 
     Args:
         recipe: What to do.
         workspace: Its data and its architecture.
         unserved: Rows that a method cannot serve, which are left out.
+        original: The original, where it is given and not trained.
     """
-    originals = {seed: workspace.original(recipe.training, seed) for _, seed, _ in recipe.seeds.replicates()}
+    originals = originals_of(recipe, workspace, original)
     runs: dict[str, PlannedRun] = {}
     for split, training, unlearning in recipe.seeds.replicates():
         source = originals[training]
         for request in recipe.forget:
             forget = workspace.forget(request, split, source)
-            for label, method, seeds in _rows(recipe, workspace, source, forget, (split, training, unlearning)):
+            for label, method, seeds in _rows(recipe, workspace, originals, forget, (split, training, unlearning)):
                 seed, batch_size, at = (
                     seeds[1] if seeds[2] is None else seeds[2],
                     recipe.batch_size,
                     workspace.arithmetic,
                 )
                 model = outcome_of(method, source, forget, seed=seed, batch_size=batch_size, at=at)
-                run = PlannedRun(request, label, seeds, source, forget, model)
+                run = PlannedRun(request, label, seeds, source, training, forget, model)
                 if run.place not in unserved:
                     runs.setdefault(run.name, run)
-    return Plan(tuple(originals.values()), tuple(runs.values()))
+    return Plan(tuple(dict.fromkeys(originals.values())), tuple(runs.values()))
 
 
 def methods_of(recipe: Recipe) -> dict[str, Method]:
@@ -122,7 +131,11 @@ def audit_models(recipe: Recipe, run: PlannedRun) -> list[AnyLineage]:
 
 
 def _rows(
-    recipe: Recipe, workspace: Workspace, source: Trained, forget: Forget, seeds: tuple[int, int, int]
+    recipe: Recipe,
+    workspace: Workspace,
+    originals: Mapping[int, Original],
+    forget: Forget,
+    seeds: tuple[int, int, int],
 ) -> Iterator[tuple[str, Method, Seeds]]:
     """Label, method and seeds of each model of one replicate on one forget set.
 
@@ -135,9 +148,9 @@ def _rows(
     alike = {
         other_training
         for other_split, other_training, _ in recipe.seeds.replicates()
-        if workspace.forget(forget.request, other_split, workspace.original(recipe.training, other_training)) == forget
+        if workspace.forget(forget.request, other_split, originals[other_training]) == forget
     }
-    if alike == {source.seed}:
+    if alike == {training}:
         second = Retrain(**recipe.retrain.model_dump() | {"init": "fresh"})
         yield RETRAINED, second, (split, training + 1, None)
     for label, method in methods:

@@ -73,6 +73,8 @@ class Recipe(RecipeSettings):
         twice = sorted({label for label in labels if labels.count(label) > 1} | ({*REFERENCES} & {*labels}))
         if twice:
             raise ValueError(f"methods need different labels; taken twice or reserved: {', '.join(twice)}")
+        if self.original is not None and len(set(self.seeds.training)) > 1:
+            raise ValueError("original is one model; give seeds.training one seed, that of the retrained models")
         if self.score_on == "holdout" and not self.data.holdout:
             raise ValueError("score_on: holdout needs data.holdout: true")
         if self.audit is not None and self.score_on == "holdout":

@@ -124,7 +124,7 @@ def cells_of(
             originals.fail(source.failed, source.log)
         else:
             forget = workspace.forget_set(planned.forget)
-            seeds = (planned.seeds[0], planned.source.seed, None)
+            seeds = (planned.seeds[0], planned.original, None)
             originals.add(seeds, source.run, scorer.scores(source.run, forget), forget)
         if outcome.run is None:
             cell.fail(outcome.failed, outcome.log)

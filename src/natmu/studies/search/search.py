@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +18,31 @@ from natmu.engine.store import Run
 from natmu.errors import SettingError
 from natmu.lineage import Workspace, obtain, outcome_of
 from natmu.lineage.executors.outcomes import sentence_of
-from natmu.lineage.own_training import resolved
 from natmu.lineage.refusal import refuse
 from natmu.methods import Retrain, method_named
 from natmu.progress import say, showing, task
-from natmu.records.derived import retrained
+from natmu.records.derived import knows_initial_weights
 from natmu.records.digests import digest_of
 from natmu.records.files import write_atomically
-from natmu.records.lineage import Forget, Trained
 from natmu.records.recipe import Range, SearchSettings
-from natmu.scores.objectives import (
-    Judgement,
-    against_retrained,
-    noise_without_retrained,
-    on_holdout,
-    ranked,
-    without_retrained,
-)
+from natmu.scores.objectives import Judgement, ranked
 from natmu.studies.bench import workspace_of
+from natmu.studies.originals import (
+    Original,
+    given_original,
+    keep_original,
+    originals_of,
+    require_recipe,
+    with_original,
+    with_resolved_training,
+)
 from natmu.studies.recipe import MethodEntry, Recipe
+from natmu.studies.search.judging import Judge, judge_of
 from natmu.studies.search.ranges import LR, Searched, is_whole, variations
 from natmu.studies.search.results import write_found
 from natmu.studies.search.trials import Claim, Storage, Trials, require_optuna
 from natmu.studies.table import LOGS
-from natmu.types import ForgetSet, Predictions, seed_for
-
-Judge = Callable[[Run], Judgement]
+from natmu.types import seed_for
 
 WAIT_SECONDS = 0.3
 """Between two looks at the trials that other workers are running."""
@@ -59,6 +56,7 @@ def run_search(
     device: str = "auto",
     storage: str | None = None,
     progress: bool = True,
+    force: bool = False,
 ) -> Path:
     """Run what is missing of a search, beside any other workers that do the same, and write what was found.
 
@@ -69,6 +67,7 @@ def run_search(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         storage: URL of a database for the trials; a journal in the study folder if None.
         progress: Whether to show progress on standard error.
+        force: Whether to go on with a given original that does not seem to belong to the data.
 
     Returns:
         The study's folder, which holds ``search.json``, ``trials.csv`` and ``best.yaml``.
@@ -81,9 +80,13 @@ def run_search(
     searched = [(entry, ranges_of(number, entry)) for number, entry in enumerate(recipe.methods)]
     require_optuna()
     with showing(progress):
-        recipe = recipe.model_copy(update={"training": resolved(recipe.training)})
+        recipe = with_resolved_training(recipe)
         workspace = workspace_of(recipe, data_dir, out, device)
-        scene = _scene(recipe, settings, workspace, searched)
+        given = given_original(recipe, workspace)
+        if settings.objective == "retrained":
+            require_recipe(given, recipe)
+        recipe = with_original(recipe, given)
+        scene = _scene(recipe, settings, workspace, searched, given, force=force)
         place = Storage(out / recipe.name, storage)
         found = [(method, _trials(method, scene, place)) for method in scene.methods]
         _work(scene, found, out / recipe.name)
@@ -113,7 +116,7 @@ class Scene:
     recipe: Recipe
     search: SearchSettings
     workspace: Workspace
-    source: Trained
+    source: Original
     original: Run
     seed: int
     judges: dict[str, Judge]
@@ -165,18 +168,34 @@ def _scene(
     search: SearchSettings,
     workspace: Workspace,
     searched: list[tuple[MethodEntry, dict[str, Range]]],
+    given: Original | None,
+    *,
+    force: bool,
 ) -> Scene:
-    """Refuse what cannot be done, and then train the original and, where the objective asks, the retrained models."""
+    """Refuse what cannot be done, and then train the original and, where the objective asks, the retrained models.
+
+    The original is not trained where it is given.
+    """
     split_seed, training_seed, unlearning_seed = recipe.seeds.replicates()[0]
     tried = [
         (entry.label or entry.method, method_named(entry.method)(**settings))
         for entry, ranges in searched
         for settings in variations(entry.method, entry.settings, ranges)
     ]
-    unserved = refuse(workspace, recipe.training, recipe.forget, tried, seed=split_seed, batch_size=recipe.batch_size)
+    unserved = refuse(
+        workspace,
+        recipe.told,
+        recipe.forget,
+        tried,
+        seed=split_seed,
+        batch_size=recipe.batch_size,
+        trained_here=given is None or knows_initial_weights(given),
+    )
     for (text, label), reason in unserved.items():
         say(f"{text}, {label}: not searched. {reason}")
-    source = workspace.original(recipe.training, training_seed)
+    if given is not None:
+        keep_original(given, recipe, workspace, force=force)
+    source = originals_of(recipe, workspace, given)[training_seed]
     original = obtain(source, workspace)
     forgets = {request.text: workspace.forget(request, split_seed, source) for request in recipe.forget}
     methods = [
@@ -189,36 +208,10 @@ def _scene(
         )
         for entry, ranges in searched
     ]
-    judged = {text: _judge(recipe, search, workspace, source, original, forget) for text, forget in forgets.items()}
+    judged = {text: judge_of(recipe, search, workspace, source, original, forget) for text, forget in forgets.items()}
     judges = {text: judge for text, (judge, _) in judged.items()}
     noise = {text: noise for text, (_, noise) in judged.items()}
     return Scene(recipe, search, workspace, source, original, unlearning_seed, judges, noise, methods)
-
-
-def _judge(
-    recipe: Recipe, search: SearchSettings, workspace: Workspace, source: Trained, original: Run, forget: Forget
-) -> tuple[Judge, Judgement]:
-    """The objective on one forget set, and its noise."""
-    samples = workspace.forget_set(forget)
-    if search.objective == "no-retrain":
-        before = on_holdout(original.outputs(), samples)
-        whole = samples.scenario == "class"
-        bootstrap = noise_without_retrained(before, whole_classes=whole, seed=seed_for(search.seed, "noise"))
-        return partial(_unlike_unseen, samples, before, bootstrap), bootstrap
-    fresh = (recipe.retrain.init == "fresh", True)
-    models = [retrained(source, forget, workspace.arithmetic, source.seed + n, fresh=fresh[n]) for n in range(2)]
-    first, second = (on_holdout(obtain(model, workspace).outputs(), samples) for model in models)
-    apart = against_retrained(second, [first])
-    return partial(_unlike_retrained, samples, [first, second], apart), apart
-
-
-def _unlike_unseen(samples: ForgetSet, before: Predictions, noise: Judgement, run: Run) -> Judgement:
-    whole = samples.scenario == "class"
-    return without_retrained(on_holdout(run.outputs(), samples), before, whole_classes=whole, noise=noise)
-
-
-def _unlike_retrained(samples: ForgetSet, references: list[Predictions], noise: Judgement, run: Run) -> Judgement:
-    return against_retrained(on_holdout(run.outputs(), samples), references, noise)
 
 
 def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
