@@ -56,6 +56,11 @@ def rows_named(asked: Sequence[str], names: SampleNames, what: str) -> IntArray:
     Raises:
         ForgetSetError: A name is unknown, may mean several samples, or is that of a sample in another part.
     """
+    return rows_at(np.unique(positions_named(asked, names, what)), names, what)
+
+
+def positions_named(asked: Sequence[str], names: SampleNames, what: str) -> IntArray:
+    """The same, as the position in the source of each name, int64 ``(len(asked),)``; some may be in no part."""
     wanted = [*dict.fromkeys(_plain(text) for text in asked)]
     listings = [*{id(one): one for one in (names.listing, *(part.listing for _, part in names.others))}.values()]
     exact = _exact(wanted, listings)
@@ -76,7 +81,8 @@ def rows_named(asked: Sequence[str], names: SampleNames, what: str) -> IntArray:
     elsewhere = [place for place in found if place[0] is not names.listing]
     if elsewhere:
         _refuse_outside(elsewhere, names, what)
-    return rows_at(np.unique(np.array([position for _, position in found], np.int64)), names, what)
+    position = {text: place for text, (_, place) in zip(wanted, found, strict=True)}
+    return np.array([position[_plain(text)] for text in asked], np.int64)
 
 
 def _plain(text: str) -> str:

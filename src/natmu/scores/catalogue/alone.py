@@ -49,6 +49,12 @@ ACCURACIES = (
         "near 100",
         forgotten=True,
     ),
+    _accuracy(
+        "corrected_acc",
+        "the forget samples of a request that corrects labels, against the right ones",
+        "near 100, for these are trained on",
+        "low where wrong labels were learned by heart",
+    ),
 )
 
 CLOSENESS = (
