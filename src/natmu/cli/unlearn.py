@@ -16,13 +16,16 @@ from natmu.cli.options import (
     DataDir,
     Device,
     Force,
+    Forget,
     Holdout,
     ImageSize,
     Json,
+    Manifest,
     Mean,
     Out,
     Outputs,
     Precision,
+    Relabel,
     Resize,
     Resume,
     Seed,
@@ -33,6 +36,7 @@ from natmu.cli.options import (
     TestFraction,
     Track,
     TrainSize,
+    asked_request,
     data_settings,
     parse_settings,
     store_and_name,
@@ -49,18 +53,9 @@ def run(
             help="Run folder, or weights trained elsewhere: .safetensors, .pt, .pth, .ckpt, .bin or a HF folder.",
         ),
     ],
-    forget: Annotated[
-        str,
-        typer.Option(
-            "--forget",
-            help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME, indices:FILE, files:LIST, "
-            "where:COLUMN=VALUE or all.",
-        ),
-    ],
-    manifest: Annotated[
-        Path | None,
-        typer.Option("--manifest", metavar="TABLE.csv", help="Table of samples that where:COLUMN=VALUE looks into."),
-    ] = None,
+    forget: Forget = None,
+    relabel: Relabel = None,
+    manifest: Manifest = None,
     with_copies: Annotated[
         bool, typer.Option("--with-copies", help="Forget byte-identical copies in the training set too.")
     ] = False,
@@ -125,6 +120,7 @@ def run(
     trackers = known_trackers(track)
     beside = source.resolve().parent if (source / RECORD).exists() else Path("runs")
     root, name = store_and_name(out, beside)
+    request = asked_request(forget, relabel)
     asked = asked_training(training, trainer, trainer_set)
     given = parse_settings(
         settings, epochs=epochs, optimizer=optimizer, lr=lr, schedule=schedule, weight_decay=weight_decay
@@ -146,7 +142,7 @@ def run(
     )
     with showing():
         run = unlearn_run(
-            Asked(forget, method, given, batch_size, seed, split_seed, forget_only, with_copies, manifest),
+            Asked(request, method, given, batch_size, seed, split_seed, forget_only, with_copies, manifest),
             Source(source, read, model, outputs, asked),
             Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
             force=force,

@@ -156,12 +156,14 @@ def chosen(forget: ForgetSet, data: ImageData) -> str:
     counts = np.bincount(data.labels.numpy()[forget.indices], minlength=data.num_classes)
     largest = np.argsort(-counts, kind="stable")[: min(int((counts > 0).sum()), _CLASSES_SHOWN)]
     classes = ", ".join(f"{data.class_names[label]} ({counts[label]})" for label in largest)
-    names = ", ".join(data.sample_names.at(forget.indices[:_NAMES_SHOWN]))
+    shown = data.sample_names.at(forget.indices[:_NAMES_SHOWN])
+    if forget.corrected is not None:
+        right = [data.class_names[label] for label in forget.corrected[:_NAMES_SHOWN]]
+        shown = tuple(f"{name} (right: {label})" for name, label in zip(shown, right, strict=True))
+    names = ", ".join(shown)
     more = ", …" if int((counts > 0).sum()) > _CLASSES_SHOWN else ""
     rest = ", …" if len(forget) > _NAMES_SHOWN else ""
-    kept = "" if forget.corrected is None else "; each is kept with its right label"
-    told = f"{forget.request} means {len(forget)} of {len(data)} training samples, of {classes}{more}: {names}{rest}"
-    return f"{told}{kept}"
+    return f"{forget.request} means {len(forget)} of {len(data)} training samples, of {classes}{more}: {names}{rest}"
 
 
 def unseen_rows(test: ImageData, forget: ForgetSet) -> IntArray:
