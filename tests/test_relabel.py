@@ -92,13 +92,13 @@ def seeing(seen: list[Pairs]) -> Callable[[Any, int], nn.Module]:
 
 
 def test_references_of_the_users_own_training_see_the_corrected_pairs(data: ImageData, right: dict[int, int]) -> None:
-    own, seen = Own(data), []
+    own, seen = Own(data), list[Pairs]()
     everything = Counter((image.numpy().tobytes(), label) for image, label in own.pairs)
     corrected = Counter(
         (image.numpy().tobytes(), right.get(row, label)) for row, (image, label) in enumerate(own.pairs)
     )
     model = trained(own, 0)
-    quiet = {"device": "cpu", "precision": "fp32", "progress": False}
+    quiet: dict[str, Any] = {"device": "cpu", "precision": "fp32", "progress": False}
     again = natmu.unlearn(model, own, right, "retrain", trainer=seeing(seen), force=True, **quiet)
     assert seen == [corrected]
     answered = again.model(torch.stack([own[row][0] for row in range(3)])).argmax(1)
@@ -119,14 +119,21 @@ def test_references_of_the_users_own_training_see_the_corrected_pairs(data: Imag
         natmu.audit(result, own, own, result.forget, trainer=seeing(seen), level="full", force=True, **quiet)
 
     seen.clear()
-    second = {"already_forgotten": result.forget, "trainer": seeing(seen), "force": True}
+    second: dict[str, Any] = {"already_forgotten": result.forget, "trainer": seeing(seen), "force": True}
     natmu.unlearn(result.model, own, [10, 11], "retrain", **second, **quiet)
     gone = Counter((own[row][0].numpy().tobytes(), own[row][1]) for row in (10, 11))
     assert seen == [corrected - gone]
 
 
 def test_a_result_is_saved_with_its_right_labels(tmp_path: Path, data: ImageData, right: dict[int, int]) -> None:
-    settings = {"device": "cpu", "precision": "fp32", "progress": False, "force": True, "epochs": 1, "lr": 0.01}
+    settings: dict[str, Any] = {
+        "device": "cpu",
+        "precision": "fp32",
+        "progress": False,
+        "force": True,
+        "epochs": 1,
+        "lr": 0.01,
+    }
     result = natmu.unlearn(trained(Own(data), 0), (data.images, data.labels), right, "finetune", **settings)
     saved = result.save(tmp_path / "saved")
     assert dict(read_corrections(saved / "corrections.npy").tolist()) == right
