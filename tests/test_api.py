@@ -202,7 +202,12 @@ def test_every_model_that_a_score_lacks_can_be_given(data, train, unseen, traine
     assert set(names_of("full")) | {"largest_forget_loss"} == {*found.scores, *found.missing}
     assert {"zrf", "relearn_time", "weight_distance", "lira_auc", "ulira_auc", "rmia_auc"} <= found.scores.keys()
     few = {name for name, reason in found.missing.items() if re.search(r"needs? at least \d+", reason)}
-    others = {"holdout_acc", "forget_test_acc", "before_acc"}  # of a holdout, forgotten classes, an earlier request
+    others = {
+        "holdout_acc",
+        "forget_test_acc",
+        "before_acc",
+        "corrected_acc",
+    }  # of a holdout, forgotten classes, an earlier request, right labels
     assert few == found.missing.keys() - others, found.missing
     assert found.verdicts["largest_forget_loss"].references == 3
     assert "retrained models" in str(found.forgotten)

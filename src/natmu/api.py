@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from natmu.arguments import (
     Inputs,
+    RightLabels,
     Samples,
     chosen_method,
     forget_set,
@@ -41,6 +42,7 @@ from natmu.class_outputs import classes_asked, classes_to_drop, refuse_without_o
 from natmu.data import (
     from_dataset,
     say_what_is_forgotten,
+    with_corrections,
     without_earlier_classes,
 )
 from natmu.data.kinds import of_one_kind
@@ -72,7 +74,7 @@ __all__ = ["AuditResult", "ShadowModels", "UnlearnResult", "audit", "unlearn"]
 def unlearn(
     model: nn.Module,
     train_data: object,
-    forget: str | Samples | ForgetSet,
+    forget: str | Samples | RightLabels | ForgetSet,
     method: str | type[Method] | Method = "natmu",
     *,
     forget_only: bool = False,
@@ -107,7 +109,8 @@ def unlearn(
             or a forget request such as ``"random:1%"`` or ``"class:3"``, ``"all"`` where ``train_data`` holds nothing
             else, or the ``forget`` of an earlier result. A
             request that draws at random draws another set with every seed, so models that are to be compared need the
-            latter.
+            latter. A mapping from names or positions to right labels, such as ``{17: "cat"}``, is of samples whose
+            labels are wrong: the pairs in ``train_data`` are forgotten, and the same images kept with these labels.
         method: Name of a method, which ``natmu methods`` lists, a class of ``natmu.methods`` or of your own, or an
             object of one, which has its settings.
         forget_only: Read nothing but the forget set: methods that read samples that are kept are refused.
@@ -171,9 +174,10 @@ def unlearn(
         check = checked(private_copy(model, compute), predicted, forgotten, data, compute)
         report_check(check, force=force or isinstance(chosen, Retrain))
         say_what_is_forgotten(forgotten, data, holdout=unseen)
+        resident = data.to(compute.device)
         problem = Problem(
             model=model,
-            data=data.to(compute.device),
+            data=with_corrections(resident, forgotten),
             forget=forgotten,
             training=recipe,
             compute=compute,
@@ -200,7 +204,7 @@ def unlearn(
     inputs = replace(inputs, dropped=dropped)
 
     def measure() -> Summary:
-        after = outputs_in_memory(inputs.model(result, "model"), problem.data, None, problem.holdout, compute)
+        after = outputs_in_memory(inputs.model(result, "model"), resident, None, problem.holdout, compute)
         return {"original": accuracies(predicted, forgotten), "result": accuracies(after, forgotten)}
 
     return UnlearnResult(
@@ -221,7 +225,7 @@ def audit(
     model: nn.Module | UnlearnResult,
     train_data: object,
     test_data: object,
-    forget: str | Samples | ForgetSet,
+    forget: str | Samples | RightLabels | ForgetSet,
     *,
     already_forgotten: str | Samples | ForgetSet | None = None,
     retrained: nn.Module | Sequence[nn.Module] = (),

@@ -16,6 +16,7 @@ from natmu.data import (
     ImageData,
     forget_after,
     forget_from_indices,
+    forget_relabelled,
     from_dataset,
     parse_forget,
     resolve_forget,
@@ -33,6 +34,9 @@ from natmu.types import BoolArray, FloatArray, ForgetSet, IntArray, Part
 
 Samples = Sequence[int] | Sequence[str] | IntArray | BoolArray | Tensor
 """Positions or names of samples, or a mask of them."""
+
+RightLabels = Mapping[Any, Any]
+"""Class name or number by name or position of a sample: the pair that the data has is forgotten, the right one kept."""
 
 
 def chosen_method(method: object, settings: Mapping[str, Any]) -> Method:
@@ -243,7 +247,7 @@ def with_augmentation(recipe: TrainSettings | None, augment: object, method: Met
 
 
 def forgotten_before(
-    forgotten: str | Samples | ForgetSet | None, data: ImageData, predicted: Callable[[], Part]
+    forgotten: str | Samples | RightLabels | ForgetSet | None, data: ImageData, predicted: Callable[[], Part]
 ) -> ForgetSet | None:
     """What was forgotten before, which nobody can draw again from a text."""
     if forgotten is None:
@@ -257,7 +261,7 @@ def forgotten_before(
 
 
 def forget_set(
-    forget: str | Samples | ForgetSet,
+    forget: str | Samples | RightLabels | ForgetSet,
     data: ImageData,
     predicted: Callable[[], Part],
     seed: int,
@@ -278,6 +282,8 @@ def forget_set(
     if not isinstance(forget, str):
         if isinstance(forget, ForgetSet):
             listed = forget_after(forget, data, before)
+        elif isinstance(forget, Mapping):
+            listed = forget_relabelled(forget, data, before)
         else:
             listed = forget_from_indices(forget, data, before)
         return with_copies(listed, data) if copies else listed

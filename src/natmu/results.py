@@ -23,7 +23,7 @@ from natmu.records.audit import Answer as StoredAnswer
 from natmu.records.files import file_digest, write_atomically
 from natmu.records.forgetting import parse_forget
 from natmu.records.result import RESULT, ResultRecord
-from natmu.records.run import BEFORE, FORGET, WEIGHTS, Forgotten, Hardware, History, write_history
+from natmu.records.run import WEIGHTS, Forgotten, Hardware, History, write_forget, write_history
 from natmu.records.samples import Sample
 from natmu.scores import Examination, Level, Panel, efficacy_samples, exposed_samples, mean_scores
 from natmu.scores import scores as basic_scores
@@ -134,9 +134,7 @@ class UnlearnResult:
     def _write(self, folder: Path, record: ResultRecord) -> None:
         """Write all files, the record last."""
         save_weights(self.model, folder / WEIGHTS)
-        np.save(folder / FORGET, self.forget.indices)
-        if len(self.forget.before):
-            np.save(folder / BEFORE, self.forget.before)
+        write_forget(self.forget, folder)
         write_history(self.history, folder)
         files = {path.name: file_digest(path) for path in sorted(folder.iterdir())}
         record.model_copy(update={"files": files}).write(folder / RESULT)
@@ -260,8 +258,8 @@ def audit_result(
 
 
 def audited_forget(forget: ForgetSet) -> AuditedForget:
-    """What is written of a forget set; one that was listed has no request."""
-    listed = forget.request == f"indices:{forget.digest}"
+    """What is written of a forget set; one that was listed or relabelled in Python has no request."""
+    listed = forget.request in (f"indices:{forget.digest}", f"relabel:{forget.digest}")
     request = None if listed else parse_forget(forget.request)
     return AuditedForget(request=request, scenario=forget.scenario, count=len(forget), digest=forget.digest)
 

@@ -126,6 +126,8 @@ class ForgetSet:
         before: Sorted positions of what was forgotten before, int64 ``(B,)``; none of ``indices`` is among them.
         classes_before: Labels that were forgotten before as whole classes.
         subclasses_before: Fine labels that were forgotten before as whole sub-classes.
+        corrections: Position and right label, int64 ``(K, 2)``, in the order of positions: samples that are forgotten
+            with their wrong label and kept with the right one, of this request or an earlier one.
     """
 
     indices: IntArray
@@ -135,6 +137,7 @@ class ForgetSet:
     before: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     classes_before: tuple[int, ...] = ()
     subclasses_before: tuple[int, ...] = ()
+    corrections: IntArray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -151,17 +154,32 @@ class ForgetSet:
 
     @property
     def digest(self) -> str:
-        """Hexadecimal digest of the indices: equal sets have equal digests, wherever they came from."""
-        return positions_digest(self.indices)
+        """Hexadecimal digest of the indices and their right labels: equal sets have equal digests."""
+        own = self._own_corrections  # behind the indices, where a position that comes again tells them from a list
+        return positions_digest(np.concatenate([self.indices, own.ravel()]) if len(own) else self.indices)
+
+    @property
+    def corrected(self) -> IntArray | None:
+        """The right labels of ``indices``, int64 ``(F,)``, where the request corrects labels; else None."""
+        own = self._own_corrections
+        return own[:, 1] if len(own) else None
+
+    @property
+    def _own_corrections(self) -> IntArray:
+        return self.corrections[np.isin(self.corrections[:, 0], self.indices)]
 
     def after(self, earlier: ForgetSet | None) -> ForgetSet:
         """The same samples, forgotten after an earlier set and after what that came after.
+
+        What was corrected before stays so, unless its right label is that of a class that is forgotten now.
 
         Args:
             earlier: The earlier set, which shares no sample with this one; None if there is none.
         """
         if earlier is None:
             return self
+        gone = self.classes if self.scenario == "class" else ()
+        kept = earlier.corrections[~np.isin(earlier.corrections[:, 1], gone)]
         classes, fine = ({*before} for before in (self.classes_before, self.subclasses_before))
         classes |= {*earlier.classes_before, *(earlier.classes if earlier.scenario == "class" else ())}
         fine |= {*earlier.subclasses_before, *(earlier.classes if earlier.scenario == "subclass" else ())}
@@ -170,6 +188,7 @@ class ForgetSet:
             before=np.union1d(self.before, earlier.left_out),
             classes_before=tuple(sorted(classes)),
             subclasses_before=tuple(sorted(fine)),
+            corrections=np.unique(np.concatenate([self.corrections, kept]), axis=0),
         )
 
     def divides(self, labels_N: IntArray, fine_N: IntArray | None) -> tuple[BoolArray, BoolArray]:
@@ -237,7 +256,8 @@ class Predictions:
 
     ``test`` and ``holdout`` are without the forgotten classes when whole classes or sub-classes are forgotten;
     ``forget_test`` is then the test samples of those classes, else None. ``before`` is the training samples that
-    earlier requests had forgotten; None where there were none.
+    earlier requests had forgotten; None where there were none. ``corrected`` is the forget samples with their right
+    labels, where the request corrects labels.
     """
 
     retain: Part
@@ -246,6 +266,7 @@ class Predictions:
     forget_test: Part | None = None
     holdout: Part | None = None
     before: Part | None = None
+    corrected: Part | None = None
 
 
 @dataclass(frozen=True)
@@ -268,13 +289,15 @@ class Outputs:
         kept = np.ones(len(self.train), bool)
         kept[forget.left_out] = False
         asked, unasked = _parts_of(self.test, forget)
+        forgotten, right = self.train.take(forget.indices), forget.corrected
         return Predictions(
             retain=self.train.take(kept),
-            forget=self.train.take(forget.indices),
+            forget=forgotten,
             test=unasked,
             forget_test=asked if forget.class_wise else None,
             holdout=None if self.holdout is None else _parts_of(self.holdout, forget)[1],
             before=self.train.take(forget.before) if len(forget.before) else None,
+            corrected=None if right is None else Part(forgotten.logits, right),
         )
 
 

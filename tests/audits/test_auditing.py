@@ -54,7 +54,7 @@ def test_the_audit_is_written_beside_the_run(standard):
 def test_every_score_of_the_level_is_there_or_has_a_reason(standard):
     *_, result = standard
     assert result.scores.keys() | result.missing.keys() == set(names_of("standard"))
-    assert result.missing.keys() == {"holdout_acc", "forget_test_acc", "before_acc", "tpr_at_fpr_0.1"}
+    assert result.missing.keys() == {"holdout_acc", "forget_test_acc", "before_acc", "corrected_acc", "tpr_at_fpr_0.1"}
     assert all(score.value is not None for score in result.scores.values())
     assert result.mia_efficacy_samples == min(1500, 150 - 15)
     assert (result.method, result.level, result.forget.count) == ("amnesiac", "standard", 15)

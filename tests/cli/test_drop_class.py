@@ -65,8 +65,8 @@ def test_a_class_goes_with_its_output(natmu, refused, trained, tmp_path):
 
 def test_what_cannot_be_dropped_is_refused_before_anything_is_trained(refused, trained, tmp_path):
     start = ["unlearn", "--from", "runs/original"]
-    assert "either --forget or --drop-class" in refused(*start, *DROP)
-    assert "either --forget or --drop-class" in refused(*start, *DROP, "--forget", "class:3", "--drop-class", "3")
+    assert "Say what to forget, in one way" in refused(*start, *DROP)
+    assert "Say what to forget, in one way" in refused(*start, *DROP, "--forget", "class:3", "--drop-class", "3")
     assert "retrain without --drop-class" in refused(*start, "--method", "retrain", "--drop-class", 3)
     nine = ",".join(map(str, range(9)))
     assert "two classes must stay" in refused(*start, *DROP, "--drop-class", nine)

@@ -56,6 +56,21 @@ def test_what_was_forgotten_before_has_an_accuracy_of_its_own(outputs):
     assert result["retain_acc"] == accuracy(outputs.train.take(np.arange(20, len(outputs.train))))
 
 
+def test_corrected_samples_are_judged_by_their_right_labels(outputs):
+    right = (outputs.train.labels[[3, 7, 9]] + 1) % 4
+    corrections = np.stack([[3, 7, 9], right], axis=1)
+    predicted = outputs.split(replace(forgetting(np.array([3, 7, 9])), corrections=corrections))
+    answered = [int(np.argmax(outputs.train.logits[row])) == label for row, label in corrections]
+    result = scores(predicted)
+    assert tuple(result) == ("test_acc", "retain_acc", "forget_acc", "holdout_acc", "corrected_acc", "mia_entropy")
+    assert result["corrected_acc"] == pytest.approx(100 * sum(answered) / 3)
+    assert result["forget_acc"] == accuracy(outputs.train.take(np.array([3, 7, 9])))
+    later = outputs.split(
+        forgetting(np.arange(20, 30)).after(replace(forgetting(np.array([3, 7, 9])), corrections=corrections))
+    )
+    assert "corrected_acc" not in scores(later)
+
+
 def forgetting(indices):
     return ForgetSet(indices, "", "indices")
 

@@ -24,7 +24,8 @@ LIVE = {
 SPECIFIED = re.findall(
     r"\S+",
     """
-test_acc retain_acc holdout_acc forget_acc forget_test_acc before_acc avg_gap tow kl_retain kl_forget kl_test kl_avg
+test_acc retain_acc holdout_acc forget_acc forget_test_acc before_acc corrected_acc avg_gap tow
+kl_retain kl_forget kl_test kl_avg
 js_retain js_forget js_test agreement_retain agreement_forget agreement_test activation_distance zrf zrf_code
 relearn_time weight_distance idi residual_knowledge calibration_retain calibration_forget calibration_test mia_entropy
  mia_efficacy_correctness

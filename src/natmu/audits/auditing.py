@@ -8,7 +8,7 @@ import numpy as np
 
 from natmu.audits.compared import ALIKE_WITHOUT, RunAudit
 from natmu.audits.exposed_images import exposed_images
-from natmu.audits.obtaining import make_models
+from natmu.audits.obtaining import make_models, refuse_shadows_of_corrected
 from natmu.data import ImageData
 from natmu.engine import processes
 from natmu.engine.store import Run
@@ -44,6 +44,7 @@ def obtain_models(audit: RunAudit, workspace: Workspace) -> None:
         TrainingError: The user's own function fails.
     """
     _require_same_processes(audit.run)
+    refuse_shadows_of_corrected(audit.forget, audit.level)
     workspace.store.adopt(audit.original)
     workspace.remember_all(audit.models.subject, audit.store)
     groups = ((audit.models.shared, True), (audit.wanted, False))

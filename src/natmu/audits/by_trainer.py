@@ -20,7 +20,7 @@ from torch import nn
 
 from natmu.audits.in_memory import ReferenceModels, ShadowModels
 from natmu.audits.models import NUMBERS, AuditModels, Part
-from natmu.audits.obtaining import make_models
+from natmu.audits.obtaining import make_models, refuse_shadows_of_corrected
 from natmu.data import ImageData, OwnParts, Splits
 from natmu.engine.compute import Compute
 from natmu.engine.store import Store
@@ -46,7 +46,7 @@ from natmu.records.lineage import (
 from natmu.records.settings import DataSettings, OwnTraining
 from natmu.scores.panel import Level
 from natmu.scores.pool import half_of_pool
-from natmu.types import ForgetSet, positions_digest
+from natmu.types import ForgetSet
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def trained_for_audit(
         UsageError: The function is none, or returns no such model.
         TrainingError: It fails.
     """
+    refuse_shadows_of_corrected(forget, level)
     recipe, function = recipe_of(trainer, kept=folder is not None)
     (given_train, train), (given_test, test) = data
     own = OwnParts(as_given(given_train, train), as_given(given_test, test))
@@ -180,9 +181,9 @@ def _forget(workspace: Workspace, forget: ForgetSet) -> Forget:
     before = forget.before
     after = None
     if len(before):
-        request = parse_forget(f"indices:{positions_digest(before)}")
-        after = Forget(request=request, positions=positions_digest(before))
-        workspace.remember(after, ForgetSet(before, request.text, "indices"))
+        earlier = ForgetSet(before, "", "indices", corrections=forget.corrections)
+        after = Forget(request=parse_forget(f"indices:{earlier.digest}"), positions=earlier.digest)
+        workspace.remember(after, earlier)
     found = Forget(request=parse_forget(forget.request), positions=forget.digest, after=after)
     workspace.remember(found, forget)
     return found

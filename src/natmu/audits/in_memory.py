@@ -169,6 +169,8 @@ def accuracies(outputs: Outputs, forget: ForgetSet) -> dict[str, float]:
     kept[forget.left_out] = False
     parts = {"retain_acc": outputs.train.take(kept), "forget_acc": outputs.train.take(forget.indices)}
     parts |= {"before_acc": outputs.train.take(forget.before)}
+    corrected = outputs.split(forget).corrected
+    parts |= {} if corrected is None else {"corrected_acc": corrected}
     parts |= {} if outputs.holdout is None else {"holdout_acc": outputs.holdout}
     return {name: accuracy(part) for name, part in parts.items() if len(part)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from natmu.errors import TrainingError
+from natmu.errors import TrainingError, UsageError
 from natmu.lineage.executors.local import make_here
 from natmu.lineage.graph import in_order
 from natmu.lineage.workspace import Workspace
@@ -12,6 +12,8 @@ from natmu.progress import say, task
 from natmu.records.derived import title
 from natmu.records.lineage import AnyLineage, Trained
 from natmu.records.settings import OwnTraining
+from natmu.scores.panel import Level
+from natmu.types import ForgetSet
 
 
 def make_models(groups: Sequence[tuple[Sequence[AnyLineage], bool]], workspace: Workspace, label: str) -> None:
@@ -43,6 +45,22 @@ def make_models(groups: Sequence[tuple[Sequence[AnyLineage], bool]], workspace: 
                     done = f"{len(own & said)} of {len(own)}"
                     say(f"{title(model)}: {done}, trained in {outcome.run.record.seconds:.0f} s")
                 advance()
+
+
+def refuse_shadows_of_corrected(forget: ForgetSet, level: Level) -> None:
+    """Refuse shadow models where labels were corrected.
+
+    A shadow model stands for an original, which knew the wrong pairs alone; trained on the corrected ones too, as the
+    judged model was, it would no longer do so.
+
+    Raises:
+        UsageError: The level has shadow models, and labels were corrected by this request or an earlier one.
+    """
+    if level == "full" and len(forget.corrections):
+        raise UsageError(
+            "Shadow models cannot show what is known of samples that are kept with a right label; audit at the level "
+            "standard."
+        )
 
 
 def _trained_by_the_user(models: Sequence[AnyLineage], workspace: Workspace) -> set[str]:

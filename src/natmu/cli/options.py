@@ -53,6 +53,24 @@ Model = Annotated[
     str,
     typer.Option("--model", help="Architecture; timm:NAME, torchvision:NAME or hf:FOLDER; or package.module:factory."),
 ]
+Forget = Annotated[
+    str | None,
+    typer.Option(
+        "--forget",
+        help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME, indices:FILE, files:LIST, "
+        "where:COLUMN=VALUE, relabel:TABLE.csv or all.",
+    ),
+]
+Relabel = Annotated[
+    Path | None,
+    typer.Option(
+        "--relabel", metavar="TABLE.csv", help="Wrong labels: a table of samples with the right ones, which are kept."
+    ),
+]
+Manifest = Annotated[
+    Path | None,
+    typer.Option("--manifest", metavar="TABLE.csv", help="Table of samples that where:COLUMN=VALUE looks into."),
+]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Samples per step.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
@@ -94,6 +112,22 @@ def data_settings(*, classes: Path | None, mean: str | None, std: str | None, **
     from natmu.data import read_class_names
 
     return {**values, "classes": read_class_names(classes)}
+
+
+def asked_request(forget: str | None, relabel: Path | None, drop_class: str | None = None) -> str:
+    """The request to forget, from one of several options.
+
+    Raises:
+        SettingError: None of them is given, or more than one.
+    """
+    given = {"": forget, "relabel:": relabel, "class:": drop_class}
+    asked = [f"{kind}{value}" for kind, value in given.items() if value is not None]
+    if len(asked) != 1:
+        raise SettingError(
+            "Say what to forget, in one way: with --forget, with --relabel TABLE.csv where labels are wrong, or with "
+            "--drop-class NAME for a class and its output."
+        )
+    return asked[0]
 
 
 def parse_settings(pairs: list[str] | None, option: str = "--set", **flags: object) -> dict[str, Any]:

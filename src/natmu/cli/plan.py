@@ -15,17 +15,21 @@ from natmu.cli.options import (
     DataDir,
     Device,
     Force,
+    Forget,
     Holdout,
     ImageSize,
     Json,
+    Manifest,
     Mean,
     Outputs,
     Precision,
+    Relabel,
     Resize,
     Std,
     TestData,
     TestFraction,
     TrainSize,
+    asked_request,
     data_settings,
 )
 from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
@@ -39,18 +43,9 @@ def run(
             help="Run folder, or weights trained elsewhere: .safetensors, .pt, .pth, .ckpt, .bin or a HF folder.",
         ),
     ],
-    forget: Annotated[
-        str,
-        typer.Option(
-            "--forget",
-            help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME, indices:FILE, files:LIST or "
-            "where:COLUMN=VALUE or all.",
-        ),
-    ],
-    manifest: Annotated[
-        Path | None,
-        typer.Option("--manifest", metavar="TABLE.csv", help="Table of samples that where:COLUMN=VALUE looks into."),
-    ] = None,
+    forget: Forget = None,
+    relabel: Relabel = None,
+    manifest: Manifest = None,
     data: Annotated[
         str | None, typer.Option("--data", help="With a weights file: its data. With a run: where its data lies now.")
     ] = None,
@@ -88,6 +83,7 @@ def run(
     from natmu.progress import showing
 
     beside = source.resolve().parent if source.is_dir() else Path("runs")
+    request = asked_request(forget, relabel)
     asked = asked_training(training, trainer, trainer_set)
     read = data_settings(
         source=data,
@@ -108,7 +104,7 @@ def run(
         plan = plan_run(
             Source(source, read, model, outputs, asked),
             Place(data_dir, beside, device=device, precision=precision),
-            forget,
+            request,
             manifest=manifest,
             split_seed=split_seed,
             force=force,

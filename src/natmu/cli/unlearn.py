@@ -16,13 +16,16 @@ from natmu.cli.options import (
     DataDir,
     Device,
     Force,
+    Forget,
     Holdout,
     ImageSize,
     Json,
+    Manifest,
     Mean,
     Out,
     Outputs,
     Precision,
+    Relabel,
     Resize,
     Resume,
     Seed,
@@ -33,6 +36,7 @@ from natmu.cli.options import (
     TestFraction,
     Track,
     TrainSize,
+    asked_request,
     data_settings,
     parse_settings,
     store_and_name,
@@ -49,22 +53,13 @@ def run(
             help="Run folder, or weights trained elsewhere: .safetensors, .pt, .pth, .ckpt, .bin or a HF folder.",
         ),
     ],
-    forget: Annotated[
-        str | None,
-        typer.Option(
-            "--forget",
-            help="random:1%, random:500, hardest:10%, class:NAME, subclass:NAME, indices:FILE, files:LIST, "
-            "where:COLUMN=VALUE or all.",
-        ),
-    ] = None,
+    forget: Forget = None,
+    relabel: Relabel = None,
     drop_class: Annotated[
         str | None,
         typer.Option("--drop-class", metavar="NAME", help="Instead: forget a class, and take its output away."),
     ] = None,
-    manifest: Annotated[
-        Path | None,
-        typer.Option("--manifest", metavar="TABLE.csv", help="Table of samples that where:COLUMN=VALUE looks into."),
-    ] = None,
+    manifest: Manifest = None,
     with_copies: Annotated[
         bool, typer.Option("--with-copies", help="Forget byte-identical copies in the training set too.")
     ] = False,
@@ -118,7 +113,6 @@ def run(
     What is not given keeps the method's default; natmu methods lists every setting.
     """
     from natmu.cli.output import print_run
-    from natmu.errors import SettingError
     from natmu.opening import Place, Source
     from natmu.progress import showing
     from natmu.records.run import RECORD
@@ -127,12 +121,10 @@ def run(
     from natmu.types import ORIGINAL
     from natmu.verbs import Asked, unlearn_run
 
-    if (forget is None) == (drop_class is None):
-        raise SettingError("Say what to forget, with either --forget or --drop-class.")
-    request = forget or f"class:{drop_class}"
     trackers = known_trackers(track)
     beside = source.resolve().parent if (source / RECORD).exists() else Path("runs")
     root, name = store_and_name(out, beside)
+    request = asked_request(forget, relabel, drop_class)
     asked = asked_training(training, trainer, trainer_set)
     given = parse_settings(
         settings, epochs=epochs, optimizer=optimizer, lr=lr, schedule=schedule, weight_decay=weight_decay

@@ -2,10 +2,12 @@
 
 from natmu.data.catalogue import SourceInfo, load, sources
 from natmu.data.class_order import read_class_names, require_sure_order
+from natmu.data.corrected import corrected_samples
 from natmu.data.datasets import from_dataset
 from natmu.data.forgetting import (
     forget_after,
     forget_from_indices,
+    forget_relabelled,
     resolve_forget,
     say_what_is_forgotten,
     unseen_rows,
@@ -13,6 +15,7 @@ from natmu.data.forgetting import (
 )
 from natmu.data.images import ImageData, Labelling, Splits
 from natmu.data.own import OwnParts, own_parts
+from natmu.data.relabelling import with_corrections
 from natmu.data.twins import with_copies
 from natmu.records.forgetting import ForgetRequest, parse_forget
 
@@ -23,8 +26,10 @@ __all__ = [
     "OwnParts",
     "SourceInfo",
     "Splits",
+    "corrected_samples",
     "forget_after",
     "forget_from_indices",
+    "forget_relabelled",
     "from_dataset",
     "load",
     "own_parts",
@@ -36,5 +41,6 @@ __all__ = [
     "sources",
     "unseen_rows",
     "with_copies",
+    "with_corrections",
     "without_earlier_classes",
 ]

@@ -14,6 +14,7 @@ from natmu.data.indices import check_indices
 from natmu.data.listed import listed_rows
 from natmu.data.lookup import rows_named
 from natmu.data.naming import class_members, subclass_members
+from natmu.data.relabelling import given_corrections, listed_corrections
 from natmu.data.sampling import balanced_draw
 from natmu.data.twins import copies_of, copies_told, with_copies
 from natmu.errors import ForgetSetError
@@ -51,6 +52,9 @@ def resolve_forget(
         ForgetSetError: The request does not fit the data, or leaves nothing to forget; or nothing to retain, unless it
             is ``all``.
     """
+    if request.relabels and request.file is not None:
+        forget = _corrected(listed_corrections(request.file, data), request.text, data, after)
+        return with_copies(forget, data) if copies else forget
     classes: tuple[int, ...] = ()
     left = np.arange(len(data)) if after is None else np.setdiff1d(np.arange(len(data)), after.left_out)
     if request.kind == "class":
@@ -92,6 +96,22 @@ def forget_from_indices(
     return _forget_set(ForgetSet(rows, f"indices:{positions_digest(rows)}", "indices"), data, after)
 
 
+def forget_relabelled(labels: Mapping[object, object], data: ImageData, after: ForgetSet | None = None) -> ForgetSet:
+    """The forget set of samples with wrong labels, which are kept with the right ones.
+
+    Args:
+        labels: The right label, a class name or number, by name or position of the sample.
+        data: The training data.
+        after: What was forgotten before.
+
+    Raises:
+        ForgetSetError: An entry is no correction of a training sample, or of one that was forgotten before.
+    """
+    corrections = given_corrections(labels, data)
+    known = ForgetSet(corrections[:, 0], "", "indices", corrections=corrections)
+    return _corrected(corrections, f"relabel:{known.digest}", data, after)
+
+
 def forget_after(forget: ForgetSet, data: ImageData, after: ForgetSet | None) -> ForgetSet:
     """A known forget set, as it follows what was forgotten before.
 
@@ -104,6 +124,8 @@ def forget_after(forget: ForgetSet, data: ImageData, after: ForgetSet | None) ->
         ForgetSetError: It does not fit the data, names samples that were forgotten before, or leaves nothing to retain.
     """
     check_indices(forget.indices, len(data), "The indices to forget")
+    if (forget.corrections[:, 1] >= data.num_classes).any():
+        raise ForgetSetError(f"A right label is no class; there are {data.num_classes} classes.")
     if len(forget.before):
         check_indices(forget.before, len(data), "The indices that were forgotten before")
     return _forget_set(forget, data, after)
@@ -134,7 +156,11 @@ def chosen(forget: ForgetSet, data: ImageData) -> str:
     counts = np.bincount(data.labels.numpy()[forget.indices], minlength=data.num_classes)
     largest = np.argsort(-counts, kind="stable")[: min(int((counts > 0).sum()), _CLASSES_SHOWN)]
     classes = ", ".join(f"{data.class_names[label]} ({counts[label]})" for label in largest)
-    names = ", ".join(data.sample_names.at(forget.indices[:_NAMES_SHOWN]))
+    shown = data.sample_names.at(forget.indices[:_NAMES_SHOWN])
+    if forget.corrected is not None:
+        right = [data.class_names[label] for label in forget.corrected[:_NAMES_SHOWN]]
+        shown = tuple(f"{name} (right: {label})" for name, label in zip(shown, right, strict=True))
+    names = ", ".join(shown)
     more = ", …" if int((counts > 0).sum()) > _CLASSES_SHOWN else ""
     rest = ", …" if len(forget) > _NAMES_SHOWN else ""
     # A list from Python has no text of its own, only the digest of its positions.
@@ -171,6 +197,19 @@ def _divided(unseen: ImageData, forget: ForgetSet) -> tuple[BoolArray, BoolArray
     """Unseen samples of classes that are forgotten as a whole, and of classes that never were."""
     fine = None if unseen.fine is None else unseen.fine.labels.cpu().numpy()
     return forget.divides(unseen.labels.cpu().numpy(), fine)
+
+
+def _corrected(corrections: IntArray, request: str, data: ImageData, after: ForgetSet | None) -> ForgetSet:
+    """The forget set of these corrections; none of them is to a class that was forgotten before."""
+    forget = ForgetSet(corrections[:, 0], request, "indices", corrections=corrections)
+    following = _forget_set(forget, data, after)
+    gone = np.intersect1d(corrections[:, 1], following.classes_before)
+    if len(gone):
+        raise ForgetSetError(
+            f"{request!r} corrects labels to {data.class_names[gone[0]]!r}, a class that was forgotten before; forget "
+            "these samples without a right label."
+        )
+    return following
 
 
 def _drawn(
@@ -233,9 +272,11 @@ def _forget_set(forget: ForgetSet, data: ImageData, after: ForgetSet | None) -> 
     _require_something_of_each_class(following, data)
     again = np.intersect1d(following.indices, following.before)
     if len(again):
+        relabelled = again[0] in following.corrections[:, 0]
         raise ForgetSetError(
             f"{forget.request!r} names {len(again)} of the samples that were forgotten before, such as that at "
-            f"position {again[0]}; leave them out."
+            f"position {again[0]}; leave them out"
+            f"{', or forget it from the original, because it is kept with its right label' if relabelled else ''}."
         )
     if len(following.left_out) >= len(data) and forget.request != ALL:
         raise ForgetSetError(

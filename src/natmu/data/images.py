@@ -151,6 +151,16 @@ def mapped(images: Images) -> MappedImages | None:
     return None if isinstance(images, Tensor) else images
 
 
+def joined(first: Images, second: Images) -> Images | None:
+    """Images and others behind them: a copy in memory, or places in a file; None where they are mapped from several."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.cat([first, second])
+    own, others = mapped(first), mapped(second)
+    if own is None and others is None:
+        return np.concatenate([np.asarray(first), np.asarray(second)])
+    return None if own is None or others is None else own.followed_by(others)
+
+
 @dataclass(frozen=True, eq=False)
 class ImageData:
     """Labelled images, read through ``take`` alone.

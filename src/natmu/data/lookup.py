@@ -59,6 +59,28 @@ def rows_named(asked: Sequence[str], names: SampleNames, what: str, *, leave_uns
     Raises:
         ForgetSetError: A name is unknown, may mean several samples, or is that of a sample in another part.
     """
+    found = [*_places(asked, names, what).values()]
+    elsewhere = [place for place in found if place[0] is not names.listing]
+    here = [position for listing, position in found if listing is names.listing]
+    if elsewhere and not (leave_unseen and here):
+        _refuse_outside(elsewhere, names, what)
+    for role, unseen in _by_part(elsewhere, names):
+        told = f"{_counted(len(unseen), 'sample')} of the {role} part, {_some([_name(one) for one in unseen])}"
+        decide(f"{what} {told}, which stay there: nothing is trained on them.")
+    return rows_at(np.unique(np.array(here, np.int64)), names, what)
+
+
+def positions_named(asked: Sequence[str], names: SampleNames, what: str) -> IntArray:
+    """The same, as the position in the source of each name, int64 ``(len(asked),)``; some may be in no part."""
+    places = _places(asked, names, what)
+    elsewhere = [place for place in places.values() if place[0] is not names.listing]
+    if elsewhere:
+        _refuse_outside(elsewhere, names, what)
+    return np.array([places[_plain(text)][1] for text in asked], np.int64)
+
+
+def _places(asked: Sequence[str], names: SampleNames, what: str) -> dict[str, _Place]:
+    """The one sample that each name means, whatever part it is in."""
     wanted = [*dict.fromkeys(_plain(text) for text in asked)]
     listings = [*{id(one): one for one in (names.listing, *(part.listing for _, part in names.others))}.values()]
     exact = _exact(wanted, listings)
@@ -75,15 +97,7 @@ def rows_named(asked: Sequence[str], names: SampleNames, what: str, *, leave_uns
             f"{what} {several!r}, which may mean {len(places[several])} samples: {candidates}{more}; write more of its "
             "path."
         )
-    found = [places[text][0] for text in wanted]
-    elsewhere = [place for place in found if place[0] is not names.listing]
-    here = [position for listing, position in found if listing is names.listing]
-    if elsewhere and not (leave_unseen and here):
-        _refuse_outside(elsewhere, names, what)
-    for role, unseen in _by_part(elsewhere, names):
-        told = f"{_counted(len(unseen), 'sample')} of the {role} part, {_some([_name(one) for one in unseen])}"
-        decide(f"{what} {told}, which stay there: nothing is trained on them.")
-    return rows_at(np.unique(np.array(here, np.int64)), names, what)
+    return {text: found[0] for text, found in places.items()}
 
 
 def _plain(text: str) -> str:

@@ -75,6 +75,18 @@ def subclass_members(names: Sequence[str], data: ImageData) -> tuple[IntArray, t
     return _members(fine.labels, {number for number in numbers.values() if number is not None})
 
 
+def class_named(name: str, data: ImageData) -> int:
+    """The number of a class of the model, given by name or number as for ``class_members``.
+
+    Raises:
+        ForgetSetError: The name is unknown or means several classes.
+    """
+    number = _find(name, data.class_names)
+    if number is None:
+        raise _unknown(name, "class", data.class_names)
+    return number
+
+
 def _members(labels: Tensor, classes: set[int]) -> tuple[IntArray, tuple[int, ...]]:
     chosen = tuple(sorted(classes))
     return np.flatnonzero(np.isin(labels.numpy(), chosen)).astype(np.int64), chosen

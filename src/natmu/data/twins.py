@@ -46,6 +46,11 @@ def with_copies(forget: ForgetSet, train: ImageData) -> ForgetSet:
     Raises:
         ForgetSetError: Whole classes are forgotten and a copy is in another class, or nothing would be retained.
     """
+    if forget.corrected is not None:
+        raise ForgetSetError(
+            f"{forget.request!r} says the right label of each sample, so copies are forgotten only where it lists "
+            "them; list them, and leave --with-copies (with_copies) out."
+        )
     rows = copies_of(forget, train).get("retain", np.zeros(0, np.int64))
     if len(rows) and forget.class_wise:
         raise ForgetSetError(

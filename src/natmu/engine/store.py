@@ -22,10 +22,8 @@ from natmu.errors import RunError, UsageError
 from natmu.records.lineage import AnyLineage
 from natmu.records.predictions import write_outputs
 from natmu.records.run import (
-    BEFORE,
     CONFIDENCE,
     DIGEST,
-    FORGET,
     PREDICTIONS,
     RECORD,
     WEIGHTS,
@@ -33,6 +31,7 @@ from natmu.records.run import (
     History,
     RunFolder,
     RunRecord,
+    write_forget,
     write_history,
     write_run,
 )
@@ -87,9 +86,7 @@ class Workplace:
         if confidence is not None:
             np.save(self.folder / CONFIDENCE, confidence.numpy())
         if forget is not None:
-            np.save(self.folder / FORGET, forget.indices)
-            if len(forget.before):
-                np.save(self.folder / BEFORE, forget.before)
+            write_forget(forget, self.folder)
         self._record(compute, seconds, scores, history, forget, decisions)
 
     def finish_curve(self, history: History, compute: Compute, *, seconds: float) -> None:

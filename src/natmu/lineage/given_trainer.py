@@ -17,7 +17,7 @@ import numpy as np
 from torch import nn
 from torch.utils.data import Subset
 
-from natmu.data import ImageData
+from natmu.data import ImageData, corrected_samples
 from natmu.data.own import ArraySamples, Samples
 from natmu.errors import SettingError
 from natmu.lineage.own_training import Trainer, call, fill, function_of, require_signature, resolved
@@ -81,10 +81,10 @@ def retrain_by(
         The model, in evaluation mode, the seconds that it took, and the recipe.
     """
     recipe, function = recipe_of(trainer, kept=False)
-    kept = np.setdiff1d(np.arange(len(train)), forget.left_out)
+    kept = np.setdiff1d(np.arange(len(train) + len(forget.corrections)), forget.left_out)
     log = Path(tempfile.gettempdir(), f"natmu-trainer-{os.getpid()}.log")
     start = time.perf_counter()
-    samples = Subset(as_given(train_data, train), kept.tolist())
+    samples = Subset(corrected_samples(as_given(train_data, train), train, forget), kept.tolist())
     trained = call(function or function_of(recipe), samples, seed, recipe, log)
     seconds = time.perf_counter() - start
     result = copy.deepcopy(model)

@@ -186,7 +186,7 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
     compute = workspace.compute.at(model.arithmetic)
     if isinstance(model.recipe, OwnTraining):
         network, log = workspace.build(0), work.folder.with_name("trainer.log")
-        seen = samples_of(workspace.splits, np.flatnonzero(kept.numpy()), samples.pool)
+        seen = samples_of(workspace.splits, np.flatnonzero(kept.numpy()), samples.pool, samples.forget)
         seconds = train_own(network, seen, model.recipe, model.seed, workspace, log)
         _finish(network, workspace, work, compute, samples, seconds)
         return
@@ -262,8 +262,10 @@ def _samples(workspace: Workspace, model: Trained | Imported, forget: Forget | N
     """The data of a model, or of what a method makes of it; a shadow model forgets what it had of the pool."""
     on = model.on if isinstance(model, Trained) else Everything()
     if not isinstance(on, HalfOfPool):
-        found = None if forget is None else workspace.forget_set(forget)
-        return _Samples(workspace.on_device.train, found, np.zeros(0, np.int64))
+        none = np.zeros(0, np.int64)
+        if forget is None:
+            return _Samples(workspace.on_device.train, None, none)
+        return _Samples(workspace.training_data(forget), workspace.forget_set(forget), none)
     pool = workspace.pool(on.forget)
     found = None if forget is None else replace(pool.forget, indices=pool.trained_on(on.number))
     return _Samples(pool.data, found, pool.aside(on.number), pool)

@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
-from natmu.data import Splits, own_parts
+from natmu.data import Splits, corrected_samples, own_parts
 from natmu.engine import processes
 from natmu.errors import FAULTS, ModelError, SettingError, TrainingError, UsageError, quoted
 from natmu.lineage.pools import Pool
 from natmu.lineage.workspace import Workspace
 from natmu.models import current_directory_first, network_of, source_digest
 from natmu.records.settings import OwnTraining, TrainSettings
-from natmu.types import IntArray
+from natmu.types import ForgetSet, IntArray
 
 Trainer = Callable[..., nn.Module]
 
@@ -141,17 +141,21 @@ def fill(network: nn.Module, trained: object, name: str) -> None:
     network_of(network).load_state_dict(given)
 
 
-def samples_of(splits: Splits, positions: IntArray, pool: Pool | None = None) -> Subset[Any]:
+def samples_of(
+    splits: Splits, positions: IntArray, pool: Pool | None = None, forget: ForgetSet | None = None
+) -> Subset[Any]:
     """The user's own samples at some positions.
 
     Args:
         splits: The data.
-        positions: In the training data, int64 ``(M,)``, or in the data of the pool.
+        positions: In the training data with what was corrected behind it, int64 ``(M,)``, or in the data of the pool.
         pool: That of a shadow model, whose non-members come after the training data.
+        forget: What is forgotten, and what was corrected.
     """
     parts = own_parts(splits)
     if pool is None:
-        return Subset(parts.train, positions.tolist())
+        train = parts.train if forget is None else corrected_samples(parts.train, splits.train, forget)
+        return Subset(train, positions.tolist())
     count = len(splits.train)
     rows = np.concatenate([np.arange(count), count + pool.rows])
     return Subset(ConcatDataset([parts.train, parts.test]), rows[positions].tolist())

@@ -13,10 +13,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from natmu.data import ImageData, Splits, unseen_rows
-from natmu.data.images import Images, mapped
+from natmu.data.images import joined
 from natmu.errors import DataError
 from natmu.scores.pool import draw_non_members, half_of_pool
 from natmu.types import ForgetSet, IntArray
@@ -52,7 +51,7 @@ class Pool:
             DataError: The images are mapped from several files, where they cannot be put together.
         """
         train, extra = self.splits.train, self.splits.test.subset(self.rows)
-        images = _together(train.images, extra.images)
+        images = joined(train.images, extra.images)
         if images is None:
             raise DataError(
                 "Shadow models need the data in memory, or all of it in one file of decoded images; audit at the level "
@@ -76,11 +75,3 @@ class Pool:
 
     def _half(self, number: int) -> npt.NDArray[np.bool_]:
         return half_of_pool(self.forget, len(self.positions), number)
-
-
-def _together(first: Images, second: Images) -> Images | None:
-    """Images and others behind them: a copy in memory, or places in the file that both are mapped from."""
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return torch.cat([first, second])
-    own, others = mapped(first), mapped(second)
-    return None if own is None or others is None else own.followed_by(others)

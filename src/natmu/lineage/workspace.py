@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from natmu.data import Splits, load, resolve_forget
+from natmu.data import ImageData, Splits, load, resolve_forget, with_corrections
 from natmu.data import sources as data_sources
 from natmu.engine.compute import Compute
 from natmu.engine.predict import sample_losses
@@ -288,6 +288,10 @@ class Workspace:
                 raise DataError(f"{forget.request.file} lists other samples than before; restore that file.")
             self.known[key] = found
         return self.known[key]
+
+    def training_data(self, forget: Forget) -> ImageData:
+        """The training data on the device, with what was corrected behind it: what methods and retraining get."""
+        return with_corrections(self.on_device.train, self.forget_set(forget))
 
     def pool(self, forget: Forget) -> Pool:
         """The pool of shadow models for a forget set."""

@@ -19,13 +19,13 @@ Criterion = Literal["confidence", "loss"]
 
 FORMS = (
     "random:1%, random:500, hardest:10%, hardest:500:loss, class:NAME, subclass:NAME, indices:FILE, files:LIST, "
-    "where:COLUMN=VALUE in TABLE.csv or all"
+    "where:COLUMN=VALUE in TABLE.csv, relabel:TABLE.csv or all"
 )
 
 ALL = "all"
 """The request to forget all that the data holds, where nothing else is left."""
 
-_KINDS = (*get_args(Scenario), "files", "where")
+_KINDS = (*get_args(Scenario), "files", "where", "relabel")
 _TABLE = re.compile(r"\s*([^=]*[^=\s])\s*=\s*(.*\S)\s+in\s+(\S.*\.csv)\s*", re.IGNORECASE)
 
 
@@ -59,6 +59,7 @@ class ForgetRequest:
         file: The file that lists samples, of ``indices``; None of ``all``.
         by_name: Whether that file lists names rather than positions.
         where: A column of that file and the value that the samples have there; None where all in the file are meant.
+        relabels: Whether that file also has the right labels, with which the samples are kept.
     """
 
     text: str
@@ -69,6 +70,7 @@ class ForgetRequest:
     file: Path | None = None
     by_name: bool = False
     where: tuple[str, str] | None = None
+    relabels: bool = False
 
 
 def with_manifest(text: str, manifest: Path | str | None) -> str:
@@ -97,6 +99,7 @@ def parse_forget(text: str) -> ForgetRequest:
     ``indices:FILE``: the positions in a ``.npy``, ``.txt``, ``.csv`` or ``.json`` file.
     ``files:LIST``: the names in a ``.txt``, ``.csv`` or ``.json`` file.
     ``where:COLUMN=VALUE in TABLE.csv``: the samples that have a value in a column of a table.
+    ``relabel:TABLE.csv``: the samples in a table with their right labels; they are kept with these.
     ``all``: everything, where the data holds nothing but what is to be forgotten.
 
     Raises:
@@ -122,6 +125,8 @@ def parse_forget(text: str) -> ForgetRequest:
         return ForgetRequest(text.strip(), "indices", file=Path(rest), by_name=True)
     if kind == "where":
         return _where(text)
+    if kind == "relabel":
+        return ForgetRequest(text.strip(), "indices", file=Path(rest), by_name=True, relabels=True)
     names = _names(rest, text)
     if not all(names):
         raise ForgetSetError(f"{text!r} has an empty class name; separate names by single commas.")

@@ -24,7 +24,7 @@ from natmu.records.predictions import read_outputs, training_samples
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, positions_digest
 
 RECORD, WEIGHTS, PREDICTIONS, HISTORY = "record.json", "model.safetensors", "predictions.safetensors", "history.csv"
-FORGET, BEFORE, CONFIDENCE = "forget.npy", "forgotten-before.npy", "confidence.npy"
+FORGET, BEFORE, CORRECTIONS, CONFIDENCE = "forget.npy", "forgotten-before.npy", "corrections.npy", "confidence.npy"
 """Names of the files in a run folder."""
 
 DIGEST = re.compile("[0-9a-f]{16}")
@@ -61,11 +61,13 @@ class Forgotten(Value):
 
     Attributes:
         count: How many samples.
-        digest: Of their positions.
+        digest: Of their positions and, where the request corrects labels, of the right ones.
         classes: The forgotten labels of a ``class`` set, the forgotten fine labels of a ``subclass`` set, else empty.
         before: Digest of the positions that were forgotten before; None where none were.
         classes_before: Labels that were forgotten before as whole classes.
         subclasses_before: Fine labels that were forgotten before as whole sub-classes.
+        corrections: Digest of the positions and right labels of samples that are kept with another label; None where
+            there are none.
     """
 
     count: int = Field(ge=1)
@@ -74,6 +76,7 @@ class Forgotten(Value):
     before: Digest | None = None
     classes_before: tuple[int, ...] = ()
     subclasses_before: tuple[int, ...] = ()
+    corrections: Digest | None = None
 
     @classmethod
     def of(cls, forget: ForgetSet) -> Self:
@@ -85,6 +88,7 @@ class Forgotten(Value):
             before=positions_digest(forget.before) if len(forget.before) else None,
             classes_before=forget.classes_before,
             subclasses_before=forget.subclasses_before,
+            corrections=positions_digest(forget.corrections) if len(forget.corrections) else None,
         )
 
 
@@ -215,6 +219,7 @@ class RunFolder:
             self._read(BEFORE, read_positions) if self.has(BEFORE) else np.zeros(0, np.int64),
             forgotten.classes_before,
             forgotten.subclasses_before,
+            self._read(CORRECTIONS, read_corrections) if self.has(CORRECTIONS) else np.zeros((0, 2), np.int64),
         )
         if Forgotten.of(found) != forgotten or np.isin(found.indices, found.before).any():
             raise damaged(self.path / FORGET, "it is not the forget set that the record names")
@@ -256,6 +261,15 @@ def write_history(history: Sequence[dict[str, float]], folder: Path) -> None:
     (folder / HISTORY).write_text(csv_text(history, columns), encoding="utf-8")
 
 
+def write_forget(forget: ForgetSet, folder: Path) -> None:
+    """Write a forget set, and what was forgotten before and corrected, where there is any."""
+    np.save(folder / FORGET, forget.indices)
+    if len(forget.before):
+        np.save(folder / BEFORE, forget.before)
+    if len(forget.corrections):
+        np.save(folder / CORRECTIONS, forget.corrections)
+
+
 def open_run(path: Path) -> RunFolder:
     """The run in a folder that the user named.
 
@@ -288,6 +302,21 @@ def read_positions(path: Path) -> IntArray:
     ):
         raise ValueError("it is not int64 (F,), positions in ascending order")
     return positions
+
+
+def read_corrections(path: Path) -> IntArray:
+    """Positions in ascending order, each with its right label."""
+    corrections = read_array(path)
+    if (
+        corrections.dtype != np.int64
+        or corrections.ndim != 2
+        or corrections.shape[1:] != (2,)
+        or not len(corrections)
+        or (corrections < 0).any()
+        or (np.diff(corrections[:, 0]) <= 0).any()
+    ):
+        raise ValueError("it is not int64 (K, 2), positions in ascending order with their labels")
+    return corrections
 
 
 def _confidence(path: Path) -> FloatArray:

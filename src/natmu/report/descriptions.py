@@ -86,12 +86,13 @@ def forget_set(request: ForgetRequest) -> str:
         number = f"{float(request.amount.number):g}"
         amount = f"{number} % of the training set" if request.amount.percent else f"{number} samples"
     names = ", ".join(request.names)
+    listed = "kept with the right labels of" if request.relabels else "listed in"
     words = {
         "random": f"{amount}, drawn at random",
         "hardest": f"the hardest {amount} by {request.criterion}",
         "class": f"all of class {names}",
         "subclass": f"all of sub-class {names}",
-        "indices": "all samples" if request.text == ALL else f"the samples listed in {request.file}",
+        "indices": "all samples" if request.text == ALL else f"the samples {listed} {request.file}",
     }
     return words[request.kind]
 

@@ -23,7 +23,7 @@ Outcome = Literal["yes", "no", "too much", "unlike retraining", "not distinguish
 """What an answer comes to; ``yes`` is said of what is kept only."""
 
 
-FORGET_ACCURACY = "forget_acc"
+FORGET_ACCURACY, CORRECTED_ACCURACY = "forget_acc", "corrected_acc"
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,21 @@ def forgotten(scores: Sequence[Compared], references: int) -> Answer:
     Holm's correction is for the number of these scores. Of those that are left, one that has a side decides: on the
     side of the original the model remembers; on the other side it knows less than models that never saw the samples.
     It is the accuracy if that is among them, else the clearest: attacks that learn from retain samples are misled by
-    a model that is ruined on these too.
+    a model that is ruined on these too. Where labels were corrected, it is told how often the right ones are predicted.
 
     Args:
         scores: All scores of the forget set, not only those that look well.
         references: Number of retrained models.
     """
+    answer = _forgotten(scores, references)
+    corrected = next((one for one in scores if one.name == CORRECTED_ACCURACY), None)
+    if corrected is None or CORRECTED_ACCURACY in answer.sentence:
+        return answer
+    return Answer(answer.outcome, f"{answer.sentence} Of the right labels: {corrected.figures()}.")
+
+
+def _forgotten(scores: Sequence[Compared], references: int) -> Answer:
+    """The same without what was corrected."""
     usable = [one for one in scores if one.verdict is not None and one.verdict.p_value is not None]
     if not usable:
         there = {0: "there is none", 1: "there is 1"}.get(references, f"there are {references}")

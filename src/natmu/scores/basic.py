@@ -25,7 +25,7 @@ def scores(predictions: Predictions) -> dict[str, float]:
 
     Returns:
         Names out of ``SCORE_NAMES``, in that order, each with a percentage, 0 to 100; with a holdout
-        ``holdout_acc`` too, and after an earlier request ``before_acc``.
+        ``holdout_acc`` too, after an earlier request ``before_acc``, and where labels are corrected ``corrected_acc``.
 
     Raises:
         TrainingError: If a logit is not a number or infinite, as after training that diverged.
@@ -37,6 +37,7 @@ def scores(predictions: Predictions) -> dict[str, float]:
         "forget_acc": predictions.forget,
         "holdout_acc": predictions.holdout,
         "before_acc": predictions.before,
+        "corrected_acc": predictions.corrected,
     }
     filled = {name: part for name, part in parts.items() if part is not None and len(part)}
     for part in filled.values():

@@ -67,6 +67,12 @@ def _before_acc(panel: Panel) -> float:
     return accuracy(panel.model.before)
 
 
+def _corrected_acc(panel: Panel) -> float:
+    if panel.model.corrected is None:
+        raise UsageError("corrected_acc is of samples that are kept with a right label; forget by relabel:FILE.")
+    return accuracy(panel.model.corrected)
+
+
 def _from_untrained(name: str, function: Callable[[Part, Part], float]) -> Callable[[Panel], float]:
     def score(panel: Panel) -> float:
         if panel.initial_forget is None:
@@ -122,6 +128,7 @@ def _alone() -> Functions:
     found: Functions = {f"{part}_acc": ("panel", _of_part(accuracy, part)) for part in PARTS}
     found |= {"holdout_acc": ("panel", _holdout_acc)}
     found |= {"forget_test_acc": ("panel", _forget_test_acc), "before_acc": ("panel", _before_acc)}
+    found |= {"corrected_acc": ("panel", _corrected_acc)}
     found |= {"mia_entropy": ("panel", _mia_entropy)}
     found |= {name: ("panel", _from_untrained(name, score)) for name, score in (("zrf", zrf), ("zrf_code", zrf_code))}
     found |= {f"calibration_{part}": ("panel", _of_part(calibration_error, part)) for part in PARTS}

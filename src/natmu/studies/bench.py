@@ -279,7 +279,7 @@ def _examples(plan: Plan, study: _Study) -> Hybrids | None:
     assert isinstance(method, NatMU), "it was chosen so"
     with suppress(NatmuError):  # where NatMU cannot serve this forget set, its row of the table says why
         workspace = study.workspace
-        data, forget = workspace.on_device.train, workspace.forget_set(planned.forget)
+        data, forget = workspace.training_data(planned.forget), workspace.forget_set(planned.forget)
         model, seed = workspace.load(source), planned.model.seed
         return hybrid_examples(method, Problem(model, data, forget, None, workspace.compute, seed))
     return None

@@ -81,6 +81,9 @@ class Recipe(RecipeSettings):
             raise ValueError("an audit looks at the test set; leave it out of a study that is scored on the holdout")
         if self.references is not None and self.audit is None:
             raise ValueError("references are those of an audit; name its level, such as audit: standard")
+        corrected = next((request.text for request in self.forget if request.relabels), None)
+        if self.audit == "full" and corrected is not None:
+            raise ValueError(f"an audit of {corrected!r} has no shadow models; write audit: standard")
         return self
 
 

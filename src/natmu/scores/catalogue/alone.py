@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Literal
 
 from natmu.scores.catalogue import papers
 from natmu.scores.catalogue.row import ALONE, ONE_RETRAINED, PARTS, ScoreInfo, by_part, each, seen_in_forget_set
 
 
-def _accuracy(name: str, of: str, baseline: str, original: str, *, forgotten: bool = False) -> ScoreInfo:
+def _accuracy(
+    name: str,
+    of: str,
+    baseline: str,
+    original: str,
+    *,
+    forgotten: bool = False,
+    remembers: Literal["above", "below"] = "above",
+) -> ScoreInfo:
     """A row of the family of accuracies, of what should be forgotten or of what should be kept."""
     return ScoreInfo(
         name=name,
@@ -26,7 +35,7 @@ def _accuracy(name: str, of: str, baseline: str, original: str, *, forgotten: bo
         baseline=baseline,
         original=original,
         question="forgotten" if forgotten else "kept",
-        remembers="above" if forgotten else None,
+        remembers=remembers if forgotten else None,
     )
 
 
@@ -48,6 +57,14 @@ ACCURACIES = (
         "near `test_acc`, or 0 for whole classes",
         "near 100",
         forgotten=True,
+    ),
+    _accuracy(
+        "corrected_acc",
+        "the forget samples of a request that corrects labels, against the right ones",
+        "near 100, for these are trained on",
+        "low where wrong labels were learned by heart",
+        forgotten=True,
+        remembers="below",
     ),
 )
 
