@@ -84,6 +84,8 @@ class Source:
         Raises:
             UsageError: Something is missing, or said twice.
         """
+        if not self.path.exists():
+            raise ModelError(f"There is no {self.path}; name a run folder, a file of weights or a HuggingFace folder.")
         if self.is_run:
             moved = ("source", "test")
             flags = {name: value for name, value in self.data.items() if name not in moved}

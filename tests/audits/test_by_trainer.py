@@ -70,6 +70,6 @@ def test_a_trainer_that_ignores_its_seed_is_refused_after_its_second_model():
         torch.manual_seed(0)
         return cluster_trainer.train(samples, 0)
 
-    with pytest.raises(UsageError, match="the same weights for retrained, .*, seed 0 and for retrained, .*, seed 1"):
+    with pytest.raises(UsageError, match=r"the same weights for retrained, .*, seed 0 and for retrained, .*, seed 1"):
         natmu.audit(model, pairs, test, [1, 2], trainer=always_the_same, references=4, level="quick", progress=False)
     assert calls == [0, 1]

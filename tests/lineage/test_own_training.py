@@ -187,7 +187,8 @@ def test_wrappers_are_taken_off_and_settings_of_the_process_put_back(tmp_path, m
     for run in (wrapped, settings):
         assert all(torch.equal(value, run.weights()[name]) for name, value in plain.weights().items())
     assert (Path.cwd(), torch.get_default_dtype(), torch.is_grad_enabled()) == (tmp_path, torch.float32, True)
-    assert not (torch.are_deterministic_algorithms_enabled() or torch.backends.cudnn.deterministic)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic
 
 
 def test_a_function_that_cannot_be_called_is_refused_before_anything(module):

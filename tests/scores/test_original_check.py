@@ -92,7 +92,7 @@ def test_no_honest_model_is_refused():
         labels = rng.integers(0, classes, int(rng.integers(1, 6)) * classes)
         poor = answered(labels, rng.integers(0, classes, len(labels)), classes)
         found = check_original(outputs(labels, labels, classes, test=poor), None, [*map(str, range(classes))])
-        assert not (found.causes or found.warnings), (number, classes, len(labels), found)
+        assert (found.causes, found.warnings) == ((), ()), (number, classes, len(labels), found)
         labels, predicted = honest(rng, 4, 1000, right, skewed)
         predicted[labels == 3] = 0  # rare, and neglected
         assert not check_original(outputs(labels, predicted, 4), None, ["a", "b", "c", "d"]).causes

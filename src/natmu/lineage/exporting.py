@@ -57,6 +57,8 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
     if like is None:
         write_container(weights, out)
         return
+    if not like.exists():
+        raise UsageError(f"There is no {like}; give the file that the original came from, or leave --like out.")
     root = lineage if isinstance(lineage, Initial) else root_of(lineage)
     if isinstance(root, Imported) and weights_digest(like) != root.weights:
         say(f"{like} is not the file that the original of {run.path} came from.")

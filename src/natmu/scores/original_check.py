@@ -256,7 +256,7 @@ def better_forms(trials: Mapping[str, FormTrial]) -> list[str]:
 
 
 def _sign_test(better: int, worse: int) -> float:
-    """The p-value of a one-sided sign test, by how many samples are right in the one way alone and in the other alone."""
+    """The p-value of a one-sided sign test, by how many samples are right in the one way alone and in the other."""
     return float(binom.sf(better - 1, better + worse, 0.5)) if better > worse else 1.0
 
 
