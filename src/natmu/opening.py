@@ -86,6 +86,11 @@ class Source:
         """
         if not self.path.exists():
             raise ModelError(f"There is no {self.path}; name a run folder, a file of weights or a HuggingFace folder.")
+        if self.is_run and not (self.path / RECORD).exists() and (self.model or self.data.get("source")):
+            raise ModelError(
+                f"{self.path} is no run folder, which holds {RECORD}, and no HuggingFace folder, which holds "
+                "config.json and weights; name one of these, or a file of weights."
+            )
         if self.is_run:
             moved = ("source", "test")
             flags = {name: value for name, value in self.data.items() if name not in moved}
