@@ -112,8 +112,8 @@ class _Study:
             earlier = self.trained.setdefault(outcome.run.record.files[WEIGHTS], model)
             if earlier.seed != model.seed:
                 say(
-                    f"warning: {title(model)} has the same weights as {title(earlier)}, so the spread over seeds is too "
-                    "small; let the trainer use the seed that it is given."
+                    f"warning: {title(model)} has the same weights as {title(earlier)}, so the spread over seeds is "
+                    "too small; let the trainer use the seed that it is given."
                 )
 
     def note_audit(self, place: Place, outcome: Outcome) -> None:
