@@ -13,6 +13,7 @@ from natmu.errors import DataError, ModelError, SettingError
 from natmu.lineage import Workspace
 from natmu.lineage.own_training import resolved
 from natmu.models import Outputs, is_pretrained_folder
+from natmu.progress import decide
 from natmu.records.derived import forget_of, is_original, knows_initial_weights, original_of, root_of
 from natmu.records.forgetting import ForgetRequest, parse_forget, with_manifest
 from natmu.records.lineage import Imported, Initial, Probed, Relearned, Trained, Unlearned
@@ -111,6 +112,11 @@ class Source:
                 f"{self.path} is not a run folder; with a weights file, --data and --model are needed too."
             )
         workspace = place.workspace(DataSettings.parse(self.data, "data"), name, self.outputs)
+        if workspace.settings.test_fraction is not None:
+            decide(
+                f"{self.path} may have been trained on the samples that --test-fraction makes the test set; then its "
+                "test accuracy and every attack that compares with unseen samples mean nothing, so give --test-data."
+            )
         return Opened(None, workspace, None if self.training is None else resolved(training_of(self.training)))
 
 
