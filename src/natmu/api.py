@@ -41,6 +41,7 @@ from natmu.audits.in_memory import (
 from natmu.class_outputs import classes_asked, classes_to_drop, refuse_without_outputs
 from natmu.data import (
     from_dataset,
+    require_same_classes,
     say_what_is_forgotten,
     with_corrections,
     without_earlier_classes,
@@ -163,6 +164,8 @@ def unlearn(
     recipe = with_augmentation(known, augment, chosen)
     with showing(progress), deciding() as decisions:
         unseen = None if holdout is None else from_dataset(holdout)
+        if unseen is not None:
+            require_same_classes(data.class_names, unseen.class_names, "the holdout")
         predicted = outputs_in_memory(model, data, None, unseen, compute)
         before = forgotten_before(already_forgotten, data, lambda: predicted.train)
         forgotten = forget_set(forget, data, lambda: predicted.train, seed, before, copies=with_copies)
@@ -186,7 +189,7 @@ def unlearn(
             initial_model=None if initial_model is None else partial(private_copy, initial_model, compute),
             holdout=without_earlier_classes(unseen, forgotten),
         )
-        chosen, _ = with_suitable_rate(chosen, problem, known, settings)
+        chosen, _ = with_suitable_rate(chosen, problem, known, settings, forget_only=forget_only)
         told = _settings(chosen, problem)
         if trainer is not None:
             found, seconds, own = retrain_by(trainer, model, train_data, data, forgotten, seed)
@@ -288,6 +291,7 @@ def audit(
     result, model = (model, model.model) if isinstance(model, UnlearnResult) else (None, model)
     with showing(progress):
         train, test = of_one_kind([training_data(train_data, model), from_dataset(test_data)], "the data")
+    require_same_classes(train.class_names, test.class_names, "the test data")
     if not isinstance(shadows, ShadowModels | None):
         raise SettingError(f"shadows must be natmu.ShadowModels, not {type(shadows).__name__}.")
     inputs = Inputs([train, test], outputs, mean, std, classes_asked(forget, train))

@@ -13,6 +13,7 @@ from natmu.errors import DataError, ModelError, SettingError
 from natmu.lineage import Workspace
 from natmu.lineage.own_training import resolved
 from natmu.models import Outputs, is_pretrained_folder
+from natmu.progress import decide
 from natmu.records.derived import (
     classes_without_output,
     forget_of,
@@ -91,6 +92,13 @@ class Source:
         Raises:
             UsageError: Something is missing, or said twice.
         """
+        if not self.path.exists():
+            raise ModelError(f"There is no {self.path}; name a run folder, a file of weights or a HuggingFace folder.")
+        if self.is_run and not (self.path / RECORD).exists() and (self.model or self.data.get("source")):
+            raise ModelError(
+                f"{self.path} is no run folder, which holds {RECORD}, and no HuggingFace folder, which holds "
+                "config.json and weights; name one of these, or a file of weights."
+            )
         if self.is_run:
             moved = ("source", "test")
             flags = {name: value for name, value in self.data.items() if name not in moved}
@@ -111,6 +119,11 @@ class Source:
                 f"{self.path} is not a run folder; with a weights file, --data and --model are needed too."
             )
         workspace = place.workspace(DataSettings.parse(self.data, "data"), name, self.outputs)
+        if workspace.settings.test_fraction is not None:
+            decide(
+                f"{self.path} may have been trained on the samples that --test-fraction makes the test set; then its "
+                "test accuracy and every attack that compares with unseen samples mean nothing, so give --test-data."
+            )
         return Opened(None, workspace, None if self.training is None else resolved(training_of(self.training)))
 
 

@@ -172,7 +172,8 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
         problem = problem_of(result, workspace)
         say(head_line(method, problem, original))
         told = recipe if isinstance(recipe, TrainSettings) else None
-        result = made_by(with_suitable_rate(method, problem, told, asked.settings)[0])
+        suited, _ = with_suitable_rate(method, problem, told, asked.settings, forget_only=asked.forget_only)
+        result = made_by(suited)
     return obtain(result, workspace, place.name)
 
 

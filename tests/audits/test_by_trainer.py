@@ -8,7 +8,7 @@ import torch
 
 import natmu
 from lineage import cluster_trainer
-from natmu.errors import SettingError
+from natmu.errors import SettingError, UsageError
 from natmu.testing.problems import digits
 
 CALLS = []
@@ -57,3 +57,19 @@ def test_one_call_trains_what_a_standard_audit_compares_with_and_the_next_one_fi
         natmu.audit(result, given, test, result.forget, folder=tmp_path)
     with pytest.raises(SettingError, match="write method='retrain'"):
         natmu.unlearn(original, given, result.forget, trainer=train)
+
+
+def test_a_trainer_that_ignores_its_seed_is_refused_after_its_second_model():
+    data, test = digits(0, 60), digits(60, 90)
+    pairs = [(data.images[row].float() / 255, int(data.labels[row])) for row in range(len(data))]
+    model = cluster_trainer.train(torch.utils.data.Subset(pairs, range(60)), 0)
+    calls = []
+
+    def always_the_same(samples, seed):
+        calls.append(seed)
+        torch.manual_seed(0)
+        return cluster_trainer.train(samples, 0)
+
+    with pytest.raises(UsageError, match=r"the same weights for retrained, .*, seed 0 and for retrained, .*, seed 1"):
+        natmu.audit(model, pairs, test, [1, 2], trainer=always_the_same, references=4, level="quick", progress=False)
+    assert calls == [0, 1]

@@ -74,8 +74,9 @@ def test_weights_from_elsewhere_need_an_order_of_classes_that_is_sure(natmu, tmp
         natmu(*words[:-1], "class:2", "--class-order", "string")
     )
     (tmp_path / "classes.txt").write_text("\n".join(map(str, range(12))))
-    done = natmu(*words, "--classes", "classes.txt", "--out", "runs/b")
+    done = natmu(*words, "--classes", "classes.txt", "--force", "--out", "runs/b")  # trained for an epoch
     assert done.status == 0, done.err
     record = Run(tmp_path / "runs/b").record
+    assert any("may have been trained on the samples that --test-fraction makes" in one for one in record.decisions)
     assert record.lineage.data.classes == tuple(map(str, range(12)))
     assert record.lineage.data.test_fraction == 0.25

@@ -76,6 +76,14 @@ def three():
     return [Waves(4, 0.0)] * 3
 
 
+def leaves():
+    raise SystemExit(0)
+
+
+def stranger():
+    return Waves(4, 0.0), [(image, 2) for image, _ in (Waves(4, 0.5)[row] for row in range(4))]
+
+
 def broken():
     raise FileNotFoundError("waves.zip")
 
@@ -122,6 +130,9 @@ def test_a_data_set_by_the_users_function(tmp_path, monkeypatch):
     divided = load("mine_here:pair", tmp_path, holdout=True)
     assert divided.own is not None
     assert (len(divided.test), len(divided.own.test)) == (16, 16)
+    for name, reason in (("leaves", "SystemExit: 0"), ("stranger", "label 2, and the training data has 2 classes")):
+        with pytest.raises(DataError, match=reason):
+            load(f"mine_here:{name}", tmp_path)
     for name, reason in (("three", "returned a list"), ("broken", "waves.zip"), ("none", "cannot be imported")):
         with pytest.raises(DataError, match=f"^mine_here:{name} .*{reason}"):
             load(f"mine_here:{name}", tmp_path)

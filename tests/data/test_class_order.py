@@ -80,6 +80,7 @@ def test_a_class_may_be_called_train(image_tree: Tree, tmp_path: Path) -> None:
         ({"train/a": 2, "train/b": 2, "Training/a": 2, "Training/b": 2}, "are the same part"),
         ({"train/a": 2, "train/b": 2, "test/a": 2, "test/b": 2}, "has a test part of its own; leave --test-fraction"),
         ({"train/a": 2, "train/b": 2, "test/c": 2}, "has the class 'c'"),
+        ({"a": 2, "b": 2, ".ipynb_checkpoints": 1}, "is a hidden folder and would be a class"),
     ],
 )
 def test_folders_that_are_not_clear(image_tree: Tree, tmp_path: Path, tree: dict[str, int], reason: str) -> None:

@@ -9,8 +9,8 @@ from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from natmu.arguments import Inputs
-from natmu.data import ImageData, from_dataset
-from natmu.errors import ModelError
+from natmu.data import ImageData, from_dataset, require_same_classes
+from natmu.errors import DataError, ModelError
 
 NAMES = ["cat", "dog", "sea"]
 
@@ -83,3 +83,11 @@ def test_labels_that_count_from_one_are_told_of_where_the_model_does_not_fit() -
     with pytest.raises(ModelError) as refused:
         Inputs([counted]).model(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), "model")
     assert "No label is 0" not in str(refused.value)
+
+
+def test_test_data_whose_folders_number_the_classes_otherwise_is_refused():
+    """An ImageFolder without one of the classes counts the others from 0 all the same."""
+    require_same_classes(["cat", "dog", "elk"], ["cat", "dog"], "the test data")
+    require_same_classes(["cat", "dog", "elk"], ["0", "1"], "the test data")
+    with pytest.raises(DataError, match="Label 1 is 'dog' in the training data and 'elk' in the test data"):
+        require_same_classes(["cat", "dog", "elk"], ["cat", "elk"], "the test data")

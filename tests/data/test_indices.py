@@ -106,7 +106,7 @@ def test_what_python_may_not_pass(values: object) -> None:
         ("i.txt", b"", "are empty"),
         ("i.txt", b"# nothing", "are empty"),
         ("i.txt", b"1\n2.5\nx", r"must be integers.*'2\.5', 'x'"),
-        ("i.txt", b"\xff\xfe", "cannot be read"),
+        ("i.txt", b"\xff\xfe", "is no text in UTF-8; save it so"),
         ("i.txt", b"99999999999999999999999", "must be integers"),
         ("i.csv", b"a,b\n1,2", "columns a, b, of which none is called index"),
         ("i.csv", b"a,index\n1", "too short"),

@@ -66,6 +66,7 @@ def test_labels_are_numbers_where_all_are(album: Path, tmp_path: Path) -> None:
         ([("file", "class"), ("0.png", "a"), ("1.png", "a")], "two or more classes; found 1"),
         ([("file", "class", "split"), ("0.png", "a", "dev"), ("1.png", "b", "")], "in the part 'dev'"),
         ([("file", "class", "split"), ("0.png", "a", "test"), ("1.png", "b", "test")], "no row whose split is train"),
+        ([("file", "class"), ("0.png", "a"), ("1.png", ""), ("2.png", "b")], "gives '1.png' no class"),
         ([("file", "class"), ("0.png", "a", "b")], "Row 2 of .* has 3 cells for 2 columns"),
         ([("file", "class")], "at least one more line"),
     ],

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import pickle
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import torch
 
 from natmu.data import ImageData, Splits, forget_from_indices, load, parse_forget, resolve_forget
 from natmu.data.forgetting import chosen
+from natmu.data.names import SampleNames
 from natmu.errors import ForgetSetError
 from natmu.progress import deciding
 from natmu.records.forgetting import with_manifest
@@ -148,6 +151,9 @@ def test_a_column_of_a_table_chooses_samples(tmp_path: Path, photos: Splits) -> 
     wanted = [name for name, person, _ in rows if person == 2]
     assert meant(f"where:person=2 in {table}", photos.train) == wanted
     assert meant(with_manifest("where: person = 2.0", table), photos.train) == wanted
+    visits = write_rows(tmp_path / "visits.csv", [("Person", "age"), (17, 3), (18, 4), (17, 5)])
+    with pytest.raises(ForgetSetError, match=r"its first column, 'Person', does not name samples: '17' stands there"):
+        meant(f"where:age=4 in {visits}", load("digits", tmp_path, train_size=100).train)
     assert with_manifest(f"where:person=2 in {table}", "other.csv") == f"where:person=2 in {table}"
     with pytest.raises(ForgetSetError, match="means all 9 training samples"):
         meant(f"where:remark=x in y in {table}", photos.train)
@@ -168,6 +174,13 @@ def test_python_takes_names_masks_and_positions(photos: Splits) -> None:
     mask = np.isin(np.arange(len(train)), [1, 4])
     forms: list[object] = [[4, 1], names, np.array(names), mask, torch.from_numpy(mask), mask.tolist()]
     assert [forget_from_indices(form, train).indices.tolist() for form in forms] == [[1, 4]] * len(forms)  # type: ignore[arg-type]
+    assert forget_from_indices([Path("photos", name) for name in names], photos.train).indices.tolist() == [1, 4]
+    with pytest.raises(ForgetSetError, match="0 and 1 for each sample; a mask must be of true and false"):
+        forget_from_indices(mask.astype(int), train)
+    accented = replace(
+        train, names=SampleNames.of_source(len(train), [normalize("NFD", f"é{row}.png") for row in range(len(train))])
+    )
+    assert forget_from_indices([normalize("NFC", "é3.png")], accented).indices.tolist() == [3]
     with pytest.raises(ForgetSetError, match="a mask of shape"):
         forget_from_indices(mask[:-1], train)
     with pytest.raises(ForgetSetError, match="hold 1 name that no sample has: 'x'"):
@@ -195,5 +208,8 @@ def test_a_column_that_pandas_left_unnamed_is_refused(tmp_path: Path, content: s
         meant(f"indices:{path}", data)
     path.write_text("index\n" + content)
     assert meant(f"indices:{path}", data) == ["0", "17", "42"]
+    path.write_text(content)
+    with pytest.raises(ForgetSetError, match=r"first line of .* is 0.*write the line 'name'"):
+        meant(f"files:{path}", data)
     path.write_text("17\n42\n")
     assert meant(f"indices:{path}", data) == ["17", "42"]

@@ -91,6 +91,25 @@ def test_what_is_no_augmentation_is_refused_before_any_step(function, reason):
         batches(data(), function)
 
 
+@pytest.mark.parametrize(
+    ("later", "reason"), [(slice(1), "returned torch.float32 of shape"), (None, "failed on a later")]
+)
+def test_one_that_goes_wrong_later_is_one_sentence(later, reason):
+    """A batch may be smaller than the first, or hold what the function did not expect."""
+    calls = []
+
+    def function(images):
+        calls.append(len(images))
+        if len(calls) <= 3:
+            return images
+        if later is None:
+            raise ValueError("no face found")
+        return images[:, later]
+
+    with pytest.raises(SettingError, match=reason):
+        list(batches(data(), function, pairs=False).epoch(0))
+
+
 def test_a_function_that_changes_its_batch_in_place_changes_no_image_of_the_data():
     source = data()
     made = batches(source, lambda images: images.mul_(0), pairs=False)

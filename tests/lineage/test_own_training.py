@@ -30,6 +30,7 @@ from . import fakes
 
 TEXT = """
 import json
+import os
 import random
 
 import numpy as np
@@ -45,11 +46,23 @@ def train(samples, seed, lr=0.05, fault=None):
     print("of no concern to who reads results")
     if fault == "raises":
         raise KeyError("no such layer")
+    if fault == "leaves":
+        raise SystemExit(0)
     if fault == "returns":
         return [samples]
     model = build_model("small_cnn", num_classes=10, image_shape=(1, 8, 8), mean=[0.3], std=[0.3], seed=seed)
     if fault == "shape":
         return torch.nn.Sequential(model)
+    if fault == "nothing":
+        return model.to("meta")
+    if fault == "wrapped":
+        return torch.nn.DataParallel(torch.optim.swa_utils.AveragedModel(model))
+    if fault == "settings":
+        torch.set_default_dtype(torch.float64)
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.deterministic = True
+        torch.set_grad_enabled(False)
+        os.chdir("/")
     if fault == "infinite":
         next(model.parameters()).data[0] = torch.inf
     return model
@@ -145,6 +158,8 @@ def test_the_generators_begin_with_the_seed_and_are_as_before_afterwards(tmp_pat
     ("fault", "kind", "words"),
     [
         ("raises", TrainingError, "failed (KeyError: 'no such layer'); the traceback is in "),
+        ("leaves", TrainingError, "failed (SystemExit: 0); the traceback is in "),
+        ("nothing", ModelError, "returned a model on the meta device, which has no weights"),
         ("returns", ModelError, "returned list; it must return the trained torch.nn.Module"),
         ("shape", ModelError, "returned a Sequential that is not of the architecture of the original"),
         ("infinite", TrainingError, "returned weights that are not finite, such as "),
@@ -162,6 +177,18 @@ def test_what_goes_wrong_in_it_is_one_sentence(tmp_path, module, fault, kind, wo
     if fault == "raises":
         log = Path(str(raised.value).split(" is in ")[1].removesuffix("."))
         assert "in train\n    raise KeyError" in log.read_text()
+
+
+def test_wrappers_are_taken_off_and_settings_of_the_process_put_back(tmp_path, module):
+    place = fakes.workspace(tmp_path / "runs")
+    plain, wrapped, settings = (
+        obtain(place.original(recipe(module, fault=fault), 3), place) for fault in (None, "wrapped", "settings")
+    )
+    for run in (wrapped, settings):
+        assert all(torch.equal(value, run.weights()[name]) for name, value in plain.weights().items())
+    assert (Path.cwd(), torch.get_default_dtype(), torch.is_grad_enabled()) == (tmp_path, torch.float32, True)
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic
 
 
 def test_a_function_that_cannot_be_called_is_refused_before_anything(module):

@@ -77,6 +77,12 @@ def test_the_trial_sees_neither_what_judges_it_nor_what_was_left_out_and_is_shor
     assert all(torch.equal(value, before[name]) for name, value in whole.model.state_dict().items())
 
 
+def test_where_samples_that_are_kept_may_not_be_read_a_holdout_alone_chooses():
+    bound, sentence = with_suitable_rate(ZeroesAbove(), problem(holdout=None), None, forget_only=True)
+    assert (bound.config.lr, sentence, ZeroesAbove.seen) == (ZeroesAbove().config.lr, None, [])
+    assert with_suitable_rate(ZeroesAbove(), problem(), None, forget_only=True)[1] is not None
+
+
 def test_a_trial_that_diverges_is_a_rate_that_loses_everything(monkeypatch):
     def run(self, problem):
         with torch.no_grad():

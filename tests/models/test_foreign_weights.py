@@ -133,6 +133,13 @@ def test_a_whole_pickled_model_is_refused_with_advice(model, tmp_path):
         load_weights(model, tmp_path / "model.pt")
 
 
+@pytest.mark.parametrize("name", ["weights.pt", "weights.safetensors"])
+def test_a_pointer_of_git_lfs_is_named(name, model, tmp_path):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 45\n")
+    with pytest.raises(ModelError, match="only points to a file in Git LFS; get that with `git lfs pull`"):
+        load_weights(model, tmp_path / name)
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -250,3 +250,12 @@ def test_forgotten_classes_are_compared_with_unseen_samples_of_those_classes(rng
     model = replace(one, forget=one.forget_test)
     inside, outside = exposed_by_rmia(model, [model])
     assert auc(inside, outside) == 0.5
+
+
+def test_one_model_under_two_names_is_refused(world, references):
+    """A trainer that ignores its seed gives references without spread, from which everything is distinguishable."""
+    original = world.model("retain", "forget")
+    with pytest.raises(UsageError, match="models 1 and 3 have the same predictions on every sample"):
+        examine(Panel(world.model("retain"), [*references[:2], references[0]], original), "quick")
+    with pytest.raises(UsageError, match="model 2 has the predictions of the original"):
+        examine(Panel(world.model("retain"), [references[0], original], original), "quick")

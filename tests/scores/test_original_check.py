@@ -13,9 +13,14 @@ from natmu.types import ForgetSet, Outputs, Part
 TWELVE = sorted(map(str, range(12)))  # 0, 1, 10, 11, 2, …: the order of folders
 
 
+def answered(labels, predicted, classes):
+    """Predictions without doubt on one part of the data."""
+    return Part(np.eye(classes, dtype=np.float32)[predicted], np.asarray(labels))
+
+
 def outputs(labels, predicted, classes, test=None):
     """Predictions without doubt."""
-    part = Part(np.eye(classes, dtype=np.float32)[predicted], np.asarray(labels))
+    part = answered(labels, predicted, classes)
     return Outputs(part, part.take(np.zeros(0, np.int64)) if test is None else test)
 
 
@@ -37,7 +42,7 @@ def test_the_order_is_the_best_of_all_orders():
     order = np.array([2, 0, 1, 3])
     predicted = np.where(rng.random(400) < 0.9, order[labels], rng.integers(0, 4, 400))
     best = max(np.mean(np.array(one)[labels] == predicted) for one in itertools.permutations(range(4)))
-    (sentence,) = wrong_order(labels, predicted, ["a", "b", "c", "d"])
+    ((sentence, _),) = wrong_order(labels, predicted, ["a", "b", "c", "d"])
     assert f"in another order of the classes it would be right on {100 * best:.1f} %" in sentence
     assert "images of 'a' are most often taken for 'c'" in sentence
 
@@ -55,6 +60,27 @@ def test_weights_in_natural_order_on_folders_in_alphabetical_order():
     assert not check_original(outputs(labels, labels, 12), forget, TWELVE).causes
 
 
+def test_test_data_in_another_order_of_the_classes():
+    """Training data may be right, and test data read with other numbers: its accuracy would mean nothing."""
+    labels, names = np.repeat(np.arange(4), 30), ["a", "b", "c", "d"]
+    swapped = np.array([1, 0, 2, 3])[labels]
+    found = check_original(outputs(labels, labels, 4, test=answered(labels, swapped, 4)), None, names)
+    with pytest.raises(ModelError, match=r"'a' are most often taken for 'b'.* would be right on 100.0 % of test"):
+        found.require()
+    few = np.repeat(np.arange(4), 3)
+    found = check_original(outputs(labels, labels, 4, test=answered(few, 3 - few, 4)), None, names)
+    assert not found.causes
+    assert "images of 'a' are most often taken for 'd'" in found.warnings[0]
+
+
+def test_two_small_classes_in_another_order_are_warned_of():
+    labels = np.repeat(np.arange(20), 6)
+    predicted = np.where(labels == 3, 7, np.where(labels == 7, 3, labels))
+    found = check_original(outputs(labels, predicted, 20), None, [*map(str, range(20))])
+    assert not found.causes
+    assert "images of '3' are most often taken for '7'" in found.warnings[0]
+
+
 def test_no_honest_model_is_refused():
     rng = np.random.default_rng(1)
     skewed = np.array([0.9, 0.06, 0.03, 0.01])
@@ -63,6 +89,10 @@ def test_no_honest_model_is_refused():
         right = rng.uniform(0.3, 1)
         found = check_original(outputs(*honest(rng, classes, count, right), classes), None, [*map(str, range(classes))])
         assert not found.causes, (number, classes, count, right, found.causes)
+        labels = rng.integers(0, classes, int(rng.integers(1, 6)) * classes)
+        poor = answered(labels, rng.integers(0, classes, len(labels)), classes)
+        found = check_original(outputs(labels, labels, classes, test=poor), None, [*map(str, range(classes))])
+        assert (found.causes, found.warnings) == ((), ()), (number, classes, len(labels), found)
         labels, predicted = honest(rng, 4, 1000, right, skewed)
         predicted[labels == 3] = 0  # rare, and neglected
         assert not check_original(outputs(labels, predicted, 4), None, ["a", "b", "c", "d"]).causes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from natmu.records.derived import forget_of
 from natmu.records.lineage import AllBut, Everything, Trained, Unlearned
 from natmu.records.study import StudyFolder
 from natmu.scores import SCORE_NAMES, quick_scores
-from natmu.studies import run_recipe
+from natmu.studies import bench, run_recipe
+from natmu.studies.recipe import Recipe
 
 from . import fakes
 
@@ -343,3 +345,27 @@ def test_the_table_tells_the_threads_of_its_jobs(tmp_path):
     table = run_study(recipe, tmp_path)
     assert torch.get_num_threads() == before
     assert {run.record.hardware.threads for run in runs(tmp_path)} == {table.hardware.threads} == {3}
+
+
+IGNORES = """
+from natmu.models import build_model
+
+
+def train(samples, seed):
+    return build_model("small_cnn", num_classes=10, image_shape=(1, 8, 8), mean=[0.3], std=[0.3], seed=len(samples))
+"""
+
+
+def test_a_trainer_that_ignores_its_seed_is_told_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ignores.py").write_text(IGNORES)
+    said = []
+    monkeypatch.setattr(bench, "say", said.append)
+    recipe = {"name": "own", "data": {"source": "digits", "train_size": 60}, "model": "small_cnn"}
+    recipe |= {"training": {"trainer": "ignores:train"}, "forget": ["random:10%"], "seeds": {"training": [0, 1]}}
+    run_study(
+        Recipe.parse(recipe | {"methods": [{"method": "amnesiac", "settings": {"epochs": 1}}]}), tmp_path / "runs"
+    )
+    sys.modules.pop("ignores")
+    warnings = [line for line in said if line.startswith("warning")]
+    assert warnings[0].startswith("warning: original, seed 1 has the same weights as original, seed 0")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from natmu.engine.store import Run
 from natmu.errors import TrainingError, UsageError
 from natmu.lineage.executors.local import make_here
 from natmu.lineage.graph import in_order
@@ -11,6 +12,7 @@ from natmu.lineage.workspace import Workspace
 from natmu.progress import say, task
 from natmu.records.derived import title
 from natmu.records.lineage import AnyLineage, Trained
+from natmu.records.run import WEIGHTS
 from natmu.records.settings import OwnTraining
 from natmu.scores.panel import Level
 from natmu.types import ForgetSet
@@ -29,9 +31,11 @@ def make_models(groups: Sequence[tuple[Sequence[AnyLineage], bool]], workspace: 
 
     Raises:
         TrainingError: The user's own function fails, which would fail with all other models too.
+        UsageError: It has returned the same model twice.
     """
     own = _trained_by_the_user([model for models, _ in groups for model in models], workspace)
     said: set[str] = set()
+    weights: dict[str, str] = {}
     for models, side_by_side in groups:
         with task(label, len(models)) as advance:
             for model, outcome in make_here(models, workspace, side_by_side=side_by_side):
@@ -42,6 +46,7 @@ def make_models(groups: Sequence[tuple[Sequence[AnyLineage], bool]], workspace: 
                     say(f"{title(model)}: {outcome.failed}")
                 if outcome.run is not None and model.digest in own - said:
                     said.add(model.digest)
+                    _require_new_weights(model, outcome.run, weights)
                     done = f"{len(own & said)} of {len(own)}"
                     say(f"{title(model)}: {done}, trained in {outcome.run.record.seconds:.0f} s")
                 advance()
@@ -61,6 +66,24 @@ def refuse_shadows_of_corrected(forget: ForgetSet, level: Level) -> None:
             "Shadow models cannot show what is known of samples that are kept with a right label; audit at the level "
             "standard."
         )
+
+
+def _require_new_weights(model: AnyLineage, run: Run, known: dict[str, str]) -> None:
+    """Refuse weights that the user's own function has returned before, as one does that ignores its seed.
+
+    Args:
+        model: What was trained.
+        run: Its run.
+        known: Titles of the models so far by the digest of their weights; this one is added.
+    """
+    digest = run.record.files[WEIGHTS]
+    if digest in known:
+        raise UsageError(
+            f"The trainer has returned the same weights for {known[digest]} and for {title(model)}: it must train anew "
+            "each time and use the seed that it is given. Where training draws nothing at random, compare with a "
+            "single model (--references 1, in Python references=1)."
+        )
+    known[digest] = title(model)
 
 
 def _trained_by_the_user(models: Sequence[AnyLineage], workspace: Workspace) -> set[str]:

@@ -1,7 +1,7 @@
 """Data: sources, forget sets, batches and augmentation."""
 
 from natmu.data.catalogue import SourceInfo, load, sources
-from natmu.data.class_order import read_class_names, require_sure_order
+from natmu.data.class_order import read_class_names, require_same_classes, require_sure_order
 from natmu.data.corrected import corrected_samples
 from natmu.data.datasets import from_dataset
 from natmu.data.forgetting import (
@@ -35,6 +35,7 @@ __all__ = [
     "own_parts",
     "parse_forget",
     "read_class_names",
+    "require_same_classes",
     "require_sure_order",
     "resolve_forget",
     "say_what_is_forgotten",

@@ -44,6 +44,9 @@ _LABELS = ("labels", "label", "targets", "target", "y")
 _LAYOUTS = "x_train, y_train, x_test and y_test (or train_images, train_labels and so on), or images and labels"
 
 
+_Reader = Callable[[], npt.NDArray[Any]]
+
+
 @dataclass(frozen=True)
 class Parts:
     """A data set as its owner divided it.
@@ -143,8 +146,8 @@ def load_arrays(source: Path, classes: ClassNames = AS_FOUND, unseen: Unseen = B
 def _pairs(source: Path, wanted: str = "train") -> dict[str, tuple[PixelArray, IntArray]]:
     """The images and labels of each part that a file or folder holds, which must have a wanted one, if any."""
     if source.is_dir():
-        readers = {path.stem.lower(): partial(open_npy, path) for path in sorted(source.glob("*.npy"))}
-        return _assemble(readers, source, wanted)
+        files = {path.stem: partial(open_npy, path) for path in sorted(source.glob("*.npy"))}
+        return _assemble(_in_small_letters(files, source), source, wanted)
     with source.open("rb") as file:
         try:
             archive = np.load(file, allow_pickle=False)
@@ -152,8 +155,17 @@ def _pairs(source: Path, wanted: str = "train") -> dict[str, tuple[PixelArray, I
             raise DataError(f"{source} cannot be read as an .npz file of arrays of numbers ({error}).") from None
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise DataError(f"{source} holds one array; images and labels are needed.")
-        readers = {key.lower(): partial(_read_npz, archive, key, source) for key in archive.files}
-        return _assemble(readers, source, wanted)
+        arrays = {key: partial(_read_npz, archive, key, source) for key in archive.files}
+        return _assemble(_in_small_letters(arrays, source), source, wanted)
+
+
+def _in_small_letters(readers: Mapping[str, _Reader], source: Path) -> dict[str, _Reader]:
+    """The arrays by their names in small letters."""
+    small = {name.lower(): reader for name, reader in readers.items()}
+    if len(small) < len(readers):
+        names = sorted(name for name in readers if sum(name.lower() == other.lower() for other in readers) > 1)
+        raise DataError(f"{source} holds {' and '.join(names)}, which are the same name but for capitals; keep one.")
+    return small
 
 
 def _read_npz(archive: np.lib.npyio.NpzFile, key: str, source: Path) -> npt.NDArray[Any]:
@@ -163,9 +175,7 @@ def _read_npz(archive: np.lib.npyio.NpzFile, key: str, source: Path) -> npt.NDAr
         raise DataError(f"{source}: {key} cannot be read as an array of numbers ({error}).") from None
 
 
-def _assemble(
-    readers: Mapping[str, Callable[[], npt.NDArray[Any]]], source: Path, wanted: str
-) -> dict[str, tuple[PixelArray, IntArray]]:
+def _assemble(readers: Mapping[str, _Reader], source: Path, wanted: str) -> dict[str, tuple[PixelArray, IntArray]]:
     """Read the pairs that are there; a single one without a part's name is all training part."""
     pairs = {split: _pair(readers, split) for split in ("train", "test", "val", "")}
     read = {

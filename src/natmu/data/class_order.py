@@ -100,6 +100,27 @@ def require_sure_order(names: Sequence[str], source: str, *, chosen: bool) -> No
         )
 
 
+def require_same_classes(train: Sequence[str], other: Sequence[str], what: str) -> None:
+    """Refuse data whose classes are called otherwise than those of the training data; numbers are no names.
+
+    Args:
+        train: Class names of the training data, in the order of the labels.
+        other: Those of other data.
+        what: Names the other data in the error.
+
+    Raises:
+        DataError: A label stands for one class here and for another one there.
+    """
+    if any(tuple(names) == tuple(map(str, range(len(names)))) for names in (train, other)):
+        return
+    row = next((row for row, pair in enumerate(zip(train, other, strict=False)) if pair[0] != pair[1]), None)
+    if row is not None:
+        raise DataError(
+            f"Label {row} is {train[row]!r} in the training data and {other[row]!r} in {what}; give both the same "
+            "classes in the same order, with a target_transform for example."
+        )
+
+
 def listed(names: Sequence[str], counts: Sequence[int] | None = None) -> str:
     """Classes in their order, for a line on the terminal; of many the first and the last."""
     texts = [name if counts is None else f"{name} ({counts[row]})" for row, name in enumerate(names)]

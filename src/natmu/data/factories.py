@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from natmu.data.arrays import Parts
+from natmu.data.class_order import require_same_classes
 from natmu.data.datasets import from_dataset
 from natmu.data.images import ImageData
 from natmu.data.own import OwnParts, Samples
@@ -33,7 +35,7 @@ def load_factory(name: str) -> Parts:
     """
     given = _made(name)
     train = from_dataset(given["train"])
-    others = {role: from_dataset(part, train.class_names) for role, part in given.items() if role != "train"}
+    others = {role: _beside(train, from_dataset(part), role) for role, part in given.items() if role != "train"}
     own = None
     if not any(_is_array_like(given[role]) for role in ("train", "test")):
         own = FactoryParts(name, given=given)
@@ -109,6 +111,18 @@ def _by_role(made: object, name: str) -> dict[str, Any]:
         f"{name} returned {what}; it must return a pair (training set, test set), or a mapping with train, test and, "
         "where there is one, holdout."
     )
+
+
+def _beside(train: ImageData, part: ImageData, role: str) -> ImageData:
+    """Another part with the classes of the training data."""
+    require_same_classes(train.class_names, part.class_names, f"the {role} data")
+    highest = int(part.labels.max())
+    if highest >= train.num_classes:
+        raise DataError(
+            f"The {role} data has the label {highest}, and the training data has {train.num_classes} classes; give "
+            "training samples of each class, or leave the others out of the test."
+        )
+    return replace(part, class_names=train.class_names)
 
 
 def _is_array_like(part: object) -> bool:

@@ -113,6 +113,12 @@ def _class_names(folder: Path, inside: Mapping[str, Sequence[Path]], classes: Cl
     """The classes of the training images in the order of their numbers."""
     if len(inside) < 2 and classes.given is None:
         raise DataError(f"{folder} must hold a folder of images for each of two or more classes; found {len(inside)}.")
+    hidden = next((name for name in inside if name.startswith(".")), None)
+    if hidden is not None and classes.given is None:
+        raise DataError(
+            f"{folder / hidden} is a hidden folder and would be a class; remove it, or list the classes in a file for "
+            "--classes."
+        )
     names = arranged(inside, classes, str(folder))
     unclear = [name for name, files in inside.items() if all(file.parent != folder / name for file in files)]
     if unclear and classes.given is None:

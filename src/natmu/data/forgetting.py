@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -88,7 +89,8 @@ def forget_from_indices(
             or forgotten before, or leave nothing to retain.
     """
     listed = samples.tolist() if isinstance(samples, np.ndarray) and samples.dtype.kind in "US" else samples
-    names = [text for text in listed if isinstance(text, str)] if isinstance(listed, Collection) else []
+    texts = [item for item in listed if isinstance(item, str | os.PathLike)] if isinstance(listed, Collection) else []
+    names = [os.fspath(text) for text in texts]
     if names and len(names) == len(listed):
         rows = rows_named(names, data.sample_names, "The samples to forget hold")
     else:

@@ -46,6 +46,10 @@ def check_indices(values: object, total: int, what: str) -> IntArray:
     _refuse(array[array < 0], f"{what} must not be negative")
     _refuse(array[array >= total], f"{what} must be below {total}, the number of training samples")
     unique, counts = np.unique(array.astype(np.int64), return_counts=True)
+    if len(array) == total > 2 and unique[-1] <= 1:
+        raise ForgetSetError(
+            f"{what} are 0 and 1 for each sample; a mask must be of true and false, such as mask == 1."
+        )
     _refuse(unique[counts > 1], f"{what} must not repeat")
     return unique
 
@@ -80,6 +84,8 @@ def read_index_file(path: Path, total: int) -> IntArray:
         raise ForgetSetError(f"Index file {path} cannot be read: {error.strerror or error}.") from None
     except DataError as error:
         raise ForgetSetError(f"Index file {error}") from None
+    except UnicodeDecodeError:
+        raise ForgetSetError(f"Index file {path} is no text in UTF-8; save it so.") from None
     except (ValueError, RecursionError, csv.Error) as error:
         raise ForgetSetError(f"Index file {path} cannot be read ({str(error)[:200]}).") from None
     _refuse_names(values, path)

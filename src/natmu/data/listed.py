@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def read_names(path: Path) -> list[str]:
     Args:
         path: ``.txt`` with one name a line, where lines that begin with ``#`` are comments; ``.csv`` with a column
             ``file``, ``name`` or ``path``, or with a single column, whose first line is a name unless it is one of
-            these three words; ``.json`` with a list of texts.
+            these three words, and may not be 0, the header that pandas writes where a column has no name; ``.json``
+            with a list of texts.
 
     Raises:
         DataError: The file cannot be read, is of another kind, or is empty.
@@ -78,6 +80,11 @@ def _read_column(path: Path) -> list[str]:
             f"{path} has several columns, {', '.join(rows[0])}, and none is called {', '.join(NAME_COLUMNS)}; call the "
             "one that names samples so."
         )
+    if len(rows) > 1 and rows[0] == ("0",):
+        raise DataError(
+            f"The first line of {path} is 0, which is either a sample or the header that pandas writes where a column "
+            "has no name; write the line 'name' before the samples."
+        )
     return [row[0] for row in rows]
 
 
@@ -94,14 +101,15 @@ def _read_list(path: Path) -> list[str]:
 def _text(path: Path) -> str:
     try:
         return path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no text in UTF-8; save it so.") from None
+    except OSError as error:
         raise DataError(f"{path} cannot be read ({str(error)[:120]}).") from None
 
 
 def _matching(table: Table, column: str, value: str) -> Sequence[str]:
     """The names of the samples that have a value in a column."""
-    key = table.column(NAME_COLUMNS)
-    cells, names = table.cells(table.require(column)), table.cells(0 if key is None else key)
+    cells, names = table.cells(table.require(column)), table.cells(_names_column(table))
     rows = [row for row, cell in enumerate(cells) if cell == value]
     rows = rows or [row for row, cell in enumerate(cells) if _number(cell) == _number(value) is not None]
     if not rows:
@@ -109,6 +117,24 @@ def _matching(table: Table, column: str, value: str) -> Sequence[str]:
         near = hint(value, known) or f"; there are {', '.join(map(repr, known[:5]))}{', …' if len(known) > 5 else ''}"
         raise DataError(f"No row of {table.path} has {value!r} in the column {column}{near}.")
     return [names[row] for row in rows]
+
+
+def _names_column(table: Table) -> int:
+    """The column that names samples: by its own name, else the first, whose values are then all different.
+
+    Raises:
+        DataError: There is none.
+    """
+    key = table.column(NAME_COLUMNS)
+    if key is not None:
+        return key
+    twice = next((name for name, count in Counter(table.cells(0)).items() if count > 1), None)
+    if twice is not None:
+        raise DataError(
+            f"{table.path} has no column called {', '.join(NAME_COLUMNS)}, and its first column, {table.columns[0]!r}, "
+            f"does not name samples: {twice!r} stands there more than once. Call the column that names samples so."
+        )
+    return 0
 
 
 def _number(text: str) -> float | None:

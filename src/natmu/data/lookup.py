@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from unicodedata import normalize
 
 import numpy as np
 
@@ -44,7 +45,8 @@ def rows_named(asked: Sequence[str], names: SampleNames, what: str, *, leave_uns
     """The training samples with these names.
 
     A name may also be a part of the real one that begins after a slash, or begin before it: ``003.jpg`` and
-    ``/home/me/photos/cat/003.jpg`` are both ``cat/003.jpg`` where no other sample may be meant.
+    ``/home/me/photos/cat/003.jpg`` are both ``cat/003.jpg`` where no other sample may be meant. An accent is the
+    same as one character and as two, as file systems write it.
 
     Args:
         asked: Names; several that mean the same sample do no harm.
@@ -123,15 +125,16 @@ def _exact(wanted: Sequence[str], listings: Sequence[Listing]) -> dict[str, list
 
 
 def _similar(wanted: Sequence[str], listings: Sequence[Listing]) -> dict[str, list[_Place]]:
-    """The samples whose names end as the wanted ones do, or the other way round."""
+    """The samples whose names end as the wanted ones do, or the other way round; accents may be written in two ways."""
     by_file = defaultdict(list)
     for text in wanted:
-        by_file[text.rpartition("/")[2]].append(text)
+        plain = normalize("NFC", text)
+        by_file[plain.rpartition("/")[2]].append((text, plain))
     found: dict[str, list[_Place]] = defaultdict(list)
     for listing in listings if wanted else []:
-        for position, name in enumerate(listing.texts or ()):
-            for text in by_file.get(name.rpartition("/")[2], ()):
-                if name.endswith(f"/{text}") or text.endswith(f"/{name}"):
+        for position, name in enumerate(normalize("NFC", text) for text in listing.texts or ()):
+            for text, plain in by_file.get(name.rpartition("/")[2], ()):
+                if name == plain or name.endswith(f"/{plain}") or plain.endswith(f"/{name}"):
                     found[text].append((listing, position))
     return found
 

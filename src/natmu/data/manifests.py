@@ -57,6 +57,11 @@ def _rows(table: Table) -> _Rows:
             f"{table.path} needs a column called {', '.join(NAME_COLUMNS)} and one called {', '.join(_LABEL_COLUMNS)}; "
             f"it has {', '.join(table.columns)}."
         )
+    unlabelled = next((name for name, text in zip(table.cells(key), table.cells(label), strict=True) if not text), None)
+    if unlabelled is not None:
+        raise DataError(
+            f"{table.path} gives {unlabelled!r} no {table.columns[label]}; write one, or leave that row out."
+        )
     twice = [name for name, count in Counter(table.cells(key)).items() if count > 1]
     if twice:
         raise DataError(f"{table.path} lists {twice[0]!r} more than once; list each image once.")

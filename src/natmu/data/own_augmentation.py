@@ -21,8 +21,15 @@ def augmented(function: Augmentation, images_BCHW: Tensor, chosen_B: Tensor, see
         images_BCHW: float32, channels last.
         chosen_B: bool, on the same device, which is not waited for.
         seed: What PyTorch's generators hold meanwhile.
+
+    Raises:
+        SettingError: It fails on this batch, though it did not on the first, or returns something else.
     """
-    changed = _called(function, images_BCHW.clone(), seed)
+    try:
+        changed = _called(function, images_BCHW.clone(), seed)
+    except FAULTS as error:
+        raise SettingError(f"augment: {_name(function)} failed on a later batch ({quoted(error)}); mend it.") from error
+    _require_images(function, changed, images_BCHW)
     images: Tensor = torch.where(chosen_B.view(-1, 1, 1, 1), changed.to(images_BCHW), images_BCHW)
     return images.contiguous(memory_format=torch.channels_last)
 
@@ -33,8 +40,7 @@ def check_augmentation(function: Augmentation, images_BCHW: Tensor) -> None:
     Raises:
         SettingError: It does not work, in one sentence.
     """
-    name = getattr(function, "__qualname__", type(function).__name__)
-    shape = tuple(images_BCHW.shape)
+    name, shape = _name(function), tuple(images_BCHW.shape)
     try:
         first, again = (_called(function, images_BCHW.clone(), 0) for _ in range(2))
     except FAULTS as error:
@@ -42,15 +48,27 @@ def check_augmentation(function: Augmentation, images_BCHW: Tensor) -> None:
             f"augment: {name} failed on a batch of shape {shape} ({quoted(error)}); it is given float32 images on the "
             "device, as the model is given them, and returns as many of the same shape."
         ) from error
-    if not isinstance(first, Tensor) or first.shape != images_BCHW.shape or not first.is_floating_point():
-        what = f"{first.dtype} of shape {tuple(first.shape)}" if isinstance(first, Tensor) else type(first).__name__
-        raise SettingError(f"augment: {name} returned {what} for float32 images {shape}; return the same shape.")
+    _require_images(function, first, images_BCHW)
     if not bool(torch.isfinite(first).all()):
         raise SettingError(f"augment: {name} returned pixels that are NaN or infinite; mend it.")
     if not torch.equal(first, again):
         raise SettingError(
             f"augment: {name} gives other images for the same seed of PyTorch, so that no result could be repeated; "
             "draw its random numbers with torch."
+        )
+
+
+def _name(function: Augmentation) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
+def _require_images(function: Augmentation, changed: object, images_BCHW: Tensor) -> None:
+    """Refuse what is no batch of images of the same shape."""
+    if not isinstance(changed, Tensor) or changed.shape != images_BCHW.shape or not changed.is_floating_point():
+        kind, shape = type(changed).__name__, tuple(images_BCHW.shape)
+        what = f"{changed.dtype} of shape {tuple(changed.shape)}" if isinstance(changed, Tensor) else kind
+        raise SettingError(
+            f"augment: {_name(function)} returned {what} for float32 images {shape}; return the same shape."
         )
 
 

@@ -83,6 +83,8 @@ def read_cells(path: Path) -> list[tuple[str, ...]]:
             rows = [tuple(cell.strip() for cell in row) for row in csv.reader(file, delimiter=delimiter)]
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no text in UTF-8; save it so.") from None
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as comma-separated values ({str(error)[:120]}).") from None
     return [row for row in rows if any(row)]

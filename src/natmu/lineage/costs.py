@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 
+import torch
+
 from natmu.engine.compute import hardware
 from natmu.engine.store import Run
 from natmu.engine.training import train_classifier
@@ -38,7 +40,8 @@ def seconds_per_sample(problem: Problem, original: Run | None = None) -> float:
         if known and record.hardware == hardware(problem.compute):
             assert isinstance(recipe, TrainSettings)
             return record.seconds / (recipe.epochs * len(problem.data))
-    positions = problem.retain_positions[: STEPS * problem.batch_size]
+    kept = problem.retain_positions
+    positions = (kept if len(kept) else torch.from_numpy(problem.forget.indices))[: STEPS * problem.batch_size]
     few = TrainSettings(epochs=2, warmup_epochs=0, lr=1e-6, batch_size=problem.batch_size)
     model = problem.compute.place(copy.deepcopy(problem.model))
     history: History = []
@@ -78,9 +81,9 @@ def advice(unlearning: float, retraining: float) -> str | None:
 
     Args:
         unlearning: Seconds of a method.
-        retraining: Seconds of training without the forget set.
+        retraining: Seconds of training without the forget set; 0 where nothing else is left to train on.
     """
-    if retraining > max(AS_CHEAP * unlearning, A_MINUTE):
+    if not retraining or retraining > max(AS_CHEAP * unlearning, A_MINUTE):
         return None
     return "Retraining is as cheap here, and exact: retrain (--method retrain --set init=fresh)."
 

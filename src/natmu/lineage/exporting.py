@@ -60,6 +60,8 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
     if like is None:
         write_container(weights, out)
         return
+    if not like.exists():
+        raise UsageError(f"There is no {like}; give the file that the original came from, or leave --like out.")
     if isinstance(lineage, Unlearned) and lineage.dropped is not None:
         if like.is_dir():
             raise ModelError(

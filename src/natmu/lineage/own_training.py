@@ -7,12 +7,13 @@ samples that may be seen, and returns the trained model.
 from __future__ import annotations
 
 import inspect
+import os
 import pkgutil
 import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,9 @@ def call(train: Trainer, samples: Dataset[Any], seed: int, recipe: OwnTraining, 
         TrainingError: It fails; the traceback is in the log.
     """
     try:
-        with seeded(seed % SEEDS), current_directory_first(), redirect_stdout(sys.stderr), torch.enable_grad():
+        with unchanged(), seeded(seed % SEEDS), redirect_stdout(sys.stderr), torch.enable_grad():
             return train(samples, seed % SEEDS, **recipe.arguments)
-    except Exception as error:  # the code is the user's, and may raise anything
+    except (Exception, SystemExit) as error:  # the code is the user's, and may raise anything, or end the program
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(traceback.format_exc(), encoding="utf-8")
         raise TrainingError(f"{recipe.trainer} failed ({quoted(error)}); the traceback is in {log}.") from error
@@ -126,15 +127,19 @@ def fill(network: nn.Module, trained: object, name: str) -> None:
     """
     if not isinstance(trained, nn.Module):
         raise ModelError(f"{name} returned {type(trained).__name__}; it must return the trained torch.nn.Module.")
-    given, own = trained.state_dict(), network_of(network).state_dict()
+    own = network_of(network).state_dict()
+    given = _unwrapped(trained, own.keys()).state_dict()
     misfits = sorted(given.keys() ^ own.keys())
     misfits += sorted(key for key in given.keys() & own.keys() if given[key].shape != own[key].shape)
     if misfits:
         raise ModelError(
             f"{name} returned a {type(trained).__name__} that is not of the architecture of the original: "
             f"{len(misfits)} of its weights, such as {misfits[0]}, are missing, new or of another shape; return the "
-            "same architecture, and of a wrapper (averaged, compiled, parallel) the model inside."
+            "same architecture."
         )
+    empty = next((key for key, value in given.items() if value.is_meta), None)
+    if empty is not None:
+        raise ModelError(f"{name} returned a model on the meta device, which has no weights; return a trained one.")
     broken = next((key for key, value in given.items() if not _finite(value)), None)
     if broken is not None:
         raise TrainingError(f"{name} returned weights that are not finite, such as {broken}; lower its learning rate.")
@@ -159,6 +164,23 @@ def samples_of(
     count = len(splits.train)
     rows = np.concatenate([np.arange(count), count + pool.rows])
     return Subset(ConcatDataset([parts.train, parts.test]), rows[positions].tolist())
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    """Let modules in the current directory be imported; leave what a script sets for the whole process as it was."""
+    here, kind, threads = Path.cwd(), torch.get_default_dtype(), torch.get_num_threads()
+    strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    tuned, repeated = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
+    try:
+        with current_directory_first():
+            yield
+    finally:
+        os.chdir(here)
+        torch.set_default_dtype(kind)
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict, warn_only=warns)
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = tuned, repeated
 
 
 @contextmanager
@@ -212,6 +234,16 @@ def require_signature(train: Trainer, recipe: OwnTraining) -> None:
     except (TypeError, ValueError) as error:
         wanted = ", ".join(["samples", "seed", *(f"{name}=…" for name in recipe.arguments)])
         raise SettingError(f"{recipe.trainer} cannot be called as train({wanted}): {error}.") from None
+
+
+def _unwrapped(model: nn.Module, wanted: Collection[str]) -> nn.Module:
+    """The model inside of wrappers that average, compile or spread it, unless the original has those wrappers too."""
+    while wanted != model.state_dict().keys():
+        inside = getattr(model, "module", getattr(model, "_orig_mod", None))
+        if not isinstance(inside, nn.Module):
+            break
+        model = inside
+    return model
 
 
 def _finite(value: Tensor) -> bool:

@@ -62,7 +62,12 @@ class RateTrial:
 
 
 def with_suitable_rate(
-    method: Method, problem: Problem, recipe: TrainSettings | None, given: Collection[str] = ()
+    method: Method,
+    problem: Problem,
+    recipe: TrainSettings | None,
+    given: Collection[str] = (),
+    *,
+    forget_only: bool = False,
 ) -> tuple[Method, str | None]:
     """The method with a learning rate that suits the model, where the user and the original's recipe leave it open.
 
@@ -71,12 +76,13 @@ def with_suitable_rate(
         problem: What it is to do; it holds no test data.
         recipe: How the original was trained, where that is known.
         given: Names of the settings that the user gave, ``preset`` among them.
+        forget_only: Whether samples that are kept may not be read; without a holdout there is no trial then.
 
     Returns:
         The method, its rate explicit where a trial chose it, and what was chosen in a sentence; the method as it came
         and None where there was nothing to choose.
     """
-    few = problem.holdout is None and len(problem.retain_positions) < FEWEST
+    few = problem.holdout is None and (forget_only or len(problem.retain_positions) < FEWEST)
     if few or not is_open(method, recipe, given):
         return method, None
     try:

@@ -25,6 +25,9 @@ State = Mapping[str, Tensor]
 Place = tuple[str, ...]
 """The keys under which something stands in nested mappings."""
 
+POINTER = b"version https://git-lfs.github.com/"
+"""How the file begins that stands in a clone of a repository for a large one that was not fetched."""
+
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".ckpt", ".bin")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 DEEPEST = 3
@@ -151,6 +154,9 @@ def _shards(index: Path) -> dict[str, Tensor]:
 def _read(path: Path) -> tuple[Any, Mapping[str, str] | None]:
     """The content of one file, and the metadata of a safetensors file."""
     try:
+        with path.open("rb") as stream:
+            if stream.read(len(POINTER)) == POINTER:
+                raise ModelError(f"{path} only points to a file in Git LFS; get that with `git lfs pull`.")
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118

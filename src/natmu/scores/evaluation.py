@@ -123,6 +123,36 @@ def _compare(notes: _Notes, wanted: Sequence[Score], panel: Panel) -> None:
         notes.enter(one, own_scores(panel), mean_scores(references))
 
 
+def require_different_models(retrained: Sequence[Predictions], original: Predictions | None) -> None:
+    """Refuse one model under the name of two: what retrained models differ by is what everything is measured against.
+
+    Args:
+        retrained: Predictions of retrained models.
+        original: Those of the original, where it is known.
+
+    Raises:
+        UsageError: Two retrained models, or one and the original, have the same logits on every sample.
+    """
+    for number, one in enumerate(retrained):
+        if original is not None and _same(one, original):
+            raise UsageError(
+                f"Retrained model {number + 1} has the predictions of the original on every sample; give models that "
+                "were trained without the forget set."
+            )
+        earlier = next((row for row in range(number) if _same(one, retrained[row])), None)
+        if earlier is not None:
+            raise UsageError(
+                f"Retrained models {earlier + 1} and {number + 1} have the same predictions on every sample, so they "
+                "do not show by how much retrained models differ; train each with a seed of its own, and let a trainer "
+                "use the seed that it is given. Where training draws nothing at random, compare with a single one."
+            )
+
+
+def _same(one: Predictions, other: Predictions) -> bool:
+    """Whether two models have the same logits."""
+    return all(np.array_equal(getattr(one, name).logits, getattr(other, name).logits) for name in ("forget", "retain"))
+
+
 def _require_one_split(panel: Panel) -> None:
     """Refuse models of other samples."""
     for other in panel.retrained:

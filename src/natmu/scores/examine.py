@@ -14,7 +14,7 @@ from natmu.scores.answers import kept as kept_answer
 from natmu.scores.base import Score
 from natmu.scores.builtin import ATTACKS, OURS
 from natmu.scores.catalogue import SCORES, ScoreInfo
-from natmu.scores.evaluation import PARTS, evaluate, kept
+from natmu.scores.evaluation import PARTS, evaluate, kept, require_different_models
 from natmu.scores.groups import group_scores
 from natmu.scores.panel import Level, Panel, names_of
 from natmu.scores.population import forgotten_and_unseen
@@ -66,13 +66,15 @@ def examine(panel: Panel, level: Level, seed: int = 0, extra: Sequence[Score] = 
         extra: Scores beside ours and those of installed packages.
 
     Raises:
-        UsageError: If predictions are of different data, classes or order, or an extra score has the name of another.
+        UsageError: If predictions are of different data, classes or order, retrained models are all the same one, or an
+            extra score has the name of another.
         TrainingError: If logits are not finite numbers.
     """
     outside, broken = outside_scores(level, extra)
     names = [*names_of(level), *(one.name for one in outside), *broken]
     wanted = [*(OURS[name] for name in names_of(level) if name in OURS), *outside]
     judges = list(panel.retrained[:ENOUGH])
+    require_different_models(judges, panel.original)
     judged = kept(replace(panel, retrained=judges, seed=seed))
     found = evaluate(wanted, judged)
     scores, missing = dict(found.scores), found.missing | broken

@@ -14,7 +14,7 @@ import numpy as np
 
 from natmu.errors import ModelError
 from natmu.scores.utility import accuracy
-from natmu.types import BoolArray, ForgetSet, IntArray, Outputs
+from natmu.types import BoolArray, ForgetSet, IntArray, Outputs, Part
 
 DOUBTFUL = 95.0
 """Percent right on its own training data below which a model is looked at more closely."""
@@ -31,6 +31,12 @@ and with more samples or classes hardly ever.
 
 SIGNIFICANT = 1e-6
 """Largest p-value of a sign test that makes a finding an error."""
+
+SUSPECT = 1e-3
+"""Largest p-value of a sign test that makes another order of the classes worth a warning."""
+
+PER_CLASS = 3
+"""Samples per class below which unseen samples do not tell the order of the classes: of few, some order fits any."""
 
 ALTERNATIVES = "class order, normalisation, image size, colour order"
 """What is usually wrong, where nothing tells which."""
@@ -120,15 +126,16 @@ def check_original(
     labels, predicted = train.labels, train.logits.argmax(1).astype(np.int64)
     accuracies = {name: accuracy(part) for name, part in parts.items() if part is not None and len(part)}
     level = chance(labels, predicted, len(class_names))
-    causes = [*better_forms(forms or {}), *wrong_order(labels, predicted, class_names)]
+    orders = _orders({name.removesuffix("_acc"): part for name, part in parts.items() if part is not None}, class_names)
+    causes = [*better_forms(forms or {}), *(text for text, p_value in orders if p_value <= SIGNIFICANT)]
     unpredicted = never_predicted(labels, predicted, class_names)
     hopeless = near_chance(accuracies["train_acc"] / 100, level)
     if not causes and hopeless:
         causes = [f"it is near chance; look at {ALTERNATIVES}, and whether it was trained"]
     causes += [] if causes else unpredicted
-    warnings = []
+    warnings = [f"It may be another {text}." for text, _ in orders] if not causes else []
     if not causes and accuracies["train_acc"] < WEAK:
-        warnings = [
+        warnings += [
             f"The original is right on {accuracies['train_acc']:.1f} % of its own training data; if it did better "
             f"where it was trained, look at {ALTERNATIVES}."
         ]
@@ -154,12 +161,35 @@ def near_chance(right: float, level: float) -> bool:
     return right < 1 and right - level <= NEAR_CHANCE * (1 - level) and right <= 2 * level
 
 
-def wrong_order(labels_N: IntArray, predicted_N: IntArray, class_names: Sequence[str]) -> list[str]:
-    """That the outputs stand for the classes in another order, where the predictions leave no doubt of it.
+def _orders(parts: Mapping[str, Part], class_names: Sequence[str]) -> list[tuple[str, float]]:
+    """Other orders of the classes that fit better, as ``wrong_order`` has them.
+
+    That of the training data explains those of the other parts. Where it is right, test data or a holdout may have been
+    read with another one; the accuracies on them would mean nothing.
+    """
+    for name in ("train", "test", "holdout"):
+        part = parts.get(name)
+        if (
+            part is None
+            or not len(part)
+            or (name != "train" and len(part) < PER_CLASS * len(set(part.labels.tolist())))
+        ):
+            continue
+        found = wrong_order(part.labels, part.logits.argmax(1).astype(np.int64), class_names)
+        if found:
+            return [(text if name == "train" else f"{text} of {name} samples", p_value) for text, p_value in found]
+    return []
+
+
+def wrong_order(labels_N: IntArray, predicted_N: IntArray, class_names: Sequence[str]) -> list[tuple[str, float]]:
+    """That the outputs stand for the classes in another order, as far as the predictions say so.
 
     The order that makes most predictions right is found. It counts where it moves at least two classes, is right on
     more than half of their samples, and a sign test prefers it to the order as it is: on data that it was trained on,
     no honest model takes most of one class for another and the reverse.
+
+    Returns:
+        A sentence and the p-value of the sign test, where that is at most ``SUSPECT``; nothing otherwise.
     """
     from scipy.optimize import linear_sum_assignment  # slow to import
 
@@ -169,7 +199,8 @@ def wrong_order(labels_N: IntArray, predicted_N: IntArray, class_names: Sequence
     rows, order = linear_sum_assignment(2 * counts + np.eye(classes, dtype=np.int64), maximize=True)
     moved = (order != rows) & (counts.sum(1) > 0)
     better, worse = int(counts[rows, order][moved].sum()), int(counts[rows, rows][moved].sum())
-    if moved.sum() < 2 or 2 * better <= counts[moved].sum() or not _prefers(better, worse):
+    p_value = _sign_test(better, worse)
+    if moved.sum() < 2 or 2 * better <= counts[moved].sum() or p_value > SUSPECT:
         return []
     examples = [
         f"images of {class_names[row]!r} are most often taken for {class_names[order[row]]!r}"
@@ -183,8 +214,8 @@ def wrong_order(labels_N: IntArray, predicted_N: IntArray, class_names: Sequence
         place = np.argsort(np.array(names))
         known = 100 * counts[rows, place].sum() / len(labels_N)
         if known >= right - 1:
-            return [f"{text}; with the classes in {name} order it would be right on {known:.1f} %"]
-    return [f"{text}; in another order of the classes it would be right on {right:.1f} %"]
+            return [(f"{text}; with the classes in {name} order it would be right on {known:.1f} %", p_value)]
+    return [(f"{text}; in another order of the classes it would be right on {right:.1f} %", p_value)]
 
 
 def never_predicted(labels_N: IntArray, predicted_N: IntArray, class_names: Sequence[str]) -> list[str]:
@@ -218,17 +249,17 @@ def better_forms(trials: Mapping[str, FormTrial]) -> list[str]:
         before, after = trial.right.mean(), trial.right_in_form.mean()
         better = int((trial.right_in_form & ~trial.right).sum())
         worse = int((trial.right & ~trial.right_in_form).sum())
-        if 2 * (1 - after) <= 1 - before and _prefers(better, worse, len(trials)):
+        if 2 * (1 - after) <= 1 - before and _sign_test(better, worse) * len(trials) <= SIGNIFICANT:
             count = f"{len(trial.right)} training samples"
             found.append((after, f"{form}: right on {100 * after:.1f} % instead of {100 * before:.1f} % of {count}"))
     return [text for _, text in sorted(found, key=lambda one: -one[0])]
 
 
-def _prefers(better: int, worse: int, trials: int = 1) -> bool:
-    """A one-sided sign test of paired samples, by how many are right in the one way alone and in the other alone."""
+def _sign_test(better: int, worse: int) -> float:
+    """The p-value of a one-sided sign test, by how many samples are right in the one way alone and in the other."""
     from scipy.special import bdtrc  # slow to import
 
-    return bool(bdtrc(better - 1, better + worse, 0.5) * trials <= SIGNIFICANT) if better > worse else False
+    return float(bdtrc(better - 1, better + worse, 0.5)) if better > worse else 1.0
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:

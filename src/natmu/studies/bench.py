@@ -22,8 +22,8 @@ from natmu.methods.examples import hybrid_examples
 from natmu.progress import say, showing, task
 from natmu.records.audit import audit_of
 from natmu.records.derived import is_original, knows_initial_weights, title
-from natmu.records.lineage import AnyLineage
-from natmu.records.run import Hardware
+from natmu.records.lineage import AnyLineage, Trained
+from natmu.records.run import WEIGHTS, Hardware
 from natmu.records.study import Hybrids, StudyAudit, StudyAudits, write_study
 from natmu.records.table import Table
 from natmu.scores.statistics import statistics_of
@@ -97,6 +97,7 @@ class _Study:
         scorer: Scores them.
         outcomes: What became of each model, by its digest.
         audits: What became of the audit of each row.
+        trained: The trained models by the digest of their weights.
     """
 
     recipe: Recipe
@@ -105,6 +106,7 @@ class _Study:
     scorer: Scorer
     outcomes: Outcomes = field(default_factory=dict)
     audits: dict[Place, Outcome] = field(default_factory=dict)
+    trained: dict[str, Trained] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._names = {run.model.digest: run.name for run in reversed(self.plan.runs)}
@@ -121,6 +123,13 @@ class _Study:
             hidden = "test" if self.recipe.score_on == "holdout" else "holdout"
             seen = {name: value for name, value in outcome.run.record.scores.items() if not name.startswith(hidden)}
             say(f"{name}: {_brief(seen, outcome.run)}")
+        if outcome.run is not None and isinstance(model, Trained):
+            earlier = self.trained.setdefault(outcome.run.record.files[WEIGHTS], model)
+            if earlier.seed != model.seed:
+                say(
+                    f"warning: {title(model)} has the same weights as {title(earlier)}, so the spread over seeds is "
+                    "too small; let the trainer use the seed that it is given."
+                )
 
     def note_audit(self, place: Place, outcome: Outcome) -> None:
         """Keep what became of the audit of a row, and say it in a line."""
