@@ -14,18 +14,20 @@ from natmu.engine.store import Run, Store
 from natmu.errors import SettingError, UsageError
 from natmu.lineage import dropped_outputs, import_model, obtain, outcome_of, problem_of
 from natmu.lineage.costs import head_line
+from natmu.lineage.exporting import weights_digest
 from natmu.lineage.graph import sources
 from natmu.lineage.original_check import check_run
 from natmu.lineage.own_training import require_trainer, resolved
 from natmu.lineage.refusal import refuse
 from natmu.methods import Method, Retrain, method_named
 from natmu.methods.rate_trial import with_suitable_rate
-from natmu.models import Outputs
+from natmu.models import Outputs, is_pretrained_folder
 from natmu.opening import Place, Source, open_model
 from natmu.progress import deciding, say
 from natmu.records.audit import Audit
-from natmu.records.derived import decider_of, forget_of, is_original, original_of, root_of
-from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
+from natmu.records.derived import forget_of, original_of, root_of
+from natmu.records.lineage import AnyLineage, Trained, Unlearned
+from natmu.records.originals import originals_of
 from natmu.records.run import open_run
 from natmu.records.settings import DataSettings, TrainSettings, training_of
 from natmu.records.table import Results
@@ -244,30 +246,25 @@ def _original(run: Run, store: Store, source: Path | None) -> Run:
     subject = run.record.lineage
     if not isinstance(subject, Trained | Unlearned) or forget_of(subject) is None:
         raise UsageError("An audit is of an unlearned model; name the run of one, not that of an original.")
-    wanted = original_of(subject)
-    if source is not None:
+    if source is not None and (source.is_file() or is_pretrained_folder(source)):
+        weights = weights_digest(source)
+        known = [one for one in store.all() if getattr(one.record.lineage, "weights", None) == weights]
+    elif source is not None:
         known = [Run(open_run(source).path)]
     else:
-        exact = store.find(wanted.digest)
+        exact = None if isinstance(root_of(subject), Trained) else store.find(original_of(subject).digest)
         known = store.all() if exact is None else [exact]
-    fitting = [one for one in known if one.record.digest == wanted.digest or _is_like(one, subject)]
+    fitting = originals_of(subject, known)
     if len(fitting) == 1:
         return fitting[0]
     where = store.root if source is None else source
     if fitting:
         names = ", ".join(one.path.name for one in fitting[:4])
-        raise UsageError(f"{where} holds several originals of {run.path}, such as {names}; name one with --from.")
-    raise UsageError(f"The original of {run.path} is not in {where}; name its run folder with --from.")
-
-
-def _is_like(run: Run, subject: Trained | Unlearned) -> bool:
-    """Whether a run is of an original that may stand beside a sequence whose root was retrained; of any seed."""
-    model, root = run.record.lineage, root_of(subject)
-    if not isinstance(root, Trained) or root.on.rule != "all but" or decider_of(root.on.forget) is not None:
-        return False
-    if not isinstance(model, Trained | Imported) or not is_original(model):
-        return False
-    return (model.data, model.architecture, model.recipe) == (root.data, root.architecture, root.recipe)
+        more = ", …" if len(fitting) > 4 else ""
+        raise UsageError(f"{where} holds several originals of {run.path}, such as {names}{more}; name one with --from.")
+    raise UsageError(
+        f"The original of {run.path} is not in {where}; name its run folder, or its weights file, with --from."
+    )
 
 
 def _table(audit: RunAudit) -> Results:

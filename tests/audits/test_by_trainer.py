@@ -26,11 +26,18 @@ def test_one_call_trains_what_a_standard_audit_compares_with_and_the_next_one_fi
     given = torch.utils.data.Subset(pairs, range(len(pairs)))
     original = cluster_trainer.train(given, 0)
     result = natmu.unlearn(original, given, "random:10%", "amnesiac", epochs=1, force=True, progress=False)
-    wanted = {"original": original, "trainer": train, "references": 2, "folder": tmp_path, "progress": False}
+    wanted = {
+        "original": original,
+        "trainer": train,
+        "references": 2,
+        "folder": tmp_path,
+        "progress": False,
+        "force": True,
+    }
     CALLS.clear()
-    audit = natmu.audit(result, given, test, result.forget, **wanted)
+    audit = natmu.audit(result, given, test, result.forget, progress=False, **wanted)
     assert sorted(CALLS) == [(108, 0), (108, 1), (120, 1)]
-    again = natmu.audit(result, given, test, result.forget, **wanted)
+    again = natmu.audit(result, given, test, result.forget, progress=False, **wanted)
     assert (len(CALLS), again.scores) == (3, audit.scores)
 
     retain = np.setdiff1d(np.arange(120), result.forget.indices)
@@ -39,7 +46,7 @@ def test_one_call_trains_what_a_standard_audit_compares_with_and_the_next_one_fi
         torch.manual_seed(seed)
         by_hand.append(cluster_trainer.train(torch.utils.data.Subset(given, retain.tolist()), seed))
     expected = natmu.audit(
-        result.model, given, test, result.forget, retrained=by_hand, original=original, progress=False
+        result.model, given, test, result.forget, retrained=by_hand, original=original, progress=False, force=True
     )
     assert audit.retrained["forget_acc"] == expected.retrained["forget_acc"]
     assert audit.scores["avg_gap"] == pytest.approx(expected.scores["avg_gap"])

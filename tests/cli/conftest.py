@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 from dataclasses import dataclass
 
@@ -50,7 +51,7 @@ def refused(natmu):
         before, mark, sentence = outcome.err.partition("natmu: ")
         assert mark
         assert sentence.count("\n") == 1
-        assert before == "" or before.startswith("original: right on ")
+        assert re.match(r"$|original: right on |\S+: \d+ training and ", before), "what was read, and the original"
         assert "Traceback" not in outcome.err
         return sentence
 

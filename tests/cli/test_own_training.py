@@ -86,16 +86,16 @@ def test_an_original_from_elsewhere_is_compared_with_nothing_until_somebody_says
     digits = ["--data", "digits", "--train-size", 100, "--model", "small_cnn"]
     assert natmu("train", *digits, "--epochs", 1, "--out", "elsewhere/original").status == 0
     shutil.copy("elsewhere/original/model.safetensors", "weights.safetensors")
-    unlearn = [*UNLEARN, *digits, "--from", "weights.safetensors"]
+    unlearn = [*UNLEARN, *digits, "--from", "weights.safetensors", "--force"]
     retrain = [*unlearn[:3], "--method", "retrain", "--set", "init=fresh", *digits, "--from", "weights.safetensors"]
     assert "retrain: nobody has said how the original was trained" in refused(*retrain)
     assert natmu(*unlearn, "--out", "runs/untold").status == 0
     assert "was trained elsewhere, and nobody has said how" in refused("audit", "runs/untold")
     assert natmu("audit", "runs/untold", "--offline").status == 0
     Path("training.yaml").write_text("epochs: 1\nlr: 0.01\nbatch_size: 25\n")
-    assert natmu("audit", "runs/untold", "--references", 2, "--training", "training.yaml").status == 0
+    assert natmu("audit", "runs/untold", "--force", "--references", 2, "--training", "training.yaml").status == 0
     *_, audit = commands_of(RunFolder(Path("runs/untold")), None)
     words = shlex.split(audit)
     assert json.loads(words[words.index("--training") + 1])["batch_size"] == 25
     assert natmu(*retrain, "--training", "training.yaml", "--out", "runs/retrained").status == 0
-    assert natmu("audit", "runs/retrained").status == 0
+    assert natmu("audit", "runs/retrained", "--force").status == 0

@@ -101,7 +101,7 @@ def test_importances_equal_those_of_a_slow_loop(method, size):
 def test_importances_of_batches_do_not_depend_on_how_a_batch_is_divided(monkeypatch, method):
     problem = problem_on_noise()
     whole = method(importance_batch=25)._importances(problem, torch.arange(60))
-    monkeypatch.setattr("natmu.engine.batch_gradients.EVALUATION_BATCH", 8)
+    monkeypatch.setattr("natmu.engine.predict.EVALUATION_BATCH", 8)
     for values, other in zip(method(importance_batch=25)._importances(problem, torch.arange(60)), whole, strict=True):
         assert (values - other).norm() <= 1e-5 * other.norm()
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from natmu.data.batches import Batch, joined, plain, render
 from natmu.data.inputs import InputRange
 from natmu.engine import processes
-from natmu.engine.predict import EVALUATION_BATCH
+from natmu.engine.predict import evaluation_batch
 from natmu.errors import ModelError, ScenarioError, TrainingError
 from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.presets import Preset
@@ -130,7 +130,7 @@ def adversarial_examples(problem: Problem, epsilon: float, steps: int) -> tuple[
     true = problem.labels(problem.forget_positions).to(device)
     samples = plain(problem.forget_positions.to(device), true, augment=False)
     pieces, span = [], InputRange.of(problem.data, device)
-    chunks = torch.split(torch.arange(len(samples), device=device), EVALUATION_BATCH)
+    chunks = torch.split(torch.arange(len(samples), device=device), evaluation_batch(problem.data))
     with task("amun: attack", len(chunks)) as advance, problem.compute.kernels():
         for rows in chunks:
             images = render(problem.data, samples, rows)

@@ -14,7 +14,7 @@ from torch.nn import functional
 from natmu.data.batches import plain, render
 from natmu.data.inputs import InputRange
 from natmu.engine import processes
-from natmu.engine.predict import EVALUATION_BATCH
+from natmu.engine.predict import evaluation_batch
 from natmu.errors import ModelError, ScenarioError, TrainingError
 from natmu.methods import published
 from natmu.methods.base import Method, Paper, fine_tune
@@ -111,7 +111,7 @@ def reached_classes(problem: Problem, bound: float) -> Tensor:
     samples = plain(problem.forget_positions.to(device), true, augment=False)
     pieces = []
     span = InputRange.of(problem.data, device)
-    steps = torch.split(torch.arange(len(samples), device=device), EVALUATION_BATCH)
+    steps = torch.split(torch.arange(len(samples), device=device), evaluation_batch(problem.data))
     with task("relabel", len(steps)) as advance, problem.compute.kernels():
         for rows in steps:
             moved = adversarial(model, render(problem.data, samples, rows), true[rows], bound, span)

@@ -11,7 +11,7 @@ from natmu.data.batches import Batch, Samples, plain, render
 from natmu.data.inputs import InputRange
 from natmu.engine import processes
 from natmu.engine.modes import evaluating
-from natmu.engine.predict import EVALUATION_BATCH
+from natmu.engine.predict import evaluation_batch
 from natmu.errors import ModelError
 from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.labels import wrong_labels
@@ -154,7 +154,7 @@ def _mean_sensitivity(problem: Problem, model: nn.Module, samples: Samples) -> T
     on_device = Samples(samples.positions.to(device), samples.labels.to(device), samples.augmented)
     total, width = torch.zeros((), device=device), InputRange.of(problem.data, device).width
     with evaluating(model), problem.compute.kernels():
-        for rows in torch.split(torch.arange(len(samples), device=device), EVALUATION_BATCH):
+        for rows in torch.split(torch.arange(len(samples), device=device), evaluation_batch(problem.data)):
             images = render(problem.data, on_device, rows)
             (squares,) = sensitivities(model, images, width, (on_device.labels[rows],), differentiable=False)
             total += squares.sqrt().sum()

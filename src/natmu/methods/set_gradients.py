@@ -9,7 +9,7 @@ from torch.nn import functional
 from natmu.data.batches import Samples, render
 from natmu.engine import processes
 from natmu.engine.modes import evaluating
-from natmu.engine.predict import EVALUATION_BATCH
+from natmu.engine.predict import evaluation_batch
 from natmu.methods.problem import Problem
 
 
@@ -30,7 +30,7 @@ def summed_gradient(problem: Problem, samples: Samples) -> list[Tensor]:
     rows_on_device = Samples(samples.positions.to(device), samples.labels.to(device), samples.augmented)
     model.zero_grad(set_to_none=True)
     with evaluating(model):
-        for rows in torch.split(torch.arange(len(samples), device=device), EVALUATION_BATCH):
+        for rows in torch.split(torch.arange(len(samples), device=device), evaluation_batch(problem.data)):
             with problem.compute.autocast():
                 logits = model(render(problem.data, rows_on_device, rows)).float()
                 loss = functional.cross_entropy(logits, rows_on_device.labels[rows], reduction="sum")

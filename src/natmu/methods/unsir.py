@@ -14,7 +14,7 @@ from torch.nn import functional
 from natmu.data.batches import Batch, Samples, joined, plain, render
 from natmu.data.inputs import InputRange
 from natmu.engine import processes
-from natmu.engine.predict import EVALUATION_BATCH
+from natmu.engine.predict import evaluation_batch
 from natmu.errors import TrainingError
 from natmu.methods import published
 from natmu.methods.base import Method, Paper, fine_tune
@@ -191,7 +191,7 @@ def channel_statistics(problem: Problem, samples: Samples) -> tuple[Tensor, Tens
     device = problem.compute.device
     still = plain(samples.positions.to(device), samples.labels.to(device), augment=False)
     moments = []
-    for rows in torch.split(torch.arange(len(still), device=device), EVALUATION_BATCH):
+    for rows in torch.split(torch.arange(len(still), device=device), evaluation_batch(problem.data)):
         pixels = render(problem.data, still, rows).flatten(2)
         moments.append(torch.stack([pixels.mean(2), pixels.square().mean(2)]))
     mean, square = torch.cat(moments, 1).double().mean(1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from natmu.errors import RunError
 from natmu.records.derived import decider_of, root_of
 from natmu.records.lineage import AllBut, AnyLineage, Everything, Forget, Imported, Trained, Unlearned
+from natmu.records.originals import originals_of
 from natmu.records.run import PREDICTIONS, RECORD, RunFolder
 from natmu.scores.basic import scores
 from natmu.types import ORIGINAL, RETRAINED
@@ -36,15 +37,38 @@ def run_beside(folder: Path, name: str, digest: str) -> RunFolder | None:
 
 
 def relatives(run: RunFolder) -> dict[str, RunFolder]:
-    """The original of a run and one model retrained without the same forget set, where they lie beside it."""
-    beside: dict[str, RunFolder] = {}
+    """The original of a run and one model retrained without the same forget set, where they lie beside it.
+
+    There is no original where several runs may be the one.
+    """
+    lineage = run.record.lineage
+    if not isinstance(lineage, Trained | Unlearned):
+        return {}
+    others = []
     for path in sorted(run.path.resolve().parent.glob(f"*/{RECORD}")):
         other = RunFolder(path.parent)
         with suppress(RunError):  # a damaged neighbour is none of this run's business
-            part = _part_of(other.record.lineage, run.record.lineage)
-            if part is not None and other.record.digest != run.record.digest:
-                beside.setdefault(part, other)
+            if other.record.digest != run.record.digest:
+                others.append(other)
+    decider = decider_of(lineage.forget) if isinstance(lineage, Unlearned) else _decider(lineage)
+    known = [other for other in others if other.record.lineage == decider] if decider is not None else []
+    originals = known or ([] if _is_original(lineage) else originals_of(lineage, others))
+    beside = {ORIGINAL: originals[0]} if len(originals) == 1 else {}
+    if isinstance(lineage, Unlearned):
+        root, forget = root_of(lineage), lineage.forget
+        alike = [other for other in others if _is_retrained(other.record.lineage, root, forget)]
+        beside |= {RETRAINED: alike[0]} if alike else {}
     return beside
+
+
+def _is_original(lineage: Trained | Unlearned) -> bool:
+    """Whether a model was trained on everything."""
+    return isinstance(lineage, Trained) and isinstance(lineage.on, Everything)
+
+
+def _decider(lineage: Trained) -> Trained | Imported | None:
+    """The model by which it was decided what a retrained model is without."""
+    return decider_of(lineage.on.forget) if isinstance(lineage.on, AllBut) else None
 
 
 def scores_beside(run: RunFolder, beside: Mapping[str, RunFolder]) -> dict[str, dict[str, float]]:
@@ -56,21 +80,6 @@ def scores_beside(run: RunFolder, beside: Mapping[str, RunFolder]) -> dict[str, 
     """
     forget = run.forget()
     return {part: scores(other.outputs().split(forget)) for part, other in beside.items() if other.has(PREDICTIONS)}
-
-
-def _part_of(other: AnyLineage, lineage: AnyLineage) -> str | None:
-    """What a model is to another one."""
-    if not isinstance(lineage, Trained | Unlearned):
-        return None
-    root = root_of(lineage)
-    if isinstance(lineage, Unlearned) and _is_retrained(other, root, lineage.forget):
-        return RETRAINED
-    if not isinstance(root, Trained) or not isinstance(root.on, AllBut):
-        return ORIGINAL if other == root and lineage != root else None
-    if other == decider_of(root.on.forget):
-        return ORIGINAL
-    is_original = isinstance(other, Trained) and isinstance(other.on, Everything) and other.start == root.start
-    return ORIGINAL if is_original and _are_trained_alike(other, root) else None
 
 
 def _is_retrained(other: AnyLineage, source: Trained | Imported, forget: Forget) -> bool:
