@@ -44,7 +44,7 @@ def plain(data):
 
 def unlearn(model, parts, **options):
     fast = {"epochs": 1, "batch_size": 32, "device": "cpu", "precision": "fp32", "progress": False}
-    return natmu.unlearn(model, parts[0], FORGET, "finetune", **fast, **options)
+    return natmu.unlearn(model, parts[0], FORGET, "finetune", **fast, force=True, **options)
 
 
 def same(model, other):
@@ -63,8 +63,9 @@ def test_where_the_logits_stand_changes_no_number(data, parts, plain):
     assert found.state_dict().keys() == nn.DataParallel(bare).state_dict().keys()
     assert same(found.module, wanted)
 
+    asked = {"device": "cpu", "precision": "fp32", "progress": False, "force": True}
     audits = [
-        natmu.audit(model, *parts, FORGET, retrained=[retrained], device="cpu", precision="fp32", progress=False)
+        natmu.audit(model, *parts, FORGET, retrained=[retrained], **asked)
         for model, retrained in [(plain, wanted), (Holding(plain), Holding(wanted))]
     ]
     assert audits[0].scores == audits[1].scores

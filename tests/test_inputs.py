@@ -155,7 +155,7 @@ def brighter(images: Tensor) -> Tensor:
 
 def test_the_users_augmentation_in_python(images: tuple[Tensor, Tensor], body: nn.Sequential) -> None:
     data = data_sets(images)[1]
-    kept = {"progress": False, "device": "cpu", "precision": "fp32", "seed": 1}
+    kept = {"progress": False, "device": "cpu", "precision": "fp32", "seed": 1, "force": True}
 
     def weights(**asked: object) -> Tensor:
         return natmu.unlearn(body, data, [1, 2], "finetune", epochs=1, lr=0.1, **asked, **kept).model[0].weight

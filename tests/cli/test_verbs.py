@@ -269,7 +269,8 @@ def test_an_original_of_another_folder_is_used_and_not_made_again(natmu, tmp_pat
             assert done.status == 0, done.err
     for original, folder in (("runs/a", "of run"), (imported, "of import")):
         shutil.copytree(tmp_path / folder / "b", tmp_path / f"audit {folder}" / "b")
-        done = natmu("audit", f"audit {folder}/b", "--from", original, "--references", 2)
+        told = [] if original == "runs/a" else ["--training", "{epochs: 1}"]
+        done = natmu("audit", f"audit {folder}/b", "--from", original, "--references", 2, *told)
         assert done.status == 0, done.err
         assert "not in" not in done.err
         kept = [json.loads(path.read_text()) for path in (tmp_path / f"audit {folder}").glob("*/record.json")]
@@ -285,11 +286,12 @@ def test_a_run_finds_its_data_where_it_lies_now(natmu, refused, tmp_path, monkey
     rng = np.random.default_rng(0)
     np.savez(tmp_path / "mine.npz", images=rng.integers(0, 255, (40, 8, 8), np.uint8), labels=np.arange(40) % 2)
     words = ["train", "--data", "mine.npz", "--model", "small_cnn", "--epochs", 1, "--out", "runs/a"]
+    words += ["--test-fraction", "20%"]
     assert natmu(*words).status == 0
     (tmp_path / "mine.npz").rename(tmp_path / "moved.npz")
     words = ["unlearn", "--from", "runs/a", "--forget", "random:10%", "--method", "amnesiac", "--epochs", 1]
     assert "mine.npz" in refused(*words)
-    assert "leave them out" in refused(*words, "--data", "moved.npz", "--image-size", 9)
+    assert "leave --image-size out" in refused(*words, "--data", "moved.npz", "--image-size", 9)
     assert "not what" in refused(*words, "--data", "digits")
     assert natmu(*words, "--data", "moved.npz", "--out", "runs/b").status == 0
     monkeypatch.chdir(tmp_path / "runs/b")

@@ -264,7 +264,7 @@ def test_a_search_is_scored_on_the_holdout_and_shows_no_test_score(tmp_path, cap
     assert values(table_row, "test_acc")[0] == pytest.approx(found)
     original = originals(tmp_path)[0].record.scores
     lines = capsys.readouterr().err.replace("\n", " ").split(" s)")
-    told = {line.split(",")[0].strip(): line for line in reversed(lines)}
+    told = {name: next(line for line in lines if f"{name}, " in line) for name in ("original", "retrained")}
     assert f"holdout_acc {original['holdout_acc']:.2f}" in told["original"]
     assert "test_acc" not in told["original"]
     assert retrained.record.scores["test_acc"] != found

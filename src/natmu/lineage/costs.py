@@ -77,7 +77,7 @@ def retraining_seconds(problem: Problem, per_sample: float, original: Run) -> fl
 
 
 def advice(unlearning: float, retraining: float) -> str | None:
-    """The sentence that says to retrain, where that is as cheap.
+    """The sentence that says to retrain, where that is as cheap, or takes so little that it does not matter.
 
     Args:
         unlearning: Seconds of a method.
@@ -85,7 +85,7 @@ def advice(unlearning: float, retraining: float) -> str | None:
     """
     if not retraining or retraining > max(AS_CHEAP * unlearning, A_MINUTE):
         return None
-    return "Retraining is as cheap here, and exact: retrain (--method retrain --set init=fresh)."
+    return "Retraining is quick here, and exact: retrain (--method retrain --set init=fresh)."
 
 
 def duration(seconds: float) -> str:
@@ -106,5 +106,5 @@ def head_line(method: Method, problem: Problem, original: Run) -> str:
         return f"{method.name}: {told}; retraining {in_words(lineage.recipe)}: not known before it has run once."
     default = f" with the default {TrainSettings().epochs} epochs, as nobody says how the original was trained"
     line = f"{method.name}: {told}; retraining: about {duration(again)}{default if lineage.recipe is None else ''}."
-    advised = None if own is None else advice(own, again)
+    advised = None if own is None or lineage.recipe is None else advice(own, again)
     return line if advised is None else f"{line} {advised}"
