@@ -51,7 +51,7 @@ def test_files_alone_give_the_same_audit_and_table(audited, tmp_path):
 def test_an_original_that_lies_elsewhere_is_named(audited, tmp_path):
     place, run, *_ = audited
     shutil.copytree(run.path, tmp_path / "runs" / "alone")
-    with pytest.raises(UsageError, match=r"The original of .*alone is not in .*; name its run folder, or its weights file"):
+    with pytest.raises(UsageError, match=r"The original of .*alone is not in .*; name its run folder"):
         offline(tmp_path / "runs" / "alone", tmp_path)
     other = obtain(place.original(fakes.RECIPE, 5), place)
     with pytest.raises(UsageError, match=f"is not in {other.path}; name its run folder"):

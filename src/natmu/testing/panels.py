@@ -13,7 +13,7 @@ import numpy.typing as npt
 from natmu.scores import Panel, Shadows, margin
 from natmu.types import Part, Predictions
 
-PARTS = ("retain", "forget", "test", "forget_test", "holdout", "before")
+PARTS = ("retain", "forget", "test", "forget_test", "holdout", "before", "corrected")
 """The parts in their order; ``forget_test`` is there where whole classes are forgotten."""
 
 SHADOWS = 24
@@ -47,11 +47,12 @@ class World:
     def model(self, *members: str, lift: float = 3.0) -> Predictions:
         """A model that was trained on some parts, which lifts the logit of the true class there.
 
-        Its holdout is every second test sample.
+        Its holdout is every second test sample, and the right label of each forget sample is that of the next class.
         """
         parts = {name: self._part(name, lift * (name in members)) for name in PARTS if name in self.labels}
         holdout = parts["test"].take(np.arange(0, len(parts["test"]), 2))
-        return Predictions(**parts, holdout=holdout)
+        right = (self.labels["forget"] + 1) % self.classes
+        return Predictions(**parts, holdout=holdout, corrected=replace(parts["forget"], labels=right))
 
     def _part(self, name: str, lift: float) -> Part:
         labels = self.labels[name]
