@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import numpy  # noqa: F401 - first, because Ctrl-C is lost while PyTorch imports it
 import torch
 from torch import nn
 
