@@ -161,13 +161,7 @@ def unlearn(
             holdout=without_earlier_classes(unseen, forgotten),
         )
         chosen, _ = with_suitable_rate(chosen, problem, known, settings, forget_only=forget_only)
-        told = _settings(chosen, problem)
-        if trainer is not None:
-            found, seconds, own = retrain_by(trainer, model, train_data, data, forgotten, seed)
-            told |= {"training": own.model_dump(), "batch_size": None}
-        else:
-            done = chosen(problem)
-            found, seconds = done.model, done.seconds
+        found, seconds, told = _made(chosen, problem, trainer, train_data, data)
     if dropped is not None:
         found, told = without_outputs(found, dropped.layer, dropped.classes), told | {"dropped": dropped.plain()}
     result = unadapted(found.to(next(model.parameters()).device))
@@ -209,6 +203,18 @@ def _dropped_outputs(model: nn.Module, data: ImageData, forgotten: ForgetSet) ->
     layer = head_of(model, num_classes=data.num_classes, image_shape=data.image_shape)
     decide(moved_outputs(data.class_names, classes))
     return DroppedOutputs(layer=layer, classes=classes)
+
+
+def _made(
+    method: Method, problem: Problem, trainer: Trainer | str | None, train_data: object, data: ImageData
+) -> tuple[nn.Module, float, dict[str, Any]]:
+    """What the method or the user's own training makes, the seconds that it took, and everything that was asked for."""
+    told = _settings(method, problem)
+    if trainer is None:
+        done = method(problem)
+        return done.model, done.seconds, told
+    found, seconds, own = retrain_by(trainer, problem.model, train_data, data, problem.forget, problem.seed)
+    return found, seconds, told | {"training": own.model_dump(), "batch_size": None}
 
 
 def _settings(method: Method, problem: Problem) -> dict[str, Any]:
