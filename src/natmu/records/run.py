@@ -19,14 +19,7 @@ from natmu.errors import RunError, UsageError
 from natmu.records.derived import forget_of
 from natmu.records.digests import Digest
 from natmu.records.files import UNREADABLE, File, Value, csv_text, damaged, file_digest, read_array, read_rows
-from natmu.records.forgotten import (
-    BEFORE,
-    CORRECTIONS,
-    FORGET,
-    Forgotten,
-    read_corrections,
-    read_positions,
-)
+from natmu.records.forgotten import BEFORE, CORRECTIONS, FORGET, Forgotten, read_corrections, read_positions
 from natmu.records.lineage import AnyLineage
 from natmu.records.predictions import read_outputs, training_samples
 from natmu.types import FloatArray, ForgetSet, Outputs
