@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 import natmu
 from natmu.data import ImageData, load
 from natmu.errors import UsageError
-from natmu.records.run import read_corrections
+from natmu.records.forgotten import read_corrections
 
 COUNT = 40
 Pairs = Counter[tuple[bytes, int]]

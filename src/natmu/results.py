@@ -22,8 +22,9 @@ from natmu.records.audit import AUDIT, AUDIT_FOLDER, Audit, AuditedForget, Compa
 from natmu.records.audit import Answer as StoredAnswer
 from natmu.records.files import file_digest, write_atomically
 from natmu.records.forgetting import parse_forget
+from natmu.records.forgotten import Forgotten, write_forget
 from natmu.records.result import RESULT, ResultRecord
-from natmu.records.run import WEIGHTS, Forgotten, Hardware, History, write_forget, write_history
+from natmu.records.run import WEIGHTS, Hardware, History, write_history
 from natmu.records.samples import Sample
 from natmu.scores import Examination, Level, Panel, efficacy_samples, exposed_samples, mean_scores
 from natmu.scores import scores as basic_scores

@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from natmu.errors import SettingError
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from natmu.explaining import explained
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -63,55 +61,7 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise SettingError(_explain(error, where, cls)) from None
-
-
-CHOICE = "one of: "
-"""Begins the name of a member of a union, which has no place in the path of a setting."""
-
-WANTED = {
-    "bool": "write true or false",
-    "dict": "write a mapping, such as {key: value}",
-    "float": "write a number",
-    "int": "write a whole number",
-    "list": "write a list, such as [a, b]",
-    "string": "write a text, with quotes where it looks like a number",
-}
-"""What to write where a value is of the wrong kind, by the first word of Pydantic's name of the fault."""
-WANTED |= {"model": WANTED["dict"], "tuple": WANTED["list"]}
-
-
-def _explain(error: ValidationError, where: str, settings: type[BaseModel]) -> str:
-    """Turn a validation error into one sentence."""
-    faults = []
-    found = error.errors()
-    for fault in found:
-        if fault["type"] == "too_short" and any(_is_inside(other["loc"], fault["loc"]) for other in found):
-            continue  # it is too short without its faulty items, which are told of
-        path = ".".join(str(step) for step in fault["loc"] if not str(step).startswith(CHOICE)) or "the settings"
-        if fault["type"] == "extra_forbidden":
-            known = f"; known here: {', '.join(sorted(settings.model_fields))}" if len(fault["loc"]) == 1 else ""
-            faults.append(f"{path} is not a setting{known}")
-        else:
-            faults.append(f"{path}: {_wanted(fault)}")
-    prefix = f"{where}: " if where else ""
-    return " ".join(f"{prefix}{'; '.join(faults).rstrip('.')}.".split())
-
-
-def _wanted(fault: ErrorDetails) -> str:
-    """What a setting accepts, and what it got instead."""
-    kind, _, what = fault["type"].partition("_")
-    message = fault["msg"].removeprefix("Value error, ").rstrip(".")
-    if what in ("type", "parsing") and kind in WANTED:
-        message = WANTED[kind]
-    told = fault["type"] == "missing" or (fault["type"] == "value_error" and isinstance(fault["input"], Mapping))
-    shown = "" if told else f" (got {str(fault['input'])[:80]!r})"
-    return f"{message[:1].lower()}{message[1:]}{shown}"
-
-
-def _is_inside(path: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
-    """Whether a path leads into what another one names."""
-    return len(path) > len(outer) and path[: len(outer)] == outer
+            raise SettingError(explained(error, where, cls)) from None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from natmu.data import ImageData, decoding, load
 from natmu.data import pixels as pixels_module
-from natmu.data.images import MappedImages, mapped
+from natmu.data.mapped import MappedImages, mapped
 from natmu.errors import DataError
 from natmu.progress import showing
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from natmu.data import decoding, load
-from natmu.data.images import MappedImages
+from natmu.data.mapped import MappedImages
 from natmu.errors import DataError
 
 from .fakes import write_image

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from natmu.data import ImageData, Labelling
-from natmu.data.images import MappedImages
+from natmu.data.mapped import MappedImages
 from natmu.errors import DataError
 
 STORED = np.random.default_rng(0).integers(0, 256, (40, 12, 10, 3), dtype=np.uint8)

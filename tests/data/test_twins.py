@@ -10,7 +10,7 @@ import torch
 
 from natmu.data import ImageData, forget_from_indices, parse_forget, resolve_forget, with_copies
 from natmu.data import twins as module
-from natmu.data.images import MappedImages
+from natmu.data.mapped import MappedImages
 from natmu.data.twins import copies_of, copies_told
 from natmu.errors import ForgetSetError
 

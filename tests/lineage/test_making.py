@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from natmu.engine.checkpoint import save_weights
-from natmu.engine.predict import part_of
+from natmu.engine.predict import part_of, sample_losses
 from natmu.errors import ModelError, NatmuError, RunError, SettingError
 from natmu.lineage import import_model, making, obtain, outcome_of
-from natmu.lineage.workspace import difficulties_of, sample_losses
+from natmu.lineage.difficulty import difficulties_of
 from natmu.methods import method_named
 from natmu.records.derived import retrained
 from natmu.records.lineage import AllBut, HalfOfPool, Imported, Initial, Trained, Unlearned

@@ -7,7 +7,7 @@ import pytest
 from natmu.data import resolve_forget
 from natmu.errors import DataError, ForgetSetError, RunError
 from natmu.lineage import obtain
-from natmu.lineage.workspace import difficulties_of
+from natmu.lineage.difficulty import difficulties_of
 from natmu.records.forgetting import parse_forget
 from natmu.records.lineage import Arithmetic
 

@@ -7,12 +7,14 @@ import statistics
 import numpy as np
 
 from natmu.records.audit import Answer, Audit, AuditedForget, AuditedScore, ComparedModels, ScoreVerdict, write_audit
+from natmu.records.data_lineage import DataDigests, DataLineage
 from natmu.records.derived import forget_of, original, retrained
 from natmu.records.forgetting import parse_forget
-from natmu.records.lineage import Architecture, Arithmetic, DataDigests, DataLineage, Forget, Unlearned
+from natmu.records.forgotten import FORGET, Forgotten
+from natmu.records.lineage import Architecture, Arithmetic, Forget, Unlearned
 from natmu.records.predictions import write_outputs
 from natmu.records.recipe import Range, RecipeSettings
-from natmu.records.run import FORGET, PREDICTIONS, Forgotten, Hardware, RunRecord, write_history, write_run
+from natmu.records.run import PREDICTIONS, Hardware, RunRecord, write_history, write_run
 from natmu.records.samples import Exposed, Sample
 from natmu.records.search import BestTrial, JudgedModel, Search, SearchedMethod, Trial, write_search
 from natmu.records.settings import TrainSettings

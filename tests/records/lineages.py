@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from natmu.records.data_lineage import DataDigests, DataLineage
 from natmu.records.derived import original, retrained
 from natmu.records.forgetting import parse_forget
 from natmu.records.lineage import (
     Architecture,
     Arithmetic,
-    DataDigests,
-    DataLineage,
     Forget,
     HalfOfPool,
     Imported,

@@ -13,7 +13,8 @@ from natmu.data import ImageData
 from natmu.engine import processes
 from natmu.engine.store import Run
 from natmu.errors import UsageError
-from natmu.lineage.workspace import Workspace, difficulty_of
+from natmu.lineage.difficulty import difficulty_of
+from natmu.lineage.workspace import Workspace
 from natmu.progress import decided
 from natmu.records.audit import (
     Answer,

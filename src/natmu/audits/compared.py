@@ -17,8 +17,8 @@ from natmu.errors import RunError, UsageError
 from natmu.lineage.probing import noted_probe
 from natmu.lineage.relearning import relearning_steps
 from natmu.records.derived import classes_without_output
+from natmu.records.forgotten import Forgotten
 from natmu.records.lineage import AnyLineage, DroppedOutputs, Imported, Trained, Unlearned
-from natmu.records.run import Forgotten
 from natmu.records.settings import OwnTraining, TrainSettings
 from natmu.scores import loss, margin, weight_distance
 from natmu.scores.panel import Level, Measured, Panel, Shadows

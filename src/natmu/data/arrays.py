@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from natmu.data.class_order import AS_FOUND, ClassNames, first_label
-from natmu.data.images import ImageData, PixelArray
+from natmu.data.images import ImageData
+from natmu.data.mapped import PixelArray
 from natmu.data.own import OwnParts
 from natmu.data.pixels import image_data, plain_names, to_labels, to_nchw
 from natmu.errors import DataError

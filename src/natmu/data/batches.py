@@ -15,6 +15,7 @@ from natmu.data.images import ImageData
 from natmu.data.inputs import InputRange, channels_last
 from natmu.data.own_augmentation import Augmentation, augmented, check_augmentation
 from natmu.data.prefetch import prefetched
+from natmu.data.sharing import blended_places, steps_of
 from natmu.errors import SettingError
 from natmu.types import seed_for
 
@@ -188,7 +189,8 @@ class Batches:
         steps = torch.split(order.to(self.device), [*sizes, len(samples) - sum(sizes)])
         cropped = self._augmentation is None and bool(samples.augmented.any())
         make = self._maker(on_device, shifts, cropped, epoch)
-        blended = self._blended(order >= samples.unblended, count)
+        share = self._rank, self._processes
+        blended = blended_places(order >= samples.unblended, count, self.batch_size, share, self.device)
         work = steps, blended, self._pairs(epoch, count)
         batches = map(make, *work) if self.data.resident else prefetched(make, list(zip(*work, strict=True)))
         yield from batches if self._augmentation is None else self._changed(batches, samples, epoch)
@@ -209,20 +211,6 @@ class Batches:
     def _steps(self, rows: int) -> int:
         """Steps that so many rows take."""
         return steps_of(rows, self.batch_size, self._processes)
-
-    def _blended(self, hybrid: Tensor, steps: int) -> tuple[Tensor, ...]:
-        """Places of the blended rows in this process's part of each step, found on the CPU: a GPU would be waited for.
-
-        Args:
-            hybrid: bool ``(M,)``, whether a row is blended, in the epoch's order, on the CPU.
-            steps: Steps of the epoch.
-        """
-        found = hybrid.nonzero().squeeze(1)
-        step = (found // self.batch_size).clamp(max=steps - 1)
-        place = found - step * self.batch_size
-        own = place % self._processes == self._rank
-        counts = torch.bincount(step[own], minlength=steps).tolist()
-        return torch.split((place[own] // self._processes).to(self.device), counts)
 
     def _pairs(self, epoch: int, steps: int) -> list[Callable[[], Batch] | None]:
         """For each step, what makes its paired rows; None where it has none."""
@@ -259,12 +247,6 @@ class Batches:
             return Batch(images, samples.labels[rows], rows, samples.positions[rows], weight, epoch, paired)
 
         return make
-
-
-def steps_of(rows: int, batch_size: int, processes: int) -> int:
-    """Steps of an epoch of so many rows; see ``Batches`` for what the last one takes."""
-    whole, rest = divmod(rows, batch_size)
-    return max(1, whole + (rest >= 2 * processes))
 
 
 def render(

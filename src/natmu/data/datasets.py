@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from natmu.data.dataset_names import class_names_of, file_names
 from natmu.data.decoding import to_array
-from natmu.data.images import ImageData, PixelArray
+from natmu.data.images import ImageData
 from natmu.data.kinds import Growing, to_pixels
+from natmu.data.mapped import PixelArray
 from natmu.data.names import SampleNames
 from natmu.data.pixels import as_integer, image_data, plain_names, say_if_flat, to_labels, to_nchw
 from natmu.data.randomness import refuse_random

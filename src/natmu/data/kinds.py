@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from natmu.data.images import ImageData, PixelArray
+from natmu.data.images import ImageData
+from natmu.data.mapped import PixelArray
 from natmu.errors import DataError
 from natmu.types import FloatArray
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from natmu.data.decoded import Statistics, remembered_statistics
 from natmu.data.forms import Form
-from natmu.data.images import ImageData, Images, PixelArray, mapped
+from natmu.data.images import ImageData
 from natmu.data.kinds import blocks, to_pixels
+from natmu.data.mapped import Images, PixelArray, mapped
 from natmu.errors import DataError
 from natmu.progress import say
 from natmu.types import IntArray

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from natmu.data.images import ImageData, Labelling, joined
+from natmu.data.images import ImageData, Labelling
 from natmu.data.indices import check_indices
 from natmu.data.lookup import positions_named, rows_at
+from natmu.data.mapped import joined
 from natmu.data.names import SampleNames
 from natmu.data.naming import class_named
 from natmu.data.pixels import as_integer

@@ -19,6 +19,7 @@ from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint, read_weights, save_weights
 from natmu.engine.compute import Compute, hardware, peak_memory_mb, versions
 from natmu.errors import RunError, UsageError
+from natmu.records.forgotten import Forgotten, write_forget
 from natmu.records.lineage import AnyLineage
 from natmu.records.predictions import write_outputs
 from natmu.records.run import (
@@ -27,11 +28,9 @@ from natmu.records.run import (
     PREDICTIONS,
     RECORD,
     WEIGHTS,
-    Forgotten,
     History,
     RunFolder,
     RunRecord,
-    write_forget,
     write_history,
     write_run,
 )

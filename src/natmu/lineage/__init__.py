@@ -2,7 +2,8 @@
 
 from natmu.lineage.dropping import dropped_outputs
 from natmu.lineage.graph import in_order, sources
-from natmu.lineage.making import import_model, obtain, outcome_of, problem_of
+from natmu.lineage.making import import_model, obtain, problem_of
+from natmu.lineage.outcome import outcome_of
 from natmu.lineage.workspace import Workspace
 
 __all__ = ["Workspace", "dropped_outputs", "import_model", "in_order", "obtain", "outcome_of", "problem_of", "sources"]

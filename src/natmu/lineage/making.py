@@ -18,7 +18,8 @@ from natmu.engine.compute import Compute
 from natmu.engine.predict import outputs_of, part_of
 from natmu.engine.store import Run, Workplace
 from natmu.engine.training import train_classifier
-from natmu.errors import ForgetSetError, ModelError, SettingError
+from natmu.errors import ForgetSetError, ModelError
+from natmu.lineage.difficulty import difficulty_of
 from natmu.lineage.graph import sources
 from natmu.lineage.importing import imported
 from natmu.lineage.original_check import checked, report_check
@@ -26,16 +27,13 @@ from natmu.lineage.own_training import samples_of, train_own
 from natmu.lineage.pools import Pool
 from natmu.lineage.probing import make_probe
 from natmu.lineage.relearning import relearn
-from natmu.lineage.workspace import Workspace, difficulty_of
-from natmu.methods import Method, Problem, Retrain, method_named
-from natmu.methods.retraining import UNTOLD
+from natmu.lineage.workspace import Workspace
+from natmu.methods import Problem, method_named
 from natmu.models import load_weights, without_outputs
 from natmu.progress import decided
-from natmu.records.derived import forget_of, knows_initial_weights, retrained, root_of, title
+from natmu.records.derived import forget_of, root_of, title
 from natmu.records.lineage import (
     AnyLineage,
-    Arithmetic,
-    DroppedOutputs,
     Everything,
     Forget,
     HalfOfPool,
@@ -47,7 +45,7 @@ from natmu.records.lineage import (
     Unlearned,
 )
 from natmu.records.run import History
-from natmu.records.settings import OwnTraining, TrainSettings, batch_size_of
+from natmu.records.settings import OwnTraining, TrainSettings
 from natmu.scores import accuracy, scores
 from natmu.types import ForgetSet, IntArray, Outputs
 
@@ -108,51 +106,6 @@ def import_model(
 def keep_imported(model: AnyLineage, network: nn.Module, workspace: Workspace) -> Run:
     """A model that was trained elsewhere as a run in the store, from the network itself."""
     return workspace.store.obtain(model, lambda work: _finish(network, workspace, work, workspace.compute))
-
-
-def outcome_of(
-    method: Method,
-    source: Trained | Imported | Unlearned,
-    forget: Forget,
-    *,
-    seed: int,
-    batch_size: int | None,
-    at: Arithmetic,
-    dropped: DroppedOutputs | None = None,
-) -> Trained | Unlearned:
-    """The model that a method makes of another one.
-
-    Args:
-        method: The method with its settings; retraining gives a model that is trained like the original.
-        source: The original, or a model that has forgotten something already.
-        forget: What is forgotten, after what the source forgot.
-        seed: Of the method.
-        batch_size: Samples per step, where the method's settings do not say; the original's if None. Retraining has
-            the original's.
-        at: Arithmetic of the method.
-        dropped: The outputs that the model loses afterwards; none of a retrained one.
-
-    Raises:
-        SettingError: Retraining is to start where the original did, and nobody knows where that was, or nobody says
-            how the original was trained.
-    """
-    if isinstance(method, Retrain):
-        fresh, root = method.config.init == "fresh", root_of(source)
-        if root.recipe is None:
-            raise SettingError(UNTOLD)
-        if not fresh and not knows_initial_weights(root) and not isinstance(root.recipe, OwnTraining):
-            raise SettingError("retrain: the original's initial weights are not known; set init=fresh.")
-        return retrained(root, forget, at, seed, fresh=fresh)
-    return Unlearned(
-        source=source,
-        forget=forget,
-        method=method.name,
-        settings=method.config.model_dump(mode="json"),
-        batch_size=method.batch_size or batch_size or batch_size_of(source.recipe),
-        seed=seed,
-        arithmetic=at,
-        dropped=dropped,
-    )
 
 
 def _make(model: AnyLineage, workspace: Workspace, work: Workplace) -> None:

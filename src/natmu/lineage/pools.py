@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from natmu.data import ImageData, Splits, unseen_rows
-from natmu.data.images import joined
+from natmu.data.mapped import joined
 from natmu.errors import DataError
 from natmu.scores.pool import draw_non_members, half_of_pool
 from natmu.types import ForgetSet, IntArray

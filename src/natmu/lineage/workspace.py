@@ -14,9 +14,9 @@ from torch import nn
 from natmu.data import ImageData, Splits, load, resolve_forget, with_corrections
 from natmu.data import sources as data_sources
 from natmu.engine.compute import Compute
-from natmu.engine.predict import sample_losses
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, RunError
+from natmu.lineage.difficulty import difficulties_of
 from natmu.lineage.pools import Pool
 from natmu.lineage.preprocessing import with_form, with_normalisation
 from natmu.models import Outputs as ModelOutputs
@@ -30,23 +30,13 @@ from natmu.models import (
     without_outputs,
 )
 from natmu.progress import deciding
+from natmu.records.data_lineage import DataDigests, DataLineage
 from natmu.records.derived import forget_of, original, root_of, title
 from natmu.records.digests import digest_of
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.lineage import (
-    AnyLineage,
-    Architecture,
-    Arithmetic,
-    DataDigests,
-    DataLineage,
-    Forget,
-    Imported,
-    Initial,
-    Trained,
-    Unlearned,
-)
+from natmu.records.lineage import AnyLineage, Architecture, Arithmetic, Forget, Imported, Initial, Trained, Unlearned
 from natmu.records.settings import DataSettings, OwnTraining, TrainSettings
-from natmu.types import FloatArray, ForgetSet, seed_for
+from natmu.types import ForgetSet, seed_for
 
 
 @dataclass(frozen=True)
@@ -300,16 +290,3 @@ class Workspace:
             self.pools.clear()
             self.pools[key] = Pool(self.on_device, self.forget_set(forget))
         return self.pools[key]
-
-
-def difficulties_of(run: Run) -> dict[str, FloatArray]:
-    """How hard each training sample was to learn, by criterion; float32 ``(N,)``, larger for harder."""
-    train = run.outputs().train
-    known = {"loss": sample_losses(train.logits, train.labels), "confidence": difficulty_of(run)}
-    return {criterion: values for criterion, values in known.items() if values is not None}
-
-
-def difficulty_of(run: Run) -> FloatArray | None:
-    """Each training sample's mean confidence during training with its sign reversed, where that was noted."""
-    confidence = run.confidence()
-    return None if confidence is None else -confidence

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from natmu.data.batches import Batch, plain, steps_of
+from natmu.data.batches import Batch, plain
+from natmu.data.sharing import steps_of
 from natmu.engine import processes
 from natmu.engine.functional import called_with
 from natmu.engine.schedule import lr_factor

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from natmu.records.data_lineage import DataLineage
 from natmu.records.lineage import (
     AllBut,
     AnyLineage,
     Architecture,
     Arithmetic,
-    DataLineage,
     Everything,
     Forget,
     HalfOfPool,

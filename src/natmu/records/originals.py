@@ -31,8 +31,10 @@ def originals_of(model: Trained | Unlearned, runs: Iterable[_Folder]) -> list[_F
     wanted = original_of(model)
     fitting = [run for run in runs if run.record.lineage == wanted or is_like_original(run.record.lineage, model)]
     brought = [run for run in fitting if isinstance(run.record.lineage, Imported)]
-    brought = [run for run in brought if run.record.lineage.recipe is not None] or brought
-    named = brought or [run for run in fitting if not DIGEST.fullmatch(run.path.name)]
+    told = [
+        run for run in brought if isinstance(run.record.lineage, Imported) and run.record.lineage.recipe is not None
+    ]
+    named = told or brought or [run for run in fitting if not DIGEST.fullmatch(run.path.name)]
     exact = [run for run in named or fitting if run.record.lineage == wanted]
     return exact or named or fitting
 

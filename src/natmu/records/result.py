@@ -11,7 +11,8 @@ from natmu.errors import RunError
 from natmu.records.audit import AUDIT, AUDIT_FOLDER, SAMPLES, Audit, AuditedForget
 from natmu.records.digests import Digest
 from natmu.records.files import File, file_digest
-from natmu.records.run import FORGET, HISTORY, Forgotten, Hardware, History, content_of, read_history, read_positions
+from natmu.records.forgotten import FORGET, Forgotten, read_positions
+from natmu.records.run import HISTORY, Hardware, History, content_of, read_history
 from natmu.records.samples import Sample, read_samples
 from natmu.types import IntArray
 

@@ -18,9 +18,10 @@ from pydantic import (
 )
 
 from natmu.errors import SettingError
+from natmu.explaining import CHOICE
 from natmu.functions import function_named, is_function_name, source_digest
 from natmu.records.digests import Digest
-from natmu.types import CHOICE, Settings
+from natmu.types import Settings
 
 Schedule = Literal["constant", "cosine", "step"]
 ClassOrder = Literal["string", "natural"]

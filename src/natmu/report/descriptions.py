@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from natmu.records.data_lineage import DataLineage
 from natmu.records.derived import forget_of
 from natmu.records.forgetting import ALL, ForgetRequest
-from natmu.records.lineage import AllBut, DataLineage, Forget, Imported, Trained, Unlearned
+from natmu.records.lineage import AllBut, Forget, Imported, Trained, Unlearned
 from natmu.records.recipe import MethodSettings
 from natmu.records.run import RunRecord
 from natmu.records.settings import DataSettings, RetrainSettings, in_words

@@ -1,0 +1,8 @@
+"""The Python interface: unlearning and auditing models of the user's own, in memory."""
+
+from natmu.api.auditing import audit
+from natmu.api.unlearning import unlearn
+from natmu.audits.in_memory import ShadowModels
+from natmu.results import AuditResult, UnlearnResult
+
+__all__ = ["AuditResult", "ShadowModels", "UnlearnResult", "audit", "unlearn"]
