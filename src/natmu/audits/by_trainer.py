@@ -171,7 +171,7 @@ def _models(
             batch_size=told["batch_size"],
             seed=told["seed"],
             arithmetic=Arithmetic(precision=told["precision"]),
-            dropped=DroppedOutputs(**told["dropped"]) if "dropped" in told else None,
+            dropped=DroppedOutputs.model_validate(told["dropped"], strict=False) if "dropped" in told else None,
         )
     return AuditModels(subject, source, level, number)
 
