@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from pathlib import PurePosixPath
 from unicodedata import normalize
 
 import numpy as np
@@ -182,7 +181,7 @@ def _file(text: str) -> str:
 
 def _stem(file: str) -> str:
     """A file without its ending; with a slash, so that it is none of the files."""
-    return f"/{PurePosixPath(file).stem}"
+    return f"/{file.rpartition('.')[0] or file}"
 
 
 def _refuse_outside(places: Sequence[_Place], names: SampleNames, what: str) -> None:
