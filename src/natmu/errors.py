@@ -83,6 +83,18 @@ def hint(name: str, known: Collection[str]) -> str:
     return f" (did you mean {', '.join(dict.fromkeys(by_fold[key] for key in close[:4]))}?)" if close else ""
 
 
+def importable(name: str, kind: str = "function") -> str:
+    """How to write what cannot be imported: the module in place of the path of its file, or the form in general.
+
+    >>> importable("mine/train.py:train"), importable("train:train")
+    ('mine.train:train', 'package.module:function')
+    """
+    file, colon, function = name.partition(":")
+    if not colon or not file.endswith(".py"):
+        return f"package.module:{kind}"
+    return f"{file.removesuffix('.py').removeprefix('./').replace('/', '.')}:{function}"
+
+
 FAULTS = (
     ArithmeticError,
     AssertionError,

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from natmu.errors import FAULTS, SettingError, UsageError, quoted
+from natmu.errors import FAULTS, SettingError, UsageError, importable, quoted
 
 _NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -41,8 +41,8 @@ def function_named(name: str, error: type[UsageError] = SettingError) -> Callabl
             found = pkgutil.resolve_name(name)
     except FAULTS as fault:
         raise error(
-            f"{name} cannot be imported ({quoted(fault)}); write package.module:function, with the module in the "
-            "current directory or installed."
+            f"{name} cannot be imported ({quoted(fault)}); write {importable(name)}, with the module in "
+            "the current directory or installed."
         ) from fault
     if not callable(found):
         raise error(f"{name} is a {type(found).__name__}, not a function; name one.")

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from natmu.data import say_what_is_forgotten
 from natmu.engine.store import Run, Store
 from natmu.errors import UsageError
 from natmu.lineage import import_model, outcome_of, problem_of
@@ -63,7 +64,14 @@ class MethodPlan:
 
 
 def plan_run(
-    source: Source, place: Place, forget: str, *, manifest: Path | None = None, split_seed: int = 0, force: bool = False
+    source: Source,
+    place: Place,
+    forget: str,
+    *,
+    copies: bool = False,
+    manifest: Path | None = None,
+    split_seed: int = 0,
+    force: bool = False,
 ) -> MethodPlan:
     """What it would take to forget, from a run folder or from weights trained elsewhere.
 
@@ -74,6 +82,7 @@ def plan_run(
         source: The model to unlearn from.
         place: Where models are kept, and the device.
         forget: The request, as text.
+        copies: Whether byte-identical copies of the samples are forgotten with them.
         manifest: A table of samples for a request that names a column and no table.
         split_seed: Of a random forget set.
         force: Whether to go on with an original that does not seem to belong to the data.
@@ -89,9 +98,11 @@ def plan_run(
         roots = {start.digest: Run(source.path), root_of(start).digest: beside.find(root_of(start).digest)}
         for run in filter(None, roots.values()):
             workspace.store.adopt(run)
-    asked = workspace.forget(request, split_seed, start)
+    asked = workspace.forget(request, split_seed, start, copies=copies)
     original = workspace.require(start)
-    check = check_run(original, workspace, workspace.forget_set(asked), force=force)
+    splits, forgotten = workspace.splits, workspace.forget_set(asked)
+    check = check_run(original, workspace, forgotten, force=force)
+    say_what_is_forgotten(forgotten, splits.train, test=splits.test, holdout=splits.holdout)
     result = outcome_of(NatMU(), start, asked, seed=0, batch_size=None, at=workspace.arithmetic)
     assert isinstance(result, Unlearned), "NatMU is no retraining"
     problem = problem_of(result, workspace)

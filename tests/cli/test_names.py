@@ -56,6 +56,13 @@ def test_a_folder_from_training_to_forgetting_by_name(natmu, tmp_path, photos):
     assert done.status == 0, done.err
     assert Run(tmp_path / "runs/c").forget().indices.tolist() == [3, 14]
     assert Run(tmp_path / "runs/b").forget().scenario == "indices"
+    plan = ("plan", "--from", "runs/a", "--forget", "files:list.txt", "--json")
+    for flags, count, copies in (((), 1, True), (("--with-copies",), 2, False)):
+        planned = natmu(*plan, *flags)
+        assert planned.json["forget"] == count
+        told = " ".join(planned.err.split())
+        assert f"files:list.txt means {count} of 26 training samples" in told
+        assert (f"copies of forget samples: 1 in the retain part ({copy})" in told) is copies
     (tmp_path / "photos").rename(tmp_path / "moved")
     assert "is not what" not in natmu(*words, "--data", "moved", "--forget", "files:list.txt", "--out", "runs/d").err
     (tmp_path / "list.txt").write_text("none.jpg\n")

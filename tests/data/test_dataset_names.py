@@ -91,3 +91,17 @@ def test_test_data_whose_folders_number_the_classes_otherwise_is_refused():
     require_same_classes(["cat", "dog", "elk"], ["0", "1"], "the test data")
     with pytest.raises(DataError, match="Label 1 is 'dog' in the training data and 'elk' in the test data"):
         require_same_classes(["cat", "dog", "elk"], ["cat", "elk"], "the test data")
+
+
+def test_a_data_set_of_ones_own_tells_names_without_a_root() -> None:
+    """By the folder that holds all paths, or one name for each item."""
+    samples = [[f"/photos/{NAMES[row % 3]}/{row}.png", row % 3] for row in range(6)]
+    paths = ["cat/0.png", "dog/1.png", "sea/2.png", "cat/3.png", "dog/4.png", "sea/5.png"]
+    own = Plain(samples=samples, classes=NAMES)
+    assert [*from_dataset(own).names] == paths
+    assert [*from_dataset(Subset(own, [4, 0])).names] == ["dog/4.png", "cat/0.png"]
+    assert [*from_dataset(Plain(samples=[tuple(one) for one in samples], root="/elsewhere")).names] == paths
+    assert [*from_dataset(Plain(samples=samples, names=np.array([*"uvwxyz"]))).names] == [*"uvwxyz"]
+    positions = [*map(str, range(6))]
+    for told in ({"names": NAMES}, {"names": NAMES * 2}, {"names": range(6)}, {"samples": samples[:5]}):
+        assert [*from_dataset(Plain(**told)).names] == positions

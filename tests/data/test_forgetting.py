@@ -369,3 +369,18 @@ def test_a_known_set_whose_earlier_positions_do_not_fit_is_refused(hundred: Imag
     odd = ForgetSet(np.array([3]), "", "indices", before=before)
     with pytest.raises(ForgetSetError, match="forgotten before"):
         forget_after(odd, hundred, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [(" people/requests.txt", "files:people/requests.txt"), ("a.csv", "files:a.csv"), ("a.npy", "indices:a.npy")],
+)
+def test_a_list_without_its_kind_is_recognised(text: str, meant: str) -> None:
+    with pytest.raises(ForgetSetError, match=rf"does not say what to forget \(did you mean {meant}\?\); write random"):
+        parse_forget(text)
+
+
+@pytest.mark.parametrize("text", ["photo.jpg", "txt", "index:a.txt"])
+def test_what_is_no_list_is_not_taken_for_one(text: str) -> None:
+    with pytest.raises(ForgetSetError, match="does not say what to forget; write random"):
+        parse_forget(text)

@@ -15,6 +15,7 @@ import torch
 
 from natmu.data import ImageData, Splits, forget_from_indices, load, parse_forget, resolve_forget
 from natmu.data.forgetting import chosen
+from natmu.data.lookup import rows_named
 from natmu.data.names import SampleNames
 from natmu.errors import ForgetSetError
 from natmu.progress import deciding
@@ -109,7 +110,9 @@ def test_names_that_are_short_unknown_several_or_of_the_test_part(tmp_path: Path
     assert asked("rex.png", "dog/rex.png") == rex
     with pytest.raises(ForgetSetError, match=r"'001.png', which may mean 2 samples: cat/001.png, dog/001.png"):
         asked("001.png")
-    with pytest.raises(ForgetSetError, match=r"2 names that no sample has: 'dog/rexx.png', 'x' \(did you mean dog/rex"):
+    with pytest.raises(
+        ForgetSetError, match=r"2 names that no sample has: 'dog/rexx.png' \(did you mean dog/rex.*'x'\."
+    ):
         asked("dog/rexx.png", "x", "cat/001.png")
     with pytest.raises(ForgetSetError, match=f"1 sample of the test part, '{photos.test.names[0]}'"):
         asked(photos.test.names[0])
@@ -213,3 +216,26 @@ def test_a_column_that_pandas_left_unnamed_is_refused(tmp_path: Path, content: s
         meant(f"files:{path}", data)
     path.write_text("17\n42\n")
     assert meant(f"indices:{path}", data) == ["17", "42"]
+
+
+def test_the_same_file_elsewhere_is_suggested_for_each_name() -> None:
+    """A wrong folder, and a wrong ending; three other photographs of the wrong folder look more alike."""
+    rows = [f"train/bricks/IMG_010{row}.jpg" for row in range(1, 9)]
+    names = SampleNames.of_source(11, [*rows, "train/stripes/IMG_0100.jpg", "val/a/IMG_0193.jpg", "val/IMG_0204.JPG"])
+    asked = ["train/bricks/IMG_0100.jpg", "img_0193.JPG", "IMG_0204.jpeg", "zebra"]
+    with pytest.raises(ForgetSetError) as refusal:
+        rows_named(asked, names, "The list holds")
+    assert str(refusal.value) == (
+        "The list holds 4 names that no sample has: 'train/bricks/IMG_0100.jpg' "
+        "(did you mean train/stripes/IMG_0100.jpg?), 'img_0193.JPG' (did you mean val/a/IMG_0193.jpg?), "
+        "'IMG_0204.jpeg' (did you mean val/IMG_0204.JPG?), 'zebra'."
+    )
+
+
+def test_samples_that_are_gone_are_named() -> None:
+    """By their names, or their positions in the source, of which the training data may be a part."""
+    images, labels = torch.zeros(6, 1, 2, 2, dtype=torch.uint8), torch.arange(6) % 2
+    for texts, told in (([*"uvwxyz"], "such as x;"), ([], "such as that at position 3;")):
+        data = ImageData(images, labels, ("a", "b"), names=SampleNames.of_source(6, texts)).subset(np.arange(1, 6))
+        with pytest.raises(ForgetSetError, match=told):
+            forget_from_indices([2, 3], data, forget_from_indices([2], data))

@@ -1,5 +1,8 @@
 """An original whose weights were trained on another form of the images is refused, by the name of that form."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +20,7 @@ COLOURS = torch.tensor([[0.9, 0.2, 0.1], [0.1, 0.2, 0.9], [0.2, 0.9, 0.4], [0.6,
 """The colour of each class; the first two change places where red and blue do."""
 INVERSE = {
     "colour order (blue, green, red)": lambda x: x.flip(1),
-    "normalisation (mean 0.5, std 0.5)": lambda x: x * 0.5 + 0.5,
+    "normalisation by mean 0.5 and std 0.5": lambda x: x * 0.5 + 0.5,
     "normalisation of ImageNet": lambda x: (
         x * torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1) + torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     ),
@@ -54,7 +57,7 @@ def test_the_weights_see_each_form_in_place_of_the_layer(data, layer):
     model = ByColour(lambda x: seen.append(x) or x, layer)
     own, others = predicted_by_form(model, data, torch.arange(64), CPU)
     images = data.images[:64] / 255
-    forms = dict(zip(others, seen[1:], strict=True))
+    forms = {form.split(" (--")[0]: images for form, images in zip(others, seen[1:], strict=True)}
     assert forms.keys() >= INVERSE.keys()
     for form, undo in INVERSE.items():
         body = forms[form] if layer is None or "colour" not in form else forms[form] * layer.std + layer.mean
@@ -75,6 +78,32 @@ def test_unlearning_from_weights_of_another_form_names_it_before_anything_is_tra
         natmu.unlearn(model, data, [0, 4], "finetune", device="cpu", precision="fp32", progress=False)
     assert "class order" not in str(refusal.value) or "colour" in form
     assert torch.equal(model.centres, COLOURS)
+
+
+@pytest.mark.parametrize(
+    ("form", "flags"),
+    [
+        (
+            "normalisation of ImageNet",
+            "(--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225, in Python mean=[0.485, 0.456, 0.406], "
+            "std=[0.229, 0.224, 0.225])",
+        ),
+        (
+            "normalisation by mean 0.5 and std 0.5",
+            "(--mean 0.5,0.5,0.5 --std 0.5,0.5,0.5, in Python mean=[0.5, 0.5, 0.5], std=[0.5, 0.5, 0.5])",
+        ),
+        ("pixels of 0 to 255", "(--mean 0,0,0 --std 0.00392157,0.00392157,0.00392157, in Python mean=[0, 0, 0], std="),
+    ],
+)
+def test_what_is_advised_against_another_normalisation_mends_it(data, form, flags):
+    """The flags in the refusal, given as they are written there, make the same model fit."""
+    model, given = ByColour(INVERSE[form]), {"device": "cpu", "precision": "fp32", "progress": False}
+    with pytest.raises(ModelError) as refusal:
+        natmu.unlearn(model, data, [0, 4], "finetune", **given)
+    assert f"{form} {flags}" in str(refusal.value)
+    mean, std = (json.loads(re.search(rf"{name}=(\[[^]]*\])", str(refusal.value))[1]) for name in ("mean", "std"))
+    done = natmu.unlearn(model, data, [0, 4], "grad_ascent", epochs=1, lr=1e-9, mean=mean, std=std, **given)
+    assert done.check.accuracies["train_acc"] == 100
 
 
 def test_an_honest_original_is_printed_and_predicted_once(data, capsys):

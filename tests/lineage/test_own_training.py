@@ -196,6 +196,8 @@ def test_a_function_that_cannot_be_called_is_refused_before_anything(module):
         "nowhere:train": "cannot be imported",
         f"{module}:number": "is a int; name a function",
         f"{module}:absent": "cannot be imported",
+        f"{module}.py:train": f"write {module}:train, with",
+        f"./deep/{module}.py:train": rf"write deep\.{module}:train, with",
     }
     for name, words in faults.items():
         with pytest.raises(SettingError, match=words):

@@ -14,6 +14,7 @@ from torch import nn
 
 from natmu.errors import ModelError
 from natmu.models import load_weights
+from natmu.models.containers import read_container
 
 
 @pytest.fixture
@@ -191,3 +192,17 @@ def test_a_damaged_file_is_loaded_or_refused_but_never_a_traceback(suffix, cut, 
         warnings.simplefilter("error")
         with suppress(ModelError):
             load_weights(model, path)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+@pytest.mark.parametrize("kind", ["zip", "pickle", "safetensors"])
+def test_a_file_without_its_end_is_to_be_copied_again(kind, share, weights, tmp_path):
+    path = tmp_path / f"weights.{'safetensors' if kind == 'safetensors' else 'pt'}"
+    if kind == "safetensors":
+        save_file(weights, path)
+    else:
+        torch.save(weights, path, _use_new_zipfile_serialization=kind == "zip")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(ModelError, match=r"weights\.\w+ is incomplete or damaged, .* bytes as it is; copy or download"):
+        read_container(path)

@@ -134,6 +134,12 @@ def test_names_that_lead_nowhere_are_explained(name, build):
         build(name)
 
 
+def test_a_file_in_place_of_a_module_is_recognised(module, build):
+    name = module(GOOD)
+    with pytest.raises(ModelError, match=f"write {name}:net, with"):
+        build(f"{name}.py:net", (3, 8, 8))
+
+
 @pytest.mark.parametrize("source", ["def net(:", "import no_such_dependency", "1 / 0", "undefined"])
 def test_a_module_that_cannot_be_imported_is_explained(source, module, build):
     with pytest.raises(ModelError, match="cannot be imported"):

@@ -57,7 +57,16 @@ def test_weights_in_natural_order_on_folders_in_alphabetical_order():
     assert found.accuracies["forget_acc"] == 0
     with pytest.raises(ModelError, match=r"'10' are most often taken for '8'.* in natural order .* right on 98.3 %"):
         found.require()
+    assert "in natural order (--class-order natural, without --classes) it would" in found.causes[0]
     assert not check_original(outputs(labels, labels, 12), forget, TWELVE).causes
+
+
+@pytest.mark.parametrize("given", [[*map(str, range(12))], ["sea", "cat", "dog", "ape"]])
+def test_weights_in_alphabetical_order_on_classes_in_an_order_of_their_own(given):
+    labels = np.repeat(np.arange(len(given)), 20)
+    predicted = np.array([sorted(given).index(given[label]) for label in labels])
+    (cause,) = check_original(outputs(labels, predicted, len(given)), None, given).causes
+    assert "in alphabetical order (leave out --classes and --class-order) it would be right on 100.0 %" in cause
 
 
 def test_test_data_in_another_order_of_the_classes():

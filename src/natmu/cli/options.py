@@ -71,6 +71,9 @@ Manifest = Annotated[
     Path | None,
     typer.Option("--manifest", metavar="TABLE.csv", help="Table of samples that where:COLUMN=VALUE looks into."),
 ]
+WithCopies = Annotated[
+    bool, typer.Option("--with-copies", help="Forget byte-identical copies in the training set too.")
+]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Samples per step.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]

@@ -29,6 +29,7 @@ from natmu.cli.options import (
     TestData,
     TestFraction,
     TrainSize,
+    WithCopies,
     asked_request,
     data_settings,
 )
@@ -46,6 +47,7 @@ def run(
     forget: Forget = None,
     relabel: Relabel = None,
     manifest: Manifest = None,
+    with_copies: WithCopies = False,
     data: Annotated[
         str | None, typer.Option("--data", help="With a weights file: its data. With a run: where its data lies now.")
     ] = None,
@@ -105,6 +107,7 @@ def run(
             Source(source, read, model, outputs, asked),
             Place(data_dir, beside, device=device, precision=precision),
             request,
+            copies=with_copies,
             manifest=manifest,
             split_seed=split_seed,
             force=force,

@@ -36,6 +36,7 @@ from natmu.cli.options import (
     TestFraction,
     Track,
     TrainSize,
+    WithCopies,
     asked_request,
     data_settings,
     parse_settings,
@@ -60,9 +61,7 @@ def run(
         typer.Option("--drop-class", metavar="NAME", help="Instead: forget a class, and take its output away."),
     ] = None,
     manifest: Manifest = None,
-    with_copies: Annotated[
-        bool, typer.Option("--with-copies", help="Forget byte-identical copies in the training set too.")
-    ] = False,
+    with_copies: WithCopies = False,
     method: Annotated[str, typer.Option("--method", help="Unlearning method; natmu methods lists them.")] = "natmu",
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None,
     optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd, adam or adamw.")] = None,

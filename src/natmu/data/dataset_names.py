@@ -58,18 +58,42 @@ def _lists(dataset: object, labels: IntArray) -> bool:
 
 
 def file_names(dataset: object) -> tuple[str, ...]:
-    """Paths of the files of torchvision's folder data sets, relative to their root; nothing for other data sets."""
+    """What a data set calls its samples: its ``names``, or the paths in its ``samples``, as torchvision's folders have.
+
+    Args:
+        dataset: The data set, or a ``Subset`` of one. ``names`` count where they are one distinct text for each item.
+            Paths are relative to its ``root``, where they lie in one, else to the folder that holds all of them.
+
+    Returns:
+        One name per sample; nothing where the data set tells none.
+    """
     if isinstance(dataset, Subset):
         names = file_names(dataset.dataset)
         return tuple(names[row] for row in dataset.indices) if names else ()
-    root, samples = getattr(dataset, "root", None), getattr(dataset, "samples", None)
-    if not isinstance(root, str | os.PathLike) or not isinstance(samples, Sequence) or len(samples) != _length(dataset):
+    names = _texts(getattr(dataset, "names", None), dataset)
+    if len(set(names)) == len(names) > 0:
+        return names
+    samples = getattr(dataset, "samples", None)
+    if not isinstance(samples, Sequence) or not all(isinstance(sample, tuple | list) and sample for sample in samples):
         return ()
-    paths = [sample[0] for sample in samples if isinstance(sample, tuple) and isinstance(sample[0], str)]
-    if len(paths) != len(samples):
-        return ()
-    return tuple(Path(os.path.relpath(path, root)).as_posix() for path in paths)
+    paths = _texts([sample[0] for sample in samples], dataset)
+    return _below(getattr(dataset, "root", None), paths) if paths else ()
 
 
-def _length(dataset: object) -> int:
-    return len(dataset) if hasattr(dataset, "__len__") else -1
+def _texts(values: object, dataset: object) -> tuple[str, ...]:
+    """Texts or paths, one for each item of a data set; nothing if they are something else."""
+    listed = values.tolist() if isinstance(values, np.ndarray) else values
+    length = len(dataset) if hasattr(dataset, "__len__") else -1
+    if not isinstance(listed, list | tuple) or len(listed) != length:
+        return ()
+    texts = [os.fspath(value) for value in listed if isinstance(value, str | os.PathLike)]
+    return tuple(texts) if len(texts) == length else ()
+
+
+def _below(root: object, paths: Sequence[str]) -> tuple[str, ...]:
+    """Paths relative to a folder, by default the one that all of them lie in."""
+    whole = [os.path.normpath(Path(path).absolute()) for path in paths]
+    known = os.path.normpath(Path(root).absolute()) if isinstance(root, str | os.PathLike) else None
+    if known is None or not all(Path(path).is_relative_to(known) for path in whole):
+        known = os.path.commonpath({str(Path(path).parent) for path in whole})
+    return tuple(Path(os.path.relpath(path, known)).as_posix() for path in whole)

@@ -275,9 +275,11 @@ def _forget_set(forget: ForgetSet, data: ImageData, after: ForgetSet | None) -> 
     again = np.intersect1d(following.indices, following.before)
     if len(again):
         relabelled = again[0] in following.corrections[:, 0]
+        called = data.sample_names.at(again[:1])[0]
+        which = f"that at position {called}" if data.sample_names.listing.texts is None else called
         raise ForgetSetError(
-            f"{forget.request!r} names {len(again)} of the samples that were forgotten before, such as that at "
-            f"position {again[0]}; leave them out"
+            f"{forget.request!r} names {len(again)} of the samples that were forgotten before, such as {which}; "
+            "leave them out"
             f"{', or forget it from the original, because it is kept with its right label' if relabelled else ''}."
         )
     if len(following.left_out) >= len(data) and forget.request != ALL:

@@ -15,6 +15,7 @@ from natmu.progress import decide
 from natmu.types import IntArray
 
 _SHOWN = 5
+_SUGGESTED = 3
 _COMPARED = 20_000
 """Names among which a misspelt one is looked for, at most."""
 
@@ -149,8 +150,38 @@ def _unknown(unknown: Sequence[str], names: SampleNames) -> str:
     texts = names.listing.texts
     if texts is None:
         return f"{_some(unknown)}; samples of this data are called by their positions, 0 to {names.listing.count - 1}"
-    near = hint(unknown[0], texts) if len(texts) <= _COMPARED else ""
-    return f"{_some(unknown)}{near or f'; names are such as {names[0]!r}'}"
+    near = _meant(unknown[:_SHOWN], texts)
+    if not any(near):
+        return f"{_some(unknown)}; names are such as {names[0]!r}"
+    told = [f"{text!r}{told}" for text, told in zip(unknown, near, strict=False)]
+    return ", ".join([*told, *(["…"] if len(unknown) > _SHOWN else [])])
+
+
+def _meant(unknown: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """For each unknown name, a question for the same file elsewhere or of another ending, or for similar names."""
+    wanted = {_file(text) for text in unknown}
+    wanted |= {_stem(file) for file in wanted}
+    known = defaultdict(list)
+    for text in texts:
+        file = _file(text)
+        for key in {file, _stem(file)} & wanted:
+            known[key].append(text)
+    told = []
+    for count, text in enumerate(unknown, 1):
+        same = known[_file(text)] or known[_stem(_file(text))]
+        similar = hint(text, texts) if not same and count * len(texts) <= _COMPARED else ""
+        told.append(f" (did you mean {', '.join(same[:_SUGGESTED])}?)" if same else similar)
+    return told
+
+
+def _file(text: str) -> str:
+    """The file in a path, whatever its case."""
+    return normalize("NFC", text).rpartition("/")[2].casefold()
+
+
+def _stem(file: str) -> str:
+    """A file without its ending; with a slash, so that it is none of the files."""
+    return f"/{file.rpartition('.')[0] or file}"
 
 
 def _refuse_outside(places: Sequence[_Place], names: SampleNames, what: str) -> None:

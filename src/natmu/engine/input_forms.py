@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -60,13 +62,29 @@ def _forms(model: nn.Module, images: Tensor, *, scaled: bool) -> dict[str, Tenso
     if not scaled:
         return forms
     layer = next((module for module in model.modules() if isinstance(module, Normalize)), None)
-    normalised = {"normalisation (mean 0.5, std 0.5)": (images - 0.5) / 0.5, "pixels of 0 to 255": images * 255}
-    if images.shape[1] == 3:
-        mean, std = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in IMAGENET)
-        normalised["normalisation of ImageNet"] = (images - mean) / std
+    count = images.shape[1]
+    known = {"normalisation by mean 0.5 and std 0.5": ((0.5,) * count, (0.5,) * count)}
+    known["pixels of 0 to 255"] = (0.0,) * count, (1 / 255,) * count
+    if count == 3:
+        known["normalisation of ImageNet"] = IMAGENET
+    normalised = {}
+    for name, values in known.items():
+        mean, std = (torch.tensor(numbers, device=images.device).view(1, -1, 1, 1) for numbers in values)
+        normalised[f"{name} ({_flags(*values)})"] = (images - mean) / std
     if layer is None:
         std, mean = torch.std_mean(images, (0, 2, 3), keepdim=True)
         normalised["normalisation (the data's own mean and std)"] = (images - mean) / std.clamp_min(1e-6)
         return forms | normalised
     normalised["no normalisation"] = images
     return forms | {name: form * layer.std + layer.mean for name, form in normalised.items()}
+
+
+def _flags(mean: Sequence[float], std: Sequence[float]) -> str:
+    """How a user asks for a normalisation.
+
+    >>> _flags((0.5,), (0.25,))
+    '--mean 0.5 --std 0.25, in Python mean=[0.5], std=[0.25]'
+    """
+    means, stds = ([f"{value:g}" for value in values] for values in (mean, std))
+    in_python = f"mean=[{', '.join(means)}], std=[{', '.join(stds)}]"
+    return f"--mean {','.join(means)} --std {','.join(stds)}, in Python {in_python}"

@@ -25,7 +25,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from natmu.data import Splits, corrected_samples, own_parts
 from natmu.engine import processes
-from natmu.errors import FAULTS, ModelError, SettingError, TrainingError, UsageError, quoted
+from natmu.errors import FAULTS, ModelError, SettingError, TrainingError, UsageError, importable, quoted
 from natmu.lineage.pools import Pool
 from natmu.lineage.workspace import Workspace
 from natmu.models import current_directory_first, network_of, source_digest
@@ -208,7 +208,7 @@ def function_of(recipe: OwnTraining) -> Trainer:
             found = pkgutil.resolve_name(name)
         except FAULTS as error:
             raise SettingError(
-                f"Trainer {name!r} cannot be imported ({quoted(error)}): write package.module:function, with the "
+                f"Trainer {name!r} cannot be imported ({quoted(error)}): write {importable(name)}, with the "
                 "module in the current directory or installed."
             ) from error
     if not callable(found):

@@ -7,6 +7,7 @@ import pickle
 import re
 import struct
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -172,7 +173,22 @@ def _read(path: Path) -> tuple[Any, Mapping[str, str] | None]:
             "you trust it, load it yourself and save it again with torch.save(model.state_dict(), path)."
         ) from error
     except (*FAULTS, SafetensorError, struct.error) as error:
+        if _ends_early(path, error):
+            raise ModelError(
+                f"{path} is incomplete or damaged, {path.stat().st_size:,} bytes as it is; copy or download it again."
+            ) from error
         raise ModelError(
             f"{path} cannot be read as weights ({quoted(error)}): save them again, for example with "
             "torch.save(model.state_dict(), path)."
         ) from error
+
+
+def _ends_early(path: Path, error: BaseException) -> bool:
+    """Whether a file of weights that could not be read lacks its end, where a zip archive has its index."""
+    if not path.is_file():
+        return False
+    if path.suffix == ".safetensors":
+        return path.stat().st_size == 0 or re.search(r"incomplete|invalid header length", str(error)) is not None
+    with path.open("rb") as stream:
+        is_archive = stream.read(2) == b"PK"
+    return not zipfile.is_zipfile(path) if is_archive else "EOF" in f"{type(error).__name__}: {error}"

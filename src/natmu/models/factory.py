@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from natmu.errors import ModelError
+from natmu.errors import ModelError, importable
 from natmu.models.faults import FAULTS, quoted
 from natmu.models.hub import hub_source, is_hub
 from natmu.models.initial import seeded
@@ -38,8 +38,8 @@ def from_factory(name: str, *, num_classes: int, seed: int) -> nn.Module:
             factory = pkgutil.resolve_name(name)
         except FAULTS as error:
             raise ModelError(
-                f"Model {name!r} cannot be imported ({quoted(error)}): write package.module:factory, with the module "
-                "in the current directory or installed."
+                f"Model {name!r} cannot be imported ({quoted(error)}): write {importable(name, 'factory')}, with the "
+                "module in the current directory or installed."
             ) from error
         try:
             model = _call(factory, num_classes)

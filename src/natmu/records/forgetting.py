@@ -113,7 +113,7 @@ def parse_forget(text: str) -> ForgetRequest:
     kind, colon, rest = text.partition(":")
     kind, rest = kind.strip().lower(), rest.strip()
     if not colon or not rest or kind not in _KINDS:
-        raise ForgetSetError(f"{text!r} does not say what to forget; write {FORMS}.")
+        raise ForgetSetError(f"{text!r} does not say what to forget{_of_file(text)}; write {FORMS}.")
     if kind == "random":
         return ForgetRequest(text.strip(), "random", _amount(rest, text))
     if kind == "hardest":
@@ -131,6 +131,12 @@ def parse_forget(text: str) -> ForgetRequest:
     if not all(names):
         raise ForgetSetError(f"{text!r} has an empty class name; separate names by single commas.")
     return ForgetRequest(text.strip(), "class" if kind == "class" else "subclass", names=names)
+
+
+def _of_file(text: str) -> str:
+    """A question for a request by the list that a text may be the path of."""
+    kind = {".npy": "indices", ".txt": "files", ".csv": "files", ".json": "files"}.get(Path(text.strip()).suffix)
+    return f" (did you mean {kind}:{text.strip()}?)" if kind and ":" not in text else ""
 
 
 def _where(text: str) -> ForgetRequest:

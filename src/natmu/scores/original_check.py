@@ -210,11 +210,16 @@ def wrong_order(labels_N: IntArray, predicted_N: IntArray, class_names: Sequence
     text = f"class order: {' and '.join(examples)}"
     natural = sorted(range(classes), key=lambda row: _natural(class_names[row]))
     alphabetical = sorted(range(classes), key=lambda row: class_names[row])
-    for name, names in (("natural", natural), ("alphabetical", alphabetical)):
+    orders = {"alphabetical": (alphabetical, "leave out --classes and --class-order")}
+    if natural != alphabetical:
+        orders = {"natural": (natural, "--class-order natural, without --classes")} | orders
+    for name, (names, advice) in orders.items():
         place = np.argsort(np.array(names))
         known = 100 * counts[rows, place].sum() / len(labels_N)
         if known >= right - 1:
-            return [(f"{text}; with the classes in {name} order it would be right on {known:.1f} %", p_value)]
+            return [
+                (f"{text}; with the classes in {name} order ({advice}) it would be right on {known:.1f} %", p_value)
+            ]
     return [(f"{text}; in another order of the classes it would be right on {right:.1f} %", p_value)]
 
 
