@@ -162,7 +162,7 @@ def test_a_sequence_keeps_what_was_corrected_but_in_forgotten_classes(data: Imag
     assert third.corrected is None
     with pytest.raises(ForgetSetError, match="corrects labels to 'cat', a class that was forgotten before"):
         forget_relabelled({4: "cat"}, data, third)
-    with pytest.raises(ForgetSetError, match="dog/001.png; leave them out, or forget it from the original"):
+    with pytest.raises(ForgetSetError, match=r"dog/001\.png; leave them out, or forget it from the original"):
         forget_from_indices([1], data, second)
 
 
