@@ -12,6 +12,7 @@ from natmu.engine.store import Store
 from natmu.errors import DataError, ModelError, SettingError
 from natmu.lineage import Workspace
 from natmu.lineage.own_training import resolved
+from natmu.methods import Retrain
 from natmu.models import Outputs, is_pretrained_folder
 from natmu.progress import decide
 from natmu.records.derived import (
@@ -23,7 +24,7 @@ from natmu.records.derived import (
     root_of,
 )
 from natmu.records.forgetting import ForgetRequest, parse_forget, with_manifest
-from natmu.records.lineage import Imported, Initial, Probed, Relearned, Trained, Unlearned
+from natmu.records.lineage import AnyLineage, Imported, Initial, Probed, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, open_run
 from natmu.records.settings import DataSettings, OwnTraining, TrainSettings, training_of
 
@@ -50,6 +51,11 @@ class Place:
     sync_batch_norm: bool = False
     resume: bool = True
 
+    @property
+    def store(self) -> Store:
+        """The store of all runs."""
+        return Store(self.root)
+
     def workspace(self, data: DataSettings, model: str, outputs: Outputs = "logits") -> Workspace:
         """The data and an architecture, with what it returns.
 
@@ -57,9 +63,7 @@ class Place:
             UsageError: The data or the device cannot be had.
         """
         compute = Compute.choose(self.device, self.precision, sync_batch_norm=self.sync_batch_norm)
-        return Workspace.open(
-            data, self.data_dir, model, compute, Store(self.root), resume=self.resume, outputs=outputs
-        )
+        return Workspace.open(data, self.data_dir, model, compute, self.store, resume=self.resume, outputs=outputs)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,25 @@ class Source:
     def is_run(self) -> bool:
         """Whether it is a run folder."""
         return self.path.is_dir() and not is_pretrained_folder(self.path)
+
+    def may_lead_to(self, made: AnyLineage, *, request: str | None, method: str, seed: int) -> bool:
+        """Whether a method makes a certain model of this one, as far as that can be told without the data.
+
+        Args:
+            made: The certain model.
+            request: What is to be forgotten; None where that needs a table.
+            method: Name of the method.
+            seed: Its seed.
+        """
+        forget = forget_of(made)
+        if not isinstance(made, Trained | Unlearned) or forget is None or made.seed != seed:
+            return False
+        asked = None if request is None or request.startswith("where:") else parse_forget(request).text
+        if asked is not None and asked != forget.request.text:
+            return False
+        if not isinstance(made, Unlearned):
+            return method == Retrain.name
+        return method == made.method and (not self.is_run or made.source == open_run(self.path).record.lineage)
 
     def open(self, place: Place) -> Opened:
         """The model and its data.

@@ -24,7 +24,7 @@ from natmu.methods.rate_trial import with_suitable_rate
 from natmu.models import Outputs, is_pretrained_folder
 from natmu.opening import Place, Source, open_model
 from natmu.progress import deciding, say
-from natmu.records.audit import Audit
+from natmu.records.audit import Audit, refuse_lesser
 from natmu.records.derived import forget_of, original_of, root_of
 from natmu.records.lineage import AnyLineage, Trained, Unlearned
 from natmu.records.originals import originals_of
@@ -63,6 +63,12 @@ def train_run(
         TrainingError: The loss is no longer finite.
     """
     recipe = resolved(training_of(training))
+    if place.name is not None:
+        told = (model, recipe, seed)
+        place.store.refuse_other(
+            place.name,
+            lambda made: isinstance(made, Trained) and (made.architecture.name, made.recipe, made.seed) == told,
+        )
     workspace = place.workspace(DataSettings.parse(data, "data"), model, outputs)
     return obtain(workspace.original(recipe, seed), workspace, place.name)
 
@@ -136,6 +142,13 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
         TrainingError: The loss is no longer finite.
     """
     method = asked.chosen()
+    if place.name is not None:
+        place.store.refuse_other(
+            place.name,
+            lambda made: source.may_lead_to(
+                made, request=None if asked.manifest else asked.forget, method=asked.method, seed=asked.seed
+            ),
+        )
     split_seed = asked.seed if asked.split_seed is None else asked.split_seed
     opened = source.open(place)
     start, workspace, recipe = opened.model, opened.workspace, opened.recipe
@@ -172,7 +185,7 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
     say_what_is_forgotten(forgotten, splits.train, test=splits.test, holdout=splits.holdout)
     if isinstance(result, Unlearned):
         problem = problem_of(result, workspace)
-        say(head_line(method, problem, original))
+        say(head_line(method, problem, original, workspace.store))
         told = recipe if isinstance(recipe, TrainSettings) else None
         suited, _ = with_suitable_rate(method, problem, told, asked.settings, forget_only=asked.forget_only)
         result = made_by(suited)
@@ -212,14 +225,15 @@ def audit_run(
         source: Run folder of the original, if it does not lie beside this one.
         offline: Whether to make do with the runs that there are, without any data.
         training: How an original from elsewhere was trained: values for ``TrainSettings`` or ``OwnTraining``.
-        force: Whether to go on with an original that does not seem to belong to the data.
+        force: Whether to go on with an original that does not seem to belong to the data, and to replace an audit that
+            says more.
 
     Returns:
         The table of the models, and the audit.
 
     Raises:
-        UsageError: The folder holds no unlearned model, its original is not in the store beside it, or nobody says how
-            that was trained.
+        UsageError: The folder holds no unlearned model or a better audit, its original is not in the store beside it,
+            or nobody says how that was trained.
     """
     run = Run(open_run(path).path)
     store = Store(run.path.resolve().parent)
@@ -227,6 +241,8 @@ def audit_run(
     told = None if training is None else resolved(training_of(training))
     audit = RunAudit(run, original, store, level, references or NUMBERS[level], told=told)
     recipe = recipe_of_references(audit, offline=offline)
+    if not force:
+        refuse_lesser(run, level, len(audit.runs["retrained"]) if offline else audit.number)
     data = None
     if not offline:
         arithmetic = audit.models.subject.arithmetic
@@ -238,6 +254,8 @@ def audit_run(
         check_run(original, workspace, audit.forget, force=force)
         obtain_models(audit, workspace)
         data = workspace.splits.train
+    if not force:
+        refuse_lesser(run, level, len(audit.runs["retrained"]))  # some of those asked for may not be had
     return _table(audit), write(audit, data)
 
 
