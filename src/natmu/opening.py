@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -51,10 +51,17 @@ class Place:
     sync_batch_norm: bool = False
     resume: bool = True
 
-    @property
-    def store(self) -> Store:
-        """The store of all runs."""
-        return Store(self.root)
+    def refuse_taken(self, fits: Callable[[AnyLineage], bool]) -> None:
+        """Refuse the name, before any data is read, where something else is known to have it.
+
+        Args:
+            fits: Whether the run of a lineage may be the one that is asked for.
+
+        Raises:
+            UsageError: The folder holds no run, or another one.
+        """
+        if self.name is not None:
+            Store(self.root).refuse_other(self.name, fits)
 
     def workspace(self, data: DataSettings, model: str, outputs: Outputs = "logits") -> Workspace:
         """The data and an architecture, with what it returns.
@@ -63,7 +70,9 @@ class Place:
             UsageError: The data or the device cannot be had.
         """
         compute = Compute.choose(self.device, self.precision, sync_batch_norm=self.sync_batch_norm)
-        return Workspace.open(data, self.data_dir, model, compute, self.store, resume=self.resume, outputs=outputs)
+        return Workspace.open(
+            data, self.data_dir, model, compute, Store(self.root), resume=self.resume, outputs=outputs
+        )
 
 
 @dataclass(frozen=True)
@@ -90,7 +99,7 @@ class Source:
         """Whether it is a run folder."""
         return self.path.is_dir() and not is_pretrained_folder(self.path)
 
-    def may_lead_to(self, made: AnyLineage, *, request: str | None, method: str, seed: int) -> bool:
+    def may_lead_to(self, made: AnyLineage, request: str | None, *, method: str, seed: int) -> bool:
         """Whether a method makes a certain model of this one, as far as that can be told without the data.
 
         Args:

@@ -29,7 +29,7 @@ from natmu.records.derived import forget_of, original_of, root_of
 from natmu.records.lineage import AnyLineage, Trained, Unlearned
 from natmu.records.originals import originals_of
 from natmu.records.run import open_run
-from natmu.records.settings import DataSettings, TrainSettings, training_of
+from natmu.records.settings import DataSettings, OwnTraining, TrainSettings, training_of
 from natmu.records.table import Results
 from natmu.scores import scores
 from natmu.scores.panel import Level
@@ -63,14 +63,15 @@ def train_run(
         TrainingError: The loss is no longer finite.
     """
     recipe = resolved(training_of(training))
-    if place.name is not None:
-        told = (model, recipe, seed)
-        place.store.refuse_other(
-            place.name,
-            lambda made: isinstance(made, Trained) and (made.architecture.name, made.recipe, made.seed) == told,
-        )
+    told = model, recipe, seed
+    place.refuse_taken(lambda made: isinstance(made, Trained) and _told_of(made) == told)
     workspace = place.workspace(DataSettings.parse(data, "data"), model, outputs)
     return obtain(workspace.original(recipe, seed), workspace, place.name)
+
+
+def _told_of(made: Trained) -> tuple[str, TrainSettings | OwnTraining, int]:
+    """What a user says of a training beside the data."""
+    return made.architecture.name, made.recipe, made.seed
 
 
 @dataclass(frozen=True)
@@ -142,13 +143,8 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
         TrainingError: The loss is no longer finite.
     """
     method = asked.chosen()
-    if place.name is not None:
-        place.store.refuse_other(
-            place.name,
-            lambda made: source.may_lead_to(
-                made, request=None if asked.manifest else asked.forget, method=asked.method, seed=asked.seed
-            ),
-        )
+    told = None if asked.manifest else asked.forget
+    place.refuse_taken(lambda made: source.may_lead_to(made, told, method=asked.method, seed=asked.seed))
     split_seed = asked.seed if asked.split_seed is None else asked.split_seed
     opened = source.open(place)
     start, workspace, recipe = opened.model, opened.workspace, opened.recipe
@@ -241,8 +237,7 @@ def audit_run(
     told = None if training is None else resolved(training_of(training))
     audit = RunAudit(run, original, store, level, references or NUMBERS[level], told=told)
     recipe = recipe_of_references(audit, offline=offline)
-    if not force:
-        refuse_lesser(run, level, len(audit.runs["retrained"]) if offline else audit.number)
+    refuse_lesser(run, level, len(audit.runs["retrained"]) if offline else audit.number, force=force)
     data = None
     if not offline:
         arithmetic = audit.models.subject.arithmetic
@@ -254,8 +249,7 @@ def audit_run(
         check_run(original, workspace, audit.forget, force=force)
         obtain_models(audit, workspace)
         data = workspace.splits.train
-    if not force:
-        refuse_lesser(run, level, len(audit.runs["retrained"]))  # some of those asked for may not be had
+    refuse_lesser(run, level, len(audit.runs["retrained"]), force=force)  # some of those asked for may not be had
     return _table(audit), write(audit, data)
 
 

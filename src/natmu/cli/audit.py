@@ -37,7 +37,7 @@ def run(
         bool,
         typer.Option(
             "--force",
-            help="Go on with an original that does not seem to belong to the data, and replace an audit that says more.",
+            help="Go on with an original that does not fit the data, and replace an audit that says more.",
         ),
     ] = False,
     as_json: Json = False,

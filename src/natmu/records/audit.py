@@ -245,19 +245,20 @@ def audit_of(run: RunFolder) -> AuditFolder | None:
     return AuditFolder(run) if (run.path / AUDIT_FOLDER / AUDIT).exists() else None
 
 
-def refuse_lesser(run: RunFolder, level: Level, references: int) -> None:
+def refuse_lesser(run: RunFolder, level: Level, references: int, *, force: bool) -> None:
     """Refuse to replace the audit of a run by one that says less; a damaged audit says nothing.
 
     Args:
         run: The run.
         level: Of the new audit.
         references: How many retrained models it compares with.
+        force: Whether to replace it all the same.
 
     Raises:
         UsageError: The audit there has a higher level, or compared with more retrained models.
     """
     there = audit_of(run)
-    if there is None:
+    if there is None or force:
         return
     try:
         known = there.audit
