@@ -143,8 +143,8 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
         TrainingError: The loss is no longer finite.
     """
     method = asked.chosen()
-    told = None if asked.manifest else asked.forget
-    place.refuse_taken(lambda made: source.may_lead_to(made, told, method=asked.method, seed=asked.seed))
+    words = None if asked.manifest else asked.forget
+    place.refuse_taken(lambda made: source.may_lead_to(made, words, method=asked.method, seed=asked.seed))
     split_seed = asked.seed if asked.split_seed is None else asked.split_seed
     opened = source.open(place)
     start, workspace, recipe = opened.model, opened.workspace, opened.recipe
