@@ -223,6 +223,12 @@ def both(train, unseen, trained):
     return done, natmu.audit(done.model, train, unseen, done.forget, **given)
 
 
+def test_a_result_is_judged_by_what_it_forgot_and_nothing_else(train, unseen, both):
+    with pytest.raises(SettingError, match="The result forgot other samples than forget says"):
+        natmu.audit(both[0], train, unseen, FORGET[1:], progress=False)
+    assert natmu.audit(both[0], train, unseen, FORGET, progress=False).scores
+
+
 def test_the_summary_has_the_accuracies_of_the_original_beside_those_of_the_result(train, trained, both):
     """Against a slow loop over samples; asked for twice, it is computed once."""
     done, audited = both

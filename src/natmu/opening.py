@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from natmu.engine.store import Store
 from natmu.errors import DataError, ModelError, SettingError
 from natmu.lineage import Workspace
 from natmu.lineage.own_training import resolved
+from natmu.methods import Retrain
 from natmu.models import Outputs, is_pretrained_folder
 from natmu.progress import decide
 from natmu.records.derived import (
@@ -23,7 +24,7 @@ from natmu.records.derived import (
     root_of,
 )
 from natmu.records.forgetting import ForgetRequest, parse_forget, with_manifest
-from natmu.records.lineage import Imported, Initial, Probed, Relearned, Trained, Unlearned
+from natmu.records.lineage import AnyLineage, Imported, Initial, Probed, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, open_run
 from natmu.records.settings import DataSettings, OwnTraining, TrainSettings, training_of
 
@@ -49,6 +50,18 @@ class Place:
     precision: str = "auto"
     sync_batch_norm: bool = False
     resume: bool = True
+
+    def refuse_taken(self, fits: Callable[[AnyLineage], bool]) -> None:
+        """Refuse the name, before any data is read, where something else is known to have it.
+
+        Args:
+            fits: Whether the run of a lineage may be the one that is asked for.
+
+        Raises:
+            UsageError: The folder holds no run, or another one.
+        """
+        if self.name is not None:
+            Store(self.root).refuse_other(self.name, fits)
 
     def workspace(self, data: DataSettings, model: str, outputs: Outputs = "logits") -> Workspace:
         """The data and an architecture, with what it returns.
@@ -85,6 +98,25 @@ class Source:
     def is_run(self) -> bool:
         """Whether it is a run folder."""
         return self.path.is_dir() and not is_pretrained_folder(self.path)
+
+    def may_lead_to(self, made: AnyLineage, request: str | None, *, method: str, seed: int) -> bool:
+        """Whether a method makes a certain model of this one, as far as that can be told without the data.
+
+        Args:
+            made: The certain model.
+            request: What is to be forgotten; None where that needs a table.
+            method: Name of the method.
+            seed: Its seed.
+        """
+        forget = forget_of(made)
+        if not isinstance(made, Trained | Unlearned) or forget is None or made.seed != seed:
+            return False
+        asked = None if request is None or request.startswith("where:") else parse_forget(request).text
+        if asked is not None and asked != forget.request.text:
+            return False
+        if not isinstance(made, Unlearned):
+            return method == Retrain.name
+        return method == made.method and (not self.is_run or made.source == open_run(self.path).record.lineage)
 
     def open(self, place: Place) -> Opened:
         """The model and its data.

@@ -107,7 +107,7 @@ def plan_run(
     assert isinstance(result, Unlearned), "NatMU is no retraining"
     problem = problem_of(result, workspace)
     per_sample = seconds_per_sample(problem, original)
-    retraining = retraining_seconds(problem, per_sample, original)
+    retraining = retraining_seconds(problem, per_sample, original, workspace.store)
     rows = [_planned(method, problem, per_sample, retraining) for method in METHODS if method is not Retrain]
     own = seconds_of(NatMU(), problem, per_sample)
     assert own is not None, "it counts epochs"

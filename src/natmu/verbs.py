@@ -24,12 +24,12 @@ from natmu.methods.rate_trial import with_suitable_rate
 from natmu.models import Outputs, is_pretrained_folder
 from natmu.opening import Place, Source, open_model
 from natmu.progress import deciding, say
-from natmu.records.audit import Audit
+from natmu.records.audit import Audit, refuse_lesser
 from natmu.records.derived import forget_of, original_of, root_of
 from natmu.records.lineage import AnyLineage, Trained, Unlearned
 from natmu.records.originals import originals_of
 from natmu.records.run import open_run
-from natmu.records.settings import DataSettings, TrainSettings, training_of
+from natmu.records.settings import DataSettings, OwnTraining, TrainSettings, training_of
 from natmu.records.table import Results
 from natmu.scores import scores
 from natmu.scores.panel import Level
@@ -63,8 +63,15 @@ def train_run(
         TrainingError: The loss is no longer finite.
     """
     recipe = resolved(training_of(training))
+    told = model, recipe, seed
+    place.refuse_taken(lambda made: isinstance(made, Trained) and _told_of(made) == told)
     workspace = place.workspace(DataSettings.parse(data, "data"), model, outputs)
     return obtain(workspace.original(recipe, seed), workspace, place.name)
+
+
+def _told_of(made: Trained) -> tuple[str, TrainSettings | OwnTraining, int]:
+    """What a user says of a training beside the data."""
+    return made.architecture.name, made.recipe, made.seed
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,8 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
         TrainingError: The loss is no longer finite.
     """
     method = asked.chosen()
+    words = None if asked.manifest else asked.forget
+    place.refuse_taken(lambda made: source.may_lead_to(made, words, method=asked.method, seed=asked.seed))
     split_seed = asked.seed if asked.split_seed is None else asked.split_seed
     opened = source.open(place)
     start, workspace, recipe = opened.model, opened.workspace, opened.recipe
@@ -172,7 +181,7 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
     say_what_is_forgotten(forgotten, splits.train, test=splits.test, holdout=splits.holdout)
     if isinstance(result, Unlearned):
         problem = problem_of(result, workspace)
-        say(head_line(method, problem, original))
+        say(head_line(method, problem, original, workspace.store))
         told = recipe if isinstance(recipe, TrainSettings) else None
         suited, _ = with_suitable_rate(method, problem, told, asked.settings, forget_only=asked.forget_only)
         result = made_by(suited)
@@ -212,14 +221,15 @@ def audit_run(
         source: Run folder of the original, if it does not lie beside this one.
         offline: Whether to make do with the runs that there are, without any data.
         training: How an original from elsewhere was trained: values for ``TrainSettings`` or ``OwnTraining``.
-        force: Whether to go on with an original that does not seem to belong to the data.
+        force: Whether to go on with an original that does not seem to belong to the data, and to replace an audit that
+            says more.
 
     Returns:
         The table of the models, and the audit.
 
     Raises:
-        UsageError: The folder holds no unlearned model, its original is not in the store beside it, or nobody says how
-            that was trained.
+        UsageError: The folder holds no unlearned model or a better audit, its original is not in the store beside it,
+            or nobody says how that was trained.
     """
     run = Run(open_run(path).path)
     store = Store(run.path.resolve().parent)
@@ -227,6 +237,7 @@ def audit_run(
     told = None if training is None else resolved(training_of(training))
     audit = RunAudit(run, original, store, level, references or NUMBERS[level], told=told)
     recipe = recipe_of_references(audit, offline=offline)
+    refuse_lesser(run, level, len(audit.runs["retrained"]) if offline else audit.number, force=force)
     data = None
     if not offline:
         arithmetic = audit.models.subject.arithmetic
@@ -238,6 +249,7 @@ def audit_run(
         check_run(original, workspace, audit.forget, force=force)
         obtain_models(audit, workspace)
         data = workspace.splits.train
+    refuse_lesser(run, level, len(audit.runs["retrained"]), force=force)  # some of those asked for may not be had
     return _table(audit), write(audit, data)
 
 

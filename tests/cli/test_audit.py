@@ -118,12 +118,20 @@ def test_files_alone_give_the_same_audit(natmu, audited, tmp_path, no_data):
     assert done.json["audit"] == audit_in(tmp_path / "runs/less").plain()
 
 
-def test_without_data_an_audit_makes_do_with_the_references_that_are_left(natmu, audited, tmp_path, no_data):
+def test_without_data_an_audit_makes_do_with_the_references_that_are_left(natmu, refused, audited, tmp_path, no_data):
     shutil.copytree(audited, tmp_path / "runs")
     all_of_them = audit_in(audited / "less").models.retrained
     (fresh,) = [digest for digest in all_of_them if (tmp_path / "runs" / digest).exists()]
     shutil.rmtree(tmp_path / "runs" / fresh)
-    done = natmu("audit", "runs/less", *STANDARD, "--offline", "--json")
+    better = (tmp_path / "runs/less/audit/audit.json").read_bytes()
+    for words, there in ((STANDARD, "level standard and 1"), (["--references", 2], "level quick and 1")):
+        said = refused("audit", "runs/less", *words, "--offline")
+        assert "holds an audit of the level standard with 2 retrained models" in said
+        assert there in said
+    assert "level quick and 5" in refused("audit", "runs/less", "--references", 5)
+    assert "level standard and 1" in refused("audit", "runs/less", "--level", "standard", "--references", 1)
+    assert (tmp_path / "runs/less/audit/audit.json").read_bytes() == better
+    done = natmu("audit", "runs/less", *STANDARD, "--offline", "--json", "--force")
     assert done.status == 0, done.err
     audit = done.json["audit"]
     assert audit["models"]["retrained"] == [digest for digest in all_of_them if digest != fresh]
@@ -158,7 +166,7 @@ def test_refused_without_the_original(refused, unlearned, tmp_path):
     shutil.copytree(unlearned, tmp_path / "runs")
     shutil.rmtree(tmp_path / "runs/original")
     for options in ([], ["--offline"]):
-        assert "name its run folder with --from" in refused("audit", "runs/less", *options)
+        assert "name its run folder, or its weights file, with --from" in refused("audit", "runs/less", *options)
     assert not (tmp_path / "runs/less/audit").exists()
 
 

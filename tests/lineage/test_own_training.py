@@ -17,10 +17,11 @@ from natmu.audits.models import AuditModels
 from natmu.data import load, own_parts
 from natmu.errors import ModelError, NatmuError, SettingError, TrainingError
 from natmu.lineage import making, obtain, outcome_of
+from natmu.lineage.costs import head_line, retraining_seconds
 from natmu.lineage.given_trainer import recipe_of
 from natmu.lineage.own_training import resolved, seeded
 from natmu.lineage.refusal import refuse
-from natmu.methods import Retrain, method_named
+from natmu.methods import FineTune, Retrain, method_named
 from natmu.records.derived import original_of
 from natmu.records.forgetting import parse_forget
 from natmu.records.lineage import HalfOfPool, Trained
@@ -267,6 +268,39 @@ def test_an_original_from_elsewhere_has_the_recipe_that_is_told_or_none(tmp_path
     # the curves of the subject, whose original has no recipe, and of its references are of one batch size
     assert {curve.settings["batch_size"] for curve in told.curves} == {fakes.RECIPE.batch_size}
     assert len(told.parts["original"]) == len(told.parts["unlearned"]) == 1
+
+
+def test_how_long_it_takes_is_known_from_any_model_that_it_trained(tmp_path, module):
+    """The mean over runs of their seconds for each sample that they had, whatever the original is."""
+    place = fakes.workspace(tmp_path / "runs")
+    weights = tmp_path / "elsewhere.safetensors"
+    weights.write_bytes((obtain(place.original(fakes.RECIPE, 0), place).path / "model.safetensors").read_bytes())
+    source = making.import_model(place, weights, recipe(module))
+    subject = fakes.unlearned(place, source=source)
+    problem, original = making.problem_of(subject, place), place.require(source)
+    assert retraining_seconds(problem, 1.0, original, place.store) is None
+    assert "not known before it has run once" in head_line(FineTune(), problem, original, place.store)
+    rates = []
+    for seed, request in enumerate(("random:10%", "random:60%")):
+        forget = place.forget(parse_forget(request), 0, source)
+        run = obtain(
+            outcome_of(Retrain(init="fresh"), source, forget, seed=seed, batch_size=None, at=place.arithmetic), place
+        )
+        rates.append(run.record.seconds / (len(problem.data) - len(run.forget())))
+    obtain(
+        outcome_of(
+            Retrain(init="fresh"),
+            making.import_model(place, weights, recipe(module, lr=0.1)),
+            subject.forget,
+            seed=0,
+            batch_size=None,
+            at=place.arithmetic,
+        ),
+        place,
+    )
+    expected = np.mean(rates) * (len(problem.data) - len(problem.forget))
+    assert retraining_seconds(problem, 1.0, original, place.store) == pytest.approx(expected)
+    assert "; retraining: about " in head_line(FineTune(), problem, original, place.store)
 
 
 def test_photographs_reach_it_in_full_size_and_in_the_order_of_the_splits(tmp_path):

@@ -57,7 +57,9 @@ def test_an_original_that_lies_elsewhere_is_named(audited, tmp_path):
     with pytest.raises(UsageError, match=f"is not in {other.path}; name its run folder"):
         offline(tmp_path / "runs" / "alone", tmp_path, source=other.path)
     source = place.require(place.original(fakes.RECIPE, 0)).path
-    results, _ = offline(tmp_path / "runs" / "alone", tmp_path, source=source)
+    with pytest.raises(UsageError, match=r"with 3 retrained models, and this one would have the level quick and 0"):
+        offline(tmp_path / "runs" / "alone", tmp_path, source=source)
+    results, _ = offline(tmp_path / "runs" / "alone", tmp_path, source=source, force=True)
     assert [row.n for row in results.rows] == [1, 0, 1]
 
 

@@ -139,6 +139,7 @@ def audit(
         judged = outputs_in_memory(judge, train, test, None, compute)
         earlier = forgotten_before(already_forgotten, train, lambda: judged.train)
         forgotten = forget_set(forget, train, lambda: judged.train, seed, earlier)
+        told = None if result is None else same_forgotten(result.settings, forgotten)
         if original is not None:
             report_check(checked(private_copy(original, compute), judged, forgotten, train, compute), force=force)
         say_what_is_forgotten(forgotten, train, test=test)
@@ -148,7 +149,7 @@ def audit(
                 judge,
                 ((train_data, train), (test_data, test)),
                 forgotten,
-                None if result is None else same_forgotten(result.settings, forgotten),
+                told,
                 original=original is not None,
                 level=level,
                 references=references,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from natmu.cli.options import DataDir, Device, Force, Json, Track
+from natmu.cli.options import DataDir, Device, Json, Track
 from natmu.cli.torchrun import first_process_goes_on
 from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
 
@@ -33,7 +33,13 @@ def run(
     data_dir: DataDir = Path("data"),
     device: Device = "auto",
     track: Track = None,
-    force: Force = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force",
+            help="Go on with an original that does not fit the data, and replace an audit that says more.",
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Judge an unlearned model beside original and retrained ones.

@@ -201,6 +201,21 @@ class Store:
         """A run of another folder as one of this store: the one that is there already, or a copy."""
         return processes.agree(lambda: self.find(run.record.digest) or self._copy(run, run.record.digest))
 
+    def refuse_other(self, name: str, fits: Callable[[AnyLineage], bool]) -> None:
+        """Refuse a name for a run, before its data is read, where something else is known to have it.
+
+        Args:
+            name: Name of the folder.
+            fits: Whether the run of a lineage may be the one that is asked for.
+
+        Raises:
+            UsageError: The folder holds no run, or another one.
+        """
+        folder = self.root / name
+        there, known = folder.exists(), (folder / RECORD).exists()
+        if processes.agree(lambda: there and not (known and fits(Run(folder).record.lineage))):
+            raise _taken(folder)
+
     def _known(self, name: str | None, digest: str) -> Run | None:
         """The run of a digest, if there is one and its name is free for it."""
         self._refuse_taken(name, digest)
@@ -212,7 +227,7 @@ class Store:
         if name is None or not (self.root / name).exists():
             return
         if not (self.root / name / RECORD).exists() or Run(self.root / name).record.digest != digest:
-            raise UsageError(f"{self.root / name} already holds something else; choose another --out or delete it.")
+            raise _taken(self.root / name)
 
     def _compute(
         self,
@@ -257,6 +272,11 @@ class Store:
                 raise
             shutil.rmtree(folder)
         return Run(target)
+
+
+def _taken(folder: Path) -> UsageError:
+    """What is said of a name that another run has."""
+    return UsageError(f"{folder} already holds something else; choose another --out or delete it.")
 
 
 @lru_cache(maxsize=4096)

@@ -7,11 +7,11 @@ import copy
 import torch
 
 from natmu.engine.compute import hardware
-from natmu.engine.store import Run
+from natmu.engine.store import Run, Store
 from natmu.engine.training import train_classifier
 from natmu.methods import Method, Problem, Retrain
 from natmu.methods.cost import cost_of
-from natmu.records.lineage import Everything, Imported, Trained, Unlearned
+from natmu.records.lineage import Everything, HalfOfPool, Imported, Trained, Unlearned
 from natmu.records.run import History
 from natmu.records.settings import OwnTraining, RetrainSettings, TrainSettings, in_words
 
@@ -56,13 +56,14 @@ def seconds_of(method: Method, problem: Problem, per_sample: float) -> float | N
     return None if cost is None else cost.samples * per_sample
 
 
-def retraining_seconds(problem: Problem, per_sample: float, original: Run) -> float | None:
+def retraining_seconds(problem: Problem, per_sample: float, original: Run, store: Store) -> float | None:
     """About how long retraining takes by the recipe of the original; by the default one where nobody says.
 
     Args:
         problem: Its model and its data.
         per_sample: Seconds of a forward and a backward pass of one sample.
         original: The run to unlearn from.
+        store: Its runs tell how long the user's own function takes.
 
     Returns:
         None where the user's own function trains, and no run tells how long it took.
@@ -71,9 +72,28 @@ def retraining_seconds(problem: Problem, per_sample: float, original: Run) -> fl
     assert isinstance(lineage, Trained | Imported | Unlearned), "one can unlearn from it"
     if not isinstance(lineage.recipe, OwnTraining):
         return seconds_of(Retrain(**RetrainSettings(init="fresh").model_dump()), problem, per_sample)
-    if not isinstance(lineage, Trained) or original.record.hardware != hardware(problem.compute):
+    runs = [original, *store.all()]
+    own = [_seconds_of_sample(run, lineage, problem) for run in {run.record.digest: run for run in runs}.values()]
+    known = [seconds for seconds in own if seconds is not None]
+    return sum(known) / len(known) * len(problem.retain_positions) if known else None
+
+
+def _seconds_of_sample(run: Run, like: Trained | Imported | Unlearned, problem: Problem) -> float | None:
+    """Seconds that the user's function took for each sample; None of a run that was not trained alike on all it had.
+
+    Args:
+        run: Any run.
+        like: The model whose retraining is asked about.
+        problem: Its data and its device.
+    """
+    record, lineage = run.record, run.record.lineage
+    if not isinstance(lineage, Trained) or isinstance(lineage.on, HalfOfPool) or record.seconds <= 0:
         return None
-    return original.record.seconds * len(problem.retain_positions) / len(problem.data)
+    alike = (lineage.recipe, lineage.data, lineage.architecture) == (like.recipe, like.data, like.architecture)
+    if not alike or record.hardware != hardware(problem.compute):
+        return None
+    left_out = 0 if isinstance(lineage.on, Everything) else len(run.forget().left_out)
+    return record.seconds / (len(problem.data) - left_out)
 
 
 def advice(unlearning: float, retraining: float) -> str | None:
@@ -95,10 +115,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def head_line(method: Method, problem: Problem, original: Run) -> str:
+def head_line(method: Method, problem: Problem, original: Run, store: Store) -> str:
     """What a run of a method says before it begins."""
     per_sample = seconds_per_sample(problem, original)
-    own, again = seconds_of(method, problem, per_sample), retraining_seconds(problem, per_sample, original)
+    own, again = seconds_of(method, problem, per_sample), retraining_seconds(problem, per_sample, original, store)
     lineage = original.record.lineage
     assert isinstance(lineage, Trained | Imported | Unlearned), "one can unlearn from it"
     told = "its time is not known" if own is None else f"about {duration(own)}"

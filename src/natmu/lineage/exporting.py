@@ -8,11 +8,12 @@ from pathlib import Path
 
 from natmu.engine.store import Run
 from natmu.errors import ModelError, UsageError
+from natmu.lineage.same_weights import is_ancestor
 from natmu.models import is_pretrained_folder, weights_files
-from natmu.models.containers import Container, State, is_state, shard_names, weights_file
+from natmu.models.containers import Container, State, is_state, read_container, shard_names, weights_file
 from natmu.models.exporting import Copies, exported, write_container
 from natmu.models.factory import from_factory
-from natmu.models.foreign import MisfitError
+from natmu.models.foreign import MisfitError, find_weights
 from natmu.models.hub import from_hub, is_hub, stored_names
 from natmu.progress import say
 from natmu.records.derived import classes_without_output, root_of
@@ -70,18 +71,23 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
             )
         weights, rows = _with_all_rows(weights, lineage.dropped)
     root = lineage if isinstance(lineage, Initial) else root_of(lineage)
-    if isinstance(root, Imported) and weights_digest(like) != root.weights:
-        say(f"{like} is not the file that the original of {run.path} came from.")
     ours = root.architecture.source is None  # whose normalisation other files lack
     constants = {name for name in weights if name in ("normalize.mean", "normalize.std")} if ours else set()
+    names = {name: name for name in weights}
     try:
         container, sentences = exported(weights, like, copies, constants, rows)
     except MisfitError:
         stored = {} if ours else _stored_names(root.architecture.name, run)
         if stored.keys() != weights.keys():
             raise
-        renamed = {stored[name]: kept for name, kept in rows.items()}
+        renamed, names = {stored[name]: kept for name, kept in rows.items()}, stored
         container, sentences = exported({stored[name]: weights[name] for name in weights}, like, copies, rows=renamed)
+    if isinstance(root, Imported) and weights_digest(like) != root.weights:
+        whole = {stored: weights[name] for name, stored in names.items()}
+        found = find_weights(whole, read_container(like), "this run", constants)
+        state = {name: found.tensor(names[name]) for name in names if names[name] in found.match.pairs}
+        if not is_ancestor(state, run):
+            say(f"{like} is not the file that the original of {run.path} came from.")
     if like.is_dir():
         _write_folder(container, like, out)
     elif (like.suffix == ".safetensors") != (out.suffix == ".safetensors"):

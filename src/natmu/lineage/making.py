@@ -27,9 +27,11 @@ from natmu.lineage.own_training import samples_of, train_own
 from natmu.lineage.pools import Pool
 from natmu.lineage.probing import make_probe
 from natmu.lineage.relearning import relearn
+from natmu.lineage.same_weights import refuse_forgetful
 from natmu.lineage.workspace import Workspace
 from natmu.methods import Problem, method_named
 from natmu.models import load_weights, without_outputs
+from natmu.models.adapters import network_of
 from natmu.progress import decided
 from natmu.records.derived import forget_of, root_of, title
 from natmu.records.lineage import (
@@ -81,7 +83,8 @@ def import_model(
         force: Whether to take weights that do not seem to belong to the data.
 
     Raises:
-        ModelError: The file is missing, or does not fit the architecture or the data; nothing is written then.
+        ModelError: The file is missing, does not fit the architecture or the data, or holds the weights of a run that
+            has forgotten something; nothing is written then.
         SettingError: Two orders of the classes are plausible, and nobody has said which one the weights have.
     """
     model = imported(workspace, weights, recipe)
@@ -89,6 +92,7 @@ def import_model(
         return model
     network = workspace.fresh(0)
     load_weights(network, weights)
+    processes.agree(lambda: refuse_forgetful(network_of(network).state_dict(), weights, workspace.store))
     outputs = outputs_of(network, workspace.on_device, workspace.compute)
     if not force:
         found = checked(network, outputs, None, workspace.on_device.train, workspace.compute)

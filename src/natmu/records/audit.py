@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from natmu.errors import RunError
+from natmu.errors import RunError, UsageError
 from natmu.records.digests import Digest
 from natmu.records.files import File, Value, file_digest, sweep, write_atomically
 from natmu.records.forgetting import Request
@@ -243,6 +243,33 @@ class AuditFolder:
 def audit_of(run: RunFolder) -> AuditFolder | None:
     """The audit of a run; None where it was not audited."""
     return AuditFolder(run) if (run.path / AUDIT_FOLDER / AUDIT).exists() else None
+
+
+def refuse_lesser(run: RunFolder, level: Level, references: int, *, force: bool) -> None:
+    """Refuse to replace the audit of a run by one that says less; a damaged audit says nothing.
+
+    Args:
+        run: The run.
+        level: Of the new audit.
+        references: How many retrained models it compares with.
+        force: Whether to replace it all the same.
+
+    Raises:
+        UsageError: The audit there has a higher level, or compared with more retrained models.
+    """
+    there = audit_of(run)
+    if there is None or force:
+        return
+    try:
+        known = there.audit
+    except RunError:
+        return
+    levels, count = get_args(Level), len(known.models.retrained)
+    if levels.index(known.level) > levels.index(level) or count > references:
+        raise UsageError(
+            f"{there.path} holds an audit of the level {known.level} with {count} retrained models, and this one would "
+            f"have the level {level} and {references}; give --force to replace it."
+        )
 
 
 def write_audit(folder: Path, audit: Audit, samples: Sequence[Sample], exposed: Exposed | None = None) -> Audit:

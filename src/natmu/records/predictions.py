@@ -20,7 +20,10 @@ def write_outputs(outputs: Outputs, path: Path) -> None:
         if part is not None:
             arrays |= {f"{name}_logits": part.logits, f"{name}_labels": part.labels}
             arrays |= {} if part.fine_labels is None else {f"{name}_fine_labels": part.fine_labels}
+    path.touch()
+    mode = path.stat().st_mode  # which everyone gets whom the umask lets; safetensors gives the owner alone a file
     save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    path.chmod(mode)
 
 
 def read_outputs(path: Path) -> Outputs:
