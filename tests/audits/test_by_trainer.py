@@ -26,14 +26,7 @@ def test_one_call_trains_what_a_standard_audit_compares_with_and_the_next_one_fi
     given = torch.utils.data.Subset(pairs, range(len(pairs)))
     original = cluster_trainer.train(given, 0)
     result = natmu.unlearn(original, given, "random:10%", "amnesiac", epochs=1, force=True, progress=False)
-    wanted = {
-        "original": original,
-        "trainer": train,
-        "references": 2,
-        "folder": tmp_path,
-        "progress": False,
-        "force": True,
-    }
+    wanted = {"original": original, "trainer": train, "references": 2, "folder": tmp_path, "force": True}
     CALLS.clear()
     audit = natmu.audit(result, given, test, result.forget, progress=False, **wanted)
     assert sorted(CALLS) == [(108, 0), (108, 1), (120, 1)]

@@ -292,7 +292,8 @@ def test_a_run_finds_its_data_where_it_lies_now(natmu, refused, tmp_path, monkey
     words = ["unlearn", "--from", "runs/a", "--forget", "random:10%", "--method", "amnesiac", "--epochs", 1]
     assert "mine.npz" in refused(*words)
     assert "leave --image-size out" in refused(*words, "--data", "moved.npz", "--image-size", 9)
-    assert "not what" in refused(*words, "--data", "digits")
+    np.savez(tmp_path / "other.npz", images=rng.integers(0, 255, (40, 8, 8), np.uint8), labels=np.arange(40) % 2)
+    assert "not what" in refused(*words, "--data", "other.npz")
     assert natmu(*words, "--data", "moved.npz", "--out", "runs/b").status == 0
     monkeypatch.chdir(tmp_path / "runs/b")
     assert "mine.npz" in refused("audit", ".")

@@ -133,7 +133,7 @@ def test_reached_classes_are_those_of_a_slow_loop(trained, digits, bound):
 def test_reached_classes_do_not_depend_on_the_batch(monkeypatch, trained, digits):
     problem = problem_of(digits, FORGET, model=trained)
     whole = reached_classes(problem, 0.1)
-    monkeypatch.setattr("natmu.methods.boundary.EVALUATION_BATCH", 4)
+    monkeypatch.setattr("natmu.engine.predict.EVALUATION_BATCH", 4)
     assert torch.equal(reached_classes(problem, 0.1), whole)
 
 

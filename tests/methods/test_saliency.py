@@ -59,7 +59,7 @@ def test_saliency_is_the_absolute_sum_of_per_sample_gradients_in_eval_mode(digit
 def test_saliency_does_not_depend_on_how_samples_are_batched(monkeypatch, digits):
     problem = problem_of(digits, FORGET)
     whole = flat(saliency(problem))
-    monkeypatch.setattr("natmu.methods.set_gradients.EVALUATION_BATCH", 7)
+    monkeypatch.setattr("natmu.engine.predict.EVALUATION_BATCH", 7)
     assert torch.allclose(flat(saliency(problem)), whole, rtol=1e-3, atol=1e-5)
 
 

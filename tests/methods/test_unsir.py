@@ -22,7 +22,7 @@ from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
 from natmu.engine.predict import logits_of
 from natmu.errors import ScenarioError, SettingError, TrainingError
-from natmu.methods import base, unsir
+from natmu.methods import base
 from natmu.methods.settings import RetainSettings
 from natmu.methods.unsir import UNSIR, channel_statistics, noise_loss, some_of_each
 from natmu.types import seed_for
@@ -119,7 +119,7 @@ def test_some_of_each_class_are_random():
 
 @pytest.mark.parametrize("batch", [512, 7])
 def test_statistics_are_those_of_the_samples_channels(monkeypatch, batch):
-    monkeypatch.setattr(unsir, "EVALUATION_BATCH", batch)
+    monkeypatch.setattr("natmu.engine.predict.EVALUATION_BATCH", batch)
     data = noise_data(40, (3, 6, 5))
     data.images[:, 1] = 51
     samples = class_problem(data).retain_samples(RetainSettings(augment_retain=True))
