@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+from torch import library
 
 OPERATORS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -18,15 +19,15 @@ OPERATORS = (
 
 
 @functools.cache
-def operators() -> torch.library.Library | None:
+def operators() -> library.Library | None:
     """Load torchvision's operators, or name those that it describes; what is returned has to be kept."""
     package = find_spec("torchvision")
     for folder in package.submodule_search_locations:
         try:
             torch.ops.load_library(str(Path(folder) / "_C.so"))
         except (OSError, RuntimeError):
-            library = torch.library.Library("torchvision", "DEF")
+            known = library.Library("torchvision", "DEF")
             for operator in OPERATORS:
-                library.define(operator)
-            return library
+                known.define(operator)
+            return known
     return None
