@@ -26,9 +26,10 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 from natmu.data import Splits, corrected_samples, own_parts
 from natmu.engine import processes
 from natmu.errors import FAULTS, ModelError, SettingError, TrainingError, UsageError, importable, quoted
+from natmu.functions import current_directory_first
 from natmu.lineage.pools import Pool
 from natmu.lineage.workspace import Workspace
-from natmu.models import current_directory_first, network_of, source_digest
+from natmu.models import network_of, source_digest
 from natmu.records.settings import OwnTraining, TrainSettings
 from natmu.types import ForgetSet, IntArray
 

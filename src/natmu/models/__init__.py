@@ -6,7 +6,7 @@ logits.
 
 from natmu.models.adapters import Outputs, WithoutOutputs, adapted, network_of, unadapted
 from natmu.models.containers import weights_files
-from natmu.models.factory import current_directory_first, source_digest
+from natmu.models.factory import source_digest
 from natmu.models.foreign import load_weights
 from natmu.models.heads import FEWEST_CLASSES, head_of, moved_outputs, require_enough, without_outputs
 from natmu.models.hub import check_class_order, is_pretrained_folder
@@ -34,7 +34,6 @@ __all__ = [
     "adapted",
     "build_model",
     "check_class_order",
-    "current_directory_first",
     "head_of",
     "is_pretrained_folder",
     "last_linear",

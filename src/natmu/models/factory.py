@@ -6,14 +6,14 @@ import hashlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from natmu.errors import ModelError, importable
+from natmu.functions import current_directory_first
 from natmu.models.faults import FAULTS, quoted
 from natmu.models.hub import hub_source, is_hub
 from natmu.models.initial import seeded
@@ -75,14 +75,3 @@ def _call(factory: Callable[..., Any], num_classes: int) -> object:
     except (TypeError, ValueError):
         return factory()
     return factory(num_classes=num_classes)
-
-
-@contextmanager
-def current_directory_first() -> Iterator[None]:
-    """Let modules in the current directory be imported, as ``python -m`` does."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
