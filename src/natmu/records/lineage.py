@@ -187,6 +187,43 @@ class Trained(Lineage):
         return self.start.arithmetic
 
 
+class Referenced(Lineage):
+    """A model that others go on from, by its run, where repeating its whole sequence of requests would be too long.
+
+    Attributes:
+        root: Where the sequence began: an original, or a model that was retrained since.
+        run: Digest of the lineage of its run.
+        arithmetic: Of its predictions.
+        forgotten: All that it has forgotten.
+    """
+
+    kind: Literal["referenced"] = "referenced"
+    root: Trained | Imported = Field(discriminator="kind")
+    run: Digest
+    arithmetic: Arithmetic
+    forgotten: Forget
+
+    @cached_property
+    def digest(self) -> str:
+        """That of the run."""
+        return self.run
+
+    @property
+    def data(self) -> DataLineage:
+        """Its data."""
+        return self.root.data
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network."""
+        return self.root.architecture
+
+    @property
+    def recipe(self) -> TrainSettings | OwnTraining | None:
+        """How the original was trained; None where nobody says."""
+        return self.root.recipe
+
+
 class Made(Lineage):
     """What is made of another model, on that one's data.
 
@@ -194,7 +231,7 @@ class Made(Lineage):
         source: The model.
     """
 
-    source: Trained | Imported | Unlearned = Field(discriminator="kind")
+    source: Trained | Imported | Unlearned | Referenced = Field(discriminator="kind")
 
     @property
     def data(self) -> DataLineage:
