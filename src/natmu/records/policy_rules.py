@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from pydantic import BaseModel
 
@@ -132,6 +132,6 @@ def _arguments(annotation: object) -> tuple[object, ...]:
     return arguments
 
 
-def _is_settings(kind: object) -> bool:
+def _is_settings(kind: object) -> TypeGuard[type[BaseModel]]:
     """Whether a type is a group of settings."""
     return isinstance(kind, type) and issubclass(kind, BaseModel)
