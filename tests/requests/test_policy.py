@@ -25,7 +25,8 @@ def refused(tmp_path, text):
         read(tmp_path, text)
     message = str(caught.value)
     assert message.startswith(str(tmp_path / "policy.yaml"))
-    assert message.endswith(".") and "\n" not in message
+    assert message.endswith(".")
+    assert "\n" not in message
     return message.removeprefix(f"{tmp_path / 'policy.yaml'}")
 
 
@@ -128,7 +129,8 @@ def test_remarks_say_which_guardrails_have_no_effect():
     (none,) = Policy.from_values({"audit": {"references": 0}} | retrain).remarks
     assert "over_forgetting, forgotten and earlier refuse no candidate" in none
     (one,) = Policy.from_values(retrain).remarks
-    assert "2 at least" in one and "forgotten refuses no candidate" in one
+    assert "2 at least" in one
+    assert "forgotten refuses no candidate" in one
     (rare,) = Policy.from_values({"audit": {"references": 2, "every": 3}} | retrain).remarks
     assert "audit.every is 3" in rare
     assert Policy.from_values({"audit": {"references": 2}} | retrain).remarks == ()
