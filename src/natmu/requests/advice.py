@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from natmu.records.files import Value
+from natmu.records.ledger import Entry, Measurement, Opening, Rejected, Tried
+from natmu.records.policy import RETRAIN
 
 if TYPE_CHECKING:
-    from natmu.records.ledger import Measurement
     from natmu.requests.state import ReleaseState, State
 
 RETAIN, HOLDOUT, TEST = "retain_acc", "holdout_acc", "test_acc"
@@ -39,21 +40,23 @@ class Advice(Value):
 
 
 class Costs(Value):
-    """What the deployed models of a service have cost so far, in seconds of wall time.
+    """What a service has cost so far, in seconds of wall time.
 
     Attributes:
-        unlearning_seconds: Of making all released models that are no retrained ones.
-        training_seconds: Of making all released models that are retrained ones.
-        audit_seconds: Of references and measurements.
-        processes: How many processes ended with a release.
+        unlearning_seconds: Of making all candidates that are no retrained models, refused ones included.
+        training_seconds: Of making all candidates that are retrained models, refused ones included.
+        audit_seconds: Of references and measurements, those of refused candidates included.
+        refused: How many candidates were made and refused.
+        answered: How often requests were answered with a new model.
         retraining_seconds: What one retraining takes, as last measured or estimated; None where nobody knows.
-        retraining_each_seconds: What retraining for each of these processes would have taken; None where nobody knows.
+        retraining_each_seconds: What it would have taken to retrain each time; None where nobody knows.
     """
 
     unlearning_seconds: float
     training_seconds: float
     audit_seconds: float
-    processes: int
+    refused: int
+    answered: int
     retraining_seconds: float | None
     retraining_each_seconds: float | None
 
@@ -145,22 +148,25 @@ def retraining_advice(state: State) -> Advice:
     return Advice(due=any(one.reached for one in grown), in_requests=min(left, default=None), reasons=reasons)
 
 
-def costs_of(state: State) -> Costs:
-    """What the releases of a service have cost.
+def costs_of(entries: Iterable[Entry], opening: Opening) -> Costs:
+    """What a service has cost.
 
     Args:
-        state: What the ledger says.
+        entries: All entries of its ledger.
+        opening: The first of them.
     """
-    tried = [one.tried for one in state.releases.values() if one.tried is not None]
-    unlearned = [one for one in tried if one.source is not None]
+    tried = [entry.body for entry in entries if isinstance(entry.body, Tried)]
+    refused = [one for one in tried if isinstance(one, Rejected)]
+    answers = [one for one in tried if one.requests and not isinstance(one, Rejected)]
     known = [one.retraining_seconds for one in tried if one.retraining_seconds is not None]
-    last = known[-1] if known else state.opening.retraining_seconds
-    each = [last if one.retraining_seconds is None else one.retraining_seconds for one in tried]
+    last = known[-1] if known else opening.retraining_seconds
+    each = [last if one.retraining_seconds is None else one.retraining_seconds for one in answers]
     return Costs(
-        unlearning_seconds=math.fsum(one.seconds for one in unlearned),
-        training_seconds=math.fsum(one.seconds for one in tried if one.source is None),
+        unlearning_seconds=math.fsum(one.seconds for one in tried if one.method != RETRAIN),
+        training_seconds=math.fsum(one.seconds for one in tried if one.method == RETRAIN),
         audit_seconds=math.fsum(one.audit_seconds for one in tried),
-        processes=len(tried),
+        refused=len(refused),
+        answered=len(answers),
         retraining_seconds=last,
         retraining_each_seconds=None if last is None else math.fsum(one for one in each if one is not None),
     )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from natmu.records.files import Value
-from natmu.records.ledger import DeployedModel
+from natmu.records.ledger import DeployedModel, Entry, Opening, Released, Retrained, RolledBack
 from natmu.records.policy import Guarantee
 from natmu.requests.advice import (
     HOLDOUT,
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from natmu.requests.state import ReleaseState, RequestState, State
 
 DAY = 24 * 60 * 60
+
+DEPLOYS = (Opening, Released, Retrained, RolledBack)
+"""Entries after which another model is deployed."""
 
 
 class PendingRequest(Value):
@@ -57,7 +61,8 @@ class Deployed(Value):
     Attributes:
         release: Its number; 0 is the original.
         model: Its model.
-        made: When the model was released first, UTC, ISO 8601.
+        since: When it was deployed, by a rollback perhaps, UTC, ISO 8601.
+        made: When it was deployed first, likewise.
         method: The method that made it; ``original`` of release 0.
         guarantee: What that method promises.
         honours: Numbers of the requests that it honours.
@@ -67,6 +72,7 @@ class Deployed(Value):
 
     release: int
     model: DeployedModel
+    since: str
     made: str
     method: str
     guarantee: Guarantee
@@ -143,11 +149,12 @@ class Status(Value):
     advice: Advice
 
 
-def status_of(state: State, now: datetime) -> Status:
+def status_of(entries: Sequence[Entry], state: State, now: datetime) -> Status:
     """The status of a service.
 
     Args:
-        state: What the ledger says.
+        entries: All entries of the ledger.
+        state: What they say together.
         now: The moment that due dates are compared with; UTC where it names no zone.
     """
     now = _utc(now)
@@ -156,6 +163,7 @@ def status_of(state: State, now: datetime) -> Status:
     pending.sort(key=lambda one: (_utc(datetime.fromisoformat(one.due)), one.request))
     honoured = [one for one in state.requests.values() if one.status == "honoured"]
     started = state.unfinished
+    since = next(one.time for one in reversed(entries) if isinstance(one.body, DEPLOYS))
     return Status(
         now=now.isoformat(),
         entries=state.entries,
@@ -166,12 +174,12 @@ def status_of(state: State, now: datetime) -> Status:
         pending=tuple(pending),
         overdue=sum(one.overdue for one in pending),
         unfinished=None if started is None else Unfinished(process=started.process, requests=started.requests),
-        deployed=_deployed(current, state.releases[current.trained]),
+        deployed=_deployed(current, state.releases[current.trained], since),
         not_purged=tuple(one.entry.request for one in honoured if one.purged is None),
         forgotten=forgotten_by(current),
         share=forgotten_by(current) / state.opening.samples,
         drift=_drift(current, state.opening.accuracies),
-        costs=costs_of(state),
+        costs=costs_of(entries, state.opening),
         advice=retraining_advice(state),
     )
 
@@ -191,11 +199,12 @@ def _pending(request: RequestState, now: datetime) -> PendingRequest:
     )
 
 
-def _deployed(current: ReleaseState, training: ReleaseState) -> Deployed:
-    """The current release."""
+def _deployed(current: ReleaseState, training: ReleaseState, since: str) -> Deployed:
+    """The current release, and the last training that it rests on."""
     return Deployed(
         release=current.release,
         model=current.model,
+        since=since,
         made=current.time,
         method=current.method,
         guarantee=current.guarantee,
