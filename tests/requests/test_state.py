@@ -118,6 +118,12 @@ def test_a_request_that_is_honoured_again_is_so_since_then():
     assert (state.requests[1].release, state.requests[1].answered) == (1, time_of(7))
 
 
+def test_a_request_stays_honoured_where_another_release_takes_over():
+    entries = (*RELEASED, rolled_back(0, 1), started(2, 1), released(2, 2, 1), rolled_back(1))
+    request = fold(chained(*entries)).requests[1]
+    assert (request.status, request.release, request.answered) == ("honoured", 1, time_of(8))
+
+
 def test_retraining_within_a_process_counts_as_a_training():
     again = released(1, 1, 1, source=None, method="retrain", guarantee="exact")
     state = fold(chained(*RUNNING, again, started(2, 2, source=1), released(2, 2, 2, source=1)))
