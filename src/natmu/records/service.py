@@ -30,7 +30,10 @@ class ServiceRecord(File):
 
     Attributes:
         original: Digest of the run of the original, in ``models``.
-        data: The original's data as it was when the service began; ``data.source`` is an absolute path, or a name.
+        data: The original's data as it was when the service began, as lineages tell of it.
+        source: Where it lay: an absolute path, or the name of a data set.
+        test: Likewise its test data, where that had a place of its own.
+        manifest: An absolute path: the table of samples for requests that name a column and no table.
         data_dir: Where data sets are kept that have a name, and decoded images; an absolute path.
         architecture: The network.
         arithmetic: Of the original.
@@ -44,6 +47,9 @@ class ServiceRecord(File):
     format: Literal[1] = 1
     original: Digest
     data: DataLineage
+    source: str
+    test: str | None = None
+    manifest: str | None = None
     data_dir: str
     architecture: Architecture
     arithmetic: Arithmetic

@@ -1,0 +1,127 @@
+"""The folder of a service: what lies in it, who works on it, and which model is deployed; without PyTorch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from natmu.errors import RunError, UsageError
+from natmu.progress import say
+from natmu.records.census import Census
+from natmu.records.policy import Policy
+from natmu.records.run import RunFolder
+from natmu.records.service import CENSUS, CURRENT, KEY, LEDGER, LOCK, MODELS, POLICY, SERVICE, ServiceRecord
+from natmu.requests.keys import ServiceKey
+from natmu.requests.ledger import Ledger
+from natmu.requests.state import State, fold
+
+
+@dataclass(frozen=True)
+class ServiceFolder:
+    """The folder of a service.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> ServiceFolder:
+        """A folder that holds a service; ``current`` is put right where a process was killed before it did so.
+
+        Raises:
+            UsageError: It holds none, or the key is missing.
+            RunError: A file of the service is damaged.
+        """
+        if not (path / SERVICE).exists():
+            raise UsageError(f"{path} is no service: it holds no {SERVICE}; natmu requests init begins one.")
+        folder = cls(path)
+        lock = FileLock(path / LOCK)
+        with suppress(Timeout), lock.acquire(blocking=False):  # whoever works on it puts the link right itself
+            folder.deploy()
+        return folder
+
+    @cached_property
+    def record(self) -> ServiceRecord:
+        """What the service is about."""
+        return ServiceRecord.read(self.path / SERVICE)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Its ledger."""
+        return Ledger(self.path / LEDGER, self.key)
+
+    @cached_property
+    def key(self) -> ServiceKey:
+        """Its secret for keyed digests."""
+        return ServiceKey.read(self.path / KEY)
+
+    @property
+    def state(self) -> State:
+        """What the ledger says now."""
+        return fold(self.ledger.entries())
+
+    @property
+    def census(self) -> Census:
+        """The list of all samples, as it is now."""
+        return Census.read(self.path / CENSUS)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy, as it is now."""
+        return Policy.read(self.path / POLICY)
+
+    @property
+    def models(self) -> Path:
+        """The store of models."""
+        return self.path / MODELS
+
+    @property
+    def current(self) -> RunFolder:
+        """The run of the deployed model."""
+        return self.run_of(self.state.current)
+
+    def run_of(self, release: int) -> RunFolder:
+        """The run of a release."""
+        return RunFolder(self.models / self.state.releases[release].model.run)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process works on this service meanwhile; requests may be recorded all the same."""
+        lock = FileLock(self.path / LOCK)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            say(f"wait for another process that works on {self.path}")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def deploy(self) -> None:
+        """Let ``current`` be the model that the ledger says, by one atomic step; for the holder of the lock alone.
+
+        Raises:
+            RunError: It cannot be written.
+        """
+        state = self.state
+        link, target = self.path / CURRENT, Path(MODELS) / state.releases[state.current].model.run
+        if link.is_symlink() and link.readlink() == target:
+            return
+        partial = self.path / f".{CURRENT}.{os.getpid()}"
+        try:
+            partial.unlink(missing_ok=True)
+            partial.symlink_to(target)
+            partial.replace(link)
+        except OSError as error:
+            raise RunError(
+                f"Cannot write {link} ({error.strerror}); make room or repair it, and run this again."
+            ) from error

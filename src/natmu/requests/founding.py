@@ -1,0 +1,99 @@
+"""How a service begins: its original, its list of samples, its keys, and the first entry of its ledger."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.resources import files
+from pathlib import Path
+
+from natmu.engine.store import Run, Store
+from natmu.errors import ModelError
+from natmu.lineage import import_model
+from natmu.lineage.original_check import check_run
+from natmu.lineage.own_training import require_trainer
+from natmu.opening import Place, Source
+from natmu.records.audit import AUDIT_FOLDER
+from natmu.records.derived import is_original
+from natmu.records.files import file_digest, write_atomically
+from natmu.records.ledger import Opening
+from natmu.records.policy import Policy
+from natmu.records.service import CENSUS, CURRENT, KEY, LEDGER, MODELS, POLICY, SERVICE, ServiceRecord
+from natmu.records.settings import in_words
+from natmu.requests.keys import ServiceKey, create_signing_key
+from natmu.requests.ledger import Ledger
+from natmu.requests.policies import check_methods
+from natmu.requests.processing import deployed
+from natmu.requests.remaining import take_census
+
+DEFAULT_POLICY = "policy.yaml"
+"""Of this package, the policy that stands where the user gives none."""
+
+
+def found(
+    folder: Path,
+    source: Source,
+    policy: Path | None,
+    *,
+    manifest: Path | None,
+    data_dir: Path,
+    device: str,
+    precision: str,
+    force: bool,
+) -> None:
+    """Fill the folder of a new service; see ``Service.create``."""
+    text = (files("natmu.requests") / DEFAULT_POLICY if policy is None else policy).read_bytes()
+    rules = Policy.parsed(text, DEFAULT_POLICY if policy is None else str(policy))
+    check_methods(rules)
+    store = Store(folder / MODELS)
+    opened = source.open(Place(data_dir, store.root, device=device, precision=precision))
+    workspace, recipe = opened.workspace, opened.recipe
+    if opened.model is not None and not is_original(opened.model):
+        raise ModelError(
+            f"{source.path} has forgotten something already; begin the service with its original, and record what was "
+            "asked before as requests."
+        )
+    if recipe is not None:
+        require_trainer(recipe, workspace)
+    original = opened.model or import_model(workspace, source.path, recipe, force=force)
+    run = store.adopt(Run(source.path)) if source.is_run else workspace.require(original)
+    shutil.rmtree(run.path / AUDIT_FOLDER, ignore_errors=True)  # which may name samples
+    check = check_run(run, workspace, None, force=force)
+    key = ServiceKey.create(folder / KEY)
+    create_signing_key(folder)
+    take_census(workspace.splits, key).write(folder / CENSUS)
+    write_atomically(folder / POLICY, text)
+    settings = workspace.settings
+    ServiceRecord(
+        original=run.record.digest,
+        data=workspace.data,
+        source=_where(source.data.get("source") or settings.source),
+        test=None if settings.test is None else _where(source.data.get("test") or settings.test),
+        data_dir=str(data_dir.resolve()),
+        manifest=None if manifest is None else str(manifest.resolve()),
+        architecture=workspace.architecture,
+        arithmetic=workspace.arithmetic,
+        recipe=recipe,
+        mean=workspace.splits.mean,
+        std=workspace.splits.std,
+    ).write(folder / SERVICE)
+    Ledger.create(
+        folder / LEDGER,
+        key,
+        Opening(
+            original=deployed(run),
+            architecture=workspace.architecture.name,
+            training=in_words(recipe),
+            accuracies=dict(check.accuracies),
+            samples=len(workspace.splits.train),
+            census=file_digest(folder / CENSUS),
+            retraining_seconds=run.record.seconds or None,
+            policy=rules,
+            versions=run.record.versions,
+        ),
+    )
+    (folder / CURRENT).symlink_to(Path(MODELS) / run.record.digest)
+
+
+def _where(source: str) -> str:
+    """Where data lies, whatever the current directory is; the name of a data set stays."""
+    return str(Path(source).resolve()) if Path(source).exists() else source
