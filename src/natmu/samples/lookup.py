@@ -9,9 +9,9 @@ from unicodedata import normalize
 
 import numpy as np
 
-from natmu.data.names import Listing, SampleNames
 from natmu.errors import ForgetSetError, hint
 from natmu.progress import decide
+from natmu.records.names import Listing, SampleNames
 from natmu.types import IntArray
 
 _SHOWN = 5

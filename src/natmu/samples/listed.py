@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from natmu.data.indices import read_index_file
-from natmu.data.lookup import rows_at, rows_named
-from natmu.data.names import SampleNames
-from natmu.data.tables import NAME_COLUMNS, Table, read_cells, read_table
 from natmu.errors import DataError, ForgetSetError, hint
 from natmu.records.forgetting import ForgetRequest
+from natmu.records.names import SampleNames
+from natmu.samples.indices import read_index_file
+from natmu.samples.lookup import rows_at, rows_named
+from natmu.samples.tables import NAME_COLUMNS, Table, read_cells, read_table
 from natmu.types import IntArray
 
 
