@@ -9,13 +9,13 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from natmu.requests.state import fold
 from tests.requests.fakes import chained, opening, released, requested, rolled_back, story
 
 from natmu.errors import RunError
 from natmu.records.ledger import FIRST, Head, body_text, entry_hash
 from natmu.requests.keys import ServiceKey
 from natmu.requests.ledger import Ledger
+from natmu.requests.state import fold
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,5 +1,4 @@
 import pytest
-from natmu.requests.state import fold
 from tests.requests.fakes import (
     CENSUS,
     POLICY,
@@ -22,6 +21,7 @@ from tests.requests.fakes import (
 from natmu.errors import RunError
 from natmu.records.ledger import Verified
 from natmu.records.policy import Policy
+from natmu.requests.state import fold
 
 TWO = (opening(), requested(1), requested(2))
 RUNNING = (*TWO, started(1, 1))
