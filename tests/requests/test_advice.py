@@ -104,7 +104,8 @@ def test_a_release_that_was_not_measured_is_left_out_of_the_drift():
     measured = [*drifting(99.9), None, *drifting(99.7)]
     slope = linregress([0, 1, 3], [0, 0.1, 0.3]).slope
     assert advice([1, 2, 3], measured, drift=1).in_requests == pytest.approx(0.7 / slope)
-    assert advice([1], [None], drift=1).reasons == ("The policy sets no limit, so retraining is never advised.",)
+    unknown = "No accuracy was measured since the last training, so nothing is known of drift."
+    assert advice([1], [None], drift=1).reasons == (unknown,)
 
 
 def test_the_soonest_limit_counts_and_stands_first():
@@ -125,7 +126,8 @@ def test_without_limits_nothing_is_advised():
 def test_a_new_service_has_nothing_to_forecast():
     new = retraining_advice(fold(service(policy(samples=5, share=0.1, requests=3, drift=1), [])))
     assert (new.due, new.in_requests) == (False, None)
-    assert len(new.reasons) == 3  # nothing was measured, so there is no drift to tell of
+    assert len(new.reasons) == 4
+    assert new.reasons[3] == "No accuracy was measured since the last training, so nothing is known of drift."
     assert new.reasons[0] == "0 of 5 samples since the last training, and no growth towards that limit."
 
 
