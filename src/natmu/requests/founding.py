@@ -11,6 +11,7 @@ from natmu.lineage import import_model
 from natmu.lineage.original_check import check_run
 from natmu.lineage.own_training import require_trainer
 from natmu.opening import Place, Source
+from natmu.progress import say
 from natmu.records.audit import AUDIT_FOLDER
 from natmu.records.derived import is_original
 from natmu.records.files import file_digest, write_atomically
@@ -43,6 +44,8 @@ def found(
     policy = policy or DEFAULT_POLICY
     rules = Policy.read(policy)
     check_methods(rules, str(policy))
+    for remark in rules.remarks:
+        say(f"{policy.name}: {remark}")
     store = Store(folder / MODELS)
     opened = source.open(Place(data_dir, store.root, device=device, precision=precision))
     workspace, recipe = opened.workspace, opened.recipe
