@@ -141,10 +141,11 @@ def test_erased_names_are_gone_from_the_file_and_the_digest_stays(tmp_path):
 
 def test_erased_names_are_neither_matched_nor_suggested_nor_shown():
     names = a_census().without_names(np.arange(5), {"holdout": np.array([0])}).train.names
-    for asked in ("ann/1.jpg", "1.jpg", "/photos/ann/1.jpg", "ann/1.png", "", "(name erased)", "ann/6.jpg"):
+    for asked in ("ann/1.jpg", "1.jpg", "/photos/ann/1.jpg", "ann/1.png", "", "(name erased)", "ann/6.jpg", "ann/"):
         with pytest.raises(ForgetSetError, match="1 name that no sample has") as caught:
             rows_named([asked], names, "The list holds")
         assert not [row for row in (0, 1, 2, 3, 4, 6) if f"ann/{row}.jpg" in str(caught.value).replace(asked, "", 1)]
+        assert "did you mean ," not in str(caught.value)
     assert rows_named(["ann/5.jpg"], names, "The list holds").tolist() == [5]
     with pytest.raises(ForgetSetError, match=r"that no sample has: 'x'\.$"):
         rows_named(["x"], a_census().without_names(np.arange(6), {}).train.names, "The list holds")
