@@ -68,11 +68,11 @@ def listed(tmp_path: Path, *names: str) -> str:
     return f"files:{tmp_path / 'list.txt'}"
 
 
-def found(text: str, census: Census, *, copies: bool = True) -> tuple[Resolved, list[str]]:
+def found(text: str, census: Census) -> tuple[Resolved, list[str]]:
     """What a request means, and what is said."""
     display = Lines()
     with shown_on(display):  # type: ignore[arg-type]
-        return resolve(parse_forget(text), census, copies=copies), display.lines
+        return resolve(parse_forget(text), census), display.lines
 
 
 def with_pixels(part: CensusPart, **rows: np.ndarray) -> CensusPart:
@@ -152,14 +152,6 @@ def test_copies_in_every_part_are_meant_too(census, tmp_path):
     assert resolved.copies == 3
     assert {role: rows.tolist() for role, rows in resolved.unseen.items()} == {"test": [0, 2]}
 
-    alone, lines = found(request, copied, copies=False)
-    assert (alone.rows.tolist(), alone.copies) == ([11], 0)
-    assert {role: rows.tolist() for role, rows in alone.unseen.items()} == {"test": [0]}
-    assert lines[-1] == (
-        f"Byte-identical copies of samples of '{request}' are not part of the request: 3 in the train part, 1 in the "
-        "test part; with copies: true in the policy they would be."
-    )
-
     by_test_image, _ = found(listed(tmp_path, "test/ann.jpg"), copied)
     assert (by_test_image.rows.tolist(), by_test_image.copies) == ([8], 1)
 
@@ -215,7 +207,7 @@ def test_the_same_request_means_the_same_to_unlearning(text, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (9, 16), np.uint8)
     part = CensusPart(data.sample_names, labels, pixels, pixels[:0])
     test = CensusPart(SampleNames.of_source(0), labels[:0], pixels[:0], pixels[:0])
-    resolved = resolve(request, Census(CLASSES, (1, 2, 2), "uint8", part, test), copies=True)
+    resolved = resolve(request, Census(CLASSES, (1, 2, 2), "uint8", part, test))
     np.testing.assert_array_equal(resolved.rows, expected.indices)
     assert resolved.classes == tuple(CLASSES[label] for label in expected.classes)
 
@@ -226,7 +218,7 @@ def test_a_request_is_resolved_without_pytorch(census, table, tmp_path):
         "import sys\nfrom pathlib import Path\nfrom natmu.records.census import Census\n"
         "from natmu.records.forgetting import parse_forget\nfrom natmu.requests.adding import resolve\n"
         "request = parse_forget(sys.argv[2])\n"
-        "print(*resolve(request, Census.read(Path(sys.argv[1])), copies=True).rows)\n"
+        "print(*resolve(request, Census.read(Path(sys.argv[1]))).rows)\n"
         "assert not {'torch', 'scipy', 'sklearn', 'PIL'} & sys.modules.keys()"
     )
     words = [sys.executable, "-c", code, str(tmp_path / "census.npz"), f"where:person=dan in {table}"]

@@ -159,7 +159,6 @@ def test_the_digest_follows_every_key():
         "guardrails": {"earlier": False},
         "retraining": {"samples": 3},
         "deadline_days": 29,
-        "copies": False,
     }
     assert changed.keys() == Policy.model_fields.keys()
     digests = {Policy.parse({key: value}).digest for key, value in changed.items()}
