@@ -43,14 +43,14 @@ def places_of(record: ServiceRecord, census: Census, data: str | None) -> Places
     """
     from natmu.data.catalogue import sources  # loads PyTorch
 
-    source = data or record.data.source
+    source = data or record.source
     named = source in {info.name for info in sources()}
     if named or (is_function_name(source) and not Path(source).exists()):
         folder = Path(record.data_dir)
         return Places((folder,) if named and folder.is_dir() else (), source)
     roots = _roots(Path(source), census)
-    if record.data.test is not None:
-        roots += _roots(Path(record.data.test), census)
+    if record.test is not None:
+        roots += _roots(Path(record.test), census)
     return Places(tuple(dict.fromkeys(roots)))
 
 
@@ -63,8 +63,14 @@ def samples_loaded(record: ServiceRecord, source: str) -> dict[str, ImageData]:
     from natmu.data import load  # loads PyTorch
 
     data = record.data
-    form = {"image_size": data.image_size, "resize": data.resize, "crop": data.crop, "channels": data.channels}
-    splits = load(source, Path(record.data_dir), **form)
+    splits = load(
+        source,
+        Path(record.data_dir),
+        image_size=data.image_size,
+        resize=data.resize,
+        crop=data.crop,
+        channels=data.channels,
+    )
     parts = {"train": splits.train, "test": splits.test, "holdout": splits.holdout}
     return {name: part for name, part in parts.items() if part is not None}
 

@@ -148,7 +148,8 @@ def _wanted(record: ServiceRecord, census: Census, key: ServiceKey, state: State
 
     entry, data = state.requests[request].entry, record.data
     pixels = _bytes((*entry.samples, *entry.unseen))
-    files, others = {*_bytes((*entry.files, *entry.unseen_files))}, set()
+    files = {*_bytes((*entry.files, *entry.unseen_files))}
+    others: set[bytes] = set()
     for part in census.parts.values():
         for own, file in zip(part.pixels, part.files, strict=False):  # no files where samples are none
             (files if own.tobytes() in pixels else others).add(file.tobytes())
