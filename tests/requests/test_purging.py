@@ -206,7 +206,9 @@ def test_a_bomb_ends_at_the_bound_and_that_is_said(small, said, monkeypatch):
     (small.photos / "bomb.zip").write_bytes(zipped(a=bomb, b=bomb))
     (small.photos / "bomb.gz").write_bytes(gzip.compress(bytes(10**6)))
     confirm(small)
-    assert sorted(line.split(" holds")[0].rpartition("/")[2] for line in said if " holds more than 100 times" in line) == [
+    assert sorted(
+        line.split(" holds")[0].rpartition("/")[2] for line in said if " holds more than 100 times" in line
+    ) == [
         "bomb.gz",
         "bomb.zip",
     ]
