@@ -34,14 +34,14 @@ def run_of(service: Service, release: int) -> Run:
 def references(service: Service) -> list[Run]:
     """All models that were retrained to compare with."""
     runs = Store(service.files.models).all()
-    return [run for run in runs if isinstance(run.record.lineage, Trained) and isinstance(run.record.lineage.on, AllBut)]
+    return [
+        run for run in runs if isinstance(run.record.lineage, Trained) and isinstance(run.record.lineage.on, AllBut)
+    ]
 
 
 def person(number: int) -> set[int]:
     """Positions of a person's training photographs when there were all: by class, and there by person and picture."""
-    return {
-        label * 2 * PEOPLE + 2 * number + picture for label in range(len(CLASSES)) for picture in range(2)
-    }
+    return {label * 2 * PEOPLE + 2 * number + picture for label in range(len(CLASSES)) for picture in range(2)}
 
 
 def test_what_was_asked_before_stays_forgotten_though_its_photographs_are_gone(world):
@@ -65,7 +65,10 @@ def test_what_was_asked_before_stays_forgotten_though_its_photographs_are_gone(w
     assert ({*forget.indices.tolist()}, {*forget.before.tolist()}) == (second, first)
     assert first.isdisjoint(run.outputs().positions.tolist()), "what is gone has no predictions"
 
-    assert [{*one.forget().left_out.tolist()} for one in references(service)] in ([first, first | second], [first | second, first])
+    assert [{*one.forget().left_out.tolist()} for one in references(service)] in (
+        [first, first | second],
+        [first | second, first],
+    )
     assert two.measured.samples == 8
     assert two.measured.references == 1
     assert [(one.request, one.samples) for one in two.remeasured] == [(1, 0)]
