@@ -6,11 +6,12 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+import natmu.requests
 from natmu.errors import SettingError
 from natmu.records.policy import Policy
 from natmu.requests.candidates import check_methods
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "requests" / "policy.yaml"
+EXAMPLE = Path(natmu.requests.__file__).with_name("policy.yaml")
 
 
 def read(tmp_path, text):

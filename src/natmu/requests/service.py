@@ -135,7 +135,9 @@ class Service:
         Args:
             now: The time, ISO 8601; that of the clock if None.
         """
-        return status_of(self.state, datetime.now(UTC) if now is None else datetime.fromisoformat(now))
+        moment = datetime.now(UTC) if now is None else datetime.fromisoformat(now)
+        entries = self.files.ledger.entries()
+        return status_of(entries, fold(entries), moment)
 
     def process(
         self,
@@ -214,7 +216,8 @@ class Service:
 
             entry = self.files.ledger.append(decide)
             self.files.deploy()
-        assert entry is not None and isinstance(entry.body, RolledBack)
+        assert entry is not None, "something was decided"
+        assert isinstance(entry.body, RolledBack), "it is what was decided"
         return entry.body
 
     def confirm_purge(self, request: int, *, data: str | None = None, weights: bool = False) -> Purged:
