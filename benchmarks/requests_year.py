@@ -49,7 +49,7 @@ from natmu.methods import Retrain
 from natmu.opening import Source
 from natmu.records.derived import forget_of
 from natmu.records.files import csv_text, write_atomically
-from natmu.records.ledger import Body, Entry, NotMade, Rejected, Released, Requested, Retrained, Tried
+from natmu.records.ledger import Body, Entry, NotMade, Rejected, Requested, Retrained, Tried
 from natmu.records.lineage import Trained
 from natmu.records.run import RECORD
 from natmu.records.settings import DataSettings, TrainSettings
