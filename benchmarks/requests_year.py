@@ -181,7 +181,7 @@ def _trials(out: Path, original: Run) -> Iterator[dict[str, Any]]:
                 lr=lr,
                 **FIXED[method],
             )
-            summary = result.summary()["result"]
+            summary = result.summary["result"]
             measured = {"retain": summary["retain_acc"], "holdout": summary["holdout_acc"]}
             yield {"method": method, "lr": lr, **measured, "seconds": result.seconds}
 
