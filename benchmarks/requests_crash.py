@@ -3,8 +3,8 @@
     python benchmarks/requests_crash.py --out crash --kills 200 --seed 0
 
 A service for a small network on 200 generated photographs of 40 people. Each trial takes a verb at random and lets it
-run to its end on a copy of the service, the twin, which also says how long it takes. Then the verb starts on the service
-itself as a process of its own, and SIGKILL ends it at a random moment of that time. Until then a thread looks at
+run to its end on a copy of the service, the twin, which also says how long it takes. Then the verb starts on the
+service itself as a process of its own, and SIGKILL ends it at a random moment of that time. Until then a thread looks at
 ``current`` every 5 ms: it must be a complete model. After it, from outside:
 
 - the ledger has no problem, and begins with every entry that was there before;
@@ -13,8 +13,8 @@ itself as a process of its own, and SIGKILL ends it at a random moment of that t
 
 Then the verb runs again to its end, and the service must be what the twin is: the same requests in the same state, the
 same releases with the same weights to the bit. Deleted photographs stay deleted, and the service goes on from there;
-after ``ROUND`` trials a new one begins. Each trial is a line of ``OUT/kills.csv``; the same command goes on where it was
-stopped. Processes are forked from a server that has done the slow imports, so that a kill falls into the work.
+after ``ROUND`` trials a new one begins. Each trial is a line of ``OUT/kills.csv``; the same command goes on where it
+was stopped. Processes are forked from a server that has done the slow imports, so that a kill falls into the work.
 
 Last come two processes on one service: ``process`` twice at once, and ``add`` and ``status`` during ``process``.
 """
@@ -384,7 +384,11 @@ def is_done(world: World, command: Command, new: Sequence[Entry]) -> bool:
 def half_there(world: World, service: Path, command: Command) -> list[str]:
     """Evidence or a new service that looks finished and is not."""
     pages = [path for path in (service / EVIDENCE).glob("[0-9]*") if path.is_dir()]
-    faults = [f"{path.name} of the evidence is not whole" for path in pages if not {*os.listdir(path)} >= WHOLE]
+    faults = [
+        f"{path.name} of the evidence is not whole"
+        for path in pages
+        if not {one.name for one in path.iterdir()} >= WHOLE
+    ]
     new = world.folder / str(command.product)
     if command.verb == "init" and new.exists():
         faults += ledger_of(new).problems() + incomplete(new)

@@ -1,6 +1,6 @@
 """A year of deletion requests under four policies: what they cost, and what the deployed model becomes.
 
-    python benchmarks/requests_year.py --data data --out year               # all of it, on 2 cores in about half an hour
+    python benchmarks/requests_year.py --data data --out year               # all, half an hour on 2 cores
     python benchmarks/requests_year.py --data data --out year --settings    # the trial of settings alone, 2 minutes
     python benchmarks/requests_year_figures.py year benchmarks/results      # pictures and tables
 
@@ -18,9 +18,9 @@ depend on the forgotten samples alone, so the first policy to need them trains t
 
 Settings are chosen beforehand by one rule: of some learning rates, the largest after which the model has lost at most 1
 point of retain and 2 points of holdout accuracy, on one batch that is none of the year's; how well that batch is
-forgotten is not looked at. The trial is kept in ``OUT/settings.json``. Everything is kept in ``OUT``, so the same command
-goes on where it was stopped. Numbers of all weeks are read from the ledgers: ``OUT/weeks.csv``, ``OUT/earlier.csv``.
-Each policy runs once, n = 1 year per order of requests; the spread is that of the four retrained models.
+forgotten is not looked at. The trial is kept in ``OUT/settings.json``. Everything is kept in ``OUT``, so that the same
+command goes on where it was stopped. Numbers of all weeks are read from the ledgers: ``OUT/weeks.csv`` and
+``OUT/earlier.csv``. Each policy runs once, n = 1 year per order of requests; the spread is that of retrained models.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def chosen_rates(out: Path, original: Run) -> dict[str, float]:
 
 
 def _trials(out: Path, original: Run) -> Iterator[dict[str, Any]]:
-    """Retain and holdout accuracy of the original, and after each method at each rate, on the batch after the year's."""
+    """Retain and holdout accuracy of the original, and after each method at each rate, on the batch that is left."""
     splits = load(str(out / "images.npz"), out, holdout=True)
     workspace = Workspace.open(
         DataSettings(source=str((out / "images.npz").resolve()), holdout=True),
@@ -309,8 +309,8 @@ def write_tables(out: Path, names: Sequence[str]) -> None:
             outcomes = outcomes_of(entries, week)
             weeks.append({"policy": name, "week": week, **week_row(outcomes, fold(until(entries, week)))})
             last = outcomes[-1] if outcomes else None
-            for one in last.remeasured if isinstance(last, Tried) else ():
-                earlier.append({"policy": name, "week": week, **one.plain()})
+            again = last.remeasured if isinstance(last, Tried) else ()
+            earlier += [{"policy": name, "week": week, **one.plain()} for one in again]
     for file, rows in (("weeks.csv", weeks), ("earlier.csv", earlier)):
         columns = list(dict.fromkeys(column for row in rows for column in row))
         write_atomically(out / file, csv_text(rows, columns).encode())
