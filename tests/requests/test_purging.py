@@ -219,8 +219,8 @@ def test_what_cannot_be_read_confirms_nothing(small, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     listed = Census.read(small.folder / CENSUS, KEY.seal)
-    monkeypatch.setattr(searching.os, "fstat", closed)
-    with pytest.raises(DataError, match="Permission denied"):
+    with monkeypatch.context() as patch, pytest.raises(DataError, match="Permission denied"):
+        patch.setattr(searching.os, "fstat", closed)
         confirm_purge(small.folder, small.record, listed, KEY, small.state, 1, data=None, weights=False)
 
 
