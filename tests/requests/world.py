@@ -60,7 +60,7 @@ class World:
         """A new service with the quick policy."""
         path = self.folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(POLICY | policy))
-        source = Source(self.original)
+        source = Source(self.original, {"source": str(self.photos)})
         return Service.create(self.folder / name, source, path, manifest=self.manifest, data_dir=self.folder / "data")
 
 

@@ -72,7 +72,7 @@ class ServiceFolder:
     @property
     def census(self) -> Census:
         """The list of all samples, as it is now."""
-        return Census.read(self.path / CENSUS)
+        return Census.read(self.path / CENSUS, self.key.seal)
 
     @property
     def policy(self) -> Policy:
