@@ -22,7 +22,6 @@ from natmu.data import (
     resolve_forget,
     with_copies,
 )
-from natmu.data.pixels import as_integer
 from natmu.engine.predict import sample_losses
 from natmu.errors import FAULTS, ModelError, SettingError
 from natmu.functions import is_function_name
@@ -30,6 +29,7 @@ from natmu.methods import Method, Retrain, checked_method, method_named
 from natmu.methods.base import without_retain
 from natmu.models import FEWEST_CLASSES, Outputs, WithoutOutputs, adapted
 from natmu.records.settings import TrainSettings
+from natmu.samples.indices import as_integer
 from natmu.types import BoolArray, FloatArray, ForgetSet, IntArray, Part
 
 Samples = Sequence[int] | Sequence[str] | IntArray | BoolArray | Tensor

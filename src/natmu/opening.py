@@ -9,7 +9,7 @@ from typing import Any
 
 from natmu.engine.compute import Compute
 from natmu.engine.store import Store
-from natmu.errors import DataError, ModelError, SettingError
+from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.lineage import Workspace
 from natmu.lineage.own_training import resolved
 from natmu.methods import Retrain
@@ -21,11 +21,12 @@ from natmu.records.derived import (
     is_original,
     knows_initial_weights,
     original_of,
+    rests_on_reference,
     root_of,
 )
 from natmu.records.forgetting import ForgetRequest, parse_forget, with_manifest
 from natmu.records.lineage import AnyLineage, Imported, Initial, Probed, Relearned, Trained, Unlearned
-from natmu.records.run import RECORD, open_run
+from natmu.records.run import PREDICTIONS, RECORD, RunFolder, open_run
 from natmu.records.settings import DataSettings, OwnTraining, TrainSettings, training_of
 
 
@@ -185,6 +186,19 @@ class Opened:
         return parse_forget(with_manifest(text, manifest or own_table))
 
 
+def refuse_part_of_service(run: RunFolder) -> None:
+    """Refuse a model that a service of deletion requests made of data with gaps, or of a model that it names by its run.
+
+    Raises:
+        UsageError: It is one.
+    """
+    if rests_on_reference(run.record.lineage) or (run.has(PREDICTIONS) and run.has_gaps()):
+        raise UsageError(
+            f"{run.path} is a model of a service of deletion requests, which alone knows what was forgotten before; "
+            "use natmu requests for it."
+        )
+
+
 def open_model(
     path: Path, place: Place, source: str | None = None, test: str | None = None
 ) -> tuple[Trained | Imported | Unlearned, Workspace]:
@@ -200,6 +214,7 @@ def open_model(
         UsageError: The folder holds no model that can forget, or the data is not what it was trained on.
     """
     run = open_run(path)
+    refuse_part_of_service(run)
     model = run.record.lineage
     if isinstance(model, Initial | Relearned | Probed) or not is_original(original_of(model)):
         raise ModelError(f"{path} holds a part of an audit; name the run of an original or of an unlearned model.")

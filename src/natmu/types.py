@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from natmu.errors import SettingError
+from natmu.errors import RunError, SettingError
 from natmu.explaining import explained
 
 IntArray = npt.NDArray[np.int64]
@@ -141,6 +141,23 @@ class ForgetSet:
             corrections=np.unique(np.concatenate([self.corrections, kept]), axis=0),
         )
 
+    def among(self, rows: IntArray) -> ForgetSet:
+        """The same request to a part of the data; samples that are not in it are left out.
+
+        Args:
+            rows: Positions of the samples of the part, ascending, int64 ``(M,)``.
+
+        Returns:
+            The forget set in positions of the part, ``0 … M - 1``; it may be empty.
+        """
+
+        def places(positions: IntArray) -> IntArray:
+            return np.searchsorted(rows, positions[np.isin(positions, rows)]).astype(np.int64)
+
+        there = self.corrections[np.isin(self.corrections[:, 0], rows)]
+        corrections = np.column_stack([places(there[:, 0]), there[:, 1]])
+        return replace(self, indices=places(self.indices), before=places(self.before), corrections=corrections)
+
     def divides(self, labels_N: IntArray, fine_N: IntArray | None) -> tuple[BoolArray, BoolArray]:
         """Unseen samples of the classes or sub-classes that are forgotten as a whole, and of those that never were.
 
@@ -160,6 +177,18 @@ class ForgetSet:
 def positions_digest(positions: IntArray) -> str:
     """32 hexadecimal digits that name positions."""
     return hashlib.blake2b(np.ascontiguousarray(positions, np.dtype("<i8")).tobytes(), digest_size=16).hexdigest()
+
+
+def _places(wanted: IntArray, there: IntArray, part: str) -> IntArray:
+    """Where positions stand among others, which must hold them."""
+    places = np.searchsorted(there, wanted)
+    found = np.isin(wanted, there)
+    if not found.all():
+        raise RunError(
+            f"There is no prediction on the {part} sample {wanted[~found][0]}, which was gone when the model was made; "
+            "compare models on the samples that all of them have."
+        )
+    return places
 
 
 def _has_fine_label(classes: tuple[int, ...], labels_N: IntArray, fine_N: IntArray | None) -> BoolArray:
@@ -220,22 +249,94 @@ class Predictions:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Which samples predictions are of, where some of the data is gone: positions that they had when it was whole.
+
+    Attributes:
+        train: Of the training samples, ascending, int64 ``(N,)``.
+        test: Likewise of the test samples.
+        holdout: Likewise of the holdout; None where there is none.
+    """
+
+    train: IntArray
+    test: IntArray
+    holdout: IntArray | None = None
+
+
+@dataclass(frozen=True)
 class Outputs:
-    """One model's predictions on all its data in the data's order, stored once; every forget set is a view of them."""
+    """One model's predictions on all its data in the data's order, stored once; every forget set is a view of them.
+
+    Attributes:
+        train: Of the training samples.
+        test: Of the test samples.
+        holdout: Of the holdout, where there is one.
+        rows: Which samples they are of; None for all of the data.
+    """
 
     train: Part
     test: Part
     holdout: Part | None = None
+    rows: Rows | None = None
+
+    @property
+    def positions(self) -> IntArray:
+        """Positions of the training samples in the whole data, ascending, int64 ``(N,)``."""
+        return self.rows_of("train")
+
+    def rows_of(self, part: Literal["train", "test", "holdout"]) -> IntArray:
+        """Positions of the samples of a part in that part of the whole data, ascending, int64.
+
+        Raises:
+            ValueError: There is no such part.
+        """
+        own = getattr(self, part)
+        if own is None:
+            raise ValueError(f"there are no predictions on the {part}")
+        positions: IntArray = np.arange(len(own)) if self.rows is None else getattr(self.rows, part)
+        return positions
+
+    def at(self, train: IntArray, test: IntArray, holdout: IntArray | None = None) -> Outputs:
+        """The predictions on some of the samples.
+
+        Args:
+            train: Positions in the whole training data, ascending.
+            test: Likewise in the test data.
+            holdout: Likewise in the holdout, which is left out if None.
+
+        Raises:
+            RunError: There is no prediction on one of them.
+            ValueError: There is no holdout.
+        """
+        held = None
+        if holdout is not None:
+            own = self.rows_of("holdout")
+            assert self.holdout is not None, "it has positions"
+            held = self.holdout.take(_places(holdout, own, "holdout"))
+        return Outputs(
+            self.train.take(_places(train, self.rows_of("train"), "training")),
+            self.test.take(_places(test, self.rows_of("test"), "test")),
+            held,
+            Rows(train, test, holdout),
+        )
 
     def without_outputs(self, classes: Sequence[int]) -> Outputs:
         """The predictions as of a model that has no output for some classes."""
         if not classes:
             return self
         holdout = None if self.holdout is None else self.holdout.without_outputs(classes)
-        return Outputs(self.train.without_outputs(classes), self.test.without_outputs(classes), holdout)
+        train, test = self.train.without_outputs(classes), self.test.without_outputs(classes)
+        return replace(self, train=train, test=test, holdout=holdout)
 
     def split(self, forget: ForgetSet) -> Predictions:
-        """Divide the stored predictions as the forget set asks."""
+        """Divide the stored predictions as the forget set asks.
+
+        Args:
+            forget: In positions of the whole data; samples of it that there are no predictions on are in no part.
+        """
+        if self.rows is not None:
+            there = forget.among(self.rows.train)
+            return replace(self, rows=None).split(there)
         kept = np.ones(len(self.train), bool)
         kept[forget.left_out] = False
         asked, unasked = _parts_of(self.test, forget)

@@ -22,7 +22,7 @@ from natmu.lineage.refusal import refuse
 from natmu.methods import Method, Retrain, method_named
 from natmu.methods.rate_trial import with_suitable_rate
 from natmu.models import Outputs, is_pretrained_folder
-from natmu.opening import Place, Source, open_model
+from natmu.opening import Place, Source, open_model, refuse_part_of_service
 from natmu.progress import deciding, say
 from natmu.records.audit import Audit, refuse_lesser
 from natmu.records.derived import forget_of, original_of, root_of
@@ -232,6 +232,7 @@ def audit_run(
             or nobody says how that was trained.
     """
     run = Run(open_run(path).path)
+    refuse_part_of_service(run)
     store = Store(run.path.resolve().parent)
     original = _original(run, store, source)
     told = None if training is None else resolved(training_of(training))

@@ -12,8 +12,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from natmu.data.indices import check_indices, read_index_file
 from natmu.errors import ForgetSetError
+from natmu.samples.indices import check_indices, read_index_file
 
 FILES = {
     "a.txt": "# chosen by hand\n7\n 3  # twice removed\n\n+5\n",

@@ -15,11 +15,11 @@ import torch
 
 from natmu.data import ImageData, Splits, forget_from_indices, load, parse_forget, resolve_forget
 from natmu.data.forgetting import chosen
-from natmu.data.lookup import rows_named
-from natmu.data.names import SampleNames
 from natmu.errors import ForgetSetError
 from natmu.progress import deciding
 from natmu.records.forgetting import with_manifest
+from natmu.records.names import SampleNames
+from natmu.samples.lookup import rows_named
 
 Tree = Callable[[Mapping[str, int]], Path]
 

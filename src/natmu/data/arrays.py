@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,25 +17,8 @@ from natmu.data.mapped import PixelArray
 from natmu.data.own import OwnParts
 from natmu.data.pixels import image_data, plain_names, to_labels, to_nchw
 from natmu.errors import DataError
+from natmu.samples.npy import NPY_FAULTS, open_npy
 from natmu.types import IntArray
-
-NPY_FAULTS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    RecursionError,
-    TypeError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-"""What numpy raises on files that are damaged, or are something else."""
 
 _IMAGES = ("images", "image", "data", "x")
 _LABELS = ("labels", "label", "targets", "target", "y")
@@ -102,18 +82,6 @@ class Unseen:
 
 BRINGS_ITS_OWN = Unseen()
 """A source that has test data."""
-
-
-def open_npy(path: Path) -> npt.NDArray[Any]:
-    """Map a ``.npy`` file read-only; pickled objects are refused.
-
-    Raises:
-        DataError: The file is missing, damaged or something else.
-    """
-    try:
-        return np.lib.format.open_memmap(path, mode="r")
-    except NPY_FAULTS as error:
-        raise DataError(f"{path} cannot be read as a .npy array of numbers ({error}).") from None
 
 
 def load_arrays(source: Path, classes: ClassNames = AS_FOUND, unseen: Unseen = BRINGS_ITS_OWN) -> Parts:

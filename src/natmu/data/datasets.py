@@ -18,11 +18,12 @@ from natmu.data.decoding import to_array
 from natmu.data.images import ImageData
 from natmu.data.kinds import Growing, to_pixels
 from natmu.data.mapped import PixelArray
-from natmu.data.names import SampleNames
-from natmu.data.pixels import as_integer, image_data, plain_names, say_if_flat, to_labels, to_nchw
+from natmu.data.pixels import image_data, plain_names, say_if_flat, to_labels, to_nchw
 from natmu.data.randomness import refuse_random
 from natmu.errors import DataError
 from natmu.progress import task
+from natmu.records.names import SampleNames
+from natmu.samples.indices import as_integer
 from natmu.types import IntArray
 
 IMAGE_KEYS = ("image", "img", "images", "pixel_values")

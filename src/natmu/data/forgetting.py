@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from natmu.data.images import ImageData
-from natmu.data.indices import check_indices
-from natmu.data.listed import listed_rows
-from natmu.data.lookup import rows_named
-from natmu.data.naming import class_members, subclass_members
+from natmu.data.images import ImageData, Labelling
 from natmu.data.relabelling import given_corrections, listed_corrections
 from natmu.data.sampling import balanced_draw
 from natmu.data.twins import copies_of, copies_told, with_copies
 from natmu.errors import ForgetSetError
 from natmu.progress import say
 from natmu.records.forgetting import ALL, ForgetRequest
+from natmu.samples.classes import ClassLabels, class_members, subclass_members
+from natmu.samples.indices import check_indices
+from natmu.samples.listed import listed_rows
+from natmu.samples.lookup import rows_named
 from natmu.types import BoolArray, FloatArray, ForgetSet, IntArray, positions_digest, seed_for
 
 _CLASSES_SHOWN, _NAMES_SHOWN = 6, 4
@@ -58,11 +58,10 @@ def resolve_forget(
         return with_copies(forget, data) if copies else forget
     classes: tuple[int, ...] = ()
     left = np.arange(len(data)) if after is None else np.setdiff1d(np.arange(len(data)), after.left_out)
-    if request.kind == "class":
-        indices, classes = class_members(request.names, data)
-        indices = np.intersect1d(indices, left)
-    elif request.kind == "subclass":
-        indices, classes = subclass_members(request.names, data)
+    if request.kind in ("class", "subclass"):
+        members = class_members if request.kind == "class" else subclass_members
+        own = ClassLabels(data.labels.cpu().numpy(), data.class_names)
+        indices, classes = members(request.names, own, fine=_labels(data.fine), coarse=_labels(data.coarse))
         indices = np.intersect1d(indices, left)
     elif request.file is not None:
         indices = listed_rows(request, data.sample_names)
@@ -88,6 +87,8 @@ def forget_from_indices(
         ForgetSetError: They are none, neither integers nor names nor a mask, negative, out of range, unknown, repeated
             or forgotten before, or leave nothing to retain.
     """
+    if isinstance(samples, Tensor):
+        samples = samples.detach().cpu().numpy()
     listed = samples.tolist() if isinstance(samples, np.ndarray) and samples.dtype.kind in "US" else samples
     texts = [item for item in listed if isinstance(item, str | os.PathLike)] if isinstance(listed, Collection) else []
     names = [os.fspath(text) for text in texts]
@@ -199,6 +200,11 @@ def _divided(unseen: ImageData, forget: ForgetSet) -> tuple[BoolArray, BoolArray
     """Unseen samples of classes that are forgotten as a whole, and of classes that never were."""
     fine = None if unseen.fine is None else unseen.fine.labels.cpu().numpy()
     return forget.divides(unseen.labels.cpu().numpy(), fine)
+
+
+def _labels(labelling: Labelling | None) -> ClassLabels | None:
+    """A second labelling of the samples, without tensors."""
+    return None if labelling is None else ClassLabels(labelling.labels.cpu().numpy(), labelling.names)
 
 
 def _corrected(corrections: IntArray, request: str, data: ImageData, after: ForgetSet | None) -> ForgetSet:

@@ -12,9 +12,9 @@ from PIL import Image
 from natmu.data.arrays import Parts
 from natmu.data.decoding import decode
 from natmu.data.forms import Form
-from natmu.data.names import SampleNames
 from natmu.data.own import OwnParts, Samples
 from natmu.data.pixels import image_data
+from natmu.records.names import SampleNames
 from natmu.types import IntArray
 
 

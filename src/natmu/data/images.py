@@ -16,8 +16,8 @@ from torch import Tensor
 
 from natmu.data.decoded import remembered_digest
 from natmu.data.mapped import Images, mapped
-from natmu.data.names import SampleNames
 from natmu.errors import DataError
+from natmu.records.names import SampleNames
 from natmu.types import IntArray
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from natmu.data.folders import ROLES
 from natmu.data.forms import Form
 from natmu.data.image_files import ImageFiles, read_parts
 from natmu.data.pixels import plain_names
-from natmu.data.tables import NAME_COLUMNS, Table, read_table
 from natmu.errors import DataError
+from natmu.samples.tables import NAME_COLUMNS, Table, read_table
 
 _LABEL_COLUMNS = ("label", "class")
 _SPLIT_COLUMNS = ("split", "part", "subset")

@@ -82,13 +82,6 @@ def to_labels(labels: npt.NDArray[Any], count: int, what: str) -> IntArray:
     return np.array(labels, np.int64)
 
 
-def as_integer(value: object) -> int | None:
-    """The integer that a Python or numpy number, or an array or tensor of one element, is; None for all else."""
-    if isinstance(value, Tensor | np.ndarray) and math.prod(value.shape) == 1:
-        value = value.item()
-    return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
-
-
 def plain_names(*labels: IntArray) -> tuple[str, ...]:
     """Class names ``0``, ``1``, … for data that has none, as many as the largest label asks for."""
     return tuple(str(number) for number in range(1 + max(int(part.max(initial=-1)) for part in labels)))

@@ -10,14 +10,13 @@ import numpy as np
 import torch
 
 from natmu.data.images import ImageData, Labelling
-from natmu.data.indices import check_indices
-from natmu.data.lookup import positions_named, rows_at
 from natmu.data.mapped import joined
-from natmu.data.names import SampleNames
-from natmu.data.naming import class_named
-from natmu.data.pixels import as_integer
-from natmu.data.tables import NAME_COLUMNS, read_table
 from natmu.errors import DataError, ForgetSetError
+from natmu.records.names import SampleNames
+from natmu.samples.classes import class_named
+from natmu.samples.indices import as_integer, check_indices
+from natmu.samples.lookup import positions_named, rows_at
+from natmu.samples.tables import NAME_COLUMNS, read_table
 from natmu.types import ForgetSet, IntArray
 
 LABEL_COLUMNS = ("label", "class")
@@ -119,7 +118,7 @@ def _corrections(rows: IntArray, labels: Sequence[object], data: ImageData, what
     again = np.flatnonzero(np.bincount(rows) > 1)
     if len(again):
         raise ForgetSetError(f"{what} {_named(again, data)} more than once; give each sample one right label.")
-    called = {text: class_named(text, data) for text in {text for text in labels if isinstance(text, str)}}
+    called = {text: class_named(text, data.class_names) for text in {text for text in labels if isinstance(text, str)}}
     right = np.array([called[one] if isinstance(one, str) else _numbered(one, data) for one in labels], np.int64)
     same = np.sort(rows[data.labels.cpu().numpy()[rows] == right])
     if len(same):

@@ -12,6 +12,7 @@ from natmu.records.lineage import (
     HalfOfPool,
     Imported,
     Probed,
+    Referenced,
     Relearned,
     Trained,
     Unlearned,
@@ -19,10 +20,11 @@ from natmu.records.lineage import (
 
 
 def sources(model: AnyLineage) -> tuple[AnyLineage, ...]:
-    """The models that must be there before a model can be made."""
+    """The models that must be made before a model can be; one that is named by its run alone can only be found."""
     match model:
         case Unlearned() | Relearned() | Probed():
-            return (model.source, *_deciding(model.forget))
+            own = () if isinstance(model.source, Referenced) else (model.source,)
+            return (*own, *_deciding(model.forget))
         case Trained(on=AllBut() | HalfOfPool() as on):
             return _deciding(on.forget)
         case _:

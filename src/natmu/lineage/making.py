@@ -49,7 +49,7 @@ from natmu.records.lineage import (
 from natmu.records.run import History
 from natmu.records.settings import OwnTraining, TrainSettings
 from natmu.scores import accuracy, scores
-from natmu.types import ForgetSet, IntArray, Outputs
+from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, positions_digest
 
 
 def obtain(model: AnyLineage, workspace: Workspace, name: str | None = None) -> Run:
@@ -93,7 +93,7 @@ def import_model(
     network = workspace.fresh(0)
     load_weights(network, weights)
     processes.agree(lambda: refuse_forgetful(network_of(network).state_dict(), weights, workspace.store))
-    outputs = outputs_of(network, workspace.on_device, workspace.compute)
+    outputs = workspace.predicted(outputs_of(network, workspace.on_device, workspace.compute))
     if not force:
         found = checked(network, outputs, None, workspace.on_device.train, workspace.compute)
         if found.causes:
@@ -132,6 +132,7 @@ def _make(model: AnyLineage, workspace: Workspace, work: Workplace) -> None:
 def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
     """Train from initial weights on a subset."""
     samples = _samples(workspace, model, forget_of(model))
+    _require_samples(workspace, samples.whole)
     left_out = samples.aside if samples.forget is None else samples.forget.left_out
     kept = torch.ones(len(samples.data), dtype=torch.bool)
     kept[torch.from_numpy(left_out)] = False
@@ -158,17 +159,18 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
         compute,
         seed=model.seed,
         label=title(model),
-        checkpoint=work.checkpoint,
+        checkpoint=_checkpoint(workspace, work),
         history=history,
     )
     seconds = time.perf_counter() - start
-    confidence = meter.confidence() if isinstance(model.on, Everything) else None
+    told = isinstance(model.on, Everything) and workspace.remaining is None  # by the position of each sample
+    confidence = meter.confidence() if told else None
     _finish(network, workspace, work, compute, samples, seconds, history, confidence)
 
 
 def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
     """Run a method on a copy of its source."""
-    problem = problem_of(model, workspace, work.checkpoint)
+    problem = problem_of(model, workspace, _checkpoint(workspace, work))
     samples = _samples(workspace, root_of(model.source), model.forget)
     unlearned = method_named(model.method)(**model.settings)(problem)
     network, dropped = unlearned.model, model.dropped
@@ -183,11 +185,15 @@ def problem_of(model: Unlearned, workspace: Workspace, checkpoint: Checkpoint | 
         model: What is to be made.
         workspace: Where.
         checkpoint: Where an unfinished run is kept.
+
+    Raises:
+        RunError: The source is not in the store, or samples are gone that the method reads.
     """
     run, root = workspace.require(model.source), root_of(model.source)
     samples, compute = _samples(workspace, root, model.forget), workspace.compute.at(model.arithmetic)
     ours = root.recipe if isinstance(root.recipe, TrainSettings) else None
     assert samples.forget is not None, "there is something to forget"
+    _require_samples(workspace, samples.whole, needed=True)
     return Problem(
         model=workspace.load(run),
         data=samples.data,
@@ -201,18 +207,41 @@ def problem_of(model: Unlearned, workspace: Workspace, checkpoint: Checkpoint | 
         holdout=without_earlier_classes(workspace.on_device.holdout, samples.forget),
         checkpoint=checkpoint,
         aside=samples.aside,
-        difficulty=difficulty_of(run),
+        difficulty=_difficulty(run, workspace),
     )
+
+
+def _difficulty(run: Run, workspace: Workspace) -> FloatArray | None:
+    """How hard each sample in memory was to learn, where that was noted."""
+    noted, remaining = difficulty_of(run), workspace.remaining
+    return noted if noted is None or remaining is None else noted[remaining.train]
+
+
+def _require_samples(workspace: Workspace, forget: ForgetSet | None, *, needed: bool = False) -> None:
+    """Refuse to make a model for which samples are gone; arguments as for ``Remaining.require``."""
+    if workspace.remaining is not None:
+        workspace.remaining.require(forget, needed=needed)
+
+
+def _checkpoint(workspace: Workspace, work: Workplace) -> Checkpoint:
+    """Where an unfinished run is kept: its state holds a number for each sample in memory."""
+    if workspace.remaining is None:
+        return work.checkpoint
+    return work.checkpoint.stage(positions_digest(workspace.remaining.train))
 
 
 @dataclass(frozen=True)
 class _Samples:
-    """All data of a model, what of it is to be forgotten, what it never sees beyond that, and a shadow model's pool."""
+    """All data of a model, what of it is to be forgotten, what it never sees beyond that, and a shadow model's pool.
+
+    ``whole`` is what is to be forgotten in positions of the whole data, all others speak of what is in memory.
+    """
 
     data: ImageData
     forget: ForgetSet | None
     aside: IntArray
     pool: Pool | None = None
+    whole: ForgetSet | None = None
 
 
 def _samples(workspace: Workspace, model: Trained | Imported, forget: Forget | None) -> _Samples:
@@ -222,10 +251,11 @@ def _samples(workspace: Workspace, model: Trained | Imported, forget: Forget | N
         none = np.zeros(0, np.int64)
         if forget is None:
             return _Samples(workspace.on_device.train, None, none)
-        return _Samples(workspace.training_data(forget), workspace.forget_set(forget), none)
+        found = workspace.forget_set(forget)
+        return _Samples(workspace.training_data(forget), found, none, whole=workspace.whole(forget))
     pool = workspace.pool(on.forget)
-    found = None if forget is None else replace(pool.forget, indices=pool.trained_on(on.number))
-    return _Samples(pool.data, found, pool.aside(on.number), pool)
+    half = None if forget is None else replace(pool.forget, indices=pool.trained_on(on.number))
+    return _Samples(pool.data, half, pool.aside(on.number), pool)
 
 
 def _finish(
@@ -239,13 +269,13 @@ def _finish(
     confidence: torch.Tensor | None = None,
 ) -> None:
     """Keep a model, its logits and its scores: of a shadow model those of the pool, of others those of all data."""
-    pool, forget = (None, None) if samples is None else (samples.pool, samples.forget)
+    pool, forget = (None, None) if samples is None else (samples.pool, samples.whole)
     if pool is None:
-        outputs = outputs_of(network, workspace.on_device, compute)
+        outputs = workspace.predicted(outputs_of(network, workspace.on_device, compute))
         scored = _scores_of(work.lineage, outputs, forget)
     else:
         logits = part_of(network, pool.data.subset(pool.positions), compute)
-        outputs, scored, forget = Outputs(logits, logits.take(np.zeros(0, np.int64))), {}, None
+        outputs, scored = Outputs(logits, logits.take(np.zeros(0, np.int64))), {}
     noted = history or []
     total = max(seconds, sum(row["seconds"] for row in noted))  # with the epochs before an interruption
     work.finish(

@@ -6,13 +6,13 @@ from natmu.errors import SettingError
 from natmu.methods import Method, Retrain
 from natmu.methods.retraining import UNTOLD
 from natmu.records.derived import knows_initial_weights, retrained, root_of
-from natmu.records.lineage import Arithmetic, DroppedOutputs, Forget, Imported, Trained, Unlearned
+from natmu.records.lineage import Arithmetic, DroppedOutputs, Forget, Imported, Referenced, Trained, Unlearned
 from natmu.records.settings import OwnTraining, batch_size_of
 
 
 def outcome_of(
     method: Method,
-    source: Trained | Imported | Unlearned,
+    source: Trained | Imported | Unlearned | Referenced,
     forget: Forget,
     *,
     seed: int,

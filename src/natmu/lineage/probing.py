@@ -13,13 +13,13 @@ from natmu.engine.features import features_of
 from natmu.engine.neighbours import right_nearby
 from natmu.engine.store import Workplace
 from natmu.lineage.workspace import Workspace
-from natmu.records.lineage import Forget, Imported, Probed, Trained, Unlearned
+from natmu.records.lineage import Forget, Imported, Probed, Referenced, Trained, Unlearned
 from natmu.records.run import History
 from natmu.scores.probe import DRAWS, RADIUS, SETTINGS, Probe, Questions
 from natmu.types import ForgetSet
 
 
-def probed(model: Trained | Imported | Unlearned, forget: Forget) -> Probed:
+def probed(model: Trained | Imported | Unlearned | Referenced, forget: Forget) -> Probed:
     """What is read in a model and beside a forget set, as a lineage."""
     return Probed(source=model, forget=forget, settings=SETTINGS)
 

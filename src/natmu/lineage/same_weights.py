@@ -12,7 +12,7 @@ from torch import Tensor
 from natmu.engine.store import Run, Store
 from natmu.errors import ModelError
 from natmu.records.derived import forget_of
-from natmu.records.lineage import Trained, Unlearned
+from natmu.records.lineage import AnyLineage, Referenced, Trained, Unlearned
 from natmu.records.run import WEIGHTS
 
 CONSTANTS = frozenset({"normalize.mean", "normalize.std"})
@@ -63,13 +63,21 @@ def has_weights(run: Run, state: Mapping[str, Tensor], left_out: Collection[str]
 
 def is_ancestor(state: Mapping[str, Tensor], run: Run) -> bool:
     """Whether weights are those of a model that the run's model was made from, which lies beside the run."""
-    beside, lineage = Store(run.path.resolve().parent), run.record.lineage
-    while isinstance(lineage, Unlearned):
-        lineage = lineage.source
+    beside = Store(run.path.resolve().parent)
+    lineage: AnyLineage | Referenced = run.record.lineage
+    while isinstance(lineage, Unlearned | Referenced):
+        lineage = lineage.source if isinstance(lineage, Unlearned) else _before(lineage, beside)
         found = beside.find(lineage.digest)
         if found is not None and has_weights(found, state):
             return True
     return False
+
+
+def _before(model: Referenced, store: Store) -> AnyLineage | Referenced:
+    """What a model that is named by its run was made from, as that run says; the root of its sequence without it."""
+    found = store.find(model.run)
+    lineage = None if found is None else found.record.lineage
+    return lineage.source if isinstance(lineage, Unlearned) else model.root
 
 
 def _alike(stored: Tensor, given: Tensor) -> bool:

@@ -19,6 +19,7 @@ from natmu.errors import DataError, ModelError, RunError
 from natmu.lineage.difficulty import difficulties_of
 from natmu.lineage.pools import Pool
 from natmu.lineage.preprocessing import with_form, with_normalisation
+from natmu.lineage.remaining import Remaining
 from natmu.models import Outputs as ModelOutputs
 from natmu.models import (
     build_model,
@@ -34,14 +35,29 @@ from natmu.records.data_lineage import DataDigests, DataLineage
 from natmu.records.derived import forget_of, original, root_of, title
 from natmu.records.digests import digest_of
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.lineage import AnyLineage, Architecture, Arithmetic, Forget, Imported, Initial, Trained, Unlearned
+from natmu.records.lineage import (
+    AnyLineage,
+    Architecture,
+    Arithmetic,
+    Forget,
+    Imported,
+    Initial,
+    Referenced,
+    Trained,
+    Unlearned,
+)
 from natmu.records.settings import DataSettings, OwnTraining, TrainSettings
-from natmu.types import ForgetSet, seed_for
+from natmu.types import ForgetSet, Outputs, seed_for
 
 
 @dataclass(frozen=True)
 class Workspace:
     """What is needed to make models of one architecture on one data set.
+
+    Where samples were deleted since the data was whole, ``splits`` holds those that are left, and positions mean two
+    things. ``forget_set``, ``forgotten_by``, ``training_data`` and ``compact`` give positions of what is in memory.
+    ``remember``, ``known`` and ``whole`` speak of the whole data, as lineages and run folders do. Without ``remaining``
+    they are the same.
 
     Attributes:
         settings: Which data was asked for.
@@ -52,9 +68,10 @@ class Workspace:
         resume: Whether unfinished runs are continued.
         outputs: What a model that is not ours returns.
         trainer: The user's own function where it was handed over, and need not be found by its name.
-        known: Forget sets that were found before, by the digest of their rule.
+        known: Forget sets that were found before, in positions of the whole data, by the digest of their rule.
         decisions: What was decided for the user while the data was read, and since; runs keep it.
         pools: The pool of shadow models that was used last, likewise; it holds a copy of all images.
+        remaining: Which samples ``splits`` holds of the data as it was when it was whole; None where it is.
     """
 
     settings: DataSettings
@@ -68,6 +85,7 @@ class Workspace:
     known: dict[str, ForgetSet] = field(default_factory=dict, repr=False, compare=False)
     decisions: tuple[str, ...] = ()
     pools: dict[str, Pool] = field(default_factory=dict, repr=False, compare=False)
+    remaining: Remaining | None = None
 
     @classmethod
     def open(
@@ -116,7 +134,9 @@ class Workspace:
 
     @cached_property
     def data(self) -> DataLineage:
-        """The data, as lineages tell of it."""
+        """The data, as lineages tell of it; as it was when it was whole."""
+        if self.remaining is not None:
+            return self.remaining.data
         splits = self.splits
         holdout = None if splits.holdout is None else splits.holdout.digest
         digests = DataDigests(train=splits.train.digest, test=splits.test.digest, holdout=holdout)
@@ -195,13 +215,17 @@ class Workspace:
         """Whether a model has been made."""
         return self.store.find(model.digest) is not None
 
-    def require(self, model: AnyLineage) -> Run:
+    def require(self, model: AnyLineage | Referenced) -> Run:
         """The run of a model that has been made.
 
         Raises:
             RunError: It is not in the store.
         """
         run = self.store.find(model.digest)
+        if run is None and isinstance(model, Referenced):
+            raise RunError(
+                f"{self.store.root} no longer holds the {title(model)}; restore it from a backup, or retrain."
+            )
         if run is None:
             raise RunError(f"{self.store.root} no longer holds the {title(model)} (run {model.digest}); make it again.")
         return run
@@ -220,7 +244,9 @@ class Workspace:
 
         Raises:
             ForgetSetError: The request lists samples that do not fit the data.
+            ValueError: The data has gaps; see ``forget_set``.
         """
+        self._require_no_gaps()
         after, before = forget_of(source), self.forgotten_by(source)
         if request.kind == "random":
             return Forget(request=request, seed=seed, after=after, copies=copies)
@@ -234,7 +260,7 @@ class Workspace:
         return forget
 
     def forgotten_by(self, model: Trained | Imported | Unlearned) -> ForgetSet | None:
-        """What a model has forgotten, and what before that; None of an original."""
+        """What a model has forgotten, and what before that, as ``forget_set``; None of an original."""
         forget = forget_of(model)
         return None if forget is None else self.forget_set(forget)
 
@@ -248,22 +274,52 @@ class Workspace:
         forget, run = forget_of(model), store.find(model.digest)
         if forget is not None and run is not None:
             self.remember(forget, run.forget())
-        if isinstance(model, Unlearned):
+        if isinstance(model, Unlearned) and not isinstance(model.source, Referenced):
             self.remember_all(model.source, store)
 
     def remember(self, forget: Forget, found: ForgetSet) -> None:
-        """Keep a forget set that is known already."""
+        """Keep a forget set that is known already.
+
+        Args:
+            forget: What lineages say of it.
+            found: Its samples, in positions of the whole data, all of them, whether they are left or not.
+
+        Raises:
+            ValueError: It has other positions than the lineages say.
+        """
+        if forget.positions not in (None, found.digest):
+            raise ValueError(
+                "the forget set is not the one that its lineage names; its positions are those of the whole"
+            )
         self.known[digest_of(forget.plain())] = found
 
+    def compact(self, forget: ForgetSet) -> ForgetSet:
+        """A forget set of the whole data in positions of what is in memory; samples that are gone are left out.
+
+        Args:
+            forget: In positions of the whole data.
+        """
+        return forget if self.remaining is None else forget.among(self.remaining.train)
+
+    def predicted(self, outputs: Outputs) -> Outputs:
+        """Predictions on the data in memory, with which samples of the whole data they are of."""
+        return outputs if self.remaining is None else replace(outputs, rows=self.remaining.rows)
+
     def forget_set(self, forget: Forget) -> ForgetSet:
-        """The samples that are forgotten.
+        """The samples that are forgotten and are in memory, in positions of what is in memory.
 
         Raises:
             ForgetSetError: The request does not fit the data, or what it listed has changed.
             RunError: The model that decides which samples are the hardest is not in the store.
+            ValueError: The data has gaps, and the forget set is not among those that were remembered.
         """
+        return self.compact(self.whole(forget))
+
+    def whole(self, forget: Forget) -> ForgetSet:
+        """The samples that are forgotten, all of them, in positions of the whole data; raises as ``forget_set``."""
         key = digest_of(forget.plain())
         if key not in self.known:
+            self._require_no_gaps()
             difficulty = {} if forget.by is None else difficulties_of(self.require(forget.by))
             earlier = None if forget.after is None else self.forget_set(forget.after)
             found = resolve_forget(
@@ -279,12 +335,18 @@ class Workspace:
             self.known[key] = found
         return self.known[key]
 
+    def _require_no_gaps(self) -> None:
+        """Refuse to find out what a request means where positions of the data are not those of the whole."""
+        if self.remaining is not None:
+            raise ValueError("of data with gaps nobody can say what a request means; remember its forget set before")
+
     def training_data(self, forget: Forget) -> ImageData:
         """The training data on the device, with what was corrected behind it: what methods and retraining get."""
         return with_corrections(self.on_device.train, self.forget_set(forget))
 
     def pool(self, forget: Forget) -> Pool:
-        """The pool of shadow models for a forget set."""
+        """The pool of shadow models for a forget set; only of data without gaps, or other models would come of it."""
+        self._require_no_gaps()
         key = digest_of(forget.plain())
         if key not in self.pools:
             self.pools.clear()

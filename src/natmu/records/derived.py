@@ -14,6 +14,7 @@ from natmu.records.lineage import (
     Imported,
     Initial,
     Probed,
+    Referenced,
     Relearned,
     Trained,
     Unlearned,
@@ -74,12 +75,21 @@ def retrained(
     return Trained(start=start, on=AllBut(forget=forget), recipe=recipe, seed=seed)
 
 
-def root_of(model: Trained | Imported | Unlearned) -> Trained | Imported:
+def root_of(model: Trained | Imported | Unlearned | Referenced) -> Trained | Imported:
     """The model that no method made, where a sequence of requests began: an original, or a retrained model."""
+    if isinstance(model, Referenced):
+        return model.root
     return root_of(model.source) if isinstance(model, Unlearned) else model
 
 
-def original_of(model: Trained | Imported | Unlearned) -> Trained | Imported:
+def rests_on_reference(model: AnyLineage | Referenced) -> bool:
+    """Whether a sequence of requests names a model by its run alone, as those of a service do."""
+    if isinstance(model, Unlearned | Relearned | Probed):
+        return rests_on_reference(model.source)
+    return isinstance(model, Referenced)
+
+
+def original_of(model: Trained | Imported | Unlearned | Referenced) -> Trained | Imported:
     """The original of a model: the root of its sequence or, where that was retrained, one of the same seed.
 
     A retrained model does not say which original it belongs to, because any that is trained alike may stand beside it.
@@ -116,8 +126,13 @@ def from_other(model: Unlearned, source: Trained | Imported, shift: int) -> Unle
         model: The last model of a sequence.
         source: The other original.
         shift: Is added to the seed of every method.
+
+    Raises:
+        ValueError: The sequence names a model by its run alone, so that nobody can repeat it.
     """
     known = model.source
+    if isinstance(known, Referenced):
+        raise ValueError("a sequence that names a model by its run alone cannot be repeated from another original")
     at = in_processes_of(known.arithmetic, model.arithmetic)
     if isinstance(known, Unlearned):
         start: Trained | Imported | Unlearned = from_other(known.but(arithmetic=at), source, shift)
@@ -133,10 +148,12 @@ def in_processes_of(arithmetic: Arithmetic, other: Arithmetic) -> Arithmetic:
     return Arithmetic(precision=arithmetic.precision, processes=other.processes, sync_batch_norm=other.sync_batch_norm)
 
 
-def forget_of(model: AnyLineage) -> Forget | None:
+def forget_of(model: AnyLineage | Referenced) -> Forget | None:
     """What a model is to have forgotten; None of an original, and of a model that has not learnt anything."""
     if isinstance(model, Unlearned | Relearned | Probed):
         return model.forget
+    if isinstance(model, Referenced):
+        return model.forgotten
     on = model.on if isinstance(model, Trained) else None
     return on.forget if isinstance(on, AllBut) else None
 
@@ -147,12 +164,14 @@ def classes_without_output(model: AnyLineage) -> tuple[int, ...]:
     return () if dropped is None else dropped.classes
 
 
-def title(model: AnyLineage) -> str:
+def title(model: AnyLineage | Referenced) -> str:
     """What a model is called in messages."""
     if isinstance(model, Initial):
         return f"untrained model, seed {model.seed}"
     if isinstance(model, Imported):
         return f"imported model {model.weights[:8]}"
+    if isinstance(model, Referenced):
+        return f"model {model.run}"
     if isinstance(model, Relearned):
         return f"relearning of {title(model.source)}"
     if isinstance(model, Probed):

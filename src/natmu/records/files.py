@@ -158,8 +158,12 @@ def sweep(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def read_arrays(path: Path) -> Arrays:
+def read_arrays(path: Path, remedy: str = File.remedy) -> Arrays:
     """The arrays of an ``.npz`` file.
+
+    Args:
+        path: The file.
+        remedy: What to do where it is damaged.
 
     Raises:
         RunError: They cannot be read.
@@ -168,7 +172,7 @@ def read_arrays(path: Path) -> Arrays:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except UNREADABLE as error:
-        raise damaged(path, error) from None
+        raise damaged(path, error, remedy) from None
 
 
 def write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

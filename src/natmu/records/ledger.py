@@ -9,18 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from natmu.records.audit import Answer
 from natmu.records.digests import Digest
-from natmu.records.files import Value
+from natmu.records.files import File, Value
 from natmu.records.policy import Guarantee, Policy
 from natmu.records.run import Hardware
 
 KeyedDigest = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 """Hexadecimal HMAC-SHA256 of a sample's pixels or of a file's bytes, cut to 16 bytes."""
+
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+"""Hexadecimal SHA-256, or HMAC-SHA256 where it is a seal."""
 
 Asked = Literal["files", "where", "indices", "class"]
 """How a request names its samples: by a list of files, by a value in a table, by positions, or by class."""
@@ -406,9 +409,28 @@ class Entry(Value):
     number: int = Field(ge=1)
     time: str
     body: Body
-    previous: str = Field(pattern="^[0-9a-f]{64}$")
-    hash: str = Field(pattern="^[0-9a-f]{64}$")
-    seal: str = Field(pattern="^[0-9a-f]{64}$")
+    previous: Hash
+    hash: Hash
+    seal: Hash
+
+
+class Head(File):
+    """The end of the ledger (``ledger.head``), by which it is noticed that entries were cut off.
+
+    It may be behind the ledger by the entries of processes that were killed, and never ahead.
+
+    Attributes:
+        number: Of the last entry.
+        hash: Of the last entry.
+        seal: HMAC of both by the service's key.
+    """
+
+    remedy: ClassVar[str] = "restore the service from a backup"
+
+    format: Literal[1] = 1
+    number: int = Field(ge=1)
+    hash: Hash
+    seal: Hash
 
 
 FIRST = "0" * 64

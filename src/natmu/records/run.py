@@ -21,7 +21,7 @@ from natmu.records.digests import Digest
 from natmu.records.files import UNREADABLE, File, Value, csv_text, damaged, file_digest, read_array, read_rows
 from natmu.records.forgotten import BEFORE, CORRECTIONS, FORGET, Forgotten, read_corrections, read_positions
 from natmu.records.lineage import AnyLineage
-from natmu.records.predictions import read_outputs, training_samples
+from natmu.records.predictions import has_gaps, read_outputs, training_samples
 from natmu.types import FloatArray, ForgetSet, Outputs
 
 RECORD, WEIGHTS, PREDICTIONS, HISTORY = "record.json", "model.safetensors", "predictions.safetensors", "history.csv"
@@ -153,6 +153,14 @@ class RunFolder:
         """
         return self._read(PREDICTIONS, read_outputs)
 
+    def has_gaps(self) -> bool:
+        """Whether some of the data was gone when the model was made, so that its predictions are of the rest alone.
+
+        Raises:
+            RunError: The predictions cannot be read, or belong to another run.
+        """
+        return self._read(PREDICTIONS, has_gaps)
+
     def confidence(self) -> FloatArray | None:
         """Each training sample's mean confidence during training, where that was noted."""
         return self._read(CONFIDENCE, _confidence) if self.has(CONFIDENCE) else None
@@ -188,7 +196,8 @@ class RunFolder:
         )
         if Forgotten.of(found) != forgotten or np.isin(found.indices, found.before).any():
             raise damaged(self.path / FORGET, "it is not the forget set that the record names")
-        if self.has(PREDICTIONS) and found.left_out[-1] >= self._read(PREDICTIONS, training_samples):
+        count = self._read(PREDICTIONS, training_samples) if self.has(PREDICTIONS) else None
+        if count is not None and found.left_out[-1] >= count:
             raise damaged(self.path / FORGET, "it names samples beyond the training data")
         return found
 

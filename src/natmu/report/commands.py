@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Sequence
 
 from natmu.records.audit import audit_of
-from natmu.records.derived import decider_of, forget_of, original_of, root_of
-from natmu.records.lineage import AllBut, Arithmetic, Forget, Imported, Trained, Unlearned
+from natmu.records.derived import decider_of, forget_of, original_of, rests_on_reference, root_of
+from natmu.records.lineage import AllBut, Arithmetic, Forget, Imported, Referenced, Trained, Unlearned
 from natmu.records.run import DIGEST, RunFolder
 from natmu.records.settings import OwnTraining, TrainSettings
 
@@ -27,9 +27,12 @@ def commands_of(run: RunFolder, original: RunFolder | None) -> list[str]:
         original: That of its original, where it is known.
 
     Returns:
-        One command for each run that leads there, and one for its audit if it was audited.
+        One command for each run that leads there, and one for its audit if it was audited; none for a model of a
+        service of deletion requests, which alone can make it.
     """
     lineage = run.record.lineage
+    if rests_on_reference(lineage):
+        return []
     commands: list[list[str]] = []
     if isinstance(lineage, Trained | Unlearned) and forget_of(lineage) is not None:
         first = _some_original(lineage, original)
@@ -57,6 +60,7 @@ def _sequence(lineage: Trained | Unlearned) -> list[Trained | Unlearned]:
     """The models that were made one after the other, each without more than the one before, up to this one."""
     if isinstance(lineage, Unlearned):
         source = lineage.source
+        assert not isinstance(source, Referenced), "such a sequence has no commands"
         earlier = [] if isinstance(source, Imported) or forget_of(source) is None else _sequence(source)
         return [*earlier, lineage]
     assert isinstance(lineage.on, AllBut), "an original has no sequence"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -79,7 +79,7 @@ def margins_of(outputs: Outputs, forget: ForgetSet | None, unseen: str = "test")
     non_members = outputs.test if unseen == "test" else outputs.holdout
     parts: dict[str, Part | None] = {"train": outputs.train, unseen: non_members}
     if forget is not None:
-        split = Outputs(outputs.train, outputs.test if non_members is None else non_members).split(forget)
+        split = replace(outputs, test=outputs.test if non_members is None else non_members).split(forget)
         parts = {"forget": split.forget, "retain": split.retain}
         parts |= {} if non_members is None else {unseen: split.test, FORGET_TEST: split.forget_test}
     found = {name: part for name, part in parts.items() if part is not None and len(part)}

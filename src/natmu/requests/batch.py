@@ -165,11 +165,9 @@ def requested(state: State, census: Census) -> dict[str, IntArray]:
         state: Of the ledger.
         census: All samples.
     """
-    found = {"train": _union(census.rows(one.entry.samples) for one in state.requests.values())}
-    unseen = [one.entry.unseen for one in state.requests.values()]
-    for part, rows in census.unseen_with_pixels([digest for digests in unseen for digest in digests]).items():
-        found[part] = rows
-    return found
+    entries = [one.entry for one in state.requests.values()]
+    unseen = census.unseen_with_pixels([digest for entry in entries for digest in entry.unseen])
+    return {"train": _union(census.rows(entry.samples) for entry in entries), **unseen}
 
 
 def values(chain: Iterable[ForgetSet], after: Forget | None = None) -> tuple[Forget, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from importlib.resources import files
 from pathlib import Path
 
 from natmu.engine.store import Run, Store
@@ -19,14 +18,14 @@ from natmu.records.ledger import Opening
 from natmu.records.policy import Policy
 from natmu.records.service import CENSUS, CURRENT, KEY, LEDGER, MODELS, POLICY, SERVICE, ServiceRecord
 from natmu.records.settings import in_words
+from natmu.requests.candidates import check_methods
 from natmu.requests.keys import ServiceKey, create_signing_key
 from natmu.requests.ledger import Ledger
-from natmu.requests.policies import check_methods
 from natmu.requests.processing import deployed
 from natmu.requests.remaining import take_census
 
-DEFAULT_POLICY = "policy.yaml"
-"""Of this package, the policy that stands where the user gives none."""
+DEFAULT_POLICY = Path(__file__).with_name(POLICY)
+"""The policy that stands where the user gives none; every key is explained in it."""
 
 
 def found(
@@ -41,9 +40,9 @@ def found(
     force: bool,
 ) -> None:
     """Fill the folder of a new service; see ``Service.create``."""
-    text = (files("natmu.requests") / DEFAULT_POLICY if policy is None else policy).read_bytes()
-    rules = Policy.parsed(text, DEFAULT_POLICY if policy is None else str(policy))
-    check_methods(rules)
+    policy = policy or DEFAULT_POLICY
+    rules = Policy.read(policy)
+    check_methods(rules, str(policy))
     store = Store(folder / MODELS)
     opened = source.open(Place(data_dir, store.root, device=device, precision=precision))
     workspace, recipe = opened.workspace, opened.recipe
@@ -61,7 +60,7 @@ def found(
     key = ServiceKey.create(folder / KEY)
     create_signing_key(folder)
     take_census(workspace.splits, key).write(folder / CENSUS)
-    write_atomically(folder / POLICY, text)
+    write_atomically(folder / POLICY, policy.read_bytes())
     settings = workspace.settings
     ServiceRecord(
         original=run.record.digest,

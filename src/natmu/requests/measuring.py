@@ -12,12 +12,12 @@ from natmu.engine.store import Run
 from natmu.records.audit import Answer
 from natmu.records.ledger import MeasuredScore, Measurement, Remeasured
 from natmu.requests.batch import Batch
-from natmu.requests.guardrails import came_back
-from natmu.scores import examine
+from natmu.requests.exact_test import which_came_back
+from natmu.scores import accuracy, examine
 from natmu.scores.panel import Level, Panel
-from natmu.scores.signals import loss
+from natmu.scores.signals import confidence
 from natmu.scores.verdict import Verdict
-from natmu.types import BoolArray, ForgetSet, IntArray, Outputs, Part
+from natmu.types import BoolArray, ForgetSet, IntArray, Outputs, Part, Predictions
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ class Compared:
         """Positions of the training samples that all models have predictions of."""
         return self.outputs[self.candidate.record.digest].positions
 
+    def predictions(self, run: Run) -> Predictions:
+        """A model's predictions, with the requests of the batch as the forget set."""
+        return self.outputs[run.record.digest].split(self.batch.view(self.batch.requests, self.there))
+
     def forget_part(self, run: Run, requests: Sequence[int]) -> Part:
         """A model's predictions on the samples of requests."""
         return self.outputs[run.record.digest].split(self.batch.view(requests, self.there)).forget
@@ -84,24 +88,35 @@ class Compared:
             missing=found.missing,
         )
 
-    def remeasured(self, request: int) -> Remeasured:
-        """An earlier request, measured again."""
-        own = self.forget_part(self.candidate, [request])
+    def remeasured(self, requests: Sequence[int]) -> tuple[Remeasured, ...]:
+        """Earlier requests, each measured again."""
+        right = {number: self.right_on([number]) for number in requests}
+        back = dict(zip(right, which_came_back([*right.values()]), strict=True))
+        return tuple(self._remeasured(number, back[number]) for number in requests)
+
+    def right_on(self, requests: Sequence[int]) -> tuple[BoolArray, BoolArray]:
+        """On which samples of requests the candidate is right, bool ``(F,)``, and each retrained model, ``(R, F)``."""
+        own = right(self.forget_part(self.candidate, requests))
+        others = [right(self.forget_part(run, requests)) for run in self.retrained]
+        return own, np.array(others, bool).reshape(len(others), len(own))
+
+    def _remeasured(self, request: int, came_back: bool | None) -> Remeasured:
+        """A request, measured again."""
+        own, original, *retrained = (
+            self.forget_part(run, [request]) for run in (self.candidate, self.original, *self.retrained)
+        )
         if not len(own):
             return Remeasured(request=request, samples=0)
-        original = self.forget_part(self.original, [request])
-        retrained = [self.forget_part(run, [request]) for run in self.retrained]
-        right = np.array([_right(part) for part in retrained], bool).reshape(len(retrained), len(own))
         return Remeasured(
             request=request,
             samples=len(own),
-            accuracy=_percent(_right(own)),
-            original=_percent(_right(original)),
-            retrained=float(np.mean([_percent(one) for one in right])) if retrained else None,
-            confidence=_confidence(own),
-            original_confidence=_confidence(original),
-            retrained_confidence=float(np.mean([_confidence(part) for part in retrained])) if retrained else None,
-            came_back=came_back(_right(own), right),
+            accuracy=accuracy(own),
+            original=accuracy(original),
+            retrained=float(np.mean([accuracy(part) for part in retrained])) if retrained else None,
+            confidence=_mean_confidence(own),
+            original_confidence=_mean_confidence(original),
+            retrained_confidence=float(np.mean([_mean_confidence(part) for part in retrained])) if retrained else None,
+            came_back=came_back,
         )
 
     def _panel(self, view: ForgetSet) -> Panel:
@@ -131,15 +146,11 @@ def _distinguishable(verdict: Verdict | None) -> bool | None:
     return None if verdict is None or verdict.baseline_low is None else verdict.distinguishable
 
 
-def _right(part: Part) -> BoolArray:
+def right(part: Part) -> BoolArray:
     """On which samples a model is right, bool ``(S,)``."""
     return np.asarray(part.logits.argmax(axis=1) == part.labels)
 
 
-def _percent(right: BoolArray) -> float:
-    return 100 * float(right.mean())
-
-
-def _confidence(part: Part) -> float:
+def _mean_confidence(part: Part) -> float:
     """Mean probability of the true class."""
-    return float(np.mean(np.exp(-loss(part))))
+    return float(confidence(part).mean())

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -26,10 +26,13 @@ from natmu.records.run import WEIGHTS
 from natmu.records.service import ServiceRecord
 from natmu.records.settings import TrainSettings
 from natmu.requests.batch import Batch, values
+from natmu.requests.batch_norms import BatchNorm, batch_norms_of
 from natmu.requests.guardrails import Facts, judge_candidate
 from natmu.requests.ledger import Ledger
 from natmu.requests.measuring import Compared
 from natmu.requests.state import State
+from natmu.scores import accuracy
+from natmu.scores.signals import confidence
 from natmu.types import ForgetSet
 
 Noted = TypeVar("Noted", Released, Rejected, NotMade, Retrained)
@@ -241,7 +244,7 @@ class Processing:
             forgotten=len(self.batch.of((*self.honoured, *self.batch.requests))),
             measured=compared.measured(self.batch.requests),
             earlier=compared.measured(self.honoured),
-            remeasured=tuple(compared.remeasured(number) for number in self.honoured),
+            remeasured=compared.remeasured(self.honoured),
             versions=record.versions,
             hardware=record.hardware,
         )
@@ -253,7 +256,27 @@ class Processing:
 
     def _facts(self, candidate: Candidate, compared: Compared, tried: Tried) -> Facts:
         """What guardrails judge."""
-        raise NotImplementedError
+        requests = self.batch.requests
+        own, original = compared.predictions(compared.candidate), compared.predictions(compared.original)
+        part: Literal["holdout", "test"] = "test" if own.holdout is None else "holdout"
+        unseen = (original.holdout or original.test, own.holdout or own.test)
+        correct, retrained_correct = compared.right_on(requests)
+        before, after = (compared.forget_part(run, requests) for run in (self.source, compared.candidate))
+        return Facts(
+            method=candidate.method,
+            retain=(accuracy(original.retain), accuracy(own.retain)),
+            unseen=(accuracy(unseen[0]), accuracy(unseen[1])),
+            unseen_part=part,
+            correct=correct,
+            retrained_correct=retrained_correct,
+            before=confidence(before),
+            after=confidence(after),
+            batch_norms_before=_batch_norms(self.source),
+            batch_norms_after=_batch_norms(compared.candidate),
+            measured=tried.measured,
+            earlier=tried.earlier,
+            remeasured=tried.remeasured,
+        )
 
 
 def deployed(run: Run) -> DeployedModel:
@@ -264,3 +287,8 @@ def deployed(run: Run) -> DeployedModel:
 def _since(start: float) -> float:
     """Seconds since a reading of the clock."""
     return round(time.perf_counter() - start, 3)
+
+
+def _batch_norms(run: Run) -> dict[str, BatchNorm]:
+    """The running statistics of a run's model."""
+    return batch_norms_of({name: value.float().numpy() for name, value in run.weights().items()})

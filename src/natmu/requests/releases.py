@@ -10,8 +10,8 @@ from natmu.errors import UsageError
 from natmu.progress import say
 from natmu.records.ledger import NotMade, PolicyChanged, ProcessStarted, Rejected, Released, Retrained
 from natmu.requests.batch import NOTHING, batch_of, chosen, requested
+from natmu.requests.candidates import check_methods
 from natmu.requests.folder import ServiceFolder
-from natmu.requests.policies import check_methods
 from natmu.requests.processing import Processing
 from natmu.requests.remaining import open_remaining
 from natmu.requests.state import State

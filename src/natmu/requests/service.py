@@ -214,7 +214,8 @@ class Service:
 
             entry = self.files.ledger.append(decide)
             self.files.deploy()
-        assert entry is not None and isinstance(entry.body, RolledBack)
+        assert entry is not None, "something was decided"
+        assert isinstance(entry.body, RolledBack), "it is what was decided"
         return entry.body
 
     def confirm_purge(self, request: int, *, data: str | None = None, weights: bool = False) -> Purged:

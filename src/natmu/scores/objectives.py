@@ -11,7 +11,7 @@ after all that do not (``ranked``).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -97,7 +97,7 @@ def on_holdout(outputs: Outputs, forget: ForgetSet) -> Predictions:
     """
     if outputs.holdout is None:
         raise SettingError("There is no holdout to search on; set data.holdout: true in the recipe.")
-    return Outputs(outputs.train, outputs.holdout).split(forget)
+    return replace(outputs, test=outputs.holdout, holdout=None).split(forget)
 
 
 def against_retrained(

@@ -9,9 +9,9 @@ from unicodedata import normalize
 
 import numpy as np
 
-from natmu.data.names import Listing, SampleNames
 from natmu.errors import ForgetSetError, hint
-from natmu.progress import decide
+from natmu.progress import decide, say
+from natmu.records.names import Listing, SampleNames
 from natmu.types import IntArray
 
 _SHOWN = 5
@@ -73,6 +73,39 @@ def rows_named(asked: Sequence[str], names: SampleNames, what: str, *, leave_uns
     return rows_at(np.unique(np.array(here, np.int64)), names, what)
 
 
+def named_by_part(asked: Sequence[str], names: SampleNames, what: str) -> dict[str, IntArray]:
+    """The samples with these names, whatever part they are in; a line says which ones no model was trained on.
+
+    Args:
+        asked: Names, as for ``rows_named``.
+        names: Those of the training samples.
+        what: Names the list in errors and lines.
+
+    Returns:
+        Sorted rows, int64, by part, of the parts that hold any: ``train``, and those that the names know of.
+
+    Raises:
+        ForgetSetError: A name is unknown or may mean several samples.
+    """
+    places = [*_places(asked, names, what).values()]
+    found, left = {}, {*places}
+    for role, part in (("train", names), *names.others):
+        positions = [position for listing, position in places if listing is part.listing]
+        rows = np.flatnonzero(np.isin(part.positions, np.array(positions, np.int64))).astype(np.int64)
+        inside = [(part.listing, position) for position in part.positions[rows].tolist()]
+        if inside:
+            found[role] = rows
+            left.difference_update(inside)
+        if inside and role != "train":
+            told = f"{_counted(len(inside), 'sample')} of the {role} part, {_some([_name(place) for place in inside])}"
+            say(f"{what} {told}: no model was trained on them.")
+    if left:
+        told = f"{_counted(len(left), 'sample')} that the training part was cut without"
+        shown = _some([_name(place) for place in places if place in left])
+        say(f"{what} {told}, {shown}: no model was trained on them, and they are not part of the request.")
+    return found
+
+
 def positions_named(asked: Sequence[str], names: SampleNames, what: str) -> IntArray:
     """The same, as the position in the source of each name, int64 ``(len(asked),)``; some may be in no part."""
     places = _places(asked, names, what)
@@ -119,7 +152,7 @@ def _exact(wanted: Sequence[str], listings: Sequence[Listing]) -> dict[str, list
             here = defaultdict(list)
             looked_for = {*wanted}
             for position, text in enumerate(listing.texts):
-                if text in looked_for:
+                if text in looked_for and position not in listing.erased:
                     here[text].append((listing, position))
         found = here | found
     return found
@@ -134,7 +167,8 @@ def _similar(wanted: Sequence[str], listings: Sequence[Listing]) -> dict[str, li
     found: dict[str, list[_Place]] = defaultdict(list)
     for listing in listings if wanted else []:
         for position, name in enumerate(normalize("NFC", text) for text in listing.texts or ()):
-            for text, plain in by_file.get(name.rpartition("/")[2], ()):
+            wanted_here = () if position in listing.erased else by_file.get(name.rpartition("/")[2], ())
+            for text, plain in wanted_here:
                 if name == plain or name.endswith(f"/{plain}") or plain.endswith(f"/{name}"):
                     found[text].append((listing, position))
     return found
@@ -142,7 +176,7 @@ def _similar(wanted: Sequence[str], listings: Sequence[Listing]) -> dict[str, li
 
 def _name(place: _Place) -> str:
     listing, position = place
-    return str(position) if listing.texts is None else listing.texts[position]
+    return listing.name(position)
 
 
 def _unknown(unknown: Sequence[str], names: SampleNames) -> str:
@@ -150,9 +184,11 @@ def _unknown(unknown: Sequence[str], names: SampleNames) -> str:
     texts = names.listing.texts
     if texts is None:
         return f"{_some(unknown)}; samples of this data are called by their positions, 0 to {names.listing.count - 1}"
-    near = _meant(unknown[:_SHOWN], texts)
+    erased = names.listing.erased
+    near = _meant(unknown[:_SHOWN], [text for position, text in enumerate(texts) if position not in erased])
     if not any(near):
-        return f"{_some(unknown)}; names are such as {names[0]!r}"
+        known = next((texts[position] for position in names.positions.tolist() if position not in erased), None)
+        return f"{_some(unknown)}{'' if known is None else f'; names are such as {known!r}'}"
     told = [f"{text!r}{told}" for text, told in zip(unknown, near, strict=False)]
     return ", ".join([*told, *(["…"] if len(unknown) > _SHOWN else [])])
 

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from natmu.data.indices import read_index_file
-from natmu.data.lookup import rows_at, rows_named
-from natmu.data.names import SampleNames
-from natmu.data.tables import NAME_COLUMNS, Table, read_cells, read_table
 from natmu.errors import DataError, ForgetSetError, hint
 from natmu.records.forgetting import ForgetRequest
+from natmu.records.names import SampleNames
+from natmu.samples.indices import read_index_file
+from natmu.samples.lookup import named_by_part, rows_at, rows_named
+from natmu.samples.tables import NAME_COLUMNS, Table, read_cells, read_table
 from natmu.types import IntArray
 
 
@@ -33,13 +33,37 @@ def listed_rows(request: ForgetRequest, names: SampleNames) -> IntArray:
     assert path is not None, "only requests with a file come here"
     if not request.by_name:
         return rows_at(read_index_file(path, names.listing.count), names, f"{path} lists")
+    asked, what = _listed_names(request, path)
+    return rows_named(asked, names, what, leave_unseen=request.where is not None)
+
+
+def listed_by_part(request: ForgetRequest, names: SampleNames) -> dict[str, IntArray]:
+    """The samples that a request with a file means, in whatever part names put them.
+
+    Args:
+        request: The request.
+        names: Those of the training samples.
+
+    Returns:
+        Sorted rows, int64, by part, of the parts that hold any; positions mean training samples alone.
+
+    Raises:
+        ForgetSetError: The file cannot be read, or lists what is no sample.
+    """
+    if request.file is None or not request.by_name:
+        return {"train": listed_rows(request, names)}
+    asked, what = _listed_names(request, request.file)
+    return named_by_part(asked, names, what)
+
+
+def _listed_names(request: ForgetRequest, path: Path) -> tuple[Sequence[str], str]:
+    """The names in the file of a request, and what to call the list in errors."""
     try:
-        asked = read_names(path) if request.where is None else _matching(read_table(path), *request.where)
+        if request.where is not None:
+            return _matching(read_table(path), *request.where), f"{request.text!r} means"
+        return read_names(path), f"{path} lists"
     except DataError as error:
         raise ForgetSetError(str(error)) from None
-    if request.where is None:
-        return rows_named(asked, names, f"{path} lists")
-    return rows_named(asked, names, f"{request.text!r} means", leave_unseen=True)
 
 
 def read_names(path: Path) -> list[str]:

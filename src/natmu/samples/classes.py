@@ -4,24 +4,45 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
-from natmu.data.images import ImageData
 from natmu.errors import ForgetSetError, fold, hint
 from natmu.types import IntArray
 
 _LISTED = 10
 
 
-def class_members(names: Sequence[str], data: ImageData) -> tuple[IntArray, tuple[int, ...]]:
+@dataclass(frozen=True, eq=False)
+class ClassLabels:
+    """One labelling of the training samples.
+
+    Attributes:
+        labels: int64 ``(N,)``.
+        names: One name per value of ``labels``.
+    """
+
+    labels: IntArray
+    names: Sequence[str]
+
+    def members(self, classes: set[int]) -> tuple[IntArray, tuple[int, ...]]:
+        """Sorted positions of the samples with these labels, and the sorted labels."""
+        chosen = tuple(sorted(classes))
+        return np.flatnonzero(np.isin(self.labels, chosen)).astype(np.int64), chosen
+
+
+def class_members(
+    names: Sequence[str], classes: ClassLabels, *, fine: ClassLabels | None = None, coarse: ClassLabels | None = None
+) -> tuple[IntArray, tuple[int, ...]]:
     """The samples of classes of the model.
 
     Args:
         names: Names or numbers of classes, or names of superclasses, which mean all their classes. Case does not
             matter; space, underscore and hyphen are the same. ``name=1`` is the class called 1, ``#1`` that number.
-        data: The training data.
+        classes: The model's classes.
+        fine: Sub-classes, if there are any.
+        coarse: Superclasses, if there are any.
 
     Returns:
         Sorted positions of the samples, and the sorted classes.
@@ -29,28 +50,32 @@ def class_members(names: Sequence[str], data: ImageData) -> tuple[IntArray, tupl
     Raises:
         ForgetSetError: A name is unknown or means several classes.
     """
-    coarse_names = data.coarse.names if data.coarse else ()
-    classes: set[int] = set()
+    coarse_names = coarse.names if coarse else ()
+    numbers: set[int] = set()
     for name in names:
-        number = _find(name, data.class_names)
+        number = _find(name, classes.names)
         above = _find_name(name, coarse_names) if number is None else None
         if number is not None:
-            classes.add(number)
-        elif above is not None and data.coarse is not None:
-            classes |= set(data.labels[data.coarse.labels == above].tolist())
-        elif data.fine is not None and _find_name(name, data.fine.names) is not None:
+            numbers.add(number)
+        elif above is not None and coarse is not None:
+            numbers |= set(classes.labels[coarse.labels == above].tolist())
+        elif fine is not None and _find_name(name, fine.names) is not None:
             raise ForgetSetError(f"{name!r} is not a class of the model but a sub-class; write subclass:{name}.")
         else:
-            raise _unknown(name, "class", (*data.class_names, *coarse_names))
-    return _members(data.labels, classes)
+            raise _unknown(name, "class", (*classes.names, *coarse_names))
+    return classes.members(numbers)
 
 
-def subclass_members(names: Sequence[str], data: ImageData) -> tuple[IntArray, tuple[int, ...]]:
+def subclass_members(
+    names: Sequence[str], classes: ClassLabels, *, fine: ClassLabels | None, coarse: ClassLabels | None = None
+) -> tuple[IntArray, tuple[int, ...]]:
     """The samples of sub-classes, which are finer than the model's classes.
 
     Args:
         names: Names or numbers of sub-classes.
-        data: The training data.
+        classes: The model's classes.
+        fine: The sub-classes, if there are any.
+        coarse: Superclasses, if there are any.
 
     Returns:
         Sorted positions of the samples, and the sorted fine labels.
@@ -58,11 +83,10 @@ def subclass_members(names: Sequence[str], data: ImageData) -> tuple[IntArray, t
     Raises:
         ForgetSetError: The data has no sub-classes, or a name is unknown or is that of a class.
     """
-    fine = data.fine
     numbers = {name: None if fine is None else _find(name, fine.names) for name in names}
     for name in (name for name, number in numbers.items() if number is None):
-        coarse_names = data.coarse.names if data.coarse else ()
-        if any(_find_name(name, known) is not None for known in (data.class_names, coarse_names)):
+        coarse_names = coarse.names if coarse else ()
+        if any(_find_name(name, known) is not None for known in (classes.names, coarse_names)):
             raise ForgetSetError(f"{name!r} is a class of the model, not a sub-class; write class:{name}.")
         if fine is None:
             raise ForgetSetError(
@@ -72,24 +96,23 @@ def subclass_members(names: Sequence[str], data: ImageData) -> tuple[IntArray, t
         raise _unknown(name, "sub-class", fine.names)
     if fine is None:
         raise AssertionError("without fine labels every name was refused")
-    return _members(fine.labels, {number for number in numbers.values() if number is not None})
+    return fine.members({number for number in numbers.values() if number is not None})
 
 
-def class_named(name: str, data: ImageData) -> int:
+def class_named(name: str, known: Sequence[str]) -> int:
     """The number of a class of the model, given by name or number as for ``class_members``.
+
+    Args:
+        name: Name or number.
+        known: The names of all classes in the order of their numbers.
 
     Raises:
         ForgetSetError: The name is unknown or means several classes.
     """
-    number = _find(name, data.class_names)
+    number = _find(name, known)
     if number is None:
-        raise _unknown(name, "class", data.class_names)
+        raise _unknown(name, "class", known)
     return number
-
-
-def _members(labels: Tensor, classes: set[int]) -> tuple[IntArray, tuple[int, ...]]:
-    chosen = tuple(sorted(classes))
-    return np.flatnonzero(np.isin(labels.numpy(), chosen)).astype(np.int64), chosen
 
 
 def _find(name: str, known: Sequence[str]) -> int | None:

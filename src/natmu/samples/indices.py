@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -11,11 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
-from natmu.data.arrays import open_npy
-from natmu.data.pixels import as_integer
 from natmu.errors import DataError, ForgetSetError
+from natmu.samples.npy import open_npy
 from natmu.types import IntArray
 
 _SHOWN = 5
@@ -26,8 +25,8 @@ def check_indices(values: object, total: int, what: str) -> IntArray:
     """Check positions in the training data.
 
     Args:
-        values: A sequence of integers, or an integer array or tensor ``(F,)``, in any order; or true and false for each
-            training sample, ``(total,)``, as an array, tensor or list.
+        values: A sequence of integers, or an integer array ``(F,)``, in any order; or true and false for each training
+            sample, ``(total,)``, as an array or list.
         total: Number of training samples.
         what: Names the indices in errors.
 
@@ -92,6 +91,13 @@ def read_index_file(path: Path, total: int) -> IntArray:
     return check_indices(values, total, f"The indices in {path}")
 
 
+def as_integer(value: object) -> int | None:
+    """The integer that a Python or numpy number, or an array or tensor of one element, is; None for all else."""
+    if hasattr(value, "shape") and hasattr(value, "item") and math.prod(value.shape) == 1:
+        value = value.item()
+    return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
+
+
 def _refuse_names(values: object, path: Path) -> None:
     """Say what to write where a file lists names."""
     names = [item for item in values if isinstance(item, str)] if isinstance(values, list) else []
@@ -104,8 +110,6 @@ def _refuse_names(values: object, path: Path) -> None:
 
 def _integers(values: object, what: str, total: int) -> npt.NDArray[Any]:
     """The values as an integer array; of a mask the positions that are true."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu().numpy()
     if isinstance(values, np.ndarray):
         if values.dtype == bool:
             return _chosen(values, what, total)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
 
 import numpy as np
 
 from natmu.types import IntArray
+
+ERASED = "(name erased)"
+"""Stands for a name that was erased."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,11 +20,27 @@ class Listing:
 
     Attributes:
         count: How many there are.
-        texts: The name of each; None where samples are called by their positions.
+        texts: The name of each, and an empty one where it was erased; None where samples are called by their positions.
+        erased: Positions of samples whose names were erased; no text means these.
     """
 
     count: int
     texts: Sequence[str] | None = None
+    erased: frozenset[int] = frozenset()
+
+    def name(self, position: int) -> str:
+        """What the sample at a position is called."""
+        if self.texts is None:
+            return str(position)
+        return ERASED if position in self.erased else self.texts[position]
+
+    def without_names(self, positions: Iterable[int]) -> Listing:
+        """The same samples, without some of the names; positions are no names, and stay."""
+        if self.texts is None:
+            return self
+        erased = self.erased.union(positions)
+        texts = ("" if position in erased else text for position, text in enumerate(self.texts))
+        return Listing(self.count, tuple(texts), erased)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +89,7 @@ class SampleNames(Sequence[str]):
             in_source: Whether ``rows`` are positions in the source instead.
         """
         positions = (rows if in_source else self.positions[rows]).tolist()
-        texts = self.listing.texts
-        return tuple(str(position) if texts is None else texts[position] for position in positions)
+        return tuple(map(self.listing.name, positions))
 
     def subset(self, rows: IntArray) -> SampleNames:
         """The names of the samples at these rows."""

@@ -1,0 +1,137 @@
+"""What in a policy contradicts itself, and what it leaves without effect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+from pydantic import BaseModel
+
+from natmu.errors import hint
+
+if TYPE_CHECKING:
+    from natmu.records.policy import Policy
+
+TO_SAY = 2
+"""With fewer retrained models no audit says whether something is forgotten."""
+
+
+def places(policy: Policy) -> list[str]:
+    """Where each candidate stands in the policy: ``method``, then ``fallbacks.0`` and so on."""
+    return ["method", *(f"fallbacks.{number}" for number in range(len(policy.fallbacks)))]
+
+
+def contradictions(policy: Policy) -> list[str]:
+    """What cannot hold together, a clause each that says what to do.
+
+    Args:
+        policy: The policy.
+    """
+    candidates = dict(zip(places(policy), policy.candidates, strict=True))
+    faults = []
+    if policy.guarantee == "certified":
+        faults.append("guarantee: no method gives a certified guarantee yet; write exact or approximate")
+    inexact = [f"{place} ({one.method})" for place, one in candidates.items() if one.guarantee != "exact"]
+    if policy.guarantee == "exact" and inexact:
+        verb = "is" if len(inexact) == 1 else "are"
+        faults.append(
+            f"guarantee: exact is what retrain alone gives, and {', '.join(inexact)} {verb} not; write retrain there, "
+            "or guarantee: approximate"
+        )
+    seen: dict[str, str] = {}
+    last = None
+    for place, one in candidates.items():
+        key = json.dumps(one.model_dump(mode="json"), sort_keys=True)
+        if key in seen:
+            faults.append(f"{place} is the same as {seen[key]}; give it other settings, or leave it out")
+        elif last is not None:
+            faults.append(f"{place} ({one.method}) is never reached, because {last} is retrain; put retrain last")
+        if last is None and one.guarantee == "exact":
+            last = place
+        seen.setdefault(key, place)
+    if policy.audit.every > 1 and not policy.audit.references:
+        faults.append("audit.every says when references are trained, and audit.references is 0; leave one of them out")
+    return faults
+
+
+def remarks(policy: Policy) -> list[str]:
+    """What a user should know of a policy that is sound, a sentence each.
+
+    Args:
+        policy: The policy.
+    """
+    told = []
+    if policy.audit.references == 0:
+        told.append(
+            "audit.references is 0, so nothing is compared with retrained models: over_forgetting, forgotten and "
+            "earlier refuse no candidate."
+        )
+    elif policy.audit.references < TO_SAY and policy.guardrails.forgotten:
+        told.append(
+            f"audit.references is {policy.audit.references}, and an audit takes {TO_SAY} at least to say that samples "
+            "are not forgotten: forgotten refuses no candidate."
+        )
+    if policy.audit.every > 1:
+        told.append(
+            f"audit.every is {policy.audit.every}: the processes between are not compared with retrained models, and "
+            "over_forgetting, forgotten and earlier refuse none of their candidates."
+        )
+    if all(one.guarantee != "exact" for one in policy.candidates):
+        told.append(
+            "No candidate is retrain: where all are refused, the requests stay pending until natmu requests retrain."
+        )
+    return told
+
+
+def unknown_methods(policy: Policy) -> list[str]:
+    """A clause for each candidate whose method neither natmu nor an installed package has; loads none of them.
+
+    Args:
+        policy: The policy.
+    """
+    rows = json.loads(files("natmu").joinpath("methods/catalogue.json").read_text(encoding="utf-8"))
+    names = [row["name"] for row in rows] + [point.name for point in entry_points(group="natmu.methods")]
+    clauses = []
+    for place, one in zip(places(policy), policy.candidates, strict=True):
+        if one.method not in names:
+            key = place if place == "method" else f"{place}.method"
+            clauses.append(f"{key}: there is no method {one.method!r}{hint(one.method, names)}; see natmu methods")
+    return clauses
+
+
+def misspelt(values: Mapping[str, Any], settings: type[BaseModel], path: str = "") -> list[str]:
+    """A clause for each key that settings do not have, with those that may have been meant.
+
+    Args:
+        values: Plain values by name.
+        settings: What they should be; settings within it are looked into, and lists of them.
+        path: Where ``values`` stand, with a dot at the end.
+    """
+    clauses = []
+    for key, value in values.items():
+        field = settings.model_fields.get(key)
+        if field is None:
+            known = ", ".join(settings.model_fields)
+            clauses.append(f"{path}{key} is not a setting{hint(str(key), settings.model_fields)}; known here: {known}")
+            continue
+        inner = [kind for kind in (field.annotation, *_arguments(field.annotation)) if _is_settings(kind)]
+        if inner and isinstance(value, Mapping):
+            clauses += misspelt(value, inner[0], f"{path}{key}.")
+        elif inner and isinstance(value, list | tuple):
+            for number, item in enumerate(value):
+                clauses += misspelt(item, inner[0], f"{path}{key}.{number}.") if isinstance(item, Mapping) else []
+    return clauses
+
+
+def _arguments(annotation: object) -> tuple[object, ...]:
+    """What stands between the brackets of a type."""
+    arguments: tuple[object, ...] = getattr(annotation, "__args__", ())
+    return arguments
+
+
+def _is_settings(kind: object) -> TypeGuard[type[BaseModel]]:
+    """Whether a type is a group of settings."""
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
