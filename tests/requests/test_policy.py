@@ -97,6 +97,10 @@ CONTRADICTIONS = {
     "{guarantee: certified, method: retrain}": "no method gives a certified guarantee yet",
     "fallbacks: [{method: retrain}, {method: scrub}]": "fallbacks.1 (scrub) is never reached",
     "{method: retrain, fallbacks: [{method: scrub}]}": "fallbacks.0 (scrub) is never reached, because method is",
+    "{method: retrain, fallbacks: [{method: retrain, batch_size: 8}, {method: scrub}]}": (
+        "fallbacks.0 (retrain) is never reached, because method is retrain; put retrain last; "
+        "fallbacks.1 (scrub) is never reached, because method is retrain"
+    ),
     "fallbacks: [{method: natmu}]": "fallbacks.0 is the same as method",
     "fallbacks: [{method: scrub, settings: {lr: 1, epochs: 2}}, {method: scrub, settings: {epochs: 2, lr: 1}}]": (
         "fallbacks.1 is the same as fallbacks.0"
@@ -155,7 +159,6 @@ def test_the_digest_follows_every_key():
         "guardrails": {"earlier": False},
         "retraining": {"samples": 3},
         "deadline_days": 29,
-        "copies": False,
     }
     assert changed.keys() == Policy.model_fields.keys()
     digests = {Policy.parse({key: value}).digest for key, value in changed.items()}

@@ -159,7 +159,7 @@ CONTRADICTIONS = {
     "a process's number": ((*TWO, started(2, 1)), "there are 0 processes before it"),
     "two processes": ((*RUNNING, started(2, 2)), "a process before it has not ended"),
     "a process from an old model": ((*RELEASED, started(2, 2, source=0)), "a model that is not deployed"),
-    "a process by another policy": ((*TWO, started(1, 1, policy=Policy(copies=False))), "a policy that does not hold"),
+    "a process by another policy": ((*TWO, started(1, 1, policy=Policy(method="x"))), "a policy that does not hold"),
     "a release of an unknown request": ((*RUNNING, released(1, 1, 3)), "its process answers other requests"),
     "a release of no process": ((*TWO, released(1, 1, 1)), "process 1 does not run"),
     "a release's number": ((*RUNNING, released(2, 1, 1)), "the release before it has number 0"),

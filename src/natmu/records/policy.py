@@ -97,7 +97,6 @@ class Policy(PolicySettings):
     guardrails: Guardrails = Field(default_factory=Guardrails, description="what a candidate may not do")
     retraining: RetrainingDue = Field(default_factory=RetrainingDue, description="when retraining is advised")
     deadline_days: int = Field(30, ge=1, le=365, description="days from receipt until a request must be answered")
-    copies: bool = Field(True, description="whether byte-identical copies of requested samples are forgotten too")
 
     @classmethod
     def read(cls, path: Path) -> Self:

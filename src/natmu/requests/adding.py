@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from natmu.errors import ForgetSetError
-from natmu.progress import say
 from natmu.records.census import Census
 from natmu.records.forgetting import ALL, ForgetRequest
 from natmu.records.ledger import Asked
@@ -38,16 +37,16 @@ class Resolved:
     asked: Asked
 
 
-def resolve(request: ForgetRequest, census: Census, *, copies: bool) -> Resolved:
+def resolve(request: ForgetRequest, census: Census) -> Resolved:
     """Find the samples that a request to delete means.
 
     A person's test images must go too, so names of samples that no model was trained on are part of the request. Test
-    images of a class that is withdrawn stay where they are.
+    images of a class that is withdrawn stay where they are. Byte-identical copies are part of it as well: a model that
+    goes on learning from a copy has not forgotten the sample.
 
     Args:
         request: The request.
         census: The samples that the service began with.
-        copies: Whether byte-identical copies are meant too; otherwise a line says how many there are.
 
     Raises:
         ForgetSetError: The request draws samples instead of naming them, cannot be read, or names no training sample.
@@ -60,13 +59,6 @@ def resolve(request: ForgetRequest, census: Census, *, copies: bool) -> Resolved
     else:
         named = listed_by_part(request, census.train.names)
     others = _copies(census, named, classes)
-    if others and not copies:
-        told = ", ".join(f"{len(found)} in the {role} part" for role, found in others.items())
-        say(
-            f"Byte-identical copies of samples of {request.text!r} are not part of the request: {told}; with "
-            "copies: true in the policy they would be."
-        )
-        others = {}
     nothing = np.zeros(0, np.int64)
     meant = {role: np.union1d(named.get(role, nothing), others.get(role, nothing)) for role in census.parts}
     if not len(meant["train"]):

@@ -140,12 +140,18 @@ def retraining_advice(state: State) -> Advice:
         grown.append(Grown(limits.share, requests, [one / total for one in samples], text))
     if limits.requests is not None:
         grown.append(Grown(limits.requests, requests, requests, f"{requests[-1]:.0f} of {limits.requests} requests"))
-    if limits.drift is not None:
-        grown += _drifts(releases, requests, limits.drift)
+    drifts = [] if limits.drift is None else _drifts(releases, requests, limits.drift)
+    grown += drifts
     left = [one.left for one in grown if one.left is not None]
     grown.sort(key=lambda one: math.inf if one.left is None else one.left)
-    reasons = tuple(one.sentence for one in grown) or ("The policy sets no limit, so retraining is never advised.",)
-    return Advice(due=any(one.reached for one in grown), in_requests=min(left, default=None), reasons=reasons)
+    reasons = [one.sentence for one in grown]
+    if limits.drift is not None and not drifts:
+        reasons.append("No accuracy was measured since the last training, so nothing is known of drift.")
+    return Advice(
+        due=any(one.reached for one in grown),
+        in_requests=min(left, default=None),
+        reasons=tuple(reasons) or ("The policy sets no limit, so retraining is never advised.",),
+    )
 
 
 def costs_of(entries: Iterable[Entry], opening: Opening) -> Costs:

@@ -43,6 +43,8 @@ def variance_ratio(before: BatchNorm, after: BatchNorm) -> float:
 def batch_norms_of(weights: Mapping[str, npt.NDArray[Any]]) -> dict[str, BatchNorm]:
     """The running statistics among a model's weights, by layer.
 
+    Weights do not tell what a layer adds to its variance; PyTorch's default stands in.
+
     Args:
         weights: Arrays by name, as a state dict has them.
     """

@@ -11,9 +11,10 @@ from natmu.lineage import import_model
 from natmu.lineage.original_check import check_run
 from natmu.lineage.own_training import require_trainer
 from natmu.opening import Place, Source
+from natmu.progress import say
 from natmu.records.audit import AUDIT_FOLDER
 from natmu.records.derived import is_original
-from natmu.records.files import file_digest, write_atomically
+from natmu.records.files import write_atomically
 from natmu.records.ledger import Opening
 from natmu.records.policy import Policy
 from natmu.records.service import CENSUS, CURRENT, KEY, LEDGER, MODELS, POLICY, SERVICE, ServiceRecord
@@ -43,6 +44,8 @@ def found(
     policy = policy or DEFAULT_POLICY
     rules = Policy.read(policy)
     check_methods(rules, str(policy))
+    for remark in rules.remarks:
+        say(f"{policy.name}: {remark}")
     store = Store(folder / MODELS)
     opened = source.open(Place(data_dir, store.root, device=device, precision=precision))
     workspace, recipe = opened.workspace, opened.recipe
@@ -59,7 +62,8 @@ def found(
     check = check_run(run, workspace, None, force=force)
     key = ServiceKey.create(folder / KEY)
     create_signing_key(folder)
-    take_census(workspace.splits, key).write(folder / CENSUS)
+    census = take_census(workspace.splits, key)
+    census.write(folder / CENSUS)
     write_atomically(folder / POLICY, policy.read_bytes())
     settings = workspace.settings
     ServiceRecord(
@@ -84,7 +88,7 @@ def found(
             training=in_words(recipe),
             accuracies=dict(check.accuracies),
             samples=len(workspace.splits.train),
-            census=file_digest(folder / CENSUS),
+            census=census.digest,
             retraining_seconds=run.record.seconds or None,
             policy=rules,
             versions=run.record.versions,

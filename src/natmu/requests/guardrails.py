@@ -237,7 +237,7 @@ def _loss(name: str, what: str, original: float, candidate: float, limit: float)
 def _switch(name: str, remembers: bool, sentence: str, *, exact: bool, on: bool) -> GuardrailResult:
     """A guardrail without a number."""
     if remembers and exact:
-        sentence = f"{sentence} The model was trained without these samples, so this is chance or what others tell of."
+        sentence = f"{sentence} The model was trained without these samples, so it cannot remember them."
     elif remembers and not on:
         sentence = f"{sentence} The policy does not refuse for that."
     return _result(name, None, None, exact or not (remembers and on), sentence)

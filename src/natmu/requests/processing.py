@@ -193,7 +193,7 @@ class Processing:
             after = self._values(self.batch.left_out(before, others))[-1]
         found = values(chain, after)
         for value, forget in zip(found, chain, strict=True):
-            self.workspace.remember(value, self.workspace.compact(forget))
+            self.workspace.remember(value, forget)
         return found
 
     @cached_property

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from natmu.errors import UsageError
+from natmu.errors import ForgetSetError, UsageError
+from natmu.progress import say
 from natmu.records.census import Census
 from natmu.records.forgetting import parse_forget
 from natmu.records.ledger import KeyedDigest, Requested
 from natmu.records.policy import Policy
 from natmu.requests.adding import resolve
 from natmu.requests.ledger import Ledger
-from natmu.requests.state import State
+from natmu.requests.state import State, fold
 
 
 def record(
@@ -22,7 +23,7 @@ def record(
     Args:
         ledger: Where.
         census: All samples.
-        policy: Says whether copies are meant too, and how long an answer may take.
+        policy: Says how long an answer may take.
         forget: The request as text, with its table.
         ticket: The caller's own name for it.
         received: When it came in, ISO 8601; now if None.
@@ -37,7 +38,14 @@ def record(
     came, name = _time(received), ticket.strip()
     if not 0 < len(name) <= 200:
         raise UsageError("A ticket has 1 to 200 characters; give your own name for the request.")
-    found = resolve(parse_forget(forget), census, copies=policy.copies)
+    try:
+        found = resolve(parse_forget(forget), census)
+    except ForgetSetError:
+        taken = fold(ledger.entries()).ticket(name)
+        if taken is None or taken.purged is None:
+            raise
+        say(f"ticket {name} is request {taken.entry.request}, whose samples were purged and have no names any more")
+        return taken.entry
     samples = census.pixel_digests(found.rows)
     known: list[Requested] = []
 
@@ -47,6 +55,7 @@ def record(
             known.append(_same(taken.entry, samples))
             return None
         _require_new(state, samples)
+        _require_something_left(state, samples, census)
         return Requested(
             request=len(state.requests) + 1,
             ticket=name,
@@ -102,3 +111,13 @@ def _require_new(state: State, samples: tuple[KeyedDigest, ...]) -> None:
                 f"All {len(wanted)} samples of this request are part of request {number} (ticket {one.entry.ticket}), "
                 "which answers it too; nothing was recorded."
             )
+
+
+def _require_something_left(state: State, samples: tuple[KeyedDigest, ...], census: Census) -> None:
+    """Refuse a request after which nobody would be left to learn from."""
+    asked = {*samples}.union(*(one.entry.samples for one in state.requests.values()))
+    if len(census.rows([*asked])) >= len(census.train):
+        raise UsageError(
+            f"With this request all {len(census.train)} training samples would be withdrawn, so that no model can be "
+            "released any more; take the model out of use, and delete the service."
+        )

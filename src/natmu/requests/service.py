@@ -135,7 +135,9 @@ class Service:
         Args:
             now: The time, ISO 8601; that of the clock if None.
         """
-        return status_of(self.state, datetime.now(UTC) if now is None else datetime.fromisoformat(now))
+        moment = datetime.now(UTC) if now is None else datetime.fromisoformat(now)
+        entries = self.files.ledger.entries()
+        return status_of(entries, fold(entries), moment)
 
     def process(
         self,

@@ -74,7 +74,7 @@ def rows_named(asked: Sequence[str], names: SampleNames, what: str, *, leave_uns
 
 
 def named_by_part(asked: Sequence[str], names: SampleNames, what: str) -> dict[str, IntArray]:
-    """The samples with these names, whatever part they are in; a line says which ones no model was trained on.
+    """The samples with these names, whatever part they are in; lines say which ones no model was trained on.
 
     Args:
         asked: Names, as for ``rows_named``.
@@ -98,11 +98,10 @@ def named_by_part(asked: Sequence[str], names: SampleNames, what: str) -> dict[s
             left.difference_update(inside)
         if inside and role != "train":
             told = f"{_counted(len(inside), 'sample')} of the {role} part, {_some([_name(place) for place in inside])}"
-            say(f"{what} {told}: no model was trained on them.")
+            say(f"{what} {told}, which no model was trained on.")
     if left:
-        told = f"{_counted(len(left), 'sample')} that the training part was cut without"
         shown = _some([_name(place) for place in places if place in left])
-        say(f"{what} {told}, {shown}: no model was trained on them, and they are not part of the request.")
+        say(f"{what} {_counted(len(left), 'sample')} in none of the parts, {shown}, which the request leaves out.")
     return found
 
 
