@@ -14,7 +14,10 @@ def rollback(
     folder: Folder,
     release: Annotated[int, typer.Argument(metavar="N", min=0, help="Number of a release; 0 is the original.")],
 ) -> None:
-    """Deploy an earlier model again; requests that it does not honour are pending again."""
+    """Deploy an earlier model again.
+
+    Requests that it does not honour are pending again.
+    """
     from natmu.progress import showing
     from natmu.requests import Service
 
@@ -35,7 +38,10 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
-    """Write the deployed model as a file that loads where the original was loaded."""
+    """Write the deployed model as a file.
+
+    With --like it loads where the original was loaded.
+    """
     from natmu.progress import showing
     from natmu.requests import Service
 

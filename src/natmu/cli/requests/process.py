@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def process(
     folder: Folder,
     requests: Annotated[
-        list[int] | None, typer.Argument(metavar="[N]...", min=1, help="Numbers of requests; all pending if not given.")
+        list[int] | None, typer.Argument(metavar="N", min=1, help="Numbers of requests; all pending if not given.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All pending requests, as without numbers.")] = False,
     data: LiesAt = None,
@@ -30,9 +30,10 @@ def process(
     force: GoOn = False,
     as_json: Json = False,
 ) -> None:
-    """Unlearn pending requests at once, and deploy the first candidate that keeps the policy's guardrails.
+    """Unlearn pending requests, and deploy the result.
 
-    The same command goes on with a process that was interrupted.
+    They are unlearned together. The first candidate of the policy that keeps its guardrails is deployed. The same
+    command goes on with a process that was interrupted.
     """
     from natmu.cli.output import print_json
     from natmu.progress import say, showing
@@ -62,7 +63,10 @@ def retrain(
     force: GoOn = False,
     as_json: Json = False,
 ) -> None:
-    """Retrain without all that anybody asked to forget, and deploy that model: the exact answer."""
+    """Retrain without all that anybody asked to forget.
+
+    That model is deployed: the exact answer to all requests.
+    """
     from natmu.cli.output import print_json
     from natmu.progress import say, showing
     from natmu.requests import Service
@@ -84,7 +88,7 @@ def _intended(service: Service, asked: Sequence[int] | None) -> list[str]:
     state, policy = service.state, service.files.policy
     unfinished = state.unfinished
     requests = tuple(asked or state.pending) if unfinished is None else unfinished.requests
-    if not requests or (unfinished is None and not {*requests} <= {*state.pending}):
+    if not requests or (unfinished is None and not _distinct_and_pending(requests, state)):
         return []
     references = policy.audit.references if state.processes % policy.audit.every == 0 else 0
     references = references if unfinished is None else unfinished.references
@@ -97,6 +101,10 @@ def _intended(service: Service, asked: Sequence[int] | None) -> list[str]:
         f"from release {source.release}, which honours {counted(len(source.honours), 'request')}; tries {candidates}; "
         f"compares with {counted(references, 'retrained model')}",
     ]
+
+
+def _distinct_and_pending(requests: Sequence[int], state: State) -> bool:
+    return len({*requests}) == len(requests) and {*requests} <= {*state.pending}
 
 
 def _samples(state: State, requests: Sequence[int]) -> str:

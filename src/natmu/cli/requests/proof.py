@@ -17,9 +17,10 @@ def confirm_purge(
         bool, typer.Option("--weights", help="Delete the weights of earlier models that knew the samples, too.")
     ] = False,
 ) -> None:
-    """Check that the samples of a request are gone from the data, copies included, and note it.
+    """Check that the samples of a request are gone, and note it.
 
-    Their names go from the service; weights that are deleted cannot be deployed again.
+    They are looked for by content in all of the data, copies included. Their names go
+    from the service, and weights that are deleted cannot be deployed again.
     """
     from natmu.progress import showing
     from natmu.requests import Service
@@ -27,7 +28,7 @@ def confirm_purge(
     with showing():
         done = Service.open(folder).confirm_purge(request, data=data, weights=weights)
     typer.echo(
-        f"Request {done.request}: none of its samples is in the data; {counted(done.files, 'file')} looked through."
+        f"None of the samples of request {done.request} is in the data: {counted(done.files, 'file')} looked through."
     )
     if done.caches:
         typer.echo(f"Deleted {counted(done.caches, 'file')} with decoded copies.")

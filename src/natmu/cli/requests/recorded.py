@@ -39,7 +39,7 @@ def add(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Record a request; nothing is forgotten before it is processed."""
+    """Record a request; nothing is forgotten yet."""
     from natmu.cli.output import print_json
     from natmu.requests import Service
 
@@ -81,14 +81,15 @@ def list_requests(folder: Folder, as_json: Json = False) -> None:
         return
     waiting = {one.request: one for one in service.status().pending}
     table = Table(box=None, pad_edge=False)
-    for title, justify in (("request", "right"), ("ticket", "left"), ("samples", "right"), ("received", "left")):
+    for title, justify in (("request", "right"), ("ticket", "left"), ("samples", "right")):
         table.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    table.add_column("state", overflow="fold")
+    for title in ("received", "state", "purged"):
+        table.add_column(title)
     for number, one in requests.items():
-        state = _state(one) if number not in waiting else due_in_words(waiting[number])
-        table.add_row(
-            str(number), Text(one.entry.ticket), f"{len(one.entry.samples):,}", one.entry.received[:10], state
-        )
+        state = Text(f"honoured by release {one.release}") if number not in waiting else due_in_words(waiting[number])
+        asked = one.entry
+        cells = str(number), asked.ticket, f"{len(asked.samples):,}", asked.received[:10]
+        table.add_row(*map(Text, cells), state, (one.purged or "")[:10])
     console().print(table)
 
 
@@ -111,12 +112,6 @@ def _what(request: Requested) -> str:
     if request.copies:
         what += f", {request.copies:,} of them as byte-identical copies"
     return what
-
-
-def _state(request: RequestState) -> str:
-    """What became of a request that the deployed model honours."""
-    answered = f"honoured by release {request.release} since {(request.answered or '')[:10]}"
-    return f"{answered}, gone from the data on {request.purged[:10]}" if request.purged else answered
 
 
 def _plain(request: RequestState) -> dict[str, object]:

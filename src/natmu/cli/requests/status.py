@@ -24,7 +24,7 @@ MOST_REASONS = 2
 
 
 def status(folder: Folder, as_json: Json = False) -> None:
-    """Say what is due, what is deployed and how far it has drifted, and what to do next."""
+    """Say what is due and deployed, and what to do next."""
     from natmu.cli.output import print_json
     from natmu.cli.requests.output import console
     from natmu.requests import Service

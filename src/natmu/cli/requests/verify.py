@@ -26,8 +26,9 @@ def verify(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Check that nothing was changed: ledger, models, data and evidence; status 1 where something was.
+    """Check that nothing was changed.
 
+    Of a service: ledger, models, data and evidence. The exit status is 1 where something was changed.
     What that shows is printed, and what it does not show.
     """
     from natmu.cli.output import print_json
