@@ -84,7 +84,7 @@ def list_requests(folder: Folder, as_json: Json = False) -> None:
     for title, justify in (("request", "right"), ("ticket", "left"), ("samples", "right")):
         table.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for title in ("received", "state", "purged"):
-        table.add_column(title)
+        table.add_column(title, no_wrap=title != "state", overflow="fold")
     for number, one in requests.items():
         state = Text(f"honoured by release {one.release}") if number not in waiting else due_in_words(waiting[number])
         asked = one.entry

@@ -121,6 +121,8 @@ def _cost(found: Status) -> Text:
 def _retraining(found: Status) -> Text:
     """Whether to retrain, when, and why."""
     advice = found.advice
+    if not found.deployed.requests_since:
+        return Text("not due; nothing was forgotten since the last training")
     if advice.due:
         lines = [Text("now", "bold yellow")]
     elif advice.in_requests is None:
