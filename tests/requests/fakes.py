@@ -29,9 +29,15 @@ SEAL = "5" * 64
 """What stands for the seal of entries that no key has sealed."""
 
 
+def weights(number):
+    """What stands for the file of weights of a release."""
+    return f"weights {number}".encode()
+
+
 def model(number):
     """The model of a release."""
-    return DeployedModel(run=f"{number:016x}", weights=f"{number:032x}")
+    digest = hashlib.blake2b(weights(number), digest_size=16).hexdigest()
+    return DeployedModel(run=f"{number:016x}", weights=digest)
 
 
 def digests(*names):
@@ -131,8 +137,8 @@ def rolled_back(release, *reopened):
     return RolledBack(release=release, result=model(release), reopened=reopened)
 
 
-def purged(request, *, weights=(), census=CENSUS):
-    return Purged(request=request, files=10, caches=1, census=census, weights=weights)
+def purged(request, *, runs=(), census=CENSUS):
+    return Purged(request=request, files=10, caches=1, census=census, weights=runs)
 
 
 def story():
@@ -151,7 +157,7 @@ def story():
         rejected(3, 3, source=2, final=True),
         rolled_back(1, 2),
         retrained(3, 2, 3),
-        purged(1, weights=(model(0).run,)),
+        purged(1, runs=(model(0).run,)),
     )
 
 

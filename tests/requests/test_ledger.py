@@ -1,4 +1,3 @@
-import os
 import random
 import re
 import shutil
@@ -79,7 +78,7 @@ def test_nothing_is_appended_where_nothing_is_decided(ledger):
 
 @pytest.mark.parametrize("body", [requested(9), released(9, 9, 1), rolled_back(7), requested(4, ticket="T-1")])
 def test_what_contradicts_is_not_appended(ledger, body):
-    with pytest.raises(RunError, match="Entry 15 of the ledger .* contradicts"):
+    with pytest.raises(RunError, match=r"Entry 15 of the ledger .* contradicts"):
         ledger.append(lambda state: body)
     assert len(ledger.entries()) == len(story())
 
@@ -376,13 +375,13 @@ def test_where_nothing_may_be_written_entries_are_read_and_none_is_added():
         (folder / "service.key").chmod(0o644)
         (folder / "ledger.sqlite").chmod(0o444)
         folder.chmod(0o555)
-        before = sorted(os.listdir(folder))
+        before = sorted(folder.iterdir())
         out, errors = process("without_rights", folder).communicate()
         assert errors == ""
         first, refusal, last = out.splitlines()
         assert (first, last) == ("2 []", "2")
         assert "nothing was added" in refusal
-        assert sorted(os.listdir(folder)) == before
+        assert sorted(folder.iterdir()) == before
         folder.chmod(0o755)
 
 

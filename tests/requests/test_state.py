@@ -177,11 +177,11 @@ CONTRADICTIONS = {
     ),
     "a rollback that reopens nothing": ((*RELEASED, rolled_back(0)), "it reopens other requests than 1"),
     "a rollback to deleted weights": (
-        (*RELEASED, purged(1, weights=(model(0).run,)), rolled_back(0, 1)),
+        (*RELEASED, purged(1, runs=(model(0).run,)), rolled_back(0, 1)),
         "the weights of release 0 were deleted",
     ),
     "a purge of an unknown request": ((*TWO, purged(3)), "there is no request 3"),
-    "a purge of what is deployed": ((*RELEASED, purged(1, weights=(model(1).run,))), "the model that is deployed"),
+    "a purge of what is deployed": ((*RELEASED, purged(1, runs=(model(1).run,))), "the model that is deployed"),
 }
 
 

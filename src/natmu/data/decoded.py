@@ -129,8 +129,46 @@ class Shelf:
             unfinished.replace(path.with_suffix(".npy"))
         finally:
             unfinished.unlink(missing_ok=True)
-        _kept(path, DecodedImages(sources=sources, identity=_identity(path), pixels=pixels))
+        record = DecodedImages(sources=sources, identity=_identity(path), pixels=pixels, folder=_folder_of(self.files))
+        _kept(path, record)
         return np.lib.format.open_memmap(path.with_suffix(".npy"), mode="r")
+
+
+def delete_kept(folder: Path, holds: Callable[[Path, str | None], bool]) -> list[Path]:
+    """Delete decoded images that hold certain pictures, and what killed decoders left, which may hold any.
+
+    Another process that has mapped such a file goes on with it; nobody finds it again.
+
+    Args:
+        folder: The folder of decoded images.
+        holds: Whether a ``.npy`` file is to go, given also the folder of the image files, where that is known.
+
+    Returns:
+        The files of pixels that were deleted.
+
+    Raises:
+        RunError: One cannot be deleted.
+    """
+    deleted = []
+    for path in sorted([*folder.glob("*.npy"), *folder.glob(".*.partial")]):
+        if ".json." in path.name:  # a record that is being written, which holds no picture
+            continue
+        unfinished, place = path.suffix == ".partial", path.with_suffix(".json")
+        prefix = path.stem[1:] if unfinished else path.stem.rpartition("-")[0]
+        with FileLock(folder / f".{prefix}.lock"):
+            record = _record(place) if place.exists() else None
+            if path.exists() and (unfinished or holds(path, None if record is None else record.folder)):
+                _delete(path, place)
+                deleted.append(path)
+    return deleted
+
+
+def _delete(*paths: Path) -> None:
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(f"{path} cannot be deleted ({error.strerror}); delete it yourself.") from None
 
 
 def remembered_digest(file: Path | None, key: str, compute: Callable[[], str]) -> str:
@@ -211,6 +249,12 @@ def _content(digests: Sequence[bytes]) -> str:
     for digest in digests:
         state.update(digest)
     return state.hexdigest()
+
+
+def _folder_of(files: Sequence[Path]) -> str:
+    """The folder that holds all image files, in it or below."""
+    folder = os.path.commonpath([path.absolute().parent for path in files])
+    return os.fsencode(folder).decode(errors="replace")
 
 
 def _sources(files: Sequence[Path]) -> str:

@@ -12,12 +12,13 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 from rich.filesize import decimal
 
 from natmu.data.decoded import FOLDER, Shelf
@@ -44,6 +45,8 @@ _FAULTS = (
 )
 _CHUNK = 16
 _THREADS = 16
+_PAGES = 1000
+"""Pages and frames of a file that are looked at, at most."""
 
 FEW_FILES = 500
 """Files that are decoded anew each time, because that takes a second or two."""
@@ -65,7 +68,7 @@ def image_files(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def _large_ones_welcome() -> Iterator[None]:
+def large_ones_welcome() -> Iterator[None]:
     """Without Pillow's warning of images above 89 megapixels; those of twice that size it refuses."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -102,6 +105,27 @@ def to_array(image: Image.Image, channels: int | None = None, form: Form = AS_IT
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
+def pictures_in(content: IO[bytes], channels: int, form: Form, size: Size) -> list[ByteArray]:
+    """The pictures of a file, whatever it is called: one, or all pages and frames of those that have several.
+
+    Call it within ``large_ones_welcome``.
+
+    Args:
+        content: The file.
+        channels: 1 or 3.
+        form: What they are brought to.
+        size: Width and height that they must have then; others are passed over.
+
+    Returns:
+        uint8 ``(C, H, W)`` each; none where the file is no image of eight bits per channel, or damaged.
+    """
+    found: list[ByteArray] = []
+    with suppress(*_FAULTS), Image.open(content, formats=_FORMATS) as image:
+        pages = islice(ImageSequence.Iterator(image), _PAGES)
+        found += (to_array(page, channels, form) for page in pages if form.size_of(page.size) == size)
+    return found
+
+
 def common_shape(files: Sequence[Path], form: Form) -> Shape:
     """Channels, height and width that all files have in a form, from their heads alone.
 
@@ -117,7 +141,7 @@ def common_shape(files: Sequence[Path], form: Form) -> Shape:
     """
     first: Size | None = None
     channels = 1
-    with _large_ones_welcome():
+    with large_ones_welcome():
         for path in files:
             with _opened(path) as image:
                 original, channels = image.size, max(channels, channels_of(image))
@@ -223,7 +247,7 @@ def _fill(images: ByteArray, files: Sequence[Path], form: Form) -> list[bytes]:
             images[row] = to_array(image, images.shape[1], form)
         return _digest(content)
 
-    with _large_ones_welcome():
+    with large_ones_welcome():
         return _by_threads(decoded, len(files), "decode images")
 
 

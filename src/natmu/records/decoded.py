@@ -20,16 +20,18 @@ class DecodedImages(File):
         sources: Digest of the names, sizes and times of the image files.
         identity: Of the file of pixels: its size, its times of modification and change in nanoseconds, its inode.
         pixels: Digest of the content of that file.
+        folder: The folder that holds all the image files, in it or below.
         digests: Of data sets whose images these are, by a digest of all that is not pixels.
         statistics: Channel means and standard deviations of some of the images, by a digest of their places.
     """
 
     remedy: ClassVar[str] = "its images are decoded again"
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     sources: Digest
     identity: Identity
     pixels: Digest
+    folder: str
     digests: dict[str, Digest] = Field(default_factory=dict)
     statistics: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = Field(default_factory=dict)
 

@@ -195,8 +195,8 @@ class Ledger:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version != FORMAT:
             raise RunError(
-                f"{self.path} is a ledger of format {version}, and this version of natmu reads format {FORMAT}; use the "
-                "version that made it."
+                f"{self.path} is a ledger of format {version}, and this version of natmu reads format {FORMAT}; use "
+                "the version that made it."
             )
         found = {str(name): sql for name, sql in connection.execute("SELECT name, sql FROM sqlite_master")}
         if found.get("entries") != _SCHEMA["entries"]:
