@@ -50,7 +50,7 @@ def process(
     if as_json:
         print_json(outcome.plain())
     if not isinstance(outcome, Released):
-        raise _refusal(outcome, service, folder, printed=as_json)
+        raise _refusal(outcome, service, folder)
     if not as_json:
         _print_release(outcome.release, outcome, folder)
 
@@ -124,16 +124,12 @@ def _print_release(release: int, made: Tried, folder: Path) -> None:
         typer.echo(f"Next: {command('evidence', folder, made.requests[0])}")
 
 
-def _refusal(outcome: Rejected | NotMade, service: Service, folder: Path, *, printed: bool) -> NatmuError:
-    """The end of a process all of whose candidates were refused; each is printed with its reasons."""
-    from natmu.records.ledger import NotMade, Rejected
+def _refusal(outcome: Rejected | NotMade, service: Service, folder: Path) -> NatmuError:
+    """The end of a process all of whose candidates were refused; why was said of each."""
+    from natmu.records.service import POLICY
 
-    bodies = [entry.body for entry in service.files.ledger.entries()]
-    for body in bodies:
-        if not printed and isinstance(body, Rejected | NotMade) and body.process == outcome.process:
-            typer.echo(f"{body.method} is refused: {' '.join(body.reasons)}")
     return NatmuError(
         f"No candidate was accepted: release {service.state.current} stays deployed, and {numbered(outcome.requests)} "
-        f"{'are' if len(outcome.requests) > 1 else 'is'} pending still; add a fallback to {folder / 'policy.yaml'} or "
+        f"{'are' if len(outcome.requests) > 1 else 'is'} pending still; add a fallback to {folder / POLICY} or "
         f"change its guardrails, or run {command('retrain', folder)}."
     )

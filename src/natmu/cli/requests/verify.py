@@ -45,9 +45,11 @@ def verify(
 
 def _verified(target: Path, key: Path | None, data: str | None, *, read_only: bool) -> Verification:
     """What verifying finds."""
+    from natmu.requests.checks import EVIDENCE_FILE
+
     if not target.exists():
         raise UsageError(f"{target} does not exist; give the folder of a service, or a file evidence.json.")
-    if target.is_dir():
+    if target.is_dir() and not (target / EVIDENCE_FILE).exists():
         if key is not None:
             raise UsageError("--key goes with evidence; a service has its own keys, so leave it out.")
         from natmu.requests import Service
