@@ -187,7 +187,7 @@ class Opened:
 
 
 def refuse_part_of_service(run: RunFolder) -> None:
-    """Refuse a model that a service of deletion requests made of data with gaps, or of a model that it names by its run.
+    """Refuse a model that a service made of data with gaps, or of a model that it names by its run.
 
     Raises:
         UsageError: It is one.

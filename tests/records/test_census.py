@@ -58,8 +58,8 @@ def a_census(count: int = 6) -> Census:
 @given(census=censuses())
 def test_a_census_comes_back(census, tmp_path_factory):
     path = tmp_path_factory.mktemp("service") / "census.npz"
-    census.write(path)
-    back = Census.read(path)
+    census.write(path, str)
+    back = Census.read(path, str)
     assert (back.class_names, back.image_shape, back.dtype) == (census.class_names, census.image_shape, census.dtype)
     assert back.digest == census.digest
     assert [*back.parts] == [*census.parts]
@@ -126,8 +126,8 @@ def test_many_digests_are_found_at_once():
 def test_erased_names_are_gone_from_the_file_and_the_digest_stays(tmp_path):
     census = a_census()
     erased = census.without_names(np.array([1]), {"holdout": np.array([0]), "test": np.array([2])})
-    erased.write(tmp_path / "census.npz")
-    back = Census.read(tmp_path / "census.npz")
+    erased.write(tmp_path / "census.npz", str)
+    back = Census.read(tmp_path / "census.npz", str)
     text = read_arrays(tmp_path / "census.npz")["names_0"].tobytes().decode()
     assert text == "".join(f"ann/{row}.jpg" for row in (0, 2, 3, 4, 5, 7))
     assert back.digest == census.digest
@@ -176,14 +176,14 @@ def spoilt(**changes):
     ],
 )
 def test_arrays_that_do_not_fit_together_are_named(change, reason, tmp_path):
-    a_census().write(tmp_path / "census.npz")
+    a_census().write(tmp_path / "census.npz", str)
     write_arrays(tmp_path / "census.npz", change(read_arrays(tmp_path / "census.npz")))
     assert_damaged(tmp_path / "census.npz", reason)
 
 
 def test_every_array_is_needed(tmp_path):
     path = tmp_path / "census.npz"
-    a_census().write(path)
+    a_census().write(path, str)
     arrays = read_arrays(path)
     for name in arrays:
         write_arrays(path, {other: array for other, array in arrays.items() if other != name})
@@ -193,7 +193,7 @@ def test_every_array_is_needed(tmp_path):
 def test_a_damaged_or_missing_file_is_named(tmp_path):
     path = tmp_path / "census.npz"
     assert_damaged(path, "No such file")
-    a_census().write(path)
+    a_census().write(path, str)
     content = path.read_bytes()
     for part in (b"", content[:-30], content[: len(content) // 2], b"PK" + bytes(100)):
         path.write_bytes(part)
@@ -202,8 +202,23 @@ def test_a_damaged_or_missing_file_is_named(tmp_path):
 
 def assert_damaged(path, reason):
     with pytest.raises(RunError) as caught:
-        Census.read(path)
+        Census.read(path, str)
     message = str(caught.value)
     assert message.startswith(f"{path} cannot be read (")
     assert reason in message
     assert message.endswith("; restore it from a backup of the service.")
+
+
+def test_a_name_that_somebody_edited_is_noticed(tmp_path):
+    path = tmp_path / "census.npz"
+    a_census().write(path, str)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays["names_0"] = arrays["names_0"].copy()
+    arrays["names_0"][0] ^= 1
+    np.savez(path, **arrays)
+    with pytest.raises(RunError, match="changed after it was written"):
+        Census.read(path, str)
+    a_census().write(path, str)
+    with pytest.raises(RunError, match="of another service"):
+        Census.read(path, lambda text: f"other {text}")

@@ -127,7 +127,7 @@ def small_service(tmp_path):
     )
     listed = census()
     folder.mkdir()
-    listed.write(folder / CENSUS)
+    listed.write(folder / CENSUS, KEY.seal)
     for lineage in (original, released):
         write_run_of(folder / MODELS, lineage)
     write_run_of(folder / MODELS, a_retrained(seed=1))

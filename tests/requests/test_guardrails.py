@@ -231,6 +231,11 @@ def test_the_variance_ratio_that_is_farthest_from_one_is_told():
 
 
 def test_a_model_without_batch_norm_passes_and_nan_does_not():
+    anew = batch_norm_drift(
+        {"bn": BatchNorm(np.zeros(1), np.ones(1))}, {"bn": BatchNorm(np.ones(1), np.ones(1))}, 0.5, "retrain"
+    )
+    assert (anew.passed, anew.value) == (True, None)
+    assert "trained anew" in anew.sentence
     none = batch_norm_drift({}, {}, 1.0)
     assert none.passed
     assert none.value is None

@@ -98,7 +98,7 @@ def make_service(folder):
     left = whole.without_names(np.array(PURGED), {})
     for row in PURGED:
         (folder / "photographs" / train[row]).unlink()
-    left.write(home / "census.npz")
+    left.write(home / "census.npz", key.seal)
     for body in (
         *(first, started(1, 1), released(1, 1, 1), retrained(2)),
         *(purged(1, runs=(model(0).run,), census=left.digest), second),
@@ -207,11 +207,15 @@ def relink(service, target):
     (service / "current").symlink_to(target)
 
 
+def seal_of(service):
+    return ServiceKey.read(service / "service.key").seal
+
+
 def other_census(service):
     """A list whose digests of two files were exchanged."""
-    census = Census.read(service / "census.npz")
+    census = Census.read(service / "census.npz", seal_of(service))
     census.train.files[[2, 3]] = census.train.files[[3, 2]]
-    census.write(service / "census.npz")
+    census.write(service / "census.npz", seal_of(service))
 
 
 def change(path, old, new):
@@ -354,11 +358,11 @@ def test_data_that_has_a_name_is_said_to_be_unchecked(service):
 
 
 def test_samples_that_are_no_files_are_said_to_be_unchecked(service):
-    census = Census.read(service / "census.npz")
+    census = Census.read(service / "census.npz", seal_of(service))
     none = np.zeros((0, 16), np.uint8)
     parts = [CensusPart(part.names, part.labels, part.pixels, none) for part in census.parts.values()]
     bare = Census(census.class_names, census.image_shape, census.dtype, *parts)
-    bare.write(service / "census.npz")
+    bare.write(service / "census.npz", seal_of(service))
     ledger_of(service).append(lambda _: purged(1, census=bare.digest))
     found = verify_service(service)
     assert found.ok

@@ -60,7 +60,7 @@ class World:
         """A new service with the quick policy."""
         path = self.folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(POLICY | policy))
-        source = Source(self.original)
+        source = Source(self.original, {"source": str(self.photos)})
         return Service.create(self.folder / name, source, path, manifest=self.manifest, data_dir=self.folder / "data")
 
 
@@ -68,7 +68,7 @@ def picture(rng: np.random.Generator, label: int, size: int = 8) -> Image.Image:
     """A picture of a class: its colour and much noise, so that it is learnt by heart."""
     colour = np.array([(200, 60, 60), (60, 200, 60), (60, 60, 200), (200, 200, 60)][label])
     noise = rng.integers(-110, 111, (size, size, 3))
-    return Image.fromarray(np.clip(colour * 0.35 + 80 + noise, 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(colour * 0.1 + 110 + noise, 0, 255).astype(np.uint8))
 
 
 def make_photos(folder: Path) -> None:

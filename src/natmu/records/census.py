@@ -7,7 +7,7 @@ the data. A name is written once, however many parts come from the same source.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -32,6 +32,9 @@ ROLES = ("train", "test", "holdout")
 _FORMAT = 1
 _BYTES = 16
 """Bytes of a keyed digest."""
+
+Seal = Callable[[str], str]
+"""What makes a text one that only the service can have written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,20 +206,33 @@ class Census:
         return replace(self, train=renamed(self.train), test=renamed(self.test), holdout=holdout)
 
     @staticmethod
-    def read(path: Path) -> Census:
+    def read(path: Path, seal: Seal) -> Census:
         """Read the census.
 
+        Args:
+            path: The file.
+            seal: That of the service's key.
+
         Raises:
-            RunError: It is missing, damaged, of another format, or its arrays do not fit together; one sentence.
+            RunError: It is missing, damaged, edited, of another format, or its arrays do not fit together.
         """
         arrays = read_arrays(path, REMEDY)
         try:
-            return _assembled(arrays)
+            stated = _unpacked(arrays, "seal") if "seal" in arrays else ()
+            sealed = seal(_content(arrays))
+            census = _assembled(arrays)
+            if stated != (sealed,):
+                raise ValueError("its names or digests were changed after it was written, or it is of another service")
+            return census
         except ValueError as error:
             raise damaged(path, error, REMEDY) from None
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, seal: Seal) -> None:
         """Write the census, whole or not at all.
+
+        Args:
+            path: The file.
+            seal: That of the service's key, so that nobody without it can change a name unnoticed.
 
         Raises:
             RunError: It cannot be written.
@@ -238,7 +254,16 @@ class Census:
             arrays[f"{role}_source"] = np.array(source, np.int64)
             arrays[f"{role}_positions"] = part.names.positions
             arrays |= {f"{role}_{what}": getattr(part, what) for what in ("labels", "pixels", "files")}
-        write_arrays(path, arrays)
+        write_arrays(path, arrays | _packed("seal", [seal(_content(arrays))]))
+
+
+def _content(arrays: Arrays) -> str:
+    """Hexadecimal digest of everything that a file holds."""
+    state = hashlib.blake2b(digest_size=16)
+    for name, array in sorted(arrays.items()):
+        state.update(repr((name, array.shape, array.dtype.str)).encode())
+        state.update(np.ascontiguousarray(array).data)
+    return state.hexdigest()
 
 
 def _keys(digests: ByteArray) -> npt.NDArray[np.void]:

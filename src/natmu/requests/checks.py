@@ -71,7 +71,7 @@ class ServiceChecks:
         """The list of samples, which must be the one that the ledger names."""
         path = self.folder / CENSUS
         try:
-            census = Census.read(path)
+            census = Census.read(path, self.key.seal)
         except RunError as error:
             self.problems.append(str(error))
             return None

@@ -19,6 +19,7 @@ from natmu.records.run import RunFolder
 from natmu.records.service import CENSUS, CURRENT, KEY, LEDGER, LOCK, MODELS, POLICY, SERVICE, ServiceRecord
 from natmu.requests.keys import ServiceKey
 from natmu.requests.ledger import Ledger
+from natmu.requests.purging import complete_purge
 from natmu.requests.state import State, fold
 
 
@@ -45,7 +46,7 @@ class ServiceFolder:
         folder = cls(path)
         lock = FileLock(path / LOCK)
         with suppress(Timeout), lock.acquire(blocking=False):  # whoever works on it puts the link right itself
-            folder.deploy()
+            folder.complete()
         return folder
 
     @cached_property
@@ -71,7 +72,7 @@ class ServiceFolder:
     @property
     def census(self) -> Census:
         """The list of all samples, as it is now."""
-        return Census.read(self.path / CENSUS)
+        return Census.read(self.path / CENSUS, self.key.seal)
 
     @property
     def policy(self) -> Policy:
@@ -106,13 +107,16 @@ class ServiceFolder:
         finally:
             lock.release()
 
-    def deploy(self) -> None:
-        """Let ``current`` be the model that the ledger says, by one atomic step; for the holder of the lock alone.
+    def complete(self) -> None:
+        """Do what the ledger says and a killed process may have left: for the holder of the lock alone.
+
+        ``current`` becomes the deployed model by one atomic step, and weights go that a purge has deleted.
 
         Raises:
-            RunError: It cannot be written.
+            RunError: Something cannot be written or deleted.
         """
         state = self.state
+        complete_purge(self.path, state)
         link, target = self.path / CURRENT, Path(MODELS) / state.releases[state.current].model.run
         if link.is_symlink() and link.readlink() == target:
             return

@@ -63,7 +63,7 @@ def found(
     key = ServiceKey.create(folder / KEY)
     create_signing_key(folder)
     census = take_census(workspace.splits, key)
-    census.write(folder / CENSUS)
+    census.write(folder / CENSUS, key.seal)
     write_atomically(folder / POLICY, policy.read_bytes())
     settings = workspace.settings
     ServiceRecord(

@@ -69,7 +69,7 @@ def judge_candidate(guardrails: Guardrails, facts: Facts) -> tuple[GuardrailResu
         retain_loss(*facts.retain, guardrails.retain_loss),
         holdout_loss(*facts.unseen, guardrails.holdout_loss, facts.unseen_part),
         over_forgetting(facts.correct, facts.retrained_correct, guardrails.over_forgetting),
-        batch_norm_drift(facts.batch_norms_before, facts.batch_norms_after, guardrails.batch_norm_drift),
+        batch_norm_drift(facts.batch_norms_before, facts.batch_norms_after, guardrails.batch_norm_drift, facts.method),
         no_op(facts.before, facts.after, guardrails.no_op, facts.method),
         forgotten(facts.measured, exact=exact, on=guardrails.forgotten),
         earlier_forgotten(facts.earlier, facts.remeasured, exact=exact, on=guardrails.earlier),
@@ -129,7 +129,9 @@ def over_forgetting(correct_F: BoolArray, retrained_RF: BoolArray, limit: float)
     )
 
 
-def batch_norm_drift(before: Mapping[str, BatchNorm], after: Mapping[str, BatchNorm], limit: float) -> GuardrailResult:
+def batch_norm_drift(
+    before: Mapping[str, BatchNorm], after: Mapping[str, BatchNorm], limit: float, method: str = ""
+) -> GuardrailResult:
     r"""How far the running statistics of batch normalisations moved.
 
     Of a layer, the mean over channels of :math:`|\mu' - \mu| / \sqrt{\sigma^2 + \epsilon}`; the largest over layers.
@@ -138,8 +140,13 @@ def batch_norm_drift(before: Mapping[str, BatchNorm], after: Mapping[str, BatchN
         before: Statistics of the model before, by layer.
         after: Those of the candidate.
         limit: What is allowed.
+        method: Name of the method; what was retrained began anew and is not compared.
     """
     name = "batch_norm_drift"
+    if method == RETRAIN:
+        return _unmeasured(
+            name, limit, "The model was trained anew, so its batch normalisations have drifted from none."
+        )
     if not before:
         return _unmeasured(name, limit, "The model has no batch normalisation, so nothing of it can drift.")
     drifts = {layer: mean_drift(one, after[layer]) for layer, one in before.items()}

@@ -54,7 +54,7 @@ def delete_decoded(folder: Path, wanted: Wanted, roots: list[Path]) -> int:
 
 def _shape(path: Path) -> tuple[int, ...] | None:
     """The shape of decoded images; None of a file that is damaged."""
-    from natmu.data.arrays import open_npy  # loads PyTorch
+    from natmu.samples.npy import open_npy
 
     try:
         return open_npy(path).shape

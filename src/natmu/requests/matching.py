@@ -84,8 +84,8 @@ def _paired(first: IntArray, second: IntArray, last: BoolArray) -> tuple[IntArra
     """Places of equal codes, each used once and in their order, but for those of the first that come last."""
     order, other = np.lexsort((np.arange(len(first)), last, first)), np.argsort(second, kind="stable")
     width = len(first) + len(second) + 1
-    ranks = [codes * width + _rank(codes) for codes in (first[order], second[other])]
-    _, own, theirs = np.intersect1d(*ranks, assume_unique=True, return_indices=True)
+    ranks, others = (codes * width + _rank(codes) for codes in (first[order], second[other]))
+    _, own, theirs = np.intersect1d(ranks, others, assume_unique=True, return_indices=True)
     return order[own], other[theirs]
 
 

@@ -80,9 +80,18 @@ class Processing:
         assert outcome is not None, "a process that tried all candidates is finished"
         return outcome
 
-    def retrain(self) -> Retrained:
-        """Retrain without all that is left out, and deploy that model."""
+    def retrain(self, current: str) -> Retrained:
+        """Retrain without all that is left out, and deploy that model.
+
+        Args:
+            current: Digest of the run that is deployed.
+
+        Raises:
+            UsageError: It is that model already, or nobody says how the original was trained.
+        """
         candidate = Candidate(method=RETRAIN)
+        if self._retrained(0).digest == current:
+            raise UsageError("The deployed model was retrained without all that was asked to be forgotten already.")
         run, start = self._made(candidate), time.perf_counter()
         tried = self._noted(run, candidate, self._compared(run, 0), None)
         told = vars(tried) | {"audit_seconds": _since(start)}

@@ -99,7 +99,7 @@ def confirm_purge(
     runs = runs_in(folder / MODELS)
     delete_strangers(runs.values())
     train = rows.pop("train")
-    census.without_names(train, rows).write(folder / CENSUS)
+    census.without_names(train, rows).write(folder / CENSUS, key.seal)
     knowing = Knowledge(state, request, runs, train, census).knowing() if weights else ()
     if weights:
         delete_unfinished(folder / MODELS)

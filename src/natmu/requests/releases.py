@@ -34,7 +34,7 @@ def process(
         work = _work(folder, state, numbers, data=data, device=device, seed=drawn, force=force)
         started = unfinished or _started(folder, work, state)
         outcome = work.process(started, _refused(folder, started))
-        folder.deploy()
+        folder.complete()
         return outcome
 
 
@@ -46,8 +46,8 @@ def retrain(folder: ServiceFolder, *, data: str | None, device: str, seed: int, 
             raise UsageError("There is no request yet, so retraining would give the original once more.")
         pending = state.pending if state.unfinished is None else (*state.pending, *state.unfinished.requests)
         work = _work(folder, state, tuple(sorted(pending)), data=data, device=device, seed=seed, force=force)
-        outcome = work.retrain()
-        folder.deploy()
+        outcome = work.retrain(state.deployed.model.run)
+        folder.complete()
         return outcome
 
 

@@ -215,7 +215,7 @@ class Service:
                 return RolledBack(release=release, result=wanted.model, reopened=lost)
 
             entry = self.files.ledger.append(decide)
-            self.files.deploy()
+            self.files.complete()
         assert entry is not None, "something was decided"
         assert isinstance(entry.body, RolledBack), "it is what was decided"
         return entry.body
@@ -239,6 +239,7 @@ class Service:
                 files.path, files.record, files.census, files.key, files.state, request, data=data, weights=weights
             )
             files.ledger.append(lambda _: purged)
+            files.complete()
         return purged
 
     def evidence(self, request: int, *, with_samples: bool = False) -> Path:
