@@ -5,17 +5,15 @@ from __future__ import annotations
 import importlib
 import json
 import re
-import runpy
-import shlex
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from tests.docs.following import commands, follow_page
 from tests.vision import operators
 
-from natmu.cli.app import main
 from natmu.engine.store import Run
 
 PAGES = Path(__file__).parents[2] / "docs/tutorials"
@@ -34,13 +32,7 @@ def follow(tmp_path, monkeypatch, capsys):
     operators()
 
     def run(name):
-        for kind, block in re.findall(r"^```(\w+)\n(.*?)^```", page(name), re.DOTALL | re.MULTILINE):
-            if kind == "console":
-                for command, shown in commands(block):
-                    seen = output_of(command, monkeypatch, capsys)
-                    check_shown(command, shown, seen)
-            elif file := re.match(r"# file: (\S+)\n", block):
-                (tmp_path / file[1]).write_text(block[file.end() :])
+        follow_page(page(name), tmp_path, monkeypatch, capsys)
 
     before = {*sys.modules}
     with torch.random.fork_rng(devices=[]):
@@ -51,49 +43,6 @@ def follow(tmp_path, monkeypatch, capsys):
 
 def page(name):
     return (PAGES / f"{name}.md").read_text(encoding="utf-8")
-
-
-def commands(block):
-    """The commands of a block, each with what the page shows of its output."""
-    for piece in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-        command, _, shown = piece.partition("\n")
-        yield command, shown
-
-
-def output_of(command, monkeypatch, capsys):
-    """What a command writes; it must succeed. Nothing is installed."""
-    program, *words = shlex.split(command)
-    if program == "pip":
-        return ""
-    capsys.readouterr()
-    if program == "python":
-        monkeypatch.setattr(sys, "argv", words)
-        runpy.run_path(words[0], run_name="__main__")
-    else:
-        assert program == "natmu"
-        monkeypatch.setattr(sys, "argv", ["natmu", *words])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert not ended.value.code, capsys.readouterr().err
-    captured = capsys.readouterr()
-    return captured.err + captured.out
-
-
-def check_shown(command, shown, seen):
-    """Hold what is shown, but for figures and line breaks, against what is seen; an ellipsis leaves lines out.
-
-    What a verdict says depends on figures, so that only its questions are compared.
-    """
-    place, seen = 0, plain(seen)
-    for part in filter(None, map(plain, re.split(r"^…$", shown, flags=re.MULTILINE))):
-        wanted = part.partition("? ")[0] if part.startswith(("Forgotten?", "Kept?")) else part
-        assert wanted in seen[place:], f"{command} does not say: {wanted}\n{seen}"
-        place = seen.index(wanted, place) + len(wanted)
-
-
-def plain(text):
-    """A text without line breaks, whose figures are all alike."""
-    return re.sub(r"\d+(\.\d+)?", "#", " ".join(text.split()))
 
 
 def photographs():

@@ -13,7 +13,22 @@ from typing import Annotated
 import typer
 
 from natmu import __version__
-from natmu.cli import audit, bench, data, demo, export, methods, models, plan, report, scores, search, train, unlearn
+from natmu.cli import (
+    audit,
+    bench,
+    data,
+    demo,
+    export,
+    methods,
+    models,
+    plan,
+    report,
+    requests,
+    scores,
+    search,
+    train,
+    unlearn,
+)
 from natmu.cli.interrupts import INTERRUPTED, say_interrupted
 from natmu.cli.torchrun import all_processes
 from natmu.errors import NatmuError
@@ -40,6 +55,7 @@ def application() -> typer.Typer:
     for verb in (demo, train, plan, unlearn, audit, export, bench, search, report, methods, scores, models):
         app.command(verb.__name__.rpartition(".")[2])(verb.run)
     app.add_typer(data.app, name="data")
+    app.add_typer(requests.app, name="requests")
     return app
 
 

@@ -7,13 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from natmu.cli.option_groups import TrainingOptions, takes_groups
 from natmu.cli.options import DataDir, Device, Json, Track
 from natmu.cli.torchrun import first_process_goes_on
-from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
 
 
+@takes_groups
 def run(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of an unlearned model.")],
+    *,
     level: Annotated[
         Literal["quick", "standard", "full"],
         typer.Option("--level", help="quick: 1 retrained model; standard: 8, and reruns; full: 64, and shadow models."),
@@ -27,9 +29,7 @@ def run(
     offline: Annotated[
         bool, typer.Option("--offline", help="Train nothing and read no data; make do with the runs that there are.")
     ] = False,
-    training: Training = None,
-    trainer: Trainer = None,
-    trainer_set: TrainerSet = None,
+    training: TrainingOptions,
     data_dir: DataDir = Path("data"),
     device: Device = "auto",
     track: Track = None,
@@ -52,7 +52,7 @@ def run(
     from natmu.report.trackers import known_trackers, track_run
     from natmu.verbs import audit_run
 
-    asked = asked_training(training, trainer, trainer_set)
+    asked = training.asked()
     trackers = known_trackers(track)
     with showing():
         results, audit = audit_run(

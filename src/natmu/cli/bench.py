@@ -7,22 +7,22 @@ from typing import Annotated
 
 import typer
 
+from natmu.cli.option_groups import TrainingOptions, takes_groups
 from natmu.cli.options import DataDir, Device, Force, Json, Track
 from natmu.cli.torchrun import first_process_goes_on
-from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
 
 
+@takes_groups
 def run(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="YAML file; recipes/ holds those of the paper.")],
+    *,
     data_dir: DataDir = Path("data"),
     out: Annotated[Path, typer.Option("--out", help="Folder of all runs.")] = Path("runs"),
     device: Device = "auto",
     executor: Annotated[
         str | None, typer.Option("--executor", help="local, or ray for a cluster; instead of the recipe's kind.")
     ] = None,
-    training: Training = None,
-    trainer: Trainer = None,
-    trainer_set: TrainerSet = None,
+    training: TrainingOptions,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print the jobs, which are done, and about how long the rest takes."),
@@ -45,7 +45,7 @@ def run(
     asked = read_recipe(recipe)
     if executor is not None:
         asked = asked.model_copy(update={"executor": asked.executor.at(executor)})
-    told = asked_training(training, trainer, trainer_set)
+    told = training.asked()
     if told is not None:
         asked = asked.model_copy(update={"training": training_of(told)})
     if dry_run:

@@ -7,35 +7,21 @@ from typing import Annotated
 
 import typer
 
+from natmu.cli.option_groups import OriginalOptions, takes_groups
 from natmu.cli.options import (
-    Channels,
-    Classes,
-    ClassOrder,
-    Crop,
-    DataDir,
     Device,
     Force,
     Forget,
-    Holdout,
-    ImageSize,
     Json,
     Manifest,
-    Mean,
-    Outputs,
     Precision,
     Relabel,
-    Resize,
-    Std,
-    TestData,
-    TestFraction,
-    TrainSize,
     WithCopies,
     asked_request,
-    data_settings,
 )
-from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
 
 
+@takes_groups
 def run(
     source: Annotated[
         Path,
@@ -44,31 +30,12 @@ def run(
             help="Run folder, or weights trained elsewhere: .safetensors, .pt, .pth, .ckpt, .bin or a HF folder.",
         ),
     ],
+    *,
     forget: Forget = None,
     relabel: Relabel = None,
     manifest: Manifest = None,
     with_copies: WithCopies = False,
-    data: Annotated[
-        str | None, typer.Option("--data", help="With a weights file: its data. With a run: where its data lies now.")
-    ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="With a weights file: its architecture.")] = None,
-    training: Training = None,
-    trainer: Trainer = None,
-    trainer_set: TrainerSet = None,
-    data_dir: DataDir = Path("data"),
-    image_size: ImageSize = None,
-    resize: Resize = None,
-    crop: Crop = None,
-    channels: Channels = None,
-    train_size: TrainSize = None,
-    holdout: Holdout = False,
-    test_data: TestData = None,
-    test_fraction: TestFraction = None,
-    classes: Classes = None,
-    class_order: ClassOrder = None,
-    mean: Mean = None,
-    std: Std = None,
-    outputs: Outputs = "logits",
+    original: OriginalOptions,
     split_seed: Annotated[int, typer.Option("--split-seed", min=0, help="Of a random forget set.")] = 0,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -80,32 +47,17 @@ def run(
     Nothing is forgotten. Times are rough: those of the original's training, or of a few steps that are timed.
     """
     from natmu.cli.output import print_json, print_plan
-    from natmu.opening import Place, Source
+    from natmu.opening import Place
     from natmu.planning import plan_run
     from natmu.progress import showing
 
     beside = source.resolve().parent if source.is_dir() else Path("runs")
     request = asked_request(forget, relabel)
-    asked = asked_training(training, trainer, trainer_set)
-    read = data_settings(
-        source=data,
-        image_size=image_size,
-        resize=resize,
-        crop=crop,
-        channels=channels,
-        train_size=train_size,
-        holdout=holdout,
-        test=test_data,
-        test_fraction=test_fraction,
-        classes=classes,
-        class_order=class_order,
-        mean=mean,
-        std=std,
-    )
+    start = original.source(source)
     with showing():
         plan = plan_run(
-            Source(source, read, model, outputs, asked),
-            Place(data_dir, beside, device=device, precision=precision),
+            start,
+            Place(original.reading.data_dir, beside, device=device, precision=precision),
             request,
             copies=with_copies,
             manifest=manifest,

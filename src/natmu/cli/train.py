@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from natmu.cli.option_groups import DataOptions, TrainingOptions, takes_groups
 from natmu.cli.options import (
-    Channels,
-    Classes,
-    ClassOrder,
-    Crop,
-    DataDir,
     Device,
-    Holdout,
-    ImageSize,
     Json,
-    Mean,
     Model,
     Out,
-    Outputs,
     Precision,
-    Resize,
     Resume,
     Seed,
-    Std,
     SyncBatchNorm,
-    TestData,
-    TestFraction,
     Track,
-    TrainSize,
-    data_settings,
     store_and_name,
 )
 from natmu.cli.torchrun import first_process_goes_on
-from natmu.cli.training import Trainer, TrainerSet, Training, asked_training, without_flags
+from natmu.cli.training import without_flags
 
 
+@takes_groups
 def run(
     data: Annotated[
         str,
@@ -47,23 +33,9 @@ def run(
     ],
     model: Model,
     context: typer.Context,
-    training: Training = None,
-    trainer: Trainer = None,
-    trainer_set: TrainerSet = None,
-    data_dir: DataDir = Path("data"),
-    image_size: ImageSize = None,
-    resize: Resize = None,
-    crop: Crop = None,
-    channels: Channels = None,
-    train_size: TrainSize = None,
-    holdout: Holdout = False,
-    test_data: TestData = None,
-    test_fraction: TestFraction = None,
-    classes: Classes = None,
-    class_order: ClassOrder = None,
-    mean: Mean = None,
-    std: Std = None,
-    outputs: Outputs = "logits",
+    *,
+    training: TrainingOptions,
+    reading: DataOptions,
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the data.")] = 100,
     optimizer: Annotated[str, typer.Option("--optimizer", help="sgd, adam or adamw.")] = "sgd",
     lr: Annotated[float, typer.Option("--lr", help="Base learning rate.")] = 0.1,
@@ -105,29 +77,15 @@ def run(
         "batch_size": batch_size,
         "augment": augment,
     }
-    asked = without_flags(context, flags, asked_training(training, trainer, trainer_set))
+    asked = without_flags(context, flags, training.asked())
     with showing():
         run = train_run(
-            data=data_settings(
-                source=data,
-                image_size=image_size,
-                resize=resize,
-                crop=crop,
-                channels=channels,
-                train_size=train_size,
-                holdout=holdout,
-                test=test_data,
-                test_fraction=test_fraction,
-                classes=classes,
-                class_order=class_order,
-                mean=mean,
-                std=std,
-            ),
+            data=reading.settings(data),
             model=model,
             training=asked,
             seed=seed,
-            place=Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
-            outputs=outputs,
+            place=Place(reading.data_dir, root, name, device, precision, sync_batch_norm, resume),
+            outputs=reading.outputs,
         )
     print_run(run.path, run.record, as_json=as_json)
     first_process_goes_on()

@@ -7,45 +7,31 @@ from typing import Annotated
 
 import typer
 
+from natmu.cli.option_groups import OriginalOptions, takes_groups
 from natmu.cli.options import (
     BatchSize,
-    Channels,
-    Classes,
-    ClassOrder,
-    Crop,
-    DataDir,
     Device,
     Force,
     Forget,
-    Holdout,
-    ImageSize,
     Json,
     Manifest,
-    Mean,
     Out,
-    Outputs,
     Precision,
     Relabel,
-    Resize,
     Resume,
     Seed,
     Set,
-    Std,
     SyncBatchNorm,
-    TestData,
-    TestFraction,
     Track,
-    TrainSize,
     WithCopies,
     asked_request,
-    data_settings,
     parse_settings,
     store_and_name,
 )
 from natmu.cli.torchrun import first_process_goes_on
-from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
 
 
+@takes_groups
 def run(
     source: Annotated[
         Path,
@@ -54,6 +40,7 @@ def run(
             help="Run folder, or weights trained elsewhere: .safetensors, .pt, .pth, .ckpt, .bin or a HF folder.",
         ),
     ],
+    *,
     forget: Forget = None,
     relabel: Relabel = None,
     drop_class: Annotated[
@@ -69,27 +56,7 @@ def run(
     schedule: Annotated[str | None, typer.Option("--schedule", help="constant, cosine or step.")] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Weight decay.")] = None,
     settings: Set = None,
-    data: Annotated[
-        str | None, typer.Option("--data", help="With a weights file: its data. With a run: where its data lies now.")
-    ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="With a weights file: its architecture.")] = None,
-    training: Training = None,
-    trainer: Trainer = None,
-    trainer_set: TrainerSet = None,
-    data_dir: DataDir = Path("data"),
-    image_size: ImageSize = None,
-    resize: Resize = None,
-    crop: Crop = None,
-    channels: Channels = None,
-    train_size: TrainSize = None,
-    holdout: Holdout = False,
-    test_data: TestData = None,
-    test_fraction: TestFraction = None,
-    classes: Classes = None,
-    class_order: ClassOrder = None,
-    mean: Mean = None,
-    std: Std = None,
-    outputs: Outputs = "logits",
+    original: OriginalOptions,
     batch_size: BatchSize = None,
     forget_only: Annotated[
         bool, typer.Option("--forget-only", help="Read only samples to forget; natmu methods --without-retain.")
@@ -112,7 +79,7 @@ def run(
     What is not given keeps the method's default; natmu methods lists every setting.
     """
     from natmu.cli.output import print_run
-    from natmu.opening import Place, Source
+    from natmu.opening import Place
     from natmu.progress import showing
     from natmu.records.run import RECORD
     from natmu.report.relatives import relatives, scores_beside
@@ -124,25 +91,10 @@ def run(
     beside = source.resolve().parent if (source / RECORD).exists() else Path("runs")
     root, name = store_and_name(out, beside)
     request = asked_request(forget, relabel, drop_class)
-    asked = asked_training(training, trainer, trainer_set)
     given = parse_settings(
         settings, epochs=epochs, optimizer=optimizer, lr=lr, schedule=schedule, weight_decay=weight_decay
     )
-    read = data_settings(
-        source=data,
-        image_size=image_size,
-        resize=resize,
-        crop=crop,
-        channels=channels,
-        train_size=train_size,
-        holdout=holdout,
-        test=test_data,
-        test_fraction=test_fraction,
-        classes=classes,
-        class_order=class_order,
-        mean=mean,
-        std=std,
-    )
+    start = original.source(source)
     with showing():
         run = unlearn_run(
             Asked(
@@ -157,11 +109,11 @@ def run(
                 manifest,
                 drop_class=drop_class is not None,
             ),
-            Source(source, read, model, outputs, asked),
-            Place(data_dir, root, name, device, precision, sync_batch_norm, resume),
+            start,
+            Place(original.reading.data_dir, root, name, device, precision, sync_batch_norm, resume),
             force=force,
         )
-    original = {part: other for part, other in relatives(run).items() if part == ORIGINAL}
-    print_run(run.path, run.record, as_json=as_json, original=scores_beside(run, original).get(ORIGINAL))
+    first = {part: other for part, other in relatives(run).items() if part == ORIGINAL}
+    print_run(run.path, run.record, as_json=as_json, original=scores_beside(run, first).get(ORIGINAL))
     first_process_goes_on()
     track_run(trackers, run.path)
