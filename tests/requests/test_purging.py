@@ -7,6 +7,7 @@ import json
 import os
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -215,10 +216,14 @@ def test_a_bomb_ends_at_the_bound_and_that_is_said(small, said, monkeypatch):
 
 
 def test_what_cannot_be_read_confirms_nothing(small, monkeypatch):
-    def closed(path, *_):
-        raise PermissionError(13, "Permission denied", str(path))
+    opened = Path.open
 
-    monkeypatch.setattr(searching.os, "fstat", closed)
+    def closed(path, *args, **kwargs):
+        if path.name == "0.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", closed)
     with pytest.raises(DataError, match="Permission denied"):
         confirm(small)
 
