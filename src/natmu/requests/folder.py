@@ -116,8 +116,12 @@ class ServiceFolder:
             RunError: Something cannot be written or deleted.
         """
         state = self.state
+        self._link(Path(MODELS) / state.deployed.model.run)
         complete_purge(self.path, state)
-        link, target = self.path / CURRENT, Path(MODELS) / state.releases[state.current].model.run
+
+    def _link(self, target: Path) -> None:
+        """Let ``current`` be a model, by one atomic step."""
+        link = self.path / CURRENT
         if link.is_symlink() and link.readlink() == target:
             return
         partial = self.path / f".{CURRENT}.{os.getpid()}"
