@@ -55,7 +55,7 @@ def said(monkeypatch):
 
 
 def confirm(small, *, data=None, weights=False):
-    listed = Census.read(small.folder / CENSUS)
+    listed = Census.read(small.folder / CENSUS, KEY.seal)
     return confirm_purge(small.folder, small.record, listed, KEY, small.state, 1, data=data, weights=weights)
 
 
@@ -114,7 +114,7 @@ def pages(*pixels):
 def test_what_is_gone_is_confirmed_and_only_its_names_are_erased(small):
     purged = confirm(small)
     assert (purged.request, purged.files, purged.caches, purged.weights) == (1, 6, 0, ())
-    listed = Census.read(small.folder / CENSUS)
+    listed = Census.read(small.folder / CENSUS, KEY.seal)
     assert listed.digest == purged.census == small.state.census
     texts = listed.train.names.listing.texts
     assert [bool(text) for text in texts] == [row not in FORGOTTEN for row in range(len(NAMES))]
@@ -234,7 +234,7 @@ def test_images_are_compared_in_the_form_of_the_data(small):
     image = Image.fromarray(large.transpose(1, 2, 0))
     formed = np.asarray(form.of(image)).transpose(2, 0, 1)
     sample = digest_of(formed)
-    listed = Census.read(small.folder / CENSUS)
+    listed = Census.read(small.folder / CENSUS, KEY.seal)
     listed.train.pixels[FORGOTTEN[0]] = np.frombuffer(bytes.fromhex(sample), np.uint8)
     request = small.bodies[1]
     small.bodies[1] = request.model_copy(update={"samples": (sample, request.samples[1]), "files": ()})
@@ -270,7 +270,7 @@ def test_a_table_is_looked_for_in_the_folder_that_its_images_share(small, tmp_pa
 def test_samples_of_a_named_data_set_are_never_gone(small):
     small.record = small.record.model_copy(update={"source": "digits"})
     pixels = load("digits", small.data_dir).train.images[7].numpy()
-    listed = Census.read(small.folder / CENSUS)
+    listed = Census.read(small.folder / CENSUS, KEY.seal)
     listed = Census(listed.class_names, (1, 8, 8), "uint8", listed.train, listed.test)
     small.bodies[1] = small.bodies[1].model_copy(update={"samples": (digest_of(pixels),), "files": ()})
     with pytest.raises(UsageError, match=r"digits \(train part, row 7\)"):
@@ -333,7 +333,7 @@ def test_evidence_that_names_a_sample_is_in_the_way(small):
     evidence.parent.mkdir(parents=True)
     evidence.write_text(json.dumps({"samples": ["other/" + NAMES[1], NAMES[1] + "x"]}))
     confirm(small)
-    census().write(small.folder / CENSUS)
+    census().write(small.folder / CENSUS, KEY.seal)
     evidence.write_text(json.dumps({"samples": [NAMES[1]]}))
     sentence = refused(small)
     assert f"{evidence} names samples" in sentence
