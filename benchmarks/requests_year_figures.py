@@ -62,9 +62,13 @@ def retrained(row: Row, score: str) -> FloatArray:
 
 
 def apart(value: float, others: FloatArray) -> bool:
-    """Whether a value lies outside the 95 % prediction interval of one more retrained model."""
+    """Whether a value lies outside the prediction interval of one more retrained model.
+
+    Its level is such that a retrained model is outside by chance for any of the scores in at most 5 % of the weeks; the
+    policy ``monthly``, which deploys retrained models, is the control.
+    """
     spread = float(others.std(ddof=1)) * np.sqrt(1 + 1 / len(others))
-    return bool(abs(value - others.mean()) > student.ppf(0.975, len(others) - 1) * spread)
+    return bool(abs(value - others.mean()) > student.ppf(1 - 0.05 / 2 / len(PANELS), len(others) - 1) * spread)
 
 
 def gaps(row: Row) -> dict[str, float]:
