@@ -4,8 +4,8 @@
 
 A service for a small network on 200 generated photographs of 40 people. Each trial takes a verb at random and lets it
 run to its end on a copy of the service, the twin, which also says how long it takes. Then the verb starts on the
-service itself as a process of its own, and SIGKILL ends it at a random moment of that time. Until then a thread looks at
-``current`` every 5 ms: it must be a complete model. After it, from outside:
+service itself as a process of its own, and SIGKILL ends it at a random moment of that time. Until then a thread looks
+at ``current`` every 5 ms: it must be a complete model. After it, from outside:
 
 - the ledger has no problem, and begins with every entry that was there before;
 - no request is honoured twice without a rollback between;
@@ -350,6 +350,7 @@ def trial_of(world: World, service: Path, command: Command, rng: np.random.Gener
         again, _ = finish(words, log)
         if again != status:
             faults.append(f"exit status {again} after the kill, {status} without: {log.read_text()[-300:]}")
+    faults += ["a traceback: " + log.read_text()[-300:]] if "Traceback" in log.read_text() else []
     faults += put_right(service) + broken(service, killed) + half_there(world, service, command)
     mine, other = (described(fold(ledger_of(folder).entries())) for folder in (service, twin))
     faults += [f"{name}: not what the twin has" for name in mine if mine[name] != other[name]]
@@ -408,6 +409,7 @@ def kill_often(world: World, kills: int, seed: int, verbs: Sequence[str] = VERBS
     if not table.exists():
         world.folder.mkdir(parents=True, exist_ok=True)
         table.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+    finish(["--version"], world.folder / "log.txt")  # from here on the server of processes is there
     for trial in range(len(rows_of(table)), kills):
         rng = np.random.default_rng((seed, trial))
         service = world.begin(f"service-{trial // ROUND}")

@@ -320,7 +320,7 @@ def week_row(outcomes: Sequence[Tried | NotMade], state: State) -> dict[str, Any
     """What a week cost, what came out, and what the service advised after it."""
     advice, tried = retraining_advice(state), [one for one in outcomes if isinstance(one, Tried)]
     row: dict[str, Any] = {
-        "outcome": outcomes[-1].kind if outcomes else "wait",
+        "outcome": outcomes[-1].plain()["kind"] if outcomes else "wait",
         "method": outcomes[-1].method if outcomes else "",
         "pending": len(state.pending),
         "seconds": round(sum(one.seconds for one in tried), 2),
@@ -332,10 +332,10 @@ def week_row(outcomes: Sequence[Tried | NotMade], state: State) -> dict[str, Any
     }
     last = outcomes[-1] if outcomes else None
     if isinstance(last, Tried) and last.measured is not None:
-        row |= {"forgotten": last.forgotten, "distinguishable": last.measured.forgotten.plain()}
+        row |= {"forgotten": last.forgotten, "distinguishable": last.measured.forgotten.outcome}
         for part, measured in (("", last.measured), ("earlier_", last.earlier)):
-            for score in ACCURACIES if measured is not None else ():
-                one = measured.scores.get(score)
+            for score in ACCURACIES:
+                one = None if measured is None else measured.scores.get(score)
                 if one is not None and (part == "" or score == "forget_acc"):
                     row |= {f"{part}{score}": one.value, f"{part}{score}_original": one.original}
                     row |= {f"{part}{score}_retrained": " ".join(f"{value:.4g}" for value in one.retrained)}
