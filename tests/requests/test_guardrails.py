@@ -21,6 +21,9 @@ from natmu.requests.guardrails import (
     retain_loss,
 )
 
+UNKNOWN = np.zeros(0, bool), np.zeros((1, 0), bool)
+"""Nothing is known of single samples."""
+
 
 def slow_chance(correct, retrained, side):
     """The p-value by its definition: on each sample, every model is equally likely to be ours."""
@@ -294,20 +297,38 @@ def measurement(outcome):
     ],
 )
 def test_only_what_is_not_forgotten_is_refused_as_such(outcome, passed):
-    result = forgotten(measurement(outcome), exact=False)
+    result = forgotten(measurement(outcome), *UNKNOWN, exact=False)
     assert result.passed is passed
     assert result.sentence == f"It is {outcome}."
-    exact = forgotten(measurement(outcome), exact=True)
+    exact = forgotten(measurement(outcome), *UNKNOWN, exact=True)
     assert exact.passed
     assert ("trained without" in exact.sentence) is not passed
-    off = forgotten(measurement(outcome), exact=False, on=False)
+    off = forgotten(measurement(outcome), *UNKNOWN, exact=False, on=False)
     assert off.passed
     assert ("does not refuse" in off.sentence) is not passed
 
 
+def test_a_batch_that_is_known_better_than_chance_explains_is_refused():
+    """Of 20 samples all right, of which the retrained model has 7 wrong: one of two equal models is the one that is
+    right on all 7 with probability 2**-7, which is below 1 %; on 6 of them it is above."""
+    correct = np.ones(20, bool)
+    seven, six = np.ones((1, 20), bool), np.ones((1, 20), bool)
+    seven[0, :7] = six[0, :6] = False
+    result = forgotten(measurement("cannot be said"), correct, seven, exact=False)
+    assert not result.passed
+    assert result.sentence.startswith(
+        "The model is right on 20 of 20 samples and 1 retrained model on 13, which is more"
+    )
+    assert forgotten(measurement("cannot be said"), correct, six, exact=False).passed
+    assert forgotten(measurement("cannot be said"), correct, seven, exact=True).passed
+    assert forgotten(measurement("cannot be said"), correct, seven, exact=False, on=False).passed
+    none = np.zeros((0, 20), bool)
+    assert forgotten(measurement("cannot be said"), correct, none, exact=False).passed
+
+
 def test_what_was_not_measured_passes():
-    assert "not measured" in forgotten(None, exact=False).sentence
-    assert forgotten(None, exact=False).passed
+    assert "not measured" in forgotten(None, *UNKNOWN, exact=False).sentence
+    assert forgotten(None, *UNKNOWN, exact=False).passed
     assert earlier_forgotten(None, (), exact=False).passed
 
 

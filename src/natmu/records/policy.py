@@ -70,7 +70,9 @@ class Guardrails(PolicySettings):
     no_op: float = Field(
         1e-4, ge=0, le=1, description="a change of no forget sample's probability by more than this counts as none"
     )
-    forgotten: bool = Field(True, description="refuse a candidate of which the audit says that it has not forgotten")
+    forgotten: bool = Field(
+        True, description="refuse a candidate that knows the samples better than retrained models do"
+    )
     earlier: bool = Field(True, description="refuse a candidate that brings an earlier request back")
 
 

@@ -15,9 +15,6 @@ from natmu.errors import hint
 if TYPE_CHECKING:
     from natmu.records.policy import Policy
 
-TO_SAY = 2
-"""With fewer retrained models no audit says whether something is forgotten."""
-
 
 def places(policy: Policy) -> list[str]:
     """Where each candidate stands in the policy: ``method``, then ``fallbacks.0`` and so on."""
@@ -68,11 +65,6 @@ def remarks(policy: Policy) -> list[str]:
         told.append(
             "audit.references is 0, so nothing is compared with retrained models: over_forgetting, forgotten and "
             "earlier refuse no candidate."
-        )
-    elif policy.audit.references < TO_SAY and policy.guardrails.forgotten:
-        told.append(
-            f"audit.references is {policy.audit.references}, and an audit takes {TO_SAY} at least to say that samples "
-            "are not forgotten: forgotten refuses no candidate."
         )
     if policy.audit.every > 1:
         told.append(

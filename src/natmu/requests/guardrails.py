@@ -15,7 +15,7 @@ import numpy.typing as npt
 from natmu.records.ledger import GuardrailResult, Measurement, Remeasured
 from natmu.records.policy import GUARANTEES, RETRAIN, Guardrails
 from natmu.requests.batch_norms import BatchNorm, mean_drift, variance_ratio
-from natmu.requests.exact_test import SIGNIFICANCE, chance_of
+from natmu.requests.exact_test import SIGNIFICANCE, came_back, chance_of
 from natmu.types import BoolArray
 
 ROUNDING = 1e-9
@@ -71,7 +71,7 @@ def judge_candidate(guardrails: Guardrails, facts: Facts) -> tuple[GuardrailResu
         over_forgetting(facts.correct, facts.retrained_correct, guardrails.over_forgetting),
         batch_norm_drift(facts.batch_norms_before, facts.batch_norms_after, guardrails.batch_norm_drift, facts.method),
         no_op(facts.before, facts.after, guardrails.no_op, facts.method),
-        forgotten(facts.measured, exact=exact, on=guardrails.forgotten),
+        forgotten(facts.measured, facts.correct, facts.retrained_correct, exact=exact, on=guardrails.forgotten),
         earlier_forgotten(facts.earlier, facts.remeasured, exact=exact, on=guardrails.earlier),
     )
 
@@ -184,21 +184,43 @@ def no_op(before_F: npt.NDArray[Any], after_F: npt.NDArray[Any], limit: float, m
     return _result(name, change, limit, False, f"{text}; no more than {limit:g} counts as no change at all.")
 
 
-def forgotten(measured: Measurement | None, *, exact: bool, on: bool = True) -> GuardrailResult:
-    """Whether the audit says that the requests are not forgotten.
+def forgotten(
+    measured: Measurement | None,
+    correct_F: BoolArray,
+    retrained_correct_RF: BoolArray,
+    *,
+    exact: bool,
+    on: bool = True,
+) -> GuardrailResult:
+    """Whether the requests are not forgotten.
 
-    The outcome ``no`` refuses. ``too much`` does not, because ``over_forgetting`` has a limit for that; nor does
+    A candidate is refused that is right on the samples more often than retrained models, beyond chance: an exact test
+    sample by sample, which sees this with few samples and a single retrained model. Of the audit, which asks many
+    scores and corrects for their number, the outcome ``no`` refuses too. ``too much`` does not, because ``over_forgetting`` has a limit for that; nor does
     ``unlike retraining``, which does not say on which side the model lies; nor what cannot be said.
 
     Args:
         measured: What the audit says; None where there was none.
+        correct_F: On which samples the candidate is right, bool ``(F,)``.
+        retrained_correct_RF: On which ones each retrained model is, bool ``(R, F)``.
         exact: Whether the candidate was trained without the samples, so that an audit can only err.
         on: Whether the policy refuses for this.
     """
     if measured is None:
         return _unmeasured("forgotten", None, "Whether the samples are forgotten was not measured.")
-    remembers = measured.forgotten.outcome == "no"
-    return _switch("forgotten", remembers, measured.forgotten.sentence, exact=exact, on=on)
+    known = came_back(correct_F, retrained_correct_RF)
+    sentences = [measured.forgotten.sentence]
+    if known:
+        others = retrained_correct_RF.sum(axis=1)
+        least, most = int(others.min()), int(others.max())
+        models = _counted(len(others), "retrained model")
+        sentences.insert(
+            0,
+            f"The model is right on {int(correct_F.sum())} of {_counted(len(correct_F), 'sample')} and {models} on "
+            f"{least if least == most else f'{least} to {most}'}, which is more than chance explains.",
+        )
+    remembers = bool(known) or measured.forgotten.outcome == "no"
+    return _switch("forgotten", remembers, " ".join(sentences), exact=exact, on=on)
 
 
 def earlier_forgotten(
