@@ -196,8 +196,9 @@ def forgotten(
 
     A candidate is refused that is right on the samples more often than retrained models, beyond chance: an exact test
     sample by sample, which sees this with few samples and a single retrained model. Of the audit, which asks many
-    scores and corrects for their number, the outcome ``no`` refuses too. ``too much`` does not, because ``over_forgetting`` has a limit for that; nor does
-    ``unlike retraining``, which does not say on which side the model lies; nor what cannot be said.
+    scores and corrects for their number, the outcome ``no`` refuses too. ``too much`` does not, because
+    ``over_forgetting`` has a limit for that; nor does ``unlike retraining``, which does not say on which side the model
+    lies; nor what cannot be said.
 
     Args:
         measured: What the audit says; None where there was none.
