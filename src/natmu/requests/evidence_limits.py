@@ -66,7 +66,7 @@ def not_shown(evidence: Evidence) -> tuple[str, ...]:
         return (*ALWAYS, "That anything was done about the request: no model was deployed that honours it.", UNSIGNED)
     sentences = [*ALWAYS]
     if not evidence.deployed.honours:
-        sentences.append("That the deployed model honours the request: it does not, since an earlier one came back.")
+        sentences.append("That the deployed model honours the request: it does not, since an earlier release was deployed again.")
     sentences += _unmeasured(answer)
     if answer.made is not None and answer.method != RETRAIN:
         sentences.append(
