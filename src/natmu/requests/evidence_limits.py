@@ -1,0 +1,139 @@
+"""What evidence of a request shows, and what it does not, a sentence each."""
+
+from __future__ import annotations
+
+from natmu.records.evidence import Attempt, Evidence
+from natmu.records.ledger import MeasuredScore
+from natmu.records.policy import RETRAIN
+
+FEW = 100
+"""Samples below which evidence says that they are few: by chance alone, an accuracy of them moves by 5 points."""
+
+FORGET_ACC = "forget_acc"
+"""The score that says how often a model is right on the samples of a request."""
+
+ALWAYS = (
+    "That a sample is forgotten. Tests can find an influence of a sample on a model; that no test found one does not "
+    "show that there is none.",
+    "That the model is anonymous, or that what was done satisfies a law.",
+    "What becomes of other copies of the samples, of backups, and of models that were exported or made from these.",
+    "That times are right: they come from the clock of the service's machine, and the time of receipt from whoever "
+    "recorded the request.",
+)
+"""What no evidence shows."""
+
+UNSIGNED = "Who wrote this evidence: it is not signed, because the service has no signing key."
+
+
+def shown(evidence: Evidence) -> tuple[str, ...]:
+    """What the evidence shows.
+
+    Args:
+        evidence: The evidence; its ``shown`` is not looked at.
+    """
+    numbers = [entry.number for entry in evidence.entries]
+    sentences = [
+        f"{_counted(len(numbers), 'entry', 'entries')} of the ledger, between number {numbers[0]} and {numbers[-1]}, "
+        "say what is told here. Each has the hash of its content."
+    ]
+    answer = evidence.answer
+    if answer is not None and answer.made is not None:
+        sentences += _shown_of(answer)
+    retrained = evidence.deployed.trained_without
+    if retrained is not None:
+        rests = "is" if retrained == evidence.deployed.release else f"rests on release {retrained},"
+        sentences.append(
+            f"The deployed model {rests} a model that was retrained without the samples of the request. That is exact "
+            "for what training sets, the weights. It covers neither the choice of the architecture and of "
+            "hyper-parameters nor weights that training started from."
+        )
+    if evidence.purges:
+        sentences.append(
+            f"The samples were looked for in {_counted(evidence.purges[-1].files, 'file', 'files')} of the data on "
+            f"{evidence.purges[-1].time[:10]}, by their content, and were not found."
+        )
+    return tuple(sentences)
+
+
+def not_shown(evidence: Evidence) -> tuple[str, ...]:
+    """What the evidence does not show: what none does, and what follows from this one's state.
+
+    Args:
+        evidence: The evidence, as long as it is not signed; its ``not_shown`` is not looked at.
+    """
+    answer = evidence.answer
+    if answer is None:
+        return (*ALWAYS, "That anything was done about the request: no model was deployed that honours it.", UNSIGNED)
+    sentences = [*ALWAYS]
+    if not evidence.deployed.honours:
+        sentences.append("That the deployed model honours the request: it does not, since an earlier release was deployed again.")
+    sentences += _unmeasured(answer)
+    if answer.made is not None and answer.method != RETRAIN:
+        sentences.append(
+            f"A guarantee: {answer.method} is {answer.made.guarantee}, and what it achieves is known from tests alone."
+        )
+    if _gone(evidence):
+        sentences.append(
+            "How later models treat the samples: they are gone from the data, so they cannot be measured any more."
+        )
+    return (*sentences, UNSIGNED)
+
+
+def _shown_of(answer: Attempt) -> list[str]:
+    """What is shown of the model that answers the request."""
+    assert answer.made is not None, "what was deployed was made"
+    sentences = []
+    if answer.thresholds is not None:
+        sentences.append(
+            f"What a model had to keep was fixed in entry {answer.thresholds.policy_entry}, before the model was made "
+            f"and measured, in entry {answer.entry}."
+        )
+    measured = answer.made.measured
+    if measured is not None:
+        sentences.append(
+            f"{_counted(measured.samples, 'sample was', 'samples were')} measured on the model of release "
+            f"{answer.release}, on the original, and on {_counted(measured.references, 'retrained model', 'retrained models')}."
+        )
+    return sentences
+
+
+def _unmeasured(answer: Attempt) -> list[str]:
+    """What measurements do not show, for want of samples or of models."""
+    measured = None if answer.made is None else answer.made.measured
+    if measured is None:
+        return ["What the model says of the samples: none was left to measure."]
+    sentences = []
+    if len(answer.requests) > 1:
+        others = len(answer.requests) - 1
+        sentences.append(
+            f"The scores of this request alone: it was measured together with {_counted(others, 'other', 'others')} "
+            "that the same model answers."
+        )
+    if not measured.references:
+        sentences.append(
+            "How the model compares with one that never saw the samples: no retrained model was there to compare with."
+        )
+    if measured.samples < FEW:
+        sentences.append(
+            f"Small differences: {_counted(measured.samples, 'sample is', 'samples are')} few"
+            f"{_power(measured.scores.get(FORGET_ACC))}."
+        )
+    return sentences
+
+
+def _power(score: MeasuredScore | None) -> str:
+    """Which difference would be seen, as the end of a sentence."""
+    if score is None or score.detectable is None:
+        return ", and how large a difference has to be to be seen is not known"
+    return f", and accuracy on them has to differ by {score.detectable:.3g} points or more to be seen"
+
+
+def _gone(evidence: Evidence) -> bool:
+    """Whether the samples cannot be measured any more."""
+    last = evidence.later[-1].measured if evidence.later else None
+    return bool(evidence.purges) or (last is not None and last.samples == 0)
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    """A number of things in words."""
+    return f"{count} {one if count == 1 else several}"
