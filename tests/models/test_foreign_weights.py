@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import struct
 import warnings
 from contextlib import suppress
 
@@ -171,6 +172,14 @@ def test_what_is_no_state_dict_is_refused(content, model, tmp_path):
 def test_paths_that_lead_nowhere_are_refused(name, words, model, tmp_path):
     with pytest.raises(ModelError, match=words):
         load_weights(model, tmp_path / name)
+
+
+def test_an_archive_that_claims_a_second_disk_is_refused(model, tmp_path):
+    locator = b"PK\x06\x07" + struct.pack("<LQL", 0, 0, 2)
+    end = b"PK\x05\x06" + bytes(18)
+    (tmp_path / "weights.pt").write_bytes(b"PK\x03\x04" + bytes(60) + locator + end)
+    with pytest.raises(ModelError):
+        load_weights(model, tmp_path / "weights.pt")
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])

@@ -16,15 +16,19 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, JsonValue
 from tests.records import folders
 
+from natmu.records import ledger
 from natmu.records import lineage as kinds
 from natmu.records.audit import Audit
 from natmu.records.decoded import DecodedImages
+from natmu.records.evidence import Evidence
 from natmu.records.files import File
 from natmu.records.forgetting import ForgetRequest
+from natmu.records.ledger import Entry, Head
 from natmu.records.result import ResultRecord
 from natmu.records.run import RunFolder, RunRecord
 from natmu.records.samples import Exposed, Sample
 from natmu.records.search import Search, Trial
+from natmu.records.service import ServiceRecord
 from natmu.records.study import Hybrids, StudyAudits
 from natmu.records.table import Summary, Table
 
@@ -67,10 +71,12 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ),
     ("Study folders", "`runs/NAME` of a study, beside the folders of its runs."),
     ("Searches", "In the study folder too."),
+    ("Services", "The folder that `natmu requests init` makes; [deletion-requests.md](deletion-requests.md) uses it."),
     ("Decoded images", "The folder `decoded` in the folder of data. Whoever deletes it loses nothing but time."),
 )
 
 LINEAGES = (kinds.Trained, kinds.Unlearned, kinds.Imported, kinds.Initial, kinds.Relearned)
+BODIES = get_args(get_args(ledger.Body)[0])
 
 SECTIONS: tuple[tuple[str, str, type, tuple[type, ...]], ...] = (
     ("Run folders", "record.json", RunRecord, LINEAGES),
@@ -84,6 +90,10 @@ SECTIONS: tuple[tuple[str, str, type, tuple[type, ...]], ...] = (
     ("Study folders", "summary.json", Summary, ()),
     ("Searches", "search.json", Search, ()),
     ("Searches", "trials.csv", Trial, ()),
+    ("Services", "service.json", ServiceRecord, ()),
+    ("Services", "ledger.sqlite", Entry, BODIES),
+    ("Services", "ledger.head", Head, ()),
+    ("Services", "evidence/NNNN/evidence.json", Evidence, ()),
     ("Decoded images", "NAME.json", DecodedImages, ()),
 )
 """Group, file, type of its content, and types to be explained first."""
@@ -94,7 +104,7 @@ OTHERS = """\
 | file | holds |
 |---|---|
 | `model.safetensors` | parameters and buffers of the model, by their PyTorch names |
-| `predictions.safetensors` | `train_logits` float32 `(N, C)` and `train_labels` int64 `(N,)`; likewise `test_…` and, where there is one, `holdout_…`; `…_fine_labels` int64 `(N,)` where the data has them; all in the order of the data |
+| `predictions.safetensors` | `train_logits` float32 `(N, C)` and `train_labels` int64 `(N,)`; likewise `test_…` and, where there is one, `holdout_…`; `…_fine_labels` int64 `(N,)` where the data has them; all in the order of the data; `…_rows` int64 `(N,)`, their positions when the data was whole, where samples were deleted since |
 | `history.csv` | one row per epoch: `epoch`, counted from 1, and what was noted of it, such as `loss`, `accuracy`, `lr`, `seconds` |
 | `forget.npy` | positions of the forget samples in the training data, int64 `(F,)`, ascending; of runs with a forget set |
 | `confidence.npy` | mean confidence of each training sample during training, float32 `(N,)`, 0 to 1; of originals |
@@ -107,12 +117,30 @@ The pixels, uint8 `(N, C, H, W)`, of all images of a folder. The name holds thei
 `crop224`) and a digest of the bytes of all image files and of the version of Pillow.
 """
 
+SERVICE = """\
+### The other files of a service
+
+| file | holds |
+|---|---|
+| `policy.yaml` | the policy, yours to edit; every key is explained in the one that `natmu requests init` writes |
+| `ledger.sqlite` | one table, `entries`: `number`, `time`, `body` (JSON with sorted keys), `previous`, `hash`, `seal`; triggers refuse changes; `user_version` is the format |
+| `census.npz` | the samples that the service began with: names, positions, labels, and keyed digests of pixels and of files; sealed by the service's key |
+| `models/` | the store of runs: the original, candidates, and the retrained models that they are compared with |
+| `current` | a link to the run of the deployed model |
+| `service.key` | 32 random bytes for keyed digests and seals, which only the owner may read |
+| `signing.key`, `signing.pub` | Ed25519, PEM; others verify evidence with the second |
+| `evidence/NNNN/` | `evidence.json`, `evidence.html`, `evidence.sig` (base64) and a copy of `signing.pub` |
+"""  # noqa: E501 - rows of a table are lines
+
 BEST = """\
 ### best.yaml
 
 The recipe with the best settings, for `natmu bench`. It is a recipe like any other, and yours to edit; natmu does not
 read it back as a record.
 """
+
+BEHIND = {"Run folders": OTHERS, "Searches": BEST, "Services": SERVICE, "Decoded images": PIXELS}
+"""What follows the typed files of a group."""
 
 
 def markdown() -> str:
@@ -125,7 +153,7 @@ def markdown() -> str:
             blocks.append(_section(file, content))
             blocks += [_part(part) for part in _parts(content, first) if part not in explained]
             explained.update(_parts(content, first))
-        blocks += {"Run folders": [OTHERS], "Searches": [BEST], "Decoded images": [PIXELS]}.get(group, [])
+        blocks += [BEHIND[group]] if group in BEHIND else []
     return "\n".join(blocks)
 
 

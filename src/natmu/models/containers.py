@@ -191,4 +191,12 @@ def _ends_early(path: Path, error: BaseException) -> bool:
         return path.stat().st_size == 0 or re.search(r"incomplete|invalid header length", str(error)) is not None
     with path.open("rb") as stream:
         is_archive = stream.read(2) == b"PK"
-    return not zipfile.is_zipfile(path) if is_archive else "EOF" in f"{type(error).__name__}: {error}"
+    return not _is_zip(path) if is_archive else "EOF" in f"{type(error).__name__}: {error}"
+
+
+def _is_zip(path: Path) -> bool:
+    """Whether a file is a whole zip archive; the standard library raises on some that are damaged at their end."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return False
