@@ -120,10 +120,6 @@ def _done(evidence: Evidence) -> list[str]:
     if answer is not None and answer.made is not None:
         fraction = answer.made.retrain_fraction
         cost = "" if fraction is None else f", {_digits(100 * fraction)} % of retraining's time"
-            ""
-            if answer.made.retrain_fraction is None
-            else f", {_digits(100 * answer.made.retrain_fraction)} % of retraining's time"
-        )
         told.append(
             f"Release {answer.release} was made by the method {answer.method} ({answer.made.guarantee}) in "
             f"{_digits(answer.made.seconds)} seconds{cost}."
@@ -145,9 +141,10 @@ def _tested(evidence: Evidence) -> list[str]:
     if again:
         back = sum(one.came_back is True for one in again)
         unknown = sum(one.came_back is None for one in again)
+        know = f"{back or 'none'} of these {'knows' if back < 2 else 'know'}"
         told.append(
             f"The samples were measured again on {_counted(len(again), 'later release')}: "
-            f"{back or 'none'} of these {'knows' if back < 2 else 'know'} the samples better than retrained models, beyond chance"
+            f"{know} the samples better than retrained models, beyond chance"
             f"{f'; of {unknown} this cannot be said' if unknown else ''}."
         )
     return told
