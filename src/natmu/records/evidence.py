@@ -300,4 +300,5 @@ class Evidence(File):
         """The model that answers the request, or the last one that did; None if there was none."""
         answers = [one for one in self.attempts if one.outcome == "deployed"]
         holding = [one for one in answers if one.release == self.request.release]
-        return (holding or answers or [None])[-1]
+        candidates = holding or answers
+        return candidates[-1] if candidates else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -24,7 +23,7 @@ NAMES = {
     "holdout_acc": "right on holdout samples, %",
     "test_acc": "right on test samples, %",
     "mia_efficacy_confidence": "taken for never seen, by confidence, %",
-    "rmia_auc": "told from unseen samples (RMIA AUC), 0 to 1",
+    "rmia_auc": "separated from unseen samples (RMIA AUC), 0 to 1",
 }
 """Scores on the page, in words; the others are in the JSON."""
 
@@ -56,7 +55,9 @@ def evidence_page(evidence: Evidence) -> str:
     made = None if answer is None else answer.made
     measured = None if made is None else made.measured
     points = _points(evidence)
-    styles = (files("natmu.report").joinpath(f"templates/{name}.css").read_text("utf-8") for name in ("report", "evidence"))
+    styles = (
+        files("natmu.report").joinpath(f"templates/{name}.css").read_text("utf-8") for name in ("report", "evidence")
+    )
     return environment.get_template("evidence.html").render(
         evidence=evidence,
         version=version("natmu"),
@@ -72,7 +73,9 @@ def evidence_page(evidence: Evidence) -> str:
         later=[_later_cells(one) for one in evidence.later[-SHOWN_LATER:]],
         more_later=max(0, len(evidence.later) - SHOWN_LATER),
         picture=picture(points, _original(evidence)) if len(points) > 1 else None,
-        sample_rows=[(one.name, one.label, _probability(one.before), _probability(one.after)) for one in evidence.samples or ()],
+        sample_rows=[
+            (one.name, one.label, _probability(one.before), _probability(one.after)) for one in evidence.samples or ()
+        ],
         day=_day,
     )
 
@@ -89,7 +92,7 @@ def _asked(evidence: Evidence) -> str:
     classes = f", the whole of {', '.join(asked.classes)}" if asked.classes else ""
     unseen = f" It also names {_counted(asked.unseen, 'sample')} that no model was trained on." if asked.unseen else ""
     return (
-        f"On {_day(asked.received)}, request {asked.request} with the ticket {asked.ticket!s} asked the model to forget "
+        f"On {_day(asked.received)}, request {asked.request} with the ticket {asked.ticket} asked the model to forget "
         f"{_counted(asked.samples, 'training sample')}{copies}{classes}; it names them {ASKED[asked.asked]}.{unseen}"
     )
 
@@ -115,13 +118,16 @@ def _done(evidence: Evidence) -> list[str]:
     answer, refused = evidence.answer, [one for one in evidence.attempts if one.outcome != "deployed"]
     told = []
     if answer is not None and answer.made is not None:
-        cost = "" if answer.made.retrain_fraction is None else f", {_digits(100 * answer.made.retrain_fraction)} % of retraining's time"
+        fraction = answer.made.retrain_fraction
+        cost = "" if fraction is None else f", {_digits(100 * fraction)} % of retraining's time"
         told.append(
             f"Release {answer.release} was made by the method {answer.method} ({answer.made.guarantee}) in "
             f"{_digits(answer.made.seconds)} seconds{cost}."
         )
     if refused:
-        told.append(f"{_counted(len(refused), 'model was', 'models were')} refused or could not be made; the table says why.")
+        told.append(
+            f"{_counted(len(refused), 'model was', 'models were')} refused or could not be made; the table says why."
+        )
     return told
 
 
@@ -135,9 +141,10 @@ def _tested(evidence: Evidence) -> list[str]:
     if again:
         back = sum(one.came_back is True for one in again)
         unknown = sum(one.came_back is None for one in again)
+        know = f"{back or 'none'} of these {'knows' if back < 2 else 'know'}"
         told.append(
             f"The samples were measured again on {_counted(len(again), 'later release')}: "
-            f"{'none' if not back else back} of them knows the samples better than retrained models, beyond chance"
+            f"{know} the samples better than retrained models, beyond chance"
             f"{f'; of {unknown} this cannot be said' if unknown else ''}."
         )
     return told
@@ -160,7 +167,7 @@ def _attempt_cells(attempt: Attempt) -> tuple[str, ...]:
     outcome = f"release {attempt.release}" if attempt.outcome == "deployed" else attempt.outcome
     fraction = "-" if made is None or made.retrain_fraction is None else f"{_digits(100 * made.retrain_fraction)} %"
     seconds, guarantee = ("-", "-") if made is None else (_digits(made.seconds), made.guarantee)
-    return (_day(attempt.time), attempt.method, guarantee, seconds, fraction, outcome, " ".join(attempt.reasons))
+    return (_date(attempt.time), attempt.method, guarantee, seconds, fraction, outcome, " ".join(attempt.reasons))
 
 
 def _scores(measured: Measurement) -> list[tuple[str, ...]]:
@@ -179,7 +186,7 @@ def _score_cells(score: MeasuredScore) -> tuple[str, ...]:
 def _later_cells(release: LaterRelease) -> tuple[str, ...]:
     """A row of the request measured again."""
     found = release.measured
-    start = (str(release.release), _day(release.time), release.method)
+    start = (str(release.release), _date(release.time), release.method)
     if found is None or not found.samples:
         return (*start, "-", "-", "-", "-", "not measured" if found is None else "no sample left")
     back = {None: "cannot be said", True: "yes", False: "no"}[found.came_back]
@@ -198,7 +205,9 @@ def _points(evidence: Evidence) -> list[Point]:
     for one in evidence.later:
         found = one.measured
         if found is not None and found.accuracy is not None:
-            points.append(Point(str(one.release), found.accuracy, () if found.retrained is None else (found.retrained,)))
+            points.append(
+                Point(str(one.release), found.accuracy, () if found.retrained is None else (found.retrained,))
+            )
     return points
 
 
@@ -214,12 +223,22 @@ def _original(evidence: Evidence) -> float | None:
 
 def _day(text: str) -> str:
     """A time to the day, in words and in UTC."""
-    moment = datetime.fromisoformat(text)
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    moment = _utc(text)
     return f"{moment.day} {moment:%B %Y}"
 
 
-def _digits(value: Any) -> str:
+def _date(text: str) -> str:
+    """A time to the day, as tables have it."""
+    return _utc(text).date().isoformat()
+
+
+def _utc(text: str) -> datetime:
+    """A time in UTC, which is meant where no zone is named."""
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _digits(value: float | None) -> str:
     """A number; "-" where there is none."""
     return "-" if value is None else rounded(value, None)[0]
 

@@ -40,7 +40,10 @@ def picture(points: Sequence[Point], original: float | None) -> Markup:
         line = _y(original)
         parts.append(f'<path class="original" d="M{LEFT} {line:.1f}H{WIDTH - RIGHT}"/>')
     for name, values in (
-        ("retrained", [(row, sum(one.retrained) / len(one.retrained)) for row, one in enumerate(points) if one.retrained]),
+        (
+            "retrained",
+            [(row, sum(one.retrained) / len(one.retrained)) for row, one in enumerate(points) if one.retrained],
+        ),
         ("deployed", [(row, one.accuracy) for row, one in enumerate(points)]),
     ):
         places = [f"{_x(row, len(points)):.1f} {_y(value):.1f}" for row, value in values]
@@ -87,13 +90,16 @@ def _band(points: Sequence[Point]) -> str:
 def _labels(points: Sequence[Point], original: float | None) -> list[str]:
     """Numbers of releases, some of many, and what the lines are."""
     step = -(-len(points) // _TICKS)
+    base = HEIGHT - BOTTOM + 16
     texts = [
-        f'<text x="{_x(row, len(points)):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{escape(points[row].release)}</text>'
+        f'<text x="{_x(row, len(points)):.1f}" y="{base}" text-anchor="middle">{escape(points[row].release)}</text>'
         for row in range(0, len(points), step)
     ]
     texts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">release</text>')
-    names = [("deployed", "deployed"), ("retrained", "retrained models")] + [("original", "original")] * (original is not None)
+    names = [("deployed", "deployed"), ("retrained", "retrained models")] + [("original", "original")] * (
+        original is not None
+    )
     for place, (name, text) in enumerate(names):
-        x = LEFT + 130 * place
+        x = LEFT + 155 * place
         texts.append(f'<path class="{name}" d="M{x} 10h24"/><text x="{x + 30}" y="14">{text}</text>')
     return texts

@@ -145,7 +145,9 @@ def _request(entries: Sequence[Entry], state: State, request: int) -> EvidenceRe
     """What was asked, and what has become of it."""
     now = state.requests[request]
     asked = now.entry
-    answered = next((time for time, release in _deployments(entries) if request in state.releases[release].honours), None)
+    answered = next(
+        (time for time, release in _deployments(entries) if request in state.releases[release].honours), None
+    )
     late = _moment(answered or entries[-1].time) > _moment(asked.due)
     return EvidenceRequest(
         request=request,

@@ -66,7 +66,9 @@ def not_shown(evidence: Evidence) -> tuple[str, ...]:
         return (*ALWAYS, "That anything was done about the request: no model was deployed that honours it.", UNSIGNED)
     sentences = [*ALWAYS]
     if not evidence.deployed.honours:
-        sentences.append("That the deployed model honours the request: it does not, since an earlier release was deployed again.")
+        sentences.append(
+            "That the deployed model honours the request: it does not, since an earlier release was deployed again."
+        )
     sentences += _unmeasured(answer)
     if answer.made is not None and answer.method != RETRAIN:
         sentences.append(
@@ -90,9 +92,10 @@ def _shown_of(answer: Attempt) -> list[str]:
         )
     measured = answer.made.measured
     if measured is not None:
+        references = _counted(measured.references, "retrained model", "retrained models")
         sentences.append(
             f"{_counted(measured.samples, 'sample was', 'samples were')} measured on the model of release "
-            f"{answer.release}, on the original, and on {_counted(measured.references, 'retrained model', 'retrained models')}."
+            f"{answer.release}, on the original, and on {references}."
         )
     return sentences
 

@@ -1,0 +1,73 @@
+"""The page of evidence: alone, harmless, legible, and two sheets of paper."""
+
+import re
+
+import pytest
+from tests.requests.evidence_stories import STORIES, evidence, long_story
+from tests.requests.fakes import chained
+
+from natmu.report.evidence_page import evidence_page
+
+from .browser import chromium
+from .test_browser import READ
+
+HOSTILE = '<script>window.hacked=1</script><img src=x onerror=window.hacked=1>"&'
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def show(browser, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+
+    def shown(entries, **settings):
+        path = folder / "page.html"
+        path.write_text(evidence_page(evidence(entries)), encoding="utf-8")
+        page = browser.new_context(**settings).new_page()
+        page.asked = []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("story", "sentence"),
+    [
+        ("pending", "It is not answered yet, and is due on 1 February 2026."),
+        ("refused", "1 model was refused or could not be made"),
+        ("rolled back", "It is not honoured now."),
+        ("retrained", "release 1 is deployed, which honours the request."),
+    ],
+)
+def test_every_state_of_a_request_is_told(story, sentence):
+    assert sentence in evidence_page(evidence(chained(*STORIES[story])))
+
+
+@pytest.mark.parametrize(("later", "ticket"), [(8, "T-1"), (60, "x" * 200)])
+def test_it_prints_on_two_sheets(show, later, ticket):
+    page = show(long_story(later, ticket))
+    sheets = re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True))
+    assert 1 <= len(sheets) <= 2
+    assert page.locator("table", has_text="measured again").locator("tbody tr").count() == 8
+    assert ("52 more in evidence.json" in page.content()) == (later == 60)
+
+
+def test_what_comes_from_outside_is_text_alone(show):
+    page = show(long_story(1, HOSTILE))
+    assert HOSTILE in page.locator("#main").inner_text()
+    assert page.evaluate("window.hacked") is None
+    assert page.locator("script, img, link").count() == 0
+    assert len(page.asked) == 1
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out(show, scheme):
+    texts = show(long_story(), color_scheme=scheme).evaluate(READ)
+    assert len(texts) > 80
+    assert not [one for one in texts if one["contrast"] < 4.5]
