@@ -224,7 +224,7 @@ def test_the_status_of_a_busy_service_fits_on_a_screen(natmu, service, monkeypat
         "retraining for each of 1 answer: 60 s",
         "retraining  now",
         "not confirmed for requests 1, 2, 3",
-        "Process 2 of requests 13, 14 was interrupted",
+        "Process 2 of requests 13, 14 has not ended. If it does not run, go on with it:",
         "Next: natmu requests process service",
     ):
         assert said in out, f"{said}\n{out}"

@@ -391,3 +391,11 @@ def test_a_second_purge_says_when_the_first_was(small, said):
     (small.photos / "came-back.png").write_bytes(png(GONE))
     assert "came-back.png" in refused(small)
     assert any(f"confirmed as purged on {fakes.time_of(5)}" in line for line in said)
+
+
+def test_evidence_whose_writing_was_interrupted_goes(small):
+    partial = small.folder / ".evidence.partial" / "0001" / "evidence.json"
+    partial.parent.mkdir(parents=True)
+    partial.write_text(json.dumps({"samples": [NAMES[1]]}))
+    confirm(small)
+    assert not partial.exists()

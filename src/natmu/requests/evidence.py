@@ -39,16 +39,14 @@ from natmu.records.ledger import (
     RolledBack,
     Tried,
 )
-from natmu.records.service import EVIDENCE, PUBLIC_KEY, SIGNING_KEY
+from natmu.records.service import EVIDENCE, EVIDENCE_LOCK, PUBLIC_KEY, SIGNING_KEY, UNFINISHED_EVIDENCE
 from natmu.requests.checks import EVIDENCE_FILE, SIGNATURE
 from natmu.requests.evidence_limits import UNSIGNED, not_shown, shown
 from natmu.requests.keys import fingerprint, sign
 from natmu.requests.state import State
 
 EVIDENCE_PAGE = "evidence.html"
-
-_PARTIAL, _LOCK = ".evidence.partial", ".evidence.lock"
-"""In the folder of a service: evidence that is being written, and the lock of whoever writes it."""
+"""The page, beside ``evidence.json``."""
 
 
 def evidence_of(
@@ -97,13 +95,13 @@ def write_evidence(folder: Path, evidence: Evidence) -> Path:
         UsageError: There is a key, and cryptography is missing.
     """
     name = f"{evidence.request.request:04d}"
-    target, partial = folder / EVIDENCE / name, folder / _PARTIAL
+    target, partial = folder / EVIDENCE / name, folder / UNFINISHED_EVIDENCE
     if (folder / SIGNING_KEY).exists():
         told = tuple(sentence for sentence in evidence.not_shown if sentence != UNSIGNED)
         signed_by = fingerprint(folder / PUBLIC_KEY)
         evidence = evidence.model_copy(update={"not_shown": told, "signed_by": signed_by})
     try:
-        with FileLock(folder / _LOCK):
+        with FileLock(folder / EVIDENCE_LOCK):
             shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
             _fill(partial / name, folder, evidence)
             target.parent.mkdir(exist_ok=True)
