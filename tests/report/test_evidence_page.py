@@ -71,3 +71,11 @@ def test_every_text_stands_out(show, scheme):
     texts = show(long_story(), color_scheme=scheme).evaluate(READ)
     assert len(texts) > 80
     assert not [one for one in texts if one["contrast"] < 4.5]
+
+
+def test_it_prints_in_light_colours_for_readers_who_like_the_dark(show):
+    page = show(long_story(), color_scheme="dark")
+    ink = "getComputedStyle(document.body).color"
+    assert page.evaluate(ink) == "rgb(232, 235, 240)"
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate(ink) == "rgb(29, 36, 48)"

@@ -5,6 +5,7 @@ import pytest
 from tests.requests.evidence_stories import STORIES, evidence, long_story
 from tests.requests.fakes import chained, opening, policy_changed, released, requested, retrained, rolled_back, started
 
+from natmu.errors import UsageError
 from natmu.records.census import Census, CensusPart
 from natmu.records.evidence import Evidence, EvidenceSample
 from natmu.records.names import SampleNames
@@ -98,11 +99,11 @@ def test_it_reads_back_and_its_signature_holds(tmp_path):
 def test_later_evidence_takes_the_place_of_all_files_of_an_earlier_one(tmp_path):
     write_evidence(tmp_path, evidence(long_story(1)))
     (tmp_path / "evidence" / "0001" / "old").touch()
-    (tmp_path / ".evidence.partial" / "0001").mkdir(parents=True)  # as a killed process leaves it
+    (tmp_path / ".evidence-0007.new").mkdir()  # as a killed process leaves it
     folder = write_evidence(tmp_path, evidence(long_story(2)))
     assert {path.name for path in folder.iterdir()} == {"evidence.json", "evidence.html"}
     assert UNSIGNED in Evidence.read(folder / "evidence.json").not_shown
-    assert not (tmp_path / ".evidence.partial").exists()
+    assert not (tmp_path / ".evidence-0007.new").exists()
 
 
 def test_no_name_and_no_score_of_a_sample_leaves_the_service_unasked(tmp_path):
@@ -149,3 +150,8 @@ def test_samples_have_the_confidence_of_stored_predictions_and_none_where_they_a
     assert [one.before for one in found] == pytest.approx([0.9, 0.25], abs=1e-6)
     assert found[0].after is None
     assert found[1].after == pytest.approx(0.25, abs=1e-6)
+
+
+def test_there_must_be_such_a_request():
+    with pytest.raises(UsageError, match="There is no request 2"):
+        evidence(chained(opening(), requested(1)), 2)

@@ -394,7 +394,7 @@ def test_a_second_purge_says_when_the_first_was(small, said):
 
 
 def test_evidence_whose_writing_was_interrupted_goes(small):
-    partial = small.folder / ".evidence.partial" / "0001" / "evidence.json"
+    partial = small.folder / ".evidence-0001.new" / "evidence.json"
     partial.parent.mkdir(parents=True)
     partial.write_text(json.dumps({"samples": [NAMES[1]]}))
     confirm(small)

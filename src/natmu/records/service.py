@@ -25,10 +25,6 @@ KEY, SIGNING_KEY, PUBLIC_KEY, HEAD, LOCK = "service.key", "signing.key", "signin
 """Names of its secrets, of the key that others verify with, of the sealed end of the ledger, and of the lock."""
 
 
-UNFINISHED_EVIDENCE, EVIDENCE_LOCK = ".evidence.partial", ".evidence.lock"
-"""Of evidence that is being written, and of who writes it."""
-
-
 class ServiceRecord(File):
     """The service (``service.json``); nothing in it changes.
 

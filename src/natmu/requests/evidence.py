@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock
-
-from natmu.errors import RunError
+from natmu.errors import UsageError
 from natmu.records.evidence import (
     Attempt,
     DeployedNow,
@@ -39,10 +37,11 @@ from natmu.records.ledger import (
     RolledBack,
     Tried,
 )
-from natmu.records.service import EVIDENCE, EVIDENCE_LOCK, PUBLIC_KEY, SIGNING_KEY, UNFINISHED_EVIDENCE
+from natmu.records.service import EVIDENCE, PUBLIC_KEY, SIGNING_KEY
 from natmu.requests.checks import EVIDENCE_FILE, SIGNATURE
 from natmu.requests.evidence_limits import UNSIGNED, not_shown, shown
 from natmu.requests.keys import fingerprint, sign
+from natmu.requests.replacing import replacing
 from natmu.requests.state import State
 
 EVIDENCE_PAGE = "evidence.html"
@@ -59,7 +58,12 @@ def evidence_of(
         state: What they say together.
         request: Number of the request.
         samples: Its samples, where they are to be named.
+
+    Raises:
+        UsageError: There is no such request.
     """
+    if request not in state.requests:
+        raise UsageError(f"There is no request {request}; natmu requests list shows those that there are.")
     evidence = Evidence(
         as_of=entries[-1].time,
         service=_service(entries[0], state.opening),
@@ -94,23 +98,13 @@ def write_evidence(folder: Path, evidence: Evidence) -> Path:
         RunError: It cannot be written, or the key is damaged.
         UsageError: There is a key, and cryptography is missing.
     """
-    name = f"{evidence.request.request:04d}"
-    target, partial = folder / EVIDENCE / name, folder / UNFINISHED_EVIDENCE
+    target = folder / EVIDENCE / f"{evidence.request.request:04d}"
     if (folder / SIGNING_KEY).exists():
         told = tuple(sentence for sentence in evidence.not_shown if sentence != UNSIGNED)
         signed_by = fingerprint(folder / PUBLIC_KEY)
         evidence = evidence.model_copy(update={"not_shown": told, "signed_by": signed_by})
-    try:
-        with FileLock(folder / EVIDENCE_LOCK):
-            shutil.rmtree(partial, ignore_errors=True)  # left by a process that was killed
-            _fill(partial / name, folder, evidence)
-            target.parent.mkdir(exist_ok=True)
-            if target.exists():
-                target.replace(partial / "before")
-            (partial / name).replace(target)
-            shutil.rmtree(partial)
-    except OSError as error:
-        raise RunError(f"Cannot write {target} ({error.strerror}); let the owner of the service run this.") from error
+    with replacing(target, folder) as new:
+        _fill(new, folder, evidence)
     return target
 
 

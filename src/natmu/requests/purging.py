@@ -11,14 +11,12 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
 
 from natmu.errors import UsageError
 from natmu.progress import say
@@ -26,7 +24,7 @@ from natmu.records.census import Census, CensusPart
 from natmu.records.files import damaged
 from natmu.records.ledger import Purged
 from natmu.records.policy import RETRAIN
-from natmu.records.service import CENSUS, EVIDENCE, EVIDENCE_LOCK, MODELS, UNFINISHED_EVIDENCE, ServiceRecord
+from natmu.records.service import CENSUS, EVIDENCE, MODELS, ServiceRecord
 from natmu.requests.data_places import places_of, samples_loaded
 from natmu.requests.leftovers import (
     Knowledge,
@@ -37,6 +35,7 @@ from natmu.requests.leftovers import (
     runs_in,
 )
 from natmu.requests.pictures import Wanted
+from natmu.requests.replacing import clear_unfinished
 from natmu.requests.searching import files_below, search
 from natmu.requests.state import State
 from natmu.types import IntArray
@@ -95,9 +94,9 @@ def confirm_purge(
         say(note)
     if found:
         raise UsageError(_still_there(request, found))
+    clear_unfinished(folder / EVIDENCE, folder)
     rows = {role: part.rows_with(_array(wanted.pixels))[0] for role, part in census.parts.items()}
     _refuse_evidence(folder / EVIDENCE, [name for role in rows for name in _names(census.parts[role], rows[role])])
-    delete_unfinished_evidence(folder)
     caches = delete_decoded(decoded, wanted, [root for root in places.roots if root.is_dir()])
     runs = runs_in(folder / MODELS)
     delete_strangers(runs.values())
@@ -122,12 +121,6 @@ def complete_purge(folder: Path, state: State) -> None:
         RunError: A file cannot be deleted.
     """
     delete_weights(folder / MODELS, state.deleted_weights, state.deployed.model.run)
-
-
-def delete_unfinished_evidence(folder: Path) -> None:
-    """Delete evidence whose writing was interrupted; it may name samples."""
-    with FileLock(folder / EVIDENCE_LOCK):
-        shutil.rmtree(folder / UNFINISHED_EVIDENCE, ignore_errors=True)
 
 
 def _refuse_early(state: State, request: int, *, weights: bool) -> None:
