@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from tests.requests.evidence_stories import STORIES, evidence, long_story
+from tests.requests.evidence_stories import STORIES, evidence, long_story, score
 from tests.requests.fakes import chained
 
-from natmu.report.evidence_page import evidence_page
+from natmu.report.evidence_page import _score_cells, evidence_page
 
 from .browser import chromium
 from .test_browser import READ
@@ -47,6 +47,12 @@ def show(browser, tmp_path_factory):
 )
 def test_every_state_of_a_request_is_told(story, sentence):
     assert sentence in evidence_page(evidence(chained(*STORIES[story])))
+
+
+def test_a_difference_beyond_all_percentages_is_none_that_would_be_seen():
+    assert "none would be" not in evidence_page(evidence(long_story(1, "T-1")))
+    assert _score_cells(score(75.0, 100.0, 70.8, 79.2, detectable=100.1))[3] == "none would be"
+    assert _score_cells(score(75.0, 100.0, 70.8, 79.2, detectable=99.9))[3] == "99.9"
 
 
 @pytest.mark.parametrize(("later", "ticket"), [(8, "T-1"), (60, "x" * 200)])

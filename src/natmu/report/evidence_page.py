@@ -17,6 +17,9 @@ from natmu.report.evidence_picture import Point, picture
 SHOWN_LATER, SHOWN_ATTEMPTS = 8, 4
 """How many of the last re-measurements and attempts are on the page; all are in the JSON."""
 
+WHOLE = 100.0
+"""Points that a percentage can differ by; a smaller difference is not seen where it takes more."""
+
 NAMES = {
     "forget_acc": "right on the samples of the request, %",
     "retain_acc": "right on all other training samples, %",
@@ -180,7 +183,9 @@ def _score_cells(score: MeasuredScore) -> tuple[str, ...]:
     low, high = (min(score.retrained), max(score.retrained)) if score.retrained else (None, None)
     retrained = _digits(low) if low == high else f"{_digits(low)} to {_digits(high)}"
     verdict = {None: "cannot be said", True: "yes", False: "not at this power"}[score.distinguishable]
-    return _digits(score.original), _digits(score.value), retrained, _digits(score.detectable), verdict
+    none = score.detectable is not None and score.detectable > WHOLE
+    seen = "none would be" if none else _digits(score.detectable)
+    return _digits(score.original), _digits(score.value), retrained, seen, verdict
 
 
 def _later_cells(release: LaterRelease) -> tuple[str, ...]:
