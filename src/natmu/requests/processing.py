@@ -170,10 +170,11 @@ class Processing:
         """Refuse a method where samples are gone that it is to forget."""
         remaining = self.workspace.remaining
         assert remaining is not None, "a service knows what is left"
-        gone = np.setdiff1d(self.batch.own, remaining.train)
+        needed = np.setdiff1d(self.batch.own, self.batch.of(self.honoured))
+        gone = np.setdiff1d(needed, remaining.train)
         if len(gone):
             raise ForgetSetError(
-                f"{candidate.method} needs the samples that it is to forget, and {len(gone)} of {len(self.batch.own)} "
+                f"{candidate.method} needs the samples that it is to forget, and {len(gone)} of {len(needed)} "
                 "are gone from the data; put them back until the requests are processed, or retrain."
             )
 

@@ -1,0 +1,65 @@
+"""Requests that overlap, policies that change under a process, and other ways to get wrong numbers without a word."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.requests.world import POLICY, World, make_world
+
+from natmu.engine.store import Run
+from natmu.errors import UsageError
+from natmu.records.ledger import Rejected, Released
+from natmu.requests import Service, processing
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Photographs and an original, made once."""
+    return make_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def world(made, tmp_path):
+    """A copy of them."""
+    shutil.copytree(made.folder, tmp_path / "world")
+    return World(tmp_path / "world")
+
+
+def listed(world: World, photos: list[Path]) -> str:
+    """A request for photographs."""
+    path = world.folder / "listed.txt"
+    path.write_text("".join(f"{photo.relative_to(world.photos)}\n" for photo in photos))
+    return f"files:{path}"
+
+
+def edit_policy(service: Service, **values: object) -> None:
+    (service.files.path / "policy.yaml").write_text(yaml.safe_dump(POLICY | values))
+
+
+def interrupt_candidate(number: int, monkeypatch: pytest.MonkeyPatch, service: Service) -> None:
+    """Process until a candidate, counted from 1, is about to be tried."""
+    tried, count = processing.Processing._tried, 0
+
+    def broken(*given, **named):
+        nonlocal count
+        count += 1
+        if count == number:
+            raise KeyboardInterrupt
+        return tried(*given, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(processing.Processing, "_tried", broken)
+        service.process()
+
+
+def test_photographs_that_an_earlier_request_forgot_need_not_be_there_for_the_next(world):
+    service = world.service(fallbacks=[])
+    first, second = world.of(1), world.of(2)
+    service.add(listed(world, first), "T-1")
+    service.process()
+    service.add(listed(world, [*first[:2], *second]), "T-2")
+    world.delete(1)
+    done = service.process()
+    assert (done.kind, done.method, done.measured.samples) == ("release", "finetune", 8)
+    assert len(Run(service.files.current.path).forget().left_out) == 16
