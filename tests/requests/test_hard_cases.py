@@ -63,3 +63,15 @@ def test_photographs_that_an_earlier_request_forgot_need_not_be_there_for_the_ne
     done = service.process()
     assert (done.kind, done.method, done.measured.samples) == ("release", "finetune", 8)
     assert len(Run(service.files.current.path).forget().left_out) == 16
+
+
+def test_a_request_whose_samples_others_named_together_is_answered_by_them(world):
+    service = world.service()
+    first, second = world.of(1), world.of(2)
+    service.add(listed(world, first), "T-1")
+    service.add(listed(world, second), "T-2")
+    service.add(listed(world, world.of(3)), "T-3")
+    both = listed(world, [first[0], second[0]])
+    with pytest.raises(UsageError, match=r"part of requests 1 \(ticket T-1\), 2 \(ticket T-2\), which answer it too"):
+        service.add(both, "T-4")
+    assert len(service.state.requests) == 3
