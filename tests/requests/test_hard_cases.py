@@ -75,3 +75,32 @@ def test_a_request_whose_samples_others_named_together_is_answered_by_them(world
     with pytest.raises(UsageError, match=r"part of requests 1 \(ticket T-1\), 2 \(ticket T-2\), which answer it too"):
         service.add(both, "T-4")
     assert len(service.state.requests) == 3
+
+
+@pytest.mark.parametrize("fallbacks", [[], [{"method": "retrain"}]])
+def test_a_policy_that_changed_under_a_process_is_followed_from_its_first_candidate(world, monkeypatch, fallbacks):
+    """Of an old policy two candidates were refused, and the new one has no third, or another second one."""
+    service = world.service(fallbacks=[{"method": "scrub"}, {"method": "retrain"}], guardrails={"no_op": 1.0})
+    service.add("where:person=1", "T-1")
+    interrupt_candidate(3, monkeypatch, service)
+    edit_policy(service, fallbacks=fallbacks, audit={"references": 2})
+    done = service.process()
+    assert isinstance(done, Released)
+    assert (done.process, done.method, done.measured.references) == (1, "finetune", 2)
+    assert service.state.unfinished is None
+
+
+def test_what_was_refused_beside_retrained_models_is_not_released_without_them(world):
+    """References for every second release: a refused process is no release, so the next one trains them too."""
+    service = world.service(
+        fallbacks=[],
+        settings={"epochs": 1, "lr": 1e-5},
+        audit={"references": 1, "every": 2},
+        guardrails={"retain_loss": 60, "holdout_loss": 60, "no_op": 0},
+    )
+    service.add("where:person=1", "T-1")
+    service.add("where:person=2", "T-2")
+    for _ in range(2):
+        done = service.process()
+        assert isinstance(done, Rejected)
+        assert (done.measured.references, service.state.current) == (1, 0)

@@ -11,8 +11,9 @@ import numpy as np
 from natmu.errors import UsageError
 from natmu.records.census import Census
 from natmu.records.forgetting import parse_forget
-from natmu.records.ledger import Requested
+from natmu.records.ledger import Released, Requested
 from natmu.records.lineage import Forget
+from natmu.records.policy import Policy
 from natmu.requests.state import State
 from natmu.types import ForgetSet, IntArray, positions_digest
 
@@ -156,6 +157,22 @@ def chosen(asked: Sequence[int] | None, state: State, census: Census) -> tuple[i
     covered = _union([rows[number] for number in (*asked, *state.honoured)])
     within = [number for number in pending if number not in asked and np.isin(rows[number], covered).all()]
     return tuple(sorted({*asked, *within}))
+
+
+def references(state: State, policy: Policy) -> int:
+    """How many retrained models the candidates of the process are compared with that runs, or is the next.
+
+    What counts is releases: after a process without one the same candidates would else be compared with none.
+
+    Args:
+        state: Of the ledger.
+        policy: The policy that holds.
+    """
+    running = state.unfinished
+    if running is not None and running.policy == policy.digest:
+        return running.references
+    released = sum(isinstance(one.tried, Released) for one in state.releases.values())
+    return policy.audit.references if released % policy.audit.every == 0 else 0
 
 
 def requested(state: State, census: Census) -> dict[str, IntArray]:

@@ -9,7 +9,7 @@ from natmu.engine.store import Run, Store
 from natmu.errors import UsageError
 from natmu.progress import say
 from natmu.records.ledger import NotMade, PolicyChanged, ProcessStarted, Rejected, Released, Retrained
-from natmu.requests.batch import NOTHING, batch_of, chosen, requested
+from natmu.requests.batch import NOTHING, batch_of, chosen, references, requested
 from natmu.requests.candidates import check_methods
 from natmu.requests.folder import ServiceFolder
 from natmu.requests.processing import Processing
@@ -33,7 +33,7 @@ def process(
         drawn = seed if unfinished is None else unfinished.seed
         work = _work(folder, state, numbers, data=data, device=device, seed=drawn, force=force)
         started = unfinished or _started(folder, work, state)
-        outcome = work.process(started, _refused(folder, started))
+        outcome = work.process(started, references(state, state.policy), _refused(folder, started))
         folder.complete()
         return outcome
 
@@ -95,8 +95,6 @@ def _work(
 
 def _started(folder: ServiceFolder, work: Processing, state: State) -> ProcessStarted:
     """Note that a process begins, and by which rules."""
-    audit = state.policy.audit
-    references = audit.references if state.processes % audit.every == 0 else 0
 
     def decide(now: State) -> ProcessStarted:
         return ProcessStarted(
@@ -105,7 +103,7 @@ def _started(folder: ServiceFolder, work: Processing, state: State) -> ProcessSt
             source=now.releases[now.current].model,
             forgotten_before=len(work.batch.of(work.honoured)),
             seed=work.seed,
-            references=references,
+            references=references(state, state.policy),
             policy=state.policy.digest,
         )
 
@@ -116,9 +114,15 @@ def _started(folder: ServiceFolder, work: Processing, state: State) -> ProcessSt
 
 
 def _refused(folder: ServiceFolder, started: ProcessStarted) -> int:
-    """How many candidates of a process were refused so far."""
-    bodies = (entry.body for entry in folder.ledger.entries())
-    return sum(isinstance(body, Rejected | NotMade) and body.process == started.process for body in bodies)
+    """How many candidates of a process were refused so far by the policy that holds: another one begins anew."""
+    count = 0
+    for entry in folder.ledger.entries():
+        body = entry.body
+        if isinstance(body, PolicyChanged):
+            count = 0
+        elif isinstance(body, Rejected | NotMade) and body.process == started.process:
+            count += 1
+    return count
 
 
 def _some(numbers: Sequence[int]) -> str:
