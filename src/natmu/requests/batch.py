@@ -176,7 +176,9 @@ def references(state: State, policy: Policy) -> int:
 
 
 def requested(state: State, census: Census) -> dict[str, IntArray]:
-    """By part, positions of all samples that anybody asked to forget, which may be gone from the data.
+    """By part, positions of all samples that may be gone from the data, because somebody asked to forget them.
+
+    Whoever withdraws a class may delete all of it, the samples too that no model was trained on.
 
     Args:
         state: Of the ledger.
@@ -184,7 +186,9 @@ def requested(state: State, census: Census) -> dict[str, IntArray]:
     """
     entries = [one.entry for one in state.requests.values()]
     unseen = census.unseen_with_pixels([digest for entry in entries for digest in entry.unseen])
-    return {"train": _union(census.rows(entry.samples) for entry in entries), **unseen}
+    withdrawn = census.unseen_of_classes(name for entry in entries for name in entry.classes)
+    others = {role: _union(rows[role] for rows in (unseen, withdrawn) if role in rows) for role in unseen | withdrawn}
+    return {"train": _union(census.rows(entry.samples) for entry in entries), **others}
 
 
 def values(chain: Iterable[ForgetSet], after: Forget | None = None) -> tuple[Forget, ...]:
