@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from natmu.data import ImageData, Splits, load
+from natmu.data.class_order import UnknownClassError
 from natmu.data.mapped import joined
 from natmu.data.own import OwnParts
 from natmu.engine.compute import Compute
@@ -153,7 +154,11 @@ def _loaded(settings: DataSettings, record: ServiceRecord, census: Census) -> Sp
     values = settings.model_dump(exclude={"source", "mean", "std"}) | {"train_size": None, "holdout": False}
     if Path(settings.source).exists():  # classes may have vanished, and the others must keep their numbers
         values |= {"classes": census.class_names, "class_order": None}
-    splits = load(settings.source, Path(record.data_dir), **values)
+    try:
+        splits = load(settings.source, Path(record.data_dir), **values)
+    except UnknownClassError as error:  # since the service began there are more; no model is trained on their samples
+        values["classes"] += error.names
+        splits = load(settings.source, Path(record.data_dir), **values)
     channels = census.image_shape[0]
     if splits.train.image_shape[0] != channels and channels in (1, 3):  # the only image in colour is gone
         splits = load(settings.source, Path(record.data_dir), **values | {"channels": channels})
