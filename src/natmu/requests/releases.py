@@ -9,6 +9,7 @@ from natmu.engine.store import Run, Store
 from natmu.errors import UsageError
 from natmu.progress import say
 from natmu.records.ledger import NotMade, PolicyChanged, ProcessStarted, Rejected, Released, Retrained
+from natmu.records.run import PREDICTIONS, WEIGHTS
 from natmu.requests.batch import NOTHING, batch_of, chosen, references, requested
 from natmu.requests.candidates import check_methods
 from natmu.requests.folder import ServiceFolder
@@ -79,6 +80,8 @@ def _work(
     force: bool,
 ) -> Processing:
     """The data that is left, with what is to be forgotten of it."""
+    folder.verified_run(0, PREDICTIONS)
+    source = Run(folder.verified_run(state.current, WEIGHTS, PREDICTIONS).path)
     census, store = folder.census, Store(folder.models)
     whole = batch_of(requests, state, census, NOTHING)
     gone = requested(state, census)
@@ -88,7 +91,6 @@ def _work(
     for line in changes.in_words():
         say(line)
     current = state.releases[state.current]
-    source = Run(folder.models / current.model.run)
     batch = replace(whole, lost=lost)
     return Processing(folder.record, folder.ledger, workspace, batch, source, current.honours, state.policy, seed)
 
