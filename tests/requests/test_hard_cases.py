@@ -1,5 +1,6 @@
 """Requests that overlap, policies that change under a process, and other ways to get wrong numbers without a word."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.requests.world import POLICY, World, make_world, picture
 
 from natmu.engine.store import Run
 from natmu.errors import DataError, RunError, SettingError, UsageError
+from natmu.opening import Source
 from natmu.records.ledger import Rejected, Released
 from natmu.records.run import PREDICTIONS, RECORD, WEIGHTS, RunRecord
 from natmu.requests import Service, processing
@@ -178,3 +180,24 @@ def test_a_policy_that_is_gone_is_said_with_what_to_do(world):
     (service.files.path / "policy.yaml").unlink()
     with pytest.raises(SettingError, match=r"policy\.yaml is gone; put it back, or an empty file"):
         service.add("where:person=1", "T-1")
+
+
+def test_test_data_that_moved_with_the_source_is_found(world):
+    """Two tables, each with its photographs beside it; ``--data`` names one of them."""
+    for part in ("train", "test"):
+        photos = sorted((world.photos / part).glob("*/*.png"))
+        rows = [(str(photo.relative_to(world.photos)), photo.parent.name) for photo in photos]
+        with (world.photos / f"{part}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("path", "label"), *rows])
+    data = {"source": str(world.photos / "train.csv"), "test": str(world.photos / "test.csv")}
+    source = Source(world.original, data)
+    policy = world.folder / "policy.yaml"
+    policy.write_text(yaml.safe_dump(POLICY))
+    service = Service.create(world.folder / "service", source, policy, data_dir=world.folder / "data", force=True)
+    service.add(listed(world, world.of(1)), "T-1")
+    world.photos.rename(world.folder / "moved")
+    with pytest.raises(DataError, match=r"no data at .*train\.csv; say with --data where it lies now"):
+        service.process()
+    moved = str(world.folder / "moved" / "train.csv")
+    assert isinstance(service.process(data=moved), Released)
+    assert service.verify(data=moved).problems == ()

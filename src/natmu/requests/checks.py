@@ -186,7 +186,7 @@ class ServiceChecks:
             return
         source = Path(data or record.source)
         if source.exists():
-            self._files(census, source, record.test)
+            self._files(census, source, record.test_beside(data))
         elif data or source.is_absolute():
             self.problems.append(f"There is no data at {source}; say with --data where it lies now.")
         else:

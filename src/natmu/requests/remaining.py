@@ -125,7 +125,10 @@ def open_remaining(
         DataError: The data cannot be had, or is other data.
         ModelError: What defines the architecture has changed.
     """
-    told = record.data.model_dump(exclude={"digests"}) | {"source": data or record.source, "test": record.test}
+    source, test = data or record.source, record.test_beside(data)
+    if Path(source).is_absolute() and not Path(source).exists():
+        raise DataError(f"There is no data at {source}; say with --data where it lies now.")
+    told = record.data.model_dump(exclude={"digests"}) | {"source": source, "test": test}
     settings = DataSettings.parse(told, "data")
     with deciding():  # what is decided of the parts of the data was decided when the service began
         splits = _loaded(settings, record, census)
