@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from tests.requests.world import POLICY, World, make_world, picture
 
@@ -201,3 +202,26 @@ def test_test_data_that_moved_with_the_source_is_found(world):
     moved = str(world.folder / "moved" / "train.csv")
     assert isinstance(service.process(data=moved), Released)
     assert service.verify(data=moved).problems == ()
+
+
+def test_a_policy_that_retrains_is_refused_where_nobody_says_how(world):
+    """At the beginning, and when it is edited: not after a process has begun."""
+    weights, path = world.folder / "original.pt", world.folder / "policy.yaml"
+    torch.save(Run(world.original).weights(), weights)
+    source = Source(weights, {"source": str(world.photos)}, model="small_cnn")
+    path.write_text(yaml.safe_dump(POLICY))
+    with pytest.raises(SettingError, match=r"references is 1 and fallbacks\.0 is retrain, but nobody says .*--trainer"):
+        Service.create(world.folder / "service", source, path, data_dir=world.folder / "data")
+    alone = {"fallbacks": [], "audit": {"references": 0}}
+    path.write_text(yaml.safe_dump(POLICY | alone))
+    service = Service.create(
+        world.folder / "service", source, path, manifest=world.manifest, data_dir=world.folder / "data"
+    )
+    service.add("where:person=1", "T-1")
+    edit_policy(service, **alone | {"audit": {"references": 2}})
+    entries = service.files.ledger.entries()
+    with pytest.raises(SettingError, match=r"references is 2, but nobody says .* begin the service anew"):
+        service.process()
+    assert service.files.ledger.entries() == entries
+    edit_policy(service, **alone)
+    assert isinstance(service.process(), Released)

@@ -10,8 +10,9 @@ from natmu.errors import UsageError
 from natmu.progress import say
 from natmu.records.ledger import NotMade, PolicyChanged, ProcessStarted, Rejected, Released, Retrained
 from natmu.records.run import PREDICTIONS, WEIGHTS
+from natmu.records.service import POLICY
 from natmu.requests.batch import NOTHING, batch_of, chosen, references, requested
-from natmu.requests.candidates import check_methods
+from natmu.requests.candidates import check_methods, require_recipe
 from natmu.requests.folder import ServiceFolder
 from natmu.requests.processing import Processing
 from natmu.requests.remaining import open_remaining
@@ -60,6 +61,12 @@ def _under_its_policy(folder: ServiceFolder) -> State:
     """
     policy = folder.policy
     check_methods(policy)
+    require_recipe(
+        policy,
+        folder.record.recipe,
+        str(folder.path / POLICY),
+        "begin the service anew with --training FILE or --trainer",
+    )
 
     def decide(state: State) -> PolicyChanged | None:
         before = state.policy.digest
