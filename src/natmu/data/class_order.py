@@ -31,6 +31,14 @@ def _piece(text: str) -> tuple[int, str]:
     return (int(text), "") if text.isdecimal() else (-1, text)
 
 
+class UnknownClassError(DataError):
+    """Data has classes that are not among the given ones."""
+
+    def __init__(self, message: str, names: Sequence[str]) -> None:
+        super().__init__(message)
+        self.names = tuple(names)
+
+
 @dataclass(frozen=True)
 class ClassNames:
     """How classes are numbered.
@@ -57,15 +65,16 @@ def arranged(found: Collection[str], classes: ClassNames, where: str) -> tuple[s
         where: Names the data in errors.
 
     Raises:
-        DataError: The data has a class that is not among the given ones.
+        UnknownClassError: The data has a class that is not among the given ones.
     """
     if classes.given is None:
         return natural(found) if classes.order == "natural" else tuple(sorted(found))
     strangers = sorted({*found} - {*classes.given})
     if strangers:
-        raise DataError(
+        raise UnknownClassError(
             f"{where} has the class {strangers[0]!r}, which is not among the {len(classes.given)} classes that were "
-            f"given{hint(strangers[0], classes.given)}; add it, or write it the same way."
+            f"given{hint(strangers[0], classes.given)}; add it, or write it the same way.",
+            strangers,
         )
     return classes.given
 

@@ -109,6 +109,9 @@ def _files(rows: Sequence[tuple[str, str]], folder: Path, number: dict[str, int]
     files = tuple(folder / name for name, _ in rows)
     gone = next((path for path in files if not path.is_file()), None)
     if gone is not None:
-        raise DataError(f"{source} lists {gone}, which is no file; write paths from the folder of the table.")
+        raise DataError(
+            f"{source} lists {gone}, which is no file; write paths from the folder of the table, and take out the row "
+            "of a file that was deleted."
+        )
     labels = np.array([number[label] for _, label in rows], np.int64)
     return ImageFiles(files, labels, tuple(name for name, _ in rows))

@@ -177,6 +177,12 @@ class Census:
         """The same, of parts that no model was trained on."""
         return {role: rows for role, rows in self.with_pixels(digests).items() if role != "train"}
 
+    def unseen_of_classes(self, names: Iterable[str]) -> dict[str, IntArray]:
+        """All samples of some classes in parts that no model was trained on: sorted rows by part that has any."""
+        labels = [self.class_names.index(name) for name in names]
+        found = {role: np.flatnonzero(np.isin(part.labels, labels)) for role, part in self.parts.items()}
+        return {role: rows for role, rows in found.items() if role != "train" and len(rows)}
+
     def pixel_digests(self, rows: IntArray, part: str = "train") -> tuple[str, ...]:
         """Hexadecimal digests of the pixels of some samples, in their order."""
         return _to_hex(self.parts[part].pixels[rows])

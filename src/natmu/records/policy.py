@@ -51,7 +51,7 @@ class AuditPolicy(PolicySettings):
 
     level: Literal["quick", "standard"] = Field("quick", description="scores of an audit: quick or standard")
     references: int = Field(1, ge=0, le=64, description="retrained models to compare with; each costs one retraining")
-    every: int = Field(1, ge=1, description="train references for every n-th process; the others go without")
+    every: int = Field(1, ge=1, description="train references for every n-th release; the others go without")
 
 
 class Guardrails(PolicySettings):

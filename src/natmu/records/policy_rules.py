@@ -68,7 +68,7 @@ def remarks(policy: Policy) -> list[str]:
         )
     if policy.audit.every > 1:
         told.append(
-            f"audit.every is {policy.audit.every}: the processes between are not compared with retrained models, and "
+            f"audit.every is {policy.audit.every}: the releases between are not compared with retrained models, and "
             "over_forgetting, forgotten and earlier refuse none of their candidates."
         )
     if all(one.guarantee != "exact" for one in policy.candidates):

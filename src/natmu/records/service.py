@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from natmu.records.data_lineage import DataLineage
@@ -56,3 +58,15 @@ class ServiceRecord(File):
     recipe: Training | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
+
+    def test_beside(self, source: str | None) -> str | None:
+        """Where the test data lies now: as far from the source as it lay, unless it is not there.
+
+        Args:
+            source: Where the source lies now; where it lay if None.
+        """
+        if self.test is None or source is None or not Path(self.test).is_absolute():
+            return self.test
+        way = os.path.relpath(self.test, Path(self.source).parent)
+        moved = Path(os.path.normpath(Path(source).resolve().parent / way))
+        return str(moved) if moved.exists() else self.test

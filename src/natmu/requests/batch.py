@@ -11,8 +11,9 @@ import numpy as np
 from natmu.errors import UsageError
 from natmu.records.census import Census
 from natmu.records.forgetting import parse_forget
-from natmu.records.ledger import Requested
+from natmu.records.ledger import Released, Requested
 from natmu.records.lineage import Forget
+from natmu.records.policy import Policy
 from natmu.requests.state import State
 from natmu.types import ForgetSet, IntArray, positions_digest
 
@@ -158,8 +159,26 @@ def chosen(asked: Sequence[int] | None, state: State, census: Census) -> tuple[i
     return tuple(sorted({*asked, *within}))
 
 
+def references(state: State, policy: Policy) -> int:
+    """How many retrained models the candidates of the process are compared with that runs, or is the next.
+
+    What counts is releases: after a process without one the same candidates would else be compared with none.
+
+    Args:
+        state: Of the ledger.
+        policy: The policy that holds.
+    """
+    running = state.unfinished
+    if running is not None and running.policy == policy.digest:
+        return running.references
+    released = sum(isinstance(one.tried, Released) for one in state.releases.values())
+    return policy.audit.references if released % policy.audit.every == 0 else 0
+
+
 def requested(state: State, census: Census) -> dict[str, IntArray]:
-    """By part, positions of all samples that anybody asked to forget, which may be gone from the data.
+    """By part, positions of all samples that may be gone from the data, because somebody asked to forget them.
+
+    Whoever withdraws a class may delete all of it, the samples too that no model was trained on.
 
     Args:
         state: Of the ledger.
@@ -167,7 +186,9 @@ def requested(state: State, census: Census) -> dict[str, IntArray]:
     """
     entries = [one.entry for one in state.requests.values()]
     unseen = census.unseen_with_pixels([digest for entry in entries for digest in entry.unseen])
-    return {"train": _union(census.rows(entry.samples) for entry in entries), **unseen}
+    withdrawn = census.unseen_of_classes(name for entry in entries for name in entry.classes)
+    others = {role: _union(rows[role] for rows in (unseen, withdrawn) if role in rows) for role in unseen | withdrawn}
+    return {"train": _union(census.rows(entry.samples) for entry in entries), **others}
 
 
 def values(chain: Iterable[ForgetSet], after: Forget | None = None) -> tuple[Forget, ...]:

@@ -6,9 +6,11 @@ import json
 from typing import TYPE_CHECKING
 
 from natmu.errors import SettingError
+from natmu.records.policy_rules import places
 
 if TYPE_CHECKING:
     from natmu.records.policy import Policy
+    from natmu.records.settings import Training
 
 
 def check_methods(policy: Policy, where: str = "policy") -> None:
@@ -23,7 +25,6 @@ def check_methods(policy: Policy, where: str = "policy") -> None:
             the same with the settings that they do not give.
     """
     from natmu.methods import method_named
-    from natmu.records.policy_rules import places
 
     seen: dict[str, str] = {}
     for place, candidate in zip(places(policy), policy.candidates, strict=True):
@@ -38,3 +39,29 @@ def check_methods(policy: Policy, where: str = "policy") -> None:
                 f"{where}: {place} is the same as {earlier} with the defaults of {candidate.method}; give it other "
                 "settings, or leave it out."
             )
+
+
+def require_recipe(policy: Policy, recipe: Training | None, where: str, remedy: str) -> None:
+    """Refuse a policy that retrains models where nobody says how, before anything begins.
+
+    Args:
+        policy: The policy.
+        recipe: How the original was trained; None where nobody says.
+        where: Where the policy comes from.
+        remedy: How that can be said.
+
+    Raises:
+        SettingError: It trains references or has retrain among its candidates, and there is no recipe.
+    """
+    if recipe is not None:
+        return
+    candidates = zip(places(policy), policy.candidates, strict=True)
+    clauses = [f"{place} is retrain" for place, one in candidates if one.guarantee == "exact"]
+    if policy.audit.references:
+        clauses.insert(0, f"audit.references is {policy.audit.references}")
+    if clauses:
+        raise SettingError(
+            f"{where}: {' and '.join(clauses)}, but nobody says how the original was trained, so nothing can be "
+            f"retrained: {remedy}, or write audit: {{references: 0}} and leave retrain out, and nothing is compared "
+            "with retrained models then."
+        )

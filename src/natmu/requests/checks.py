@@ -105,8 +105,8 @@ class ServiceChecks:
         """Whether a file is what was deployed."""
         try:
             holds = file_digest(path) == digest
-        except RunError as error:
-            self.problems.append(f"The weights of {what} are missing: {error}")
+        except RunError:
+            self.problems.append(f"The weights of {what} are missing; restore {path} from a backup of the service.")
             return False
         if not holds:
             self.problems.append(f"{path} does not hold the weights that {what} deployed.")
@@ -186,7 +186,7 @@ class ServiceChecks:
             return
         source = Path(data or record.source)
         if source.exists():
-            self._files(census, source, record.test)
+            self._files(census, source, record.test_beside(data))
         elif data or source.is_absolute():
             self.problems.append(f"There is no data at {source}; say with --data where it lies now.")
         else:
@@ -217,10 +217,12 @@ class ServiceChecks:
         asked = [request.entry for request in self.state.requests.values()]
         digests = [digest for entry in asked for digest in (*entry.samples, *entry.unseen)]
         requested = census.with_pixels(digests)
+        withdrawn = census.unseen_of_classes(name for entry in asked for name in entry.classes)
         wanted: dict[str, IntArray] = {}
         for role, part in census.parts.items():
             erased = np.isin(part.names.positions, list(part.names.listing.erased))
             erased[requested.get(role, [])] = True
+            erased[withdrawn.get(role, [])] = True
             wanted[role] = np.flatnonzero(~erased) if _in_files(part) else np.zeros(0, np.int64)
         return wanted
 

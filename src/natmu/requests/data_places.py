@@ -49,8 +49,9 @@ def places_of(record: ServiceRecord, census: Census, data: str | None) -> Places
         folder = Path(record.data_dir)
         return Places((folder,) if named and folder.is_dir() else (), source)
     roots = _roots(Path(source), census)
-    if record.test is not None:
-        roots += _roots(Path(record.test), census)
+    test = record.test_beside(data)
+    if test is not None:
+        roots += _roots(Path(test), census)
     return Places(tuple(dict.fromkeys(roots)))
 
 

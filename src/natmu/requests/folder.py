@@ -11,11 +11,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from natmu.errors import RunError, UsageError
+from natmu.errors import RunError, SettingError, UsageError
 from natmu.progress import say
 from natmu.records.census import Census
 from natmu.records.policy import Policy
-from natmu.records.run import RunFolder
+from natmu.records.run import WEIGHTS, RunFolder
 from natmu.records.service import CENSUS, CURRENT, KEY, LEDGER, LOCK, MODELS, POLICY, SERVICE, ServiceRecord
 from natmu.requests.keys import ServiceKey
 from natmu.requests.ledger import Ledger
@@ -76,7 +76,15 @@ class ServiceFolder:
 
     @property
     def policy(self) -> Policy:
-        """The policy, as it is now."""
+        """The policy, as it is now.
+
+        Raises:
+            SettingError: It is wrong, or gone.
+        """
+        if not (self.path / POLICY).exists():
+            raise SettingError(
+                f"{self.path / POLICY} is gone; put it back, or an empty file there, which is the default policy."
+            )
         return Policy.read(self.path / POLICY)
 
     @property
@@ -92,6 +100,31 @@ class ServiceFolder:
     def run_of(self, release: int) -> RunFolder:
         """The run of a release."""
         return RunFolder(self.models / self.state.releases[release].model.run)
+
+    def verified_run(self, release: int, *files: str) -> RunFolder:
+        """The run of a release, once it is known to be what was deployed.
+
+        Args:
+            release: Its number.
+            files: Names of files that are needed.
+
+        Raises:
+            RunError: It is missing or another one, or one of the files is.
+        """
+        deployed = self.state.releases[release].model
+        run = RunFolder(self.models / deployed.run)
+        try:
+            sound = run.record.files.get(WEIGHTS) == deployed.weights
+            for name in files:
+                run.verified(name)
+        except RunError:
+            sound = False
+        if not sound:
+            raise RunError(
+                f"{run.path} is not what release {release} deployed: it is missing, damaged or was edited; restore "
+                "that folder from a backup of the service."
+            )
+        return run
 
     @contextmanager
     def alone(self) -> Iterator[None]:

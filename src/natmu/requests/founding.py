@@ -19,7 +19,7 @@ from natmu.records.ledger import Opening
 from natmu.records.policy import Policy
 from natmu.records.service import CENSUS, CURRENT, KEY, LEDGER, MODELS, POLICY, SERVICE, ServiceRecord
 from natmu.records.settings import in_words
-from natmu.requests.candidates import check_methods
+from natmu.requests.candidates import check_methods, require_recipe
 from natmu.requests.keys import ServiceKey, create_signing_key
 from natmu.requests.ledger import Ledger
 from natmu.requests.processing import deployed
@@ -54,6 +54,7 @@ def found(
             f"{source.path} has forgotten something already; begin the service with its original, and record what was "
             "asked before as requests."
         )
+    require_recipe(rules, recipe, str(policy), "say it with --training FILE or --trainer")
     if recipe is not None:
         require_trainer(recipe, workspace)
     original = opened.model or import_model(workspace, source.path, recipe, force=force)

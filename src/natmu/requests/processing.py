@@ -62,18 +62,19 @@ class Processing:
     policy: Policy
     seed: int
 
-    def process(self, started: ProcessStarted, refused: int) -> Released | Rejected | NotMade:
+    def process(self, started: ProcessStarted, references: int, refused: int) -> Released | Rejected | NotMade:
         """Try the candidates in turn until one is deployed; each is noted as soon as it is judged.
 
         Args:
             started: The entry that began the process.
+            references: How many retrained models candidates are compared with.
             refused: How many candidates were refused before an interruption.
         """
         candidates = self.policy.candidates
         outcome: Released | Rejected | NotMade | None = None
         for number, candidate in enumerate(candidates[refused:], refused + 1):
             say(f"candidate {number} of {len(candidates)}: {candidate.method}")
-            outcome = self._tried(candidate, started, final=number == len(candidates))
+            outcome = self._tried(candidate, started, references, final=number == len(candidates))
             if isinstance(outcome, Released):
                 return outcome
             say(f"{candidate.method} is refused: {' '.join(outcome.reasons)}")
@@ -97,7 +98,9 @@ class Processing:
         told = vars(tried) | {"audit_seconds": _since(start)}
         return self._append(lambda state: Retrained(**told, release=max(state.releases) + 1))
 
-    def _tried(self, candidate: Candidate, started: ProcessStarted, *, final: bool) -> Released | Rejected | NotMade:
+    def _tried(
+        self, candidate: Candidate, started: ProcessStarted, references: int, *, final: bool
+    ) -> Released | Rejected | NotMade:
         """Make one candidate, measure it, judge it, and note what came of it."""
         try:
             run = self._made(candidate)
@@ -111,7 +114,7 @@ class Processing:
             )
             return self._append(lambda _: refusal)
         start = time.perf_counter()
-        compared = self._compared(run, started.references)
+        compared = self._compared(run, references)
         tried = self._noted(run, candidate, compared, started)
         results = judge_candidate(self.policy.guardrails, self._facts(candidate, compared, tried))
         known = vars(tried) | {"guardrails": results, "audit_seconds": _since(start)}
@@ -170,10 +173,11 @@ class Processing:
         """Refuse a method where samples are gone that it is to forget."""
         remaining = self.workspace.remaining
         assert remaining is not None, "a service knows what is left"
-        gone = np.setdiff1d(self.batch.own, remaining.train)
+        needed = np.setdiff1d(self.batch.own, self.batch.of(self.honoured))
+        gone = np.setdiff1d(needed, remaining.train)
         if len(gone):
             raise ForgetSetError(
-                f"{candidate.method} needs the samples that it is to forget, and {len(gone)} of {len(self.batch.own)} "
+                f"{candidate.method} needs the samples that it is to forget, and {len(gone)} of {len(needed)} "
                 "are gone from the data; put them back until the requests are processed, or retrain."
             )
 

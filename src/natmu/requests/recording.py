@@ -14,6 +14,9 @@ from natmu.requests.adding import resolve
 from natmu.requests.ledger import Ledger
 from natmu.requests.state import State, fold
 
+SHOWN = 6
+"""Requests that an error names."""
+
 
 def record(
     ledger: Ledger, census: Census, policy: Policy, forget: str, ticket: str, received: str | None = None
@@ -103,14 +106,19 @@ def _same(known: Requested, samples: tuple[KeyedDigest, ...]) -> Requested:
 
 
 def _require_new(state: State, samples: tuple[KeyedDigest, ...]) -> None:
-    """Refuse a request all of whose samples another one has named already."""
+    """Refuse a request all of whose samples others have named already: nothing would be left to unlearn for it."""
     wanted = {*samples}
-    for number, one in state.requests.items():
-        if wanted <= {*one.entry.samples}:
-            raise UsageError(
-                f"All {len(wanted)} samples of this request are part of request {number} (ticket {one.entry.ticket}), "
-                "which answers it too; nothing was recorded."
-            )
+    shared = {number: wanted & {*one.entry.samples} for number, one in state.requests.items()}
+    whole = [number for number, common in shared.items() if common == wanted][:1]
+    if whole or wanted <= {digest for common in shared.values() for digest in common}:
+        numbers = whole or [number for number, common in shared.items() if common]
+        named = [f"{number} (ticket {state.requests[number].entry.ticket})" for number in numbers]
+        which = ", ".join([*named[:SHOWN], *["…"][: len(named) > SHOWN]])
+        one = len(numbers) == 1
+        raise UsageError(
+            f"All {len(wanted)} samples of this request are part of request{'' if one else 's'} {which}, which "
+            f"answer{'s' if one else ''} it too; nothing was recorded."
+        )
 
 
 def _require_something_left(state: State, samples: tuple[KeyedDigest, ...], census: Census) -> None:

@@ -9,8 +9,10 @@ from natmu.engine.store import Run, Store
 from natmu.errors import UsageError
 from natmu.progress import say
 from natmu.records.ledger import NotMade, PolicyChanged, ProcessStarted, Rejected, Released, Retrained
-from natmu.requests.batch import NOTHING, batch_of, chosen, requested
-from natmu.requests.candidates import check_methods
+from natmu.records.run import PREDICTIONS, WEIGHTS
+from natmu.records.service import POLICY
+from natmu.requests.batch import NOTHING, batch_of, chosen, references, requested
+from natmu.requests.candidates import check_methods, require_recipe
 from natmu.requests.folder import ServiceFolder
 from natmu.requests.processing import Processing
 from natmu.requests.remaining import open_remaining
@@ -33,7 +35,7 @@ def process(
         drawn = seed if unfinished is None else unfinished.seed
         work = _work(folder, state, numbers, data=data, device=device, seed=drawn, force=force)
         started = unfinished or _started(folder, work, state)
-        outcome = work.process(started, _refused(folder, started))
+        outcome = work.process(started, references(state, state.policy), _refused(folder, started))
         folder.complete()
         return outcome
 
@@ -59,6 +61,12 @@ def _under_its_policy(folder: ServiceFolder) -> State:
     """
     policy = folder.policy
     check_methods(policy)
+    require_recipe(
+        policy,
+        folder.record.recipe,
+        str(folder.path / POLICY),
+        "begin the service anew with --training FILE or --trainer",
+    )
 
     def decide(state: State) -> PolicyChanged | None:
         before = state.policy.digest
@@ -79,6 +87,8 @@ def _work(
     force: bool,
 ) -> Processing:
     """The data that is left, with what is to be forgotten of it."""
+    folder.verified_run(0, PREDICTIONS)
+    source = Run(folder.verified_run(state.current, WEIGHTS, PREDICTIONS).path)
     census, store = folder.census, Store(folder.models)
     whole = batch_of(requests, state, census, NOTHING)
     gone = requested(state, census)
@@ -88,15 +98,12 @@ def _work(
     for line in changes.in_words():
         say(line)
     current = state.releases[state.current]
-    source = Run(folder.models / current.model.run)
     batch = replace(whole, lost=lost)
     return Processing(folder.record, folder.ledger, workspace, batch, source, current.honours, state.policy, seed)
 
 
 def _started(folder: ServiceFolder, work: Processing, state: State) -> ProcessStarted:
     """Note that a process begins, and by which rules."""
-    audit = state.policy.audit
-    references = audit.references if state.processes % audit.every == 0 else 0
 
     def decide(now: State) -> ProcessStarted:
         return ProcessStarted(
@@ -105,7 +112,7 @@ def _started(folder: ServiceFolder, work: Processing, state: State) -> ProcessSt
             source=now.releases[now.current].model,
             forgotten_before=len(work.batch.of(work.honoured)),
             seed=work.seed,
-            references=references,
+            references=references(state, state.policy),
             policy=state.policy.digest,
         )
 
@@ -116,9 +123,15 @@ def _started(folder: ServiceFolder, work: Processing, state: State) -> ProcessSt
 
 
 def _refused(folder: ServiceFolder, started: ProcessStarted) -> int:
-    """How many candidates of a process were refused so far."""
-    bodies = (entry.body for entry in folder.ledger.entries())
-    return sum(isinstance(body, Rejected | NotMade) and body.process == started.process for body in bodies)
+    """How many candidates of a process were refused so far by the policy that holds: another one begins anew."""
+    count = 0
+    for entry in folder.ledger.entries():
+        body = entry.body
+        if isinstance(body, PolicyChanged):
+            count = 0
+        elif isinstance(body, Rejected | NotMade) and body.process == started.process:
+            count += 1
+    return count
 
 
 def _some(numbers: Sequence[int]) -> str:

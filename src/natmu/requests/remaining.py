@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from natmu.data import ImageData, Splits, load
+from natmu.data.class_order import UnknownClassError
 from natmu.data.mapped import joined
 from natmu.data.own import OwnParts
 from natmu.engine.compute import Compute
@@ -124,7 +125,10 @@ def open_remaining(
         DataError: The data cannot be had, or is other data.
         ModelError: What defines the architecture has changed.
     """
-    told = record.data.model_dump(exclude={"digests"}) | {"source": data or record.source, "test": record.test}
+    source, test = data or record.source, record.test_beside(data)
+    if Path(source).is_absolute() and not Path(source).exists():
+        raise DataError(f"There is no data at {source}; say with --data where it lies now.")
+    told = record.data.model_dump(exclude={"digests"}) | {"source": source, "test": test}
     settings = DataSettings.parse(told, "data")
     with deciding():  # what is decided of the parts of the data was decided when the service began
         splits = _loaded(settings, record, census)
@@ -153,7 +157,11 @@ def _loaded(settings: DataSettings, record: ServiceRecord, census: Census) -> Sp
     values = settings.model_dump(exclude={"source", "mean", "std"}) | {"train_size": None, "holdout": False}
     if Path(settings.source).exists():  # classes may have vanished, and the others must keep their numbers
         values |= {"classes": census.class_names, "class_order": None}
-    splits = load(settings.source, Path(record.data_dir), **values)
+    try:
+        splits = load(settings.source, Path(record.data_dir), **values)
+    except UnknownClassError as error:  # since the service began there are more; no model is trained on their samples
+        values["classes"] += error.names
+        splits = load(settings.source, Path(record.data_dir), **values)
     channels = census.image_shape[0]
     if splits.train.image_shape[0] != channels and channels in (1, 3):  # the only image in colour is gone
         splits = load(settings.source, Path(record.data_dir), **values | {"channels": channels})

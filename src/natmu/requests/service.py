@@ -207,7 +207,7 @@ class Service:
             wanted = state.releases[release]
             if wanted.model.run in state.deleted_weights:
                 raise UsageError(f"The weights of release {release} were deleted with the photographs that they knew.")
-            self.files.run_of(release).verified(WEIGHTS)
+            self.files.verified_run(release, WEIGHTS)
 
             def decide(now: State) -> RolledBack:
                 honoured = now.releases[now.current].honours
@@ -293,4 +293,5 @@ class Service:
         from natmu.engine.store import Run
         from natmu.lineage.exporting import export_run
 
-        export_run(Run(self.files.current.path), out, like=like, force=force)
+        deployed = self.files.verified_run(self.files.state.current, WEIGHTS)
+        export_run(Run(deployed.path), out, like=like, force=force)

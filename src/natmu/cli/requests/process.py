@@ -85,13 +85,13 @@ def retrain(
 
 def _intended(service: Service, asked: Sequence[int] | None) -> list[str]:
     """What a process is going to do; nothing where it will be refused."""
+    from natmu.requests.batch import references
+
     state, policy = service.state, service.files.policy
     unfinished = state.unfinished
     requests = tuple(asked or state.pending) if unfinished is None else unfinished.requests
     if not requests or (unfinished is None and not _distinct_and_pending(requests, state)):
         return []
-    references = policy.audit.references if state.processes % policy.audit.every == 0 else 0
-    references = references if unfinished is None else unfinished.references
     number = state.processes + 1 if unfinished is None else unfinished.process
     source = state.releases[state.current]
     candidates = ", then ".join(one.method for one in policy.candidates)
@@ -99,7 +99,7 @@ def _intended(service: Service, asked: Sequence[int] | None) -> list[str]:
         f"process {number}{'' if unfinished is None else ', which was interrupted'}: {numbered(requests)}, "
         f"{_samples(state, requests)}",
         f"from release {source.release}, which honours {counted(len(source.honours), 'request')}; tries {candidates}; "
-        f"compares with {counted(references, 'retrained model')}",
+        f"compares with {counted(references(state, policy), 'retrained model')}",
     ]
 
 
