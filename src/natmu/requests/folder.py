@@ -19,7 +19,6 @@ from natmu.records.run import WEIGHTS, RunFolder
 from natmu.records.service import CENSUS, CURRENT, KEY, LEDGER, LOCK, MODELS, POLICY, SERVICE, ServiceRecord
 from natmu.requests.keys import ServiceKey
 from natmu.requests.ledger import Ledger
-from natmu.requests.purging import complete_purge
 from natmu.requests.state import State, fold
 
 
@@ -150,7 +149,10 @@ class ServiceFolder:
         """
         state = self.state
         self._link(Path(MODELS) / state.deployed.model.run)
-        complete_purge(self.path, state)
+        if state.deleted_weights:
+            from natmu.requests.purging import complete_purge
+
+            complete_purge(self.path, state)
 
     def _link(self, target: Path) -> None:
         """Let ``current`` be a model, by one atomic step."""

@@ -1,6 +1,7 @@
 """A service of deletion requests: its folder, and what can be done with it.
 
-What loads PyTorch is imported where it is used: recording requests, looking at them and verifying do without.
+What a verb needs is imported where it is used: recording requests, looking at them and verifying load no PyTorch and
+start at once.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from natmu.records.forgetting import with_manifest
 from natmu.records.ledger import NotMade, Purged, Rejected, Released, Requested, Retrained, RolledBack
 from natmu.records.run import WEIGHTS
 from natmu.requests.folder import ServiceFolder
-from natmu.requests.recording import record
 from natmu.requests.state import State, fold
-from natmu.requests.status import Status, status_of
 
 if TYPE_CHECKING:
     from natmu.opening import Source
+    from natmu.requests.status import Status
     from natmu.requests.verifying import Verification
 
 
@@ -124,6 +124,8 @@ class Service:
             UsageError: It names no training sample, another request has its ticket or all of its samples, or the time
                 is none or lies in the future.
         """
+        from natmu.requests.recording import record
+
         given = self.files.record.manifest
         table = manifest or (None if given is None else Path(given))
         text = with_manifest(forget, table)
@@ -135,6 +137,8 @@ class Service:
         Args:
             now: The time, ISO 8601; that of the clock if None.
         """
+        from natmu.requests.status import status_of
+
         moment = datetime.now(UTC) if now is None else datetime.fromisoformat(now)
         entries = self.files.ledger.entries()
         return status_of(entries, fold(entries), moment)
