@@ -304,10 +304,19 @@ def test_some_requests_are_processed_by_number(natmu, service):
 
 
 def test_a_process_that_was_interrupted_is_announced_as_it_began(natmu, service):
-    service(opening(), requested(1), requested(2), started(1, 1, references=3), outcome=released(1, 1, 1))
+    held = Policy(fallbacks=({"method": "retrain"},))
+    begun = (opening(policy=held), requested(1), requested(2), started(1, 1, references=3, policy=held))
+    service(*begun, outcome=released(1, 1, 1))
     seen = natmu("requests", "process", "service")
     assert "process 1, which was interrupted: request 1, 3 training samples" in seen.err
     assert "compares with 3 retrained models" in seen.err
+
+
+def test_a_process_whose_policy_was_edited_since_follows_the_new_one(natmu, service):
+    service(opening(), requested(1), started(1, 1, references=3), outcome=released(1, 1, 1))
+    seen = natmu("requests", "process", "service")
+    assert "process 1, which was interrupted: request 1, 3 training samples" in seen.err
+    assert "compares with 1 retrained model" in seen.err
 
 
 def test_nothing_is_announced_that_will_be_refused(refused, service):

@@ -1,6 +1,7 @@
 """Requests that overlap, policies that change under a process, and other ways to get wrong numbers without a word."""
 
 import csv
+import errno
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 from tests.requests.world import POLICY, World, make_world, picture
 
 from natmu.engine.store import Run
@@ -225,3 +227,16 @@ def test_a_policy_that_retrains_is_refused_where_nobody_says_how(world):
     assert service.files.ledger.entries() == entries
     edit_policy(service, **alone)
     assert isinstance(service.process(), Released)
+
+
+def test_who_may_only_read_a_service_can_look_at_it(world, monkeypatch):
+    service = world.service()
+    service.add("where:person=1", "T-1")
+
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(FileLock, "acquire", denied)
+    assert len(Service.open(service.files.path).status().pending) == 1
+    with pytest.raises(RunError, match=r"Cannot write .*service \(Permission denied\)"):
+        service.process()

@@ -44,7 +44,7 @@ class ServiceFolder:
             raise UsageError(f"{path} is no service: it holds no {SERVICE}; natmu requests init begins one.")
         folder = cls(path)
         lock = FileLock(path / LOCK)
-        with suppress(Timeout), lock.acquire(blocking=False):  # whoever works on it puts the link right itself
+        with suppress(OSError), lock.acquire(blocking=False):  # whoever works on it, or may write, puts the link right
             folder.complete()
         return folder
 
@@ -127,13 +127,19 @@ class ServiceFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """No other process works on this service meanwhile; requests may be recorded all the same."""
+        """No other process works on this service meanwhile; requests may be recorded all the same.
+
+        Raises:
+            RunError: The folder cannot be written to.
+        """
         lock = FileLock(self.path / LOCK)
         try:
             lock.acquire(blocking=False)
         except Timeout:
             say(f"wait for another process that works on {self.path}")
             lock.acquire()
+        except OSError as error:
+            raise RunError(f"Cannot write {self.path} ({error.strerror}); run this as somebody who may.") from error
         try:
             yield
         finally:
