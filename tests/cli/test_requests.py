@@ -16,7 +16,8 @@ from tests.requests.fakes import chained, opening, rejected, released, requested
 import natmu.requests
 from natmu.errors import UsageError
 from natmu.records.audit import Answer
-from natmu.records.ledger import Measurement, Purged, Remeasured
+from natmu.records.ledger import Purged
+from natmu.records.measurement import Measurement, Remeasured
 from natmu.records.policy import Policy
 from natmu.requests.state import fold
 from natmu.requests.status import status_of

@@ -13,7 +13,7 @@ from tests.requests.fakes import (
 )
 
 from natmu.records.audit import Answer
-from natmu.records.ledger import GuardrailResult, MeasuredScore, Measurement, Remeasured
+from natmu.records.measurement import GuardrailResult, MeasuredScore, Measurement, Remeasured
 from natmu.requests.evidence import evidence_of
 from natmu.requests.state import fold
 

@@ -3,7 +3,7 @@
 from tests.requests.fakes import chained, opening, released, requested, started
 
 from natmu.records.audit import Answer
-from natmu.records.ledger import MeasuredScore, Measurement
+from natmu.records.measurement import MeasuredScore, Measurement
 
 
 def measurement(original=None, **accuracies):

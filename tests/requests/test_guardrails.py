@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binomtest, fisher_exact
 
 from natmu.records.audit import Answer
-from natmu.records.ledger import Measurement, Remeasured
+from natmu.records.measurement import Measurement, Remeasured
 from natmu.records.policy import Guardrails
 from natmu.requests.batch_norms import BatchNorm, batch_norms_of, mean_drift, variance_ratio
 from natmu.requests.exact_test import SIGNIFICANCE, came_back, chance_of, which_came_back

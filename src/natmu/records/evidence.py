@@ -12,7 +12,8 @@ from pydantic import Field
 
 from natmu.records.digests import Digest
 from natmu.records.files import File, Value
-from natmu.records.ledger import Asked, DeployedModel, Entry, GuardrailResult, Hash, Measurement, Remeasured
+from natmu.records.ledger import Asked, DeployedModel, Entry, Hash
+from natmu.records.measurement import GuardrailResult, Measurement, Remeasured
 from natmu.records.policy import Guarantee, Guardrails
 from natmu.records.run import Hardware
 

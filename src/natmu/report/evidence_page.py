@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from natmu.records.evidence import Attempt, Evidence, LaterRelease
-from natmu.records.ledger import MeasuredScore, Measurement
+from natmu.records.measurement import MeasuredScore, Measurement
 from natmu.report.digits import rounded
 from natmu.report.evidence_picture import Point, picture
 

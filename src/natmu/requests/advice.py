@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from natmu.records.files import Value
-from natmu.records.ledger import Entry, Measurement, Opening, Rejected, Tried
+from natmu.records.ledger import Entry, Opening, Rejected, Tried
+from natmu.records.measurement import Measurement
 from natmu.records.policy import RETRAIN
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from natmu.records.evidence import Attempt, Evidence
-from natmu.records.ledger import MeasuredScore
+from natmu.records.measurement import MeasuredScore
 from natmu.records.policy import RETRAIN
 
 FEW = 100

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from natmu.records.ledger import GuardrailResult, Measurement, Remeasured
+from natmu.records.measurement import GuardrailResult, Measurement, Remeasured
 from natmu.records.policy import GUARANTEES, RETRAIN, Guardrails
 from natmu.requests.batch_norms import BatchNorm, mean_drift, variance_ratio
 from natmu.requests.exact_test import SIGNIFICANCE, came_back, chance_of

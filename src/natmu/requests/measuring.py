@@ -10,7 +10,7 @@ import numpy as np
 
 from natmu.engine.store import Run
 from natmu.records.audit import Answer
-from natmu.records.ledger import MeasuredScore, Measurement, Remeasured
+from natmu.records.measurement import MeasuredScore, Measurement, Remeasured
 from natmu.requests.batch import Batch
 from natmu.requests.exact_test import which_came_back
 from natmu.scores import accuracy, examine

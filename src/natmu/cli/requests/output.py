@@ -13,7 +13,8 @@ from rich.text import Text
 from natmu.cli.requests.options import numbered
 
 if TYPE_CHECKING:
-    from natmu.records.ledger import MeasuredScore, Tried
+    from natmu.records.ledger import Tried
+    from natmu.records.measurement import MeasuredScore
     from natmu.requests.status import PendingRequest
 
 SOON_DAYS = 7
