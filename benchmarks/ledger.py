@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.requests.fakes import chained, opening, released, requested, started
+from tests.deletion_requests.fakes import chained, opening, released, requested, started
 
 from natmu.records.ledger import Body, Requested, body_text
 from natmu.requests.keys import ServiceKey

@@ -11,7 +11,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.requests.fakes import chained, opening, rejected, released, requested, retrained, rolled_back, started, story
+from tests.deletion_requests.fakes import (
+    chained,
+    opening,
+    rejected,
+    released,
+    requested,
+    retrained,
+    rolled_back,
+    started,
+    story,
+)
 
 import natmu.requests
 from natmu.errors import UsageError

@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from tests.requests.evidence_stories import STORIES, evidence, long_story, score
-from tests.requests.fakes import chained
+from tests.deletion_requests.evidence_stories import STORIES, evidence, long_story, score
+from tests.deletion_requests.fakes import chained
 
 from natmu.report.evidence_page import _score_cells, evidence_page
 

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.records.folders import a_retrained, an_original, an_unlearned
-from tests.requests import fakes
-from tests.requests.photographs import (
+from tests.deletion_requests import fakes
+from tests.deletion_requests.photographs import (
     FORGOTTEN,
     KEY,
     NAMES,
@@ -26,6 +25,7 @@ from tests.requests.photographs import (
     small_service,
     write_run_of,
 )
+from tests.records.folders import a_retrained, an_original, an_unlearned
 
 from natmu.data import decoding, load
 from natmu.data.decoding import decode

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from tests.requests.fakes import (
+from tests.deletion_requests.fakes import (
     chained,
     model,
     opening,

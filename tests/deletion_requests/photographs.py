@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from tests.deletion_requests import fakes
 from tests.records.folders import HARDWARE, a_retrained, an_original, an_unlearned
-from tests.requests import fakes
 
 from natmu.records.census import Census, CensusPart
 from natmu.records.data_lineage import DataDigests, DataLineage

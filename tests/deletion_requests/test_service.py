@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.requests.world import CLASSES, PEOPLE, World, make_world
+from tests.deletion_requests.world import CLASSES, PEOPLE, World, make_world
 
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, UsageError

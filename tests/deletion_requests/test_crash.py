@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.requests import fakes
+from tests.deletion_requests import fakes
 
 from natmu.records.run import WEIGHTS
 from natmu.requests import Service

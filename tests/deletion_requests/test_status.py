@@ -4,7 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from tests.requests.fakes import (
+from tests.deletion_requests.fakes import (
     chained,
     model,
     opening,
@@ -16,7 +16,7 @@ from tests.requests.fakes import (
     story,
     time_of,
 )
-from tests.requests.services import answered, measurement, service
+from tests.deletion_requests.services import answered, measurement, service
 
 from natmu.records.policy import Policy
 from natmu.requests.state import fold
@@ -135,7 +135,7 @@ def test_a_release_that_was_not_measured_has_no_accuracies():
 
 
 def test_the_policy_is_the_one_that_holds_now():
-    from tests.requests.fakes import policy_changed
+    from tests.deletion_requests.fakes import policy_changed
 
     changed = Policy.parse({"deadline_days": 10})
     told = status(opening(), policy_changed(changed))

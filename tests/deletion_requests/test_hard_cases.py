@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from filelock import FileLock
-from tests.requests.world import POLICY, World, make_world, picture
+from tests.deletion_requests.world import POLICY, World, make_world, picture
 
 from natmu.engine.store import Run
 from natmu.errors import DataError, RunError, SettingError, UsageError

@@ -3,8 +3,18 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import linregress
-from tests.requests.fakes import chained, model, opening, rejected, requested, retrained, rolled_back, started, story
-from tests.requests.services import answered, measurement, service
+from tests.deletion_requests.fakes import (
+    chained,
+    model,
+    opening,
+    rejected,
+    requested,
+    retrained,
+    rolled_back,
+    started,
+    story,
+)
+from tests.deletion_requests.services import answered, measurement, service
 
 from natmu.records.ledger import RolledBack
 from natmu.records.policy import Policy

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tests.requests.fakes import chained, opening, released, requested, rolled_back, story
+from tests.deletion_requests.fakes import chained, opening, released, requested, rolled_back, story
 
 from natmu.errors import RunError
 from natmu.records.ledger import FIRST, Head, body_text, entry_hash
@@ -41,8 +41,8 @@ def written_in(folder, first, *bodies):
 
 
 def process(what, folder, *arguments):
-    """Another process that does something of ``tests.requests.writing``."""
-    command = [sys.executable, "-m", "tests.requests.writing", what, str(folder), *arguments]
+    """Another process that does something of ``tests.deletion_requests.writing``."""
+    command = [sys.executable, "-m", "tests.deletion_requests.writing", what, str(folder), *arguments]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.requests.fakes import requested
+from tests.deletion_requests.fakes import requested
 
 from natmu.errors import NatmuError
 from natmu.requests.keys import ServiceKey

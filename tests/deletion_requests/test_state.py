@@ -1,5 +1,5 @@
 import pytest
-from tests.requests.fakes import (
+from tests.deletion_requests.fakes import (
     CENSUS,
     POLICY,
     chained,

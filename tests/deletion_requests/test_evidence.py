@@ -2,8 +2,17 @@
 
 import numpy as np
 import pytest
-from tests.requests.evidence_stories import STORIES, evidence, long_story
-from tests.requests.fakes import chained, opening, policy_changed, released, requested, retrained, rolled_back, started
+from tests.deletion_requests.evidence_stories import STORIES, evidence, long_story
+from tests.deletion_requests.fakes import (
+    chained,
+    opening,
+    policy_changed,
+    released,
+    requested,
+    retrained,
+    rolled_back,
+    started,
+)
 
 from natmu.errors import UsageError
 from natmu.records.census import Census, CensusPart

@@ -1,6 +1,6 @@
 """Services that have answered requests one by one, and what was measured of their releases."""
 
-from tests.requests.fakes import chained, opening, released, requested, started
+from tests.deletion_requests.fakes import chained, opening, released, requested, started
 
 from natmu.records.audit import Answer
 from natmu.records.measurement import MeasuredScore, Measurement

@@ -1,6 +1,6 @@
 """Ledgers whose requests evidence is written of, with what audits would say."""
 
-from tests.requests.fakes import (
+from tests.deletion_requests.fakes import (
     chained,
     opening,
     purged,
