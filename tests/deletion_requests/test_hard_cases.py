@@ -171,11 +171,10 @@ def test_models_that_are_not_what_was_deployed_are_refused_before_anything_begin
 
 
 def forge_weights(folder: Path, other: Path) -> None:
-    """Put another model's weights into a run, with a record that says so."""
-    own, foreign = (RunRecord.read(path / RECORD).files[WEIGHTS] for path in (folder, other))
+    """Put another model's weights into a run, with a sound record that says so."""
+    own, foreign = (RunRecord.read(path / RECORD) for path in (folder, other))
     shutil.copy(other / WEIGHTS, folder / WEIGHTS)
-    record = folder / RECORD
-    record.write_text(record.read_text().replace(own, foreign))
+    own.model_copy(update={"files": own.files | {WEIGHTS: foreign.files[WEIGHTS]}}).write(folder / RECORD)
 
 
 def test_a_policy_that_is_gone_is_said_with_what_to_do(world):
