@@ -104,7 +104,7 @@ def test_a_request_is_handed_on_with_its_ticket(natmu, service):
     assert fake.asked == [("add", "where:person=17", "T-1", {"manifest": Path("p.csv"), "received": None})]
     assert "Request 1 (ticket T-1): 5 training samples, 2 of them as byte-identical copies." in done.out
     assert "Received 2026-01-02, to be answered by 2026-02-01." in done.out
-    assert "also names 1 sample that nothing is trained on" in done.out
+    assert "also names 1 sample of parts that the service never trains on" in done.out
 
 
 @pytest.mark.parametrize(

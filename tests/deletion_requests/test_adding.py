@@ -114,7 +114,7 @@ def test_samples_that_no_part_holds_are_told_and_left_out(census, tmp_path):
 
 @pytest.mark.parametrize("names", [["test/ann.jpg", "ann/3.jpg"], ["eve/0.jpg"]])
 def test_a_request_without_any_training_sample_is_refused(names, census, tmp_path):
-    with pytest.raises(ForgetSetError, match=r"names no training sample, .*; name a training sample too, or delete"):
+    with pytest.raises(ForgetSetError, match=r"names no training sample of .*; name a training sample too, or delete"):
         found(listed(tmp_path, *names), census)
 
 
@@ -130,7 +130,11 @@ def test_positions_are_those_of_the_source_and_of_training_samples_alone(census,
 def test_classes_are_withdrawn_from_the_training_data_alone(census):
     resolved, lines = found("class:Dog, #2", census)
     assert resolved.rows.tolist() == [row for row in range(12) if row % 3]
-    assert (resolved.classes, resolved.unseen, resolved.asked, lines) == (("dog", "elk"), {}, "class", [])
+    assert (resolved.classes, resolved.unseen, resolved.asked) == (("dog", "elk"), {}, "class")
+    assert lines == [
+        f"Samples of the {part} part that are of these classes (2) are not part of the request."
+        for part in ("test", "holdout")
+    ]
     with pytest.raises(ForgetSetError, match=r"There is no class 'dgo' \(did you mean dog\?\)"):
         found("class:dgo", census)
 

@@ -282,3 +282,20 @@ def test_nothing_to_process(world):
         service.rollback(1)
     with pytest.raises(UsageError, match="There is no release 9"):
         service.rollback(9)
+
+
+def test_another_folder_confirms_no_purge(world):
+    service = world.service()
+    service.add("where:person=1", "T-1")
+    service.process()
+    world.delete(1)
+    other = world.folder / "other"
+    other.mkdir()
+    with pytest.raises(UsageError, match=r"other holds 0 of 144 files that nobody asked to delete"):
+        service.confirm_purge(1, data=str(other))
+    assert service.state.requests[1].purged is None
+    assert service.confirm_purge(1).files == 144
+
+
+def test_only_the_owner_enters_the_folder(world):
+    assert world.service().files.path.stat().st_mode & 0o077 == 0

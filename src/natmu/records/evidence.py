@@ -277,7 +277,7 @@ class Evidence(File):
         head_hash: Its hash.
     """
 
-    remedy: ClassVar[str] = "write it again with natmu requests evidence"
+    remedy: ClassVar[str] = "ask its sender for evidence.json as it was written"
 
     format: Literal[1] = 1
     as_of: str

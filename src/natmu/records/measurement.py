@@ -89,6 +89,7 @@ class GuardrailResult(Value):
         limit: What is allowed; None of guardrails that are on or off.
         passed: Whether the candidate keeps it; a guardrail that cannot be measured passes, and the sentence says so.
         sentence: With both numbers.
+        decided: Whether it could be measured.
     """
 
     name: str
@@ -96,3 +97,4 @@ class GuardrailResult(Value):
     limit: float | None = None
     passed: bool
     sentence: str
+    decided: bool = True

@@ -92,8 +92,12 @@ def _asked(evidence: Evidence) -> str:
     """Who asked what, and when."""
     asked = evidence.request
     copies = f", {_counted(asked.copies, 'of them a copy', 'of them copies')} of others" if asked.copies else ""
-    classes = f", the whole of {', '.join(asked.classes)}" if asked.classes else ""
-    unseen = f" It also names {_counted(asked.unseen, 'sample')} that no model was trained on." if asked.unseen else ""
+    classes = f", all of the class {', '.join(asked.classes)}" if asked.classes else ""
+    unseen = (
+        f" It also names {_counted(asked.unseen, 'sample')} of parts that the service never trains on."
+        if asked.unseen
+        else ""
+    )
     return (
         f"On {_day(asked.received)}, request {asked.request} with the ticket {asked.ticket} asked the model to forget "
         f"{_counted(asked.samples, 'training sample')}{copies}{classes}; it names them {ASKED[asked.asked]}.{unseen}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from natmu.errors import ForgetSetError
+from natmu.progress import say
 from natmu.records.census import Census
 from natmu.records.forgetting import ALL, ForgetRequest
 from natmu.records.ledger import Asked
@@ -56,6 +57,10 @@ def resolve(request: ForgetRequest, census: Census) -> Resolved:
     if asked == "class":
         rows, classes = class_members(request.names, ClassLabels(census.train.labels, census.class_names))
         named = {"train": rows}
+        unseen = {role: int(np.isin(part.labels, classes).sum()) for role, part in census.parts.items()}
+        for role, count in unseen.items():
+            if role != "train" and count:
+                say(f"Samples of the {role} part that are of these classes ({count}) are not part of the request.")
     else:
         named = listed_by_part(request, census.train.names)
     others = _copies(census, named, classes)
@@ -63,8 +68,8 @@ def resolve(request: ForgetRequest, census: Census) -> Resolved:
     meant = {role: np.union1d(named.get(role, nothing), others.get(role, nothing)) for role in census.parts}
     if not len(meant["train"]):
         raise ForgetSetError(
-            f"{request.text!r} names no training sample, so no model has anything of it to forget; name a training "
-            "sample too, or delete the files without a request."
+            f"{request.text!r} names no training sample of the service, so there is nothing that it could unlearn; "
+            "name a training sample too, or delete the files without a request."
         )
     return Resolved(
         rows=meant.pop("train"),

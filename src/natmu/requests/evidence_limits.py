@@ -17,6 +17,8 @@ ALWAYS = (
     "show that there is none.",
     "That the model is anonymous, or that what was done satisfies a law.",
     "What becomes of other copies of the samples, of backups, and of models that were exported or made from these.",
+    "Which data the original was really trained on before the service began: a model from elsewhere may have learnt "
+    "from samples that the service counts as unseen.",
     "That times are right: they come from the clock of the service's machine, and the time of receipt from whoever "
     "recorded the request.",
 )
@@ -68,6 +70,13 @@ def not_shown(evidence: Evidence) -> tuple[str, ...]:
     if not evidence.deployed.honours:
         sentences.append(
             "That the deployed model honours the request: it does not, since an earlier release was deployed again."
+        )
+    if not evidence.purges:
+        sentences.append("That the samples are gone from the data: nobody has confirmed that so far.")
+    if not any(purge.weights for purge in evidence.purges):
+        sentences.append(
+            "That no model is left which learnt the samples: the original and earlier releases keep their weights in "
+            "the service until a purge deletes them."
         )
     sentences += _unmeasured(answer)
     if answer.made is not None and answer.method != RETRAIN:

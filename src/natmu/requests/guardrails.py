@@ -221,7 +221,8 @@ def forgotten(
             f"{least if least == most else f'{least} to {most}'}, which is more than chance explains.",
         )
     remembers = bool(known) or measured.forgotten.outcome == "no"
-    return _switch("forgotten", remembers, " ".join(sentences), exact=exact, on=on)
+    decided = known is not None or measured.forgotten.outcome != "cannot be said"
+    return _switch("forgotten", remembers, " ".join(sentences), exact=exact, on=on, decided=decided)
 
 
 def earlier_forgotten(
@@ -253,7 +254,9 @@ def earlier_forgotten(
         parts.append(f"None of {_counted(known, 'earlier request')} came back." if known else "")
     if unsaid:
         parts.append(f"Whether {_requests(unsaid)} came back cannot be said.")
-    return _switch(name, bool(back) or together, " ".join(filter(None, parts)), exact=exact, on=on)
+    said = earlier is not None and earlier.forgotten.outcome != "cannot be said"
+    decided = bool(back) or said or len(unsaid) < len(remeasured)
+    return _switch(name, bool(back) or together, " ".join(filter(None, parts)), exact=exact, on=on, decided=decided)
 
 
 def _loss(name: str, what: str, original: float, candidate: float, limit: float) -> GuardrailResult:
@@ -264,18 +267,21 @@ def _loss(name: str, what: str, original: float, candidate: float, limit: float)
     return _result(name, lost, limit, lost <= limit + ROUNDING, text)
 
 
-def _switch(name: str, remembers: bool, sentence: str, *, exact: bool, on: bool) -> GuardrailResult:
+def _switch(
+    name: str, remembers: bool, sentence: str, *, exact: bool, on: bool, decided: bool = True
+) -> GuardrailResult:
     """A guardrail without a number."""
     if remembers and exact:
         sentence = f"{sentence} The model was trained without these samples, so it cannot remember them."
     elif remembers and not on:
         sentence = f"{sentence} The policy does not refuse for that."
-    return _result(name, None, None, exact or not (remembers and on), sentence)
+    passed = exact or not (remembers and on)
+    return GuardrailResult(name=name, passed=passed, sentence=sentence, decided=decided)
 
 
 def _unmeasured(name: str, limit: float | None, sentence: str) -> GuardrailResult:
     """A guardrail that cannot be measured."""
-    return _result(name, None, limit, True, sentence)
+    return GuardrailResult(name=name, limit=limit, passed=True, sentence=sentence, decided=False)
 
 
 def _result(name: str, value: float | None, limit: float | None, passed: bool, sentence: str) -> GuardrailResult:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +50,9 @@ NOT_LOOKED_FOR = (
     "blocks of the disk that held deleted files",
 )
 """What a confirmed purge does not show."""
+
+LOST = 0.05
+"""Part of the files that nobody asked to delete that may be missing."""
 
 _SHOWN = 3
 
@@ -94,6 +97,7 @@ def confirm_purge(
         say(note)
     if found:
         raise UsageError(_still_there(request, found))
+    _require_the_data(census, state, looked.known, places.roots)
     clear_unfinished(folder / EVIDENCE, folder)
     rows = {role: part.rows_with(_array(wanted.pixels))[0] for role, part in census.parts.items()}
     _refuse_evidence(folder / EVIDENCE, [name for role in rows for name in _names(census.parts[role], rows[role])])
@@ -164,6 +168,22 @@ def _wanted(record: ServiceRecord, census: Census, key: ServiceKey, state: State
         shape=census.image_shape,
         dtype=census.dtype,
     )
+
+
+def _require_the_data(census: Census, state: State, known: Collection[bytes], roots: Sequence[Path]) -> None:
+    """Refuse folders that lack the files that nobody asked to delete: in another folder nothing can be confirmed."""
+    entries = [one.entry for one in state.requests.values()]
+    asked = _bytes([digest for entry in entries for digest in (*entry.samples, *entry.unseen)])
+    expected: set[bytes] = set()
+    for part in census.parts.values():
+        rows = zip(part.pixels, part.files, strict=False)
+        expected |= {file.tobytes() for pixels, file in rows if pixels.tobytes() not in asked}
+    there = len(expected.intersection(known))
+    if expected and there < (1 - LOST) * len(expected):
+        raise UsageError(
+            f"{', '.join(map(str, roots))} holds {there} of {len(expected)} files that nobody asked to delete, so it "
+            "is not the data of the service, and nothing is confirmed; say with --data where that lies now."
+        )
 
 
 def _bytes(digests: Iterable[str]) -> frozenset[bytes]:

@@ -40,11 +40,13 @@ class Looked:
         files: Files that were looked through.
         found: Where something of the samples is left.
         notes: What could not be looked into, a sentence each.
+        known: Digests of the bytes of files that are known to hold other pictures, and are there.
     """
 
     files: int = 0
     found: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    known: set[bytes] = field(default_factory=set)
 
 
 def files_below(roots: Iterable[Path], skipped: Collection[Path]) -> list[list[Path]]:
@@ -100,7 +102,8 @@ def search(files: Sequence[Sequence[Path]], wanted: Wanted) -> Looked:
         showing(),
         task("look through files", len(files)) as advance,
     ):
-        for paths, (found, notes) in zip(files, pool.map(lambda paths: _in_file(paths[0], wanted), files), strict=True):
+        results = pool.map(lambda paths: _in_file(paths[0], wanted, looked.known), files)
+        for paths, (found, notes) in zip(files, results, strict=True):
             looked.files += 1
             looked.notes += notes
             looked.found += [f"{path}{inside}" for path in paths for inside in found]
@@ -108,14 +111,20 @@ def search(files: Sequence[Sequence[Path]], wanted: Wanted) -> Looked:
     return looked
 
 
-def _in_file(path: Path, wanted: Wanted) -> tuple[list[str], list[str]]:
-    """Where in a file something is left, ``""`` for the file itself; and what could not be looked into."""
+def _in_file(path: Path, wanted: Wanted, known: set[bytes]) -> tuple[list[str], list[str]]:
+    """Where in a file something is left, ``""`` for the file itself; and what could not be looked into.
+
+    Args:
+        path: The file.
+        wanted: What is looked for.
+        known: Takes the digest of a file that is known to hold another picture.
+    """
     notes: list[str] = []
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             limit = Limit(ARCHIVE_RATIO * size + ARCHIVE_BYTES)
-            return list(_Search(wanted, str(path), limit, notes).within(file, "", 0)), notes
+            return list(_Search(wanted, str(path), limit, notes, known).within(file, "", 0)), notes
     except FileNotFoundError:
         return [], notes
     except OSError as error:
@@ -131,12 +140,14 @@ class _Search:
         path: The file, for sentences.
         limit: Bytes that may still be read of what is in it.
         notes: Takes what could not be looked into.
+        known: Takes digests of files that are known to hold other pictures.
     """
 
     wanted: Wanted
     path: str
     limit: Limit
     notes: list[str]
+    known: set[bytes]
 
     def within(self, stream: IO[bytes], place: str, depth: int) -> Iterator[str]:
         """Look through a file, or a member of an archive.
@@ -169,7 +180,9 @@ class _Search:
         digest = hmac.digest(self.wanted.secret, content, "sha256")[:16]
         if digest in self.wanted.files:
             yield place
-        elif digest not in self.wanted.others:
+        elif digest in self.wanted.others:
+            self.known.add(digest)
+        else:
             yield from self._parts(io.BytesIO(content), content, place, depth)
 
     def _passing(self, stream: Passing, start: bytes, place: str, depth: int) -> Iterator[str]:

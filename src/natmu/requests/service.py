@@ -72,7 +72,8 @@ class Service:
         partial = folder.resolve().parent / f".{folder.name}.{os.getpid()}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            partial.mkdir(parents=True)
+            partial.parent.mkdir(parents=True, exist_ok=True)
+            partial.mkdir(mode=0o700)  # it names samples
             found(
                 partial,
                 source,

@@ -57,8 +57,8 @@ def add(
     typer.echo(f"Received {request.received[:10]}, to be answered by {request.due[:10]}.")
     if request.unseen:
         typer.echo(
-            f"It also names {counted(len(request.unseen), 'sample')} that nothing is trained on; delete them too, if "
-            "they have to go."
+            f"It also names {counted(len(request.unseen), 'sample')} of parts that the service never trains on; delete "
+            "them too, if they have to go."
         )
 
 

@@ -38,7 +38,7 @@ def verify(
         told = {"problems": found.problems, "shown": found.shown, "not_shown": found.not_shown}
         print_json({"ok": found.ok} | {name: list(lines) for name, lines in told.items()})
     else:
-        _print(found)
+        _print(found, unknown_author=key is None and target.suffix == ".json")
     if not found.ok:
         raise typer.Exit(1)
 
@@ -63,9 +63,10 @@ def _verified(target: Path, key: Path | None, data: str | None, *, read_only: bo
     return verify_evidence(target, key)
 
 
-def _print(found: Verification) -> None:
+def _print(found: Verification, *, unknown_author: bool) -> None:
     """Print problems, what is shown and what is not."""
-    typer.echo("Everything holds." if found.ok else f"{counted(len(found.problems), 'problem')} found:")
+    holds = "Its content is consistent; who wrote it was not checked." if unknown_author else "Everything holds."
+    typer.echo(holds if found.ok else f"{counted(len(found.problems), 'problem')} found:")
     parts = ("", found.problems), ("Shown:", found.shown), ("Not shown:", found.not_shown)
     for title, lines in parts:
         if title and lines:
