@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 
 import pytest
 from rich.console import Console
 
 from natmu import progress
-from natmu.progress import decide, decided, deciding, say, showing, shown_on, task
+from natmu.progress import decide, decided, deciding, say, showing, shown_on, task, without_lines
 
 
 def test_nothing_is_shown_unless_asked_for(capsys):
@@ -100,3 +101,27 @@ class Shown:
     def say(self, line):
         """Keep it."""
         self.lines.append(line)
+
+
+def test_lines_can_be_left_out_where_they_would_be_untrue():
+    class Lines:
+        def __init__(self):
+            self.lines, self.bars = [], []
+
+        def bar(self, label, total, done, unit):
+            self.bars.append(label)
+            return nullcontext(lambda steps=1: None)
+
+        def say(self, line):
+            self.lines.append(line)
+
+    display = Lines()
+    with shown_on(display):
+        with without_lines():
+            say("untrue")
+            with task("work", 1):
+                pass
+        say("true")
+    assert (display.lines, display.bars) == (["true"], ["work"])
+    with without_lines():
+        say("nobody looks")

@@ -93,6 +93,16 @@ class Screen:
         self.progress.console.print(line, markup=False, emoji=False, soft_wrap=True)
 
 
+class _Bars:
+    """The bars of a display, without its lines."""
+
+    def __init__(self, display: Display) -> None:
+        self.bar = display.bar
+
+    def say(self, line: str) -> None:
+        """Leave the line out."""
+
+
 def _amount(done: int, total: int | None, unit: Unit, of: str) -> str:
     """How much is done, and of how much where that is known."""
     amounts = [done] if total is None else [done, total]
@@ -125,6 +135,17 @@ def shown_on(display: Display) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+@contextmanager
+def without_lines() -> Iterator[None]:
+    """Show bars alone: what is said inside would be untrue here."""
+    display = _current.get()
+    if display is None:
+        yield
+        return
+    with shown_on(_Bars(display)):
+        yield
 
 
 def task(label: str, total: int | None, done: int = 0, unit: Unit = "") -> AbstractContextManager[Advance]:

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import requests_crash as crash
 
-KILLS, SEED = 4, 5
+KILLS, SEED = 3, 5
 VERBS = ("add", "process", "rollback", "confirm-purge", "evidence", "verify", "export")
 
 

@@ -299,3 +299,13 @@ def test_another_folder_confirms_no_purge(world):
 
 def test_only_the_owner_enters_the_folder(world):
     assert world.service().files.path.stat().st_mode & 0o077 == 0
+
+
+def test_several_processes_of_torchrun_are_refused_before_the_lock(world, monkeypatch):
+    service = world.service()
+    service.add("where:person=1", "T-1")
+    monkeypatch.setattr("natmu.requests.releases.processes.count", lambda: 2)
+    for verb in (service.process, service.retrain):
+        with pytest.raises(UsageError, match="without torchrun"):
+            verb()
+    assert service.state.unfinished is None

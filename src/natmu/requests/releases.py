@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from natmu.engine import processes
 from natmu.engine.store import Run, Store
 from natmu.errors import UsageError
 from natmu.progress import say
@@ -23,6 +24,7 @@ def process(
     folder: ServiceFolder, requests: Sequence[int] | None, *, data: str | None, device: str, seed: int, force: bool
 ) -> Released | Rejected | NotMade:
     """Process pending requests, or go on with a process that was interrupted; see ``Service.process``."""
+    _require_one_process()
     with folder.alone():
         state = _under_its_policy(folder)
         unfinished = state.unfinished
@@ -42,6 +44,7 @@ def process(
 
 def retrain(folder: ServiceFolder, *, data: str | None, device: str, seed: int, force: bool) -> Retrained:
     """Retrain without all that anybody asked to forget, and deploy that model; see ``Service.retrain``."""
+    _require_one_process()
     with folder.alone():
         state = _under_its_policy(folder)
         if not state.requests:
@@ -51,6 +54,12 @@ def retrain(folder: ServiceFolder, *, data: str | None, device: str, seed: int, 
         outcome = work.retrain(state.deployed.model.run)
         folder.complete()
         return outcome
+
+
+def _require_one_process() -> None:
+    """Refuse several processes of torchrun, which would wait for each other at the lock of the service."""
+    if processes.count() > 1:
+        raise UsageError("One process works on a service; run natmu requests without torchrun.")
 
 
 def _under_its_policy(folder: ServiceFolder) -> State:

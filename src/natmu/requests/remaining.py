@@ -20,7 +20,7 @@ from natmu.engine.store import Store
 from natmu.errors import DataError, ModelError
 from natmu.lineage import Workspace
 from natmu.lineage.remaining import Remaining
-from natmu.progress import deciding
+from natmu.progress import deciding, say, without_lines
 from natmu.records.census import Census, CensusPart
 from natmu.records.service import ServiceRecord
 from natmu.records.settings import DataSettings
@@ -130,7 +130,7 @@ def open_remaining(
         raise DataError(f"There is no data at {source}; say with --data where it lies now.")
     told = record.data.model_dump(exclude={"digests"}) | {"source": source, "test": test}
     settings = DataSettings.parse(told, "data")
-    with deciding():  # what is decided of the parts of the data was decided when the service began
+    with deciding(), without_lines():  # the parts of the data were decided when the service began, and are others now
         splits = _loaded(settings, record, census)
     live = _by_group(splits, settings, census)
     found = {roles: _recognised(one, census, roles, key, gone) for roles, one in live.items()}
@@ -141,6 +141,8 @@ def open_remaining(
     precision, synced = record.arithmetic.precision, record.arithmetic.sync_batch_norm
     compute = Compute.choose(device, precision, sync_batch_norm=synced)
     architecture = record.architecture
+    parts = ((kept.train, census.train, "training"), (kept.test, census.test, "test"))
+    say(f"data: {' and '.join(f'{len(left)} of {len(whole)} {name}' for left, whole, name in parts)} samples are there")
     workspace = Workspace(
         settings, kept, architecture.name, compute, store, outputs=architecture.outputs, remaining=remaining
     )
