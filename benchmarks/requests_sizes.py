@@ -91,7 +91,7 @@ def write_service(folder: Path, samples: int, requests: int, releases: int) -> N
     folder.mkdir(parents=True)
     draw = np.random.default_rng(0)
     census, key = census_of(samples, draw), ServiceKey.create(folder / KEY)
-    census.write(folder / CENSUS)
+    census.write(folder / CENSUS, key.seal)
     source = folder.parent / "data.npz"
     np.savez(source, x_train=np.zeros((1, 8, 8), np.uint8))
     policy = Policy()
