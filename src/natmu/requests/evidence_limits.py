@@ -5,6 +5,7 @@ from __future__ import annotations
 from natmu.records.evidence import Attempt, Evidence
 from natmu.records.measurement import MeasuredScore
 from natmu.records.policy import RETRAIN
+from natmu.requests.purging import NOT_LOOKED_FOR
 
 FEW = 100
 """Samples below which evidence says that they are few: by chance alone, an accuracy of them moves by 5 points."""
@@ -73,6 +74,8 @@ def not_shown(evidence: Evidence) -> tuple[str, ...]:
         )
     if not evidence.purges:
         sentences.append("That the samples are gone from the data: nobody has confirmed that so far.")
+    else:
+        sentences.append(f"What was not looked for when they were confirmed to be gone: {'; '.join(NOT_LOOKED_FOR)}.")
     if not any(purge.weights for purge in evidence.purges):
         sentences.append(
             "That no model is left which learnt the samples: the original and earlier releases keep their weights in "

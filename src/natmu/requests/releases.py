@@ -49,8 +49,7 @@ def retrain(folder: ServiceFolder, *, data: str | None, device: str, seed: int, 
         state = _under_its_policy(folder)
         if not state.requests:
             raise UsageError("There is no request yet, so retraining would give the original once more.")
-        pending = state.pending if state.unfinished is None else (*state.pending, *state.unfinished.requests)
-        work = _work(folder, state, tuple(sorted(pending)), data=data, device=device, seed=seed, force=force)
+        work = _work(folder, state, state.unanswered, data=data, device=device, seed=seed, force=force)
         outcome = work.retrain(state.deployed.model.run)
         folder.complete()
         return outcome
