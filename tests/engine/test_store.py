@@ -88,6 +88,17 @@ def test_a_run_is_computed_once_and_read_back(tmp_path):
     assert run.confidence().tolist() == [0.5, 0.25]
 
 
+def test_what_a_process_left_that_was_killed_after_it_had_published_is_removed(tmp_path):
+    store, computation = Store(tmp_path), Computation()
+    store.obtain(MODEL, computation)
+    work = tmp_path / ".work" / MODEL.digest
+    work.mkdir()
+    (work / "checkpoint.safetensors").write_bytes(b"of the finished run")
+    assert store.obtain(MODEL, computation).path == tmp_path / MODEL.digest
+    assert computation.calls == 1
+    assert not work.exists()
+
+
 def test_what_was_not_there_is_not_there_when_read(tmp_path):
     run = Store(tmp_path).obtain(MODEL, Computation(confidence=False, holdout=False))
     assert run.confidence() is None

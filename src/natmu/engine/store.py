@@ -187,12 +187,13 @@ class Store:
             UsageError: ``name`` is taken by another run.
         """
         digest = lineage.digest
+        work = self.root / ".work" / digest
         found = processes.agree(lambda: self._known(name, digest))
-        if found is None:
-            work = self.root / ".work" / digest
+        if found is None or processes.agree(work.exists):  # by a process that ended before it had tidied up
             with _locked(work) if processes.writes() else nullcontext():
                 found = processes.agree(lambda: self.find(digest))
                 found = found or self._compute(lineage, work, compute, name, resume)
+                processes.agree(lambda: shutil.rmtree(work, ignore_errors=True))
         if name is None or found.path.name == name:
             return found
         return processes.agree(partial(self._copy, found, name))
@@ -245,14 +246,9 @@ class Store:
             if not resume:
                 checkpoint.unlink(missing_ok=True)
 
-        def publish() -> Run:
-            run = self._publish(folder, name or lineage.digest, lineage.digest)
-            shutil.rmtree(work)
-            return run
-
         processes.agree(make_room)
         compute(Workplace(folder, lineage, Checkpoint(checkpoint, self.checkpoint_seconds)))
-        return processes.agree(publish)
+        return processes.agree(lambda: self._publish(folder, name or lineage.digest, lineage.digest))
 
     def _copy(self, run: Run, name: str) -> Run:
         """The same run under another name."""
@@ -291,6 +287,6 @@ def _digest_in(folder: Path, *_: int) -> str | None:
 @contextmanager
 def _locked(work: Path) -> Iterator[None]:
     """Nobody else computes this run meanwhile."""
-    work.mkdir(parents=True, exist_ok=True)
+    work.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(work.with_suffix(".lock")):
         yield
