@@ -25,9 +25,9 @@ from natmu.records.derived import (
     root_of,
 )
 from natmu.records.forgetting import ForgetRequest, parse_forget, with_manifest
-from natmu.records.lineage import AnyLineage, Imported, Initial, Probed, Relearned, Trained, Unlearned
+from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
 from natmu.records.run import PREDICTIONS, RECORD, RunFolder, open_run
-from natmu.records.settings import DataSettings, OwnTraining, TrainSettings, training_of
+from natmu.records.settings import AnyTraining, DataSettings, training_of
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Opened:
 
     model: Trained | Imported | Unlearned | None
     workspace: Workspace
-    recipe: TrainSettings | OwnTraining | None
+    recipe: AnyTraining | None
 
     @property
     def knows_initial_weights(self) -> bool:
@@ -216,7 +216,7 @@ def open_model(
     run = open_run(path)
     refuse_part_of_service(run)
     model = run.record.lineage
-    if isinstance(model, Initial | Relearned | Probed) or not is_original(original_of(model)):
+    if not isinstance(model, Trained | Imported | Unlearned) or not is_original(original_of(model)):
         raise ModelError(f"{path} holds a part of an audit; name the run of an original or of an unlearned model.")
     if classes_without_output(model):
         raise ModelError(

@@ -29,7 +29,7 @@ from natmu.records.derived import forget_of, original_of, root_of
 from natmu.records.lineage import AnyLineage, Trained, Unlearned
 from natmu.records.originals import originals_of
 from natmu.records.run import open_run
-from natmu.records.settings import DataSettings, OwnTraining, TrainSettings, training_of
+from natmu.records.settings import AnyTraining, DataSettings, TrainSettings, training_of
 from natmu.records.table import Results
 from natmu.scores import scores
 from natmu.scores.panel import Level
@@ -69,7 +69,7 @@ def train_run(
     return obtain(workspace.original(recipe, seed), workspace, place.name)
 
 
-def _told_of(made: Trained) -> tuple[str, TrainSettings | OwnTraining, int]:
+def _told_of(made: Trained) -> tuple[str, AnyTraining, int]:
     """What a user says of a training beside the data."""
     return made.architecture.name, made.recipe, made.seed
 

@@ -29,7 +29,7 @@ from natmu.records.audit import (
 from natmu.records.derived import classes_without_output
 from natmu.records.lineage import Trained, Unlearned
 from natmu.records.samples import Sample
-from natmu.records.settings import OwnTraining, TrainSettings, in_words
+from natmu.records.settings import AnyTraining, in_words
 from natmu.scores import efficacy_samples, examine, exposed_samples, leak
 from natmu.scores.examine import Examination
 from natmu.types import Predictions
@@ -52,7 +52,7 @@ def obtain_models(audit: RunAudit, workspace: Workspace) -> None:
     make_models(groups, workspace, f"models of the audit, level {audit.level}")
 
 
-def recipe_of_references(audit: RunAudit, *, offline: bool) -> TrainSettings | OwnTraining | None:
+def recipe_of_references(audit: RunAudit, *, offline: bool) -> AnyTraining | None:
     """How the models are trained that an audit compares with.
 
     Args:

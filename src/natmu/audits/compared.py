@@ -19,7 +19,7 @@ from natmu.lineage.relearning import relearning_steps
 from natmu.records.derived import classes_without_output
 from natmu.records.forgotten import Forgotten
 from natmu.records.lineage import AnyLineage, DroppedOutputs, Imported, Trained, Unlearned
-from natmu.records.settings import OwnTraining, TrainSettings
+from natmu.records.settings import AnyTraining
 from natmu.scores import loss, margin, weight_distance
 from natmu.scores.panel import Level, Measured, Panel, Shadows
 from natmu.scores.pool import draw_non_members, half_of_pool
@@ -58,7 +58,7 @@ class RunAudit:
     level: Level
     number: int
     seed: int = 0
-    told: TrainSettings | OwnTraining | None = None
+    told: AnyTraining | None = None
 
     @cached_property
     def models(self) -> AuditModels:

@@ -10,6 +10,7 @@ from typing import Literal
 from natmu.lineage.probing import probed
 from natmu.lineage.relearning import relearned
 from natmu.records.derived import (
+    backbone_of,
     classes_without_output,
     forget_of,
     from_other,
@@ -30,7 +31,7 @@ from natmu.records.lineage import (
     Trained,
     Unlearned,
 )
-from natmu.records.settings import OwnTraining, TrainSettings, batch_size_of
+from natmu.records.settings import AnyTraining, batch_size_of
 from natmu.scores.panel import Level
 from natmu.scores.verdict import ENOUGH
 from natmu.types import seed_for
@@ -57,10 +58,10 @@ class AuditModels:
     source: Trained | Imported
     level: Level
     number: int
-    told: TrainSettings | OwnTraining | None = None
+    told: AnyTraining | None = None
 
     @property
-    def recipe(self) -> TrainSettings | OwnTraining | None:
+    def recipe(self) -> AnyTraining | None:
         """How references are trained; None where nobody says how the original was, and nothing can be trained."""
         return self.told or self.source.recipe
 
@@ -164,9 +165,13 @@ class AuditModels:
         return retrained(self.source, self.forget, at, seed, fresh=fresh, recipe=self.recipe)
 
     def _original(self, number: int) -> Trained:
+        return self._trained(self._seed + number)
+
+    def _trained(self, seed: int) -> Trained:
+        """An original of another seed, on the same backbone where the original is a head on one."""
         source = self.source
         assert self.recipe is not None, "there are none without a recipe"
-        return original(source.data, source.architecture, self._arithmetic, self.recipe, self._seed + number)
+        return original(source.data, source.architecture, self._arithmetic, self.recipe, seed, backbone_of(source))
 
     def _repeated(self, number: int) -> Model:
         """What the method makes of another original, with another seed."""
@@ -180,9 +185,7 @@ class AuditModels:
     def _shadow(self, number: int) -> Trained:
         """A shadow model: trained on the retain set and half of the pool."""
         seed = seed_for(self._seed, "shadow", number)
-        assert self.recipe is not None, "there are none without a recipe"
-        alike = original(self.source.data, self.source.architecture, self._arithmetic, self.recipe, seed)
-        return alike.but(on=HalfOfPool(forget=self.forget, number=number))
+        return self._trained(seed).but(on=HalfOfPool(forget=self.forget, number=number))
 
     def _unlearned_shadow(self, number: int) -> Model:
         """The same shadow model made to forget what it had of the pool; retraining leaves out all of the pool.
@@ -192,4 +195,4 @@ class AuditModels:
         shadow, seed = self._shadow(number), self.subject.seed + number
         if isinstance(self.subject, Unlearned):
             return self.subject.but(source=shadow, seed=seed)
-        return retrained(shadow, self.forget, self.subject.arithmetic, seed, fresh=self.subject.start.reset)
+        return retrained(shadow, self.forget, self.subject.arithmetic, seed, fresh=self.subject.reset)

@@ -19,7 +19,7 @@ from natmu.progress import say
 from natmu.records.derived import classes_without_output, root_of
 from natmu.records.digests import digest_of
 from natmu.records.files import file_digest
-from natmu.records.lineage import DroppedOutputs, Imported, Initial, Probed, Relearned, Unlearned
+from natmu.records.lineage import DroppedOutputs, Imported, Probed, Relearned, Trained, Unlearned
 
 DESCRIPTIONS = (".json", ".md", ".txt")
 """Files of a HuggingFace folder that hold no weights and are copied with it."""
@@ -70,7 +70,7 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
                 "without --like."
             )
         weights, rows = _with_all_rows(weights, lineage.dropped)
-    root = lineage if isinstance(lineage, Initial) else root_of(lineage)
+    root = root_of(lineage) if isinstance(lineage, Trained | Imported | Unlearned) else lineage
     ours = root.architecture.source is None  # whose normalisation other files lack
     constants = {name for name in weights if name in ("normalize.mean", "normalize.std")} if ours else set()
     names = {name: name for name in weights}

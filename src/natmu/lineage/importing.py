@@ -9,10 +9,10 @@ from natmu.errors import ModelError
 from natmu.lineage.exporting import weights_digest
 from natmu.lineage.workspace import Workspace
 from natmu.records.lineage import Imported
-from natmu.records.settings import OwnTraining, TrainSettings
+from natmu.records.settings import AnyTraining
 
 
-def imported(workspace: Workspace, weights: Path, recipe: TrainSettings | OwnTraining | None) -> Imported:
+def imported(workspace: Workspace, weights: Path, recipe: AnyTraining | None) -> Imported:
     """The lineage of a model that was trained elsewhere; arguments as for ``import_model``.
 
     Raises:

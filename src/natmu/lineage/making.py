@@ -47,7 +47,7 @@ from natmu.records.lineage import (
     Unlearned,
 )
 from natmu.records.run import History
-from natmu.records.settings import OwnTraining, TrainSettings
+from natmu.records.settings import AnyTraining, OwnTraining, TrainSettings
 from natmu.scores import accuracy, scores
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, positions_digest
 
@@ -71,9 +71,7 @@ def obtain(model: AnyLineage, workspace: Workspace, name: str | None = None) -> 
     return workspace.store.obtain(model, make, name=name, resume=workspace.resume)
 
 
-def import_model(
-    workspace: Workspace, weights: Path, recipe: TrainSettings | OwnTraining | None, *, force: bool = False
-) -> Imported:
+def import_model(workspace: Workspace, weights: Path, recipe: AnyTraining | None, *, force: bool = False) -> Imported:
     """A model that was trained elsewhere, from its weights file, as a run in the store.
 
     Args:

@@ -30,7 +30,7 @@ from natmu.functions import current_directory_first
 from natmu.lineage.pools import Pool
 from natmu.lineage.workspace import Workspace
 from natmu.models import network_of, source_digest
-from natmu.records.settings import OwnTraining, TrainSettings
+from natmu.records.settings import AnyTraining, OwnTraining
 from natmu.types import ForgetSet, IntArray
 
 Trainer = Callable[..., nn.Module]
@@ -39,19 +39,19 @@ SEEDS = 2**31
 """Seeds are below it, so that ``numpy.random.seed`` and all others take them."""
 
 
-def resolved(recipe: TrainSettings | OwnTraining) -> TrainSettings | OwnTraining:
+def resolved(recipe: AnyTraining) -> AnyTraining:
     """A recipe with the digest of the file of the user's own function, which is imported and looked at.
 
     Raises:
         SettingError: It cannot be imported, cannot be called so, or is not what it was.
     """
-    if isinstance(recipe, TrainSettings):
+    if not isinstance(recipe, OwnTraining):
         return recipe
     function_of(recipe)
     return recipe.model_copy(update={"source": source_digest(recipe.trainer)})
 
 
-def require_trainer(recipe: TrainSettings | OwnTraining, workspace: Workspace) -> None:
+def require_trainer(recipe: AnyTraining, workspace: Workspace) -> None:
     """Refuse to train by a function that has changed since other models were trained by it, before anything is made.
 
     Raises:

@@ -13,13 +13,13 @@ from natmu.lineage.workspace import Workspace
 from natmu.methods import Method, Problem, Retrain
 from natmu.methods.refusal import unserved_by
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.settings import OwnTraining, TrainSettings, batch_size_of
+from natmu.records.settings import AnyTraining, OwnTraining, TrainSettings, batch_size_of
 from natmu.types import ForgetSet
 
 
 def refuse(
     workspace: Workspace,
-    recipe: TrainSettings | OwnTraining | None,
+    recipe: AnyTraining | None,
     requests: Sequence[ForgetRequest],
     methods: Iterable[tuple[str, Method]],
     *,

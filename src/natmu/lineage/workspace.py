@@ -46,7 +46,7 @@ from natmu.records.lineage import (
     Trained,
     Unlearned,
 )
-from natmu.records.settings import DataSettings, OwnTraining, TrainSettings
+from natmu.records.settings import AnyTraining, DataSettings
 from natmu.types import ForgetSet, Outputs, seed_for
 
 
@@ -159,7 +159,7 @@ class Workspace:
         """What of the device and the processes changes numbers."""
         return self.compute.arithmetic
 
-    def original(self, recipe: TrainSettings | OwnTraining, seed: int) -> Trained:
+    def original(self, recipe: AnyTraining, seed: int) -> Trained:
         """The original model of a training seed."""
         return original(self.data, self.architecture, self.arithmetic, recipe, seed)
 

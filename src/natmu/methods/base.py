@@ -152,6 +152,8 @@ class Method(ABC):
     needs_retain: ClassVar[bool] = True
     needs_holdout: ClassVar[bool] = False
     stochastic: ClassVar[bool] = True
+    needs_shards: ClassVar[bool] = False
+    needs_head: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Preset]] = {}
     Config: ClassVar[type[Settings]]
 

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,6 +23,32 @@ from natmu.models import reinitialised, reset_head
 from natmu.records.run import History
 from natmu.records.settings import TrainSettings
 from natmu.types import FloatArray, ForgetSet, IntArray, seed_for
+
+
+class Sharded(Protocol):
+    """A model that was trained in shards, with the stages that it can go back to."""
+
+    def retrained(self, left_out: IntArray) -> tuple[nn.Module, History]:
+        """The model that never had some samples: each affected shard is trained again from its last clean stage.
+
+        Args:
+            left_out: Positions of all that is left out, int64, in the training data of the problem.
+
+        Returns:
+            The model, and one row per epoch of what was trained again.
+        """
+
+
+class Fitted(Protocol):
+    """A model whose last layer is a head that was fitted on features, with what is needed to take samples out of it."""
+
+    def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
+        """The model with a head that samples were taken out of; fitted again where that cannot be done any more.
+
+        Args:
+            forget: Positions of the samples, int64, in the training data of the problem.
+            left_out: Positions of all that is left out, these and those forgotten before.
+        """
 
 
 @dataclass(frozen=True)
@@ -45,6 +72,8 @@ class Problem:
         history: Filled with one row per epoch.
         difficulty: How hard each sample of the training data was to learn, float32 ``(N,)``, larger for harder, where
             that is known.
+        sharded: The shards that the model was trained in; None where it was not.
+        fitted: The head that was fitted on features; None where the model was trained otherwise.
     """
 
     model: nn.Module
@@ -61,6 +90,8 @@ class Problem:
     history: History = field(default_factory=list)
     aside: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     difficulty: FloatArray | None = None
+    sharded: Sharded | None = None
+    fitted: Fitted | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.batch_size, int) or self.batch_size < 1:

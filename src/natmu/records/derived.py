@@ -8,6 +8,7 @@ from natmu.records.lineage import (
     AnyLineage,
     Architecture,
     Arithmetic,
+    Backbone,
     Everything,
     Forget,
     HalfOfPool,
@@ -16,10 +17,11 @@ from natmu.records.lineage import (
     Probed,
     Referenced,
     Relearned,
+    Stage,
     Trained,
     Unlearned,
 )
-from natmu.records.settings import OwnTraining, TrainSettings
+from natmu.records.settings import AnyTraining, OwnTraining
 from natmu.types import seed_for
 
 
@@ -27,13 +29,20 @@ def original(
     data: DataLineage,
     architecture: Architecture,
     arithmetic: Arithmetic,
-    recipe: TrainSettings | OwnTraining,
+    recipe: AnyTraining,
     seed: int,
+    backbone: Backbone | None = None,
 ) -> Trained:
-    """The original model of a training seed, which decides its initial weights as well."""
+    """The original model of a training seed, which decides its initial weights as well; a head starts at a backbone."""
     drawn = 0 if isinstance(recipe, OwnTraining) else seed_for(seed, "initial weights")
     start = Initial(data=data, architecture=architecture, arithmetic=arithmetic, seed=drawn)
-    return Trained(start=start, recipe=recipe, seed=seed)
+    return Trained(start=backbone or start, recipe=recipe, seed=seed)
+
+
+def backbone_of(model: Trained | Imported) -> Backbone | None:
+    """The frozen network that a head stands on; None of any other model."""
+    start = model.start if isinstance(model, Trained) else None
+    return start if isinstance(start, Backbone) else None
 
 
 def retrained(
@@ -43,11 +52,12 @@ def retrained(
     seed: int,
     *,
     fresh: bool,
-    recipe: TrainSettings | OwnTraining | None = None,
+    recipe: AnyTraining | None = None,
 ) -> Trained:
     """A model trained as a source was, without a forget set.
 
-    The user's own function decides itself where it starts, so that there is one such model of each seed.
+    The user's own function decides itself where it starts, so that there is one such model of each seed. A head is
+    fitted again on the same backbone.
 
     Args:
         source: The original.
@@ -63,11 +73,13 @@ def retrained(
     recipe = recipe or source.recipe
     if recipe is None:
         raise ValueError("nobody says how the model was trained")
+    if (backbone := backbone_of(source)) is not None:
+        return Trained(start=backbone, on=AllBut(forget=forget), recipe=recipe, seed=seed)
     if isinstance(recipe, OwnTraining):
         drawn, fresh = 0, False
     elif fresh:
         drawn = seed_for(seed, "fresh weights")
-    elif isinstance(source, Trained):
+    elif isinstance(source, Trained) and isinstance(source.start, Initial):
         drawn = source.start.seed
     else:
         raise ValueError("nobody knows the initial weights of a model that was trained elsewhere")
@@ -100,13 +112,15 @@ def original_of(model: Trained | Imported | Unlearned | Referenced) -> Trained |
     decider = decider_of(root.on.forget)
     if decider is not None:
         return original_of(decider)
-    fresh = {"seed": seed_for(root.seed, "initial weights"), "reset": False}
-    return root.but(start=root.start.but(**fresh) if root.start.reset else root.start, on=Everything())
+    start = root.start
+    if isinstance(start, Initial) and start.reset:
+        start = start.but(seed=seed_for(root.seed, "initial weights"), reset=False)
+    return root.but(start=start, on=Everything())
 
 
 def knows_initial_weights(root: Trained | Imported) -> bool:
     """Whether the initial weights of the original are known, at the root of a sequence of requests."""
-    return isinstance(root, Trained) and not root.start.reset and not isinstance(root.recipe, OwnTraining)
+    return isinstance(root, Trained) and not root.reset and not isinstance(root.recipe, OwnTraining)
 
 
 def is_original(model: AnyLineage) -> bool:
@@ -137,7 +151,7 @@ def from_other(model: Unlearned, source: Trained | Imported, shift: int) -> Unle
     if isinstance(known, Unlearned):
         start: Trained | Imported | Unlearned = from_other(known.but(arithmetic=at), source, shift)
     elif isinstance(known, Trained) and isinstance(known.on, AllBut):
-        start = retrained(source, known.on.forget, at, known.seed + shift, fresh=known.start.reset)
+        start = retrained(source, known.on.forget, at, known.seed + shift, fresh=known.reset)
     else:
         start = source
     return model.but(source=start, seed=model.seed + shift)
@@ -180,6 +194,11 @@ def title(model: AnyLineage | Referenced) -> str:
         origin = "" if isinstance(model.source, Imported) else f" from {title(model.source)}"
         without = "" if model.dropped is None else ", without its output"
         return f"{model.method}, {_forgotten(model.forget)}{without}, seed {model.seed}{origin}"
+    if isinstance(model, Backbone):
+        return f"backbone from {model.origin}"
+    if isinstance(model, Stage):
+        without = "" if model.left_out is None else f" without {model.left_out[:8]}"
+        return f"shard {model.shard}, slice {model.slices}{without}, seed {model.seed}"
     match model.on:
         case AllBut(forget=forget):
             return f"retrained, {_forgotten(forget)}, seed {model.seed}"

@@ -16,7 +16,8 @@ from pydantic import Field, field_validator
 from natmu.records.digests import Digest
 from natmu.records.files import File, Value
 from natmu.records.measurement import GuardrailResult, Measurement, Remeasured
-from natmu.records.policy import Guarantee, Policy
+from natmu.records.policy import Policy
+from natmu.records.promises import Guarantee
 from natmu.records.run import Hardware
 
 KeyedDigest = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]

@@ -15,7 +15,7 @@ from natmu.records.data_lineage import DataLineage
 from natmu.records.digests import Digest, digest_of
 from natmu.records.files import Value
 from natmu.records.forgetting import Request
-from natmu.records.settings import OwnTraining, Training, TrainSettings
+from natmu.records.settings import AnyTraining, Training
 
 
 class Architecture(Value):
@@ -25,11 +25,14 @@ class Architecture(Value):
         name: Of a model of ours, of a library's as in ``timm:resnet18``, or ``package.module:factory``.
         source: Digest of the file that defines a factory, or of the version of a library; None for a model of ours.
         outputs: What the network returns.
+        unit_head: Whether its last linear layer is a head on features that are scaled to one length
+            (``natmu.heads.UnitLinear``), which can forget exactly.
     """
 
     name: str
     source: Digest | None = None
     outputs: Literal["logits", "probabilities"] = "logits"
+    unit_head: bool = False
 
 
 class Arithmetic(Value):
@@ -155,18 +158,77 @@ class Imported(Lineage):
     recipe: Training | None
 
 
+class Backbone(Lineage):
+    """A frozen network whose features a head is fitted on, with the features of the data beside it; the head is zero.
+
+    Attributes:
+        data: What its features are of.
+        architecture: The network, with a head for the classes of the data.
+        arithmetic: Of its features.
+        weights: Digest of the weights but for those of the head.
+        origin: Where the weights come from, as the user said it: a run, a file, a name on a hub.
+    """
+
+    kind: Literal["backbone"] = "backbone"
+    data: DataLineage
+    architecture: Architecture
+    arithmetic: Arithmetic
+    weights: Digest
+    origin: str
+
+
+class Stage(Lineage):
+    """The model of one shard after some of its slices; what sisa goes back to.
+
+    A stage from which nothing was left out has the same lineage whatever was forgotten elsewhere, so that it is found
+    and not trained again.
+
+    Attributes:
+        start: The stage before it; the initial weights of the shard for the first.
+        recipe: How the whole model is trained, with the division.
+        seed: Of the training of the whole model.
+        shard: Number of the shard, from 0.
+        slices: How many of its slices the stage has seen: its own and those before it, from 1.
+        left_out: Digest of the positions that are left out of these slices; None where none are.
+    """
+
+    kind: Literal["stage"] = "stage"
+    start: Annotated[Initial | Stage, Field(discriminator="kind")]
+    recipe: Training
+    seed: int
+    shard: int
+    slices: int
+    left_out: Digest | None = None
+
+    @property
+    def data(self) -> DataLineage:
+        """Its data."""
+        return self.start.data
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network."""
+        return self.start.architecture
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Of its training and its predictions."""
+        return self.start.arithmetic
+
+
 class Trained(Lineage):
     """A model that was trained here: an original, a retrained model or a shadow model, by what it was trained on.
 
     Attributes:
-        start: Its initial weights; the user's own function starts where it does, whatever these are.
+        start: Its initial weights, or the backbone of a head; the user's own function starts where it does, whatever
+            these are.
         on: The samples.
         recipe: How it was trained.
         seed: Of the order of samples, augmentation and dropout.
     """
 
     kind: Literal["trained"] = "trained"
-    start: Initial
+    start: Annotated[Initial | Backbone, Field(discriminator="kind")]
     on: Subset = Everything()
     recipe: Training
     seed: int
@@ -185,6 +247,11 @@ class Trained(Lineage):
     def arithmetic(self) -> Arithmetic:
         """Of its training and its predictions."""
         return self.start.arithmetic
+
+    @property
+    def reset(self) -> bool:
+        """Whether it started from weights that each layer drew anew, and not as an original does."""
+        return isinstance(self.start, Initial) and self.start.reset
 
 
 class Referenced(Lineage):
@@ -219,7 +286,7 @@ class Referenced(Lineage):
         return self.root.architecture
 
     @property
-    def recipe(self) -> TrainSettings | OwnTraining | None:
+    def recipe(self) -> AnyTraining | None:
         """How the original was trained; None where nobody says."""
         return self.root.recipe
 
@@ -244,7 +311,7 @@ class Made(Lineage):
         return self.source.architecture
 
     @property
-    def recipe(self) -> TrainSettings | OwnTraining | None:
+    def recipe(self) -> AnyTraining | None:
         """How the original was trained; None where nobody says."""
         return self.source.recipe
 
@@ -320,5 +387,7 @@ class Probed(Finding):
     kind: Literal["probed"] = "probed"
 
 
-Model = Initial | Imported | Trained | Unlearned
-AnyLineage = Annotated[Initial | Imported | Trained | Unlearned | Relearned | Probed, Field(discriminator="kind")]
+Model = Initial | Backbone | Imported | Trained | Stage | Unlearned
+AnyLineage = Annotated[
+    Initial | Backbone | Imported | Trained | Stage | Unlearned | Relearned | Probed, Field(discriminator="kind")
+]

@@ -15,16 +15,9 @@ from pydantic import ConfigDict, Field, JsonValue
 from natmu.errors import SettingError
 from natmu.records.digests import digest_of
 from natmu.records.policy_rules import contradictions, misspelt, remarks, unknown_methods
+from natmu.records.promises import STRONGEST, Guarantee
 from natmu.records.yaml_text import read_mapping
 from natmu.types import Settings
-
-RETRAIN = "retrain"
-"""The method that is exact: training without what is forgotten."""
-
-Guarantee = Literal["exact", "certified", "approximate"]
-
-GUARANTEES: dict[str, Guarantee] = {RETRAIN: "exact"}
-"""What methods promise; all others are approximate."""
 
 
 class PolicySettings(Settings):
@@ -42,8 +35,8 @@ class Candidate(PolicySettings):
 
     @property
     def guarantee(self) -> Guarantee:
-        """What the method promises."""
-        return GUARANTEES.get(self.method, "approximate")
+        """The strongest guarantee that the method can give; what it gives of a model, ``promise_of`` says."""
+        return STRONGEST.get(self.method, "approximate")
 
 
 class AuditPolicy(PolicySettings):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from natmu.records.forgetting import Request
-from natmu.records.settings import DataSettings, OwnTraining, RetrainSettings, Training, TrainSettings
+from natmu.records.settings import AnyTraining, DataSettings, RetrainSettings, Training, TrainSettings
 from natmu.types import Settings
 
 Level = Literal["quick", "standard", "full"]
@@ -171,7 +171,7 @@ class RecipeSettings(Settings):
     executor: ExecutorSettings = Field(ExecutorSettings(), description="where models are made")
 
     @property
-    def told(self) -> TrainSettings | OwnTraining | None:
+    def told(self) -> AnyTraining | None:
         """How models are trained; None where the original is given, and the recipe does not say how it was."""
         return None if self.original is not None and "training" not in self.model_fields_set else self.training
 

@@ -88,6 +88,30 @@ class OwnAugmentation(Settings):
         return function
 
 
+class Sharding(Settings):
+    """How training is divided so that samples can be forgotten exactly by training a part of it again.
+
+    Source:
+        Bourtoule et al., Machine Unlearning, 2021, https://arxiv.org/abs/1912.03817 (SISA).
+    """
+
+    shards: int = Field(1, ge=1, le=1000, description="parts of the training data, each with a model of its own")
+    slices: int = Field(1, ge=1, le=1000, description="parts of each shard, which its model learns one after another")
+    combine: Literal["probabilities", "logits", "votes"] = Field(
+        "probabilities", description="what of the shards' models is averaged: probabilities, logits or votes"
+    )
+    threads: int | None = Field(None, ge=1, description="threads that train each shard; natmu fills it in")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Sharding:
+        if self.shards * self.slices < 2:
+            raise ValueError("one shard of one slice is no division; raise shards or slices, or leave sharding out")
+        return self
+
+
+SHARDING = Field(None, description="division into shards and slices, for exact unlearning by sisa; none by default")
+
+
 class TrainSettings(FitSettings):
     """How a model is trained from its initial weights; the defaults are those of the research code.
 
@@ -105,6 +129,7 @@ class TrainSettings(FitSettings):
     augment: bool | OwnAugmentation = Field(
         True, description="random crop and horizontal flip; default, none, or package.module:function of your own"
     )
+    sharding: Sharding | None = SHARDING
 
     @field_validator("augment", mode="before")
     @classmethod
@@ -152,47 +177,105 @@ class OwnTraining(Settings):
     trainer: str = Field(pattern="^[^:]+:[^:]+$", description="function, as package.module:function")
     arguments: dict[str, JsonValue] = Field(default_factory=dict, description="what it gets beside samples and seed")
     source: Digest | None = Field(None, description="digest of the file that defines it; natmu fills it in")
+    sharding: Sharding | None = SHARDING
+
+
+class HeadTraining(Settings):
+    """How a linear head is fitted on the features of a frozen backbone; samples are the rows of the features."""
+
+    head: Literal["ridge", "logistic"] = Field(description="kind of head")
+    l2: float = Field(gt=0, description="weight of the squared norm of the head's weights, beside a sum over samples")
+
+
+class RidgeTraining(HeadTraining):
+    """Ridge regression on one-hot labels."""
+
+    head: Literal["ridge"] = Field("ridge", description="kind of head")
+    l2: float = Field(1.0, gt=0, description="weight of the squared norm of the head's weights")
+
+
+class LogisticTraining(HeadTraining):
+    """Logistic regression of each class against the rest, with noise that hides what removals leave.
+
+    Source:
+        Guo et al., Certified Data Removal from Machine Learning Models, 2020, https://arxiv.org/abs/1911.03030.
+    """
+
+    head: Literal["logistic"] = Field("logistic", description="kind of head")
+    l2: float = Field(10.0, gt=0, description="weight of half the squared norm of each class's weights")
+    epsilon: float = Field(1.0, gt=0, le=100, description="privacy loss that removals may use up together")
+    delta: float = Field(1e-5, gt=0, lt=1, description="probability with which it may be larger")
+    noise: float = Field(1.0, gt=0, description="standard deviation of the random linear term of the objective")
+
+
+_KINDS: dict[str, type[TrainSettings | OwnTraining | RidgeTraining | LogisticTraining]] = {
+    "ours": TrainSettings,
+    "own": OwnTraining,
+    "ridge": RidgeTraining,
+    "logistic": LogisticTraining,
+}
 
 
 def _kind_of_training(value: object) -> str:
-    """Which of the two kinds of recipe a value is."""
-    own = isinstance(value, OwnTraining) or (isinstance(value, Mapping) and "trainer" in value)
-    return f"{CHOICE}own" if own else f"{CHOICE}ours"
+    """Which kind of recipe a value is."""
+    for name, kind in _KINDS.items():
+        if isinstance(value, kind):
+            return CHOICE + name
+    if not isinstance(value, Mapping):
+        return f"{CHOICE}ours"
+    if "head" in value:
+        return f"{CHOICE}logistic" if value["head"] == "logistic" else f"{CHOICE}ridge"
+    return f"{CHOICE}own" if "trainer" in value else f"{CHOICE}ours"
 
 
 Training = Annotated[
-    Annotated[TrainSettings, Tag(f"{CHOICE}ours")] | Annotated[OwnTraining, Tag(f"{CHOICE}own")],
+    Annotated[TrainSettings, Tag(f"{CHOICE}ours")]
+    | Annotated[OwnTraining, Tag(f"{CHOICE}own")]
+    | Annotated[RidgeTraining, Tag(f"{CHOICE}ridge")]
+    | Annotated[LogisticTraining, Tag(f"{CHOICE}logistic")],
     Discriminator(_kind_of_training),
 ]
-"""How models are trained: in natmu's loop, or by the user's own function."""
+"""How models are trained: in natmu's loop, by the user's own function, or as a head on features."""
+
+AnyTraining = TrainSettings | OwnTraining | RidgeTraining | LogisticTraining
+"""Any of these, as a type."""
 
 
-def training_of(values: Mapping[str, Any]) -> TrainSettings | OwnTraining:
-    """A recipe of either kind from plain values; that of the user's own function has the key ``trainer``.
+def training_of(values: Mapping[str, Any]) -> AnyTraining:
+    """A recipe of any kind from plain values; that of the user's own function has the key ``trainer``, heads ``head``.
 
     Raises:
         SettingError: A value is unknown or out of its range.
     """
-    return (OwnTraining if "trainer" in values else TrainSettings).parse(values, "training")
+    return _KINDS[_kind_of_training(values).removeprefix(CHOICE)].parse(values, "training")
 
 
-def batch_size_of(recipe: TrainSettings | OwnTraining | None) -> int:
+def sharding_of(recipe: AnyTraining | None) -> Sharding | None:
+    """How the training data is divided; None where it is not."""
+    return recipe.sharding if isinstance(recipe, TrainSettings | OwnTraining) else None
+
+
+def batch_size_of(recipe: AnyTraining | None) -> int:
     """Samples per step of a recipe; natmu's default of 128 where it does not say."""
     return (recipe if isinstance(recipe, TrainSettings) else TrainSettings()).batch_size
 
 
-def in_words(recipe: TrainSettings | OwnTraining | None) -> str:
+def in_words(recipe: AnyTraining | None) -> str:
     """A recipe in a few words."""
     if recipe is None:
         return "elsewhere, nobody says how"
+    if isinstance(recipe, HeadTraining):
+        return f"a {recipe.head} head on frozen features, l2 {recipe.l2:g}"
+    sharding = recipe.sharding
+    divided = "" if sharding is None else f", in {sharding.shards} shards of {sharding.slices} slices"
     if isinstance(recipe, OwnTraining):
         arguments = ", ".join(f"{name}={value}" for name, value in recipe.arguments.items())
-        return f"by {recipe.trainer}{f' with {arguments}' if arguments else ''}"
+        return f"by {recipe.trainer}{f' with {arguments}' if arguments else ''}{divided}"
     ours = {"default": "with augmentation", "none": "without augmentation"}
     return (
         f"{recipe.epochs:,} epoch{'' if recipe.epochs == 1 else 's'} of {recipe.optimizer}, learning rate "
         f"{recipe.lr:g} ({recipe.schedule}), weight decay {recipe.weight_decay:g}, batches of {recipe.batch_size}, "
-        f"{ours.get(recipe.augment_name, f'augmentation by {recipe.augment_name}')}"
+        f"{ours.get(recipe.augment_name, f'augmentation by {recipe.augment_name}')}{divided}"
     )
 
 

@@ -10,7 +10,7 @@ from natmu.records.audit import audit_of
 from natmu.records.derived import decider_of, forget_of, original_of, rests_on_reference, root_of
 from natmu.records.lineage import AllBut, Arithmetic, Forget, Imported, Referenced, Trained, Unlearned
 from natmu.records.run import DIGEST, RunFolder
-from natmu.records.settings import OwnTraining, TrainSettings
+from natmu.records.settings import AnyTraining, OwnTraining
 
 WEIGHTS = "WEIGHTS"
 """Stands for the file of a model that was trained elsewhere."""
@@ -113,7 +113,7 @@ def _unlearn(lineage: Trained | Unlearned, first: Trained | Imported, source: st
             words += ["--set", f"{setting}={json.dumps(value)}"]
         words += ["--batch-size", str(lineage.batch_size)]
     else:
-        words += ["retrain", "--set", f"init={'fresh' if lineage.start.reset else 'original'}"]
+        words += ["retrain", "--set", f"init={'fresh' if lineage.reset else 'original'}"]
     return _whole(words, lineage.seed, lineage.arithmetic, name)
 
 
@@ -151,7 +151,7 @@ def _data(lineage: Trained | Imported) -> list[str]:
     return [*words, *(["--holdout"] if data.holdout else [])]
 
 
-def _training(recipe: TrainSettings | OwnTraining | None) -> list[str]:
+def _training(recipe: AnyTraining | None) -> list[str]:
     """The flag that says how a model was trained, where that is known."""
     return [] if recipe is None else ["--training", json.dumps(recipe.model_dump(mode="json"))]
 

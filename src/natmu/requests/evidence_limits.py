@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from natmu.records.evidence import Attempt, Evidence
 from natmu.records.measurement import MeasuredScore
-from natmu.records.policy import RETRAIN
+from natmu.records.promises import RETRAIN
 from natmu.requests.purging import NOT_LOOKED_FOR
 
 FEW = 100

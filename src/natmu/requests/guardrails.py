@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from natmu.records.measurement import GuardrailResult, Measurement, Remeasured
-from natmu.records.policy import GUARANTEES, RETRAIN, Guardrails
+from natmu.records.policy import Guardrails
+from natmu.records.promises import RETRAIN, STRONGEST
 from natmu.requests.batch_norms import BatchNorm, mean_drift, variance_ratio
 from natmu.requests.exact_test import SIGNIFICANCE, came_back, chance_of
 from natmu.types import BoolArray
@@ -64,7 +65,7 @@ def judge_candidate(guardrails: Guardrails, facts: Facts) -> tuple[GuardrailResu
         guardrails: The policy's limits.
         facts: What is known of the candidate.
     """
-    exact = GUARANTEES.get(facts.method) == "exact"
+    exact = STRONGEST.get(facts.method) == "exact"
     return (
         retain_loss(*facts.retain, guardrails.retain_loss),
         holdout_loss(*facts.unseen, guardrails.holdout_loss, facts.unseen_part),

@@ -21,7 +21,8 @@ from natmu.progress import say
 from natmu.records.derived import retrained, root_of
 from natmu.records.ledger import DeployedModel, NotMade, ProcessStarted, Rejected, Released, Retrained, Tried
 from natmu.records.lineage import Forget, Imported, Referenced, Trained, Unlearned
-from natmu.records.policy import RETRAIN, Candidate, Policy
+from natmu.records.policy import Candidate, Policy
+from natmu.records.promises import RETRAIN
 from natmu.records.run import WEIGHTS
 from natmu.records.service import ServiceRecord
 from natmu.records.settings import TrainSettings

@@ -23,7 +23,7 @@ from natmu.progress import say
 from natmu.records.census import Census, CensusPart
 from natmu.records.files import damaged
 from natmu.records.ledger import Purged
-from natmu.records.policy import RETRAIN
+from natmu.records.promises import RETRAIN
 from natmu.records.service import CENSUS, EVIDENCE, MODELS, ServiceRecord
 from natmu.requests.data_places import places_of, samples_loaded
 from natmu.requests.leftovers import (

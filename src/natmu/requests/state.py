@@ -23,7 +23,8 @@ from natmu.records.ledger import (
     RolledBack,
     Verified,
 )
-from natmu.records.policy import RETRAIN, Guarantee, Policy
+from natmu.records.policy import Policy
+from natmu.records.promises import RETRAIN, Guarantee
 
 
 @dataclass(frozen=True)

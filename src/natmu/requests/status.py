@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from natmu.records.files import Value
 from natmu.records.ledger import DeployedModel, Entry, Opening, Released, Retrained, RolledBack
-from natmu.records.policy import Guarantee
+from natmu.records.promises import Guarantee
 from natmu.requests.advice import (
     HOLDOUT,
     RETAIN,

@@ -24,7 +24,7 @@ from natmu.methods import method_named
 from natmu.records.derived import title
 from natmu.records.lineage import AnyLineage, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, History
-from natmu.records.settings import OwnTraining, TrainSettings, batch_size_of
+from natmu.records.settings import AnyTraining, TrainSettings, batch_size_of
 from natmu.studies.bench import unserved_by, workspace_of
 from natmu.studies.originals import given_original, require_recipe, with_original, with_resolved_training
 from natmu.studies.plan import Place, audit_models, plan_of
@@ -142,7 +142,7 @@ class _Times:
     """How long models take."""
 
     workspace: Workspace
-    recipe: TrainSettings | OwnTraining
+    recipe: AnyTraining
 
     @cached_property
     def known(self) -> dict[str, float]:

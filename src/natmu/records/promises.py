@@ -1,0 +1,99 @@
+"""What each way of unlearning promises, for what, and under which assumptions: in code, pages and evidence alike."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from natmu.records.files import Value
+from natmu.records.settings import AnyTraining, HeadTraining, LogisticTraining
+
+Guarantee = Literal["exact", "certified", "approximate"]
+
+RETRAIN, SISA, DOWNDATE = "retrain", "sisa", "downdate"
+"""Names of the methods that promise more than an approximation."""
+
+STRONGEST: dict[str, Guarantee] = {RETRAIN: "exact", SISA: "exact", DOWNDATE: "exact"}
+"""The strongest guarantee that a method can give, whatever the model is; all others are approximate."""
+
+
+class Promise(Value):
+    """What a way of unlearning promises.
+
+    Attributes:
+        guarantee: Its kind.
+        promise: What is promised, and for what, in a sentence.
+        assumptions: Under which assumptions, a sentence each.
+    """
+
+    guarantee: Guarantee
+    promise: str
+    assumptions: tuple[str, ...] = ()
+
+
+AS_BEFORE = (
+    "What was chosen before training stays as it was, although the forgotten samples may have had a part in it: the recipe, "
+    "the normalisation of images, the seed."
+)
+COPIES = "Samples that show the same, such as another photograph of the same person, count as other samples."
+FORMER = "Former versions of the model are deleted: whoever compares them with this one sees what was forgotten."
+BACKBONE = "The guarantee covers the head alone: the backbone is frozen, and was not trained on the forgotten samples."
+
+PROMISES: dict[str, Promise] = {
+    RETRAIN: Promise(
+        guarantee="exact",
+        promise="The model was trained anew without the forgotten samples, so that nothing in its weights comes from them.",
+        assumptions=(AS_BEFORE, COPIES, FORMER),
+    ),
+    SISA: Promise(
+        guarantee="exact",
+        promise=(
+            "The weights are, bit for bit, those of a training of the same shards that never had the forgotten samples."
+        ),
+        assumptions=(
+            "Bit for bit holds in fp32 on one machine; elsewhere the last digits may differ, as between any two trainings.",
+            AS_BEFORE,
+            COPIES,
+            FORMER,
+        ),
+    ),
+    "ridge": Promise(
+        guarantee="exact",
+        promise=(
+            "The weights of the head are those of a fit that never had the forgotten samples: the sums that decide them are "
+            "exact, and the forgotten samples were taken out of them."
+        ),
+        assumptions=(BACKBONE, AS_BEFORE, COPIES, FORMER),
+    ),
+    "logistic": Promise(
+        guarantee="certified",
+        promise=(
+            "No test can tell the weights of the head from those of a fit that never had the forgotten samples better than "
+            "(epsilon, delta) allows: any outcome is at most exp(epsilon) times as likely, but for a probability of delta."
+        ),
+        assumptions=(
+            BACKBONE,
+            "The seed of the noise stays secret: whoever knows it, as from the run folder, can subtract the noise.",
+            "Each fit has its own noise, and all removals since then share one budget; once it is spent the head is fitted again.",
+            AS_BEFORE,
+            COPIES,
+            FORMER,
+        ),
+    ),
+    "approximate": Promise(
+        guarantee="approximate",
+        promise="None is made: how far the model has forgotten is what was measured, and no more.",
+    ),
+}
+"""By what makes them: a method, a kind of head that a method takes samples out of, or anything else."""
+
+
+def promise_of(method: str, recipe: AnyTraining | None) -> Promise:
+    """What a method promises of a model.
+
+    Args:
+        method: Its name.
+        recipe: How the original was trained; None where nobody says.
+    """
+    if method == DOWNDATE and isinstance(recipe, HeadTraining):
+        return PROMISES["logistic" if isinstance(recipe, LogisticTraining) else "ridge"]
+    return PROMISES.get(method, PROMISES["approximate"])
