@@ -45,9 +45,12 @@ def rows_of(features: npt.ArrayLike) -> FloatArray:
 
 
 def linear_of(weights: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The weight ``(C, D)`` and bias ``(C,)`` that give, of features of length 1, what weights ``(C, D + 1)`` of rows do.
+    """The linear layer that gives, of features of length 1, what the weights of a head give of rows.
 
     Args:
-        weights: Weights of a head.
+        weights: Weights of a head ``(C, D + 1)``.
+
+    Returns:
+        Weight ``(C, D)`` and bias ``(C,)``.
     """
     return weights[:, :-1] * LENGTH, weights[:, -1] * CONSTANT

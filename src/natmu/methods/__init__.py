@@ -11,6 +11,7 @@ from natmu.methods.competition import MSG, ConvTranspose
 from natmu.methods.composition import RUM
 from natmu.methods.conflict import MUNBa, SFRon
 from natmu.methods.distillation import DELETE, BadTeacher
+from natmu.methods.exact import SISA, Downdate
 from natmu.methods.finetuning import FineTune, L1Sparse
 from natmu.methods.fisher import Fisher
 from natmu.methods.importance import LFSSD, SSD
@@ -36,6 +37,8 @@ from natmu.methods.unsir import UNSIR
 
 METHODS: tuple[type[Method], ...] = (
     Retrain,
+    SISA,
+    Downdate,
     NatMU,
     Amnesiac,
     BadTeacher,
@@ -83,6 +86,7 @@ __all__ = [
     "RUM",
     "RURK",
     "SCRUB",
+    "SISA",
     "SSD",
     "UAM",
     "UNSIR",
@@ -92,6 +96,7 @@ __all__ = [
     "BoundaryShrink",
     "CFk",
     "ConvTranspose",
+    "Downdate",
     "EUk",
     "FineTune",
     "FineTuneSettings",

@@ -139,6 +139,8 @@ class Method(ABC):
         needs_retain: Whether it reads samples that are not to be forgotten; ``reads_retain`` says so of an object.
         needs_holdout: Whether it reads samples never trained on.
         stochastic: Whether another seed gives other weights.
+        needs_shards: Whether it serves only models that were trained in shards.
+        needs_head: Whether it serves only heads that were fitted on features.
         presets: Published settings, by the name of their source.
 
     Raises:

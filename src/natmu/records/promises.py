@@ -31,7 +31,8 @@ class Promise(Value):
 
 
 AS_BEFORE = (
-    "What was chosen before training stays as it was, although the forgotten samples may have had a part in it: the recipe, "
+    "What was chosen before training stays as it was, although the forgotten samples may have had a part in "
+    "it: the recipe, "
     "the normalisation of images, the seed."
 )
 COPIES = "Samples that show the same, such as another photograph of the same person, count as other samples."
@@ -41,7 +42,9 @@ BACKBONE = "The guarantee covers the head alone: the backbone is frozen, and was
 PROMISES: dict[str, Promise] = {
     RETRAIN: Promise(
         guarantee="exact",
-        promise="The model was trained anew without the forgotten samples, so that nothing in its weights comes from them.",
+        promise=(
+            "The model was trained anew without the forgotten samples, so that nothing in its weights comes from them."
+        ),
         assumptions=(AS_BEFORE, COPIES, FORMER),
     ),
     SISA: Promise(
@@ -50,7 +53,8 @@ PROMISES: dict[str, Promise] = {
             "The weights are, bit for bit, those of a training of the same shards that never had the forgotten samples."
         ),
         assumptions=(
-            "Bit for bit holds in fp32 on one machine; elsewhere the last digits may differ, as between any two trainings.",
+            "Bit for bit holds in fp32 on one machine; elsewhere the last digits may differ, as between any two "
+            "trainings.",
             AS_BEFORE,
             COPIES,
             FORMER,
@@ -59,7 +63,8 @@ PROMISES: dict[str, Promise] = {
     "ridge": Promise(
         guarantee="exact",
         promise=(
-            "The weights of the head are those of a fit that never had the forgotten samples: the sums that decide them are "
+            "The weights of the head are those of a fit that never had the forgotten samples: the sums that decide "
+            "them are "
             "exact, and the forgotten samples were taken out of them."
         ),
         assumptions=(BACKBONE, AS_BEFORE, COPIES, FORMER),
@@ -67,13 +72,16 @@ PROMISES: dict[str, Promise] = {
     "logistic": Promise(
         guarantee="certified",
         promise=(
-            "No test can tell the weights of the head from those of a fit that never had the forgotten samples better than "
-            "(epsilon, delta) allows: any outcome is at most exp(epsilon) times as likely, but for a probability of delta."
+            "No test can tell the weights of the head from those of a fit that never had the forgotten samples "
+            "better than "
+            "(epsilon, delta) allows: any outcome is at most exp(epsilon) times as likely, but for a probability of "
+            "delta."
         ),
         assumptions=(
             BACKBONE,
             "The seed of the noise stays secret: whoever knows it, as from the run folder, can subtract the noise.",
-            "Each fit has its own noise, and all removals since then share one budget; once it is spent the head is fitted again.",
+            "Each fit has its own noise, and all removals since then share one budget; once it is spent the head is "
+            "fitted again.",
             AS_BEFORE,
             COPIES,
             FORMER,
