@@ -17,14 +17,17 @@ from natmu.errors import ForgetSetError, RunError, SettingError
 from natmu.lineage import obtain, outcome_of
 from natmu.lineage.division import Division, divide
 from natmu.lineage.executors.local import make_here
-from natmu.lineage.shard_training import divided, shards_of
+from natmu.lineage.remaining import Remaining
+from natmu.lineage.shard_training import divided, shards_of, shards_of_pool
 from natmu.lineage.shards import original_chains
 from natmu.lineage.sisa import StoredShards
 from natmu.methods import Retrain, method_named
+from natmu.models import Ensemble
 from natmu.records.derived import stages_of
-from natmu.records.lineage import HalfOfPool, Stage
+from natmu.records.forgetting import parse_forget
+from natmu.records.lineage import Forget, HalfOfPool, Referenced, Stage
 from natmu.records.settings import DataSettings, Sharding
-from natmu.types import ForgetSet
+from natmu.types import ForgetSet, positions_digest
 
 from . import tiny_shards as tiny
 
@@ -65,7 +68,7 @@ def never_had(place, model, rows, out):
 
 
 def test_200_sequences_of_deletions_give_the_weights_of_data_that_never_had_the_samples(trained, tmp_path):
-    """Ten samples of three shards are deleted in random batches and orders; all that is trained is kept in the store."""
+    """Ten samples of three shards are deleted in random batches and orders; what is trained is kept in the store."""
     place, model = apart(trained, tmp_path / "runs")
     whole = Division.of_array(place.require(model).division())
     candidates = np.sort(np.concatenate([np.flatnonzero(whole.shards == shard)[:4] for shard in range(3)]))[:10]
@@ -186,19 +189,14 @@ def test_photographs_that_are_deleted_change_nothing_for_other_shards(tmp_path):
     before = opened("before")
     model = before.original(tiny.RECIPE, 0)
     division = divided(before, tiny.RECIPE.sharding, 0)
-    assert np.array_equal(
-        division.array,
-        divide(
-            [path.relative_to(tmp_path / "photos/train").as_posix() for path in files], tiny.RECIPE.sharding, 0
-        ).array,
-    ) or set(before.splits.train.names)
+    names = [path.relative_to(tmp_path / "photos").as_posix() for path in files]
+    assert [*before.splits.train.names] == names
+    assert np.array_equal(division.array, divide(names, tiny.RECIPE.sharding, 0).array)
     obtain(model, before)
     gone = np.flatnonzero((division.shards == 2) & (division.slices == 1))[:2]
     made = before.require(tiny.by_sisa(before, gone, model))
-    names = [before.splits.train.names[row] for row in gone]
-    for path in files:
-        if any(path.as_posix().endswith(name) for name in names):
-            path.unlink()
+    for row in gone:
+        files[row].unlink()
     after = opened("after")
     assert len(after.splits.train) == 22
     anew = obtain(after.original(tiny.RECIPE, 0), after)
@@ -299,25 +297,96 @@ def test_a_shadow_model_forgets_by_its_shards(trained, tmp_path):
     made = outcome_of(method_named("sisa")(), shadow, forget, seed=0, batch_size=None, at=place.arithmetic)
     result, pool = obtain(made, place), place.pool(forget)
     had = pool.trained_on(0)
-    affected = {str(shard) for shard in run_division(place, model, pool).shards[had]}
+    names = [*place.splits.train.names, *(f"test/{place.splits.test.names[row]}" for row in pool.rows)]
+    affected = {str(shard) for shard in divide(names, tiny.RECIPE.sharding, 0).shards[had]}
     old, new = run.weights(), result.weights()
     assert {name.split(".")[1] for name in old if not torch.equal(old[name], new[name])} == affected != set()
-    # Another half of the same pool that is empty of the forget set would be trained to the same weights: without both.
-    left_out = np.concatenate([pool.positions])
-    shards = shards_of_pool_of(place, model, pool, left_out)
-    models, _, _ = shards.in_memory(Checkpoint(tmp_path / "x", np.inf), tmp_path, "anew")
-    assert same(
-        new, {f"members.{k}.{name}": value for k, one in models.items() for name, value in one.state_dict().items()}
+    # What is left has nothing of the pool at all.
+    left = shards_of_pool(place, model, pool, pool.positions).in_memory(
+        Checkpoint(tmp_path / "x", np.inf), tmp_path, ""
     )
+    assert same(new, Ensemble(left[0]).state_dict())
 
 
-def shards_of_pool_of(place, model, pool, left_out):
-    from natmu.lineage.shard_training import shards_of_pool
+def test_samples_of_floats_are_cropped_without_a_look_at_others(tmp_path):
+    """What a crop adds is the lowest value of the data, which the forgotten sample may have."""
+    data = tiny.images(30)
+    pixels = data.images.float() / 255
+    pixels[4] -= 9
+    place = tiny.workspace(tmp_path / "runs", replace(data, images=pixels))
+    model = place.original(tiny.RECIPE, 0)
+    assert model.recipe.augment
+    obtain(model, place)
+    made = place.require(tiny.by_sisa(place, np.array([4]), model)).weights()
+    for shard, state in never_had(place, model, np.array([4]), tmp_path / "anew").items():
+        assert same(state, {name: made[f"members.{shard}.{name}"] for name in state})
 
-    return shards_of_pool(place, model, pool, left_out)
+
+def test_corrected_samples_stay_in_their_shard_with_the_right_label(trained, tmp_path):
+    place, model = apart(trained, tmp_path / "runs")
+    whole = Division.of_array(place.require(model).division())
+    rows = np.array([3, 8, 20])
+    right = np.stack([rows, (place.splits.train.labels[rows].numpy() + 1) % 3], axis=1)
+    found = ForgetSet(rows, f"indices:{positions_digest(rows)}", "indices", corrections=right)
+    forget = Forget(request=parse_forget(found.request), positions=found.digest)
+    place.remember(forget, found)
+    made = outcome_of(method_named("sisa")(), model, forget, seed=0, batch_size=None, at=place.arithmetic)
+    run = obtain(made, place)
+    other = obtain(outcome_of(Retrain(), model, forget, seed=0, batch_size=None, at=place.arithmetic), place)
+    assert same(run.weights(), other.weights())
+    # Corrected samples come after the others, so this is how the data would look.
+    train = place.splits.train
+    order = [*np.setdiff1d(np.arange(COUNT), rows), *rows]
+    labels = train.labels.clone()
+    labels[rows] = torch.from_numpy(right[:, 1])
+    corrected = replace(train, labels=labels).subset(order)
+    anew = tiny.workspace(tmp_path / "anew", replace(corrected, names=[train.names[row] for row in order]))
+    assert same(run.weights(), prefixed(never_had(anew, model, np.zeros(0, np.int64), tmp_path / "x")))
+    affected = {whole.shards[row] for row in rows}
+    assert {row["shard"] for row in run.history()} == affected
+    without = tiny.by_sisa(place, rows, model)
+    assert not same(place.require(without).weights(), run.weights())
 
 
-def run_division(place, model, pool):
-    """The division of the data of a pool, from the names of its samples."""
-    names = [*place.splits.train.names, *(f"test/{place.splits.test.names[row]}" for row in pool.rows)]
-    return divide(names, model.recipe.sharding, model.seed)
+def prefixed(members):
+    """Weights of members by the names of an ensemble."""
+    return {f"members.{shard}.{name}": value for shard, state in members.items() for name, value in state.items()}
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_samples_that_are_gone_are_left_out_by_the_division_that_was_kept(tmp_path, names):
+    """A service forgets some samples, they are deleted, and it forgets more: of data with names and of data without."""
+    whole = tiny.workspace(tmp_path / "whole", tiny.images(COUNT, names=names))
+    model = whole.original(tiny.RECIPE, 0)
+    division = Division.of_array(obtain(model, whole).division())
+    earlier, later = np.flatnonzero(division.shards == 0)[:2], np.flatnonzero(division.shards == 2)[-2:]
+    first = tiny.by_sisa(whole, earlier, model)
+    rows = np.setdiff1d(np.arange(COUNT), earlier)
+    remaining = Remaining(whole.data, rows, np.arange(len(whole.splits.test))[1:], None, COUNT)
+    test = whole.splits.test.subset(remaining.test)
+    left = replace(whole.splits, train=whole.splits.train.subset(rows), test=test)
+    gaps = replace(whole, splits=left, remaining=remaining, known=dict(whole.known))
+    forget = tiny.forgotten(whole, later, first)
+    gaps.remember(forget, whole.whole(forget))
+    run = gaps.require(first)
+    source = Referenced(root=model, run=run.record.digest, arithmetic=model.arithmetic, forgotten=first.forget)
+    count = len([*gaps.store.root.glob("*/record.json")])
+    made = outcome_of(method_named("sisa")(), source, forget, seed=0, batch_size=None, at=gaps.arithmetic)
+    result = obtain(made, gaps)
+    assert {row["shard"] for row in result.history()} == {2}
+    assert len([*gaps.store.root.glob("*/record.json")]) <= count + 3
+    expected = tiny.by_sisa(whole, later, first)
+    assert same(result.weights(), whole.require(expected).weights())
+    assert np.array_equal(result.division(), division.array)
+    rows_left = result.outputs().rows
+    assert np.array_equal(rows_left.train, rows)
+    at = whole.require(expected).outputs().at(rows_left.train, rows_left.test)
+    assert np.allclose(result.outputs().train.logits, at.train.logits, atol=1e-6)
+    # Retrained there: what is gone belongs to no shard any more, and nothing else changes.
+    retrained = outcome_of(Retrain(), source, forget, seed=0, batch_size=None, at=gaps.arithmetic)
+    other = obtain(retrained, gaps)
+    assert same(other.weights(), result.weights())
+    assert (other.division()[earlier] == -1).all()
+    assert np.array_equal(other.division()[rows], division.array[rows])
+    with pytest.raises(RunError, match="2 training samples are gone"):
+        obtain(gaps.original(tiny.RECIPE, 1), gaps)
