@@ -201,13 +201,13 @@ class Knowledge:
         """
         shards, slices = run.division().T
         seen = np.flatnonzero((shards == stage.shard) & (slices < stage.slices))
-        if not np.isin(self.rows, seen).any() or stage.left_out is None:
-            return bool(np.isin(self.rows, seen).any())
-        return all(
-            positions_digest(np.intersect1d(without, seen)) != stage.left_out or bool(np.isin(self.rows, seen).any())
-            and not np.isin(np.intersect1d(self.rows, seen), without).all()
-            for without in self._sets
-        )
+        asked = np.intersect1d(self.rows, seen)
+        if not len(asked) or stage.left_out is None:
+            return len(asked) > 0
+        for without in self._sets:
+            if positions_digest(np.intersect1d(without, seen)) == stage.left_out:
+                return not np.isin(asked, without).all()
+        return True
 
     @cached_property
     def _sets(self) -> list[IntArray]:
