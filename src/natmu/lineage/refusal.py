@@ -7,14 +7,15 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from torch import nn
 
 from natmu.data import resolve_forget, without_earlier_classes
 from natmu.lineage.workspace import Workspace
 from natmu.methods import Method, Problem, Retrain
 from natmu.methods.refusal import unserved_by
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.settings import AnyTraining, OwnTraining, TrainSettings, batch_size_of
-from natmu.types import ForgetSet
+from natmu.records.settings import AnyTraining, HeadTraining, TrainSettings, batch_size_of
+from natmu.types import ForgetSet, IntArray
 
 
 def refuse(
@@ -50,18 +51,20 @@ def refuse(
             none of the forget sets.
     """
     train = workspace.splits.train
-    if isinstance(recipe, OwnTraining):  # it starts where it does, so nothing hangs on the initial weights
+    ours = recipe if isinstance(recipe, TrainSettings) or recipe is None else TrainSettings()
+    if ours is not recipe:  # it starts where it does, so nothing hangs on the initial weights
         trained_here, methods = False, [(label, _at_any_weights(method)) for label, method in methods]
     problem = Problem(
         model=workspace.build(0),
         data=train,
         forget=ForgetSet(np.zeros(0, np.int64), "", "indices"),
-        training=TrainSettings() if isinstance(recipe, OwnTraining) else recipe,
+        training=ours,
         compute=workspace.compute,
         seed=seed,
         batch_size=batch_size or batch_size_of(recipe),
         initial_model=partial(workspace.build, 0) if trained_here else None,
         fresh_model=workspace.fresh,
+        fitted=_Unmade() if isinstance(recipe, HeadTraining) else None,
     )
     # As many samples at random where only a trained model tells which are the hardest; by its criteria.
     anything = np.random.default_rng(seed).random(len(train), np.float32)
@@ -76,6 +79,14 @@ def refuse(
         for text, forget in forgets.items()
     }
     return unserved_by(methods, problems)
+
+
+class _Unmade:
+    """Stands for a head that will be fitted before it is asked for anything."""
+
+    def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
+        """Nobody asks an original that has yet to be made."""
+        raise NotImplementedError
 
 
 def _at_any_weights(method: Method) -> Method:
