@@ -99,7 +99,9 @@ def _erased(run: RunFolder, rows: Mapping[str, IntArray]) -> int:
         (run.path / ERASING).write_text(file_digest(partial), "utf-8")
         partial.replace(path)
     except OSError as error:
-        raise RunError(f"Cannot write {path} ({error.strerror}); make room or repair it, and run this again.") from error
+        raise RunError(
+            f"Cannot write {path} ({error.strerror}); make room or repair it, and run this again."
+        ) from error
     _settle(run)
     return count
 
