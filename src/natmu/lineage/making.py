@@ -246,7 +246,8 @@ def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
     if isinstance(sharded, StoredShards) and sharded.made is not None:
         seconds, outputs = sharded.made.seconds, sharded.made.outputs
     fitted = problem.fitted if model.method == DOWNDATE and isinstance(problem.fitted, FittedHead) else None
-    _finish(network, workspace, work, problem.compute, samples, seconds, problem.history, outputs=outputs, fitted=fitted)
+    told = samples, seconds, problem.history
+    _finish(network, workspace, work, problem.compute, *told, outputs=outputs, fitted=fitted)
 
 
 def problem_of(model: Unlearned, workspace: Workspace, work: Workplace | None = None) -> Problem:
