@@ -61,7 +61,7 @@ class RidgeHead:
     l2: float
 
     @classmethod
-    def fit(cls, features: npt.ArrayLike, labels: npt.ArrayLike, *, num_classes: int, l2: float = 1.0) -> RidgeHead:
+    def fit(cls, features: npt.ArrayLike, labels: npt.ArrayLike, *, num_classes: int, l2: float = 0.1) -> RidgeHead:
         """Fit a head.
 
         Args:

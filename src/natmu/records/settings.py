@@ -191,7 +191,7 @@ class RidgeTraining(HeadTraining):
     """Ridge regression on one-hot labels."""
 
     head: Literal["ridge"] = Field("ridge", description="kind of head")
-    l2: float = Field(1.0, gt=0, description="weight of the squared norm of the head's weights")
+    l2: float = Field(0.1, gt=0, description="weight of the squared norm of the head's weights")
 
 
 class LogisticTraining(HeadTraining):
