@@ -17,7 +17,7 @@ from natmu.lineage import Workspace, obtain, outcome_of, problem_of
 from natmu.lineage.own_training import require_trainer
 from natmu.methods import Method, Retrain, method_named
 from natmu.methods.rate_trial import with_suitable_rate
-from natmu.progress import say
+from natmu.progress import deciding, say
 from natmu.records.derived import retrained, root_of
 from natmu.records.ledger import DeployedModel, NotMade, ProcessStarted, Rejected, Released, Retrained, Tried
 from natmu.records.lineage import Forget, Imported, Referenced, Trained, Unlearned
@@ -105,7 +105,8 @@ class Processing:
     ) -> Released | Rejected | NotMade:
         """Make one candidate, measure it, judge it, and note what came of it."""
         try:
-            run = self._made(candidate)
+            with deciding():  # runs keep what is decided, such as that a head was fitted again
+                run = self._made(candidate)
         except (UsageError, TrainingError) as error:
             refusal = NotMade(
                 process=started.process,
