@@ -138,7 +138,8 @@ def test_after_two_batches_and_a_purge_the_weights_are_those_of_a_training_witho
 
     status = service.status()
     assert status.deployed.trained == 2, "it is as good as retrained, so that nothing has added up"
-    assert not status.advice.due and status.deployed.requests_since == 0
+    assert not status.advice.due
+    assert status.deployed.requests_since == 0
 
     promise = PROMISES["sisa" if kind == "shards" else "ridge"]
     folder = service.evidence(1)
@@ -195,13 +196,15 @@ def test_a_purge_erases_the_rows_of_features_and_nobody_reads_them_again(world):
     service.rollback(0)
     refused = service.process()
     assert isinstance(refused, NotMade)
-    assert "erased" in refused.reasons[0] and "retrain" in refused.reasons[0]
+    assert "erased" in refused.reasons[0]
+    assert "retrain" in refused.reasons[0]
     service.retrain()
     assert service.status().deployed.honours == (1,)
     former = run_of(service, 0).path
     assert (former / HEAD).exists()
     service.confirm_purge(1, weights=True)
-    assert not (former / HEAD).exists() and not (former / WEIGHTS).exists()
+    assert not (former / HEAD).exists()
+    assert not (former / WEIGHTS).exists()
 
 
 def test_an_erasing_that_was_interrupted_is_finished(world):

@@ -66,7 +66,7 @@ def test_it_prints_on_two_sheets(show, later, ticket):
 
 def test_a_promise_stands_beside_what_was_done_and_fits_two_sheets(show):
     page = show(long_story(8, "T-1", **CERTIFIED))
-    text = page.locator("section", has_text="What was done").inner_text()
+    text = page.locator('section[aria-labelledby="made"]').inner_text()
     head = CERTIFIED["head"]
     for sentence in (CERTIFIED["promise"], *CERTIFIED["assumptions"], *CERTIFIED["decisions"], head.sentence):
         assert sentence in text

@@ -140,10 +140,8 @@ def _done(evidence: Evidence) -> list[str]:
 
 
 def _promised(made: Made) -> list[str]:
-    """What belongs to what the method promises: what the head stands on, what was decided, and what is assumed."""
-    if made.guarantee == "approximate":
-        return []
-    return [*([] if made.head is None else [made.head.sentence]), *made.decisions, *made.assumptions]
+    """What belongs to what the method promises: what the head stands on, and what was decided while it was made."""
+    return [*([] if made.head is None else [made.head.sentence]), *made.decisions]
 
 
 def _tested(evidence: Evidence) -> list[str]:

@@ -104,10 +104,7 @@ def _as_trained(evidence: Evidence, release: int) -> str:
             "weights. It covers neither the choice of the architecture and of hyper-parameters nor weights that "
             "training started from."
         )
-    return (
-        f"{made.guarantee}, as {made.method} promises: {made.promise} That samples are left out as the lineage of the "
-        "model says can be checked by training it again; evidence repeats no training."
-    )
+    return f"{made.guarantee} by {made.method}; what that promises stands with what was done."
 
 
 def _shown_of(answer: Attempt) -> list[str]:
