@@ -18,7 +18,7 @@ from natmu.records.derived import retrained
 from natmu.records.evidence import Evidence
 from natmu.records.forgetting import parse_forget
 from natmu.records.heads import FEATURES, HEAD, read_features
-from natmu.records.ledger import NotMade, Released
+from natmu.records.ledger import Released
 from natmu.records.lineage import Backbone, Stage
 from natmu.records.promises import PROMISES
 from natmu.records.run import WEIGHTS
@@ -180,7 +180,7 @@ def test_a_purge_deletes_the_stages_that_saw_the_samples_and_no_others(world):
     assert left - {None}, "what was trained again without the photographs is kept"
 
 
-def test_a_purge_erases_the_rows_of_features_and_nobody_reads_them_again(world):
+def test_a_purge_erases_the_rows_of_features_and_nobody_reads_them_again(made, world, tmp_path):
     service = world.begun("ridge")
     (backbone,) = [run for run in Store(service.files.models).all() if isinstance(run.record.lineage, Backbone)]
     before = read_features(backbone.path / FEATURES)
@@ -194,12 +194,12 @@ def test_a_purge_erases_the_rows_of_features_and_nobody_reads_them_again(world):
     assert np.array_equal(after.train[kept], before.train[kept])
     assert purged.features == len(rows(3)) + 4  # and their photographs among the test samples
     service.rollback(0)
-    refused = service.process()
-    assert isinstance(refused, NotMade)
-    assert "erased" in refused.reasons[0]
-    assert "retrain" in refused.reasons[0]
-    service.retrain()
-    assert service.status().deployed.honours == (1,)
+    service.add("where:person=5", "T-5")
+    again = service.process([2])  # the original's head holds what was erased, and that is pending too
+    assert isinstance(again, Released)
+    assert any("fitted again" in sentence for sentence in again.decisions)
+    assert same(run_of(service, 2).weights(), without(made, "ridge", rows(3, 5), tmp_path))
+    service.process([1])
     former = run_of(service, 0).path
     assert (former / HEAD).exists()
     service.confirm_purge(1, weights=True)
