@@ -58,7 +58,10 @@ def test_the_head_of_our_models_is_found_and_all_else_is_frozen(name):
     trainable = {key for key, value in model.named_parameters() if value.requires_grad}
     assert trainable == {f"{head_name}.weight", f"{head_name}.bias"}
     with torch.no_grad():
-        images, layer = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)), plain.get_submodule(head_name)
+        images, layer = (
+            torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)),
+            plain.get_submodule(head_name),
+        )
         features = features_before(layer, lambda: plain.eval()(images))
         lengths = features.norm(dim=1, keepdim=True)
         expected = (features / lengths) @ head.weight.T + head.bias

@@ -23,7 +23,7 @@ from natmu.lineage.features import features_of
 from natmu.lineage.pools import Pool
 from natmu.lineage.workspace import Workspace
 from natmu.models import set_unit_head
-from natmu.progress import decide
+from natmu.progress import say
 from natmu.records.derived import forget_of
 from natmu.records.heads import HEAD, FeatureRows, read_head, write_head
 from natmu.records.lineage import Backbone, Trained
@@ -116,6 +116,7 @@ class FittedHead:
         before: Position and right label, int64 ``(K, 2)``, of what had been corrected in the data that it was fitted
             on.
         asked: What is to be forgotten, in positions of the whole data; None of a shadow model, which has no gaps.
+        noted: What was decided meanwhile.
     """
 
     data: HeadData
@@ -125,6 +126,7 @@ class FittedHead:
     head: Head
     before: IntArray
     asked: ForgetSet | None = None
+    noted: tuple[str, ...] = ()
 
     def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
         """The model with a head that samples were taken out of; fitted again where that cannot be done any more.
@@ -147,14 +149,18 @@ class FittedHead:
         gone, new = _difference(self.before, self.data.corrections), _difference(self.data.corrections, self.before)
         out = np.concatenate([rows[forget], rows[gone[:, 0]]]), np.concatenate([labels[forget], gone[:, 1]])
         if len(new) and not isinstance(self.head, RidgeHead):
-            decide("A logistic head takes no corrected samples in, so it was fitted again, with fresh noise.")
-            return self.data.fitted(self.recipe, left_out, self.seed)
+            return self._again(left_out, "A logistic head takes no corrected samples in.")
         try:
             head = self.head.remove(*out)
             return head.add(rows[new[:, 0]], new[:, 1]) if len(new) and isinstance(head, RidgeHead) else head
         except RefitNeeded as refusal:
-            decide(f"The head was fitted again on what is left. {refusal}")
-            return self.data.fitted(self.recipe, left_out, self.seed)
+            return self._again(left_out, str(refusal))
+
+    def _again(self, left_out: IntArray, why: str) -> Head:
+        """A fit on what is left, which is said, and kept for the record of this model alone."""
+        self.noted = (f"The head was fitted again on what is left. {why}",)
+        say(self.noted[0])
+        return self.data.fitted(self.recipe, left_out, self.seed)
 
     def outputs(self) -> Outputs:
         """Predictions of the head, from stored rows."""

@@ -328,8 +328,10 @@ def _finish(
     else:
         logits = part_of(network, pool.data.subset(pool.positions), compute)
         outputs, scored = Outputs(logits, logits.take(np.zeros(0, np.int64))), {}
+    decisions = [*workspace.decisions, *decided()]
     if fitted is not None:
         fitted.write(work.folder)
+        decisions += fitted.noted
     noted = history or []
     total = max(seconds, sum(row["seconds"] for row in noted))  # with the epochs before an interruption
     work.finish(
@@ -341,7 +343,7 @@ def _finish(
         history=noted,
         confidence=confidence,
         forget=forget,
-        decisions=tuple(dict.fromkeys([*workspace.decisions, *decided()])),
+        decisions=tuple(dict.fromkeys(decisions)),
     )
 
 
