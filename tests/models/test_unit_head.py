@@ -138,5 +138,6 @@ def test_modes_are_left_as_they_were():
     model.body[3].eval()
     statistics = model.body[3].running_mean.clone()
     headed(model)
-    assert model.training and not model.body[3].training
+    assert model.training
+    assert not model.body[3].training
     assert torch.equal(model.body[3].running_mean, statistics)

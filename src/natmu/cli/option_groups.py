@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from natmu.cli.options import (
+    L2,
     Channels,
     Classes,
     ClassOrder,
@@ -22,7 +23,6 @@ from natmu.cli.options import (
     FeaturesFrom,
     Head,
     Holdout,
-    L2,
     ImageSize,
     Mean,
     Noise,
