@@ -22,7 +22,7 @@ from natmu.lineage.backbone_weights import backbone_digest
 from natmu.lineage.features import features_of
 from natmu.lineage.pools import Pool
 from natmu.lineage.workspace import Workspace
-from natmu.models import set_unit_head
+from natmu.models import set_unit_head, unit_head_of
 from natmu.progress import say
 from natmu.records.derived import forget_of
 from natmu.records.heads import HEAD, FeatureRows, read_head, write_head
@@ -172,17 +172,16 @@ class FittedHead:
             write_head(self.head.state(), folder / HEAD)
 
 
-def fit_head(recipe: HeadRecipe, data: HeadData, left_out: IntArray, seed: int) -> FittedHead:
-    """A head that is fitted on stored rows, in its network.
+def in_network(head: Head, data: HeadData, recipe: HeadRecipe, seed: int) -> FittedHead:
+    """A head that was fitted, as the last layer of its backbone.
 
     Args:
-        recipe: How.
-        data: The rows.
-        left_out: Positions of all that is left out.
+        head: The head.
+        data: The rows that it was fitted on.
+        recipe: How it was fitted.
         seed: Of the model.
     """
     network = data.workspace.load(data.workspace.require(data.backbone))
-    head = data.fitted(recipe, left_out, seed)
     return FittedHead(data, recipe, seed, with_head(network, head), head, data.corrections)
 
 
@@ -213,8 +212,11 @@ def head_of_run(run: Run, network: nn.Module, data: HeadData, root: Trained, ask
 
 
 def with_head(network: nn.Module, head: Head) -> nn.Module:
-    """A copy of a network with the weights of a head."""
-    changed = copy.deepcopy(network)
+    """A copy of a network with the weights of a head; what is frozen is shared with the network."""
+    _, own = unit_head_of(network)
+    still = [*network.parameters(), *network.buffers()]
+    shared = {id(tensor): tensor for tensor in still if all(tensor is not part for part in own.parameters())}
+    changed = copy.deepcopy(network, dict(shared))
     set_unit_head(changed, *linear_of(head.weights))
     return changed
 
