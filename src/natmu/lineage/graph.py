@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
 
-from natmu.records.derived import backbone_of, decider_of, root_of
+from natmu.records.derived import backbone_of, decider_of, division_of, root_of, stages_of
 from natmu.records.lineage import (
     AllBut,
     AnyLineage,
     Backbone,
+    Everything,
     Forget,
     HalfOfPool,
     Imported,
     Probed,
     Referenced,
     Relearned,
+    Stage,
     Trained,
     Unlearned,
 )
@@ -27,6 +29,10 @@ def sources(model: AnyLineage) -> tuple[AnyLineage, ...]:
             own = () if isinstance(model.source, Referenced) else (model.source,)
             features = _backbone(root_of(model.source)) if isinstance(model, Unlearned) else ()
             return (*features, *own, *_deciding(model.forget))
+        case Stage(start=Stage() as before):
+            return (before,)
+        case Trained(on=Everything()) if (sharding := division_of(model)) is not None:
+            return tuple(stages_of(model, shard)[-1] for shard in range(sharding.shards))
         case Trained(on=AllBut() | HalfOfPool() as on):
             return (*_backbone(model), *_deciding(on.forget))
         case Trained():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -116,6 +116,8 @@ class FittedHead:
         before: Position and right label, int64 ``(K, 2)``, of what had been corrected in the data that it was fitted
             on.
         asked: What is to be forgotten, in positions of the whole data; None of a shadow model, which has no gaps.
+        absent: Positions of what the head does not hold any more, int64: it may be more than anybody asked the model to
+            forget, where it was fitted again without samples that were asked for later.
         noted: What was decided meanwhile.
     """
 
@@ -126,6 +128,7 @@ class FittedHead:
     head: Head
     before: IntArray
     asked: ForgetSet | None = None
+    absent: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     noted: tuple[str, ...] = ()
 
     def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
@@ -140,7 +143,8 @@ class FittedHead:
             left_out: Positions of all that is left out, these and those forgotten before.
         """
         if self.asked is not None:
-            forget, left_out = self.asked.indices, self.asked.left_out
+            left_out = self.asked.left_out
+            forget = np.setdiff1d(left_out, self.absent)
         self.head = self._next(forget, left_out)
         return with_head(self.network, self.head)
 
@@ -207,8 +211,9 @@ def head_of_run(run: Run, network: nn.Module, data: HeadData, root: Trained, ask
     assert isinstance(recipe, RidgeTraining | LogisticTraining), "a head stands on a backbone"
     kind = RidgeHead if isinstance(recipe, RidgeTraining) else LogisticHead
     none = np.zeros((0, 2), np.int64)
-    before = none if asked is None or forget_of(run.record.lineage) is None else run.forget().corrections
-    return FittedHead(data, recipe, root.seed, network, kind.from_state(state), before, asked)
+    known = None if asked is None or forget_of(run.record.lineage) is None else run.forget()
+    before, absent = (none, none[:, 0]) if known is None else (known.corrections, known.left_out)
+    return FittedHead(data, recipe, root.seed, network, kind.from_state(state), before, asked, absent)
 
 
 def with_head(network: nn.Module, head: Head) -> nn.Module:
