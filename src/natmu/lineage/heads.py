@@ -154,6 +154,8 @@ class FittedHead:
         out = np.concatenate([rows[forget], rows[gone[:, 0]]]), np.concatenate([labels[forget], gone[:, 1]])
         if len(new) and not isinstance(self.head, RidgeHead):
             return self._again(left_out, "A logistic head takes no corrected samples in.")
+        if erased := int((~out[0].any(axis=1)).sum()):  # no row that stands for a sample is zero
+            return self._again(left_out, f"The features of {erased} samples that it should forget were erased.")
         try:
             head = self.head.remove(*out)
             return head.add(rows[new[:, 0]], new[:, 1]) if len(new) and isinstance(head, RidgeHead) else head
