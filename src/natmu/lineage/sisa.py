@@ -18,8 +18,8 @@ from natmu.lineage.shard_training import Shards, divided, sharding_in, shards_of
 from natmu.lineage.shards import Assembled, Chain, assembled, obtain_chains
 from natmu.lineage.workspace import Workspace
 from natmu.models import Ensemble
-from natmu.records.derived import division_of, forget_of, root_of, stages_of
-from natmu.records.lineage import HalfOfPool, Imported, Initial, Referenced, Trained, Unlearned
+from natmu.records.derived import division_of, root_of, stages_of
+from natmu.records.lineage import Everything, HalfOfPool, Imported, Initial, Referenced, Trained, Unlearned
 from natmu.records.promises import SISA
 from natmu.records.run import History
 from natmu.records.settings import Sharding, TrainSettings
@@ -41,7 +41,7 @@ class StoredShards:
         model: The original, or a model that was retrained since.
         whole: The division of the whole training data.
         forget: What is forgotten, in positions of the whole data, with what was forgotten before and corrected.
-        before: What is left out of the stages that there are already, likewise; see ``stages_before``.
+        before: What is left out of the stages that there are already, likewise; None where there are none.
         made: What sisa made of it, once it has run.
     """
 
@@ -49,7 +49,7 @@ class StoredShards:
     model: Trained
     whole: Division
     forget: ForgetSet
-    before: IntArray
+    before: IntArray | None
     made: Assembled | None = field(default=None, init=False)
 
     def retrained(self, left_out: IntArray) -> tuple[nn.Module, History]:
@@ -58,7 +58,8 @@ class StoredShards:
         if not shards.alive:
             raise ForgetSetError(NOTHING)
         chains = self.chains(self._in_whole(left_out), shards.alive)
-        former = {stage for chain in self.chains(self.before, shards.alive) for stage in chain}
+        known = [] if self.before is None else self.chains(self.before, shards.alive)
+        former = {stage for chain in known for stage in chain}
         obtain_chains(chains, shards)
         again = [stage for chain in chains for stage in chain if stage not in former]
         self.made = assembled(chains, again, shards)
@@ -67,8 +68,9 @@ class StoredShards:
     def work(self, left_out: IntArray) -> float:
         """Samples times epochs that are trained again, as ``Sharded`` has it."""
         shards = self._shards(left_out)
-        fresh = np.setdiff1d(self._in_whole(left_out), self.before)
-        return _work(shards, first_affected(self.whole, fresh))
+        if self.before is None:
+            return _work(shards, dict.fromkeys(shards.alive, 1))
+        return _work(shards, first_affected(self.whole, np.setdiff1d(self._in_whole(left_out), self.before)))
 
     def _shards(self, left_out: IntArray) -> Shards:
         return shards_of(self.workspace, self.model, self.whole, self.workspace.compact(self.forget), left_out)
@@ -206,9 +208,8 @@ def sharded_of(
     if whole is None:
         checkpoint, log = (None, Path()) if work is None else (work.checkpoint, work.folder.with_name("trainer.log"))
         return PoolShards(workspace, root, network, forget, checkpoint, log)
-    division, before = workspace.require(model.source).division(), stages_before(model.source, workspace)
-    gone = np.zeros(0, np.int64) if before is None else before.left_out
-    return StoredShards(workspace, root, Division.of_array(division), whole, gone)
+    division = Division.of_array(workspace.require(model.source).division())
+    return StoredShards(workspace, root, division, whole, stages_before(model.source, workspace))
 
 
 def initial_of(root: Trained | Imported, workspace: Workspace, network: nn.Module) -> Callable[[], nn.Module] | None:
@@ -236,19 +237,21 @@ def _initial(workspace: Workspace, model: Trained, shards: Iterable[int]) -> Ens
     return Ensemble(members, sharding_in(model).combine)
 
 
-def stages_before(source: Trained | Unlearned | Referenced | Imported, workspace: Workspace) -> ForgetSet | None:
-    """What is left out of the stages in the store that sisa goes back to from a model, in positions of the whole data.
+def stages_before(source: Trained | Unlearned | Referenced | Imported, workspace: Workspace) -> IntArray | None:
+    """What is left out of the stages in the store that sisa goes back to from a model.
 
-    Only originals and sisa leave stages; another method, or a retrained model, leaves those of the model before it.
+    Only originals and sisa leave stages: another method leaves those of the model before it.
 
     Returns:
-        None where nothing is left out.
+        Positions of the whole data; None where there are no stages, as a retrained model has none.
     """
     known = workspace.require(source).record.lineage if isinstance(source, Referenced) else source
     if isinstance(known, Unlearned) and known.method != SISA:
         return stages_before(known.source, workspace)
-    forget = forget_of(known) if isinstance(known, Unlearned) else None
-    return None if forget is None else workspace.whole(forget)
+    if isinstance(known, Unlearned):
+        return workspace.whole(known.forget).left_out
+    there = isinstance(known, Trained) and workspace.has(known.but(on=Everything()))
+    return np.zeros(0, np.int64) if there else None
 
 
 def _work(shards: Shards, first: dict[int, int]) -> float:
