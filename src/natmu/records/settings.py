@@ -91,12 +91,16 @@ class OwnAugmentation(Settings):
 class Sharding(Settings):
     """How training is divided so that samples can be forgotten exactly by training a part of it again.
 
+    Where a sample belongs is decided by its name, so that other samples may go. Where samples have no names but their
+    positions, as those of arrays, whoever deletes rows and trains anew gets another division; requests to natmu do not
+    move any.
+
     Source:
         Bourtoule et al., Machine Unlearning, 2021, https://arxiv.org/abs/1912.03817 (SISA).
     """
 
     shards: int = Field(1, ge=1, le=1000, description="parts of the training data, each with a model of its own")
-    slices: int = Field(1, ge=1, le=1000, description="parts of each shard, which its model learns one after another")
+    slices: int = Field(1, ge=1, le=100, description="parts of each shard, which its model learns one after another")
     combine: Literal["probabilities", "logits", "votes"] = Field(
         "probabilities", description="what of the shards' models is averaged: probabilities, logits or votes"
     )
