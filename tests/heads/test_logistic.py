@@ -129,6 +129,7 @@ def test_noise_is_normal_and_enters_the_fit() -> None:
     rows, labels = data(50, 400)
     head = fitted(rows, labels, noise=3.0)
     assert kstest(head.perturbation.ravel() / 3, "norm").pvalue > 0.001
+    assert np.std(head.perturbation / 3) == pytest.approx(1, abs=0.07)  # 1,200 draws: 3.4 standard errors
     without = gradient(head.weights, rows, labels, head.l2, np.zeros_like(head.perturbation))
     assert np.linalg.norm(without + head.perturbation) <= head.spent
 

@@ -249,7 +249,7 @@ class LogisticHead:
         terms = fitted + self.removed + self.start.shape[1] + 8
         ridge = self.l2 * math.sqrt(self.start.shape[1])
         sizes = (fitted + ridge) * norm * (1 + float(np.linalg.norm(self.step)))
-        return float(np.finfo(np.float64).eps) * terms * (sizes + float(np.linalg.norm(self.perturbation)))
+        return float(np.finfo(np.float64).eps * terms * (sizes + np.linalg.norm(self.perturbation)))
 
 
 def residual_of(head: LogisticHead, features: npt.ArrayLike, labels: npt.ArrayLike) -> float:
