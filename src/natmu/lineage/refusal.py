@@ -7,14 +7,23 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from torch import nn
 
 from natmu.data import resolve_forget, without_earlier_classes
 from natmu.lineage.workspace import Workspace
 from natmu.methods import Method, Problem, Retrain
 from natmu.methods.refusal import unserved_by
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.settings import AnyTraining, OwnTraining, TrainSettings, batch_size_of
-from natmu.types import ForgetSet
+from natmu.records.run import History
+from natmu.records.settings import (
+    AnyTraining,
+    HeadTraining,
+    OwnTraining,
+    TrainSettings,
+    batch_size_of,
+    sharding_of,
+)
+from natmu.types import ForgetSet, IntArray
 
 
 def refuse(
@@ -50,18 +59,20 @@ def refuse(
             none of the forget sets.
     """
     train = workspace.splits.train
-    if isinstance(recipe, OwnTraining):  # it starts where it does, so nothing hangs on the initial weights
+    if isinstance(recipe, OwnTraining | HeadTraining):  # nothing hangs on initial weights that natmu draws
         trained_here, methods = False, [(label, _at_any_weights(method)) for label, method in methods]
     problem = Problem(
         model=workspace.build(0),
         data=train,
         forget=ForgetSet(np.zeros(0, np.int64), "", "indices"),
-        training=TrainSettings() if isinstance(recipe, OwnTraining) else recipe,
+        training=_as_told(recipe),
         compute=workspace.compute,
         seed=seed,
         batch_size=batch_size or batch_size_of(recipe),
         initial_model=partial(workspace.build, 0) if trained_here else None,
         fresh_model=workspace.fresh,
+        sharded=None if sharding_of(recipe) is None else _StandIn(),
+        fitted=_StandIn() if isinstance(recipe, HeadTraining) else None,
     )
     # As many samples at random where only a trained model tells which are the hardest; by its criteria.
     anything = np.random.default_rng(seed).random(len(train), np.float32)
@@ -76,6 +87,29 @@ def refuse(
         for text, forget in forgets.items()
     }
     return unserved_by(methods, problems)
+
+
+class _StandIn:
+    """Shards and heads of a model that is not there yet: methods ask whether there are any."""
+
+    def retrained(self, left_out: IntArray) -> tuple[nn.Module, History]:
+        """Nothing is trained before all was checked."""
+        raise NotImplementedError
+
+    def work(self, left_out: IntArray) -> float:
+        """It is not asked."""
+        raise NotImplementedError
+
+    def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
+        """Nothing is fitted before all was checked."""
+        raise NotImplementedError
+
+
+def _as_told(recipe: AnyTraining | None) -> TrainSettings | None:
+    """What methods are told of the recipe; retraining in shards or by others is not the method's own work."""
+    if recipe is None or isinstance(recipe, TrainSettings):
+        return None if recipe is None else recipe.model_copy(update={"sharding": None})
+    return TrainSettings()
 
 
 def _at_any_weights(method: Method) -> Method:
