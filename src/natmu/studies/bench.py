@@ -24,6 +24,7 @@ from natmu.records.audit import audit_of
 from natmu.records.derived import is_original, knows_initial_weights, title
 from natmu.records.lineage import AnyLineage, Trained
 from natmu.records.run import WEIGHTS, Hardware
+from natmu.records.settings import RidgeTraining
 from natmu.records.study import Hybrids, StudyAudit, StudyAudits, write_study
 from natmu.records.table import Table
 from natmu.scores.statistics import statistics_of
@@ -31,6 +32,7 @@ from natmu.studies.originals import (
     Original,
     given_original,
     keep_original,
+    own_training,
     require_recipe,
     with_original,
     with_resolved_training,
@@ -109,12 +111,15 @@ class _Study:
     trained: dict[str, Trained] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._names = {run.model.digest: run.name for run in reversed(self.plan.runs)}
+        runs = [*reversed(self.plan.runs)]
+        own = {run.source.digest: f"{ORIGINAL} of {run.label}, seed {run.original}" for run in runs if run.own}
+        self._originals = {model.digest: own.get(model.digest, title(model)) for model in self.plan.originals}
+        self._names = {run.model.digest: run.name for run in runs}
 
     def note(self, model: AnyLineage, outcome: Outcome) -> None:
         """Keep what became of a model, and say it in a line."""
         self.outcomes[model.digest] = outcome
-        name = self._names.get(model.digest, title(model))
+        name = self._names.get(model.digest) or self._originals.get(model.digest) or title(model)
         if outcome.run is None:
             say(f"{name}: failed. {outcome.failed}")
         elif model.digest in self._names:
@@ -123,7 +128,7 @@ class _Study:
             hidden = "test" if self.recipe.score_on == "holdout" else "holdout"
             seen = {name: value for name, value in outcome.run.record.scores.items() if not name.startswith(hidden)}
             say(f"{name}: {_brief(seen, outcome.run)}")
-        if outcome.run is not None and isinstance(model, Trained):
+        if outcome.run is not None and isinstance(model, Trained) and not isinstance(model.recipe, RidgeTraining):
             earlier = self.trained.setdefault(outcome.run.record.files[WEIGHTS], model)
             if earlier.seed != model.seed:
                 say(
@@ -176,16 +181,19 @@ def unserved_by(recipe: Recipe, workspace: Workspace, original: Original | None)
         UsageError: A forget set does not fit the data, or a method none of the forget sets.
     """
     seed = recipe.seeds.replicates()[0][0]
-    methods = methods_of(recipe).items()
-    return refuse(
-        workspace,
-        recipe.training,
-        recipe.forget,
-        methods,
-        seed=seed,
-        batch_size=recipe.batch_size,
-        trained_here=original is None or knows_initial_weights(original),
-    )
+    shared, unserved = original is None or knows_initial_weights(original), dict[Place, str]()
+    for label, method in methods_of(recipe).items():
+        own = own_training(recipe, method)
+        unserved |= refuse(
+            workspace,
+            own or recipe.training,
+            recipe.forget,
+            [(label, method)],
+            seed=seed,
+            batch_size=recipe.batch_size,
+            trained_here=shared or own is not None,
+        )
+    return unserved
 
 
 def _make(study: _Study, models: Sequence[AnyLineage], logs: Path) -> None:
