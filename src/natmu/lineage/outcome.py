@@ -5,7 +5,7 @@ from __future__ import annotations
 from natmu.errors import SettingError
 from natmu.methods import SISA, Method, Retrain
 from natmu.methods.retraining import UNTOLD
-from natmu.records.derived import knows_initial_weights, retrained, root_of
+from natmu.records.derived import division_of, knows_initial_weights, retrained, root_of
 from natmu.records.lineage import Arithmetic, DroppedOutputs, Forget, Imported, Referenced, Trained, Unlearned
 from natmu.records.settings import AnyTraining, OwnTraining, batch_size_of, sharding_of
 
@@ -34,7 +34,8 @@ def outcome_of(
 
     Raises:
         SettingError: Retraining is to start where the original did, and nobody knows where that was, or nobody says
-            how the original was trained; or sisa is to have another division than the original.
+            how the original was trained; sisa is to have another division than the original, or its shards are to be
+            trained in another precision than before.
     """
     if isinstance(method, Retrain):
         fresh, root = method.config.init == "fresh", root_of(source)
@@ -45,6 +46,10 @@ def outcome_of(
         return retrained(root, forget, at, seed, fresh=fresh)
     if isinstance(method, SISA):
         method = _undivided(method, root_of(source).recipe)
+    if method.needs_shards and division_of(source) is not None and (known := root_of(source).arithmetic) != at:
+        raise SettingError(
+            f"{method.name} trains shards in the precision of the original, {known.precision}; leave --precision out."
+        )
     return Unlearned(
         source=source,
         forget=forget,

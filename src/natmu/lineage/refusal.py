@@ -10,11 +10,11 @@ import numpy as np
 from torch import nn
 
 from natmu.data import resolve_forget, without_earlier_classes
+from natmu.lineage.sisa import Untrained, untrained
 from natmu.lineage.workspace import Workspace
 from natmu.methods import Method, Problem, Retrain
 from natmu.methods.refusal import unserved_by
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.run import History
 from natmu.records.settings import (
     AnyTraining,
     HeadTraining,
@@ -58,21 +58,21 @@ def refuse(
         UsageError: A forget set does not fit the data, a method does not fit the model or its settings, or it serves
             none of the forget sets.
     """
-    train = workspace.splits.train
+    train, sharding = workspace.splits.train, sharding_of(recipe)
     if isinstance(recipe, OwnTraining | HeadTraining):  # nothing hangs on initial weights that natmu draws
         trained_here, methods = False, [(label, _at_any_weights(method)) for label, method in methods]
     problem = Problem(
-        model=workspace.build(0),
+        model=workspace.build(0) if sharding is None else untrained(workspace, sharding, 0),
         data=train,
         forget=ForgetSet(np.zeros(0, np.int64), "", "indices"),
-        training=_as_told(recipe),
+        training=_in_memory(recipe),
         compute=workspace.compute,
         seed=seed,
         batch_size=batch_size or batch_size_of(recipe),
         initial_model=partial(workspace.build, 0) if trained_here else None,
-        fresh_model=workspace.fresh,
-        sharded=None if sharding_of(recipe) is None else _StandIn(),
-        fitted=_StandIn() if isinstance(recipe, HeadTraining) else None,
+        fresh_model=workspace.fresh if sharding is None else partial(untrained, workspace, sharding),
+        sharded=None if sharding is None or recipe is None else Untrained(workspace, workspace.original(recipe, seed)),
+        fitted=_Unfitted() if isinstance(recipe, HeadTraining) else None,
     )
     # As many samples at random where only a trained model tells which are the hardest; by its criteria.
     anything = np.random.default_rng(seed).random(len(train), np.float32)
@@ -89,24 +89,16 @@ def refuse(
     return unserved_by(methods, problems)
 
 
-class _StandIn:
-    """Shards and heads of a model that is not there yet: methods ask whether there are any."""
-
-    def retrained(self, left_out: IntArray) -> tuple[nn.Module, History]:
-        """Nothing is trained before all was checked."""
-        raise NotImplementedError
-
-    def work(self, left_out: IntArray) -> float:
-        """It is not asked."""
-        raise NotImplementedError
+class _Unfitted:
+    """A head that is not there yet: methods ask whether there is one."""
 
     def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
         """Nothing is fitted before all was checked."""
         raise NotImplementedError
 
 
-def _as_told(recipe: AnyTraining | None) -> TrainSettings | None:
-    """What methods are told of the recipe; retraining in shards or by others is not the method's own work."""
+def _in_memory(recipe: AnyTraining | None) -> TrainSettings | None:
+    """How methods are told that the original was trained; that it is divided, or a head, is no matter of theirs."""
     if recipe is None or isinstance(recipe, TrainSettings):
         return None if recipe is None else recipe.model_copy(update={"sharding": None})
     return TrainSettings()

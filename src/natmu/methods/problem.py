@@ -39,7 +39,7 @@ class Sharded(Protocol):
         """
 
     def work(self, left_out: IntArray) -> float:
-        """How many samples that takes forward and backward, those of every epoch; 0 where no shard is affected.
+        """Samples times epochs that would be trained again.
 
         Args:
             left_out: As for ``retrained``.
