@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import signal
+import time
+from itertools import combinations
+
+import numpy as np
 import pytest
 
+import warm
+from natmu.engine.store import Run
 from natmu.errors import UsageError
 from natmu.records.derived import root_of
 from natmu.records.settings import sharding_of
-from natmu.studies.bench import unserved_by, workspace_of
+from natmu.records.study import StudyFolder
+from natmu.report import tables
+from natmu.studies.bench import run_recipe, unserved_by, workspace_of
+from natmu.studies.originals import with_resolved_training
 from natmu.studies.plan import audit_models, plan_of
-from natmu.types import RETRAINED
+from natmu.types import RETRAINED, positions_digest
 
 from . import fakes
 
@@ -66,6 +76,7 @@ def test_a_model_of_a_row_is_that_of_a_study_whose_originals_are_all_divided(pla
     training = recipe().training.model_dump(exclude={"sharding"}) | {"sharding": SISA["settings"]}
     for settings in ({}, SISA["settings"]):
         asked = recipe(training=training, methods=[{"method": "sisa", "settings": settings}, fakes.FAST[0]])
+        asked = with_resolved_training(asked)
         shared = by_label(plan_of(asked, place))
         assert not any(run.own for runs in shared.values() for run in runs)
         assert {divided(run.model.recipe) for run in shared[RETRAINED]} == {(3, 2, "probabilities")}
@@ -106,3 +117,117 @@ def test_a_grid_of_divisions_has_an_original_for_each(place):
     plan = plan_of(recipe(methods=[{"method": "sisa", "grid": {"shards": [2, 5]}}]), place)
     found = {(run.label, divided(run.source.recipe)) for run in plan.runs if run.own}
     assert found == {("sisa shards=2", (2, 1, "probabilities")), ("sisa shards=5", (5, 1, "probabilities"))}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs")
+    asked = recipe(forget=["hardest:4"], seeds={"training": [0, 1]})
+    return asked, out, run_study(asked, out)
+
+
+def run_study(asked, out):
+    return StudyFolder(run_recipe(asked, data_dir=out, out=out, device="cpu", progress=False)).table
+
+
+def row(table, method, scenario="hardest:4"):
+    return next(row for row in table.rows if (row.method, row.scenario) == (method, scenario))
+
+
+def runs_of(replicates, out):
+    return [Run(out / replicate.run) for replicate in replicates]
+
+
+def test_one_table_compares_sisa_with_the_others_and_says_how_good_its_original_is(study):
+    _, out, table = study
+    assert [row.failed for row in table.rows] == [None] * 4
+    sisa, plain = row(table, "sisa"), row(table, "original")
+    assert sisa.original is not None
+    assert [one.original for one in table.rows if one.method != "sisa"] == [None] * 3
+    own, shared = runs_of(sisa.original.replicates, out), runs_of(plain.replicates, out)
+    assert [divided(run.record.lineage.recipe) for run in own + shared] == [(3, 2, "probabilities")] * 2 + [None] * 2
+    accuracies = [run.record.scores["test_acc"] for run in own]
+    assert list(sisa.original.scores["test_acc"].values) == accuracies
+    assert list(plain.scores["test_acc"].values) == [run.record.scores["test_acc"] for run in shared]
+    (said,) = [said for said in tables(table)[0].remarks if "original of its own" in said]
+    assert f"test accuracy {np.mean(accuracies):.0f}" in said
+
+
+def test_its_gap_and_cost_are_against_the_retrained_models_of_all_rows(study):
+    _, out, table = study
+    sisa, retrained = row(table, "sisa"), row(table, "retrained")
+    references = runs_of(retrained.replicates, out)
+    assert {divided(run.record.lineage.recipe) for run in references} == {None}
+    for place, run in enumerate(runs_of(sisa.replicates, out)):
+        names = ("test_acc", "retain_acc", "forget_acc", "mia_entropy")
+        mean = {name: np.mean([other.record.scores[name] for other in references]) for name in names}
+        gap = np.mean([abs(run.record.scores[name] - mean[name]) for name in names])
+        assert sisa.scores["avg_gap"].values[place] == pytest.approx(gap)
+        assert sisa.scores["seconds"].values[place] in (None, run.record.seconds)
+
+
+def test_its_cost_is_what_its_stages_took(study):
+    _, out, table = study
+    every = [Run(path.parent) for path in out.glob("*/record.json")]
+    stages = [run for run in every if run.record.lineage.kind == "stage"]
+    for run in runs_of(row(table, "sisa").replicates, out):
+        forgotten = run.forget().indices
+        counts = range(1, len(forgotten) + 1)
+        parts = [np.array(part) for count in counts for part in combinations(forgotten, count)]
+        digests = {positions_digest(part) for part in parts}
+        seed = run.record.lineage.source.seed
+        told = [stage.record for stage in stages if stage.record.lineage.left_out in digests]
+        trained = [record for record in told if record.lineage.seed == seed]
+        assert trained
+        assert run.record.seconds == pytest.approx(sum(record.seconds for record in trained), abs=1e-3)
+        assert run.record.seconds < Run(out / run.record.lineage.source.digest).record.seconds * 1.5
+
+
+KILLED = """
+import sys
+from functools import partial
+from pathlib import Path
+import natmu.studies.bench as bench
+from natmu.engine.store import Store
+from natmu.studies.recipe import Recipe
+
+bench.Store = partial(Store, checkpoint_seconds=0)
+recipe = Recipe.parse({
+    "name": "killed",
+    "data": {"source": "digits", "train_size": 100},
+    "model": "small_cnn",
+    "training": {"epochs": 3, "lr": 0.05, "schedule": "cosine", "batch_size": 32},
+    "forget": ["random:2"],
+    "methods": [{"method": "sisa", "settings": {"shards": 3, "slices": 2}}],
+    "precision": "fp32",
+})
+for out in sys.argv[1:]:
+    bench.run_recipe(recipe, data_dir=Path(out), out=Path(out), device="cpu", progress=False)
+"""
+
+
+def test_killed_and_resumed_it_gives_the_table_of_one_that_was_not(tmp_path):
+    out, whole = tmp_path / "killed and started again", tmp_path / "never killed"
+    process = warm.start(KILLED, out)
+    deadline = time.monotonic() + 100
+    while time.monotonic() < deadline and process.poll() is None:
+        if len(list(out.glob("*/record.json"))) > 3 and list(out.glob(".work/*/checkpoint.safetensors")):
+            break
+        time.sleep(0.002)
+    process.kill()
+    assert process.join().returncode == -signal.SIGKILL
+    done = {path: path.stat().st_mtime_ns for path in out.glob("*/record.json")}
+    assert len(done) > 3
+    again = warm.start(KILLED, out, whole).join(150)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    tables = [without_clocks(StudyFolder(root / "killed").table) for root in (out, whole)]
+    assert tables[0] == tables[1]
+    for path in whole.glob("*/model.safetensors"):
+        assert path.read_bytes() == (out / path.parent.name / path.name).read_bytes()
+
+
+def without_clocks(table):
+    """The rows of a table without what hangs on a clock."""
+    clocks = {"seconds": True, "retrain_fraction": True}
+    return [row.model_dump(mode="json", exclude={"scores": clocks}) for row in table.rows]
