@@ -72,7 +72,7 @@ def refuse(
         initial_model=partial(workspace.build, 0) if trained_here else None,
         fresh_model=workspace.fresh if sharding is None else partial(untrained, workspace, sharding),
         sharded=None if sharding is None or recipe is None else Untrained(workspace, workspace.original(recipe, seed)),
-        fitted=_Unfitted() if isinstance(recipe, HeadTraining) else None,
+        fitted=_Unmade() if isinstance(recipe, HeadTraining) else None,
     )
     # As many samples at random where only a trained model tells which are the hardest; by its criteria.
     anything = np.random.default_rng(seed).random(len(train), np.float32)
@@ -89,7 +89,7 @@ def refuse(
     return unserved_by(methods, problems)
 
 
-class _Unfitted:
+class _Unmade:
     """A head that is not there yet: methods ask whether there is one."""
 
     def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:

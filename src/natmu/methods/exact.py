@@ -94,6 +94,7 @@ class SISA(Method):
     name = "sisa"
     paper = Paper("Machine Unlearning", "Bourtoule et al.", 2021, "https://arxiv.org/abs/1912.03817")
     needs_shards = True
+    reads_forget = False
     stochastic = False
 
     Config = SISASettings
@@ -163,6 +164,7 @@ class Downdate(Method):
     )
     needs_retain = False
     needs_head = True
+    reads_forget = False
     stochastic = False
 
     class Config(Settings):
