@@ -58,7 +58,7 @@ def test_commands_of_a_sharded_model_say_its_division_with_the_threads(tmp_path)
 def test_commands_of_a_head_name_its_backbone_and_settings(tmp_path, recipe):
     run = RunFolder(make_run(tmp_path / "downdated", an_unlearned("downdate", a_head(recipe))))
     train, unlearn, _ = map(words_of, commands_of(run, None))
-    assert after(train, "--features-from") == "runs/other"
+    assert after(train, "--features-from") == "BACKBONE"
     flags = {name.replace("-", "_"): after(train, f"--{name}") for name in recipe.model_dump()}
     assert training_of({name: flags[name] if name == "head" else float(flags[name]) for name in flags}) == recipe
     assert {"--epochs", "--augment"}.isdisjoint(train)

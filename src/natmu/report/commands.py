@@ -12,7 +12,6 @@ from natmu.records.lineage import (
     AllBut,
     AnyLineage,
     Arithmetic,
-    Backbone,
     Forget,
     Imported,
     Referenced,
@@ -31,6 +30,9 @@ from natmu.records.settings import (
 
 WEIGHTS = "WEIGHTS"
 """Stands for the file of a model that was trained elsewhere."""
+
+BACKBONE = "BACKBONE"
+"""Stands for where the backbone of a head lies."""
 
 SECRET = "SEED"
 """Stands for the seed of the noise of a head, which nobody may learn from a page."""
@@ -121,7 +123,7 @@ def _train(lineage: Trained, name: str) -> list[str]:
     """The command of an original model."""
     words, recipe, seed = ["train", *_data(lineage)], lineage.recipe, str(lineage.seed)
     if isinstance(recipe, HeadTraining):
-        words += ["--features-from", lineage.start.origin if isinstance(lineage.start, Backbone) else WEIGHTS]
+        words += ["--features-from", BACKBONE]
         seed = SECRET if isinstance(recipe, LogisticTraining) else seed
     if isinstance(recipe, OwnTraining) or sharding_of(recipe) is not None:  # whose threads no flag says
         return _whole([*words, *_training(recipe)], seed, lineage.arithmetic, name)

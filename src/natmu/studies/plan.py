@@ -11,7 +11,7 @@ from natmu.audits import NUMBERS, AuditModels
 from natmu.lineage import Workspace, outcome_of
 from natmu.methods import Method, Retrain, method_named
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.lineage import AnyLineage, Forget, Imported, Trained, Unlearned
+from natmu.records.lineage import AnyLineage, Backbone, Forget, Imported, Trained, Unlearned
 from natmu.scores.comparison import Seeds
 from natmu.studies.originals import Original, originals_of, own_training
 from natmu.studies.recipe import Recipe
@@ -90,6 +90,7 @@ def plan_of(
     workspace: Workspace,
     unserved: Collection[Place] = (),
     original: Original | None = None,
+    backbone: Backbone | None = None,
 ) -> Plan:
     """The models that a recipe wants.
 
@@ -98,8 +99,9 @@ def plan_of(
         workspace: Its data and its architecture.
         unserved: Rows that a method cannot serve, which are left out.
         original: The original, where it is given and not trained.
+        backbone: The network on whose features heads are fitted; None where originals are no heads.
     """
-    originals = originals_of(recipe, workspace, original)
+    originals = originals_of(recipe, workspace, original, backbone)
     runs: dict[str, PlannedRun] = {}
     for split, training, unlearning in recipe.seeds.replicates():
         source = originals[training]
