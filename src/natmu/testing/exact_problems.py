@@ -50,25 +50,37 @@ class ShardsInMemory:
     def retrained(self, left_out: IntArray) -> tuple[nn.Module, History]:
         """The model that never had some samples, as ``natmu.methods.problem.Sharded`` has it."""
         history: History = []
-        members = self.model.by_shard()
-        trained = {shard: self._trained(shard, left_out, history) for shard in np.unique(left_out % SHARDS).tolist()}
-        untouched = {shard: copy.deepcopy(member) for shard, member in members.items() if shard not in trained}
-        return Ensemble(untouched | trained, self.model.combine), history
+        members = {shard: copy.deepcopy(member) for shard, member in self.model.by_shard().items()}
+        for shard in np.unique(_shard_of(left_out)).tolist():
+            del members[shard]
+            rows = self._rows(shard, left_out)
+            if len(rows) > 1:  # batch normalisation has no statistics of one
+                members[shard] = self._trained(shard, rows, history)
+        if not members:
+            raise ForgetSetError("sisa: no shard has two samples left; forget fewer.")
+        return Ensemble(members, self.model.combine), history
 
     def work(self, left_out: IntArray) -> float:
         """Samples times epochs of the affected shards."""
-        kept = np.setdiff1d(np.arange(len(self.data)), left_out)
-        return self.recipe.epochs * float(np.isin(kept % SHARDS, left_out % SHARDS).sum())
+        shards = np.unique(_shard_of(left_out)).tolist()
+        return self.recipe.epochs * float(sum(len(self._rows(shard, left_out)) for shard in shards))
 
-    def _trained(self, shard: int, left_out: IntArray, history: History) -> nn.Module:
+    def _rows(self, shard: int, left_out: IntArray) -> IntArray:
+        """What a shard is trained on."""
+        every = np.arange(len(self.data))
+        return np.setdiff1d(every[_shard_of(every) == shard], left_out)
+
+    def _trained(self, shard: int, rows: IntArray, history: History) -> nn.Module:
         """The model of one shard."""
-        rows = np.setdiff1d(np.arange(shard, len(self.data), SHARDS), left_out)
-        if len(rows) < 2:  # batch normalisation has no statistics of one
-            raise ForgetSetError("sisa: a shard has no samples left; forget fewer.")
         model = self.compute.place(copy.deepcopy(self.start()))
         positions, compute = torch.from_numpy(rows), self.compute
         train_classifier(model, self.data, positions, self.recipe, compute, seed=shard, label="sisa", history=history)
         return model
+
+
+def _shard_of(positions: IntArray) -> IntArray:
+    """The shards of samples; neighbours share one, as classes often follow each other."""
+    return positions // 2 % SHARDS
 
 
 @dataclass(frozen=True)
