@@ -194,7 +194,8 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
     say_what_is_forgotten(forgotten, splits.train, test=splits.test, holdout=splits.holdout)
     if isinstance(result, Unlearned):
         problem = problem_of(result, workspace)
-        say(head_line(method, problem, original, workspace.store))
+        if not method.needs_head:  # which takes less time than an estimate
+            say(head_line(method, problem, original, workspace.store))
         told = recipe if isinstance(recipe, TrainSettings) else None
         suited, _ = with_suitable_rate(method, problem, told, asked.settings, forget_only=asked.forget_only)
         result = made_by(suited)

@@ -15,6 +15,7 @@ from natmu.heads.errors import RefitNeeded
 from natmu.heads.inputs import blocks_of, features_of, labels_of
 from natmu.heads.solving import Matrix, condition_of, factor_of, least_eigenvalue, residual_bound, solved
 from natmu.heads.sums import Sums
+from natmu.heads.threads import one_thread
 from natmu.types import FloatArray
 
 TOLERANCE = 5e-10
@@ -196,8 +197,9 @@ class RidgeHead:
         """
         rows = features_of(features, self.sums.cross.shape[0])
         logits = np.empty((len(rows), len(self.sums.counts)), np.float32)
-        for where, block in blocks_of(rows):
-            logits[where] = block @ self.weights.T
+        with one_thread():
+            for where, block in blocks_of(rows):
+                logits[where] = block @ self.weights.T
         return logits
 
     def state(self) -> dict[str, npt.NDArray[Any]]:

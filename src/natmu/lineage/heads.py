@@ -22,8 +22,8 @@ from natmu.lineage.backbone_weights import backbone_digest
 from natmu.lineage.features import features_of
 from natmu.lineage.pools import Pool
 from natmu.lineage.workspace import Workspace
-from natmu.models import set_unit_head
-from natmu.progress import decide
+from natmu.models import set_unit_head, unit_head_of
+from natmu.progress import say
 from natmu.records.derived import forget_of
 from natmu.records.heads import HEAD, FeatureRows, read_head, write_head
 from natmu.records.lineage import Backbone, Trained
@@ -116,6 +116,7 @@ class FittedHead:
         before: Position and right label, int64 ``(K, 2)``, of what had been corrected in the data that it was fitted
             on.
         asked: What is to be forgotten, in positions of the whole data; None of a shadow model, which has no gaps.
+        noted: What was decided meanwhile.
     """
 
     data: HeadData
@@ -125,6 +126,7 @@ class FittedHead:
     head: Head
     before: IntArray
     asked: ForgetSet | None = None
+    noted: tuple[str, ...] = ()
 
     def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
         """The model with a head that samples were taken out of; fitted again where that cannot be done any more.
@@ -147,14 +149,18 @@ class FittedHead:
         gone, new = _difference(self.before, self.data.corrections), _difference(self.data.corrections, self.before)
         out = np.concatenate([rows[forget], rows[gone[:, 0]]]), np.concatenate([labels[forget], gone[:, 1]])
         if len(new) and not isinstance(self.head, RidgeHead):
-            decide("A logistic head takes no corrected samples in, so it was fitted again, with fresh noise.")
-            return self.data.fitted(self.recipe, left_out, self.seed)
+            return self._again(left_out, "A logistic head takes no corrected samples in.")
         try:
             head = self.head.remove(*out)
             return head.add(rows[new[:, 0]], new[:, 1]) if len(new) and isinstance(head, RidgeHead) else head
         except RefitNeeded as refusal:
-            decide(f"The head was fitted again on what is left. {refusal}")
-            return self.data.fitted(self.recipe, left_out, self.seed)
+            return self._again(left_out, str(refusal))
+
+    def _again(self, left_out: IntArray, why: str) -> Head:
+        """A fit on what is left, which is said, and kept for the record of this model alone."""
+        self.noted = (f"The head was fitted again on what is left. {why}",)
+        say(self.noted[0])
+        return self.data.fitted(self.recipe, left_out, self.seed)
 
     def outputs(self) -> Outputs:
         """Predictions of the head, from stored rows."""
@@ -166,17 +172,16 @@ class FittedHead:
             write_head(self.head.state(), folder / HEAD)
 
 
-def fit_head(recipe: HeadRecipe, data: HeadData, left_out: IntArray, seed: int) -> FittedHead:
-    """A head that is fitted on stored rows, in its network.
+def in_network(head: Head, data: HeadData, recipe: HeadRecipe, seed: int) -> FittedHead:
+    """A head that was fitted, as the last layer of its backbone.
 
     Args:
-        recipe: How.
-        data: The rows.
-        left_out: Positions of all that is left out.
+        head: The head.
+        data: The rows that it was fitted on.
+        recipe: How it was fitted.
         seed: Of the model.
     """
     network = data.workspace.load(data.workspace.require(data.backbone))
-    head = data.fitted(recipe, left_out, seed)
     return FittedHead(data, recipe, seed, with_head(network, head), head, data.corrections)
 
 
@@ -207,8 +212,11 @@ def head_of_run(run: Run, network: nn.Module, data: HeadData, root: Trained, ask
 
 
 def with_head(network: nn.Module, head: Head) -> nn.Module:
-    """A copy of a network with the weights of a head."""
-    changed = copy.deepcopy(network)
+    """A copy of a network with the weights of a head; what is frozen is shared with the network."""
+    _, own = unit_head_of(network)
+    still = [*network.parameters(), *network.buffers()]
+    shared = {id(tensor): tensor for tensor in still if all(tensor is not part for part in own.parameters())}
+    changed = copy.deepcopy(network, dict(shared))
     set_unit_head(changed, *linear_of(head.weights))
     return changed
 

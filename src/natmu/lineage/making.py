@@ -23,7 +23,7 @@ from natmu.errors import ForgetSetError, ModelError
 from natmu.lineage.difficulty import difficulty_of
 from natmu.lineage.division import Division, require_one_process
 from natmu.lineage.graph import sources
-from natmu.lineage.heads import FittedHead, HeadData, fit_head, head_of_run
+from natmu.lineage.heads import FittedHead, HeadData, head_of_run, in_network
 from natmu.lineage.importing import imported
 from natmu.lineage.original_check import checked, report_check
 from natmu.lineage.own_training import samples_of, train_own
@@ -221,9 +221,12 @@ def _fit(model: Trained, workspace: Workspace, work: Workplace, samples: _Sample
     assert isinstance(model.start, Backbone), "a head stands on one"
     assert isinstance(model.recipe, RidgeTraining | LogisticTraining), "it is one of these"
     left_out = samples.aside if samples.whole is None else samples.whole.left_out
+    data = _head_data(model.start, workspace, samples)
+    _ = data.rows  # are read before the clock starts
     start = time.perf_counter()
-    fitted = fit_head(model.recipe, _head_data(model.start, workspace, samples), left_out, model.seed)
+    head = data.fitted(model.recipe, left_out, model.seed)
     seconds = time.perf_counter() - start
+    fitted = in_network(head, data, model.recipe, model.seed)
     _finish(fitted.network, workspace, work, workspace.compute.at(model.arithmetic), samples, seconds, fitted=fitted)
 
 
@@ -414,8 +417,10 @@ def _finish(
     else:
         logits = part_of(network, pool.data.subset(pool.positions), compute)
         outputs, scored = Outputs(logits, logits.take(np.zeros(0, np.int64))), {}
+    decisions = [*workspace.decisions, *decided()]
     if fitted is not None:
         fitted.write(work.folder)
+        decisions += fitted.noted
     noted = history or []
     total = max(seconds, sum(row["seconds"] for row in noted))  # with the epochs before an interruption
     work.finish(
@@ -427,7 +432,7 @@ def _finish(
         history=noted,
         confidence=confidence,
         forget=forget,
-        decisions=tuple(dict.fromkeys([*workspace.decisions, *decided()])),
+        decisions=tuple(dict.fromkeys(decisions)),
     )
 
 
