@@ -75,7 +75,7 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("Decoded images", "The folder `decoded` in the folder of data. Whoever deletes it loses nothing but time."),
 )
 
-LINEAGES = (kinds.Trained, kinds.Unlearned, kinds.Imported, kinds.Initial, kinds.Relearned)
+LINEAGES = (kinds.Trained, kinds.Stage, kinds.Unlearned, kinds.Imported, kinds.Initial, kinds.Relearned)
 BODIES = get_args(get_args(ledger.Body)[0])
 
 SECTIONS: tuple[tuple[str, str, type, tuple[type, ...]], ...] = (
@@ -103,11 +103,12 @@ OTHERS = """\
 
 | file | holds |
 |---|---|
-| `model.safetensors` | parameters and buffers of the model, by their PyTorch names |
+| `model.safetensors` | parameters and buffers of the model, by their PyTorch names; of a model in shards with `members.K.` before those of shard K |
 | `predictions.safetensors` | `train_logits` float32 `(N, C)` and `train_labels` int64 `(N,)`; likewise `test_…` and, where there is one, `holdout_…`; `…_fine_labels` int64 `(N,)` where the data has them; all in the order of the data; `…_rows` int64 `(N,)`, their positions when the data was whole, where samples were deleted since |
 | `history.csv` | one row per epoch: `epoch`, counted from 1, and what was noted of it, such as `loss`, `accuracy`, `lr`, `seconds` |
 | `forget.npy` | positions of the forget samples in the training data, int64 `(F,)`, ascending; of runs with a forget set |
-| `confidence.npy` | mean confidence of each training sample during training, float32 `(N,)`, 0 to 1; of originals |
+| `confidence.npy` | mean confidence of each training sample during training, float32 `(N,)`, 0 to 1; of originals, and of stages, where it is 0 of samples that a stage did not see |
+| `division.npy` | shard and slice of each training sample, int16 `(N, 2)`, both from 0; -1 of samples that were gone when the model was trained; of models in shards and their stages. A stage has predictions only if it is the last one of its shard |
 """  # noqa: E501 - rows of a table are lines
 
 PIXELS = """\

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from natmu.engine.checkpoint import Checkpoint
+from natmu.engine.store import Workplace
 from natmu.errors import ForgetSetError
-from natmu.lineage.division import Division, first_affected, stage_epochs, work_of
+from natmu.lineage.division import Division, first_affected, require_one_process, stage_epochs, work_of
 from natmu.lineage.shard_training import Shards, divided, sharding_in, shards_of, shards_of_pool
 from natmu.lineage.shards import Assembled, Chain, assembled, obtain_chains
 from natmu.lineage.workspace import Workspace
 from natmu.models import Ensemble
-from natmu.records.derived import forget_of, stages_of
+from natmu.records.derived import division_of, forget_of, root_of, stages_of
 from natmu.records.lineage import HalfOfPool, Imported, Initial, Referenced, Trained, Unlearned
 from natmu.records.promises import SISA
 from natmu.records.run import History
@@ -55,8 +57,8 @@ class StoredShards:
         shards = self._shards(left_out)
         if not shards.alive:
             raise ForgetSetError(NOTHING)
-        chains = self._chains(self._in_whole(left_out), shards.alive)
-        former = {stage for chain in self._chains(self.before, shards.alive) for stage in chain}
+        chains = self.chains(self._in_whole(left_out), shards.alive)
+        former = {stage for chain in self.chains(self.before, shards.alive) for stage in chain}
         obtain_chains(chains, shards)
         again = [stage for chain in chains for stage in chain if stage not in former]
         self.made = assembled(chains, again, shards)
@@ -76,8 +78,8 @@ class StoredShards:
         remaining = self.workspace.remaining
         return left_out if remaining is None else np.union1d(remaining.train[left_out], remaining.gone)
 
-    def _chains(self, left_out: IntArray, shards: Sequence[int]) -> list[Chain]:
-        """The stages of some shards."""
+    def chains(self, left_out: IntArray, shards: Sequence[int]) -> list[Chain]:
+        """The stages of some shards, where samples at these positions of the whole data are left out."""
         slices = range(1, sharding_in(self.model).slices + 1)
         gone = {shard: left_out[self.whole.shards[left_out] == shard] for shard in shards}
         return [
@@ -175,7 +177,59 @@ def untrained(workspace: Workspace, sharding: Sharding, seed: int, shards: Itera
     return Ensemble({shard: workspace.fresh(seed_for(seed, "shard", shard)) for shard in wanted}, sharding.combine)
 
 
-def initial_ensemble(workspace: Workspace, model: Trained, shards: Iterable[int]) -> Ensemble:
+def sharded_of(
+    model: Unlearned,
+    workspace: Workspace,
+    network: nn.Module,
+    forget: ForgetSet,
+    whole: ForgetSet | None,
+    work: Workplace | None,
+) -> StoredShards | PoolShards | None:
+    """The shards of a problem; None where the model was not trained in shards.
+
+    Args:
+        model: What is to be made.
+        workspace: Where.
+        network: What it is made of.
+        forget: What is forgotten, in positions of the problem's data.
+        whole: The same in positions of the whole data; None of a shadow model.
+        work: Where an unfinished run is kept.
+
+    Raises:
+        UsageError: Several processes are at work.
+    """
+    root = root_of(model.source)
+    if division_of(model.source) is None:
+        return None
+    require_one_process()
+    assert isinstance(root, Trained), "no model from elsewhere is divided"
+    if whole is None:
+        checkpoint, log = (None, Path()) if work is None else (work.checkpoint, work.folder.with_name("trainer.log"))
+        return PoolShards(workspace, root, network, forget, checkpoint, log)
+    division, before = workspace.require(model.source).division(), stages_before(model.source, workspace)
+    gone = np.zeros(0, np.int64) if before is None else before.left_out
+    return StoredShards(workspace, root, Division.of_array(division), whole, gone)
+
+
+def initial_of(root: Trained | Imported, workspace: Workspace, network: nn.Module) -> Callable[[], nn.Module] | None:
+    """Makes the model that an original started from, with the shards that a network has; None where nobody knows it."""
+    start = root.start if isinstance(root, Trained) else None
+    if not isinstance(root, Trained) or not isinstance(start, Initial):
+        return None
+    if not isinstance(network, Ensemble):
+        return partial(workspace.start, start)
+    return partial(_initial, workspace, root, tuple(network.by_shard()))
+
+
+def fresh_of(root: Trained | Imported, workspace: Workspace, network: nn.Module) -> Callable[[int], nn.Module]:
+    """Makes the architecture with the weights of a seed, with the shards that a network has."""
+    if not isinstance(network, Ensemble):
+        return workspace.fresh
+    assert isinstance(root, Trained), "no model from elsewhere is divided"
+    return partial(untrained, workspace, sharding_in(root), shards=tuple(network.by_shard()))
+
+
+def _initial(workspace: Workspace, model: Trained, shards: Iterable[int]) -> Ensemble:
     """The model that an original started from, with these of its shards."""
     starts = {shard: stages_of(model, shard)[0].start for shard in shards}
     members = {shard: workspace.start(start) for shard, start in starts.items() if isinstance(start, Initial)}

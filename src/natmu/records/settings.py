@@ -96,7 +96,7 @@ class Sharding(Settings):
     """
 
     shards: int = Field(1, ge=1, le=1000, description="parts of the training data, each with a model of its own")
-    slices: int = Field(1, ge=1, le=1000, description="parts of each shard, which its model learns one after another")
+    slices: int = Field(1, ge=1, le=100, description="parts of each shard, which its model learns one after another")
     combine: Literal["probabilities", "logits", "votes"] = Field(
         "probabilities", description="what of the shards' models is averaged: probabilities, logits or votes"
     )
