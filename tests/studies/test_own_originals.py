@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import time
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-import warm
 from natmu.engine.store import Run
 from natmu.errors import UsageError
+from natmu.lineage import shards
 from natmu.records.derived import root_of
 from natmu.records.settings import sharding_of
 from natmu.records.study import StudyFolder
@@ -184,46 +182,26 @@ def test_its_cost_is_what_its_stages_took(study):
         assert run.record.seconds < Run(out / run.record.lineage.source.digest).record.seconds * 1.5
 
 
-KILLED = """
-import sys
-from functools import partial
-from pathlib import Path
-import natmu.studies.bench as bench
-from natmu.engine.store import Store
-from natmu.studies.recipe import Recipe
+def test_interrupted_and_resumed_it_gives_the_table_of_one_that_was_not(tmp_path, monkeypatch):
+    out, whole, make = tmp_path / "interrupted", tmp_path / "never interrupted", shards.make_stage
+    asked = recipe(forget=["random:2"], methods=[SISA], seeds={})
+    stages = []
 
-bench.Store = partial(Store, checkpoint_seconds=0)
-recipe = Recipe.parse({
-    "name": "killed",
-    "data": {"source": "digits", "train_size": 100},
-    "model": "small_cnn",
-    "training": {"epochs": 3, "lr": 0.05, "schedule": "cosine", "batch_size": 32},
-    "forget": ["random:2"],
-    "methods": [{"method": "sisa", "settings": {"shards": 3, "slices": 2}}],
-    "precision": "fp32",
-})
-for out in sys.argv[1:]:
-    bench.run_recipe(recipe, data_dir=Path(out), out=Path(out), device="cpu", progress=False)
-"""
+    def interrupting(stage, *of):
+        stages.append(stage.digest)
+        if len(stages) in (3, 8):  # of the original, and of what sisa trains again
+            raise KeyboardInterrupt
+        return make(stage, *of)
 
-
-def test_killed_and_resumed_it_gives_the_table_of_one_that_was_not(tmp_path):
-    out, whole = tmp_path / "killed and started again", tmp_path / "never killed"
-    process = warm.start(KILLED, out)
-    deadline = time.monotonic() + 100
-    while time.monotonic() < deadline and process.poll() is None:
-        if len(list(out.glob("*/record.json"))) > 3 and list(out.glob(".work/*/checkpoint.safetensors")):
-            break
-        time.sleep(0.002)
-    process.kill()
-    assert process.join().returncode == -signal.SIGKILL
-    done = {path: path.stat().st_mtime_ns for path in out.glob("*/record.json")}
-    assert len(done) > 3
-    again = warm.start(KILLED, out, whole).join(150)
-    assert (again.returncode, again.stderr) == (0, "")
-    assert {path: path.stat().st_mtime_ns for path in done} == done
-    tables = [without_clocks(StudyFolder(root / "killed").table) for root in (out, whole)]
+    monkeypatch.setattr(shards, "make_stage", interrupting)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run_study(asked, out)
+        assert not (out / "tiny").exists()
+    tables = [without_clocks(run_study(asked, root)) for root in (out, whole)]
     assert tables[0] == tables[1]
+    made = stages[: stages.index(stages[0], 1)]
+    assert sorted(set(made)) == sorted(made[:2] + made[3:7] + made[8:])  # none was made twice but those interrupted
     for path in whole.glob("*/model.safetensors"):
         assert path.read_bytes() == (out / path.parent.name / path.name).read_bytes()
 
