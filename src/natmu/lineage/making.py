@@ -168,6 +168,7 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
         _fit(model, workspace, work, samples)
         return
     assert isinstance(model.start, Initial), "only heads start at a backbone"
+    assert isinstance(model.recipe, TrainSettings), "nothing else is trained in the loop"
     network = workspace.start(model.start)
     history: History = []
     start = time.perf_counter()
@@ -363,9 +364,11 @@ def _finish(
     """
     pool, forget = (None, None) if samples is None else (samples.pool, samples.whole)
     if pool is None:
-        if outputs is None:
-            made = outputs_of(network, workspace.on_device, compute) if fitted is None else fitted.outputs()
-            outputs = workspace.predicted(made.without_outputs(classes_without_output(work.lineage)))
+        made = outputs
+        if fitted is not None:
+            made = workspace.predicted(fitted.outputs())
+        made = made or workspace.predicted(outputs_of(network, workspace.on_device, compute))
+        outputs = made.without_outputs(classes_without_output(work.lineage))
         scored = _scores_of(work.lineage, outputs, forget)
     elif fitted is not None:
         outputs, scored = fitted.outputs(), {}
