@@ -1,6 +1,6 @@
 """What the shards of a store were trained on (``samples.npz``), so that samples are known again when others are gone.
 
-It holds digests alone: no name and no pixel can be read from it, though whoever has a sample can tell that it was there.
+It holds digests alone: no name and no pixel can be read from it, but whoever has a sample can tell that it was there.
 """
 
 from __future__ import annotations
