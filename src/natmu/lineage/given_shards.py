@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -225,11 +224,12 @@ def _names_of(data: ImageData) -> Digests:
     Raises:
         DataError: Two samples have the same name.
     """
-    names = list(data.names)
-    if len(set(names)) < len(names):
-        twice = Counter(names).most_common(1)[0][0]
+    digests = digests_of_names(data.names)
+    _, first, counts = np.unique(digests, axis=0, return_index=True, return_counts=True)
+    if (counts > 1).any():
+        twice = data.names[int(first[counts > 1].min())]
         raise DataError(f"Two samples are called {twice!r}, and shards know samples by their names; give each its own.")
-    return digests_of_names(names)
+    return digests
 
 
 def _contents(data: ImageData) -> Iterator[bytes]:
