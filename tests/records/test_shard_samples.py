@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 
-import numpy as np
 import pytest
+from tests.records.lineages import trained
 
 from natmu.errors import RunError
 from natmu.records.files import read_arrays, write_arrays
 from natmu.records.shard_samples import ShardSamples, digests_of_contents, digests_of_names
-from tests.records.lineages import trained
 
 NAMES = ["a.png", "b.png", "caf\u00e9.png"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from natmu.heads.logistic import LogisticHead
 from natmu.heads.ridge import RidgeHead
-from natmu.heads.saving import REMEDY, SavedHead, read_state
+from natmu.heads.saving import REMEDY, read_state
 from natmu.records.files import damaged
 
 _KINDS: dict[str, type[RidgeHead] | type[LogisticHead]] = {head.kind: head for head in (RidgeHead, LogisticHead)}
