@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from natmu.engine.store import Run, Store
+from natmu.engine.threads import threads
 from natmu.errors import RunError
-from natmu.lineage.executors.local import make_here, threads
+from natmu.lineage.executors.local import make_here
 from natmu.lineage.executors.outcomes import Outcome
 from records import lineages
 

@@ -57,6 +57,29 @@ class Checkpoint:
         """The state of one of several runs of the loop that follow each other."""
         return Checkpoint(self.path.with_name(f"{self.path.name}.{name}"), self.every_seconds)
 
+    def keep(self, name: str, model: nn.Module, history: History, seconds: float) -> None:
+        """Keep one of several models that make up a run, once it is done."""
+        state = network_of(model).state_dict()
+        tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
+        metadata = {"history": json.dumps(history), "seconds": str(seconds)}
+        write_atomically(self.stage(name).path, save(tensors, metadata))
+
+    def kept(self, name: str, model: nn.Module) -> tuple[History, float] | None:
+        """Fill a model with one that was kept; None where there is none that can be read.
+
+        Returns:
+            What was noted epoch by epoch, and the seconds that it took.
+        """
+        try:
+            with safe_open(self.stage(name).path, "pt") as file:
+                metadata = file.metadata()
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError):
+            return None
+        network_of(model).load_state_dict(tensors)
+        history: History = json.loads(metadata["history"])
+        return history, float(metadata["seconds"])
+
     def save(
         self,
         epochs: int,

@@ -67,7 +67,7 @@ class Workplace:
     def finish(
         self,
         model: nn.Module,
-        outputs: Outputs,
+        outputs: Outputs | None,
         compute: Compute,
         *,
         seconds: float,
@@ -77,11 +77,15 @@ class Workplace:
         forget: ForgetSet | None = None,
         decisions: tuple[str, ...] = (),
     ) -> None:
-        """Write everything that a run folder holds; of several processes the first does."""
+        """Write everything that a run folder holds; of several processes the first does.
+
+        A model that is a step on the way to another has no predictions.
+        """
         if not processes.writes():
             return
         save_weights(model, self.folder / WEIGHTS)
-        write_outputs(outputs, self.folder / PREDICTIONS)
+        if outputs is not None:
+            write_outputs(outputs, self.folder / PREDICTIONS)
         if confidence is not None:
             np.save(self.folder / CONFIDENCE, confidence.numpy())
         if forget is not None:
@@ -243,8 +247,8 @@ class Store:
         def make_room() -> None:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
-            if not resume:
-                checkpoint.unlink(missing_ok=True)
+            for unfinished in () if resume else work.glob(f"{checkpoint.name}*"):
+                unfinished.unlink(missing_ok=True)
 
         processes.agree(make_room)
         compute(Workplace(folder, lineage, Checkpoint(checkpoint, self.checkpoint_seconds)))

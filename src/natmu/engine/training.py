@@ -43,6 +43,7 @@ def train_classifier(
     Returns:
         The meter, with each sample's mean confidence during training.
     """
+    assert settings.sharding is None, "shards are trained one by one"
     samples = plain(positions, data.labels[positions], augment=bool(settings.augment))
     batches = Batches(
         data,

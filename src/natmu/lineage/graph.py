@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
 
-from natmu.records.derived import decider_of
+from natmu.records.derived import decider_of, division_of, stages_of
 from natmu.records.lineage import (
     AllBut,
     AnyLineage,
+    Everything,
     Forget,
     HalfOfPool,
     Imported,
     Probed,
     Referenced,
     Relearned,
+    Stage,
     Trained,
     Unlearned,
 )
@@ -25,6 +27,10 @@ def sources(model: AnyLineage) -> tuple[AnyLineage, ...]:
         case Unlearned() | Relearned() | Probed():
             own = () if isinstance(model.source, Referenced) else (model.source,)
             return (*own, *_deciding(model.forget))
+        case Stage(start=Stage() as before):
+            return (before,)
+        case Trained(on=Everything()) if (sharding := division_of(model)) is not None:
+            return tuple(stages_of(model, shard)[-1] for shard in range(sharding.shards))
         case Trained(on=AllBut() | HalfOfPool() as on):
             return _deciding(on.forget)
         case _:

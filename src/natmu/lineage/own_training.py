@@ -27,6 +27,7 @@ from natmu.data import Splits, corrected_samples, own_parts
 from natmu.engine import processes
 from natmu.errors import FAULTS, ModelError, SettingError, TrainingError, UsageError, importable, quoted
 from natmu.functions import current_directory_first
+from natmu.lineage.division import settled
 from natmu.lineage.pools import Pool
 from natmu.lineage.workspace import Workspace
 from natmu.models import network_of, source_digest
@@ -40,11 +41,15 @@ SEEDS = 2**31
 
 
 def resolved(recipe: AnyTraining) -> AnyTraining:
-    """A recipe with the digest of the file of the user's own function, which is imported and looked at.
+    """A recipe with all that natmu fills in.
+
+    Of the user's own function, which is imported and looked at, it is the digest of its file; of shards their threads.
 
     Raises:
-        SettingError: It cannot be imported, cannot be called so, or is not what it was.
+        UsageError: It cannot be imported, cannot be called so, or is not what it was, or several processes are to train
+            shards.
     """
+    recipe = settled(recipe)
     if not isinstance(recipe, OwnTraining):
         return recipe
     function_of(recipe)
@@ -65,11 +70,19 @@ def _called(recipe: OwnTraining, workspace: Workspace) -> Trainer:
     """The function that trains here."""
     if processes.count() > 1:
         raise UsageError(f"{recipe.trainer} is called in one process; leave torchrun out, and start more in it.")
+    if workspace.trainer is not None:
+        require_signature(workspace.trainer, recipe)
     return workspace.trainer or function_of(recipe)
 
 
 def train_own(
-    network: nn.Module, samples: Dataset[Any], recipe: OwnTraining, seed: int, workspace: Workspace, log: Path
+    network: nn.Module,
+    samples: Dataset[Any],
+    recipe: OwnTraining,
+    seed: int,
+    workspace: Workspace,
+    log: Path,
+    **further: object,
 ) -> float:
     """Let the user's own function train a model, and put its weights into a network.
 
@@ -83,6 +96,7 @@ def train_own(
         seed: Of everything random.
         workspace: Where models are made.
         log: Where the traceback of an error is written.
+        **further: What else the function gets.
 
     Returns:
         Seconds that it took.
@@ -93,13 +107,13 @@ def train_own(
     """
     train = _called(recipe, workspace)
     start = time.perf_counter()
-    trained = call(train, samples, seed, recipe, log)
+    trained = call(train, samples, seed, recipe, log, **further)
     seconds = time.perf_counter() - start
     fill(network, trained, recipe.trainer)
     return seconds
 
 
-def call(train: Trainer, samples: Dataset[Any], seed: int, recipe: OwnTraining, log: Path) -> object:
+def call(train: Trainer, samples: Dataset[Any], seed: int, recipe: OwnTraining, log: Path, **further: object) -> object:
     """What the user's own function returns, called with the generators seeded.
 
     Raises:
@@ -107,7 +121,7 @@ def call(train: Trainer, samples: Dataset[Any], seed: int, recipe: OwnTraining, 
     """
     try:
         with unchanged(), seeded(seed % SEEDS), redirect_stdout(sys.stderr), torch.enable_grad():
-            return train(samples, seed % SEEDS, **recipe.arguments)
+            return train(samples, seed % SEEDS, **recipe.arguments, **further)
     except (Exception, SystemExit) as error:  # the code is the user's, and may raise anything, or end the program
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(traceback.format_exc(), encoding="utf-8")
@@ -227,14 +241,21 @@ def function_of(recipe: OwnTraining) -> Trainer:
 def require_signature(train: Trainer, recipe: OwnTraining) -> None:
     """Refuse a function that does not take samples, seed and the arguments.
 
+    A function that trains shards of several slices also takes ``start``, the model of the slices before.
+
     Raises:
         SettingError: It does not.
     """
+    sliced = recipe.sharding is not None and recipe.sharding.slices > 1
+    names = [*recipe.arguments, *(["start"] if sliced else [])]
     try:
-        inspect.signature(train).bind(None, 0, **recipe.arguments)
+        inspect.signature(train).bind(None, 0, **dict.fromkeys(names))
     except (TypeError, ValueError) as error:
-        wanted = ", ".join(["samples", "seed", *(f"{name}=…" for name in recipe.arguments)])
-        raise SettingError(f"{recipe.trainer} cannot be called as train({wanted}): {error}.") from None
+        wanted = ", ".join(["samples", "seed", *(f"{name}=…" for name in names)])
+        why = "; with slices, start is the model of the slices before, and None at first" if sliced else ""
+        raise SettingError(f"{recipe.trainer} cannot be called as train({wanted}): {error}{why}.") from None
+    if sliced and "start" in recipe.arguments:
+        raise SettingError(f"{recipe.trainer} gets start from natmu where it trains slices; leave that argument out.")
 
 
 def _unwrapped(model: nn.Module, wanted: Collection[str]) -> nn.Module:

@@ -9,11 +9,12 @@ from functools import partial
 import numpy as np
 
 from natmu.data import resolve_forget, without_earlier_classes
+from natmu.lineage.sisa import Untrained, untrained
 from natmu.lineage.workspace import Workspace
 from natmu.methods import Method, Problem, Retrain
 from natmu.methods.refusal import unserved_by
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.settings import AnyTraining, OwnTraining, TrainSettings, batch_size_of
+from natmu.records.settings import AnyTraining, OwnTraining, TrainSettings, batch_size_of, sharding_of
 from natmu.types import ForgetSet
 
 
@@ -49,19 +50,20 @@ def refuse(
         UsageError: A forget set does not fit the data, a method does not fit the model or its settings, or it serves
             none of the forget sets.
     """
-    train = workspace.splits.train
+    train, sharding = workspace.splits.train, sharding_of(recipe)
     if isinstance(recipe, OwnTraining):  # it starts where it does, so nothing hangs on the initial weights
         trained_here, methods = False, [(label, _at_any_weights(method)) for label, method in methods]
     problem = Problem(
-        model=workspace.build(0),
+        model=workspace.build(0) if sharding is None else untrained(workspace, sharding, 0),
         data=train,
         forget=ForgetSet(np.zeros(0, np.int64), "", "indices"),
-        training=TrainSettings() if isinstance(recipe, OwnTraining) else recipe,
+        training=_in_memory(recipe),
         compute=workspace.compute,
         seed=seed,
         batch_size=batch_size or batch_size_of(recipe),
         initial_model=partial(workspace.build, 0) if trained_here else None,
-        fresh_model=workspace.fresh,
+        fresh_model=workspace.fresh if sharding is None else partial(untrained, workspace, sharding),
+        sharded=None if sharding is None or recipe is None else Untrained(workspace, workspace.original(recipe, seed)),
     )
     # As many samples at random where only a trained model tells which are the hardest; by its criteria.
     anything = np.random.default_rng(seed).random(len(train), np.float32)
@@ -76,6 +78,13 @@ def refuse(
         for text, forget in forgets.items()
     }
     return unserved_by(methods, problems)
+
+
+def _in_memory(recipe: AnyTraining | None) -> TrainSettings | None:
+    """How methods are told that the original was trained; that it is divided is no matter of theirs."""
+    if isinstance(recipe, TrainSettings):
+        return recipe.model_copy(update={"sharding": None})
+    return TrainSettings() if isinstance(recipe, OwnTraining) else None
 
 
 def _at_any_weights(method: Method) -> Method:

@@ -17,22 +17,25 @@ from natmu.engine.compute import Compute
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, ModelError, RunError
 from natmu.lineage.difficulty import difficulties_of
+from natmu.lineage.division import settled
 from natmu.lineage.pools import Pool
 from natmu.lineage.preprocessing import with_form, with_normalisation
 from natmu.lineage.remaining import Remaining
-from natmu.models import Outputs as ModelOutputs
 from natmu.models import (
+    Ensemble,
     build_model,
     check_class_order,
     network_of,
     preprocessing_of,
     reinitialised,
+    shards_in,
     source_digest,
     without_outputs,
 )
+from natmu.models import Outputs as ModelOutputs
 from natmu.progress import deciding
 from natmu.records.data_lineage import DataDigests, DataLineage
-from natmu.records.derived import forget_of, original, root_of, title
+from natmu.records.derived import division_of, forget_of, original, root_of, title
 from natmu.records.digests import digest_of
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.lineage import (
@@ -161,7 +164,7 @@ class Workspace:
 
     def original(self, recipe: AnyTraining, seed: int) -> Trained:
         """The original model of a training seed."""
-        return original(self.data, self.architecture, self.arithmetic, recipe, seed)
+        return original(self.data, self.architecture, self.arithmetic, settled(recipe), seed)
 
     def build(self, seed: int) -> nn.Module:
         """The architecture with the initial weights of a seed, on the device.
@@ -202,11 +205,15 @@ class Workspace:
         Raises:
             RunError: The weights are damaged, or of another architecture.
         """
-        model, lineage = self.build(0), run.record.lineage
+        lineage, weights = run.record.lineage, run.weights()
+        sharding = division_of(lineage)
+        model = self.build(0)
+        if sharding is not None:
+            model = Ensemble({shard: self.build(0) for shard in shards_in(weights)}, sharding.combine)
         if isinstance(lineage, Unlearned) and lineage.dropped is not None:
             model = without_outputs(model, lineage.dropped.layer, lineage.dropped.classes)
         try:
-            network_of(model).load_state_dict(run.weights())
+            network_of(model).load_state_dict(weights)
         except RuntimeError:
             raise RunError(f"The weights in {run.path} do not fit {self.model}; delete that run.") from None
         return model

@@ -38,6 +38,13 @@ class Sharded(Protocol):
             The model, and one row per epoch of what was trained again.
         """
 
+    def work(self, left_out: IntArray) -> float:
+        """Samples times epochs that would be trained again.
+
+        Args:
+            left_out: As for ``retrained``.
+        """
+
 
 class Fitted(Protocol):
     """A model whose last layer is a head that was fitted on features, with what is needed to take samples out of it."""

@@ -15,6 +15,12 @@ from natmu.progress import say
 from natmu.records.settings import RetrainSettings
 from natmu.types import seed_for
 
+DIVIDED = (
+    "retrain: this model was trained in shards, and in memory only one model is trained; use natmu unlearn or a study, "
+    "which train the shards again, or --method sisa, which trains only those that it must."
+)
+"""Refuses to train one model where there were several."""
+
 UNTOLD = (
     "retrain: nobody has said how the original was trained; say it with --training FILE or --trainer, in Python with "
     "training=… or trainer=…."
@@ -56,6 +62,8 @@ class Retrain(Method):
         super().check(problem)
         if problem.training is None:
             raise SettingError(UNTOLD)
+        if problem.training.sharding is not None:
+            raise SettingError(DIVIDED)
         if self.config.init == "original" and problem.initial_model is None:
             raise SettingError("retrain: the original's initial weights are not known; give them, or set init=fresh.")
 

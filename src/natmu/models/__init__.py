@@ -6,6 +6,7 @@ logits.
 
 from natmu.models.adapters import Outputs, WithoutOutputs, adapted, network_of, unadapted
 from natmu.models.containers import weights_files
+from natmu.models.ensemble import Ensemble, shards_in
 from natmu.models.factory import source_digest
 from natmu.models.foreign import load_weights
 from natmu.models.heads import FEWEST_CLASSES, head_of, moved_outputs, require_enough, without_outputs
@@ -22,6 +23,7 @@ from natmu.models.vit import ViT
 __all__ = [
     "FEWEST_CLASSES",
     "VGG",
+    "Ensemble",
     "ImageShape",
     "ModelInfo",
     "Normalize",
@@ -45,6 +47,7 @@ __all__ = [
     "reinitialised",
     "require_enough",
     "reset_head",
+    "shards_in",
     "source_digest",
     "unadapted",
     "weights_files",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from natmu.errors import ModelError
+from natmu.models.ensemble import Ensemble
 from natmu.models.layers import ImageShape, Normalize
 from natmu.models.probing import Reading, check_kind, logits_in, reading_of
 from natmu.types import NO_OUTPUT
@@ -127,7 +128,7 @@ def adapted(
     Raises:
         ModelError: The model cannot be copied, fails on images of this shape, or does not return logits.
     """
-    if isinstance(model, Adapted | WithoutOutputs):
+    if isinstance(model, Adapted | WithoutOutputs | Ensemble):
         return model
     if isinstance(model, nn.parallel.DistributedDataParallel):
         model = model.module
@@ -144,7 +145,12 @@ def adapted(
 
 
 def network_of(model: nn.Module) -> nn.Module:
-    """The classifier within an adapted model, whose parameters have the user's names; a plain model itself."""
+    """The classifier within an adapted model, whose parameters have the user's names; a plain model itself.
+
+    Of an ensemble it is one of the classifiers within its members, which share their parameters.
+    """
+    if isinstance(model, Ensemble):
+        return Ensemble({shard: network_of(member) for shard, member in model.by_shard().items()}, model.combine)
     return network_of(model.network) if isinstance(model, Adapted | WithoutOutputs) else model
 
 
@@ -152,6 +158,8 @@ def unadapted(model: nn.Module) -> nn.Module:
     """The model in the class, with the names and in the precision in which it was given; it is changed to that."""
     if isinstance(model, WithoutOutputs):
         return unadapted(model.network)
+    if isinstance(model, Ensemble):
+        return Ensemble({shard: unadapted(member) for shard, member in model.by_shard().items()}, model.combine)
     if not isinstance(model, Adapted):
         return model
     held = {**dict(model.network.named_parameters()), **dict(model.network.named_buffers())}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from natmu.records.data_lineage import DataLineage
+from natmu.records.digests import Digest
 from natmu.records.lineage import (
     AllBut,
     AnyLineage,
@@ -21,7 +24,7 @@ from natmu.records.lineage import (
     Trained,
     Unlearned,
 )
-from natmu.records.settings import AnyTraining, OwnTraining
+from natmu.records.settings import AnyTraining, OwnTraining, Sharding, TrainSettings, sharding_of
 from natmu.types import seed_for
 
 
@@ -37,6 +40,38 @@ def original(
     drawn = 0 if isinstance(recipe, OwnTraining) else seed_for(seed, "initial weights")
     start = Initial(data=data, architecture=architecture, arithmetic=arithmetic, seed=drawn)
     return Trained(start=backbone or start, recipe=recipe, seed=seed)
+
+
+def stages_of(model: Trained, shard: int, left_out: Sequence[Digest | None] = ()) -> tuple[Stage, ...]:
+    """The stages of a shard of a model that is trained in shards, from the first slice to the last.
+
+    They are the same however the shards are combined.
+
+    Args:
+        model: The model, whatever it is trained on.
+        shard: Number of the shard.
+        left_out: For each stage the digest of what is left out, None where nothing is; nothing anywhere by default.
+    """
+    recipe, start = model.recipe, model.start
+    assert isinstance(recipe, TrainSettings | OwnTraining), "no head is trained in shards"
+    assert isinstance(start, Initial), "no head is trained in shards"
+    assert recipe.sharding is not None, "it is divided"
+    plain = recipe.sharding.model_copy(update={"combine": Sharding.model_fields["combine"].default})
+    recipe = recipe.model_copy(update={"sharding": plain})
+    own = isinstance(recipe, OwnTraining)  # whose function starts where it does
+    before: Initial | Stage = start if own else start.but(seed=seed_for(start.seed, "shard", shard))
+    stages: list[Stage] = []
+    for slices, digest in enumerate(left_out or [None] * plain.slices, start=1):
+        before = Stage(start=before, recipe=recipe, seed=model.seed, shard=shard, slices=slices, left_out=digest)
+        stages.append(before)
+    return tuple(stages)
+
+
+def division_of(model: AnyLineage | Referenced) -> Sharding | None:
+    """How the data of a model is divided that is made of shards; None of any other, and of a stage of one shard."""
+    if not isinstance(model, Trained | Unlearned | Referenced) or isinstance(root_of(model), Imported):
+        return None
+    return sharding_of(model.recipe)
 
 
 def backbone_of(model: Trained | Imported) -> Backbone | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field, field_validator, model_validator
 from safetensors import SafetensorError
 
@@ -25,7 +26,7 @@ from natmu.records.predictions import has_gaps, read_outputs, training_samples
 from natmu.types import FloatArray, ForgetSet, Outputs
 
 RECORD, WEIGHTS, PREDICTIONS, HISTORY = "record.json", "model.safetensors", "predictions.safetensors", "history.csv"
-CONFIDENCE = "confidence.npy"
+CONFIDENCE, DIVISION = "confidence.npy", "division.npy"
 """Names of the files in a run folder, beside those of its forget set."""
 
 DIGEST = re.compile("[0-9a-f]{16}")
@@ -165,6 +166,16 @@ class RunFolder:
         """Each training sample's mean confidence during training, where that was noted."""
         return self._read(CONFIDENCE, _confidence) if self.has(CONFIDENCE) else None
 
+    def division(self) -> npt.NDArray[np.int16]:
+        """Shard and slice of each training sample, int16 ``(N, 2)``, of a model that was trained in shards.
+
+        Samples that were gone when it was trained have -1.
+
+        Raises:
+            RunError: It has none, or it cannot be read.
+        """
+        return self._read(DIVISION, _division)
+
     def history(self) -> History:
         """What was noted epoch by epoch; empty where nothing was trained.
 
@@ -253,6 +264,14 @@ def read_history(path: Path) -> History:
         if "epoch" not in row or not all(map(math.isfinite, row.values())):
             raise ValueError("a row has no epoch, or a value that is not finite")
     return rows
+
+
+def _division(path: Path) -> npt.NDArray[np.int16]:
+    """Two numbers for each training sample."""
+    division = read_array(path)
+    if division.dtype != np.int16 or division.ndim != 2 or division.shape[1] != 2 or (division < -1).any():
+        raise ValueError("it is not int16 (N, 2), numbers from 0 on or -1")
+    return division
 
 
 def _confidence(path: Path) -> FloatArray:

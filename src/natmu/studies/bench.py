@@ -11,9 +11,10 @@ from natmu.audits import NUMBERS, RunAudit, obtain_models, write
 from natmu.engine import processes
 from natmu.engine.compute import Compute, hardware, versions
 from natmu.engine.store import Run, Store
+from natmu.engine.threads import threads
 from natmu.errors import NatmuError, RunError
 from natmu.lineage import Workspace, in_order
-from natmu.lineage.executors.local import make_here, threads
+from natmu.lineage.executors.local import make_here
 from natmu.lineage.executors.outcomes import Outcome, Outcomes, attempt
 from natmu.lineage.executors.ray import driver_compute, make_on_ray
 from natmu.lineage.refusal import refuse

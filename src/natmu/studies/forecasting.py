@@ -16,10 +16,10 @@ import torch
 from natmu.engine.compute import hardware
 from natmu.engine.relearning import STEPS as CURVE
 from natmu.engine.store import Run
+from natmu.engine.threads import threads
 from natmu.engine.training import train_classifier
 from natmu.errors import RunError
 from natmu.lineage import Workspace, in_order, sources
-from natmu.lineage.executors.local import threads
 from natmu.methods import method_named
 from natmu.records.derived import title
 from natmu.records.lineage import AnyLineage, Relearned, Trained, Unlearned

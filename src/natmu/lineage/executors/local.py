@@ -7,14 +7,11 @@ finds in the store what another has made.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-
-import torch
 
 from natmu.engine import processes
 from natmu.lineage.executors.outcomes import Outcome, Outcomes, make, unmet
-from natmu.lineage.executors.side_by_side import groups_of, train_together
+from natmu.lineage.executors.side_by_side import groups_of, train_shards, train_together
 from natmu.lineage.graph import in_order, is_ready
 from natmu.lineage.workspace import Workspace
 from natmu.records.lineage import AnyLineage
@@ -37,6 +34,8 @@ def make_here(
     outcomes: Outcomes = {}
     waiting = processes.agree(lambda: in_order(models, workspace.has))
     groups = processes.agree(lambda: groups_of(waiting, workspace)) if side_by_side else []
+    if side_by_side:
+        train_shards(waiting, workspace)
     while waiting:
         undone = {model.digest for model in waiting}
         for count, group in groups:
@@ -56,14 +55,3 @@ def _next(waiting: Sequence[AnyLineage], outcomes: Outcomes, workspace: Workspac
         if is_ready(model, undone) and (unmet(model, outcomes) or not workspace.store.busy(model.digest)):
             return place
     return 0
-
-
-@contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """Let the work inside use this many threads; as many as before if None."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -17,8 +17,8 @@ import torch
 from natmu.data import ImageData
 from natmu.engine.memory import keep_freed_memory
 from natmu.engine.store import Store
+from natmu.engine.threads import threads
 from natmu.errors import UsageError
-from natmu.lineage.executors.local import threads
 from natmu.lineage.executors.outcomes import Outcome, make
 from natmu.lineage.workspace import Workspace
 from natmu.records.lineage import AnyLineage

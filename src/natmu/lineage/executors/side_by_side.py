@@ -17,8 +17,10 @@ from functools import partial
 from natmu.engine.together import processes_for, run_together
 from natmu.errors import SharedMemoryError, TrainingError, UsageError
 from natmu.lineage.making import obtain
+from natmu.lineage.shards import obtain_shards
 from natmu.lineage.workspace import Workspace
 from natmu.progress import say
+from natmu.records.derived import division_of
 from natmu.records.lineage import AllBut, AnyLineage, Everything, Trained
 from natmu.records.settings import TrainSettings
 
@@ -31,7 +33,7 @@ def groups_of(models: Sequence[AnyLineage], workspace: Workspace) -> list[tuple[
         workspace: Where they are made.
     """
     trained = [model for model in models if isinstance(model, Trained)]
-    originals = [model for model in trained if isinstance(model.on, Everything)]
+    originals = [model for model in trained if isinstance(model.on, Everything) and division_of(model) is None]
     references = [model for model in trained if isinstance(model.on, AllBut)]
     alone = {_request(model): model.digest for model in reversed(references)}
     references = [model for model in references if model.digest != alone[_request(model)]]
@@ -56,6 +58,17 @@ def train_together(models: Sequence[Trained], processes: int, workspace: Workspa
         run_together(partial(_obtain_quietly, workspace), missing, processes, "models side by side")
     except SharedMemoryError as error:
         say(f"{error} The models are trained one after another.")
+
+
+def train_shards(models: Sequence[AnyLineage], workspace: Workspace) -> None:
+    """Train the shards of each original that is made of them side by side, where that pays.
+
+    An error is left to whoever asks for the stages next, as in ``train_together``.
+    """
+    for model in models:
+        if isinstance(model, Trained) and isinstance(model.on, Everything) and division_of(model) is not None:
+            with suppress(TrainingError, UsageError):
+                obtain_shards(model, workspace)
 
 
 def _obtain_quietly(workspace: Workspace, model: Trained) -> None:

@@ -1,0 +1,73 @@
+"""The models of several shards as one classifier."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Combine = Literal["probabilities", "logits", "votes"]
+
+
+class Ensemble(nn.Module):
+    """Classifiers that are asked together.
+
+    Args:
+        members: By number of the shard, a model that returns logits.
+        combine: What of their logits is averaged; see :func:`combined`.
+
+    Example:
+        >>> members = {0: nn.Linear(4, 3), 2: nn.Linear(4, 3)}
+        >>> Ensemble(members)(torch.zeros(2, 4)).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(self, members: Mapping[int, nn.Module], combine: Combine = "probabilities") -> None:
+        super().__init__()
+        self.members = nn.ModuleDict({str(shard): members[shard] for shard in sorted(members)})
+        self.combine: Combine = combine
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``(B, C)`` of what all members take."""
+        return combined(torch.stack([member(images) for member in self.members.values()]), self.combine)
+
+    def by_shard(self) -> dict[int, nn.Module]:
+        """The members by number of their shard."""
+        return {int(shard): member for shard, member in self.members.items()}
+
+    def extra_repr(self) -> str:
+        """How they are combined, for ``print(model)``."""
+        return f"combine={self.combine}"
+
+
+def shards_in(names: Iterable[str]) -> list[int]:
+    """Numbers of the shards whose models an ensemble has, from the names of its weights."""
+    return sorted({int(name.split(".")[1]) for name in names if name.startswith("members.")})
+
+
+def combined(logits_MBC: Tensor, combine: Combine) -> Tensor:
+    """Logits of several models as those of one.
+
+    - ``probabilities``: the logarithm of the mean of their probabilities.
+    - ``logits``: their mean.
+    - ``votes``: the logarithm of the share of the models that predict each class, with one further vote that is spread
+      evenly over the classes: so it is finite, and the class with most votes is the one that is predicted.
+
+    Args:
+        logits_MBC: Of M models.
+        combine: Which of these.
+
+    Returns:
+        float32 ``(B, C)``. Votes have no gradient.
+    """
+    logits = logits_MBC.float()
+    if combine == "logits":
+        return logits.mean(0)
+    models, _, classes = logits.shape
+    if combine == "votes":
+        votes = nn.functional.one_hot(logits.argmax(2), classes).sum(0)
+        return torch.log((votes + 1 / classes) / (models + 1))
+    return torch.logsumexp(logits.log_softmax(2), 0) - math.log(models)
