@@ -5,7 +5,7 @@ from __future__ import annotations
 from natmu.errors import UsageError
 
 
-class RefitNeeded(UsageError):
+class RefitNeeded(UsageError):  # noqa: N818 (it says what to do)
     """What the head promises can no longer be vouched for; a fit on the samples that are left can."""
 
 
