@@ -11,6 +11,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.store import Store
 from natmu.errors import DataError, ModelError, SettingError, UsageError
 from natmu.lineage import Workspace
+from natmu.lineage.importing import require_undivided
 from natmu.lineage.own_training import resolved
 from natmu.methods import Retrain
 from natmu.models import Outputs, is_pretrained_folder
@@ -157,7 +158,9 @@ class Source:
                 f"{self.path} may have been trained on the samples that --test-fraction makes the test set; then its "
                 "test accuracy and every attack that compares with unseen samples mean nothing, so give --test-data."
             )
-        return Opened(None, workspace, None if self.training is None else resolved(training_of(self.training)))
+        recipe = None if self.training is None else resolved(training_of(self.training))
+        require_undivided(recipe)
+        return Opened(None, workspace, recipe)
 
 
 @dataclass(frozen=True)

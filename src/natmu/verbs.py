@@ -16,6 +16,7 @@ from natmu.lineage import dropped_outputs, import_model, obtain, outcome_of, pro
 from natmu.lineage.costs import head_line
 from natmu.lineage.exporting import weights_digest
 from natmu.lineage.graph import sources
+from natmu.lineage.importing import require_undivided
 from natmu.lineage.original_check import check_run
 from natmu.lineage.own_training import require_trainer, resolved
 from natmu.lineage.refusal import refuse
@@ -29,7 +30,7 @@ from natmu.records.derived import forget_of, original_of, root_of
 from natmu.records.lineage import AnyLineage, Trained, Unlearned
 from natmu.records.originals import originals_of
 from natmu.records.run import open_run
-from natmu.records.settings import AnyTraining, DataSettings, TrainSettings, training_of
+from natmu.records.settings import AnyTraining, DataSettings, TrainSettings, sharding_of, training_of
 from natmu.records.table import Results
 from natmu.scores import scores
 from natmu.scores.panel import Level
@@ -162,6 +163,10 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
         before=None if start is None else workspace.forgotten_by(start),
         copies=asked.copies,
     )
+    if asked.drop_class and sharding_of(recipe) is not None:
+        raise SettingError(
+            "A model of shards has an output layer in each of them; forget the class without --drop-class."
+        )
     dropped = dropped_outputs(workspace, request) if asked.drop_class else None
     force = force or isinstance(method, Retrain)  # which uses no knowledge of the original
     start = start or import_model(workspace, source.path, recipe, force=force)
@@ -236,6 +241,7 @@ def audit_run(
     store = Store(run.path.resolve().parent)
     original = _original(run, store, source)
     told = None if training is None else resolved(training_of(training))
+    require_undivided(told)
     audit = RunAudit(run, original, store, level, references or NUMBERS[level], told=told)
     recipe = recipe_of_references(audit, offline=offline)
     refuse_lesser(run, level, len(audit.runs["retrained"]) if offline else audit.number, force=force)

@@ -20,7 +20,7 @@ from natmu.cli.options import (
     store_and_name,
 )
 from natmu.cli.torchrun import first_process_goes_on
-from natmu.cli.training import without_flags
+from natmu.cli.training import with_sharding, without_flags
 
 
 @takes_groups
@@ -48,6 +48,17 @@ def run(
         str,
         typer.Option("--augment", help="default (random crop and horizontal flip), none, or package.module:function."),
     ] = "default",
+    shards: Annotated[
+        int | None,
+        typer.Option("--shards", help="Train a model on each of so many parts of the data, to forget exactly by sisa."),
+    ] = None,
+    slices: Annotated[
+        int | None, typer.Option("--slices", help="Parts of each shard, which its model learns one after another.")
+    ] = None,
+    combine: Annotated[
+        str | None,
+        typer.Option("--combine", help="What of the shards' models is averaged: probabilities, logits or votes."),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -77,7 +88,7 @@ def run(
         "batch_size": batch_size,
         "augment": augment,
     }
-    asked = without_flags(context, flags, training.asked())
+    asked = with_sharding(without_flags(context, flags, training.asked()), shards, slices, combine)
     with showing():
         run = train_run(
             data=reading.settings(data),

@@ -66,6 +66,27 @@ def without_flags(context: typer.Context, flags: Mapping[str, Any], asked: dict[
     return asked
 
 
+def with_sharding(
+    asked: Mapping[str, Any], shards: int | None, slices: int | None, combine: str | None
+) -> Mapping[str, Any]:
+    """How models are trained, with the division into shards that flags give, beside any way to say the rest.
+
+    Args:
+        asked: Training settings of any kind.
+        shards: Of ``--shards``.
+        slices: Of ``--slices``.
+        combine: Of ``--combine``.
+
+    Raises:
+        SettingError: The division is said in both ways.
+    """
+    flags = {"shards": shards, "slices": slices, "combine": combine}
+    given = {name: value for name, value in flags.items() if value is not None}
+    if given and asked.get("sharding") is not None:
+        raise SettingError(f"--training says sharding too; leave --{next(iter(given))} out.")
+    return {**asked, "sharding": given} if given else asked
+
+
 def _read(training: str) -> dict[str, Any]:
     """The settings in a file, or in the text itself."""
     import yaml

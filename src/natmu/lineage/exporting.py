@@ -9,20 +9,28 @@ from pathlib import Path
 from natmu.engine.store import Run
 from natmu.errors import ModelError, UsageError
 from natmu.lineage.same_weights import is_ancestor
-from natmu.models import is_pretrained_folder, weights_files
+from natmu.models import is_pretrained_folder, shards_in, weights_files
 from natmu.models.containers import Container, State, is_state, read_container, shard_names, weights_file
 from natmu.models.exporting import Copies, exported, write_container
 from natmu.models.factory import from_factory
 from natmu.models.foreign import MisfitError, find_weights
 from natmu.models.hub import from_hub, is_hub, stored_names
 from natmu.progress import say
-from natmu.records.derived import classes_without_output, root_of
+from natmu.records.derived import classes_without_output, division_of, root_of
 from natmu.records.digests import digest_of
 from natmu.records.files import file_digest
 from natmu.records.lineage import DroppedOutputs, Imported, Probed, Relearned, Trained, Unlearned
 
 DESCRIPTIONS = (".json", ".md", ".txt")
 """Files of a HuggingFace folder that hold no weights and are copied with it."""
+
+
+OF_SHARDS = (
+    "{out}: the models of {count} shards; what begins with members.K. is the model of shard K, by the names of your "
+    "own model. natmu.models.load_ensemble(path, build, {combine!r}) makes one module of them, where build() returns "
+    "your model with any weights."
+)
+"""How to use a model of shards elsewhere."""
 
 
 def weights_digest(path: Path) -> str:
@@ -60,7 +68,11 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
         say(sentence)
     if like is None:
         write_container(weights, out)
+        if (sharding := division_of(lineage)) is not None:
+            say(OF_SHARDS.format(out=out, count=len(shards_in(weights)), combine=sharding.combine))
         return
+    if division_of(lineage) is not None:
+        raise ModelError("A model of shards is several, which no file of one model can hold; export without --like.")
     if not like.exists():
         raise UsageError(f"There is no {like}; give the file that the original came from, or leave --like out.")
     if isinstance(lineage, Unlearned) and lineage.dropped is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from natmu.errors import SettingError
 from natmu.methods import Method, Retrain
 from natmu.methods.retraining import UNTOLD
-from natmu.records.derived import knows_initial_weights, retrained, root_of
+from natmu.records.derived import division_of, knows_initial_weights, retrained, root_of
 from natmu.records.lineage import Arithmetic, DroppedOutputs, Forget, Imported, Referenced, Trained, Unlearned
 from natmu.records.settings import OwnTraining, batch_size_of
 
@@ -34,7 +34,7 @@ def outcome_of(
 
     Raises:
         SettingError: Retraining is to start where the original did, and nobody knows where that was, or nobody says
-            how the original was trained.
+            how the original was trained. Shards are to be trained in another precision than before.
     """
     if isinstance(method, Retrain):
         fresh, root = method.config.init == "fresh", root_of(source)
@@ -43,6 +43,10 @@ def outcome_of(
         if not fresh and not knows_initial_weights(root) and not isinstance(root.recipe, OwnTraining):
             raise SettingError("retrain: the original's initial weights are not known; set init=fresh.")
         return retrained(root, forget, at, seed, fresh=fresh)
+    if method.needs_shards and division_of(source) is not None and (known := root_of(source).arithmetic) != at:
+        raise SettingError(
+            f"{method.name} trains shards in the precision of the original, {known.precision}; leave --precision out."
+        )
     return Unlearned(
         source=source,
         forget=forget,

@@ -6,7 +6,7 @@ logits.
 
 from natmu.models.adapters import Outputs, WithoutOutputs, adapted, network_of, unadapted
 from natmu.models.containers import weights_files
-from natmu.models.ensemble import Ensemble, shards_in
+from natmu.models.ensemble import Ensemble, load_ensemble, shards_in
 from natmu.models.factory import source_digest
 from natmu.models.foreign import load_weights
 from natmu.models.heads import FEWEST_CLASSES, head_of, moved_outputs, require_enough, without_outputs
@@ -39,6 +39,7 @@ __all__ = [
     "head_of",
     "is_pretrained_folder",
     "last_linear",
+    "load_ensemble",
     "load_weights",
     "models",
     "moved_outputs",

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from natmu.errors import ModelError
 
 Combine = Literal["probabilities", "logits", "votes"]
 
@@ -46,6 +51,33 @@ class Ensemble(nn.Module):
 def shards_in(names: Iterable[str]) -> list[int]:
     """Numbers of the shards whose models an ensemble has, from the names of its weights."""
     return sorted({int(name.split(".")[1]) for name in names if name.startswith("members.")})
+
+
+def load_ensemble(path: Path | str, build: Callable[[], nn.Module], combine: Combine = "probabilities") -> Ensemble:
+    """The ensemble in a file that ``natmu export`` wrote of a model of shards.
+
+    Args:
+        path: The file, in safetensors.
+        build: Makes the model of a shard with any weights; called once for each.
+        combine: How the model was trained to combine them.
+
+    Raises:
+        ModelError: The file holds no models of shards, or other models.
+    """
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(
+            f"{path} cannot be read ({error}); name a .safetensors file that natmu export wrote."
+        ) from None
+    if not (shards := shards_in(state)):
+        raise ModelError(f"{path} holds one model, and none of shards; load it as it is.")
+    ensemble = Ensemble({shard: build() for shard in shards}, combine)
+    try:
+        ensemble.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"The models in {path} are not those that build() returns: {error}.") from None
+    return ensemble
 
 
 def combined(logits_MBC: Tensor, combine: Combine) -> Tensor:
