@@ -88,7 +88,8 @@ def test_only_what_knew_the_samples_is_trained_again_and_once(world, tmp_path):
     assert {slices for one in done for slices in one.retrained.values()} == {(1, 2), (2,)}
     CALLS.clear()
     together = first.forget(list(range(12)))
-    assert (set(together.retrained), len(CALLS)) == ({*range(SHARDS)}, sum(map(len, together.retrained.values())))
+    assert len(CALLS) == sum(map(len, together.retrained.values()))
+    assert {*together.retrained} <= {shard for one in done for shard in one.retrained}
     CALLS.clear()
     assert same(first.forget(list(range(5))).forget(list(range(5, 12))), together)
 
@@ -151,7 +152,7 @@ def test_an_audit_takes_the_models(world, tmp_path):
         ([*range(COUNT)], {"trainer": lambda samples, seed: network()}, "function of a module"),
         ([*range(COUNT)], {"trainer": {"epoch": 3}}, "epoch"),
         ([*range(COUNT)], {"trainer": OURS | {"sharding": {"shards": 2}}}, "leave it out"),
-        ([*range(COUNT)], {"model": nn.Linear(3, 2)}, "model"),
+        ([*range(COUNT)], {"model": nn.Linear(3, 2)}, "Linear failed on a batch"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence_and_nothing_is_trained(trained, world, rows, options, sentence):

@@ -9,14 +9,16 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from natmu.errors import DataError, SettingError
+from natmu.errors import DataError, RunError, SettingError
 from natmu.heads.errors import BudgetSpent
 from natmu.heads.gaussian import largest_shift
 from natmu.heads.one_against_rest import Matrix, curvatures, gradient, inverses, minimum, slopes, times_each
+from natmu.heads.saving import SavedHead
 from natmu.types import FloatArray, IntArray
 
 LONGEST = 1 + 1e-6
@@ -30,7 +32,7 @@ _SOLVED = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
-class LogisticHead:
+class LogisticHead(SavedHead):
     """Logistic regression of each class against the rest, which samples can be taken out of.
 
     **The step.** ``w0`` are the weights of the fit, ``g`` the sum of the gradients at ``w0`` of all rows removed so far,
@@ -76,7 +78,19 @@ class LogisticHead:
         step: What removals added to ``start``, ``(C, P)``.
         unfitted: Norm of the gradient that the fit left, by class ``(C,)``.
         drift: ``|w0 - a|_K`` over all rows of the fit, by class ``(C,)``; over those that are left it is no more.
+
+    >>> rows = np.tile(0.9 * np.eye(4), (50, 1))
+    >>> labels = np.tile([0, 1, 0, 1], 50)
+    >>> settings = {"num_classes": 2, "l2": 10.0, "epsilon": 1.0, "delta": 1e-5, "noise": 1.0}
+    >>> head = LogisticHead.fit(rows, labels, **settings, seed=20)
+    >>> less = head.remove(rows[:2], labels[:2])
+    >>> less.removed, head.spent < less.spent < less.budget
+    (2, True)
+    >>> residual_of(less, rows[2:], labels[2:]) <= less.spent
+    True
     """
+
+    kind: ClassVar[str] = "logistic"
 
     l2: float
     epsilon: float
@@ -94,6 +108,11 @@ class LogisticHead:
     step: Matrix
     unfitted: Matrix
     drift: Matrix
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.type == "Matrix":  # strides decide last bits, and files have none
+                object.__setattr__(self, field.name, np.ascontiguousarray(getattr(self, field.name)))
 
     @classmethod
     def fit(
@@ -202,15 +221,20 @@ class LogisticHead:
 
     @classmethod
     def from_state(cls, state: dict[str, npt.NDArray[np.float64]]) -> LogisticHead:
-        """The head that `state` described."""
+        """The head that `state` described.
+
+        Raises:
+            RunError: No head has this state.
+        """
+        if not _plausible(state):
+            raise RunError("The state of this logistic head is damaged; fit the head again.")
         kinds = {"float": float, "int": int}
-        values = {field.name: state[field.name] for field in dataclasses.fields(cls)}
         numbers = {
-            field.name: kinds[str(field.type)](values[field.name][0])
+            field.name: kinds[str(field.type)](state[field.name][0])
             for field in dataclasses.fields(cls)
             if field.type in kinds
         }
-        return cls(**{**values, **numbers})
+        return cls(**{**state, **numbers})
 
     def _bound(self, rest: Matrix) -> float:
         """Bound on the gradient that is left, with ``rest = pull - hessian step`` ``(C, P)``."""
@@ -254,6 +278,22 @@ def residual_of(head: LogisticHead, features: npt.ArrayLike, labels: npt.ArrayLi
     """
     rows, classes = _checked(features, labels, len(head.start))
     return float(np.linalg.norm(gradient(head.weights, rows, classes, head.l2, head.perturbation)))
+
+
+def _plausible(state: dict[str, npt.NDArray[np.float64]]) -> bool:
+    """Whether arrays have the names, shapes and ranges of a state."""
+    if state.keys() != {field.name for field in dataclasses.fields(LogisticHead)} or state["start"].ndim != 2:
+        return False
+    classes, columns = state["start"].shape
+    matrix = (classes, columns)
+    shapes: dict[str, tuple[int, ...]] = {"unfitted": (classes,), "drift": (classes,)}
+    shapes |= dict.fromkeys(("start", "anchor", "perturbation", "pull", "step"), matrix)
+    shapes |= dict.fromkeys(("hessian", "inverse"), (*matrix, columns))
+    if any(array.shape != shapes.get(name, (1,)) or array.dtype != np.float64 for name, array in state.items()):
+        return False
+    positive = all(state[name][0] > 0 for name in ("l2", "epsilon", "delta", "noise"))
+    counts = all((state[name] >= 0).all() for name in ("count", "removed", "spent", "unfitted", "drift"))
+    return positive and counts and all(bool(np.isfinite(array).all()) for array in state.values())
 
 
 def _less(hessian: Matrix, rows: Matrix, curvature: Matrix) -> Matrix:

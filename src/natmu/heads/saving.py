@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,16 +37,13 @@ class SavedHead:
         """All that determines the head, as arrays."""
         raise NotImplementedError
 
-    @classmethod
-    def from_state(cls, state: State) -> Self:
-        """The head that has a state."""
-        raise NotImplementedError
-
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the head with all that removals need, whole or not at all; ``load_head`` reads it.
 
         The file holds sums over all samples that the head has: keep it as safe as these. It replaces a file that is
         there, so that what was removed is in no file any more once all copies are replaced.
+
+        Of a certified head it also holds the noise: whoever reads it can subtract that from the weights.
 
         Args:
             path: The file, such as ``head.safetensors``; folders on its way are made.

@@ -178,7 +178,7 @@ def _same_training(known: Trained, asked: Trained, store: Path) -> Trained:
     assert wanted is not None, "shards are asked for"
     start = asked.start.but(data=known.data)
     asked = _divided(asked.but(start=start), wanted.model_copy(update={"threads": held.threads}))
-    if _divided(asked, held) == known:
+    if _divided(asked, wanted.model_copy(update={"threads": held.threads, "combine": held.combine})) == known:
         return asked
     told = f"{in_words(known.recipe)}, seed {known.seed}"
     raise UsageError(
