@@ -90,8 +90,8 @@ def stage_epochs(epochs: int, slices: int) -> tuple[int, ...]:
     """For how many epochs each stage trains, of a training of so many epochs.
 
     Stage i trains on slices 1 to i of R for 2e / (R + 1) epochs on average, so that all stages together show as many
-    samples as e epochs on everything. They are rounded down cumulatively, except that the last stage has at least one:
-    its slice would not be learnt otherwise.
+    samples as e epochs on everything, to within half an epoch. They are rounded down cumulatively, except that the last
+    stage has at least one: its slice would not be learnt otherwise.
 
     Source:
         cleverhans-lab/machine-unlearning, sisa.py, ``avg_epochs_per_slice`` and ``slice_epochs``, which may leave the

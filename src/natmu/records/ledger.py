@@ -142,6 +142,44 @@ class ProcessStarted(Value):
     policy: Digest
 
 
+class HeadFacts(Value):
+    """A head on the features of a frozen backbone, after samples were taken out of it.
+
+    Attributes:
+        kind: Kind of the head.
+        backbone: Digest of the backbone's weights.
+        origin: Where the backbone comes from, as the user said it.
+        epsilon: Of a logistic head, the privacy loss that removals may use up together.
+        delta: The probability with which it may be larger.
+        spent: How much of the budget they have used up since the last fit.
+        budget: How much there is.
+        removed: How many samples were taken out since the last fit.
+    """
+
+    kind: Literal["ridge", "logistic"]
+    backbone: Digest
+    origin: str
+    epsilon: float | None = None
+    delta: float | None = None
+    spent: float | None = None
+    budget: float | None = None
+    removed: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What there is to say of it."""
+        stands = f"The head stands on a frozen backbone from {self.origin}, with weights {self.backbone}."
+        if self.epsilon is None or self.delta is None:
+            return stands
+        known = f"(epsilon, delta) = ({self.epsilon:g}, {self.delta:g})"
+        if self.spent is None or self.budget is None:
+            return f"{stands} The head was fitted with {known}."
+        return (
+            f"{stands} {known}; {self.spent:.3g} of {self.budget:.3g} of the budget are spent by "
+            f"{self.removed or 0} removal{'' if self.removed == 1 else 's'} since the last fit."
+        )
+
+
 class Tried(Value):
     """A model that was made for a process, with all that was found out about it.
 
@@ -150,8 +188,10 @@ class Tried(Value):
         requests: Requests that it answers.
         method: Name of the method.
         settings: All settings of the method.
-        guarantee: What the method promises.
-        seed: Of everything random in it.
+        guarantee: What the method promises of this model, in a word.
+        promise: The same in a sentence.
+        assumptions: Under which assumptions, a sentence each.
+        seed: Of everything random in it; None where it is a secret, as that of the noise of a logistic head.
         source: What it was made from; None of retraining.
         result: The model.
         seconds: Wall time of the work itself.
@@ -162,6 +202,8 @@ class Tried(Value):
         earlier: What it says of all earlier requests together; None where there are none left to measure.
         remeasured: Each earlier request.
         guardrails: What each guardrail says.
+        head: The head on features that the model is; None of any other model.
+        decisions: What was decided while it was made, such as that a head was fitted again, a sentence each.
         versions: Package name to version.
         hardware: What it ran on.
     """
@@ -171,7 +213,9 @@ class Tried(Value):
     method: str
     settings: dict[str, Any]
     guarantee: Guarantee
-    seed: int
+    promise: str
+    assumptions: tuple[str, ...] = ()
+    seed: int | None
     source: DeployedModel | None
     result: DeployedModel
     seconds: float = Field(ge=0)
@@ -182,6 +226,8 @@ class Tried(Value):
     earlier: Measurement | None = None
     remeasured: tuple[Remeasured, ...] = ()
     guardrails: tuple[GuardrailResult, ...] = ()
+    head: HeadFacts | None = None
+    decisions: tuple[str, ...] = ()
     versions: dict[str, str]
     hardware: Hardware
 
@@ -262,14 +308,16 @@ class Purged(Value):
         request: Its number.
         files: How many files were looked through.
         caches: How many files with decoded copies were removed.
+        features: How many rows of stored features were erased.
         census: Digest of the list of samples, from which their names were taken.
-        weights: Runs whose weights were deleted because they knew the samples.
+        weights: Runs whose weights were deleted because they knew the samples, stages of shards among them.
     """
 
     kind: Literal["purge"] = "purge"
     request: int = Field(ge=1)
     files: int = Field(ge=0)
     caches: int = Field(0, ge=0)
+    features: int = Field(0, ge=0)
     census: Digest
     weights: tuple[Digest, ...] = ()
 

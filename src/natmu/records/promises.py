@@ -15,6 +15,18 @@ RETRAIN, SISA, DOWNDATE = "retrain", "sisa", "downdate"
 STRONGEST: dict[str, Guarantee] = {RETRAIN: "exact", SISA: "exact", DOWNDATE: "exact"}
 """The strongest guarantee that a method can give, whatever the model is; all others are approximate."""
 
+STRENGTH: tuple[Guarantee, ...] = ("approximate", "certified", "exact")
+"""Guarantees from the weakest to the strongest."""
+
+
+def is_at_least(guarantee: Guarantee, asked: Guarantee) -> bool:
+    """Whether a guarantee is as strong as another one.
+
+    >>> is_at_least("exact", "certified")
+    True
+    """
+    return STRENGTH.index(guarantee) >= STRENGTH.index(asked)
+
 
 class Promise(Value):
     """What a way of unlearning promises.
