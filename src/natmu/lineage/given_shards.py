@@ -56,14 +56,14 @@ class GivenShards:
         original: How all samples together are trained.
         given: The data as the user gave it.
         positions: Where each sample of it stands in the data that the store first had, int64 ``(N,)``.
-        count: Samples of that.
+        known: What the store knows of that.
     """
 
     workspace: ModelWorkspace
     original: Trained
     given: ImageData
     positions: IntArray
-    count: int
+    known: ShardSamples
 
     @classmethod
     def open(
@@ -108,8 +108,7 @@ class GivenShards:
         if not file.exists():
             if data.sample_names.listing.texts is None:
                 decide(POSITIONS)
-            ShardSamples(original, names, contents).write(file)
-            return cls(workspace, original, data, np.arange(len(data)), len(data))
+            return cls(workspace, original, data, np.arange(len(data)), ShardSamples(original, names, contents))
         known = ShardSamples.read(file)
         original = _same_training(known.model, original, store)
         positions = _positions(known, data, names, contents, store)
@@ -118,7 +117,7 @@ class GivenShards:
         left = len(train) < len(known)
         remaining = Remaining(original.data, train, train[:0], None, len(known)) if left else None
         workspace = replace(workspace, splits=_splits(given, data, order), remaining=remaining)
-        return cls(workspace, original, data, positions, len(known))
+        return cls(workspace, original, data, positions, known)
 
     def without(self, left_out: IntArray) -> tuple[nn.Module, dict[int, tuple[int, ...]]]:
         """The model that never had some samples, nor those that are gone.
@@ -131,9 +130,11 @@ class GivenShards:
         """
         store = self.workspace.store
         before = {run.path for run in store.all()}
-        gone = np.setdiff1d(np.arange(self.count), self.positions)
+        gone = np.setdiff1d(np.arange(len(self.known)), self.positions)
         rows = np.union1d(gone, self.positions[left_out]).astype(np.int64)
         run = obtain(self._wanted(rows) if len(rows) else self.original, self.workspace)
+        if not (store.root / FILE).exists():  # nothing stands in the way of another try where this one was refused
+            self.known.write(store.root / FILE)
         made: dict[int, list[int]] = {}
         for one in store.all():
             lineage = one.record.lineage
