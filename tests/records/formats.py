@@ -74,7 +74,7 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("Services", "The folder that `natmu requests init` makes; [deletion-requests.md](deletion-requests.md) uses it."),
     (
         "Shards and heads from Python",
-        "The folder `store` of `natmu.train_shards` holds run folders, as above, and `samples.npz`. A head has one file.",
+        "The folder `store` of `natmu.train_shards` has run folders, as above, and `samples.npz`. A head has one file.",
     ),
     ("Decoded images", "The folder `decoded` in the folder of data. Whoever deletes it loses nothing but time."),
 )
@@ -139,15 +139,20 @@ SERVICE = """\
 PYTHON = """\
 ### samples.npz
 
-What the shards of the folder were trained on, by which samples are known again when others are gone: `model`, the lineage of
-the whole training as JSON in UTF-8; `names` and `contents` uint8 `(N, 16)`, of each sample BLAKE2b digests of its name (NFC,
-UTF-8) and of its label, in digits, with its input behind it (bytes, or float32 in native order); `format` 1; and a `checksum`
-of all of these.
+What the shards of the folder were trained on, by which samples are known again when others are gone:
+
+| array | holds |
+|---|---|
+| `format` | 1 |
+| `model` | the lineage of the whole training, JSON in UTF-8 |
+| `names` | BLAKE2b digests of the names of all samples (NFC, UTF-8), uint8 `(N, 16)` |
+| `contents` | likewise of their labels, in digits, each with its input behind it: bytes, or float32 in native order |
+| `checksum` | a digest of all of these |
 
 ### Heads
 
-What `save` of a head writes and `natmu.heads.load_head` reads is a safetensors file. Its metadata has `format` 1, `head`
-(`ridge` or `logistic`) and `checksum`, a BLAKE2b digest of all arrays; the arrays are those of `state()` of that head.
+What `save` of a head writes and `natmu.heads.load_head` reads is a safetensors file. Its arrays are those of `state()`.
+Its metadata has `format` 1, `head` (`ridge` or `logistic`), and `checksum`, a BLAKE2b digest of all arrays.
 """
 
 BEST = """\
