@@ -73,9 +73,11 @@ def least_eigenvalue(matrix: Matrix, factor: Matrix) -> float:
     return max(0.0, shift - (len(matrix) + 2) * UNIT * float(matrix.trace()))
 
 
-def backward_error(matrix: Matrix) -> float:
-    """By how much a matrix may differ, in the spectral norm, from the one whose system was solved exactly.
+def residual_bound(matrix: Matrix, solution: Matrix, right: Matrix) -> float:
+    """A bound on the Frobenius norm of what a solution leaves: what is computed, and how far that may be off.
 
-    ``(3 P + 1) UNIT`` times the trace (Higham 2002, theorem 10.4); the rest is for what was added to its diagonal.
+    A product of ``P`` terms and two more operations, one of them on the diagonal of the matrix before.
     """
-    return (3 * len(matrix) + 4) * UNIT * float(matrix.trace())
+    left = float(np.linalg.norm(right - matrix @ solution))
+    magnitude = float(np.linalg.norm(np.abs(matrix) @ np.abs(solution) + np.abs(right)))
+    return left + (len(matrix) + 2) * UNIT * magnitude

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natmu.errors import UsageError
-from natmu.heads.inputs import BLOCK, blocks_of
+from natmu.heads.inputs import blocks_of
 from natmu.heads.rows import GRID, MOST_ROWS
 from natmu.types import IntArray
 
@@ -83,13 +83,6 @@ class Sums:
             return Sums.of_nothing(*cross.shape)
         cross[:, counts == 0] = 0
         return Sums(gram, cross, counts, gram_rounding, cross_rounding)
-
-    def rounding_of_a_fit(self) -> tuple[float, float]:
-        """Bounds on the errors that these sums have when they are taken from the samples in one go; 0 if these have."""
-        if not self.gram_rounding and not self.cross_rounding:
-            return 0.0, 0.0
-        total, additions = float(self.gram.trace()), BLOCK + -(-self.count // BLOCK)
-        return UNIT * additions * total, UNIT * additions * (self.count * total) ** 0.5
 
 
 def _on_grid(block: npt.NDArray[np.float64]) -> bool:

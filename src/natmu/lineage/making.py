@@ -23,6 +23,7 @@ from natmu.errors import ForgetSetError, ModelError
 from natmu.lineage.difficulty import difficulty_of
 from natmu.lineage.division import Division, require_one_process
 from natmu.lineage.graph import sources
+from natmu.lineage.heads import FittedHead, HeadData, fit_head, head_of_run
 from natmu.lineage.importing import imported
 from natmu.lineage.original_check import checked, report_check
 from natmu.lineage.own_training import samples_of, train_own
@@ -38,9 +39,11 @@ from natmu.methods import Problem, method_named
 from natmu.models import Ensemble, load_weights, without_outputs
 from natmu.models.adapters import network_of
 from natmu.progress import decided
-from natmu.records.derived import division_of, forget_of, root_of, title
+from natmu.records.derived import backbone_of, classes_without_output, division_of, forget_of, root_of, title
+from natmu.records.heads import HEAD
 from natmu.records.lineage import (
     AnyLineage,
+    Backbone,
     Everything,
     Forget,
     HalfOfPool,
@@ -52,8 +55,9 @@ from natmu.records.lineage import (
     Trained,
     Unlearned,
 )
+from natmu.records.promises import DOWNDATE
 from natmu.records.run import DIVISION, History
-from natmu.records.settings import AnyTraining, OwnTraining, TrainSettings
+from natmu.records.settings import AnyTraining, LogisticTraining, OwnTraining, RidgeTraining, TrainSettings
 from natmu.scores import accuracy, scores
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs
 
@@ -143,6 +147,8 @@ def _make(model: AnyLineage, workspace: Workspace, work: Workplace) -> None:
             make_probe(model, workspace, work)
         case Imported():
             raise ModelError(f"The {title(model)} is not in {workspace.store.root}; name its weights file with --from.")
+        case Backbone():
+            raise ModelError(f"The {title(model)} is not in {workspace.store.root}; fit a head with --features-from.")
 
 
 def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
@@ -160,6 +166,10 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
         seconds = train_own(network, seen, model.recipe, model.seed, workspace, log)
         _finish(network, workspace, work, compute, samples, seconds)
         return
+    if isinstance(model.recipe, RidgeTraining | LogisticTraining):
+        _fit(model, workspace, work, samples)
+        return
+    assert isinstance(model.start, Initial), "only heads start at a backbone"
     network = workspace.start(model.start)
     history: History = []
     start = time.perf_counter()
@@ -206,6 +216,23 @@ def _train_shards(model: Trained, workspace: Workspace, work: Workplace) -> None
     _finish(network, workspace, work, compute, samples, seconds, history)
 
 
+def _fit(model: Trained, workspace: Workspace, work: Workplace, samples: _Samples) -> None:
+    """Fit a head on the stored features of its backbone."""
+    assert isinstance(model.start, Backbone), "a head stands on one"
+    assert isinstance(model.recipe, RidgeTraining | LogisticTraining), "it is one of these"
+    left_out = samples.aside if samples.whole is None else samples.whole.left_out
+    start = time.perf_counter()
+    fitted = fit_head(model.recipe, _head_data(model.start, workspace, samples), left_out, model.seed)
+    seconds = time.perf_counter() - start
+    _finish(fitted.network, workspace, work, workspace.compute.at(model.arithmetic), samples, seconds, fitted=fitted)
+
+
+def _head_data(backbone: Backbone, workspace: Workspace, samples: _Samples) -> HeadData:
+    """The rows of what a model is trained on, or of what a method is handed."""
+    corrections = np.zeros((0, 2), np.int64) if samples.whole is None else samples.whole.corrections
+    return HeadData(workspace, backbone, corrections, samples.pool)
+
+
 def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
     """Run a method on a copy of its source."""
     problem = problem_of(model, workspace, work)
@@ -218,7 +245,9 @@ def _unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
         shutil.copyfile(source.verified(DIVISION), work.folder / DIVISION)
     if isinstance(sharded, StoredShards) and sharded.made is not None:
         seconds, outputs = sharded.made.seconds, sharded.made.outputs
-    _finish(network, workspace, work, problem.compute, samples, seconds, problem.history, outputs=outputs)
+    fitted = problem.fitted if model.method == DOWNDATE and isinstance(problem.fitted, FittedHead) else None
+    told = samples, seconds, problem.history
+    _finish(network, workspace, work, problem.compute, *told, outputs=outputs, fitted=fitted)
 
 
 def problem_of(model: Unlearned, workspace: Workspace, work: Workplace | None = None) -> Problem:
@@ -236,7 +265,7 @@ def problem_of(model: Unlearned, workspace: Workspace, work: Workplace | None = 
     samples, compute = _samples(workspace, root, model.forget), workspace.compute.at(model.arithmetic)
     ours = root.recipe if isinstance(root.recipe, TrainSettings) else None
     assert samples.forget is not None, "there is something to forget"
-    _require_samples(workspace, samples.whole, needed=not method_named(model.method).needs_shards)
+    _require_samples(workspace, samples.whole, needed=method_named(model.method).reads_forget)
     network = workspace.load(run)
     return Problem(
         model=network,
@@ -253,6 +282,8 @@ def problem_of(model: Unlearned, workspace: Workspace, work: Workplace | None = 
         aside=samples.aside,
         difficulty=_difficulty(run, workspace),
         sharded=_sharded(model, samples, network, workspace, work),
+        fitted=_fitted(model, run, network, workspace, samples),
+        gone=0 if samples.whole is None else len(samples.whole) - len(samples.forget),
     )
 
 
@@ -295,6 +326,18 @@ def _sharded(
     whole, before = workspace.require(model.source).division(), stages_before(model.source, workspace)
     gone = np.zeros(0, np.int64) if before is None else before.left_out
     return StoredShards(workspace, root, Division.of_array(whole), samples.whole, gone)
+
+
+def _fitted(
+    model: Unlearned, run: Run, network: nn.Module, workspace: Workspace, samples: _Samples
+) -> FittedHead | None:
+    """The head of a source with what it needs to forget; None where another method has changed it since."""
+    root = root_of(model.source)
+    backbone = backbone_of(root)
+    if backbone is None or not run.has(HEAD):
+        return None
+    assert isinstance(root, Trained), "it starts at a backbone"
+    return head_of_run(run, network, _head_data(backbone, workspace, samples), root, samples.whole)
 
 
 def _difficulty(run: Run, workspace: Workspace) -> FloatArray | None:
@@ -352,6 +395,7 @@ def _finish(
     history: History | None = None,
     confidence: torch.Tensor | None = None,
     outputs: Outputs | None = None,
+    fitted: FittedHead | None = None,
 ) -> None:
     """Keep a model, its logits and its scores: of a shadow model those of the pool, of others those of all data.
 
@@ -359,11 +403,17 @@ def _finish(
     """
     pool, forget = (None, None) if samples is None else (samples.pool, samples.whole)
     if pool is None:
-        outputs = outputs or workspace.predicted(outputs_of(network, workspace.on_device, compute))
+        if outputs is None:
+            made = outputs_of(network, workspace.on_device, compute) if fitted is None else fitted.outputs()
+            outputs = workspace.predicted(made.without_outputs(classes_without_output(work.lineage)))
         scored = _scores_of(work.lineage, outputs, forget)
+    elif fitted is not None:
+        outputs, scored = fitted.outputs(), {}
     else:
         logits = part_of(network, pool.data.subset(pool.positions), compute)
         outputs, scored = Outputs(logits, logits.take(np.zeros(0, np.int64))), {}
+    if fitted is not None:
+        fitted.write(work.folder)
     noted = history or []
     total = max(seconds, sum(row["seconds"] for row in noted))  # with the epochs before an interruption
     work.finish(

@@ -29,6 +29,7 @@ class SISA(Method):
     name = "sisa"
     paper = Paper("Machine Unlearning", "Bourtoule et al.", 2021, "https://arxiv.org/abs/1912.03817")
     needs_shards = True
+    reads_forget = False
     stochastic = False
 
     class Config(Settings):
@@ -54,6 +55,7 @@ class Downdate(Method):
     name = "downdate"
     needs_retain = False
     needs_head = True
+    reads_forget = False
     stochastic = False
 
     class Config(Settings):

@@ -38,8 +38,8 @@ def contradictions(policy: Policy) -> list[str]:
     if weaker:
         verb = "does" if len(weaker) == 1 else "do"
         faults.append(
-            f"guarantee: {policy.guarantee} is what {EXACT_METHODS} can give, and {', '.join(weaker)} {verb} not; write "
-            "one of them there, or guarantee: approximate"
+            f"guarantee: {policy.guarantee} is what {EXACT_METHODS} can give, and {', '.join(weaker)} {verb} not; "
+            "write one of them there, or guarantee: approximate"
         )
     seen: dict[str, str] = {}
     last = None

@@ -60,6 +60,7 @@ def found(
         require_trainer(recipe, workspace)
     original = opened.model or import_model(workspace, source.path, recipe, force=force)
     run = store.adopt(Run(source.path)) if source.is_run else workspace.require(original)
+    assert isinstance(original, Trained | Imported), "it is an original"
     adopt_parts(original, source.path.parent, store)
     shutil.rmtree(run.path / AUDIT_FOLDER, ignore_errors=True)  # which may name samples
     check = check_run(run, workspace, None, force=force)
@@ -121,8 +122,8 @@ def adopt_parts(original: Trained | Imported, runs: Path, store: Store) -> None:
         run = elsewhere.find(part.digest)
         if run is None:
             raise ModelError(
-                f"{runs} does not hold the {title(part)}, which the original is made of; name the original in the folder "
-                "of runs that natmu train left it in."
+                f"{runs} does not hold the {title(part)}, which the original is made of; name the original in the "
+                "folder of runs that natmu train left it in."
             )
         store.adopt(run)
 

@@ -32,7 +32,7 @@ def head_facts(original: Trained | Imported, run: RunFolder) -> HeadFacts | None
     backbone, recipe = backbone_of(original), original.recipe
     if backbone is None or not isinstance(recipe, HeadTraining) or not run.has(HEAD):
         return None
-    known = {"kind": recipe.head, "backbone": backbone.weights, "origin": backbone.origin}
+    known: dict[str, object] = {"kind": recipe.head, "backbone": backbone.weights, "origin": backbone.origin}
     if isinstance(recipe, LogisticTraining):
         from natmu.heads.logistic import LogisticHead
 
@@ -60,8 +60,8 @@ def require_rows(original: Trained | Imported, models: Path, needed: IntArray) -
     erased = int((~rows.any(axis=1)).sum())  # a row that stands for a sample is not zero: it ends with a constant
     if erased:
         raise ForgetSetError(
-            f"downdate needs the stored features of the samples, and those of {erased} of {len(needed)} were erased when "
-            "their purge was confirmed; retrain, which fits the head on what is left."
+            f"downdate needs the stored features of the samples, and those of {erased} of {len(needed)} were erased "
+            "when their purge was confirmed; retrain, which fits the head on what is left."
         )
 
 
@@ -99,7 +99,9 @@ def _erased(run: RunFolder, rows: Mapping[str, IntArray]) -> int:
         (run.path / ERASING).write_text(file_digest(partial), "utf-8")
         partial.replace(path)
     except OSError as error:
-        raise RunError(f"Cannot write {path} ({error.strerror}); make room or repair it, and run this again.") from error
+        raise RunError(
+            f"Cannot write {path} ({error.strerror}); make room or repair it, and run this again."
+        ) from error
     _settle(run)
     return count
 

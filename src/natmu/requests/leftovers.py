@@ -15,7 +15,7 @@ from natmu.errors import DataError, RunError
 from natmu.records.census import Census
 from natmu.records.heads import HEAD
 from natmu.records.lineage import AllBut, Backbone, Initial, Stage, Trained, Unlearned
-from natmu.records.run import DIVISION, RECORD, WEIGHTS, RunFolder
+from natmu.records.run import RECORD, WEIGHTS, RunFolder
 from natmu.requests.pictures import Wanted, rows_in
 from natmu.requests.state import State
 from natmu.types import IntArray, positions_digest

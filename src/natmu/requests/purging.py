@@ -113,7 +113,9 @@ def confirm_purge(
         delete_unfinished(folder / MODELS)
         _say_what_goes(knowing)
     gone = tuple(run for run in knowing if run not in state.deleted_weights)
-    return Purged(request=request, files=looked.files, caches=caches, features=erased, census=census.digest, weights=gone)
+    return Purged(
+        request=request, files=looked.files, caches=caches, features=erased, census=census.digest, weights=gone
+    )
 
 
 def complete_purge(folder: Path, state: State) -> None:
