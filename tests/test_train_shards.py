@@ -108,6 +108,20 @@ def test_rows_that_are_deleted_and_moved_change_nothing_for_other_shards(world, 
     assert set(first.forget([3]).retrained) <= {shard}
 
 
+def test_a_data_set_of_pairs_in_any_order_is_the_same_as_arrays(world, tmp_path):
+    def pairs(rows):
+        images, labels, names = (values[rows] for values in world)
+        items = [
+            (torch.from_numpy(image).float() / 255, int(label)) for image, label in zip(images, labels, strict=True)
+        ]
+        options = {"model": network(), "shards": SHARDS, "store": tmp_path / "a", "progress": False}
+        return natmu.train_shards(torch.utils.data.Subset(items, range(len(items))), train, names=names, **options)
+
+    assert same(pairs(everything()), sharded(world, everything(), tmp_path / "b"))
+    rest = np.delete(everything(), [3, 40])[::-1]
+    assert same(pairs(rest), sharded(world, np.sort(rest), tmp_path / "c"))
+
+
 def test_samples_that_are_gone_and_samples_that_are_forgotten_are_left_out_together(world, tmp_path):
     sharded(world, everything(), tmp_path / "a", OURS)
     rest = np.delete(everything(), [3, 4])
