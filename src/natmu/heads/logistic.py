@@ -145,7 +145,8 @@ class LogisticHead(SavedHead):
         """
         rows, classes = _checked(features, labels, num_classes)
         perturbation = noise * np.random.default_rng(seed).standard_normal((num_classes, rows.shape[1]))
-        goal = _OF_BUDGET * noise * largest_shift(epsilon, delta)
+        reachable = 16 * len(rows) * float(np.finfo(np.float64).eps)
+        goal = max(_OF_BUDGET * noise * largest_shift(epsilon, delta), reachable)
         found = minimum(rows, classes, l2, perturbation, goal=goal)
         zero = np.zeros_like(perturbation)
         head = cls(
