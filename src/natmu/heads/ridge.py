@@ -16,6 +16,7 @@ from natmu.heads.inputs import blocks_of, features_of, labels_of
 from natmu.heads.saving import SavedHead
 from natmu.heads.solving import Matrix, condition_of, factor_of, least_eigenvalue, residual_bound, solved
 from natmu.heads.sums import Sums
+from natmu.heads.threads import one_thread
 from natmu.types import FloatArray
 
 TOLERANCE = 5e-10
@@ -199,8 +200,9 @@ class RidgeHead(SavedHead):
         """
         rows = features_of(features, self.sums.cross.shape[0])
         logits = np.empty((len(rows), len(self.sums.counts)), np.float32)
-        for where, block in blocks_of(rows):
-            logits[where] = block @ self.weights.T
+        with one_thread():
+            for where, block in blocks_of(rows):
+                logits[where] = block @ self.weights.T
         return logits
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
