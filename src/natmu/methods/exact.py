@@ -11,14 +11,15 @@ from natmu.methods.problem import Problem
 from natmu.types import Settings
 
 UNSHARDED = (
-    "sisa trains the shards of a model again, and this one was not trained in shards; train one with natmu train "
-    "--shards 5, in Python with natmu.train_shards."
+    "sisa trains the shards of a model again, and this one was not trained in shards; train one with natmu "
+    "train --shards 5."
 )
 """Refuses any other model."""
 
 UNFITTED = (
-    "downdate takes samples out of a ridge or logistic head, and this model has none; train one with natmu train "
-    "--head ridge --features-from MODEL, in Python fit one of natmu.heads on features."
+    "downdate takes samples out of a ridge or logistic head, and this model has none; train one with natmu "
+    "train --head "
+    "ridge --features-from MODEL."
 )
 """Refuses any other model."""
 
