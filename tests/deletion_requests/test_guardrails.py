@@ -415,3 +415,24 @@ def test_limits_are_those_of_the_policy():
     )
     assert all(one.passed for one in judge_candidate(loose, ruined))
     assert sum(not one.passed for one in judge_candidate(Guardrails(), ruined)) == 6
+
+
+@pytest.mark.parametrize("given", ["exact", "certified"])
+def test_what_is_measured_of_forgotten_samples_refuses_nothing_that_is_promised_and_accuracy_does(given):
+    known = {
+        "correct": right(100, 100),
+        "retrained_correct": right(10, 100)[None],
+        "after": np.ones(100),
+        "measured": measurement("no"),
+        "earlier": measurement("no"),
+        "remeasured": remeasured(True),
+    }
+    failed = [one.name for one in judge_candidate(Guardrails(), facts(**known)) if not one.passed]
+    assert failed == ["no_op", "forgotten", "earlier"]
+    promised = judge_candidate(Guardrails(), facts(**known, method="downdate", guarantee=given))
+    assert all(one.passed for one in promised)
+    ruined = {"correct": right(10, 100), "retrained_correct": right(100, 100)[None], "retain": (99.0, 90.0)}
+    failed = [one.name for one in judge_candidate(Guardrails(), facts(**ruined)) if not one.passed]
+    assert failed == ["retain_loss", "over_forgetting"]
+    promised = judge_candidate(Guardrails(), facts(**ruined, method="downdate", guarantee=given))
+    assert [one.name for one in promised if not one.passed] == ["retain_loss"]

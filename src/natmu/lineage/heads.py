@@ -153,6 +153,12 @@ class FittedHead:
         if len(new) and not isinstance(self.head, RidgeHead):
             decide("A logistic head takes no corrected samples in, so it was fitted again, with fresh noise.")
             return self.data.fitted(self.recipe, left_out, self.seed)
+        if erased := int((~out[0].any(axis=1)).sum()):  # no row that stands for a sample is zero
+            decide(
+                f"The head was fitted again on what is left: the features of {erased} samples that it should forget "
+                "were erased."
+            )
+            return self.data.fitted(self.recipe, left_out, self.seed)
         try:
             head = self.head.remove(*out)
             return head.add(rows[new[:, 0]], new[:, 1]) if len(new) and isinstance(head, RidgeHead) else head

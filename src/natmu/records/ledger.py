@@ -17,7 +17,7 @@ from natmu.records.digests import Digest
 from natmu.records.files import File, Value
 from natmu.records.measurement import GuardrailResult, Measurement, Remeasured
 from natmu.records.policy import Policy
-from natmu.records.promises import Guarantee
+from natmu.records.promises import Guarantee, HeadFacts
 from natmu.records.run import Hardware
 
 KeyedDigest = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
@@ -140,44 +140,6 @@ class ProcessStarted(Value):
     seed: int
     references: int = Field(ge=0)
     policy: Digest
-
-
-class HeadFacts(Value):
-    """A head on the features of a frozen backbone, after samples were taken out of it.
-
-    Attributes:
-        kind: Kind of the head.
-        backbone: Digest of the backbone's weights.
-        origin: Where the backbone comes from, as the user said it.
-        epsilon: Of a logistic head, the privacy loss that removals may use up together.
-        delta: The probability with which it may be larger.
-        spent: How much of the budget they have used up since the last fit.
-        budget: How much there is.
-        removed: How many samples were taken out since the last fit.
-    """
-
-    kind: Literal["ridge", "logistic"]
-    backbone: Digest
-    origin: str
-    epsilon: float | None = None
-    delta: float | None = None
-    spent: float | None = None
-    budget: float | None = None
-    removed: int | None = None
-
-    @property
-    def sentence(self) -> str:
-        """What there is to say of it."""
-        stands = f"The head stands on a frozen backbone from {self.origin}, with weights {self.backbone}."
-        if self.epsilon is None or self.delta is None:
-            return stands
-        known = f"(epsilon, delta) = ({self.epsilon:g}, {self.delta:g})"
-        if self.spent is None or self.budget is None:
-            return f"{stands} The head was fitted with {known}."
-        return (
-            f"{stands} {known}; {self.spent:.3g} of {self.budget:.3g} of the budget are spent by "
-            f"{self.removed or 0} removal{'' if self.removed == 1 else 's'} since the last fit."
-        )
 
 
 class Tried(Value):

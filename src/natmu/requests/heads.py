@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from natmu.errors import ForgetSetError, RunError
+from natmu.errors import RunError
 from natmu.records.derived import backbone_of
 from natmu.records.files import file_digest
 from natmu.records.heads import FEATURES, HEAD, FeatureRows, read_features, read_head, write_features
-from natmu.records.ledger import HeadFacts
 from natmu.records.lineage import Imported, Trained
+from natmu.records.promises import HeadFacts
 from natmu.records.run import RECORD, RunFolder, content_of
 from natmu.records.settings import HeadTraining, LogisticTraining
 from natmu.types import IntArray
@@ -42,31 +42,11 @@ def head_facts(original: Trained | Imported, run: RunFolder) -> HeadFacts | None
     return HeadFacts.model_validate(known)
 
 
-def require_rows(original: Trained | Imported, models: Path, needed: IntArray) -> None:
-    """Refuse to take samples out of a head whose rows were erased, because their purge was confirmed.
-
-    Args:
-        original: The original of the service.
-        models: Its store.
-        needed: Positions of the samples.
-
-    Raises:
-        ForgetSetError: Some were.
-    """
-    backbone = backbone_of(original)
-    if backbone is None:
-        return
-    rows = content_of(RunFolder(models / backbone.digest).verified(FEATURES), read_features).train[needed]
-    erased = int((~rows.any(axis=1)).sum())  # a row that stands for a sample is not zero: it ends with a constant
-    if erased:
-        raise ForgetSetError(
-            f"downdate needs the stored features of the samples, and those of {erased} of {len(needed)} were erased "
-            "when their purge was confirmed; retrain, which fits the head on what is left."
-        )
-
-
 def erase_rows(runs: Mapping[str, RunFolder], rows: Mapping[str, IntArray]) -> int:
     """Overwrite the stored features of samples with zeros, in every run that holds any.
+
+    No row that stands for a sample is zero, as it ends with a constant. A head that should have such rows taken out is
+    fitted again on what is left.
 
     Args:
         runs: All runs of the service.

@@ -17,25 +17,25 @@ from natmu.lineage import Workspace, obtain, outcome_of, problem_of
 from natmu.lineage.own_training import require_trainer
 from natmu.methods import Method, Retrain, method_named
 from natmu.methods.rate_trial import with_suitable_rate
-from natmu.progress import say
+from natmu.progress import deciding, say
 from natmu.records.derived import retrained, root_of
 from natmu.records.ledger import DeployedModel, NotMade, ProcessStarted, Rejected, Released, Retrained, Tried
 from natmu.records.lineage import Forget, Imported, Referenced, Trained, Unlearned
 from natmu.records.policy import Candidate, Policy
-from natmu.records.promises import DOWNDATE, RETRAIN, SISA, promise_of
+from natmu.records.promises import RETRAIN, promise_of
 from natmu.records.run import WEIGHTS
 from natmu.records.service import ServiceRecord
 from natmu.records.settings import LogisticTraining, TrainSettings
 from natmu.requests.batch import Batch, values
 from natmu.requests.batch_norms import BatchNorm, batch_norms_of
 from natmu.requests.guardrails import Facts, judge_candidate
-from natmu.requests.heads import head_facts, require_rows
+from natmu.requests.heads import head_facts
 from natmu.requests.ledger import Ledger
 from natmu.requests.measuring import Compared
 from natmu.requests.state import State
 from natmu.scores import accuracy
 from natmu.scores.signals import confidence
-from natmu.types import ForgetSet, IntArray
+from natmu.types import ForgetSet
 
 Noted = TypeVar("Noted", Released, Rejected, NotMade, Retrained)
 
@@ -105,7 +105,8 @@ class Processing:
     ) -> Released | Rejected | NotMade:
         """Make one candidate, measure it, judge it, and note what came of it."""
         try:
-            run = self._made(candidate)
+            with deciding():  # runs keep what is decided, such as that a head was fitted again
+                run = self._made(candidate)
         except (UsageError, TrainingError) as error:
             refusal = NotMade(
                 process=started.process,
@@ -146,9 +147,7 @@ class Processing:
         method = method_named(candidate.method)(**candidate.settings)
         if isinstance(method, Retrain):
             return obtain(self._retrained(0), self.workspace)
-        if candidate.method == DOWNDATE:
-            require_rows(self._original_lineage, self.workspace.store.root, self._needed)
-        elif candidate.method != SISA:
+        if method.reads_forget:
             self._require_samples(candidate)
         model: Trained | Imported | Unlearned | Referenced = self._start
         for forget in self._values(self.batch.groups(self.honoured)):
@@ -176,16 +175,11 @@ class Processing:
         suited, _ = with_suitable_rate(method, problem_of(result, self.workspace), told, candidate.settings)
         return made_by(suited)
 
-    @property
-    def _needed(self) -> IntArray:
-        """Positions of the samples that the source has not forgotten yet."""
-        return np.setdiff1d(self.batch.own, self.batch.of(self.honoured))
-
     def _require_samples(self, candidate: Candidate) -> None:
         """Refuse a method where samples are gone that it is to forget."""
         remaining = self.workspace.remaining
         assert remaining is not None, "a service knows what is left"
-        needed = self._needed
+        needed = np.setdiff1d(self.batch.own, self.batch.of(self.honoured))
         gone = np.setdiff1d(needed, remaining.train)
         if len(gone):
             raise ForgetSetError(

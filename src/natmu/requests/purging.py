@@ -23,7 +23,7 @@ from natmu.progress import say
 from natmu.records.census import Census, CensusPart
 from natmu.records.files import damaged
 from natmu.records.ledger import Purged
-from natmu.records.promises import RETRAIN, SISA
+from natmu.records.promises import DOWNDATE, RETRAIN, SISA
 from natmu.records.service import CENSUS, EVIDENCE, MODELS, ServiceRecord
 from natmu.requests.data_places import places_of, samples_loaded
 from natmu.requests.heads import erase_rows
@@ -137,7 +137,7 @@ def _refuse_early(state: State, request: int, *, weights: bool) -> None:
     if asked is None:
         known = f"there are 1 to {len(state.requests)}" if state.requests else "there are none yet"
         raise UsageError(f"There is no request {request}; {known}.")
-    without = all(candidate.method in (RETRAIN, SISA) for candidate in state.policy.candidates)
+    without = all(candidate.method in (RETRAIN, SISA, DOWNDATE) for candidate in state.policy.candidates)
     if asked.status != "honoured" and (weights or not without):
         raise UsageError(
             f"The deployed model does not honour request {request} yet, and unlearning needs the samples; run natmu "
