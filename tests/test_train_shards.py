@@ -14,6 +14,7 @@ from torch.nn import functional
 import natmu
 from natmu.errors import UsageError
 from natmu.models import Ensemble
+from natmu.records.promises import PROMISES
 from natmu.testing.problems import digits
 
 COUNT, SHARDS = 90, 3
@@ -218,3 +219,8 @@ def test_a_plain_model_is_led_to_what_must_be_prepared(world, method, sentence):
 def test_right_labels_are_refused(world, trained):
     with pytest.raises(UsageError, match="right labels"):
         sharded(world, everything(), trained).forget({3: 4})
+
+
+def test_what_forgets_promises_what_evidence_does():
+    told = " ".join(natmu.ShardedModel.forget.__doc__.split())
+    assert PROMISES["sisa"].promise in told
