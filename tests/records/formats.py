@@ -72,6 +72,10 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("Study folders", "`runs/NAME` of a study, beside the folders of its runs."),
     ("Searches", "In the study folder too."),
     ("Services", "The folder that `natmu requests init` makes; [deletion-requests.md](deletion-requests.md) uses it."),
+    (
+        "Shards and heads from Python",
+        "The folder `store` of `natmu.train_shards` has run folders, as above, and `samples.npz`. A head has one file.",
+    ),
     ("Decoded images", "The folder `decoded` in the folder of data. Whoever deletes it loses nothing but time."),
 )
 
@@ -133,6 +137,25 @@ SERVICE = """\
 | `evidence/NNNN/` | `evidence.json`, `evidence.html`, `evidence.sig` (base64) and a copy of `signing.pub` |
 """  # noqa: E501 - rows of a table are lines
 
+PYTHON = """\
+### samples.npz
+
+What the shards of the folder were trained on, by which samples are known again when others are gone:
+
+| array | holds |
+|---|---|
+| `format` | 1 |
+| `model` | the lineage of the whole training, JSON in UTF-8 |
+| `names` | BLAKE2b digests of the names of all samples (NFC, UTF-8), uint8 `(N, 16)` |
+| `contents` | likewise of their labels, in digits, each with its input behind it: bytes, or float32 in native order |
+| `checksum` | a digest of all of these |
+
+### Heads
+
+What `save` of a head writes and `natmu.heads.load_head` reads is a safetensors file. Its arrays are those of `state()`.
+Its metadata has `format` 1, `head` (`ridge` or `logistic`), and `checksum`, a BLAKE2b digest of all arrays.
+"""
+
 BEST = """\
 ### best.yaml
 
@@ -140,7 +163,13 @@ The recipe with the best settings, for `natmu bench`. It is a recipe like any ot
 read it back as a record.
 """
 
-BEHIND = {"Run folders": OTHERS, "Searches": BEST, "Services": SERVICE, "Decoded images": PIXELS}
+BEHIND = {
+    "Run folders": OTHERS,
+    "Searches": BEST,
+    "Services": SERVICE,
+    "Shards and heads from Python": PYTHON,
+    "Decoded images": PIXELS,
+}
 """What follows the typed files of a group."""
 
 

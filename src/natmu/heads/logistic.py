@@ -9,15 +9,21 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from natmu.errors import DataError, SettingError
+from natmu.errors import DataError, RunError, SettingError
 from natmu.heads.errors import BudgetSpent
 from natmu.heads.gaussian import largest_shift
+<<<<<<< HEAD
 from natmu.heads.hessians import STRANGERS, Matrix, solved, times_each, without_rows
 from natmu.heads.one_against_rest import curvatures, gradient, minimum, slopes
+=======
+from natmu.heads.one_against_rest import Matrix, curvatures, gradient, inverses, minimum, slopes, times_each
+from natmu.heads.saving import SavedHead
+>>>>>>> pyexact15
 from natmu.types import FloatArray, IntArray
 
 LONGEST = 1 + 1e-6
@@ -28,7 +34,7 @@ _OF_BUDGET = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
-class LogisticHead:
+class LogisticHead(SavedHead):
     """Logistic regression of each class against the rest, which samples can be taken out of.
 
     **The step.** ``w0`` are the weights of the fit, ``g`` the sum of the gradients at ``w0`` of all rows removed so
@@ -77,7 +83,19 @@ class LogisticHead:
         step: What removals added to ``start``, ``(C, P)``.
         unfitted: Norm of the gradient that the fit left, by class ``(C,)``.
         drift: ``|w0 - a|_K`` over all rows of the fit, by class ``(C,)``; over those that are left it is no more.
+
+    >>> rows = np.tile(0.9 * np.eye(4), (50, 1))
+    >>> labels = np.tile([0, 1, 0, 1], 50)
+    >>> settings = {"num_classes": 2, "l2": 10.0, "epsilon": 1.0, "delta": 1e-5, "noise": 1.0}
+    >>> head = LogisticHead.fit(rows, labels, **settings, seed=20)
+    >>> less = head.remove(rows[:2], labels[:2])
+    >>> less.removed, head.spent < less.spent < less.budget
+    (2, True)
+    >>> residual_of(less, rows[2:], labels[2:]) <= less.spent
+    True
     """
+
+    kind: ClassVar[str] = "logistic"
 
     l2: float
     epsilon: float
@@ -95,6 +113,11 @@ class LogisticHead:
     step: Matrix
     unfitted: Matrix
     drift: Matrix
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.type == "Matrix":  # strides decide last bits, and files have none
+                object.__setattr__(self, field.name, np.ascontiguousarray(getattr(self, field.name)))
 
     @classmethod
     def fit(
@@ -220,15 +243,20 @@ class LogisticHead:
 
     @classmethod
     def from_state(cls, state: dict[str, npt.NDArray[np.float64]]) -> LogisticHead:
-        """The head that `state` described."""
+        """The head that `state` described.
+
+        Raises:
+            RunError: No head has this state.
+        """
+        if not _plausible(state):
+            raise RunError("The state of this logistic head is damaged; fit the head again.")
         kinds = {"float": float, "int": int}
-        values = {field.name: state[field.name] for field in dataclasses.fields(cls)}
         numbers = {
-            field.name: kinds[str(field.type)](values[field.name][0])
+            field.name: kinds[str(field.type)](state[field.name][0])
             for field in dataclasses.fields(cls)
             if field.type in kinds
         }
-        return cls(**{**values, **numbers})
+        return cls(**{**state, **numbers})
 
     def _bound(self, rest: Matrix) -> float:
         """Bound on the gradient that is left, with ``rest = pull - hessian step`` ``(C, P)``."""
@@ -265,6 +293,7 @@ def residual_of(head: LogisticHead, features: npt.ArrayLike, labels: npt.ArrayLi
     return float(np.linalg.norm(left))
 
 
+<<<<<<< HEAD
 def _bent(vectors: Matrix, products: Matrix, l2: float) -> Matrix:
     """``|v|_K`` of each class's vector ``(C, P)``, from its product with the Hessian."""
     both = (vectors * products).sum(1)
@@ -272,6 +301,72 @@ def _bent(vectors: Matrix, products: Matrix, l2: float) -> Matrix:
     if (squares < -1e-6 * np.abs(both)).any():
         raise DataError(STRANGERS)
     return np.sqrt(np.maximum(squares, 0))
+=======
+def _plausible(state: dict[str, npt.NDArray[np.float64]]) -> bool:
+    """Whether arrays have the names, shapes and ranges of a state."""
+    if state.keys() != {field.name for field in dataclasses.fields(LogisticHead)} or state["start"].ndim != 2:
+        return False
+    classes, columns = state["start"].shape
+    matrix = (classes, columns)
+    shapes: dict[str, tuple[int, ...]] = {"unfitted": (classes,), "drift": (classes,)}
+    shapes |= dict.fromkeys(("start", "anchor", "perturbation", "pull", "step"), matrix)
+    shapes |= dict.fromkeys(("hessian", "inverse"), (*matrix, columns))
+    if any(array.shape != shapes.get(name, (1,)) or array.dtype != np.float64 for name, array in state.items()):
+        return False
+    positive = all(state[name][0] > 0 for name in ("l2", "epsilon", "delta", "noise"))
+    counts = all((state[name] >= 0).all() for name in ("count", "removed", "spent", "unfitted", "drift"))
+    return positive and counts and all(bool(np.isfinite(array).all()) for array in state.values())
+
+
+def _less(hessian: Matrix, rows: Matrix, curvature: Matrix) -> Matrix:
+    """Hessians ``(C, P, P)`` without rows ``(M, P)`` of some curvature ``(M, C)``."""
+    less = np.empty_like(hessian)
+    for index, roots in enumerate(np.sqrt(curvature).T):
+        scaled = rows * roots[:, None]
+        np.subtract(hessian[index], scaled.T @ scaled, out=less[index])
+    return less
+
+
+def _solved(hessian: Matrix, pull: Matrix, step: Matrix, inverse: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    """The solution of ``hessian step = pull``, what is left of it, and the inverse that served.
+
+    The inverse of the rows before serves, with conjugate gradients, until too many are gone.
+    """
+    enough = _SOLVED * float(np.linalg.norm(pull))
+    found = _descended(hessian, pull, step, inverse, enough)
+    if float(np.linalg.norm(rest := pull - times_each(hessian, found))) > enough:
+        inverse = _inverses_of_rest(hessian)
+        found = _descended(hessian, pull, step, inverse, enough)
+        rest = pull - times_each(hessian, found)
+    return found, rest, inverse
+
+
+def _descended(hessian: Matrix, pull: Matrix, step: Matrix, inverse: Matrix, enough: float) -> Matrix:
+    """A step nearer to ``hessian step = pull``, by conjugate gradients that the inverse guides."""
+    rest = pull - times_each(hessian, step)
+    direction, before = np.zeros_like(rest), np.ones((len(rest), 1))
+    for _ in range(_MOST_DIRECTIONS):
+        if float(np.linalg.norm(rest)) <= enough:
+            break
+        guided = times_each(inverse, rest)
+        now = (guided * rest).sum(1, keepdims=True)
+        direction = guided + now / before * direction
+        ahead = times_each(hessian, direction)
+        steepness = (direction * ahead).sum(1, keepdims=True)
+        length = np.divide(now, steepness, out=np.zeros_like(now), where=steepness > 0)
+        step, rest, before = step + length * direction, rest - length * ahead, np.where(now > 0, now, 1.0)
+    return step
+
+
+def _inverses_of_rest(hessian: Matrix) -> Matrix:
+    """Inverses of Hessians from which rows were taken out."""
+    try:
+        return inverses(hessian)
+    except np.linalg.LinAlgError:
+        raise DataError(
+            "Some of these rows cannot have been part of the fit; give rows exactly as they were fitted."
+        ) from None
+>>>>>>> pyexact15
 
 
 def _checked(features: npt.ArrayLike, labels: npt.ArrayLike, num_classes: int) -> tuple[Matrix, IntArray]:

@@ -400,5 +400,5 @@ def _scores_of(model: AnyLineage, outputs: Outputs, forget: ForgetSet | None) ->
         return scores(outputs.split(forget))
     if isinstance(model, Initial):
         return {}
-    found = {"train_acc": accuracy(outputs.train), "test_acc": accuracy(outputs.test)}
-    return found if outputs.holdout is None else found | {"holdout_acc": accuracy(outputs.holdout)}
+    parts = {"train_acc": outputs.train, "test_acc": outputs.test, "holdout_acc": outputs.holdout}
+    return {name: accuracy(part) for name, part in parts.items() if part is not None and len(part)}
