@@ -17,13 +17,9 @@ import numpy.typing as npt
 from natmu.errors import DataError, RunError, SettingError
 from natmu.heads.errors import BudgetSpent
 from natmu.heads.gaussian import largest_shift
-<<<<<<< HEAD
 from natmu.heads.hessians import STRANGERS, Matrix, solved, times_each, without_rows
 from natmu.heads.one_against_rest import curvatures, gradient, minimum, slopes
-=======
-from natmu.heads.one_against_rest import Matrix, curvatures, gradient, inverses, minimum, slopes, times_each
 from natmu.heads.saving import SavedHead
->>>>>>> pyexact15
 from natmu.types import FloatArray, IntArray
 
 LONGEST = 1 + 1e-6
@@ -83,16 +79,6 @@ class LogisticHead(SavedHead):
         step: What removals added to ``start``, ``(C, P)``.
         unfitted: Norm of the gradient that the fit left, by class ``(C,)``.
         drift: ``|w0 - a|_K`` over all rows of the fit, by class ``(C,)``; over those that are left it is no more.
-
-    >>> rows = np.tile(0.9 * np.eye(4), (50, 1))
-    >>> labels = np.tile([0, 1, 0, 1], 50)
-    >>> settings = {"num_classes": 2, "l2": 10.0, "epsilon": 1.0, "delta": 1e-5, "noise": 1.0}
-    >>> head = LogisticHead.fit(rows, labels, **settings, seed=20)
-    >>> less = head.remove(rows[:2], labels[:2])
-    >>> less.removed, head.spent < less.spent < less.budget
-    (2, True)
-    >>> residual_of(less, rows[2:], labels[2:]) <= less.spent
-    True
     """
 
     kind: ClassVar[str] = "logistic"
@@ -293,15 +279,6 @@ def residual_of(head: LogisticHead, features: npt.ArrayLike, labels: npt.ArrayLi
     return float(np.linalg.norm(left))
 
 
-<<<<<<< HEAD
-def _bent(vectors: Matrix, products: Matrix, l2: float) -> Matrix:
-    """``|v|_K`` of each class's vector ``(C, P)``, from its product with the Hessian."""
-    both = (vectors * products).sum(1)
-    squares: Matrix = both - l2 * (vectors**2).sum(1)
-    if (squares < -1e-6 * np.abs(both)).any():
-        raise DataError(STRANGERS)
-    return np.sqrt(np.maximum(squares, 0))
-=======
 def _plausible(state: dict[str, npt.NDArray[np.float64]]) -> bool:
     """Whether arrays have the names, shapes and ranges of a state."""
     if state.keys() != {field.name for field in dataclasses.fields(LogisticHead)} or state["start"].ndim != 2:
@@ -318,55 +295,13 @@ def _plausible(state: dict[str, npt.NDArray[np.float64]]) -> bool:
     return positive and counts and all(bool(np.isfinite(array).all()) for array in state.values())
 
 
-def _less(hessian: Matrix, rows: Matrix, curvature: Matrix) -> Matrix:
-    """Hessians ``(C, P, P)`` without rows ``(M, P)`` of some curvature ``(M, C)``."""
-    less = np.empty_like(hessian)
-    for index, roots in enumerate(np.sqrt(curvature).T):
-        scaled = rows * roots[:, None]
-        np.subtract(hessian[index], scaled.T @ scaled, out=less[index])
-    return less
-
-
-def _solved(hessian: Matrix, pull: Matrix, step: Matrix, inverse: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """The solution of ``hessian step = pull``, what is left of it, and the inverse that served.
-
-    The inverse of the rows before serves, with conjugate gradients, until too many are gone.
-    """
-    enough = _SOLVED * float(np.linalg.norm(pull))
-    found = _descended(hessian, pull, step, inverse, enough)
-    if float(np.linalg.norm(rest := pull - times_each(hessian, found))) > enough:
-        inverse = _inverses_of_rest(hessian)
-        found = _descended(hessian, pull, step, inverse, enough)
-        rest = pull - times_each(hessian, found)
-    return found, rest, inverse
-
-
-def _descended(hessian: Matrix, pull: Matrix, step: Matrix, inverse: Matrix, enough: float) -> Matrix:
-    """A step nearer to ``hessian step = pull``, by conjugate gradients that the inverse guides."""
-    rest = pull - times_each(hessian, step)
-    direction, before = np.zeros_like(rest), np.ones((len(rest), 1))
-    for _ in range(_MOST_DIRECTIONS):
-        if float(np.linalg.norm(rest)) <= enough:
-            break
-        guided = times_each(inverse, rest)
-        now = (guided * rest).sum(1, keepdims=True)
-        direction = guided + now / before * direction
-        ahead = times_each(hessian, direction)
-        steepness = (direction * ahead).sum(1, keepdims=True)
-        length = np.divide(now, steepness, out=np.zeros_like(now), where=steepness > 0)
-        step, rest, before = step + length * direction, rest - length * ahead, np.where(now > 0, now, 1.0)
-    return step
-
-
-def _inverses_of_rest(hessian: Matrix) -> Matrix:
-    """Inverses of Hessians from which rows were taken out."""
-    try:
-        return inverses(hessian)
-    except np.linalg.LinAlgError:
-        raise DataError(
-            "Some of these rows cannot have been part of the fit; give rows exactly as they were fitted."
-        ) from None
->>>>>>> pyexact15
+def _bent(vectors: Matrix, products: Matrix, l2: float) -> Matrix:
+    """``|v|_K`` of each class's vector ``(C, P)``, from its product with the Hessian."""
+    both = (vectors * products).sum(1)
+    squares: Matrix = both - l2 * (vectors**2).sum(1)
+    if (squares < -1e-6 * np.abs(both)).any():
+        raise DataError(STRANGERS)
+    return np.sqrt(np.maximum(squares, 0))
 
 
 def _checked(features: npt.ArrayLike, labels: npt.ArrayLike, num_classes: int) -> tuple[Matrix, IntArray]:
