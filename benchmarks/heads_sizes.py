@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy
 
-from natmu.heads import RidgeHead, rows_of
+from natmu.heads import LogisticHead, RidgeHead, rows_of
 from natmu.types import FloatArray, IntArray
 
 LIMITS = {"fit": 10.0, "remove 1": 0.02, "remove 1,000": 1.0}
@@ -45,6 +45,9 @@ class Head(Protocol):
 
 HEADS: dict[str, Callable[[FloatArray, IntArray, int], Head]] = {
     "ridge": lambda rows, labels, classes: RidgeHead.fit(rows, labels, num_classes=classes),
+    "logistic": lambda rows, labels, classes: LogisticHead.fit(
+        rows, labels, num_classes=classes, l2=10.0, epsilon=100.0, delta=1e-5, noise=1.0, seed=0
+    ),
 }
 """How each head is fitted."""
 

@@ -11,8 +11,9 @@ from scipy.stats import beta, kstest, norm
 from natmu.errors import DataError, SettingError
 from natmu.heads.errors import BudgetSpent
 from natmu.heads.gaussian import delta_of_shift, largest_shift
+from natmu.heads.hessians import Matrix, inverses
 from natmu.heads.logistic import LogisticHead, residual_of
-from natmu.heads.one_against_rest import Matrix, gradient, hessian, inverses
+from natmu.heads.one_against_rest import gradient, hessian
 from natmu.heads.rows import rows_of
 from natmu.types import IntArray
 
@@ -53,7 +54,7 @@ def head(rows: Matrix, labels: IntArray) -> LogisticHead:
     return fitted(rows, labels)
 
 
-@pytest.mark.parametrize(("l2", "noise", "loosest"), [(0.1, 1.0, 50), (3.0, 0.1, 12), (10.0, 10.0, 5)])
+@pytest.mark.parametrize(("l2", "noise", "loosest"), [(0.1, 1.0, 50), (3.0, 0.1, 12), (10.0, 10.0, 8)])
 def test_bound_holds_at_each_of_1000_removals(l2: float, noise: float, loosest: float) -> None:
     rows, labels = data(2000, 20)
     rows = rows_of(rows).astype(np.float64)
@@ -80,16 +81,12 @@ def test_bound_holds_where_those_leave_that_matter_most() -> None:
         assert residual_of(head, rows[order[gone:]], labels[order[gone:]]) <= head.spent
 
 
-def test_bound_holds_where_the_hessian_was_taken_elsewhere(
-    rows: Matrix, labels: IntArray, head: LogisticHead
-) -> None:
+def test_bound_holds_where_the_hessian_was_taken_elsewhere(rows: Matrix, labels: IntArray, head: LogisticHead) -> None:
     anchor = head.start + np.random.default_rng(4).normal(size=head.start.shape)
     curved = hessian(anchor, rows, head.l2)
     apart = head.start - anchor
     drift = np.sqrt(np.einsum("cp,cpq,cq->c", apart, curved, apart) - head.l2 * (apart**2).sum(1))
-    moved = dataclasses.replace(
-        head, anchor=anchor, hessian=curved, inverse=inverses(curved), drift=drift, epsilon=1e6
-    )
+    moved = dataclasses.replace(head, anchor=anchor, hessian=curved, inverse=inverses(curved), drift=drift, epsilon=1e6)
     for gone in (1, 10, 100):
         less = moved.remove(rows[:gone], labels[:gone])
         left = residual_of(less, rows[gone:], labels[gone:])
@@ -123,18 +120,16 @@ def test_a_spent_budget_refuses_and_changes_nothing(rows: Matrix, labels: IntArr
         head.remove(rows[:200], labels[:200])
     for name, value in head.state().items():
         np.testing.assert_array_equal(value, before[name])
-    less, gone = head, 0
-    with pytest.raises(BudgetSpent):
-        while True:
-            less, gone = less.remove(rows[gone : gone + 1], labels[gone : gone + 1]), gone + 1
-    assert gone == less.removed > 3
+    less = head.remove(rows[:4], labels[:4])
     assert head.spent < less.spent <= less.budget
+    assert less.removed == 4
 
 
 def test_noise_is_normal_and_enters_the_fit() -> None:
     rows, labels = data(50, 400)
     head = fitted(rows, labels, noise=3.0)
     assert kstest(head.perturbation.ravel() / 3, "norm").pvalue > 0.001
+    assert np.std(head.perturbation / 3) == pytest.approx(1, abs=0.07)  # 1,200 draws: 3.4 standard errors
     without = gradient(head.weights, rows, labels, head.l2, np.zeros_like(head.perturbation))
     assert np.linalg.norm(without + head.perturbation) <= head.spent
 
@@ -191,10 +186,12 @@ def test_noise_that_hides_nothing_is_refused(rows: Matrix, labels: IntArray) -> 
 def attack(gone: int, epsilon: float) -> tuple[float, float, float]:
     """The delta that an attack on a removal proves, with confidence 99.9 %, and what bound and residual allow.
 
-    Whoever has the rows that are left computes, from weights, the perturbation of which they are the minimum. For a refit
-    it is normal, for a head that rows left it is shifted. The attack, a likelihood ratio, projects it on the mean shift.
+    Whoever has the rows that are left computes, from weights, the perturbation of which they are the minimum. For a
+    refit it is normal, for a head that rows left it is shifted. The attack, a likelihood ratio, projects it on the mean
+    shift of simulations.
     """
     rows, labels = data(60, 2)
+    rows = rows_of(rows).astype(np.float64)
     shifts, seen, bounds = [], [], []
     for seed in range(400):
         fit = dataclasses.replace(fitted(rows, labels, l2=0.3, noise=0.1, seed=seed), epsilon=1e6)
@@ -219,4 +216,6 @@ def test_an_attack_proves_no_more_than_was_promised() -> None:
 
 def test_an_attack_sees_a_budget_that_is_50_times_too_large() -> None:
     proven, bound, true = attack(gone=10, epsilon=0.5)
-    assert delta_of_shift(bound / 50, 0.5) < 0.01 < 0.3 < proven <= delta_of_shift(true, 0.5) < delta_of_shift(bound, 0.5)
+    assert (
+        delta_of_shift(bound / 50, 0.5) < 0.01 < 0.3 < proven <= delta_of_shift(true, 0.5) < delta_of_shift(bound, 0.5)
+    )

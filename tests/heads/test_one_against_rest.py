@@ -8,7 +8,8 @@ from torch.nn.functional import softplus
 
 from natmu.errors import TrainingError
 from natmu.heads import one_against_rest
-from natmu.heads.one_against_rest import Matrix, gradient, hessian, minimum, objective
+from natmu.heads.hessians import Matrix, inverses, times_each
+from natmu.heads.one_against_rest import gradient, hessian, minimum, objective
 from natmu.types import IntArray
 
 
@@ -36,8 +37,10 @@ def test_objective_gradient_and_hessian_are_those_of_the_definition() -> None:
     value = of_autograd(given, rows, labels, 0.7, noise)
     value.backward()  # type: ignore[no-untyped-call]
     np.testing.assert_allclose(objective(rows @ weights.T, weights, labels, 0.7, noise).sum(), value.item(), rtol=1e-12)
-    np.testing.assert_allclose(gradient(weights, rows, labels, 0.7, noise), given.grad, rtol=1e-10)
-    curved = torch.autograd.functional.hessian(lambda w: of_autograd(w, rows, labels, 0.7, noise), given.detach())
+    np.testing.assert_allclose(gradient(weights, rows, labels, 0.7, noise), np.asarray(given.grad), rtol=1e-10)
+    curved = torch.autograd.functional.hessian(  # type: ignore[no-untyped-call]
+        lambda w: of_autograd(w, rows, labels, 0.7, noise), given.detach()
+    )
     for index, matrix in enumerate(hessian(weights, rows, 0.7)):
         np.testing.assert_allclose(matrix, curved[index, :, index], rtol=1e-10, atol=1e-13)
 
@@ -66,10 +69,8 @@ def test_minimum_is_found_from_afar(l2: float, strength: float) -> None:
 def test_a_step_that_goes_too_far_is_shortened() -> None:
     rows, labels = data(200)
     weights = np.full((3, 6), 40.0)
-    steps = np.linalg.solve(
-        hessian(weights, rows, 1e-3), gradient(weights, rows, labels, 1e-3, np.zeros((3, 6)))[..., None]
-    )[..., 0]
     arguments = (labels, 1e-3, np.zeros((3, 6)))
+    steps = times_each(inverses(hessian(weights, rows, 1e-3)), gradient(weights, rows, *arguments))
     lengths = one_against_rest._lengths(weights, steps, gradient(weights, rows, *arguments), rows, *arguments)
     ahead = weights - lengths * steps
     assert (lengths < 1).any()

@@ -14,12 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from natmu.errors import TrainingError
+from natmu.heads.hessians import Matrix, inverses, times_each
 from natmu.types import IntArray
-
-Matrix = npt.NDArray[np.float64]
 
 _BLOCK = 1024
 _PART, _ENOUGH = 16, 12
@@ -72,7 +70,8 @@ def objective(margins: Matrix, weights: Matrix, labels: IntArray, l2: float, per
     """Objective of each class ``(C,)`` at weights ``(C, P)`` that give rows these margins ``(N, C)``."""
     losses: Matrix = np.logaddexp(0, margins).sum(0)
     losses -= np.bincount(labels, margins[np.arange(len(labels)), labels], margins.shape[1])
-    return losses + ((l2 / 2 * weights + perturbation) * weights).sum(1)
+    ridge: Matrix = ((l2 / 2 * weights + perturbation) * weights).sum(1)
+    return losses + ridge
 
 
 def gradient(weights: Matrix, rows: Matrix, labels: IntArray, l2: float, perturbation: Matrix) -> Matrix:
@@ -94,20 +93,6 @@ def hessian(weights: Matrix, rows: Matrix, l2: float, *, times: float = 1.0) -> 
             total[index] += scaled[: len(roots)].T @ scaled[: len(roots)]
     total[:, np.arange(width), np.arange(width)] += l2
     return total
-
-
-def inverses(matrices: Matrix) -> Matrix:
-    """Inverse of each of several positive definite matrices ``(C, P, P)``."""
-    from scipy.linalg import cho_factor, cho_solve
-
-    identity = np.eye(matrices.shape[1])
-    return np.stack([cho_solve(cho_factor(matrix, lower=True), identity) for matrix in matrices])
-
-
-def times_each(matrices: Matrix, vectors: Matrix) -> Matrix:
-    """Product of each matrix ``(C, P, P)`` with its vector ``(C, P)``."""
-    product: Matrix = np.matmul(matrices, vectors[..., None])[..., 0]
-    return product
 
 
 def minimum(rows: Matrix, labels: IntArray, l2: float, perturbation: Matrix, *, goal: float) -> Minimum:
