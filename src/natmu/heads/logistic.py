@@ -79,6 +79,16 @@ class LogisticHead(SavedHead):
         step: What removals added to ``start``, ``(C, P)``.
         unfitted: Norm of the gradient that the fit left, by class ``(C,)``.
         drift: ``|w0 - a|_K`` over all rows of the fit, by class ``(C,)``; over those that are left it is no more.
+
+    >>> rows = np.tile(0.9 * np.eye(4), (50, 1))
+    >>> labels = np.tile([0, 1, 0, 1], 50)
+    >>> settings = {"num_classes": 2, "l2": 10.0, "epsilon": 1.0, "delta": 1e-5, "noise": 1.0}
+    >>> head = LogisticHead.fit(rows, labels, **settings, seed=20)
+    >>> less = head.remove(rows[:2], labels[:2])
+    >>> less.removed, head.spent < less.spent < less.budget
+    (2, True)
+    >>> residual_of(less, rows[2:], labels[2:]) <= less.spent
+    True
     """
 
     kind: ClassVar[str] = "logistic"
@@ -279,22 +289,6 @@ def residual_of(head: LogisticHead, features: npt.ArrayLike, labels: npt.ArrayLi
     return float(np.linalg.norm(left))
 
 
-def _plausible(state: dict[str, npt.NDArray[np.float64]]) -> bool:
-    """Whether arrays have the names, shapes and ranges of a state."""
-    if state.keys() != {field.name for field in dataclasses.fields(LogisticHead)} or state["start"].ndim != 2:
-        return False
-    classes, columns = state["start"].shape
-    matrix = (classes, columns)
-    shapes: dict[str, tuple[int, ...]] = {"unfitted": (classes,), "drift": (classes,)}
-    shapes |= dict.fromkeys(("start", "anchor", "perturbation", "pull", "step"), matrix)
-    shapes |= dict.fromkeys(("hessian", "inverse"), (*matrix, columns))
-    if any(array.shape != shapes.get(name, (1,)) or array.dtype != np.float64 for name, array in state.items()):
-        return False
-    positive = all(state[name][0] > 0 for name in ("l2", "epsilon", "delta", "noise"))
-    counts = all((state[name] >= 0).all() for name in ("count", "removed", "spent", "unfitted", "drift"))
-    return positive and counts and all(bool(np.isfinite(array).all()) for array in state.values())
-
-
 def _bent(vectors: Matrix, products: Matrix, l2: float) -> Matrix:
     """``|v|_K`` of each class's vector ``(C, P)``, from its product with the Hessian."""
     both = (vectors * products).sum(1)
@@ -318,3 +312,19 @@ def _checked(features: npt.ArrayLike, labels: npt.ArrayLike, num_classes: int) -
     if not longest <= LONGEST:
         raise DataError(f"A row has length {longest:.6g}; scale all rows so that none is longer than 1.")
     return rows, classes.astype(np.int64)
+
+
+def _plausible(state: dict[str, npt.NDArray[np.float64]]) -> bool:
+    """Whether arrays have the names, shapes and ranges of a state."""
+    if state.keys() != {field.name for field in dataclasses.fields(LogisticHead)} or state["start"].ndim != 2:
+        return False
+    classes, columns = state["start"].shape
+    matrix = (classes, columns)
+    shapes: dict[str, tuple[int, ...]] = {"unfitted": (classes,), "drift": (classes,)}
+    shapes |= dict.fromkeys(("start", "anchor", "perturbation", "pull", "step"), matrix)
+    shapes |= dict.fromkeys(("hessian", "inverse"), (*matrix, columns))
+    if any(array.shape != shapes.get(name, (1,)) or array.dtype != np.float64 for name, array in state.items()):
+        return False
+    positive = all(state[name][0] > 0 for name in ("l2", "epsilon", "delta", "noise"))
+    counts = all((state[name] >= 0).all() for name in ("count", "removed", "spent", "unfitted", "drift"))
+    return positive and counts and all(bool(np.isfinite(array).all()) for array in state.values())
