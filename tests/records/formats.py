@@ -108,6 +108,8 @@ OTHERS = """\
 | `history.csv` | one row per epoch: `epoch`, counted from 1, and what was noted of it, such as `loss`, `accuracy`, `lr`, `seconds` |
 | `forget.npy` | positions of the forget samples in the training data, int64 `(F,)`, ascending; of runs with a forget set |
 | `confidence.npy` | mean confidence of each training sample during training, float32 `(N,)`, 0 to 1; of originals |
+| `features.safetensors` | rows that heads are fitted on, of a backbone: `train` float32 `(N, P)`, likewise `test` and, where there is one, `holdout`; in the order of the whole data; rows of purged samples are 0 |
+| `head.safetensors` | what a head needs to forget, of models with a ridge or logistic head: the arrays of `RidgeHead.state()` or `LogisticHead.state()` |
 """  # noqa: E501 - rows of a table are lines
 
 PIXELS = """\
