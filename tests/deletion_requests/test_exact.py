@@ -226,11 +226,13 @@ def test_an_erasing_that_was_interrupted_is_finished(world):
 
 
 def test_no_row_is_taken_out_of_a_head_twice(made, world, tmp_path):
-    """A head leaves out what is pending too, so the next process finds it gone already."""
-    service = world.begun("ridge")
+    """A retrained head leaves out what is pending too, so the next process finds it gone already."""
+    service = world.begun("ridge", method="retrain")
     service.add("where:person=3", "T-3")
     service.add("where:person=5", "T-5")
     assert isinstance(service.process([1]), Released)
+    path = service.files.path / "policy.yaml"
+    path.write_text(path.read_text().replace("method: retrain", "method: downdate"))
     assert isinstance(service.process(), Released)
     assert same(run_of(service, 2).weights(), without(made, "ridge", rows(3, 5), tmp_path))
 

@@ -1,6 +1,7 @@
 """A ridge head after removals and additions is the head of the samples that are there."""
 
 import tracemalloc
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from tests.heads.exactly import difference, true_error
 from threadpoolctl import threadpool_limits
 
 from natmu.errors import RunError, UsageError
-from natmu.heads import RefitNeeded, RidgeHead, ridge, rows_of
+from natmu.heads import RefitNeeded, RidgeHead, ridge, rows_of, solving
 from natmu.heads.rows import MOST_ROWS
+from natmu.heads.sums import Sums
 
 CLASSES = 3
 PROMISED = 1e-9
@@ -135,6 +137,42 @@ def test_error_is_a_bound_and_no_wild_one(seed, collinear):
     assert head.condition == pytest.approx(truth, rel=1e-3)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_error_covers_the_worst_that_its_parts_allow(seed):
+    features, labels = drawn(seed, count=40, columns=4)
+    draw = np.random.default_rng(seed)
+    head = RidgeHead.fit(features, labels, num_classes=CLASSES, l2=0.01)
+    weakest = np.linalg.eigh(features.T @ features)[1][:, 0]
+    off = 1e-7 * np.outer(weakest, weakest)
+    cross_off = 1e-7 * np.outer(weakest, draw.standard_normal(CLASSES))
+    for gram, cross, weights in ((off, 0 * cross_off, 0), (0 * off, cross_off, 0), (0 * off, 0 * cross_off, 1e-7)):
+        rounding = (max(np.linalg.norm(gram), 1e-300), np.linalg.norm(cross))
+        moved = RidgeHead(Sums(head.sums.gram + gram, head.sums.cross + cross, head.sums.counts, *rounding), head.l2)
+        vars(moved)["weights"] = moved.weights + weights * np.outer(draw.standard_normal(CLASSES), weakest)
+        assert true_error(moved, features, labels) <= moved.error <= 1e5 * true_error(moved, features, labels)
+
+
+@pytest.mark.parametrize("entry", [0.1, 1 / 3, np.pi, 1e-5])
+def test_rounding_of_sums_is_bounded_where_it_only_goes_one_way(entry):
+    features = np.full((1500, 1), entry)
+    sums = RidgeHead.fit(features, np.zeros(1500, int), num_classes=1).sums
+    off = abs(Fraction(sums.gram[0, 0]) - 1500 * Fraction(entry) ** 2)
+    assert off <= sums.gram_rounding <= 1e-12 * sums.gram[0, 0]
+    assert abs(Fraction(sums.cross[0, 0]) - 1500 * Fraction(entry)) <= sums.cross_rounding <= 1e-12 * sums.cross[0, 0]
+
+
+def test_least_eigenvalue_is_never_above_the_true_one(monkeypatch):
+    draw = np.random.default_rng(0)
+    for power in range(0, 14, 2):
+        basis = np.linalg.qr(draw.standard_normal((8, 8)))[0]
+        matrix = basis @ np.diag(np.logspace(0, -power, 8)) @ basis.T
+        matrix = (matrix + matrix.T) / 2
+        bound = solving.least_eigenvalue(matrix, solving.factor_of(matrix))
+        assert 0.1 * 10.0**-power < bound < 1.01 * 10.0**-power
+    monkeypatch.setattr(solving, "condition_of", lambda *_: 1.0)
+    assert solving.least_eigenvalue(matrix, solving.factor_of(matrix)) == 0
+
+
 def test_only_rounded_sums_have_an_error():
     pixels = np.random.default_rng(0).integers(0, 17, (500, 6))
     labels = np.arange(500) % CLASSES
@@ -145,6 +183,7 @@ def test_only_rounded_sums_have_an_error():
     assert RidgeHead.fit(large, labels, num_classes=CLASSES).error > 0
     head = RidgeHead.fit(pixels, labels, num_classes=CLASSES).add(pixels[:1] / 3, labels[:1])
     assert 0 < head.error <= head.remove(pixels[:1] / 3, labels[:1]).error
+    assert 0 < head.sums.gram_rounding < head.add(pixels[:1], labels[:1]).sums.gram_rounding
 
 
 def test_weights_do_not_depend_on_the_number_of_threads():
@@ -159,7 +198,7 @@ def test_weights_do_not_depend_on_the_number_of_threads():
 def test_a_class_or_all_samples_may_go():
     features, labels = drawn(8)
     head = RidgeHead.fit(features, labels, num_classes=CLASSES)
-    gone = labels == 1
+    gone = np.flatnonzero(labels == 1)[::-1]
     assert not head.remove(features[gone], labels[gone]).weights[1].any()
     nothing = head.remove(features, labels)
     assert nothing.count == 0
@@ -178,6 +217,11 @@ def test_removal_of_samples_that_were_not_there():
         head.remove(features[of_one[[0] * (len(of_one) + 1)]], [0] * (len(of_one) + 1))
     with pytest.raises(RefitNeeded, match="were not among"):
         head.remove(features[:1] * 100, labels[:1])
+    with pytest.raises(RefitNeeded, match="were not among"):
+        RidgeHead.fit(features, labels, num_classes=CLASSES, l2=1e6).remove(features[:1] * 20, labels[:1])
+    two = labels < 2
+    with pytest.raises(RefitNeeded, match="were not among"):
+        RidgeHead.fit(features[two], labels[two], num_classes=CLASSES).remove(features[two][:1], [2])
 
 
 @pytest.mark.parametrize(

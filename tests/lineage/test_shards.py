@@ -20,8 +20,8 @@ from natmu.lineage.executors.local import make_here
 from natmu.lineage.remaining import Remaining
 from natmu.lineage.shard_training import divided, shards_of, shards_of_pool
 from natmu.lineage.shards import original_chains
-from natmu.lineage.sisa import StoredShards
-from natmu.methods import Retrain, method_named
+from natmu.lineage.sisa import StoredShards, Untrained
+from natmu.methods import Problem, Retrain, method_named
 from natmu.models import Ensemble
 from natmu.records.derived import stages_of
 from natmu.records.forgetting import parse_forget
@@ -143,6 +143,48 @@ def test_requests_after_each_other_give_what_retraining_gives_and_take_only_what
         assert np.allclose(held.outputs().train.logits, fresh.train.logits, atol=1e-5)
         assert np.allclose(held.outputs().test.logits, fresh.test.logits, atol=1e-5)
     assert run.record.scores.keys() == other.record.scores.keys() >= {"forget_acc", "before_acc"}
+
+
+def test_what_a_request_would_take_is_what_it_takes(trained, tmp_path):
+    place, model = apart(trained, tmp_path)
+    whole, none = Division.of_array(place.require(model).division()), np.zeros(0, np.int64)
+    random = np.random.default_rng(1)
+    for count in (1, 3, 30):
+        gone = np.sort(random.choice(COUNT, count, replace=False))
+        problem = StoredShards(place, model, whole, ForgetSet(gone, "", "indices"), none)
+        _, history = problem.retrained(gone)
+        kept, taken = set(range(COUNT)) - set(gone.tolist()), 0
+        for row in history:  # one for each epoch
+            seen = zip(whole.shards, whole.slices, strict=True)
+            taken += sum(
+                at in kept and shard == row["shard"] and part < row["slices"] for at, (shard, part) in enumerate(seen)
+            )
+        assert problem.work(gone) == Untrained(place, model).work(gone) == taken > 0
+
+
+def test_sisa_goes_on_from_a_model_that_was_retrained(trained, tmp_path):
+    """Its stages were not kept, so that all are trained, and told; what follows goes back to them."""
+    place, model = apart(trained, tmp_path / "runs")
+    forget = tiny.forgotten(place, np.array([1, 2]), model)
+    fresh = outcome_of(Retrain(init="fresh"), model, forget, seed=4, batch_size=None, at=place.arithmetic)
+    obtain(fresh, place)
+    made = tiny.by_sisa(place, np.array([3]), fresh)
+    run = place.require(made)
+    assert {(row["shard"], row["slices"]) for row in run.history()} == {(s, p) for s in range(3) for p in (1, 2)}
+    again = outcome_of(Retrain(init="fresh"), fresh, made.forget, seed=4, batch_size=None, at=place.arithmetic)
+    assert same(run.weights(), obtain(again, place).weights())
+    later = place.require(tiny.by_sisa(place, np.array([4]), made))
+    shard = Division.of_array(run.division()).shards[4]
+    assert {row["shard"] for row in later.history()} == {shard}
+
+
+def test_one_model_in_memory_is_not_trained_where_there_were_several(trained):
+    place, model = trained
+    problem = Problem(
+        place.build(0), place.splits.train, ForgetSet(np.array([1]), "", "indices"), model.recipe, place.compute
+    )
+    with pytest.raises(SettingError, match="this model was trained in shards"):
+        Retrain(init="fresh")(problem)
 
 
 def test_an_original_is_its_shards_and_knows_how_hard_each_sample_was(trained):

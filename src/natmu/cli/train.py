@@ -89,7 +89,8 @@ def run(
         "batch_size": batch_size,
         "augment": augment,
     }
-    asked = with_sharding(without_flags(context, flags, heads.asked(training.asked())), shards, slices, combine)
+    asked = without_flags(context, flags, heads.asked(training.asked()))
+    asked = with_sharding(asked, shards, slices, combine)
     source = context.get_parameter_source("seed")
     with showing():
         run = train_run(

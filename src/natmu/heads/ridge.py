@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from natmu.errors import RunError, UsageError
 from natmu.heads.errors import RefitNeeded
 from natmu.heads.inputs import blocks_of, features_of, labels_of
+from natmu.heads.saving import SavedHead
 from natmu.heads.solving import Matrix, condition_of, factor_of, least_eigenvalue, residual_bound, solved
 from natmu.heads.sums import Sums
 from natmu.heads.threads import one_thread
@@ -32,7 +33,7 @@ COLLINEAR = "Columns of the features depend on each other, and l2 is too small t
 
 
 @dataclass(frozen=True, eq=False)
-class RidgeHead:
+class RidgeHead(SavedHead):
     """A linear head: ``(XᵀX + l2 I)⁻¹ XᵀY`` of features ``X`` and one-hot labels ``Y``.
 
     Samples are added to the sums ``XᵀX`` and ``XᵀY`` and taken out of them in fp64; no other sample is read. On rows of
@@ -57,11 +58,13 @@ class RidgeHead:
     [[0.0, 0.0, 0.4, 0.0], [0.0, 0.4, 0.0, 0.4]]
     """
 
+    kind: ClassVar[str] = "ridge"
+
     sums: Sums
     l2: float
 
     @classmethod
-    def fit(cls, features: npt.ArrayLike, labels: npt.ArrayLike, *, num_classes: int, l2: float = 1.0) -> RidgeHead:
+    def fit(cls, features: npt.ArrayLike, labels: npt.ArrayLike, *, num_classes: int, l2: float = 0.1) -> RidgeHead:
         """Fit a head.
 
         Args:

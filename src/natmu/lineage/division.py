@@ -126,7 +126,7 @@ def expected_share(slices: int) -> float:
 
 
 def work_of(division: Division, kept: BoolArray, first: dict[int, int], epochs: tuple[int, ...]) -> float:
-    """Samples times epochs of some stages.
+    """Samples times epochs of some stages; one of too few samples is not trained.
 
     Args:
         division: Of all samples.
@@ -136,7 +136,8 @@ def work_of(division: Division, kept: BoolArray, first: dict[int, int], epochs: 
     """
     stages = [(shard, slices) for shard, begin in first.items() for slices in range(begin, len(epochs) + 1)]
     shown = [int((division.until(shard, slices) & kept).sum()) for shard, slices in stages]
-    return float(sum(epochs[slices - 1] * count for (_, slices), count in zip(stages, shown, strict=True)))
+    taken = zip(stages, shown, strict=True)
+    return float(sum(epochs[slices - 1] * count for (_, slices), count in taken if count >= FEWEST))
 
 
 def first_affected(division: Division, left_out: IntArray) -> dict[int, int]:

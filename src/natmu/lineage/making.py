@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,6 @@ from natmu.engine.store import Run, Workplace
 from natmu.engine.training import train_classifier
 from natmu.errors import ForgetSetError, ModelError
 from natmu.lineage.difficulty import difficulty_of
-from natmu.lineage.division import Division, require_one_process
 from natmu.lineage.graph import sources
 from natmu.lineage.heads import FittedHead, HeadData, head_of_run, in_network
 from natmu.lineage.importing import imported
@@ -33,7 +31,7 @@ from natmu.lineage.relearning import relearn
 from natmu.lineage.same_weights import refuse_forgetful
 from natmu.lineage.shard_training import divided, sharding_in, shards_of, shards_of_pool, whole_of
 from natmu.lineage.shards import assembled_original, make_stage, obtain_shards, shards_of_original, unfinished
-from natmu.lineage.sisa import PoolShards, StoredShards, initial_ensemble, stages_before, untrained
+from natmu.lineage.sisa import StoredShards, fresh_of, initial_of, sharded_of
 from natmu.lineage.workspace import Workspace
 from natmu.methods import Problem, method_named
 from natmu.models import Ensemble, load_weights, without_outputs
@@ -170,6 +168,7 @@ def _train(model: Trained, workspace: Workspace, work: Workplace) -> None:
         _fit(model, workspace, work, samples)
         return
     assert isinstance(model.start, Initial), "only heads start at a backbone"
+    assert isinstance(model.recipe, TrainSettings), "nothing else is trained in the loop"
     network = workspace.start(model.start)
     history: History = []
     start = time.perf_counter()
@@ -278,57 +277,16 @@ def problem_of(model: Unlearned, workspace: Workspace, work: Workplace | None = 
         compute=compute,
         seed=model.seed,
         batch_size=model.batch_size,
-        initial_model=_initial_model(root, workspace, network) if ours is not None else None,
-        fresh_model=_fresh_model(root, workspace, network),
+        initial_model=initial_of(root, workspace, network) if ours is not None else None,
+        fresh_model=fresh_of(root, workspace, network),
         holdout=without_earlier_classes(workspace.on_device.holdout, samples.forget),
         checkpoint=None if work is None else unfinished(workspace, work),
         aside=samples.aside,
         difficulty=_difficulty(run, workspace),
-        sharded=_sharded(model, samples, network, workspace, work),
+        sharded=sharded_of(model, workspace, network, samples.forget, samples.whole, work),
         fitted=_fitted(model, run, network, workspace, samples),
         gone=0 if samples.whole is None else len(samples.whole) - len(samples.forget),
     )
-
-
-def _initial_model(
-    root: Trained | Imported, workspace: Workspace, network: nn.Module
-) -> Callable[[], nn.Module] | None:
-    """Makes the model that the original started from, with as many shards as a network has, where that is known."""
-    start = root.start if isinstance(root, Trained) else None
-    if not isinstance(start, Initial):
-        return None
-    if not isinstance(network, Ensemble):
-        return partial(workspace.start, start)
-    assert isinstance(root, Trained), "it has a start"
-    return partial(initial_ensemble, workspace, root, tuple(network.by_shard()))
-
-
-def _fresh_model(root: Trained | Imported, workspace: Workspace, network: nn.Module) -> Callable[[int], nn.Module]:
-    """Makes the architecture with fresh weights, with as many shards as a network has."""
-    if not isinstance(network, Ensemble):
-        return workspace.fresh
-    assert isinstance(root, Trained), "no model from elsewhere is divided"
-    return partial(untrained, workspace, sharding_in(root), shards=tuple(network.by_shard()))
-
-
-def _sharded(
-    model: Unlearned, samples: _Samples, network: nn.Module, workspace: Workspace, work: Workplace | None
-) -> StoredShards | PoolShards | None:
-    """The shards of what is to forget; None where it was not trained in shards."""
-    root = root_of(model.source)
-    if division_of(model.source) is None:
-        return None
-    require_one_process()
-    assert isinstance(root, Trained), "no model from elsewhere is divided"
-    assert samples.forget is not None, "there is something to forget"
-    if samples.pool is not None:
-        checkpoint = None if work is None else work.checkpoint
-        log = Path() if work is None else work.folder.with_name("trainer.log")
-        return PoolShards(workspace, root, network, samples.forget, checkpoint, log)
-    assert samples.whole is not None, "there is something to forget"
-    whole, before = workspace.require(model.source).division(), stages_before(model.source, workspace)
-    gone = np.zeros(0, np.int64) if before is None else before.left_out
-    return StoredShards(workspace, root, Division.of_array(whole), samples.whole, gone)
 
 
 def _fitted(
@@ -406,9 +364,11 @@ def _finish(
     """
     pool, forget = (None, None) if samples is None else (samples.pool, samples.whole)
     if pool is None:
-        if outputs is None:
-            made = outputs_of(network, workspace.on_device, compute) if fitted is None else fitted.outputs()
-            outputs = workspace.predicted(made.without_outputs(classes_without_output(work.lineage)))
+        made = outputs
+        if fitted is not None:
+            made = workspace.predicted(fitted.outputs())
+        made = made or workspace.predicted(outputs_of(network, workspace.on_device, compute))
+        outputs = made.without_outputs(classes_without_output(work.lineage))
         scored = _scores_of(work.lineage, outputs, forget)
     elif fitted is not None:
         outputs, scored = fitted.outputs(), {}
@@ -440,5 +400,5 @@ def _scores_of(model: AnyLineage, outputs: Outputs, forget: ForgetSet | None) ->
         return scores(outputs.split(forget))
     if isinstance(model, Initial):
         return {}
-    found = {"train_acc": accuracy(outputs.train), "test_acc": accuracy(outputs.test)}
-    return found if outputs.holdout is None else found | {"holdout_acc": accuracy(outputs.holdout)}
+    parts = {"train_acc": outputs.train, "test_acc": outputs.test, "holdout_acc": outputs.holdout}
+    return {name: accuracy(part) for name, part in parts.items() if part is not None and len(part)}

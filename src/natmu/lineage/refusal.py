@@ -15,7 +15,14 @@ from natmu.lineage.workspace import Workspace
 from natmu.methods import Method, Problem, Retrain
 from natmu.methods.refusal import unserved_by
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.settings import AnyTraining, HeadTraining, OwnTraining, TrainSettings, batch_size_of, sharding_of
+from natmu.records.settings import (
+    AnyTraining,
+    HeadTraining,
+    OwnTraining,
+    TrainSettings,
+    batch_size_of,
+    sharding_of,
+)
 from natmu.types import ForgetSet, IntArray
 
 
@@ -52,7 +59,7 @@ def refuse(
             none of the forget sets.
     """
     train, sharding = workspace.splits.train, sharding_of(recipe)
-    if isinstance(recipe, OwnTraining | HeadTraining):  # it starts where it does, so nothing hangs on initial weights
+    if isinstance(recipe, OwnTraining | HeadTraining):  # nothing hangs on initial weights that natmu draws
         trained_here, methods = False, [(label, _at_any_weights(method)) for label, method in methods]
     problem = Problem(
         model=workspace.build(0) if sharding is None else untrained(workspace, sharding, 0),
@@ -82,19 +89,19 @@ def refuse(
     return unserved_by(methods, problems)
 
 
-def _in_memory(recipe: AnyTraining | None) -> TrainSettings | None:
-    """How methods are told that the original was trained; that it is divided is no matter of theirs."""
-    if isinstance(recipe, TrainSettings):
-        return recipe.model_copy(update={"sharding": None})
-    return None if recipe is None else TrainSettings()
-
-
 class _Unmade:
-    """Stands for a head that will be fitted before it is asked for anything."""
+    """A head that is not there yet: methods ask whether there is one."""
 
     def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
-        """Nobody asks an original that has yet to be made."""
+        """Nothing is fitted before all was checked."""
         raise NotImplementedError
+
+
+def _in_memory(recipe: AnyTraining | None) -> TrainSettings | None:
+    """How methods are told that the original was trained; that it is divided, or a head, is no matter of theirs."""
+    if recipe is None or isinstance(recipe, TrainSettings):
+        return None if recipe is None else recipe.model_copy(update={"sharding": None})
+    return TrainSettings()
 
 
 def _at_any_weights(method: Method) -> Method:

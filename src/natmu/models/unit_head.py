@@ -58,7 +58,7 @@ def with_unit_head(model: nn.Module, *, num_classes: int, image_shape: ImageShap
     _require_plain_logits(model, plain, image_shape)
     network.requires_grad_(False)
     weight = plain.weight
-    head = skip_init(UnitLinear, plain.in_features, num_classes, device=weight.device, dtype=weight.dtype)
+    head = skip_init(UnitLinear, plain.in_features, num_classes, device=weight.device, dtype=weight.dtype)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         head.weight.copy_(weight)
         head.bias.zero_() if plain.bias is None else head.bias.copy_(plain.bias)

@@ -95,6 +95,11 @@ PROMISES: dict[str, Promise] = {
             "The seed of the noise stays secret: whoever knows it, as from the run folder, can subtract the noise.",
             "Each fit has its own noise, and all removals since then share one budget; once it is spent the head is "
             "fitted again.",
+            "The bound on what removals leave is computed for the noise that was drawn and taken to hold for all "
+            "noise, and what they leave is taken not to depend on it, as in the proof (Guo et al., 2020).",
+            "Which samples are to be forgotten does not depend on weights that were released.",
+            "The state of the head, which holds the weights of the last fit, stays with whoever holds the training "
+            "data.",
             AS_BEFORE,
             COPIES,
             FORMER,
