@@ -17,13 +17,9 @@ import numpy.typing as npt
 from natmu.errors import DataError, RunError, SettingError
 from natmu.heads.errors import BudgetSpent
 from natmu.heads.gaussian import largest_shift
-<<<<<<< HEAD
 from natmu.heads.hessians import STRANGERS, Matrix, solved, times_each, without_rows
 from natmu.heads.one_against_rest import curvatures, gradient, minimum, slopes
-=======
-from natmu.heads.one_against_rest import Matrix, curvatures, gradient, inverses, minimum, slopes, times_each
 from natmu.heads.saving import SavedHead
->>>>>>> pyexact15
 from natmu.types import FloatArray, IntArray
 
 LONGEST = 1 + 1e-6
@@ -293,7 +289,6 @@ def residual_of(head: LogisticHead, features: npt.ArrayLike, labels: npt.ArrayLi
     return float(np.linalg.norm(left))
 
 
-<<<<<<< HEAD
 def _bent(vectors: Matrix, products: Matrix, l2: float) -> Matrix:
     """``|v|_K`` of each class's vector ``(C, P)``, from its product with the Hessian."""
     both = (vectors * products).sum(1)
@@ -301,72 +296,6 @@ def _bent(vectors: Matrix, products: Matrix, l2: float) -> Matrix:
     if (squares < -1e-6 * np.abs(both)).any():
         raise DataError(STRANGERS)
     return np.sqrt(np.maximum(squares, 0))
-=======
-def _plausible(state: dict[str, npt.NDArray[np.float64]]) -> bool:
-    """Whether arrays have the names, shapes and ranges of a state."""
-    if state.keys() != {field.name for field in dataclasses.fields(LogisticHead)} or state["start"].ndim != 2:
-        return False
-    classes, columns = state["start"].shape
-    matrix = (classes, columns)
-    shapes: dict[str, tuple[int, ...]] = {"unfitted": (classes,), "drift": (classes,)}
-    shapes |= dict.fromkeys(("start", "anchor", "perturbation", "pull", "step"), matrix)
-    shapes |= dict.fromkeys(("hessian", "inverse"), (*matrix, columns))
-    if any(array.shape != shapes.get(name, (1,)) or array.dtype != np.float64 for name, array in state.items()):
-        return False
-    positive = all(state[name][0] > 0 for name in ("l2", "epsilon", "delta", "noise"))
-    counts = all((state[name] >= 0).all() for name in ("count", "removed", "spent", "unfitted", "drift"))
-    return positive and counts and all(bool(np.isfinite(array).all()) for array in state.values())
-
-
-def _less(hessian: Matrix, rows: Matrix, curvature: Matrix) -> Matrix:
-    """Hessians ``(C, P, P)`` without rows ``(M, P)`` of some curvature ``(M, C)``."""
-    less = np.empty_like(hessian)
-    for index, roots in enumerate(np.sqrt(curvature).T):
-        scaled = rows * roots[:, None]
-        np.subtract(hessian[index], scaled.T @ scaled, out=less[index])
-    return less
-
-
-def _solved(hessian: Matrix, pull: Matrix, step: Matrix, inverse: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """The solution of ``hessian step = pull``, what is left of it, and the inverse that served.
-
-    The inverse of the rows before serves, with conjugate gradients, until too many are gone.
-    """
-    enough = _SOLVED * float(np.linalg.norm(pull))
-    found = _descended(hessian, pull, step, inverse, enough)
-    if float(np.linalg.norm(rest := pull - times_each(hessian, found))) > enough:
-        inverse = _inverses_of_rest(hessian)
-        found = _descended(hessian, pull, step, inverse, enough)
-        rest = pull - times_each(hessian, found)
-    return found, rest, inverse
-
-
-def _descended(hessian: Matrix, pull: Matrix, step: Matrix, inverse: Matrix, enough: float) -> Matrix:
-    """A step nearer to ``hessian step = pull``, by conjugate gradients that the inverse guides."""
-    rest = pull - times_each(hessian, step)
-    direction, before = np.zeros_like(rest), np.ones((len(rest), 1))
-    for _ in range(_MOST_DIRECTIONS):
-        if float(np.linalg.norm(rest)) <= enough:
-            break
-        guided = times_each(inverse, rest)
-        now = (guided * rest).sum(1, keepdims=True)
-        direction = guided + now / before * direction
-        ahead = times_each(hessian, direction)
-        steepness = (direction * ahead).sum(1, keepdims=True)
-        length = np.divide(now, steepness, out=np.zeros_like(now), where=steepness > 0)
-        step, rest, before = step + length * direction, rest - length * ahead, np.where(now > 0, now, 1.0)
-    return step
-
-
-def _inverses_of_rest(hessian: Matrix) -> Matrix:
-    """Inverses of Hessians from which rows were taken out."""
-    try:
-        return inverses(hessian)
-    except np.linalg.LinAlgError:
-        raise DataError(
-            "Some of these rows cannot have been part of the fit; give rows exactly as they were fitted."
-        ) from None
->>>>>>> pyexact15
 
 
 def _checked(features: npt.ArrayLike, labels: npt.ArrayLike, num_classes: int) -> tuple[Matrix, IntArray]:
@@ -383,3 +312,19 @@ def _checked(features: npt.ArrayLike, labels: npt.ArrayLike, num_classes: int) -
     if not longest <= LONGEST:
         raise DataError(f"A row has length {longest:.6g}; scale all rows so that none is longer than 1.")
     return rows, classes.astype(np.int64)
+
+
+def _plausible(state: dict[str, npt.NDArray[np.float64]]) -> bool:
+    """Whether arrays have the names, shapes and ranges of a state."""
+    if state.keys() != {field.name for field in dataclasses.fields(LogisticHead)} or state["start"].ndim != 2:
+        return False
+    classes, columns = state["start"].shape
+    matrix = (classes, columns)
+    shapes: dict[str, tuple[int, ...]] = {"unfitted": (classes,), "drift": (classes,)}
+    shapes |= dict.fromkeys(("start", "anchor", "perturbation", "pull", "step"), matrix)
+    shapes |= dict.fromkeys(("hessian", "inverse"), (*matrix, columns))
+    if any(array.shape != shapes.get(name, (1,)) or array.dtype != np.float64 for name, array in state.items()):
+        return False
+    positive = all(state[name][0] > 0 for name in ("l2", "epsilon", "delta", "noise"))
+    counts = all((state[name] >= 0).all() for name in ("count", "removed", "spent", "unfitted", "drift"))
+    return positive and counts and all(bool(np.isfinite(array).all()) for array in state.values())
