@@ -153,7 +153,7 @@ def test_a_shadow_model_forgets_its_half_of_the_pool(place, whole):
     assert len(run.outputs().train) == len(pool.positions)
     assert np.array_equal(run.outputs().train.logits[: len(forget_of(place, forget))], of(reference, place, forget))
     trained = HeadData(place, whole[1], np.zeros((0, 2), np.int64), pool)
-    fitted = RidgeHead.fit(*without(trained, pool.aside(3)), num_classes=10, l2=1.0)
+    fitted = RidgeHead.fit(*without(trained, pool.aside(3)), num_classes=10, l2=RIDGE.l2)
     shadowed = read_head(place.require(shadow).path / HEAD)
     assert all(np.array_equal(shadowed[name], value) for name, value in fitted.state().items())
 

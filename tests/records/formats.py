@@ -113,6 +113,8 @@ OTHERS = """\
 | `forget.npy` | positions of the forget samples in the training data, int64 `(F,)`, ascending; of runs with a forget set |
 | `confidence.npy` | mean confidence of each training sample during training, float32 `(N,)`, 0 to 1; of originals, and of stages, where it is 0 of samples that a stage did not see |
 | `division.npy` | shard and slice of each training sample, int16 `(N, 2)`, both from 0; -1 of samples that were gone when the model was trained; of models in shards and their stages. A stage has predictions only if it is the last one of its shard |
+| `features.safetensors` | rows that heads are fitted on, of a backbone: `train` float32 `(N, P)`, likewise `test` and, where there is one, `holdout`; in the order of the whole data; rows of purged samples are 0 |
+| `head.safetensors` | what a head needs to forget, of models with a ridge or logistic head: the arrays of `RidgeHead.state()` or `LogisticHead.state()` |
 """  # noqa: E501 - rows of a table are lines
 
 PIXELS = """\
