@@ -139,7 +139,7 @@ def own_training(recipe: Recipe, method: Method) -> AnyTraining | None:
     theirs = sharding_of(training)
     if theirs is not None and theirs.model_copy(update={"threads": None}) == division:
         return None
-    return resolved(training.model_copy(update={"sharding": division}))
+    return training.model_copy(update={"sharding": division})
 
 
 def _is_run(path: Path) -> bool:
