@@ -24,7 +24,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.store import Store
 from natmu.errors import NatmuError
 from natmu.lineage.given_trainer import as_given, recipe_of
-from natmu.lineage.making import keep_imported
+from natmu.lineage.importing import keep_imported
 from natmu.lineage.model_workspace import ModelWorkspace
 from natmu.lineage.workspace import Workspace
 from natmu.methods import Retrain, method_named

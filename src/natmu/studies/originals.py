@@ -7,8 +7,7 @@ from pathlib import Path
 from natmu.engine.store import Run
 from natmu.errors import ModelError, SettingError
 from natmu.lineage import Workspace, import_model
-from natmu.lineage.importing import imported
-from natmu.lineage.making import keep_imported
+from natmu.lineage.importing import imported, keep_imported
 from natmu.lineage.original_check import check_run
 from natmu.lineage.own_training import require_trainer, resolved
 from natmu.methods import SISA, Method
