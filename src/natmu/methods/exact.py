@@ -129,16 +129,24 @@ class Downdate(Method):
     the forgotten samples better than (epsilon, delta) allows: any outcome is at most exp(epsilon) times as likely, but
     for a probability of delta.
 
-    It is assumed, the second and the third of a logistic head alone:
+    Of both, it is assumed:
 
     - The guarantee covers the head alone: the backbone is frozen, and was not trained on the forgotten samples.
-    - The seed of the noise stays secret: whoever knows it, as from the run folder, can subtract the noise.
-    - Each fit has its own noise, and all removals since then share one budget; once it is spent the head is fitted
-      again.
     - What was chosen before training stays as it was, although the forgotten samples may have had a part in it: the
       recipe, the normalisation of images, the seed.
     - Samples that show the same, such as another photograph of the same person, count as other samples.
     - Former versions of the model are deleted: whoever compares them with this one sees what was forgotten.
+
+    Of a logistic head, it is assumed further:
+
+    - The seed of the noise stays secret: whoever knows it, as from the run folder, can subtract the noise.
+    - Each fit has its own noise, and all removals since then share one budget; once it is spent the head is fitted
+      again.
+    - The bound on what removals leave is computed for the noise that was drawn and taken to hold for all noise; what
+      they leave, and whether the head is fitted again, are taken not to depend on the noise, as in the proof (Guo et
+      al., 2020).
+    - Which samples are to be forgotten does not depend on weights that were released.
+    - The state of the head, which holds the weights of the last fit, stays with whoever holds the training data.
 
     When to use:
         Where a head on the features of a pretrained backbone is accurate enough, and requests come often. It is the

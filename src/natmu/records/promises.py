@@ -86,9 +86,8 @@ PROMISES: dict[str, Promise] = {
         guarantee="certified",
         promise=(
             "No test can tell the weights of the head from those of a fit that never had the forgotten samples "
-            "better than "
-            "(epsilon, delta) allows: any outcome is at most exp(epsilon) times as likely, but for a probability of "
-            "delta."
+            "better than (epsilon, delta) allows: any outcome is at most exp(epsilon) times as likely, but for a "
+            "probability of delta."
         ),
         assumptions=(
             BACKBONE,
@@ -96,7 +95,8 @@ PROMISES: dict[str, Promise] = {
             "Each fit has its own noise, and all removals since then share one budget; once it is spent the head is "
             "fitted again.",
             "The bound on what removals leave is computed for the noise that was drawn and taken to hold for all "
-            "noise, and what they leave is taken not to depend on it, as in the proof (Guo et al., 2020).",
+            "noise; what they leave, and whether the head is fitted again, are taken not to depend on the noise, as in "
+            "the proof (Guo et al., 2020).",
             "Which samples are to be forgotten does not depend on weights that were released.",
             "The state of the head, which holds the weights of the last fit, stays with whoever holds the training "
             "data.",
