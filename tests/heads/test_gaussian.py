@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -32,6 +33,16 @@ def test_delta_is_the_largest_excess_of_probability(epsilon: float, shift: float
 def test_largest_shift_is_the_largest(epsilon: float, delta: float) -> None:
     shift = largest_shift(epsilon, delta)
     assert 0 < delta_of_shift(shift, epsilon) <= delta < delta_of_shift(shift * (1 + 1e-6), epsilon)
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 0.01, 1.0, 5.0, 100.0])
+@pytest.mark.parametrize("delta", [1e-100, 1e-30, 1e-9, 0.01])
+def test_rounding_never_makes_it_larger(epsilon: float, delta: float) -> None:
+    with mpmath.workdps(60):
+        shift, exponent = mpmath.mpf(largest_shift(epsilon, delta)), mpmath.mpf(epsilon)
+        likely, unlikely = shift / 2 - exponent / shift, -shift / 2 - exponent / shift
+        exact = mpmath.ncdf(likely) - mpmath.exp(exponent) * mpmath.ncdf(unlikely)
+        assert 0.99 * delta < exact <= delta
 
 
 @pytest.mark.parametrize("epsilon", [0.01, 0.1, 0.5, 1.0])

@@ -115,7 +115,7 @@ def test_weights_come_near_a_refit_with_the_same_noise(rows: Matrix, labels: Int
 
 def test_a_spent_budget_refuses_and_changes_nothing(rows: Matrix, labels: IntArray, head: LogisticHead) -> None:
     before = head.state()
-    assert head.budget == largest_shift(1.0, 1e-5)
+    assert head.budget == pytest.approx(0.999 * largest_shift(1.0, 1e-5), rel=1e-12)  # the rest is for another fit
     with pytest.raises(BudgetSpent, match="fit again on the rows that are left"):
         head.remove(rows[:200], labels[:200])
     for name, value in head.state().items():
@@ -123,6 +123,28 @@ def test_a_spent_budget_refuses_and_changes_nothing(rows: Matrix, labels: IntArr
     less = head.remove(rows[:4], labels[:4])
     assert head.spent < less.spent <= less.budget
     assert less.removed == 4
+
+
+def test_budget_leaves_room_for_what_the_fit_leaves_that_it_is_compared_with(
+    rows: Matrix, labels: IntArray, head: LogisticHead
+) -> None:
+    less = head.remove(rows[:4], labels[:4])
+    hidden = 1.0005 * less.spent  # hides these removals, but not the thousandth that a refit may leave as well
+    tight = dataclasses.replace(head, noise=hidden / largest_shift(head.epsilon, head.delta))
+    with pytest.raises(BudgetSpent):
+        tight.remove(rows[:4], labels[:4])
+    roomy = dataclasses.replace(tight, noise=1.002 * tight.noise)
+    assert roomy.remove(rows[:4], labels[:4]).spent == less.spent
+
+
+def test_weights_that_leave_every_bound_behind_are_refused() -> None:
+    """One row alone decides a direction in which weights are 1,000 long; without it they are 0 there."""
+    rows, labels = np.eye(2)[[0, 1, 1, 1, 1, 1]], np.array([0, 0, 1, 0, 1, 1])
+    rows, labels = np.concatenate([rows, rows[1:]]), np.concatenate([labels, labels[1:]])
+    head = LogisticHead.fit(rows, labels, num_classes=2, l2=1e-3, epsilon=1.0, delta=1e-5, noise=3.0, seed=21)
+    assert np.abs(head.start[:, 0]).max() > 1000
+    with pytest.raises(BudgetSpent, match="inf of the gradient"):
+        head.remove(rows[:1], labels[:1])
 
 
 def test_noise_is_normal_and_enters_the_fit() -> None:

@@ -25,8 +25,11 @@ from natmu.types import FloatArray, IntArray
 LONGEST = 1 + 1e-6
 """Rows may be longer than 1 by what rounding to fp32 adds."""
 
-_OF_BUDGET = 1e-3
-"""Part of the budget at which the fit stops."""
+_OF_SHIFT = 1e-3
+"""Part of what the noise hides at which the fit stops."""
+
+_FARTHEST = 700.0
+"""Weights that a removal moves farther have no bound that fp64 holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +55,8 @@ class LogisticHead(SavedHead):
     shifted by this residual. The perturbations of all classes are one normal vector and their residuals one shift of
     it: lengths add as squares against one (epsilon, delta). So ``C`` residuals of length ``r`` need ``sqrt(C) r``
     within the budget of (epsilon, delta); budgets of their own would need ``r`` within that of ``(epsilon / C,
-    delta / C)``, which is less than one C-th. The budget is the longest shift that normal noise hides.
+    delta / C)``, which is less than one C-th. The budget is the longest shift that normal noise hides, less the
+    residual of a fit that never had the rows, which shifts the other of the two that are compared.
 
     **What it takes for granted.** As the paper's proof does, that the residual is the same vector, within its bound,
     whatever the noise was. Here it is a smooth function of the noise, with a derivative of second order in the step,
@@ -146,8 +150,7 @@ class LogisticHead(SavedHead):
         """
         rows, classes = _checked(features, labels, num_classes)
         perturbation = noise * np.random.default_rng(seed).standard_normal((num_classes, rows.shape[1]))
-        reachable = 16 * len(rows) * float(np.finfo(np.float64).eps)
-        goal = max(_OF_BUDGET * noise * largest_shift(epsilon, delta), reachable)
+        goal = _goal(len(rows), noise * largest_shift(epsilon, delta))
         found = minimum(rows, classes, l2, perturbation, goal=goal)
         apart, zero = found.weights - found.anchor, np.zeros_like(perturbation)
         head = cls(
@@ -169,7 +172,7 @@ class LogisticHead(SavedHead):
             drift=_bent(apart, times_each(found.hessian, apart), l2),
         )
         head = dataclasses.replace(head, spent=head._bound(zero))
-        if head.spent > head.budget:
+        if not head.spent <= head.budget:
             raise SettingError(
                 f"The fit alone may leave {head.spent:.2g} of the gradient, more than the {head.budget:.2g} that this "
                 "noise hides; raise noise or epsilon."
@@ -208,7 +211,7 @@ class LogisticHead(SavedHead):
             step=step,
         )
         less = dataclasses.replace(less, spent=less._bound(rest))
-        if less.spent > self.budget:
+        if not less.spent <= self.budget:
             raise BudgetSpent(
                 f"Without these {len(rows):,} rows {less.spent:.2g} of the gradient could be left, more than the "
                 f"{self.budget:.2g} that the noise hides; fit again on the rows that are left."
@@ -222,8 +225,12 @@ class LogisticHead(SavedHead):
 
     @property
     def budget(self) -> float:
-        """The largest ``spent`` for which any outcome is as likely as (epsilon, delta) says."""
-        return self.noise * largest_shift(self.epsilon, self.delta)
+        """The largest ``spent`` for which any outcome is as likely as (epsilon, delta) says.
+
+        It is what the noise hides, less what a fit that never had the removed rows may leave itself.
+        """
+        hidden = self.noise * largest_shift(self.epsilon, self.delta)
+        return hidden - _goal(self.count + self.removed, hidden)
 
     def logits(self, features: npt.ArrayLike) -> FloatArray:
         """Margin of each class against the rest ``(N, C)``, float32."""
@@ -258,6 +265,8 @@ class LogisticHead(SavedHead):
         """Bound on the gradient that is left, with ``rest = pull - hessian step`` ``(C, P)``."""
         bends = _bent(self.step, self.pull - rest, self.l2)
         most = LONGEST * (np.linalg.norm(self.start - self.anchor, axis=1) + np.linalg.norm(self.step, axis=1))
+        if most.max() > _FARTHEST:  # exp overflows, and infinity times 0 is no bound
+            return math.inf
         factors = np.divide(np.expm1(most), most, out=np.ones_like(most), where=most > 0)
         bent = LONGEST**2 * factors * bends * (self.drift + bends / 2)
         own = self.unfitted + np.linalg.norm(rest, axis=1) + bent
@@ -274,6 +283,12 @@ class LogisticHead(SavedHead):
         ridge = self.l2 * math.sqrt(self.start.shape[1])
         sizes = (fitted + ridge) * norm * (1 + float(np.linalg.norm(self.step)))
         return float(np.finfo(np.float64).eps * terms * (sizes + np.linalg.norm(self.perturbation)))
+
+
+def _goal(count: int, hidden: float) -> float:
+    """Norm of the gradient at which a fit on so many rows stops; one on fewer rows leaves no more."""
+    reachable = 16 * count * float(np.finfo(np.float64).eps)
+    return max(_OF_SHIFT * hidden, reachable)
 
 
 def residual_of(head: LogisticHead, features: npt.ArrayLike, labels: npt.ArrayLike) -> float:
