@@ -113,6 +113,18 @@ def test_one_retrained_model_gives_scores_and_no_verdict(world, references):
     assert found.kept.outcome == "cannot be said"
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_model_with_the_predictions_of_a_retrained_one_is_said_to_have_them(world, references, count):
+    """As exact unlearning has, whether there are enough retrained models for a comparison or not."""
+    again = replace(references[0], forget=replace(references[0].forget, logits=references[0].forget.logits.copy()))
+    found = examine(Panel(again, references[:count], world.model("retain", "forget")), "quick")
+    assert found.forgotten.outcome == "not distinguishable"
+    assert "its predictions are those of a retrained model, bit for bit: forget_acc" in found.forgotten.sentence
+    again.forget.logits[0, 0] = np.nextafter(again.forget.logits[0, 0], np.inf)
+    found = examine(Panel(again, references[:count], world.model("retain", "forget")), "quick")
+    assert "bit for bit" not in found.forgotten.sentence
+
+
 def test_each_retrained_model_is_scored_against_the_others(world, references):
     found = examine(Panel(world.model("retain"), references[:3]), "standard")
     for number, one in enumerate(references[:3]):

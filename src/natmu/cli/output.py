@@ -32,11 +32,15 @@ def print_run(path: Path, record: RunRecord, *, as_json: bool, original: Mapping
     Args:
         path: The folder.
         record: What is printed.
-        as_json: Whether to print the record instead, the original's scores under ``original``.
+        as_json: Whether to print the record instead, without secret seeds, and the original's scores under
+            ``original``.
         original: The original's scores, of a model that forgot something.
     """
     if as_json:
-        print_json({"run": str(path)} | record.plain() | ({} if original is None else {"original": dict(original)}))
+        from natmu.report.descriptions import shared_plain
+
+        told = {"run": str(path)} | record.plain() | {"lineage": shared_plain(record.lineage)}
+        print_json(told | ({} if original is None else {"original": dict(original)}))
         return
     before = {name: f" (original {value:.2f})" for name, value in (original or {}).items()}
     found = "  ".join(f"{name} {value:.2f}{before.get(name, '')}" for name, value in record.scores.items())

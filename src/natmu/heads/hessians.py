@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -45,29 +47,47 @@ def solved(hessian: Matrix, pull: Matrix, step: Matrix, inverse: Matrix) -> tupl
     The inverse of the rows before serves, with conjugate gradients, until too many are gone.
     """
     enough = _SOLVED * float(np.linalg.norm(pull))
-    found = _descended(hessian, pull, step, inverse, enough)
+
+    def product(vectors: Matrix) -> Matrix:
+        return times_each(hessian, vectors)
+
+    found, _ = descended(product, pull, step, inverse, enough, _MOST_DIRECTIONS)
     if float(np.linalg.norm(rest := pull - times_each(hessian, found))) > enough:
         inverse = _inverses_of_rest(hessian)
-        found = _descended(hessian, pull, step, inverse, enough)
+        found, _ = descended(product, pull, step, inverse, enough, _MOST_DIRECTIONS)
         rest = pull - times_each(hessian, found)
     return found, rest, inverse
 
 
-def _descended(hessian: Matrix, pull: Matrix, step: Matrix, inverse: Matrix, enough: float) -> Matrix:
-    """A step nearer to ``hessian step = pull``, by conjugate gradients that the inverse guides."""
-    rest = pull - times_each(hessian, step)
+def descended(
+    product: Callable[[Matrix], Matrix], pull: Matrix, step: Matrix, inverse: Matrix, enough: float, most: int
+) -> tuple[Matrix, int]:
+    """A step nearer to ``product(step) = pull``, by conjugate gradients that an inverse guides.
+
+    Args:
+        product: What the matrices make of vectors ``(C, P)``.
+        pull: ``(C, P)``.
+        step: Where to begin ``(C, P)``.
+        inverse: Nearly the inverse of each matrix ``(C, P, P)``.
+        enough: Norm of what may be left of all systems.
+        most: Directions to go in.
+
+    Returns:
+        The step, and the number of directions that it took.
+    """
+    rest = pull - product(step) if step.any() else pull
     direction, before = np.zeros_like(rest), np.ones((len(rest), 1))
-    for _ in range(_MOST_DIRECTIONS):
+    for count in range(most):
         if float(np.linalg.norm(rest)) <= enough:
-            break
+            return step, count
         guided = times_each(inverse, rest)
         now = (guided * rest).sum(1, keepdims=True)
         direction = guided + now / before * direction
-        ahead = times_each(hessian, direction)
+        ahead = product(direction)
         steepness = (direction * ahead).sum(1, keepdims=True)
         length = np.divide(now, steepness, out=np.zeros_like(now), where=steepness > 0)
         step, rest, before = step + length * direction, rest - length * ahead, np.where(now > 0, now, 1.0)
-    return step
+    return step, most
 
 
 def _inverses_of_rest(hessian: Matrix) -> Matrix:

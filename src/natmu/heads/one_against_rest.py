@@ -16,12 +16,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from natmu.errors import TrainingError
-from natmu.heads.hessians import Matrix, inverses, times_each
+from natmu.heads.hessians import Matrix, descended, inverses, times_each
 from natmu.types import IntArray
 
 _BLOCK = 1024
 _PART, _ENOUGH = 16, 12
-"""The first Newton steps take one row in 16 for the Hessian, or so many that there are 12 for each feature."""
+"""The Hessian that guides the first Newton steps takes one row in 16, or so many that there are 12 for each feature."""
+_MOST_DIRECTIONS, _SOLVED, _GUIDED = 30, 0.1, 6
+"""Directions of a Newton step, what it may leave of the gradient, and directions after which the guide is renewed."""
 _NEAR = 0.01
 """Newton decrement from which on one Hessian serves for all further steps."""
 _SHORT = 0.5
@@ -98,8 +100,8 @@ def hessian(weights: Matrix, rows: Matrix, l2: float, *, times: float = 1.0) -> 
 def minimum(rows: Matrix, labels: IntArray, l2: float, perturbation: Matrix, *, goal: float) -> Minimum:
     """The minimum of all classes' objectives.
 
-    Steps with a Hessian of a part of the rows lead near it; from there on one Hessian of all rows, taken once, serves
-    for the steps that are left.
+    Newton steps by conjugate gradients lead near it: they only multiply vectors by the Hessian, and the Hessian of a
+    part of the rows guides them. From there on one Hessian of all rows, taken once, serves for the steps that are left.
 
     Args:
         rows: ``(N, P)``, none longer than 1.
@@ -127,16 +129,34 @@ def minimum(rows: Matrix, labels: IntArray, l2: float, perturbation: Matrix, *, 
             inverse = inverses(curved)
         if whole and size <= goal:
             return Minimum(weights, anchor, curved, inverse, residual)
-        steps = times_each(inverse, downhill)
+        stale = False
+        if whole:
+            steps = times_each(inverse, downhill)
+        else:
+            steps, directions = _newton_step(weights, rows, l2, downhill, inverse)
+            stale = directions > _GUIDED
         decrement = math.sqrt(float((steps * downhill).sum(1).max()))
         if np.linalg.norm(steps, axis=1).max() > _SHORT:
             steps *= _lengths(weights, steps, downhill, rows, labels, l2, perturbation)
         weights = weights - steps
-        stale = not whole and decrement > 1
     raise TrainingError(
         f"The logistic head did not reach its minimum: {size:.2g} of its gradient is left, which may be at most "
         f"{goal:.2g}; raise l2."
     )
+
+
+def _newton_step(weights: Matrix, rows: Matrix, l2: float, downhill: Matrix, guide: Matrix) -> tuple[Matrix, int]:
+    """The Newton step of all classes ``(C, P)``, nearly, and the number of directions that it took."""
+    curvature = np.concatenate([curvatures(rows[block] @ weights.T) for block in _blocks(len(rows))])
+
+    def product(vectors: Matrix) -> Matrix:
+        total = l2 * vectors
+        for block in _blocks(len(rows)):
+            total += ((rows[block] @ vectors.T) * curvature[block]).T @ rows[block]
+        return total
+
+    enough = _SOLVED * float(np.linalg.norm(downhill))
+    return descended(product, downhill, np.zeros_like(downhill), guide, enough, _MOST_DIRECTIONS)
 
 
 def _lengths(

@@ -16,6 +16,7 @@ from natmu.lineage.workspace import Workspace
 from natmu.progress import decide, say
 from natmu.records.derived import root_of
 from natmu.records.lineage import Imported, Trained, Unlearned
+from natmu.records.settings import AnyTraining, HeadTraining, LogisticTraining
 from natmu.scores.original_check import WEAK, FormTrial, OriginalCheck, check_original
 from natmu.types import ForgetSet, Outputs, seed_for
 
@@ -73,18 +74,22 @@ def check_run(run: Run, workspace: Workspace, forget: ForgetSet | None, *, force
     """
     lineage = run.record.lineage
     assert isinstance(lineage, Trained | Imported | Unlearned), "an original, or what a method made of one"
-    if isinstance(root_of(lineage), Trained):
+    if isinstance(root := root_of(lineage), Trained):
         found = check_original(run.outputs(), forget, workspace.splits.train.class_names)
-        found = replace(found, causes=(), warnings=_weak(found))
+        found = replace(found, causes=(), warnings=_weak(found, root.recipe))
     else:
         found = checked(workspace.load(run), run.outputs(), forget, workspace.on_device.train, workspace.compute)
     report_check(found, force=force)
     return found
 
 
-def _weak(found: OriginalCheck) -> tuple[str, ...]:
+def _weak(found: OriginalCheck, recipe: AnyTraining) -> tuple[str, ...]:
     """What is said of a poor model that was trained here."""
     right = found.accuracies["train_acc"]
     if right >= WEAK:
         return ()
-    return (f"The original is right on {right:.1f} % of its own training data; more epochs may help.",)
+    remedy = "more epochs"
+    if isinstance(recipe, HeadTraining):
+        noisy = isinstance(recipe, LogisticTraining)
+        remedy = f"{'more samples, less noise or ' if noisy else ''}a backbone that suits the data better"
+    return (f"The original is right on {right:.1f} % of its own training data; {remedy} may help.",)

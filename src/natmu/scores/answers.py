@@ -164,6 +164,17 @@ def _forgotten(scores: Sequence[Compared], references: int) -> Answer:
     return _nothing_found(usable)
 
 
+def equals_retrained(scores: Sequence[Compared]) -> Answer:
+    """Of a model that predicts what a retrained one does: no score can distinguish these two, so none is asked.
+
+    Args:
+        scores: All scores of the forget set.
+    """
+    shown = next((f": {one.figures()}" for one in scores if one.name == FORGET_ACCURACY), "")
+    text = "Not distinguishable from retraining: its predictions are those of a retrained model, bit for bit"
+    return Answer("not distinguishable", f"{text}{shown}.")
+
+
 def kept(accuracies: Sequence[Compared], others: Sequence[Compared]) -> Answer:
     """Whether the model is still right where it should be.
 

@@ -134,12 +134,12 @@ def require_different_models(retrained: Sequence[Predictions], original: Predict
         UsageError: Two retrained models, or one and the original, have the same logits on every sample.
     """
     for number, one in enumerate(retrained):
-        if original is not None and _same(one, original):
+        if original is not None and same_predictions(one, original):
             raise UsageError(
                 f"Retrained model {number + 1} has the predictions of the original on every sample; give models that "
                 "were trained without the forget set."
             )
-        earlier = next((row for row in range(number) if _same(one, retrained[row])), None)
+        earlier = next((row for row in range(number) if same_predictions(one, retrained[row])), None)
         if earlier is not None:
             raise UsageError(
                 f"Retrained models {earlier + 1} and {number + 1} have the same predictions on every sample, so they "
@@ -148,8 +148,8 @@ def require_different_models(retrained: Sequence[Predictions], original: Predict
             )
 
 
-def _same(one: Predictions, other: Predictions) -> bool:
-    """Whether two models have the same logits."""
+def same_predictions(one: Predictions, other: Predictions) -> bool:
+    """Whether two models have the same logits on the training data, to the last bit."""
     return all(np.array_equal(getattr(one, name).logits, getattr(other, name).logits) for name in ("forget", "retain"))
 
 

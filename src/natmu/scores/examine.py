@@ -9,12 +9,12 @@ import numpy as np
 
 from natmu.errors import UsageError
 from natmu.scores.accuracy_loss import loss_to_original, loss_to_retrained
-from natmu.scores.answers import Answer, Compared, forgotten
+from natmu.scores.answers import Answer, Compared, equals_retrained, forgotten
 from natmu.scores.answers import kept as kept_answer
 from natmu.scores.base import Score
 from natmu.scores.builtin import ATTACKS, OURS
 from natmu.scores.catalogue import SCORES, ScoreInfo
-from natmu.scores.evaluation import PARTS, evaluate, kept, require_different_models
+from natmu.scores.evaluation import PARTS, evaluate, kept, require_different_models, same_predictions
 from natmu.scores.groups import group_scores
 from natmu.scores.panel import Level, Panel, names_of
 from natmu.scores.population import forgotten_and_unseen
@@ -120,13 +120,15 @@ def examine(panel: Panel, level: Level, seed: int = 0, extra: Sequence[Score] = 
     ]
     of_rest = {one.name: one for one in asked if rows[one.name].question == "kept"}
     accuracies = [of_rest.pop(name) for part in KEPT if (name := f"{part}_acc") in of_rest]
+    of_forget_set = [one for one in asked if rows[one.name].question == "forgotten"]
+    equal = any(same_predictions(panel.model, one) for one in judges)
     return Examination(
         {name: scores[name] for name in names if name in scores},
         {name: retrained[name] for name in names if name in scores and name in retrained},
         {name: original[name] for name in names if name in scores and name in original},
         verdicts,
         {name: missing.get(name, f"{name} was not measured.") for name in names if name not in scores},
-        forgotten([one for one in asked if rows[one.name].question == "forgotten"], len(judges)),
+        equals_retrained(of_forget_set) if equal else forgotten(of_forget_set, len(judges)),
         kept_answer(
             [_with_losses(one, panel, intervals.get(one.name)) for one in accuracies],
             list(of_rest.values()),
