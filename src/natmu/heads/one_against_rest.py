@@ -24,7 +24,7 @@ _PART, _ENOUGH = 16, 12
 """The Hessian that guides the first Newton steps takes one row in 16, or so many that there are 12 for each feature."""
 _MOST_DIRECTIONS, _SOLVED, _GUIDED = 30, 0.1, 6
 """Directions of a Newton step, what it may leave of the gradient, and directions after which the guide is renewed."""
-_NEAR = 0.01
+_NEAR = 0.05
 """Newton decrement from which on one Hessian serves for all further steps."""
 _SHORT = 0.5
 """Length up to which a Newton step is taken as it is: no margin changes by more."""

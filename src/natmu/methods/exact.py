@@ -21,8 +21,9 @@ UNSHARDED = (
 """Refuses any other model."""
 
 UNFITTED = (
-    "downdate takes samples out of a ridge or logistic head, and this model has none; train one with natmu train "
-    "--head ridge --features-from MODEL."
+    "downdate takes samples out of a ridge or logistic head that no other method has changed, and this model has none; "
+    "start from the head as it was fitted or as downdate left it, or train one with natmu train --head ridge "
+    "--features-from MODEL."
 )
 """Refuses any other model."""
 
