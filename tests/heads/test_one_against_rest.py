@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import threadpoolctl
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import softplus
@@ -81,3 +82,36 @@ def test_what_cannot_be_reached_is_an_error() -> None:
     rows, labels = data()
     with pytest.raises(TrainingError, match="did not reach its minimum"):
         minimum(rows, labels, 1.0, np.zeros((3, 6)), goal=1e-30)
+
+
+def test_bits_do_not_depend_on_the_number_of_threads() -> None:
+    random = np.random.default_rng(7)
+    rows, labels = random.normal(size=(3000, 40)), np.arange(3000) % 3
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    noise = random.normal(size=(3, 40))
+    found = []
+    for threads in (1, 2, 3):
+        with threadpoolctl.threadpool_limits(threads, "blas"):
+            found.append(minimum(rows, labels, 1.0, noise, goal=1e-6))
+    for other in found[1:]:
+        np.testing.assert_array_equal(other.weights, found[0].weights)
+        np.testing.assert_array_equal(other.hessian, found[0].hessian)
+
+
+def test_few_directions_lead_near_where_there_are_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Separable classes leave few rows near the boundary; a Hessian of a part of the rows alone stalls there."""
+    random = np.random.default_rng(8)
+    labels = np.arange(9600) % 3
+    rows = random.normal(size=(9600, 50)) + 0.5 * random.normal(size=(3, 50))[labels]
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    taken = []
+    whole = one_against_rest.hessian
+
+    def counted(weights: Matrix, used: Matrix, l2: float, *, times: float = 1.0) -> Matrix:
+        taken.append(len(used))
+        return whole(weights, used, l2, times=times)
+
+    monkeypatch.setattr(one_against_rest, "hessian", counted)
+    found = minimum(rows, labels, 1.0, np.zeros((3, 50)), goal=1e-4)
+    assert taken == [600, 9600]
+    assert np.linalg.norm(found.weights - found.anchor) < 0.01 * np.linalg.norm(found.weights)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natmu.errors import DataError
+from natmu.heads.threads import side_by_side
 
 Matrix = npt.NDArray[np.float64]
 
@@ -23,7 +24,7 @@ def inverses(matrices: Matrix) -> Matrix:
     from scipy.linalg import cho_factor, cho_solve
 
     identity = np.eye(matrices.shape[1])
-    return np.stack([cho_solve(cho_factor(matrix, lower=True), identity) for matrix in matrices])
+    return np.stack(side_by_side(lambda matrix: cho_solve(cho_factor(matrix, lower=True), identity), [*matrices]))
 
 
 def times_each(matrices: Matrix, vectors: Matrix) -> Matrix:

@@ -10,13 +10,13 @@ For each class ``c``, with labels ``y`` of +1 in the class and -1 outside it::
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from natmu.errors import TrainingError
 from natmu.heads.hessians import Matrix, descended, inverses, times_each
+from natmu.heads.threads import side_by_side
 from natmu.types import IntArray
 
 _BLOCK = 1024
@@ -78,23 +78,29 @@ def objective(margins: Matrix, weights: Matrix, labels: IntArray, l2: float, per
 
 def gradient(weights: Matrix, rows: Matrix, labels: IntArray, l2: float, perturbation: Matrix) -> Matrix:
     """Gradient of all classes' objectives ``(C, P)``."""
-    total = l2 * weights + perturbation
-    for block in _blocks(len(rows)):
-        total += slopes(rows[block] @ weights.T, labels[block]).T @ rows[block]
+
+    def of_block(block: slice) -> Matrix:
+        part: Matrix = slopes(rows[block] @ weights.T, labels[block]).T @ rows[block]
+        return part
+
+    total: Matrix = sum(side_by_side(of_block, _blocks(len(rows))), l2 * weights + perturbation)
     return total
 
 
 def hessian(weights: Matrix, rows: Matrix, l2: float, *, times: float = 1.0) -> Matrix:
     """Second derivative of each class's objective ``(C, P, P)``, its sum over rows taken ``times`` times."""
     classes, width = weights.shape
-    total, scaled = np.zeros((classes, width, width)), np.empty((_BLOCK, width))
-    for block in _blocks(len(rows)):
-        roots = np.sqrt(times * curvatures(rows[block] @ weights.T))
-        for index in range(classes):
-            np.multiply(rows[block], roots[:, index, None], out=scaled[: len(roots)])
-            total[index] += scaled[: len(roots)].T @ scaled[: len(roots)]
-    total[:, np.arange(width), np.arange(width)] += l2
-    return total
+
+    def of_class(index: int) -> Matrix:
+        total, scaled = np.zeros((width, width)), np.empty((_BLOCK, width))
+        for block in _blocks(len(rows)):
+            roots = np.sqrt(times * curvatures(rows[block] @ weights[index]))
+            np.multiply(rows[block], roots[:, None], out=scaled[: len(roots)])
+            total += scaled[: len(roots)].T @ scaled[: len(roots)]
+        total[np.arange(width), np.arange(width)] += l2
+        return total
+
+    return np.stack(side_by_side(of_class, range(classes)))
 
 
 def minimum(rows: Matrix, labels: IntArray, l2: float, perturbation: Matrix, *, goal: float) -> Minimum:
@@ -147,12 +153,15 @@ def minimum(rows: Matrix, labels: IntArray, l2: float, perturbation: Matrix, *, 
 
 def _newton_step(weights: Matrix, rows: Matrix, l2: float, downhill: Matrix, guide: Matrix) -> tuple[Matrix, int]:
     """The Newton step of all classes ``(C, P)``, nearly, and the number of directions that it took."""
-    curvature = np.concatenate([curvatures(rows[block] @ weights.T) for block in _blocks(len(rows))])
+    blocks = _blocks(len(rows))
+    curvature: Matrix = np.concatenate(side_by_side(lambda block: curvatures(rows[block] @ weights.T), blocks))
 
     def product(vectors: Matrix) -> Matrix:
-        total = l2 * vectors
-        for block in _blocks(len(rows)):
-            total += ((rows[block] @ vectors.T) * curvature[block]).T @ rows[block]
+        def of_block(block: slice) -> Matrix:
+            part: Matrix = ((rows[block] @ vectors.T) * curvature[block]).T @ rows[block]
+            return part
+
+        total: Matrix = sum(side_by_side(of_block, blocks), l2 * vectors)
         return total
 
     enough = _SOLVED * float(np.linalg.norm(downhill))
@@ -178,6 +187,6 @@ def _lengths(
     return np.where(fall >= (steps * downhill).sum(1) / 4, 1.0, safe)[:, None]
 
 
-def _blocks(count: int) -> Iterator[slice]:
+def _blocks(count: int) -> list[slice]:
     """Slices over so many rows that fit into the processor's cache."""
-    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
+    return [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]

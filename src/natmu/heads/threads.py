@@ -1,10 +1,15 @@
-"""One thread for linear algebra."""
+"""How many threads linear algebra has."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @cache
@@ -24,3 +29,16 @@ def one_thread() -> AbstractContextManager[object]:
     """
     limit: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
     return limit
+
+
+def side_by_side(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """What comes of items, in their order; as many at once as linear algebra has threads, with one thread for each.
+
+    So results have the same bits whatever the number of threads, and no thread waits for another one.
+    """
+    count = min(len(items), max((library["num_threads"] for library in _libraries().info()), default=1))
+    with one_thread():
+        if count <= 1:
+            return [work(item) for item in items]
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(work, items))
