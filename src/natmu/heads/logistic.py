@@ -1,0 +1,322 @@
+"""A certified logistic head: samples leave by a Newton step, and noise hides what the step leaves of them.
+
+References:
+    Certified Data Removal from Machine Learning Models (Guo et al., 2020), https://arxiv.org/abs/1911.03030
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from natmu.errors import DataError, SettingError
+from natmu.heads.errors import BudgetSpent
+from natmu.heads.gaussian import largest_shift
+from natmu.heads.one_against_rest import Matrix, curvatures, gradient, inverses, minimum, slopes, times_each
+from natmu.types import FloatArray, IntArray
+
+LONGEST = 1 + 1e-6
+"""Rows may be longer than 1 by what rounding to fp32 adds."""
+
+_OF_BUDGET = 1e-3
+"""Part of the budget at which the fit stops."""
+_MOST_DIRECTIONS = 8
+_SOLVED = 1e-9
+"""What may be left of a linear system, relative to its right side, before the matrix is inverted again."""
+
+
+@dataclass(frozen=True, eq=False)
+class LogisticHead:
+    """Logistic regression of each class against the rest, which samples can be taken out of.
+
+    **The step.** ``w0`` are the weights of the fit, ``g`` the sum of the gradients at ``w0`` of all rows removed so far,
+    ``K`` the Hessian of the rows that are left, taken at the anchor ``a`` (near ``w0``). The weights are ``w0 + e`` with
+    ``K e = g``: the paper's removal of all these rows as one batch, whatever the order and number of the calls.
+
+    **What it leaves.** The gradient on the rows that are left, at ``w0 + e``, is::
+
+        (gradient that the fit left) + (K e - g) + sum_i [h(x_i.(w0 + t e)) - h(x_i.a), averaged over t in 0..1] (x_i.e) x_i
+
+    with ``h`` the derivative of the logistic function. ``|(log h)'| <= 1``, so each bracket is at most
+    ``h(x_i.a) f |x_i.(w0 - a + t e)|``, ``f = (exp(m) - 1) / m`` with ``m = |w0 - a| + |e|``, as rows are no longer
+    than 1. With Cauchy and Schwarz the sum is no longer than ``f |e|_K (|w0 - a|_K + |e|_K / 2)``, where
+    ``|v|_K^2 = sum_i h(x_i.a) (x_i.v)^2`` over the rows that are left; of ``e`` it is ``e.Ke - l2 |e|^2``. So the bound
+    needs no row but those that go. The paper's is ``max |h'| |X| |e| |Xe|`` for each batch, added up over batches.
+
+    **What it promises.** The weights are the exact minimum without the removed rows for a perturbation that is shifted
+    by this residual. All classes' perturbations are one normal vector and all their residuals one shift, so that lengths
+    add as squares and one (epsilon, delta) covers all classes: ``sqrt(C)`` at most where ``C`` budgets of
+    ``(epsilon / C, delta / C)`` would ask for ``C`` and more. The budget is the longest shift that normal noise hides.
+
+    **What it takes for granted.** As in the paper's proof, the shift counts as independent of the noise and its bound as
+    valid for all noise; here it is a smooth function of the noise that hardly changes with it, and the bound is computed
+    at the noise that was drawn. Requests must not depend on released weights. Numbers count as real ones: what rounding
+    can add to the residual is part of the bound, but the last bits of the weights are not analysed. The promise covers
+    ``weights``; all else in a head (the weights of the fit, the perturbation) stays with whoever holds the data.
+
+    Attributes:
+        l2: Weight of half the squared norm of each class's weights.
+        epsilon: Privacy loss that removals may use up together.
+        delta: Probability with which it may be larger.
+        noise: Standard deviation of each entry of the perturbation.
+        count: Rows that are left.
+        removed: Rows taken out since the fit.
+        spent: Bound on the norm of the gradient, of all classes together, that the weights leave on the rows that are
+            left. It depends on which rows are gone, not on the order in which they went.
+        start: Weights of the fit ``(C, P)``.
+        anchor: Where the Hessian is taken ``(C, P)``.
+        perturbation: Random linear term of the objective ``(C, P)``.
+        hessian: ``(C, P, P)``, of the rows that are left.
+        inverse: ``(C, P, P)``, nearly its inverse.
+        pull: Sum of the gradients of the removed rows at ``start``, ``(C, P)``.
+        step: What removals added to ``start``, ``(C, P)``.
+        unfitted: Norm of the gradient that the fit left, by class ``(C,)``.
+        drift: ``|w0 - a|_K`` over all rows of the fit, by class ``(C,)``; over those that are left it is no more.
+    """
+
+    l2: float
+    epsilon: float
+    delta: float
+    noise: float
+    count: int
+    removed: int
+    spent: float
+    start: Matrix
+    anchor: Matrix
+    perturbation: Matrix
+    hessian: Matrix
+    inverse: Matrix
+    pull: Matrix
+    step: Matrix
+    unfitted: Matrix
+    drift: Matrix
+
+    @classmethod
+    def fit(
+        cls,
+        features: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        *,
+        num_classes: int,
+        l2: float,
+        epsilon: float,
+        delta: float,
+        noise: float,
+        seed: int,
+    ) -> LogisticHead:
+        """A head fitted on all rows.
+
+        Args:
+            features: Rows ``(N, P)``, none longer than 1.
+            labels: Class indices ``(N,)``.
+            num_classes: Classes ``C``.
+            l2: Weight of half the squared norm, beside a sum over rows.
+            epsilon: Privacy loss that removals may use up together.
+            delta: Probability with which it may be larger.
+            noise: Standard deviation of the perturbation.
+            seed: Decides the perturbation; whoever knows it can subtract the noise.
+
+        Raises:
+            DataError: Rows are longer than 1, or labels are no classes.
+            SettingError: The noise is too weak for this epsilon and delta to cover what a fit leaves.
+        """
+        rows, classes = _checked(features, labels, num_classes)
+        perturbation = noise * np.random.default_rng(seed).standard_normal((num_classes, rows.shape[1]))
+        goal = _OF_BUDGET * noise * largest_shift(epsilon, delta)
+        found = minimum(rows, classes, l2, perturbation, goal=goal)
+        zero = np.zeros_like(perturbation)
+        head = cls(
+            l2, epsilon, delta, noise, len(rows), 0, 0.0, found.weights, found.anchor, perturbation,
+            found.hessian, found.inverse, zero, zero, found.residual, np.zeros(num_classes),
+        )  # fmt: skip
+        apart = found.weights - found.anchor
+        drift = np.sqrt(head._bend(apart, times_each(found.hessian, apart)))
+        head = dataclasses.replace(head, drift=drift)
+        head = dataclasses.replace(head, spent=head._bound(zero))
+        if head.spent > head.budget:
+            raise SettingError(
+                f"The fit alone may leave {head.spent:.2g} of the gradient, more than the {head.budget:.2g} that this "
+                "noise hides; raise noise or epsilon."
+            )
+        return head
+
+    def remove(self, features: npt.ArrayLike, labels: npt.ArrayLike) -> LogisticHead:
+        """The head without some rows; this one stays as it is.
+
+        That the rows were part of the fit cannot be seen from a head: whoever removes others gets weights that are
+        worth nothing.
+
+        Args:
+            features: The rows ``(M, P)``, exactly as they were fitted.
+            labels: Their class indices ``(M,)``.
+
+        Raises:
+            BudgetSpent: The noise does not hide what this removal could leave.
+            DataError: There are fewer rows left, rows are longer than 1, or they cannot have been part of the fit.
+        """
+        rows, classes = _checked(features, labels, len(self.start))
+        if rows.shape[1] != self.start.shape[1]:
+            raise DataError(f"The head takes rows of {self.start.shape[1]} numbers, not {rows.shape[1]}; give those.")
+        if len(rows) > self.count:
+            raise DataError(f"{len(rows):,} rows cannot be removed: the head has {self.count:,}; give rows it has.")
+        hessian = _less(self.hessian, rows, curvatures(rows @ self.anchor.T))
+        pull = self.pull + slopes(rows @ self.start.T, classes).T @ rows
+        step, rest, inverse = _solved(hessian, pull, self.step, self.inverse)
+        less = dataclasses.replace(
+            self, count=self.count - len(rows), removed=self.removed + len(rows), hessian=hessian, inverse=inverse,
+            pull=pull, step=step,
+        )  # fmt: skip
+        less = dataclasses.replace(less, spent=less._bound(rest))
+        if less.spent > self.budget:
+            raise BudgetSpent(
+                f"Without these {len(rows):,} rows {less.spent:.2g} of the gradient could be left, more than the "
+                f"{self.budget:.2g} that the noise hides; fit again on the rows that are left."
+            )
+        return less
+
+    @property
+    def weights(self) -> Matrix:
+        """Weights ``(C, P)``."""
+        return self.start + self.step
+
+    @property
+    def budget(self) -> float:
+        """The largest ``spent`` for which any outcome is as likely as (epsilon, delta) says."""
+        return self.noise * largest_shift(self.epsilon, self.delta)
+
+    def logits(self, features: npt.ArrayLike) -> FloatArray:
+        """Margin of each class against the rest ``(N, C)``, float32."""
+        margins: FloatArray = (np.asarray(features, np.float64) @ self.weights.T).astype(np.float32)
+        return margins
+
+    def state(self) -> dict[str, npt.NDArray[np.float64]]:
+        """All of the head as arrays, for `from_state`."""
+        return {
+            field.name: np.atleast_1d(np.asarray(getattr(self, field.name), np.float64))
+            for field in dataclasses.fields(self)
+        }
+
+    @classmethod
+    def from_state(cls, state: dict[str, npt.NDArray[np.float64]]) -> LogisticHead:
+        """The head that `state` described."""
+        kinds = {"float": float, "int": int}
+        values = {field.name: state[field.name] for field in dataclasses.fields(cls)}
+        numbers = {
+            field.name: kinds[str(field.type)](values[field.name][0])
+            for field in dataclasses.fields(cls)
+            if field.type in kinds
+        }
+        return cls(**{**values, **numbers})
+
+    def _bound(self, rest: Matrix) -> float:
+        """Bound on the gradient that is left, with ``rest = pull - hessian step`` ``(C, P)``."""
+        bends = np.sqrt(self._bend(self.step, self.pull - rest))
+        most = LONGEST * (np.linalg.norm(self.start - self.anchor, axis=1) + np.linalg.norm(self.step, axis=1))
+        factors = np.divide(np.expm1(most), most, out=np.ones_like(most), where=most > 0)
+        bent = LONGEST**2 * factors * bends * (self.drift + bends / 2)
+        own = self.unfitted + np.linalg.norm(rest, axis=1) + bent
+        return float(np.linalg.norm(own)) + self._rounding()
+
+    def _bend(self, vectors: Matrix, products: Matrix) -> Matrix:
+        """``sum_i h(x_i.a) (x_i.v)^2`` of each class's vector, from its product with the Hessian."""
+        both = (vectors * products).sum(1)
+        bend: Matrix = both - self.l2 * (vectors**2).sum(1)
+        if (bend < -1e-6 * np.abs(both)).any():
+            raise DataError(
+                "Some of these rows cannot have been part of the fit; give rows exactly as they were fitted."
+            )
+        return np.maximum(bend, 0)
+
+    def _rounding(self) -> float:
+        """What rounding can add: each sum's number of terms, times the unit of fp64, times the sizes that it adds up.
+
+        Sums over rows add up to no more than their number, as rows are no longer than 1 and slopes no larger.
+        """
+        norm = 1 + float(np.linalg.norm(self.start)) + float(np.linalg.norm(self.anchor))
+        fitted = self.count + self.removed
+        terms = fitted + self.removed + self.start.shape[1] + 8
+        ridge = self.l2 * math.sqrt(self.start.shape[1])
+        sizes = (fitted + ridge) * norm * (1 + float(np.linalg.norm(self.step)))
+        return float(np.finfo(np.float64).eps) * terms * (sizes + float(np.linalg.norm(self.perturbation)))
+
+
+def residual_of(head: LogisticHead, features: npt.ArrayLike, labels: npt.ArrayLike) -> float:
+    """Norm of the gradient that a head's weights truly leave on the rows that are left: what ``spent`` bounds.
+
+    Args:
+        head: The head.
+        features: All rows that are left ``(N, P)``.
+        labels: Their class indices ``(N,)``.
+    """
+    rows, classes = _checked(features, labels, len(head.start))
+    return float(np.linalg.norm(gradient(head.weights, rows, classes, head.l2, head.perturbation)))
+
+
+def _less(hessian: Matrix, rows: Matrix, curvature: Matrix) -> Matrix:
+    """Hessians ``(C, P, P)`` without rows ``(M, P)`` of some curvature ``(M, C)``."""
+    less = np.empty_like(hessian)
+    for index, roots in enumerate(np.sqrt(curvature).T):
+        scaled = rows * roots[:, None]
+        np.subtract(hessian[index], scaled.T @ scaled, out=less[index])
+    return less
+
+
+def _solved(hessian: Matrix, pull: Matrix, step: Matrix, inverse: Matrix) -> tuple[Matrix, Matrix, Matrix]:
+    """The solution of ``hessian step = pull``, what is left of it, and the inverse that served.
+
+    The inverse of the rows before serves, with conjugate gradients, until too many are gone.
+    """
+    enough = _SOLVED * float(np.linalg.norm(pull))
+    found = _descended(hessian, pull, step, inverse, enough)
+    if float(np.linalg.norm(rest := pull - times_each(hessian, found))) > enough:
+        inverse = _inverses_of_rest(hessian)
+        found = _descended(hessian, pull, step, inverse, enough)
+        rest = pull - times_each(hessian, found)
+    return found, rest, inverse
+
+
+def _descended(hessian: Matrix, pull: Matrix, step: Matrix, inverse: Matrix, enough: float) -> Matrix:
+    """A step nearer to ``hessian step = pull``, by conjugate gradients that the inverse guides."""
+    rest = pull - times_each(hessian, step)
+    direction, before = np.zeros_like(rest), np.ones((len(rest), 1))
+    for _ in range(_MOST_DIRECTIONS):
+        if float(np.linalg.norm(rest)) <= enough:
+            break
+        guided = times_each(inverse, rest)
+        now = (guided * rest).sum(1, keepdims=True)
+        direction = guided + now / before * direction
+        ahead = times_each(hessian, direction)
+        steepness = (direction * ahead).sum(1, keepdims=True)
+        length = np.divide(now, steepness, out=np.zeros_like(now), where=steepness > 0)
+        step, rest, before = step + length * direction, rest - length * ahead, np.where(now > 0, now, 1.0)
+    return step
+
+
+def _inverses_of_rest(hessian: Matrix) -> Matrix:
+    """Inverses of Hessians from which rows were taken out."""
+    try:
+        return inverses(hessian)
+    except np.linalg.LinAlgError:
+        raise DataError(
+            "Some of these rows cannot have been part of the fit; give rows exactly as they were fitted."
+        ) from None
+
+
+def _checked(features: npt.ArrayLike, labels: npt.ArrayLike, num_classes: int) -> tuple[Matrix, IntArray]:
+    """Rows and labels, if they are some."""
+    rows, classes = np.asarray(features, np.float64), np.asarray(labels)
+    if rows.ndim != 2 or not rows.size or classes.shape != (len(rows),) or classes.dtype.kind not in "iu":
+        raise DataError(
+            f"Features of shape {rows.shape} and labels of shape {classes.shape} do not fit; give rows (N, P) and class "
+            "indices (N,)."
+        )
+    if classes.min() < 0 or classes.max() >= num_classes:
+        raise DataError(f"Labels must lie between 0 and {num_classes - 1}; give class indices.")
+    longest = float(np.sqrt(np.einsum("np,np->n", rows, rows).max()))
+    if not longest <= LONGEST:
+        raise DataError(f"A row has length {longest:.6g}; scale all rows so that none is longer than 1.")
+    return rows, classes.astype(np.int64)
