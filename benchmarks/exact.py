@@ -11,9 +11,9 @@ Three parts, each over ``--seeds`` seeds:
 - heads: a backbone that was trained on five classes, heads on the other five.
 - attacks: of ``natmu audit``, on the forgotten samples, by the original, the unlearned and retrained models.
 
-Each step is a process of its own, whose memory is measured with that of its children. It writes ``OUT/steps/NAME.json``;
-the same command goes on with what is missing, and a step that was stopped begins anew. After each step the tables in
-``--results`` are written.
+Each step is a process of its own, whose memory is measured with that of its children. It writes
+``OUT/steps/NAME.json``; the same command goes on with what is missing, and a step that was stopped begins anew. After
+each step the tables in ``--results`` are written.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import torch
+
 import exact_attacks
 import exact_heads
 import exact_shards
-import torch
 from exact_common import Setup, Step, prepare
 from exact_tables import write_tables
-
 from natmu.engine.compute import Compute, hardware, versions
 from natmu.engine.memory import keep_freed_memory
 from natmu.records.files import write_atomically

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from exact_common import MODEL, ORIGINAL, OWN, SMALL, Setup, Step
-
 from natmu.audits import RunAudit
 from natmu.audits.obtaining import make_models
 from natmu.engine.store import Store

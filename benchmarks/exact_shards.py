@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 import numpy.typing as npt
-from exact_common import MODEL, ORIGINAL, Setup, Step, drawn, megabytes
 
+from exact_common import MODEL, ORIGINAL, Setup, Step, drawn, megabytes
 from natmu.lineage.division import Division, stage_epochs
 from natmu.opening import Source
 from natmu.types import IntArray

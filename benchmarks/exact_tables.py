@@ -13,7 +13,6 @@ from exact_attacks import KINDS, SCORES
 from exact_common import Setup
 from exact_heads import BATCH, HEADS
 from exact_shards import DIVISIONS, REQUESTS
-
 from natmu.records.files import write_atomically
 
 Step = dict[str, Any]
@@ -161,7 +160,7 @@ def _heads(steps: Steps) -> Iterator[str]:
     for kind in ("ridge", "logistic"):
         made = _of(steps, rf"speed-{kind}")
         if made:
-            shape = " × ".join(f"{size:,}" for size in made[0]["shape"])
+            shape = " x ".join(f"{size:,}" for size in made[0]["shape"])
             refused = " (refused: fitted again)" if made[0]["batch_refused"] else ""
             yield f"| {kind}, made-up features {shape} | | | {' | '.join(_seconds(made, refused))} | | |"
 
