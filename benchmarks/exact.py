@@ -81,10 +81,9 @@ def steps(setup: Setup, seeds: int) -> Iterator[tuple[str, Callable[[], Step]]]:
         yield f"speed-{kind}", partial(exact_heads.speed, setup, kind)
     for seed in range(seeds):
         yield from _of_seed(setup, seed)
-    for shards, slices in exact_shards.DIVISIONS[1:]:
-        for count in exact_shards.REQUESTS[1:]:
-            name = f"shards-{shards}x{slices}-0-request-{count}"
-            yield name, partial(exact_shards.request, setup, shards, slices, 0, count)
+    for shards, slices, count in exact_shards.BATCHES:
+        name = f"{exact_shards.store_of(shards, slices, 0)}-request-{count}"
+        yield name, partial(exact_shards.request, setup, shards, slices, 0, count)
 
 
 def _of_seed(setup: Setup, seed: int) -> Iterator[tuple[str, Callable[[], Step]]]:

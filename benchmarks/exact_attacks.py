@@ -17,8 +17,8 @@ from natmu.verbs import Asked, train_run, unlearn_run
 KINDS = ("sisa", "ridge", "logistic")
 
 SHARDING = {"shards": 4, "slices": 2}
-REQUESTS: Mapping[str, str] = {"sisa": "random:5%", "ridge": "random:5%", "logistic": "random:5%"}
-"""What is forgotten."""
+REQUESTS: Mapping[str, str] = {"sisa": "random:5%", "ridge": "random:1%", "logistic": "random:1%"}
+"""What is forgotten: as many samples of each."""
 
 SCORES = (
     "forget_acc",
@@ -55,6 +55,7 @@ def attack(setup: Setup, kind: str, seed: int) -> Step:
     return {
         "forget": REQUESTS[kind],
         "forgotten": len(audit.forget),
+        "missing": {name: reason for name, reason in found.missing.items() if name in SCORES},
         "decisions": list(run.record.decisions),
         "scores": {
             name: {

@@ -20,11 +20,11 @@ MODEL = "small_resnet"
 ORIGINAL = "original"
 """Name of the run folder of an original in its store."""
 
-OTHERS, OWN, SMALL = "others", "own", "small"
-"""Files of data: five classes for the backbone, the other five for the heads, and small images for attacks."""
+ALL, OTHERS, OWN, SMALL = "all", "others", "own", "small"
+"""Files of data: for shards, five classes for the backbone, the other five for heads, small images for attacks."""
 
 CLASSES = 5
-SMALL_TRAIN, SMALL_TEST = 4000, 4000
+HALF_TEST, SMALL_TRAIN, SMALL_TEST = 5000, 4000, 4000
 
 Step = dict[str, Any]
 """What a step measured."""
@@ -97,7 +97,10 @@ def megabytes(folder: Path) -> float:
 
 
 def prepare(setup: Setup) -> Step:
-    """Write the files of data: both halves of the classes, and images of 16 x 16 pixels, each the mean of 2 x 2."""
+    """Write the files of data: some of all classes, each half of them, and images halved to 16 x 16 pixels."""
+    part = load("cifar10", setup.data, train_size=setup.train_size)
+    half = part.test.subset(np.arange(HALF_TEST))
+    _write(setup, ALL, {"train": part.train, "test": half}, range(2 * CLASSES), setup.train_size)
     splits = load("cifar10", setup.data)
     classes = {OTHERS: range(CLASSES), OWN: range(CLASSES, 2 * CLASSES)}
     for name, labels in classes.items():

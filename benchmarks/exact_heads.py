@@ -68,7 +68,7 @@ def head(setup: Setup, name: str, seed: int) -> Step:
     rows, labels = read_features(frozen / FEATURES).train, run.outputs().train.labels
     request = setup.listed(store, drawn(seed, "request to a head", len(rows), 1))
     start = time.perf_counter()
-    unlearn_run(Asked(request, method="downdate", seed=seed), Source(run.path), place)
+    unlearn_run(Asked(request, method="downdate", seed=seed), Source(run.path), setup.place(store))
     found = {
         "fit_verb_seconds": verb_seconds,
         "request_verb_seconds": time.perf_counter() - start,
@@ -89,7 +89,7 @@ def on_arrays(rows: FloatArray, labels: IntArray, recipe: Mapping[str, Any], cla
     _, one_seconds = timed(lambda: removed(made, rows[one], labels[one]), TIMES)
     after, batch_seconds = timed(lambda: removed(made, rows[batch], labels[batch]), TIMES)
     found: Step = {"fit": fit_seconds, "one": one_seconds, "batch": batch_seconds, "batch_refused": after is None}
-    if isinstance(made, RidgeHead) and after is not None:
+    if isinstance(made, RidgeHead) and after is not None and len(kept):
         again = fitted(rows[kept], labels[kept], recipe, classes, seed)
         found["from_refit"] = float(np.abs(after.weights - again.weights).max() / np.abs(again.weights).max())
     return found

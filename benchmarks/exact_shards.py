@@ -7,7 +7,7 @@ import time
 import numpy as np
 import numpy.typing as npt
 
-from exact_common import MODEL, ORIGINAL, Setup, Step, drawn, megabytes
+from exact_common import ALL, MODEL, ORIGINAL, Setup, Step, drawn, megabytes
 from natmu.lineage.division import Division, stage_epochs
 from natmu.opening import Source
 from natmu.types import IntArray
@@ -18,6 +18,9 @@ DIVISIONS = ((1, 1), (2, 1), (5, 1), (5, 5), (10, 1))
 
 REQUESTS = (1, 10, 100)
 """Samples of a request."""
+
+BATCHES = ((5, 1, 10), (5, 5, 10), (5, 5, 100), (10, 1, 10))
+"""Shards, slices and samples of larger requests that are run; where nearly all is trained again, none is."""
 
 DRAWS = 2000
 """Random requests of each size of which it is known without training what they take again."""
@@ -33,8 +36,7 @@ def train(setup: Setup, shards: int, slices: int, seed: int) -> Step:
     place = setup.empty(store_of(shards, slices, seed), ORIGINAL)
     divided = {} if shards * slices == 1 else {"sharding": {"shards": shards, "slices": slices}}
     start = time.perf_counter()
-    data = {"source": "cifar10", "train_size": setup.train_size}
-    run = train_run(data=data, model=MODEL, training=setup.training | divided, seed=seed, place=place)
+    run = train_run(data=setup.file(ALL), model=MODEL, training=setup.training | divided, seed=seed, place=place)
     seconds = time.perf_counter() - start
     epochs = stage_epochs(setup.epochs, slices)
     samples = setup.train_size
