@@ -60,7 +60,7 @@ def _machine(steps: Steps, setup: Setup) -> Iterator[str]:
         told = ", ".join(f"{name} {value}" for name, value in machine.items())
         yield f"| machine and software | {told} |"
     yield f"| load average as steps began | {min(loads):.1f} to {max(loads):.1f} |"
-    yield f"| n | {seeds} seeds; mean ± standard deviation over them |"
+    yield f"| n | {seeds} seed{'' if seeds == 1 else 's'}; mean ± standard deviation over them |"
 
 
 def _shards(steps: Steps) -> Iterator[str]:
@@ -218,6 +218,10 @@ def _attacks(steps: Steps) -> Iterator[str]:
                 _spread(values, digits=digits) for values in (original, [one["unlearned"] for one in found], retrained)
             ]
             yield f"| {kind} | `{score}` | {' | '.join(cells)} | {len(retrained)} |"
+        if made:
+            same = sum(step["same_as_retrained"] for step in made)
+            judged = sum(len(step["scores"]["test_acc"]["retrained"]) for step in made)
+            yield f"| {kind} | retrained models with the very weights of the unlearned one | | | {same} | {judged} |"
 
 
 TABLES: dict[str, Callable[[Steps], Iterator[str]]] = {
