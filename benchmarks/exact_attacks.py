@@ -40,8 +40,14 @@ def attack(setup: Setup, kind: str, seed: int) -> Step:
         original = train_run(data=setup.file(SMALL), model=MODEL, training=settings, seed=seed, place=place)
     else:
         source = str(setup.place(f"backbone-{seed}").root / ORIGINAL)
-        told = {"data": setup.file(OWN), "model": None, "training": {"head": kind}, "features_from": source}
-        original = train_run(**told, seed=seed, place=place)
+        original = train_run(
+            data=setup.file(OWN),
+            model=None,
+            training={"head": kind},
+            seed=seed,
+            place=place,
+            features_from=source,
+        )
     place = setup.place(f"attack-{kind}-{seed}")
     asked = Asked(REQUESTS[kind], method="sisa" if kind == "sisa" else "downdate", seed=seed)
     run = unlearn_run(asked, Source(original.path), place)

@@ -37,7 +37,8 @@ class Setup:
     Attributes:
         data: Folder that holds CIFAR-10.
         out: Folder that keeps everything.
-        train_size: Training images of models in shards; of each half of the classes for heads.
+        train_size: Training images of models in shards.
+        half_size: Training images of each half of the classes, for heads, at most.
         epochs: Passes over the data of every training.
         models: Retrained models, and as many shadow models, that attacks compare with.
     """
@@ -45,6 +46,7 @@ class Setup:
     data: Path
     out: Path
     train_size: int
+    half_size: int
     epochs: int
     models: int
 
@@ -104,7 +106,7 @@ def prepare(setup: Setup) -> Step:
     splits = load("cifar10", setup.data)
     classes = {OTHERS: range(CLASSES), OWN: range(CLASSES, 2 * CLASSES)}
     for name, labels in classes.items():
-        _write(setup, name, {"train": splits.train, "test": splits.test}, labels, setup.train_size)
+        _write(setup, name, {"train": splits.train, "test": splits.test}, labels, setup.half_size)
     parts = {"train": splits.train.subset(np.arange(SMALL_TRAIN)), "test": splits.test.subset(np.arange(SMALL_TEST))}
     _write(setup, SMALL, parts, range(2 * CLASSES), SMALL_TRAIN, half=True)
     return {
@@ -116,7 +118,7 @@ def _write(
     setup: Setup, name: str, parts: Mapping[str, ImageData], classes: Iterable[int], most: int, *, half: bool = False
 ) -> None:
     """Images of some classes, numbered anew, as a file; of the training part at most so many."""
-    first, arrays = min(classes), {}
+    first, arrays = min(classes), dict[str, npt.NDArray[Any]]()
     for part, data in parts.items():
         labels = np.asarray(data.labels)
         rows = np.flatnonzero(np.isin(labels, list(classes)))[: most if part == "train" else None]

@@ -101,8 +101,7 @@ def budget(rows: FloatArray, labels: IntArray, recipe: Mapping[str, Any], seed: 
         return {}
     classes = int(labels.max()) + 1
     order = drawn(seed, "order of removals", len(rows), len(rows))
-    now = fitted(rows, labels, recipe, classes, seed)
-    assert isinstance(now, LogisticHead), "ridge heads have no budget"
+    now = LogisticHead.fit(rows, labels, num_classes=classes, seed=seed, **recipe)
     found: Step = {
         "budget": now.budget,
         "spent": {"0": now.spent},
@@ -119,7 +118,8 @@ def budget(rows: FloatArray, labels: IntArray, recipe: Mapping[str, Any], seed: 
             found["refits"] += 1
             if found["refits"] > MOST_REFITS:
                 break
-            now = fitted(rows[order[number:]], labels[order[number:]], recipe, classes, seed + number)
+            kept = order[number:]
+            now = LogisticHead.fit(rows[kept], labels[kept], num_classes=classes, seed=seed + number, **recipe)
         found["removals"] = number
         if not found["refits"] and number in (1, 10, 100, SINGLES):
             found["spent"][str(number)] = now.spent

@@ -53,8 +53,9 @@ def _machine(steps: Steps, setup: Setup) -> Iterator[str]:
     loads = [step["load"] for step in steps.values()]
     seeds = len(_of(steps, r"backbone-\d+")) or len(_of(steps, r"shards-1x1-\d+-train"))
     yield from _rows("LL", ["", ""])
-    command = f"python benchmarks/exact.py --data data --out exact --train-size {setup.train_size} "
-    yield f"| command | `{command}--epochs {setup.epochs} --seeds {seeds} --models {setup.models}` |"
+    size = f"--train-size {setup.train_size} --half-size {setup.half_size} --epochs {setup.epochs}"
+    command = f"python benchmarks/exact.py --data data --out exact {size} --seeds {seeds} --models {setup.models}"
+    yield f"| command | `{command}` |"
     yield f"| date | {min(step['date'] for step in steps.values())} |"
     for machine in machines.values():
         told = ", ".join(f"{name} {value}" for name, value in machine.items())
