@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("exact"))
     parser.add_argument("--results", type=Path, default=RESULTS, help="the page whose tables are written")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--train-size", type=int, default=15_000, help="training images of models in shards")
+    parser.add_argument("--train-size", type=int, default=12_000, help="training images of models in shards")
     parser.add_argument("--half-size", type=int, default=25_000, help="training images of each half of the classes")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--models", type=int, default=8, help="retrained models of attacks, and as many shadow models")

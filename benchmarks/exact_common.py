@@ -24,7 +24,7 @@ ALL, OTHERS, OWN, SMALL = "all", "others", "own", "small"
 """Files of data: for shards, five classes for the backbone, the other five for heads, small images for attacks."""
 
 CLASSES = 5
-HALF_TEST, SMALL_TRAIN, SMALL_TEST = 5000, 4000, 4000
+HALF_TEST, SMALL_TRAIN, SMALL_TEST = 5000, 2000, 2000
 
 Step = dict[str, Any]
 """What a step measured."""
@@ -118,7 +118,7 @@ def _write(
     setup: Setup, name: str, parts: Mapping[str, ImageData], classes: Iterable[int], most: int, *, half: bool = False
 ) -> None:
     """Images of some classes, numbered anew, as a file; of the training part at most so many."""
-    first, arrays = min(classes), dict[str, npt.NDArray[Any]]()
+    first, arrays = min(classes), dict[str, Any]()
     for part, data in parts.items():
         labels = np.asarray(data.labels)
         rows = np.flatnonzero(np.isin(labels, list(classes)))[: most if part == "train" else None]

@@ -28,7 +28,6 @@ HEADS: Mapping[str, dict[str, Any]] = {
     "ridge": {"head": "ridge"},
     "logistic": {"head": "logistic"},
     "logistic-noise-10": {"head": "logistic", "noise": 10.0},
-    "logistic-l2-100": {"head": "logistic", "l2": 100.0},
 }
 """Settings that are not the defaults."""
 
