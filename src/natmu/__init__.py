@@ -1,16 +1,25 @@
 """Machine unlearning of image classifiers: forget training samples, and measure how close that is to retraining.
 
-``unlearn`` and ``audit`` are imported when they are first used, because they load PyTorch.
+``unlearn``, ``audit`` and ``train_shards`` are imported when they are first used, because they load PyTorch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from natmu.api import AuditResult, ShadowModels, UnlearnResult, audit, unlearn
+    from natmu.api import AuditResult, ShadowModels, ShardedModel, UnlearnResult, audit, train_shards, unlearn
 
 __version__ = "0.1.0"
-__all__ = ["AuditResult", "ShadowModels", "UnlearnResult", "__version__", "audit", "unlearn"]
+__all__ = [
+    "AuditResult",
+    "ShadowModels",
+    "ShardedModel",
+    "UnlearnResult",
+    "__version__",
+    "audit",
+    "train_shards",
+    "unlearn",
+]
 
 
 def __getattr__(name: str) -> object:

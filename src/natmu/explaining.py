@@ -40,7 +40,8 @@ def explained(error: ValidationError, where: str, settings: type[BaseModel]) -> 
             continue  # it is too short without its faulty items, which are told of
         path = ".".join(str(step) for step in fault["loc"] if not str(step).startswith(CHOICE)) or "the settings"
         if fault["type"] == "extra_forbidden":
-            known = f"; known here: {', '.join(sorted(settings.model_fields))}" if len(fault["loc"]) == 1 else ""
+            names = ", ".join(sorted(settings.model_fields)) or "none"
+            known = f"; known here: {names}" if len(fault["loc"]) == 1 else ""
             faults.append(f"{path} is not a setting{known}")
         else:
             faults.append(f"{path}: {_wanted(fault)}")

@@ -65,15 +65,24 @@ class Place:
         if self.name is not None:
             Store(self.root).refuse_other(self.name, fits)
 
-    def workspace(self, data: DataSettings, model: str, outputs: Outputs = "logits") -> Workspace:
-        """The data and an architecture, with what it returns.
+    def workspace(
+        self, data: DataSettings, model: str, outputs: Outputs = "logits", *, unit_head: bool = False
+    ) -> Workspace:
+        """The data and an architecture, with what it returns, and whether it ends in a head on frozen features.
 
         Raises:
             UsageError: The data or the device cannot be had.
         """
         compute = Compute.choose(self.device, self.precision, sync_batch_norm=self.sync_batch_norm)
         return Workspace.open(
-            data, self.data_dir, model, compute, Store(self.root), resume=self.resume, outputs=outputs
+            data,
+            self.data_dir,
+            model,
+            compute,
+            Store(self.root),
+            resume=self.resume,
+            outputs=outputs,
+            unit_head=unit_head,
         )
 
 
@@ -231,7 +240,8 @@ def open_model(
     moved = {name: value for name, value in (("source", source), ("test", test)) if value is not None}
     told = model.data.model_dump(exclude={"digests"}) | moved
     architecture = model.architecture
-    workspace = place.workspace(DataSettings.parse(told, "data"), architecture.name, architecture.outputs)
+    settings, head = DataSettings.parse(told, "data"), architecture.unit_head
+    workspace = place.workspace(settings, architecture.name, architecture.outputs, unit_head=head)
     if workspace.data.digests != model.data.digests:
         where = place.data_dir if source is None else source
         raise DataError(f"The data in {where} is not what {path} was made with; give the folder that it came from.")

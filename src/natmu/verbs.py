@@ -11,7 +11,8 @@ from natmu.arguments import require_forget_only
 from natmu.audits import NUMBERS, RunAudit, obtain_models, recipe_of_references, write
 from natmu.data import say_what_is_forgotten
 from natmu.engine.store import Run, Store
-from natmu.errors import SettingError, UsageError
+from natmu.errors import ModelError, SettingError, UsageError
+from natmu.head_training import train_head_run
 from natmu.lineage import dropped_outputs, import_model, obtain, outcome_of, problem_of
 from natmu.lineage.costs import head_line
 from natmu.lineage.exporting import weights_digest
@@ -43,26 +44,33 @@ from natmu.types import ORIGINAL, RETRAINED
 def train_run(
     *,
     data: Mapping[str, Any],
-    model: str,
+    model: str | None,
     training: Mapping[str, Any],
-    seed: int,
+    seed: int | None = None,
     place: Place,
     outputs: Outputs = "logits",
+    features_from: str | None = None,
 ) -> Run:
     """Train an original model, or find it in the store.
 
     Args:
         data: Values for ``DataSettings``.
-        model: Name of the architecture.
-        training: Values for ``TrainSettings`` or ``OwnTraining``.
-        seed: Of initial weights, order and augmentation.
+        model: Name of the architecture; of a head it may be told by the source of the features.
+        training: Values for ``TrainSettings``, ``OwnTraining`` or a head.
+        seed: Of initial weights, order and augmentation; 0 if None, and drawn for a head that needs a secret one.
         place: Where.
         outputs: What a model that is not ours returns.
+        features_from: The model whose features a head is fitted on.
 
     Raises:
         UsageError: Something asked for cannot be done.
         TrainingError: The loss is no longer finite.
     """
+    if "head" in training:
+        return train_head_run(data, features_from, model, training, seed, place, outputs)
+    if model is None:
+        raise ModelError("Name the architecture to train with --model; natmu models lists ours.")
+    seed = seed or 0
     recipe = resolved(training_of(training))
     told = model, recipe, seed
     place.refuse_taken(lambda made: isinstance(made, Trained) and _told_of(made) == told)
@@ -186,7 +194,8 @@ def unlearn_run(asked: Asked, source: Source, place: Place, *, force: bool = Fal
     say_what_is_forgotten(forgotten, splits.train, test=splits.test, holdout=splits.holdout)
     if isinstance(result, Unlearned):
         problem = problem_of(result, workspace)
-        say(head_line(method, problem, original, workspace.store))
+        if not method.needs_head:  # which takes less time than an estimate
+            say(head_line(method, problem, original, workspace.store))
         told = recipe if isinstance(recipe, TrainSettings) else None
         suited, _ = with_suitable_rate(method, problem, told, asked.settings, forget_only=asked.forget_only)
         result = made_by(suited)

@@ -263,7 +263,7 @@ def test_an_original_of_another_folder_is_used_and_not_made_again(natmu, tmp_pat
     natmu("unlearn", "--from", "mine.pt", *forget, *data)
     (imported,) = [path.parent for path in tmp_path.glob("runs/*/record.json") if is_imported(path.parent)]
     with monkeypatch.context() as patch:
-        patch.setattr(making, "_train", None)
+        patch.setattr(making, "train", None)
         for original, folder in (("runs/a", "of run"), (imported, "of import")):
             done = natmu("unlearn", "--from", original, *forget, "--out", f"{folder}/b")
             assert done.status == 0, done.err

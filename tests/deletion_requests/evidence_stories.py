@@ -14,6 +14,7 @@ from tests.deletion_requests.fakes import (
 
 from natmu.records.audit import Answer
 from natmu.records.measurement import GuardrailResult, MeasuredScore, Measurement, Remeasured
+from natmu.records.promises import PROMISES, HeadFacts
 from natmu.requests.evidence import evidence_of
 from natmu.requests.state import fold
 
@@ -65,9 +66,31 @@ def remeasured(request, number=0):
     )
 
 
-def long_story(later=8, ticket="T-1"):
+CERTIFIED = {
+    "method": "downdate",
+    "guarantee": "certified",
+    "promise": PROMISES["logistic"].promise,
+    "assumptions": PROMISES["logistic"].assumptions,
+    "seed": None,
+    "settings": {},
+    "head": HeadFacts(
+        kind="logistic",
+        backbone="0123456789abcdef" * 2,
+        origin="timm:resnet18.a1_in1k",
+        epsilon=1.0,
+        delta=1e-5,
+        spent=0.012,
+        budget=0.25,
+        removed=24,
+    ),
+    "decisions": ("The head was fitted again on what is left. The budget of these removals would be spent.",),
+}
+"""What is noted of a certified candidate beyond others."""
+
+
+def long_story(later=8, ticket="T-1", **how):
     """A request that two candidates answer, one of them refused, and later releases that measure it again."""
-    details = {"measured": measurement(), "guardrails": GUARDRAILS}
+    details = {"measured": measurement(), "guardrails": GUARDRAILS} | how
     bodies = [
         opening(),
         requested(1, samples=24, ticket=ticket, copies=2),

@@ -100,6 +100,7 @@ def tried(process, requests, result, source, **changed):
         "method": "natmu",
         "settings": {"epochs": 3},
         "guarantee": "approximate",
+        "promise": "None is made.",
         "seed": 0,
         "source": None if source is None else model(source),
         "result": model(result),

@@ -262,14 +262,14 @@ def test_running_statistics_are_found_by_name():
 
 def test_no_op_looks_at_the_sample_that_changed_most():
     before = np.array([0.5, 0.9, 0.1])
-    moved = no_op(before, np.array([0.5, 0.8, 0.1]), 1e-4, "natmu")
+    moved = no_op(before, np.array([0.5, 0.8, 0.1]), 1e-4, "approximate")
     assert moved.passed
     assert moved.value == pytest.approx(0.1)
-    assert not no_op(before, before + 1e-5, 1e-4, "natmu").passed
-    assert not no_op(before, before, 0.0, "natmu").passed
-    assert no_op(before, before, 1e-4, "retrain").passed
-    assert not no_op(before, before * np.nan, 1e-4, "natmu").passed
-    gone = no_op(np.zeros(0), np.zeros(0), 1e-4, "natmu")
+    assert not no_op(before, before + 1e-5, 1e-4, "approximate").passed
+    assert not no_op(before, before, 0.0, "approximate").passed
+    assert no_op(before, before, 1e-4, "exact").passed
+    assert not no_op(before, before * np.nan, 1e-4, "approximate").passed
+    gone = no_op(np.zeros(0), np.zeros(0), 1e-4, "approximate")
     assert gone.passed
     assert "no forget sample" in gone.sentence
 
@@ -297,13 +297,13 @@ def measurement(outcome):
     ],
 )
 def test_only_what_is_not_forgotten_is_refused_as_such(outcome, passed):
-    result = forgotten(measurement(outcome), *UNKNOWN, exact=False)
+    result = forgotten(measurement(outcome), *UNKNOWN, given="approximate")
     assert result.passed is passed
     assert result.sentence == f"It is {outcome}."
-    exact = forgotten(measurement(outcome), *UNKNOWN, exact=True)
+    exact = forgotten(measurement(outcome), *UNKNOWN, given="exact")
     assert exact.passed
     assert ("trained without" in exact.sentence) is not passed
-    off = forgotten(measurement(outcome), *UNKNOWN, exact=False, on=False)
+    off = forgotten(measurement(outcome), *UNKNOWN, given="approximate", on=False)
     assert off.passed
     assert ("does not refuse" in off.sentence) is not passed
 
@@ -314,22 +314,22 @@ def test_a_batch_that_is_known_better_than_chance_explains_is_refused():
     correct = np.ones(20, bool)
     seven, six = np.ones((1, 20), bool), np.ones((1, 20), bool)
     seven[0, :7] = six[0, :6] = False
-    result = forgotten(measurement("cannot be said"), correct, seven, exact=False)
+    result = forgotten(measurement("cannot be said"), correct, seven, given="approximate")
     assert not result.passed
     assert result.sentence.startswith(
         "The model is right on 20 of 20 samples and 1 retrained model on 13, which is more"
     )
-    assert forgotten(measurement("cannot be said"), correct, six, exact=False).passed
-    assert forgotten(measurement("cannot be said"), correct, seven, exact=True).passed
-    assert forgotten(measurement("cannot be said"), correct, seven, exact=False, on=False).passed
+    assert forgotten(measurement("cannot be said"), correct, six, given="approximate").passed
+    assert forgotten(measurement("cannot be said"), correct, seven, given="exact").passed
+    assert forgotten(measurement("cannot be said"), correct, seven, given="approximate", on=False).passed
     none = np.zeros((0, 20), bool)
-    assert forgotten(measurement("cannot be said"), correct, none, exact=False).passed
+    assert forgotten(measurement("cannot be said"), correct, none, given="approximate").passed
 
 
 def test_what_was_not_measured_passes():
-    assert "not measured" in forgotten(None, *UNKNOWN, exact=False).sentence
-    assert forgotten(None, *UNKNOWN, exact=False).passed
-    assert earlier_forgotten(None, (), exact=False).passed
+    assert "not measured" in forgotten(None, *UNKNOWN, given="approximate").sentence
+    assert forgotten(None, *UNKNOWN, given="approximate").passed
+    assert earlier_forgotten(None, (), given="approximate").passed
 
 
 def remeasured(*answers):
@@ -337,23 +337,23 @@ def remeasured(*answers):
 
 
 def test_a_candidate_that_brings_an_earlier_request_back_is_refused_by_name():
-    result = earlier_forgotten(None, remeasured(False, True, None, True), exact=False)
+    result = earlier_forgotten(None, remeasured(False, True, None, True), given="approximate")
     assert not result.passed
     assert "right on samples of requests 2, 4" in result.sentence
     assert "Whether request 3 came back cannot be said" in result.sentence
-    assert earlier_forgotten(None, remeasured(True), exact=True).passed
-    assert earlier_forgotten(None, remeasured(True), exact=False, on=False).passed
+    assert earlier_forgotten(None, remeasured(True), given="exact").passed
+    assert earlier_forgotten(None, remeasured(True), given="approximate", on=False).passed
 
 
 def test_earlier_requests_together_may_be_what_came_back():
-    result = earlier_forgotten(measurement("no"), remeasured(False, None), exact=False)
+    result = earlier_forgotten(measurement("no"), remeasured(False, None), given="approximate")
     assert not result.passed
     assert "together (requests 1, 2)" in result.sentence
     assert "It is no." in result.sentence
-    kept = earlier_forgotten(measurement("cannot be said"), remeasured(False, False), exact=False)
+    kept = earlier_forgotten(measurement("cannot be said"), remeasured(False, False), given="approximate")
     assert kept.passed
     assert kept.sentence == "None of 2 earlier requests came back."
-    unsaid = earlier_forgotten(None, remeasured(None), exact=False)
+    unsaid = earlier_forgotten(None, remeasured(None), given="approximate")
     assert unsaid.passed
     assert unsaid.sentence == "Whether request 1 came back cannot be said."
 
@@ -362,6 +362,7 @@ def facts(**changed):
     """A candidate that keeps every guardrail."""
     fields = {
         "method": "natmu",
+        "guarantee": "approximate",
         "retain": (99.0, 98.5),
         "unseen": (90.0, 89.5),
         "unseen_part": "holdout",
@@ -414,3 +415,24 @@ def test_limits_are_those_of_the_policy():
     )
     assert all(one.passed for one in judge_candidate(loose, ruined))
     assert sum(not one.passed for one in judge_candidate(Guardrails(), ruined)) == 6
+
+
+@pytest.mark.parametrize("given", ["exact", "certified"])
+def test_what_is_measured_of_forgotten_samples_refuses_nothing_that_is_promised_and_accuracy_does(given):
+    known = {
+        "correct": right(100, 100),
+        "retrained_correct": right(10, 100)[None],
+        "after": np.ones(100),
+        "measured": measurement("no"),
+        "earlier": measurement("no"),
+        "remeasured": remeasured(True),
+    }
+    failed = [one.name for one in judge_candidate(Guardrails(), facts(**known)) if not one.passed]
+    assert failed == ["no_op", "forgotten", "earlier"]
+    promised = judge_candidate(Guardrails(), facts(**known, method="downdate", guarantee=given))
+    assert all(one.passed for one in promised)
+    ruined = {"correct": right(10, 100), "retrained_correct": right(100, 100)[None], "retain": (99.0, 90.0)}
+    failed = [one.name for one in judge_candidate(Guardrails(), facts(**ruined)) if not one.passed]
+    assert failed == ["retain_loss", "over_forgetting"]
+    promised = judge_candidate(Guardrails(), facts(**ruined, method="downdate", guarantee=given))
+    assert [one.name for one in promised if not one.passed] == ["retain_loss"]

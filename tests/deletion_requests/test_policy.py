@@ -91,10 +91,11 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 CONTRADICTIONS = {
-    "guarantee: exact": "exact is what retrain alone gives, and method (natmu) is not",
-    "{guarantee: exact, method: retrain, fallbacks: [{method: scrub}]}": "fallbacks.0 (scrub) is not",
-    "{guarantee: exact, fallbacks: [{method: scrub}]}": "method (natmu), fallbacks.0 (scrub) are not",
-    "{guarantee: certified, method: retrain}": "no method gives a certified guarantee yet",
+    "guarantee: exact": "exact is what retrain, sisa of shards and downdate of a head can give, and method (natmu)",
+    "{guarantee: exact, method: retrain, fallbacks: [{method: scrub}]}": "fallbacks.0 (scrub) does not",
+    "{guarantee: exact, fallbacks: [{method: scrub}]}": "method (natmu), fallbacks.0 (scrub) do not",
+    "guarantee: certified": "certified is what retrain, sisa of shards and downdate of a head can give, and method",
+    "{method: retrain, fallbacks: [{method: sisa}]}": "fallbacks.0 (sisa) is never reached",
     "fallbacks: [{method: retrain}, {method: scrub}]": "fallbacks.1 (scrub) is never reached",
     "{method: retrain, fallbacks: [{method: scrub}]}": "fallbacks.0 (scrub) is never reached, because method is",
     "{method: retrain, fallbacks: [{method: retrain, batch_size: 8}, {method: scrub}]}": (
@@ -119,6 +120,9 @@ def test_a_contradiction_is_refused(tmp_path, text):
     "text",
     [
         "{guarantee: exact, method: retrain}",
+        "{guarantee: certified, method: retrain}",
+        "{guarantee: exact, method: sisa, fallbacks: [{method: retrain}]}",
+        "{guarantee: certified, method: downdate, fallbacks: [{method: retrain}]}",
         "fallbacks: [{method: natmu, batch_size: 8}, {method: natmu, settings: {epochs: 2}}, {method: retrain}]",
         "retraining: {samples: null, share: null, requests: null, drift: null}",
         "{guarantee: exact, method: retrain, audit: {references: 0}}",

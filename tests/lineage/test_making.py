@@ -214,13 +214,13 @@ def test_a_shadow_model_is_trained_on_its_half_and_a_method_that_works_on_it_for
     place, problems, monkeypatch
 ):
     trained_on = []
-    train = making.train_classifier
+    train = training.train_classifier
 
     def noted(network, data, positions, *rest, **names):
         trained_on.append((data, positions))
         return train(network, data, positions, *rest, **names)
 
-    monkeypatch.setattr(making, "train_classifier", noted)
+    monkeypatch.setattr(training, "train_classifier", noted)
     original, forget = place.original(fakes.RECIPE, 0), fakes.forget(place, "random:20")
     for number in (2, 3):
         shadow = original.but(on=HalfOfPool(forget=forget, number=number))

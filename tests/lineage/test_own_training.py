@@ -16,7 +16,7 @@ from torch import nn
 from natmu.audits.models import AuditModels
 from natmu.data import load, own_parts
 from natmu.errors import ModelError, NatmuError, SettingError, TrainingError
-from natmu.lineage import making, obtain, outcome_of
+from natmu.lineage import import_model, obtain, outcome_of, problem_of
 from natmu.lineage.costs import head_line, retraining_seconds
 from natmu.lineage.given_trainer import recipe_of
 from natmu.lineage.own_training import resolved, seeded
@@ -255,7 +255,7 @@ def test_an_original_from_elsewhere_has_the_recipe_that_is_told_or_none(tmp_path
     file = obtain(place.original(fakes.RECIPE, 0), place).path / "model.safetensors"
     weights = tmp_path / "elsewhere.safetensors"
     weights.write_bytes(file.read_bytes())
-    untold = making.import_model(place, weights, None)
+    untold = import_model(place, weights, None)
     subject = fakes.unlearned(place, source=untold)
     assert subject.batch_size == TrainSettings().batch_size
     quiet = AuditModels(subject, untold, "full", 2)
@@ -275,9 +275,9 @@ def test_how_long_it_takes_is_known_from_any_model_that_it_trained(tmp_path, mod
     place = fakes.workspace(tmp_path / "runs")
     weights = tmp_path / "elsewhere.safetensors"
     weights.write_bytes((obtain(place.original(fakes.RECIPE, 0), place).path / "model.safetensors").read_bytes())
-    source = making.import_model(place, weights, recipe(module))
+    source = import_model(place, weights, recipe(module))
     subject = fakes.unlearned(place, source=source)
-    problem, original = making.problem_of(subject, place), place.require(source)
+    problem, original = problem_of(subject, place), place.require(source)
     assert retraining_seconds(problem, 1.0, original, place.store) is None
     assert "not known before it has run once" in head_line(FineTune(), problem, original, place.store)
     rates = []
@@ -290,7 +290,7 @@ def test_how_long_it_takes_is_known_from_any_model_that_it_trained(tmp_path, mod
     obtain(
         outcome_of(
             Retrain(init="fresh"),
-            making.import_model(place, weights, recipe(module, lr=0.1)),
+            import_model(place, weights, recipe(module, lr=0.1)),
             subject.forget,
             seed=0,
             batch_size=None,

@@ -161,6 +161,23 @@ def test_the_workers_call_a_training_of_the_user_s_own(cluster, tmp_path):
     assert table.recipe.training.source is not None
 
 
+def test_shards_are_jobs_like_any_other(cluster, tmp_path):
+    training = {"epochs": 2, "sharding": {"shards": 2, "slices": 2, "threads": 1}}
+    methods = [AMNESIAC, {"method": "sisa"}]
+    recipe = fakes.recipe(training=training, forget=["class:3"], methods=methods, seeds={"training": [0]}, executor=RAY)
+    table, expected = run(recipe, tmp_path / "ray"), locally(recipe, tmp_path / "local")
+    assert {row.failed for row in table.rows} == {None}
+    assert rows(table) == rows(expected)
+    stages = [path for path in (tmp_path / "ray").glob("*/division.npy") if not (path.parent / "forget.npy").exists()]
+    assert len(stages) == 1 + 4 + 4
+    assert files_of(tmp_path / "ray") == files_of(tmp_path / "local")
+
+
+def files_of(out):
+    """The weights of all runs, those of stages among them."""
+    return {path.parent.name: path.read_bytes() for path in out.glob("*/model.safetensors")}
+
+
 def test_a_method_that_takes_its_worker_along_is_a_failed_row(cluster, tmp_path, capsys):
     recipe = fakes.recipe(
         forget=["random:10%"],

@@ -8,7 +8,7 @@ import pytest
 
 from natmu.engine import together
 from natmu.errors import SharedMemoryError, TrainingError
-from natmu.lineage import making
+from natmu.lineage import training
 from natmu.lineage.executors import side_by_side
 from natmu.lineage.executors.local import make_here
 from natmu.lineage.executors.side_by_side import groups_of
@@ -130,14 +130,14 @@ def test_who_is_trained_together_does_not_hang_on_what_is_in_the_store(tmp_path,
 
 
 def test_a_reference_that_cannot_be_trained_fails_where_it_is_asked_for(tmp_path, asked, in_this_process, monkeypatch):
-    train = making.train_classifier
+    train = training.train_classifier
 
     def diverging(network, data, positions, *rest, **names):
         if names["seed"] == 2:
             raise TrainingError("The loss is not finite; lower lr.")
         return train(network, data, positions, *rest, **names)
 
-    monkeypatch.setattr(making, "train_classifier", diverging)
+    monkeypatch.setattr(training, "train_classifier", diverging)
     place = fakes.workspace(tmp_path)
     outcomes = dict(make_here(references(place, range(3)), place))
     assert asked == [(2, 2)]

@@ -29,6 +29,7 @@ from natmu.engine.training import train_classifier
 from natmu.methods import METHODS, FineTuneSettings, Method, Problem, method_named
 from natmu.models import build_model
 from natmu.records.settings import FitSettings, TrainSettings
+from natmu.testing.exact_problems import equipped
 
 from .problems import CPU
 
@@ -75,7 +76,7 @@ def measure(name: str, nudge: float = 0.0) -> dict[str, Any]:
             return _trained(nudge)[1]
         method = method_named(name)
         problem = _problem("random:10%" if "random" in method.scenarios else "class:3", nudge)
-        return _recorded(lambda: method(**_settings(method))(problem).model)[1]
+        return _recorded(lambda: method(**_settings(method))(equipped(method, problem)).model)[1]
 
 
 def close(numbers: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ UNIT = InputRange(torch.zeros(1, 1, 1, 1), torch.ones(1, 1, 1, 1), torch.ones(1,
 
 QUICK: dict[str, dict[str, Any]] = {
     "retrain": {},
+    "sisa": {},
+    "downdate": {},
     "natmu": {"epochs": 2, "n": 2},
     "amnesiac": {"epochs": 2},
     "bad_teacher": {"epochs": 2},
@@ -57,7 +59,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "mu_mis": {"epochs": 2, "delta": 100},
     "reload": {"epochs": 2},
 }
-WITHOUT_STEPS = ("fisher", "influence", "ssd", "lfssd")
+WITHOUT_STEPS = ("sisa", "downdate", "fisher", "influence", "ssd", "lfssd")
 """Methods that change weights without the training loop: nothing to record, and no unfinished run to keep."""
 STEPPING = [n for n in QUICK if n not in WITHOUT_STEPS and "indices" in method_named(n).scenarios]
 FINE_TUNING = [name for name in QUICK if issubclass(method_named(name).Config, FineTuneSettings)]

@@ -14,6 +14,7 @@ from natmu.data import Splits, parse_forget, resolve_forget
 from natmu.errors import ModelError, SettingError, TrainingError
 from natmu.methods import METHODS, Problem, catalogue, method_named
 from natmu.testing import conformance, problem_for, usual
+from natmu.testing.exact_problems import equipped
 from natmu.types import ForgetSet
 
 from .problems import QUICK, noise_data, problem_of, unnormed_net
@@ -65,6 +66,7 @@ def test_trap_leak_a_problem_holds_no_test_data():
     assert {field.name for field in fields(Problem)} == {
         "model", "data", "forget", "training", "compute", "seed",
         "batch_size", "initial_model", "fresh_model", "holdout", "checkpoint", "history", "aside", "difficulty",
+        "sharded", "fitted", "gone",
     }  # fmt: skip
     problem = problem_of(noise_data(60), FORGET)
     assert not any(isinstance(getattr(problem, field.name), Splits) for field in fields(Problem))
@@ -85,7 +87,8 @@ def test_read_only_indices_serve(data):
 @pytest.mark.parametrize("name", [name for name in NAMES if "class" in method_named(name).scenarios])
 def test_several_classes_can_be_forgotten_at_once(name, digits, trained):
     forget = resolve_forget(parse_forget("class:0,1"), digits, seed=0)
-    result = quick(name)(problem_of(digits, forget, model=trained, holdout=digits.subset(range(50))))
+    problem = problem_of(digits, forget, model=trained, holdout=digits.subset(range(50)))
+    result = quick(name)(equipped(method_named(name), problem))
     assert all(bool(torch.isfinite(value).all()) for value in result.model.state_dict().values())
     assert result.seconds > 0
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from natmu.errors import ModelError
 from natmu.methods import METHODS, FineTune, SalUn, method_named
+from natmu.testing.exact_problems import equipped
 
 from .problems import QUICK, noise_data, problem_of, state_of
 
@@ -47,7 +48,7 @@ def problem_with(kind, **changed):
 @pytest.mark.parametrize("kind", ["none", "images", "values"])
 @pytest.mark.parametrize("name", NAMES)
 def test_one_forget_sample_works_with_every_method_that_can(name, kind):
-    problem = problem_with(kind)
+    problem = equipped(method_named(name), problem_with(kind))
     after = state_of(method_named(name)(**QUICK[name])(problem).model)
     assert all(bool(torch.isfinite(value).all()) for value in after.values())
     assert any(not torch.equal(after[key], value) for key, value in problem.model.state_dict().items()) or name == "ssd"

@@ -118,3 +118,20 @@ def test_what_moved_is_told():
     assert moved_outputs(["ant", "bee", "cat", "dog"], [2, 0]) == (
         "The model has no output for ant, cat any more; its outputs are now, in this order: bee, dog."
     )
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_head_is_found_of_two_classes_and_in_any_precision(precision, classes):
+    with torch.random.fork_rng([]):
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, classes)).to(precision)
+
+    class Cast(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, images):
+            return self.network(images.to(precision))
+
+    assert head_of(Cast(), num_classes=classes, image_shape=SHAPE) == "network.3"

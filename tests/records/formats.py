@@ -72,10 +72,14 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("Study folders", "`runs/NAME` of a study, beside the folders of its runs."),
     ("Searches", "In the study folder too."),
     ("Services", "The folder that `natmu requests init` makes; [deletion-requests.md](deletion-requests.md) uses it."),
+    (
+        "Shards and heads from Python",
+        "The folder `store` of `natmu.train_shards` has run folders, as above, and `samples.npz`. A head has one file.",
+    ),
     ("Decoded images", "The folder `decoded` in the folder of data. Whoever deletes it loses nothing but time."),
 )
 
-LINEAGES = (kinds.Trained, kinds.Unlearned, kinds.Imported, kinds.Initial, kinds.Relearned)
+LINEAGES = (kinds.Trained, kinds.Stage, kinds.Unlearned, kinds.Imported, kinds.Initial, kinds.Relearned)
 BODIES = get_args(get_args(ledger.Body)[0])
 
 SECTIONS: tuple[tuple[str, str, type, tuple[type, ...]], ...] = (
@@ -103,11 +107,14 @@ OTHERS = """\
 
 | file | holds |
 |---|---|
-| `model.safetensors` | parameters and buffers of the model, by their PyTorch names |
+| `model.safetensors` | parameters and buffers of the model, by their PyTorch names; of a model in shards with `members.K.` before those of shard K |
 | `predictions.safetensors` | `train_logits` float32 `(N, C)` and `train_labels` int64 `(N,)`; likewise `test_…` and, where there is one, `holdout_…`; `…_fine_labels` int64 `(N,)` where the data has them; all in the order of the data; `…_rows` int64 `(N,)`, their positions when the data was whole, where samples were deleted since |
 | `history.csv` | one row per epoch: `epoch`, counted from 1, and what was noted of it, such as `loss`, `accuracy`, `lr`, `seconds` |
 | `forget.npy` | positions of the forget samples in the training data, int64 `(F,)`, ascending; of runs with a forget set |
-| `confidence.npy` | mean confidence of each training sample during training, float32 `(N,)`, 0 to 1; of originals |
+| `confidence.npy` | mean confidence of each training sample during training, float32 `(N,)`, 0 to 1; of originals, and of stages, where it is 0 of samples that a stage did not see |
+| `division.npy` | shard and slice of each training sample, int16 `(N, 2)`, both from 0; -1 of samples that were gone when the model was trained; of models in shards and their stages. A stage has predictions only if it is the last one of its shard |
+| `features.safetensors` | rows that heads are fitted on, of a backbone: `train` float32 `(N, P)`, likewise `test` and, where there is one, `holdout`; in the order of the whole data; rows of purged samples are 0 |
+| `head.safetensors` | what a head needs to forget, of models with a ridge or logistic head: the arrays of `RidgeHead.state()` or `LogisticHead.state()` |
 """  # noqa: E501 - rows of a table are lines
 
 PIXELS = """\
@@ -132,6 +139,25 @@ SERVICE = """\
 | `evidence/NNNN/` | `evidence.json`, `evidence.html`, `evidence.sig` (base64) and a copy of `signing.pub` |
 """  # noqa: E501 - rows of a table are lines
 
+PYTHON = """\
+### samples.npz
+
+What the shards of the folder were trained on, by which samples are known again when others are gone:
+
+| array | holds |
+|---|---|
+| `format` | 1 |
+| `model` | the lineage of the whole training, JSON in UTF-8 |
+| `names` | BLAKE2b digests of the names of all samples (NFC, UTF-8), uint8 `(N, 16)` |
+| `contents` | likewise of their labels, in digits, each with its input behind it: bytes, or float32 in native order |
+| `checksum` | a digest of all of these |
+
+### Heads
+
+What `save` of a head writes and `natmu.heads.load_head` reads is a safetensors file. Its arrays are those of `state()`.
+Its metadata has `format` 1, `head` (`ridge` or `logistic`), and `checksum`, a BLAKE2b digest of all arrays.
+"""
+
 BEST = """\
 ### best.yaml
 
@@ -139,7 +165,13 @@ The recipe with the best settings, for `natmu bench`. It is a recipe like any ot
 read it back as a record.
 """
 
-BEHIND = {"Run folders": OTHERS, "Searches": BEST, "Services": SERVICE, "Decoded images": PIXELS}
+BEHIND = {
+    "Run folders": OTHERS,
+    "Searches": BEST,
+    "Services": SERVICE,
+    "Shards and heads from Python": PYTHON,
+    "Decoded images": PIXELS,
+}
 """What follows the typed files of a group."""
 
 

@@ -22,7 +22,7 @@ from natmu.records.lineage import (
     Imported,
     Unlearned,
 )
-from natmu.records.settings import TrainSettings
+from natmu.records.settings import Sharding, TrainSettings
 
 from . import lineages
 
@@ -170,6 +170,7 @@ def test_every_field_of_a_lineage_and_of_what_it_starts_from_changes_its_digest(
 @pytest.mark.parametrize("name", TrainSettings.model_fields)
 def test_every_setting_of_the_training_changes_the_digest(name):
     others = {"optimizer": "adam", "schedule": "constant", "augment": False, "momentum": 0.5, "weight_decay": 0.5}
+    others |= {"sharding": Sharding(shards=2)}
     value = others[name] if name in others else getattr(lineages.RECIPE, name) + 1
     changed = lineages.RECIPE.model_copy(update={name: value})
     assert lineages.trained(recipe=changed).digest != lineages.trained().digest

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from tests.deletion_requests.evidence_stories import STORIES, evidence, long_story, score
+from tests.deletion_requests.evidence_stories import CERTIFIED, STORIES, evidence, long_story, score
 from tests.deletion_requests.fakes import chained
 
 from natmu.report.evidence_page import _score_cells, evidence_page
@@ -62,6 +62,18 @@ def test_it_prints_on_two_sheets(show, later, ticket):
     assert 1 <= len(sheets) <= 2
     assert page.locator("table", has_text="measured again").locator("tbody tr").count() == 8
     assert ("52 more in evidence.json" in page.content()) == (later == 60)
+
+
+def test_a_promise_stands_beside_what_was_done_and_fits_two_sheets(show):
+    page = show(long_story(8, "T-1", **CERTIFIED))
+    text = page.locator('section[aria-labelledby="made"]').inner_text()
+    head = CERTIFIED["head"]
+    for sentence in (CERTIFIED["promise"], *CERTIFIED["assumptions"], *CERTIFIED["decisions"], head.sentence):
+        assert sentence in text
+    assert "(epsilon, delta) = (1, 1e-05); 0.012 of 0.25 of the budget are spent by 24 removals" in text
+    assert "secret seed" in page.content()
+    sheets = re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True))
+    assert len(sheets) <= 2
 
 
 def test_what_comes_from_outside_is_text_alone(show):

@@ -6,8 +6,9 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from natmu.records.table import Comparison
-from natmu.report import markdown, print_tables, tables
+from natmu.records.settings import Sharding
+from natmu.records.table import Column, Comparison, OwnOriginal
+from natmu.report import latex, markdown, print_tables, tables
 from natmu.report.tables import table_of
 from natmu.report.units import WORDS, units_in_words
 from natmu.scores.catalogue import SCORES
@@ -328,3 +329,21 @@ def test_rows_without_all_numbers_say_what_became_of_them(made):
     }
     assert incomplete["amnesiac"].reason == "One seed diverged."
     assert incomplete["scrub"].log == "logs/three.log"
+
+
+def test_a_row_with_an_original_of_its_own_says_so_below_the_table():
+    shown = {"test_acc": [80.0, 81.0], "avg_gap": [2.0, 2.5]}
+    divided = OwnOriginal(
+        sharding=Sharding(shards=3),
+        replicates=(),
+        scores={"test_acc": Column(mean=77.5, std=0.5, values=(77.0, 78.0)), "retain_acc": None},
+    )
+    sisa = changed(row("random:10%", "sisa", 2, **shown), original=divided)
+    study = table(sisa, row("random:10%", "natmu", 2, **shown))
+    (said,) = tables(study)[0].originals
+    assert "sisa has an original of its own (test accuracy 77.5 ± 0.5 %), trained in 3 shards of 1 slice;" in said
+    assert "same retrained models" in said
+    assert said in markdown(study)
+    assert said in " ".join(printed(study, 400).split())
+    assert r"trained in 3 shards of 1 slice" in latex(study)
+    assert not tables(table(row("random:10%", "natmu", 2, **shown)))[0].originals

@@ -86,8 +86,8 @@ def test_an_original_that_cannot_be_trained_fails_what_needs_it_and_no_more(tmp_
             raise NatmuError("The disk is on fire; put it out.")
         real(model, workspace, work)
 
-    real = making._train
-    monkeypatch.setattr(making, "_train", train)
+    real = making.train
+    monkeypatch.setattr(making, "train", train)
     seeds = {"training": [0, 1], "unlearning": [0]}
     folder, table, _ = study(tmp_path, seeds=seeds, forget=["class:3", "hardest:5%"])
     rows = {(row.scenario, row.method): row for row in table.rows}

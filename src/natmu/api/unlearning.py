@@ -17,6 +17,7 @@ from natmu.arguments import (
     forget_set,
     forgotten_before,
     refuse_beside_trainer,
+    refuse_unprepared,
     require_forget_only,
     steps_of_size,
     training_data,
@@ -125,6 +126,7 @@ def unlearn(
         TrainingError: The loss is no longer finite.
     """
     chosen, seed = chosen_method(method, settings), whole_seed(seed)
+    refuse_unprepared(chosen)
     if forget_only:
         require_forget_only(chosen)
     compute = Compute.choose(device, precision)

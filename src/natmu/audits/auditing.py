@@ -142,8 +142,11 @@ def _decisions(audit: RunAudit, found: Examination) -> list[str]:
     """What was decided for the user: which models the audit compares, and what it goes without."""
     count = len(audit.runs["retrained"])
     models = f"{count} retrained model{'' if count == 1 else 's'}"
-    asked = "" if count == audit.number else f" instead of the {audit.number} that were asked for"
+    as_asked = count == audit.number or audit.models.draws_nothing
+    asked = "" if as_asked else f" instead of the {audit.number} that were asked for"
     sentences = [f"The model is compared with {models}{asked}, at the level {audit.level}."]
+    if count and audit.models.draws_nothing:
+        sentences.append("Fitting draws nothing at random, so that all retrained models would be the same.")
     if count:
         sentences.append(f"Retrained models were trained: {in_words(audit.models.recipe)}.")
     if classes_without_output(audit.models.subject):

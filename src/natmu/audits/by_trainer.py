@@ -10,8 +10,6 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +24,18 @@ from natmu.engine.compute import Compute
 from natmu.engine.store import Store
 from natmu.errors import NatmuError
 from natmu.lineage.given_trainer import as_given, recipe_of
-from natmu.lineage.making import keep_imported
+from natmu.lineage.importing import keep_imported
+from natmu.lineage.model_workspace import ModelWorkspace
 from natmu.lineage.workspace import Workspace
 from natmu.methods import Retrain, method_named
-from natmu.models import reinitialised
 from natmu.progress import say
 from natmu.records.derived import retrained
 from natmu.records.forgetting import parse_forget
 from natmu.records.lineage import (
-    Architecture,
     Arithmetic,
     DroppedOutputs,
     Forget,
     Imported,
-    Initial,
     Trained,
     Unlearned,
 )
@@ -47,37 +43,6 @@ from natmu.records.settings import DataSettings, OwnTraining
 from natmu.scores.panel import Level
 from natmu.scores.pool import half_of_pool
 from natmu.types import ForgetSet
-
-
-@dataclass(frozen=True)
-class ModelWorkspace(Workspace):
-    """A workspace whose architecture is that of a model in memory.
-
-    Attributes:
-        network: The model, on the device.
-    """
-
-    network: nn.Module = field(default_factory=nn.Identity, repr=False, compare=False)
-
-    @cached_property
-    def architecture(self) -> Architecture:
-        """The class of the model, and the shapes of its weights."""
-        kind = type(self.network)
-        shapes = repr([(name, tuple(value.shape)) for name, value in self.network.state_dict().items()])
-        source = hashlib.blake2b(shapes.encode(), digest_size=16).hexdigest()
-        return Architecture(name=f"{kind.__module__}:{kind.__qualname__}", source=source)
-
-    def build(self, seed: int) -> nn.Module:  # noqa: ARG002 - only the architecture is wanted
-        """A copy of the model; whoever wants fresh weights asks for them."""
-        return copy.deepcopy(self.network)
-
-    def start(self, model: Initial) -> nn.Module:
-        """The architecture with fresh weights."""
-        return reinitialised(self.network, model.seed)
-
-    def fresh(self, seed: int) -> nn.Module:
-        """The architecture with fresh weights, for methods that ask for any."""
-        return reinitialised(self.network, seed)
 
 
 def trained_for_audit(

@@ -31,7 +31,7 @@ from natmu.records.lineage import (
     Trained,
     Unlearned,
 )
-from natmu.records.settings import AnyTraining, batch_size_of
+from natmu.records.settings import AnyTraining, RidgeTraining, batch_size_of
 from natmu.scores.panel import Level
 from natmu.scores.verdict import ENOUGH
 from natmu.types import seed_for
@@ -91,7 +91,7 @@ class AuditModels:
 
         They are made first: which of them are trained side by side must not depend on whose audit comes first.
         """
-        references = [self._retrained(number) for number in range(self.number if self.recipe else 0)]
+        references = [self._retrained(number) for number in range(self._references if self.recipe else 0)]
         return [self.source, *self.parts["original"], *references]
 
     @property
@@ -122,8 +122,18 @@ class AuditModels:
     @cached_property
     def retrained(self) -> list[Trained]:
         """The retrained models; the subject is not compared with itself, where it is one of them."""
-        models = (self._retrained(number) for number in range(self.number + 1 if self.recipe else 0))
-        return [model for model in models if model.digest != self.subject.digest][: self.number]
+        models = (self._retrained(number) for number in range(self._references + 1 if self.recipe else 0))
+        return [model for model in models if model.digest != self.subject.digest][: self._references]
+
+    @property
+    def draws_nothing(self) -> bool:
+        """Whether nothing in training is random, so that models that saw the same samples are the same."""
+        return isinstance(self.recipe, RidgeTraining)
+
+    @property
+    def _references(self) -> int:
+        """How many retrained models there are; those that would be the same count once."""
+        return 1 if self.draws_nothing else self.number
 
     @property
     def _seed(self) -> int:
@@ -138,7 +148,8 @@ class AuditModels:
     @property
     def _repeats(self) -> range:
         """Numbers of repetitions; a retrained model has retrained models as its equals, and needs none."""
-        return range(0) if self.level == "quick" or isinstance(self.subject, Trained) else range(1, self.number)
+        none = self.level == "quick" or isinstance(self.subject, Trained) or self.draws_nothing
+        return range(0) if none else range(1, self.number)
 
     @property
     def _shadows(self) -> range:

@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from natmu.cli.options import (
+    L2,
     Channels,
     Classes,
     ClassOrder,
     Crop,
     DataDir,
+    Delta,
+    Epsilon,
+    FeaturesFrom,
+    Head,
     Holdout,
     ImageSize,
     Mean,
+    Noise,
     Outputs,
     Resize,
     Std,
@@ -29,6 +35,7 @@ from natmu.cli.options import (
     data_settings,
 )
 from natmu.cli.training import Trainer, TrainerSet, Training, asked_training
+from natmu.errors import SettingError
 
 if TYPE_CHECKING:
     from natmu.opening import Source
@@ -45,6 +52,41 @@ class TrainingOptions:
     def asked(self) -> dict[str, Any] | None:
         """As plain values; None where nothing says it."""
         return asked_training(self.training, self.trainer, self.trainer_set)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOptions:
+    """A head on the features of a frozen network."""
+
+    head: Head = None
+    features_from: FeaturesFrom = None
+    l2: L2 = None
+    epsilon: Epsilon = None
+    delta: Delta = None
+    noise: Noise = None
+
+    def asked(self, training: dict[str, Any] | None) -> dict[str, Any] | None:
+        """How the model is trained, as plain values; None where nothing says it.
+
+        Args:
+            training: What other options say.
+
+        Raises:
+            SettingError: The options do not go together.
+        """
+        names = ("l2", "epsilon", "delta", "noise")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.head is not None and training is not None:
+            raise SettingError(
+                "--head and --training or --trainer both say how the model is trained; give one of them."
+            )
+        if self.head is not None:
+            return {"head": self.head, **given}
+        if given:
+            raise SettingError(f"--{next(iter(given))} is a setting of a head; name its kind with --head.")
+        if self.features_from is not None and (training is None or "head" not in training):
+            raise SettingError("--features-from gives features to a head; name its kind with --head ridge or logistic.")
+        return training
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,8 +50,31 @@ Outputs = Annotated[
     typer.Option("--outputs", help="What a model of your own returns: probabilities where it ends in a softmax."),
 ]
 Model = Annotated[
-    str,
+    str | None,
     typer.Option("--model", help="Architecture; timm:NAME, torchvision:NAME or hf:FOLDER; or package.module:factory."),
+]
+Head = Annotated[
+    Literal["ridge", "logistic"] | None,
+    typer.Option("--head", help="Fit a linear head on the features of a frozen network, which can forget exactly."),
+]
+FeaturesFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--features-from",
+        metavar="MODEL",
+        help="With --head: a run, a weights file, a HuggingFace folder or package.module:factory.",
+    ),
+]
+L2 = Annotated[float | None, typer.Option("--l2", help="With --head: weight of the squared norm of its weights.")]
+Epsilon = Annotated[
+    float | None, typer.Option("--epsilon", help="With --head logistic: privacy loss that removals may use up.")
+]
+Delta = Annotated[
+    float | None, typer.Option("--delta", help="With --head logistic: probability with which it may be larger.")
+]
+Noise = Annotated[
+    float | None,
+    typer.Option("--noise", help="With --head logistic: standard deviation of the noise in its objective."),
 ]
 Forget = Annotated[
     str | None,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from natmu.cli.option_groups import DataOptions, TrainingOptions, takes_groups
+from natmu.cli.option_groups import DataOptions, HeadOptions, TrainingOptions, takes_groups
 from natmu.cli.options import (
     Device,
     Json,
@@ -31,10 +31,11 @@ def run(
             "--data", help="Name of a data set, a path, or package.module:function; natmu data lists the names."
         ),
     ],
-    model: Model,
     context: typer.Context,
     *,
+    model: Model = None,
     training: TrainingOptions,
+    heads: HeadOptions,
     reading: DataOptions,
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the data.")] = 100,
     optimizer: Annotated[str, typer.Option("--optimizer", help="sgd, adam or adamw.")] = "sgd",
@@ -88,15 +89,18 @@ def run(
         "batch_size": batch_size,
         "augment": augment,
     }
-    asked = with_sharding(without_flags(context, flags, training.asked()), shards, slices, combine)
+    asked = without_flags(context, flags, heads.asked(training.asked()))
+    asked = with_sharding(asked, shards, slices, combine)
+    source = context.get_parameter_source("seed")
     with showing():
         run = train_run(
             data=reading.settings(data),
             model=model,
             training=asked,
-            seed=seed,
+            seed=None if source is None or source.name == "DEFAULT" else seed,
             place=Place(reading.data_dir, root, name, device, precision, sync_batch_norm, resume),
             outputs=reading.outputs,
+            features_from=heads.features_from,
         )
     print_run(run.path, run.record, as_json=as_json)
     first_process_goes_on()

@@ -62,7 +62,9 @@ def without_flags(context: typer.Context, flags: Mapping[str, Any], asked: dict[
     given = [name for name, source in sources.items() if source is not None and source.name != "DEFAULT"]
     if given:
         flag = f"--{given[0].replace('_', '-')}"
-        raise SettingError(f"{flag} is a setting of natmu's own training; leave it out with --training and --trainer.")
+        raise SettingError(
+            f"{flag} is a setting of natmu's own training; leave it out with --training, --trainer and --head."
+        )
     return asked
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from natmu.heads.errors import BudgetSpent, RefitNeeded
+from natmu.heads.loading import load_head
+from natmu.heads.logistic import LogisticHead
 from natmu.heads.ridge import RidgeHead
 from natmu.heads.rows import rows_of
 
-__all__ = ["BudgetSpent", "RefitNeeded", "RidgeHead", "rows_of"]
+__all__ = ["BudgetSpent", "LogisticHead", "RefitNeeded", "RidgeHead", "load_head", "rows_of"]

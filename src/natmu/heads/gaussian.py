@@ -6,7 +6,7 @@ import math
 
 
 def delta_of_shift(shift: float, epsilon: float) -> float:
-    """The smallest delta for which a standard normal and one shifted by ``shift`` are (epsilon, delta)-indistinguishable.
+    """The smallest delta for which a standard normal and a shifted one are (epsilon, delta)-indistinguishable.
 
     Equal noise in every direction makes this a question of one dimension: that of the shift.
 

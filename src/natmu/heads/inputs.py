@@ -11,7 +11,7 @@ import numpy.typing as npt
 from natmu.errors import UsageError
 from natmu.types import IntArray
 
-BLOCK = 512
+BLOCK = 256
 """Rows that are held in fp64 at a time."""
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from natmu.errors import DataError, SettingError
+from natmu.errors import DataError, RunError, SettingError
 from natmu.heads.errors import BudgetSpent
 from natmu.heads.gaussian import largest_shift
-from natmu.heads.one_against_rest import Matrix, curvatures, gradient, inverses, minimum, slopes, times_each
+from natmu.heads.hessians import STRANGERS, Matrix, solved, times_each, without_rows
+from natmu.heads.one_against_rest import curvatures, gradient, minimum, slopes
+from natmu.heads.saving import SavedHead
 from natmu.types import FloatArray, IntArray
 
 LONGEST = 1 + 1e-6
@@ -24,39 +27,39 @@ LONGEST = 1 + 1e-6
 
 _OF_BUDGET = 1e-3
 """Part of the budget at which the fit stops."""
-_MOST_DIRECTIONS = 8
-_SOLVED = 1e-9
-"""What may be left of a linear system, relative to its right side, before the matrix is inverted again."""
 
 
 @dataclass(frozen=True, eq=False)
-class LogisticHead:
+class LogisticHead(SavedHead):
     """Logistic regression of each class against the rest, which samples can be taken out of.
 
-    **The step.** ``w0`` are the weights of the fit, ``g`` the sum of the gradients at ``w0`` of all rows removed so far,
-    ``K`` the Hessian of the rows that are left, taken at the anchor ``a`` (near ``w0``). The weights are ``w0 + e`` with
-    ``K e = g``: the paper's removal of all these rows as one batch, whatever the order and number of the calls.
+    **The step.** ``w0`` are the weights of the fit, ``g`` the sum of the gradients at ``w0`` of all rows removed so
+    far, ``K`` the Hessian of the rows that are left, taken at the anchor ``a`` near ``w0``. The weights are ``w0 + e``
+    with ``K e = g``: the paper's removal of all these rows as one batch, whatever the order and number of the calls.
 
     **What it leaves.** The gradient on the rows that are left, at ``w0 + e``, is::
 
-        (gradient that the fit left) + (K e - g) + sum_i [h(x_i.(w0 + t e)) - h(x_i.a), averaged over t in 0..1] (x_i.e) x_i
+        (gradient that the fit left) + (K e - g)
+        + sum_i (mean over t in 0..1 of h(x_i.(w0 + t e)) - h(x_i.a)) (x_i.e) x_i
 
-    with ``h`` the derivative of the logistic function. ``|(log h)'| <= 1``, so each bracket is at most
-    ``h(x_i.a) f |x_i.(w0 - a + t e)|``, ``f = (exp(m) - 1) / m`` with ``m = |w0 - a| + |e|``, as rows are no longer
-    than 1. With Cauchy and Schwarz the sum is no longer than ``f |e|_K (|w0 - a|_K + |e|_K / 2)``, where
+    with ``h`` the derivative of the logistic function. ``|(log h)'| <= 1``, so the difference is at most
+    ``h(x_i.a) f |x_i.(w0 - a + t e)|``, with ``f = (exp(m) - 1) / m`` and ``m = |w0 - a| + |e|``, as no row is longer
+    than 1. By Cauchy and Schwarz the sum is no longer than ``f |e|_K (|w0 - a|_K + |e|_K / 2)``, where
     ``|v|_K^2 = sum_i h(x_i.a) (x_i.v)^2`` over the rows that are left; of ``e`` it is ``e.Ke - l2 |e|^2``. So the bound
-    needs no row but those that go. The paper's is ``max |h'| |X| |e| |Xe|`` for each batch, added up over batches.
+    reads no row but those that go. The paper's is ``max |h'| |X| |e| |Xe|`` for each batch, added up over batches.
 
-    **What it promises.** The weights are the exact minimum without the removed rows for a perturbation that is shifted
-    by this residual. All classes' perturbations are one normal vector and all their residuals one shift, so that lengths
-    add as squares and one (epsilon, delta) covers all classes: ``sqrt(C)`` at most where ``C`` budgets of
-    ``(epsilon / C, delta / C)`` would ask for ``C`` and more. The budget is the longest shift that normal noise hides.
+    **What it promises.** The weights are the exact minimum, without the removed rows, for a perturbation that is
+    shifted by this residual. The perturbations of all classes are one normal vector and their residuals one shift of
+    it: lengths add as squares against one (epsilon, delta). So ``C`` residuals of length ``r`` need ``sqrt(C) r``
+    within the budget of (epsilon, delta); budgets of their own would need ``r`` within that of ``(epsilon / C,
+    delta / C)``, which is less than one C-th. The budget is the longest shift that normal noise hides.
 
-    **What it takes for granted.** As in the paper's proof, the shift counts as independent of the noise and its bound as
-    valid for all noise; here it is a smooth function of the noise that hardly changes with it, and the bound is computed
-    at the noise that was drawn. Requests must not depend on released weights. Numbers count as real ones: what rounding
-    can add to the residual is part of the bound, but the last bits of the weights are not analysed. The promise covers
-    ``weights``; all else in a head (the weights of the fit, the perturbation) stays with whoever holds the data.
+    **What it takes for granted.** As the paper's proof does, that the residual is the same vector, within its bound,
+    whatever the noise was. Here it is a smooth function of the noise, with a derivative of second order in the step,
+    and its bound is computed at the noise that was drawn; so whether a removal is refused depends on that noise too.
+    Requests must not depend on released weights. Numbers count as real ones: what rounding can add to the residual is
+    part of the bound, but the last bits of weights and noise are not analysed. The promise covers ``weights``; all else
+    in a head, such as the weights of the fit, stays with whoever holds the data.
 
     Attributes:
         l2: Weight of half the squared norm of each class's weights.
@@ -76,7 +79,19 @@ class LogisticHead:
         step: What removals added to ``start``, ``(C, P)``.
         unfitted: Norm of the gradient that the fit left, by class ``(C,)``.
         drift: ``|w0 - a|_K`` over all rows of the fit, by class ``(C,)``; over those that are left it is no more.
+
+    >>> rows = np.tile(0.9 * np.eye(4), (50, 1))
+    >>> labels = np.tile([0, 1, 0, 1], 50)
+    >>> settings = {"num_classes": 2, "l2": 10.0, "epsilon": 1.0, "delta": 1e-5, "noise": 1.0}
+    >>> head = LogisticHead.fit(rows, labels, **settings, seed=20)
+    >>> less = head.remove(rows[:2], labels[:2])
+    >>> less.removed, head.spent < less.spent < less.budget
+    (2, True)
+    >>> residual_of(less, rows[2:], labels[2:]) <= less.spent
+    True
     """
+
+    kind: ClassVar[str] = "logistic"
 
     l2: float
     epsilon: float
@@ -94,6 +109,11 @@ class LogisticHead:
     step: Matrix
     unfitted: Matrix
     drift: Matrix
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.type == "Matrix":  # strides decide last bits, and files have none
+                object.__setattr__(self, field.name, np.ascontiguousarray(getattr(self, field.name)))
 
     @classmethod
     def fit(
@@ -126,16 +146,28 @@ class LogisticHead:
         """
         rows, classes = _checked(features, labels, num_classes)
         perturbation = noise * np.random.default_rng(seed).standard_normal((num_classes, rows.shape[1]))
-        goal = _OF_BUDGET * noise * largest_shift(epsilon, delta)
+        reachable = 16 * len(rows) * float(np.finfo(np.float64).eps)
+        goal = max(_OF_BUDGET * noise * largest_shift(epsilon, delta), reachable)
         found = minimum(rows, classes, l2, perturbation, goal=goal)
-        zero = np.zeros_like(perturbation)
+        apart, zero = found.weights - found.anchor, np.zeros_like(perturbation)
         head = cls(
-            l2, epsilon, delta, noise, len(rows), 0, 0.0, found.weights, found.anchor, perturbation,
-            found.hessian, found.inverse, zero, zero, found.residual, np.zeros(num_classes),
-        )  # fmt: skip
-        apart = found.weights - found.anchor
-        drift = np.sqrt(head._bend(apart, times_each(found.hessian, apart)))
-        head = dataclasses.replace(head, drift=drift)
+            l2=l2,
+            epsilon=epsilon,
+            delta=delta,
+            noise=noise,
+            count=len(rows),
+            removed=0,
+            spent=0.0,
+            start=found.weights,
+            anchor=found.anchor,
+            perturbation=perturbation,
+            hessian=found.hessian,
+            inverse=found.inverse,
+            pull=zero,
+            step=zero,
+            unfitted=found.residual,
+            drift=_bent(apart, times_each(found.hessian, apart), l2),
+        )
         head = dataclasses.replace(head, spent=head._bound(zero))
         if head.spent > head.budget:
             raise SettingError(
@@ -163,13 +195,18 @@ class LogisticHead:
             raise DataError(f"The head takes rows of {self.start.shape[1]} numbers, not {rows.shape[1]}; give those.")
         if len(rows) > self.count:
             raise DataError(f"{len(rows):,} rows cannot be removed: the head has {self.count:,}; give rows it has.")
-        hessian = _less(self.hessian, rows, curvatures(rows @ self.anchor.T))
+        hessian = without_rows(self.hessian, rows, curvatures(rows @ self.anchor.T))
         pull = self.pull + slopes(rows @ self.start.T, classes).T @ rows
-        step, rest, inverse = _solved(hessian, pull, self.step, self.inverse)
+        step, rest, inverse = solved(hessian, pull, self.step, self.inverse)
         less = dataclasses.replace(
-            self, count=self.count - len(rows), removed=self.removed + len(rows), hessian=hessian, inverse=inverse,
-            pull=pull, step=step,
-        )  # fmt: skip
+            self,
+            count=self.count - len(rows),
+            removed=self.removed + len(rows),
+            hessian=hessian,
+            inverse=inverse,
+            pull=pull,
+            step=step,
+        )
         less = dataclasses.replace(less, spent=less._bound(rest))
         if less.spent > self.budget:
             raise BudgetSpent(
@@ -202,34 +239,29 @@ class LogisticHead:
 
     @classmethod
     def from_state(cls, state: dict[str, npt.NDArray[np.float64]]) -> LogisticHead:
-        """The head that `state` described."""
+        """The head that `state` described.
+
+        Raises:
+            RunError: No head has this state.
+        """
+        if not _plausible(state):
+            raise RunError("The state of this logistic head is damaged; fit the head again.")
         kinds = {"float": float, "int": int}
-        values = {field.name: state[field.name] for field in dataclasses.fields(cls)}
         numbers = {
-            field.name: kinds[str(field.type)](values[field.name][0])
+            field.name: kinds[str(field.type)](state[field.name][0])
             for field in dataclasses.fields(cls)
             if field.type in kinds
         }
-        return cls(**{**values, **numbers})
+        return cls(**{**state, **numbers})
 
     def _bound(self, rest: Matrix) -> float:
         """Bound on the gradient that is left, with ``rest = pull - hessian step`` ``(C, P)``."""
-        bends = np.sqrt(self._bend(self.step, self.pull - rest))
+        bends = _bent(self.step, self.pull - rest, self.l2)
         most = LONGEST * (np.linalg.norm(self.start - self.anchor, axis=1) + np.linalg.norm(self.step, axis=1))
         factors = np.divide(np.expm1(most), most, out=np.ones_like(most), where=most > 0)
         bent = LONGEST**2 * factors * bends * (self.drift + bends / 2)
         own = self.unfitted + np.linalg.norm(rest, axis=1) + bent
         return float(np.linalg.norm(own)) + self._rounding()
-
-    def _bend(self, vectors: Matrix, products: Matrix) -> Matrix:
-        """``sum_i h(x_i.a) (x_i.v)^2`` of each class's vector, from its product with the Hessian."""
-        both = (vectors * products).sum(1)
-        bend: Matrix = both - self.l2 * (vectors**2).sum(1)
-        if (bend < -1e-6 * np.abs(both)).any():
-            raise DataError(
-                "Some of these rows cannot have been part of the fit; give rows exactly as they were fitted."
-            )
-        return np.maximum(bend, 0)
 
     def _rounding(self) -> float:
         """What rounding can add: each sum's number of terms, times the unit of fp64, times the sizes that it adds up.
@@ -241,7 +273,7 @@ class LogisticHead:
         terms = fitted + self.removed + self.start.shape[1] + 8
         ridge = self.l2 * math.sqrt(self.start.shape[1])
         sizes = (fitted + ridge) * norm * (1 + float(np.linalg.norm(self.step)))
-        return float(np.finfo(np.float64).eps) * terms * (sizes + float(np.linalg.norm(self.perturbation)))
+        return float(np.finfo(np.float64).eps * terms * (sizes + np.linalg.norm(self.perturbation)))
 
 
 def residual_of(head: LogisticHead, features: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -253,57 +285,17 @@ def residual_of(head: LogisticHead, features: npt.ArrayLike, labels: npt.ArrayLi
         labels: Their class indices ``(N,)``.
     """
     rows, classes = _checked(features, labels, len(head.start))
-    return float(np.linalg.norm(gradient(head.weights, rows, classes, head.l2, head.perturbation)))
+    left = gradient(head.weights, rows, classes, head.l2, head.perturbation)
+    return float(np.linalg.norm(left))
 
 
-def _less(hessian: Matrix, rows: Matrix, curvature: Matrix) -> Matrix:
-    """Hessians ``(C, P, P)`` without rows ``(M, P)`` of some curvature ``(M, C)``."""
-    less = np.empty_like(hessian)
-    for index, roots in enumerate(np.sqrt(curvature).T):
-        scaled = rows * roots[:, None]
-        np.subtract(hessian[index], scaled.T @ scaled, out=less[index])
-    return less
-
-
-def _solved(hessian: Matrix, pull: Matrix, step: Matrix, inverse: Matrix) -> tuple[Matrix, Matrix, Matrix]:
-    """The solution of ``hessian step = pull``, what is left of it, and the inverse that served.
-
-    The inverse of the rows before serves, with conjugate gradients, until too many are gone.
-    """
-    enough = _SOLVED * float(np.linalg.norm(pull))
-    found = _descended(hessian, pull, step, inverse, enough)
-    if float(np.linalg.norm(rest := pull - times_each(hessian, found))) > enough:
-        inverse = _inverses_of_rest(hessian)
-        found = _descended(hessian, pull, step, inverse, enough)
-        rest = pull - times_each(hessian, found)
-    return found, rest, inverse
-
-
-def _descended(hessian: Matrix, pull: Matrix, step: Matrix, inverse: Matrix, enough: float) -> Matrix:
-    """A step nearer to ``hessian step = pull``, by conjugate gradients that the inverse guides."""
-    rest = pull - times_each(hessian, step)
-    direction, before = np.zeros_like(rest), np.ones((len(rest), 1))
-    for _ in range(_MOST_DIRECTIONS):
-        if float(np.linalg.norm(rest)) <= enough:
-            break
-        guided = times_each(inverse, rest)
-        now = (guided * rest).sum(1, keepdims=True)
-        direction = guided + now / before * direction
-        ahead = times_each(hessian, direction)
-        steepness = (direction * ahead).sum(1, keepdims=True)
-        length = np.divide(now, steepness, out=np.zeros_like(now), where=steepness > 0)
-        step, rest, before = step + length * direction, rest - length * ahead, np.where(now > 0, now, 1.0)
-    return step
-
-
-def _inverses_of_rest(hessian: Matrix) -> Matrix:
-    """Inverses of Hessians from which rows were taken out."""
-    try:
-        return inverses(hessian)
-    except np.linalg.LinAlgError:
-        raise DataError(
-            "Some of these rows cannot have been part of the fit; give rows exactly as they were fitted."
-        ) from None
+def _bent(vectors: Matrix, products: Matrix, l2: float) -> Matrix:
+    """``|v|_K`` of each class's vector ``(C, P)``, from its product with the Hessian."""
+    both = (vectors * products).sum(1)
+    squares: Matrix = both - l2 * (vectors**2).sum(1)
+    if (squares < -1e-6 * np.abs(both)).any():
+        raise DataError(STRANGERS)
+    return np.sqrt(np.maximum(squares, 0))
 
 
 def _checked(features: npt.ArrayLike, labels: npt.ArrayLike, num_classes: int) -> tuple[Matrix, IntArray]:
@@ -311,8 +303,8 @@ def _checked(features: npt.ArrayLike, labels: npt.ArrayLike, num_classes: int) -
     rows, classes = np.asarray(features, np.float64), np.asarray(labels)
     if rows.ndim != 2 or not rows.size or classes.shape != (len(rows),) or classes.dtype.kind not in "iu":
         raise DataError(
-            f"Features of shape {rows.shape} and labels of shape {classes.shape} do not fit; give rows (N, P) and class "
-            "indices (N,)."
+            f"Features of shape {rows.shape} and labels of shape {classes.shape} do not fit; give rows (N, P) and "
+            "class indices (N,)."
         )
     if classes.min() < 0 or classes.max() >= num_classes:
         raise DataError(f"Labels must lie between 0 and {num_classes - 1}; give class indices.")
@@ -320,3 +312,19 @@ def _checked(features: npt.ArrayLike, labels: npt.ArrayLike, num_classes: int) -
     if not longest <= LONGEST:
         raise DataError(f"A row has length {longest:.6g}; scale all rows so that none is longer than 1.")
     return rows, classes.astype(np.int64)
+
+
+def _plausible(state: dict[str, npt.NDArray[np.float64]]) -> bool:
+    """Whether arrays have the names, shapes and ranges of a state."""
+    if state.keys() != {field.name for field in dataclasses.fields(LogisticHead)} or state["start"].ndim != 2:
+        return False
+    classes, columns = state["start"].shape
+    matrix = (classes, columns)
+    shapes: dict[str, tuple[int, ...]] = {"unfitted": (classes,), "drift": (classes,)}
+    shapes |= dict.fromkeys(("start", "anchor", "perturbation", "pull", "step"), matrix)
+    shapes |= dict.fromkeys(("hessian", "inverse"), (*matrix, columns))
+    if any(array.shape != shapes.get(name, (1,)) or array.dtype != np.float64 for name, array in state.items()):
+        return False
+    positive = all(state[name][0] > 0 for name in ("l2", "epsilon", "delta", "noise"))
+    counts = all((state[name] >= 0).all() for name in ("count", "removed", "spent", "unfitted", "drift"))
+    return positive and counts and all(bool(np.isfinite(array).all()) for array in state.values())

@@ -14,19 +14,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from natmu.errors import TrainingError
+from natmu.heads.hessians import Matrix, inverses, times_each
 from natmu.types import IntArray
-
-Matrix = npt.NDArray[np.float64]
 
 _BLOCK = 1024
 _PART, _ENOUGH = 16, 12
 """The first Newton steps take one row in 16 for the Hessian, or so many that there are 12 for each feature."""
 _NEAR = 0.01
 """Newton decrement from which on one Hessian serves for all further steps."""
-_MOST_STEPS = 200
+_SHORT = 0.5
+"""Length up to which a Newton step is taken as it is: no margin changes by more."""
+_MOST_PARTIAL, _MOST_STEPS = 30, 200
+"""Steps with a Hessian of a part, and all steps."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ def curvatures(margins: Matrix) -> Matrix:
 
 def objective(margins: Matrix, weights: Matrix, labels: IntArray, l2: float, perturbation: Matrix) -> Matrix:
     """Objective of each class ``(C,)`` at weights ``(C, P)`` that give rows these margins ``(N, C)``."""
-    losses = np.logaddexp(0, margins).sum(0)
+    losses: Matrix = np.logaddexp(0, margins).sum(0)
     losses -= np.bincount(labels, margins[np.arange(len(labels)), labels], margins.shape[1])
-    return losses + ((l2 / 2 * weights + perturbation) * weights).sum(1)
+    ridge: Matrix = ((l2 / 2 * weights + perturbation) * weights).sum(1)
+    return losses + ridge
 
 
 def gradient(weights: Matrix, rows: Matrix, labels: IntArray, l2: float, perturbation: Matrix) -> Matrix:
@@ -93,20 +95,6 @@ def hessian(weights: Matrix, rows: Matrix, l2: float, *, times: float = 1.0) -> 
     return total
 
 
-def inverses(matrices: Matrix) -> Matrix:
-    """Inverse of each of several positive definite matrices ``(C, P, P)``."""
-    from scipy.linalg import cho_factor, cho_solve
-
-    identity = np.eye(matrices.shape[1])
-    return np.stack([cho_solve(cho_factor(matrix, lower=True), identity) for matrix in matrices])
-
-
-def times_each(matrices: Matrix, vectors: Matrix) -> Matrix:
-    """Product of each matrix ``(C, P, P)`` with its vector ``(C, P)``."""
-    product: Matrix = np.matmul(matrices, vectors[..., None])[..., 0]
-    return product
-
-
 def minimum(rows: Matrix, labels: IntArray, l2: float, perturbation: Matrix, *, goal: float) -> Minimum:
     """The minimum of all classes' objectives.
 
@@ -125,41 +113,29 @@ def minimum(rows: Matrix, labels: IntArray, l2: float, perturbation: Matrix, *, 
     """
     part = rows[:: max(1, min(_PART, len(rows) // (_ENOUGH * rows.shape[1])))]
     weights = np.zeros_like(perturbation)
-    downhill = gradient(weights, rows, labels, l2, perturbation)
-    decrement, inverse = math.inf, np.empty(0)
-    for _ in range(_MOST_STEPS):
-        if decrement > 1:
-            inverse = inverses(hessian(weights, part, l2, times=len(rows) / len(part)))
+    anchor, curved, inverse = weights, np.empty(0), np.empty(0)
+    whole, stale, decrement, size = False, True, math.inf, math.inf
+    for count in range(_MOST_STEPS):
+        downhill = gradient(weights, rows, labels, l2, perturbation)
+        residual = np.linalg.norm(downhill, axis=1)
+        before, size = size, float(np.linalg.norm(residual))
+        if not whole and (decrement <= _NEAR or count == _MOST_PARTIAL):
+            whole = stale = True
+        if stale or (whole and goal < size > before / 2):
+            used = rows if whole else part
+            anchor, curved = weights, hessian(weights, used, l2, times=len(rows) / len(used))
+            inverse = inverses(curved)
+        if whole and size <= goal:
+            return Minimum(weights, anchor, curved, inverse, residual)
         steps = times_each(inverse, downhill)
         decrement = math.sqrt(float((steps * downhill).sum(1).max()))
-        if decrement <= _NEAR:
-            break
-        lengths = _lengths(weights, steps, downhill, rows, labels, l2, perturbation) if decrement > 1 else 1.0
-        weights = weights - lengths * steps
-        downhill = gradient(weights, rows, labels, l2, perturbation)
-    return _finished(weights, downhill, rows, labels, l2, perturbation, goal)
-
-
-def _finished(
-    weights: Matrix, downhill: Matrix, rows: Matrix, labels: IntArray, l2: float, perturbation: Matrix, goal: float
-) -> Minimum:
-    """The minimum from weights that are near it, and their gradient."""
-    anchor, before = weights, 0.0
-    curved = inverse = np.empty(0)
-    for _ in range(_MOST_STEPS):
-        residual = np.linalg.norm(downhill, axis=1)
-        size = float(np.linalg.norm(residual))
-        if not curved.size or (size > goal and size > before / 2):
-            anchor, curved = weights, hessian(weights, rows, l2)
-            inverse = inverses(curved)
-        if size <= goal:
-            return Minimum(weights, anchor, curved, inverse, residual)
-        before = size
-        weights = weights - times_each(inverse, downhill)
-        downhill = gradient(weights, rows, labels, l2, perturbation)
+        if np.linalg.norm(steps, axis=1).max() > _SHORT:
+            steps *= _lengths(weights, steps, downhill, rows, labels, l2, perturbation)
+        weights = weights - steps
+        stale = not whole and decrement > 1
     raise TrainingError(
         f"The logistic head did not reach its minimum: {size:.2g} of its gradient is left, which may be at most "
-        f"{goal:.2g}; raise l2 or the noise."
+        f"{goal:.2g}; raise l2."
     )
 
 

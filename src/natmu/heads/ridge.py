@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,14 @@ import numpy.typing as npt
 from natmu.errors import RunError, UsageError
 from natmu.heads.errors import RefitNeeded
 from natmu.heads.inputs import blocks_of, features_of, labels_of
-from natmu.heads.solving import Matrix, backward_error, condition_of, factor_of, least_eigenvalue, solved
+from natmu.heads.saving import SavedHead
+from natmu.heads.solving import Matrix, condition_of, factor_of, least_eigenvalue, residual_bound, solved
 from natmu.heads.sums import Sums
+from natmu.heads.threads import one_thread
 from natmu.types import FloatArray
 
-TOLERANCE = 1e-9
-"""Largest relative difference from a fit on the samples that are left."""
+TOLERANCE = 5e-10
+"""Largest relative error of weights after a change; so they and those of a fit differ by at most twice as much."""
 
 FOREIGN = (
     "Some of these samples were not among those that the head was fitted on, or had other labels; fit it again on "
@@ -31,13 +33,13 @@ COLLINEAR = "Columns of the features depend on each other, and l2 is too small t
 
 
 @dataclass(frozen=True, eq=False)
-class RidgeHead:
+class RidgeHead(SavedHead):
     """A linear head: ``(XᵀX + l2 I)⁻¹ XᵀY`` of features ``X`` and one-hot labels ``Y``.
 
     Samples are added to the sums ``XᵀX`` and ``XᵀY`` and taken out of them in fp64; no other sample is read. On rows of
     ``rows_of`` the sums are exact, so that sums and weights equal those of a fit on what is left bit for bit. On any
-    other features a change that cannot be vouched for to ``TOLERANCE`` raises ``RefitNeeded``. A head never changes;
-    each change makes another.
+    other features a change after which the relative error of the weights cannot be shown to be at most ``TOLERANCE``
+    raises ``RefitNeeded``. A head never changes; each change makes another.
 
     There is no bias: add a column of ones, as ``rows_of`` adds a constant.
 
@@ -56,11 +58,13 @@ class RidgeHead:
     [[0.0, 0.0, 0.4, 0.0], [0.0, 0.4, 0.0, 0.4]]
     """
 
+    kind: ClassVar[str] = "ridge"
+
     sums: Sums
     l2: float
 
     @classmethod
-    def fit(cls, features: npt.ArrayLike, labels: npt.ArrayLike, *, num_classes: int, l2: float = 1.0) -> RidgeHead:
+    def fit(cls, features: npt.ArrayLike, labels: npt.ArrayLike, *, num_classes: int, l2: float = 0.1) -> RidgeHead:
         """Fit a head.
 
         Args:
@@ -91,7 +95,7 @@ class RidgeHead:
             labels: Their labels ``(M,)``.
 
         Raises:
-            RefitNeeded: The result might differ from a refit by more than ``TOLERANCE``, or the samples were not there.
+            RefitNeeded: The weights might be off by more than ``TOLERANCE``, or the samples were not there.
             UsageError: An argument is not as described.
         """
         return self._changed(features, labels, -1)
@@ -104,7 +108,7 @@ class RidgeHead:
             labels: Their labels ``(M,)``.
 
         Raises:
-            RefitNeeded: The result might differ from a refit by more than ``TOLERANCE``.
+            RefitNeeded: The weights might be off by more than ``TOLERANCE``.
             UsageError: An argument is not as described.
         """
         return self._changed(features, labels, 1)
@@ -165,27 +169,27 @@ class RidgeHead:
 
     @cached_property
     def error(self) -> float:
-        """Bound on the difference from a fit on the same samples, relative in the Frobenius norm; 0 on ``rows_of``.
+        """Bound on the relative error of the weights, in the Frobenius norm; 0 where no sum was rounded.
 
-        Let ``A W = B`` be the system of this head and ``(A + E) V = B + F`` that of the fit. ``E`` and ``F`` hold the
-        rounding of the sums of both, and ``E`` the backward error of both solutions. Then ``A (V - W) = F - E V``, so
-        that with ``s`` the norm of the inverse of ``A``, ``d = |V - W|`` and ``|V| <= |W| + d``
+        Let ``A V = B`` be the system of the samples, ``W`` the weights, and ``A + E`` and ``B + F`` what rounding has
+        made of the sums. With the residual ``R = B + F - (A + E) W`` follows ``(A + E) (W - V) = F - R - E V``, so that
+        with ``m`` the least eigenvalue of ``A + E`` and ``|V| <= |W| + d``, the difference ``d = |W - V|`` is at most
 
-            ``d <= s (|F| + |E| |W|) / (1 - s |E|)``.
+            ``(|F| + |R| + |E| |W|) / (m - |E|)``.
 
-        ``1 / s`` is the least eigenvalue of ``A``: at least what a factorisation proves, and at least ``l2`` less
-        ``|E|``.
+        ``m`` is at least what a factorisation proves, and at least ``l2 - |E|``.
         """
-        gram, cross = np.add((self.sums.gram_rounding, self.sums.cross_rounding), self.sums.rounding_of_a_fit())
-        if not gram and not cross:
+        moved, moved_cross = self.sums.gram_rounding, self.sums.cross_rounding
+        if not moved and not moved_cross:
             return 0.0
         if self._factor is None:
             return np.inf
-        moved, size = gram + 2 * backward_error(self._matrix), float(np.linalg.norm(self.weights))
         least = max(least_eigenvalue(self._matrix, self._factor), self.l2 - moved)
         if least <= moved:
             return np.inf
-        difference = (cross + moved * size) / (least - moved)
+        residual = residual_bound(self._matrix, self.weights.T, self.sums.cross)
+        size = float(np.linalg.norm(self.weights))
+        difference = (moved_cross + residual + moved * size) / (least - moved)
         return float(difference / (size - difference)) if difference < size else np.inf
 
     def logits(self, features: npt.ArrayLike) -> FloatArray:
@@ -196,8 +200,9 @@ class RidgeHead:
         """
         rows = features_of(features, self.sums.cross.shape[0])
         logits = np.empty((len(rows), len(self.sums.counts)), np.float32)
-        for where, block in blocks_of(rows):
-            logits[where] = block @ self.weights.T
+        with one_thread():
+            for where, block in blocks_of(rows):
+                logits[where] = block @ self.weights.T
         return logits
 
     def state(self) -> dict[str, npt.NDArray[Any]]:

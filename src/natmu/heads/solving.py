@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from functools import cache
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from natmu.heads.sums import UNIT
+from natmu.heads.threads import one_thread
 
 Matrix = npt.NDArray[np.float64]
-
-
-@cache
-def _libraries() -> Any:  # noqa: ANN401 (the package has no types)
-    """What sets the number of threads of the linear algebra libraries that are loaded."""
-    import scipy.linalg  # noqa: F401 (its library must be loaded to be found)
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
-def _one_thread() -> AbstractContextManager[object]:
-    """Within it linear algebra has one thread: with more, the last bits depend on how many."""
-    limit: AbstractContextManager[object] = _libraries().limit(limits=1, user_api="blas")
-    return limit
 
 
 def factor_of(matrix: Matrix) -> Matrix | None:
     """The Cholesky factor of a symmetric matrix; None where it is not positive definite to rounding."""
     from scipy.linalg import lapack
 
-    with _one_thread():
+    with one_thread():
         factor, failed = lapack.dpotrf(matrix.T)
     return None if failed else factor
 
@@ -42,7 +24,7 @@ def solved(factor: Matrix, right: Matrix) -> Matrix:
     """The solution of the system, given the factor of its matrix."""
     from scipy.linalg import lapack
 
-    with _one_thread():
+    with one_thread():
         solution, failed = lapack.dpotrs(factor, right)
     assert not failed
     return np.asarray(solution)
@@ -52,7 +34,7 @@ def condition_of(matrix: Matrix, factor: Matrix) -> float:
     """LAPACK's estimate of the condition number in the 1-norm; it is never above the true one."""
     from scipy.linalg import lapack
 
-    with _one_thread():
+    with one_thread():
         reciprocal, failed = lapack.dpocon(factor, np.linalg.norm(matrix, 1))
     assert not failed
     return 1 / reciprocal if reciprocal else np.inf
@@ -73,9 +55,12 @@ def least_eigenvalue(matrix: Matrix, factor: Matrix) -> float:
     return max(0.0, shift - (len(matrix) + 2) * UNIT * float(matrix.trace()))
 
 
-def backward_error(matrix: Matrix) -> float:
-    """By how much a matrix may differ, in the spectral norm, from the one whose system was solved exactly.
+def residual_bound(matrix: Matrix, solution: Matrix, right: Matrix) -> float:
+    """A bound on the Frobenius norm of what a solution leaves: what is computed, and how far that may be off.
 
-    ``(3 P + 1) UNIT`` times the trace (Higham 2002, theorem 10.4); the rest is for what was added to its diagonal.
+    A product of ``P`` terms and two more operations, one of them on the diagonal of the matrix before.
     """
-    return (3 * len(matrix) + 4) * UNIT * float(matrix.trace())
+    with one_thread():
+        left = float(np.linalg.norm(right - matrix @ solution))
+        magnitude = float(np.linalg.norm(np.abs(matrix) @ np.abs(solution) + np.abs(right)))
+    return left + (len(matrix) + 2) * UNIT * magnitude

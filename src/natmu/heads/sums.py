@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from natmu.errors import UsageError
-from natmu.heads.inputs import BLOCK, blocks_of
+from natmu.heads.inputs import blocks_of
 from natmu.heads.rows import GRID, MOST_ROWS
+from natmu.heads.threads import one_thread
 from natmu.types import IntArray
 
 UNIT = 1.01 * 2.0**-53
@@ -61,35 +62,46 @@ class Sums:
         Raises:
             UsageError: Features are not finite, or too large for their squares to be summed.
         """
-        gram, cross, num_classes = self.gram.copy(), self.cross.copy(), len(self.counts)
+        gram, cross = self.gram.copy(), self.cross.copy()
         gram_rounding, cross_rounding = self.gram_rounding, self.cross_rounding
-        for rows, block in blocks_of(features):
-            one_hot = np.zeros((len(block), num_classes))
-            one_hot[np.arange(len(block)), labels[rows]] = sign
-            with np.errstate(over="ignore", invalid="ignore"):
-                products = block.T @ block  # NumPy computes one half of it, and mirrors that
-                gram += sign * products
-                cross += block.T @ one_hot
-            squares = products.diagonal()
-            total = float(squares.sum())
-            if not np.isfinite(total) or not np.isfinite(gram.diagonal()).all():
-                raise UsageError("The features are too large: the sum of their squares is infinite; scale them down.")
-            rounded = bool(gram_rounding or cross_rounding) or max(squares.max(), gram.diagonal().max()) > MOST_ROWS
-            if rounded or not _on_grid(block):
-                gram_rounding += UNIT * (len(block) * total + float(np.linalg.norm(gram)))
-                cross_rounding += UNIT * (len(block) * (len(block) * total) ** 0.5 + float(np.linalg.norm(cross)))
-        counts = self.counts + sign * np.bincount(labels, minlength=num_classes)
+        with one_thread():
+            for rows, block in blocks_of(features):
+                squares = _accumulate(gram, cross, block, labels[rows], sign)
+                total = float(squares.sum())
+                if not np.isfinite(total) or not np.isfinite(gram.diagonal()).all():
+                    raise UsageError(
+                        "The features are too large: the sum of their squares is infinite; scale them down."
+                    )
+                rounded = bool(gram_rounding or cross_rounding) or max(squares.max(), gram.diagonal().max()) > MOST_ROWS
+                if rounded or not _on_grid(block):
+                    gram_rounding += UNIT * (len(block) * total + float(np.linalg.norm(gram)))
+                    cross_rounding += UNIT * (len(block) * (len(block) * total) ** 0.5 + float(np.linalg.norm(cross)))
+        counts = self.counts + sign * np.bincount(labels, minlength=len(self.counts))
         if not counts.any():
             return Sums.of_nothing(*cross.shape)
         cross[:, counts == 0] = 0
         return Sums(gram, cross, counts, gram_rounding, cross_rounding)
 
-    def rounding_of_a_fit(self) -> tuple[float, float]:
-        """Bounds on the errors that these sums have when they are taken from the samples in one go; 0 if these have."""
-        if not self.gram_rounding and not self.cross_rounding:
-            return 0.0, 0.0
-        total, additions = float(self.gram.trace()), BLOCK + -(-self.count // BLOCK)
-        return UNIT * additions * total, UNIT * additions * (self.count * total) ** 0.5
+
+def _accumulate(
+    gram: npt.NDArray[np.float64],
+    cross: npt.NDArray[np.float64],
+    block: npt.NDArray[np.float64],
+    labels: IntArray,
+    sign: int,
+) -> npt.NDArray[np.float64]:
+    """Change sums in place by those of a block.
+
+    Returns:
+        Sums of squares of the block's columns ``(P,)``; not finite where they are too large for fp64.
+    """
+    one_hot = np.zeros((len(block), cross.shape[1]))
+    one_hot[np.arange(len(block)), labels] = sign
+    with np.errstate(over="ignore", invalid="ignore"):
+        products = block.T @ block  # NumPy computes one half of it, and mirrors that
+        gram += sign * products
+        cross += block.T @ one_hot
+    return products.diagonal()
 
 
 def _on_grid(block: npt.NDArray[np.float64]) -> bool:

@@ -13,7 +13,7 @@ from natmu.methods import Method, Problem, Retrain
 from natmu.methods.cost import cost_of
 from natmu.records.lineage import Everything, HalfOfPool, Imported, Trained, Unlearned
 from natmu.records.run import History
-from natmu.records.settings import OwnTraining, RetrainSettings, TrainSettings, in_words
+from natmu.records.settings import HeadTraining, OwnTraining, RetrainSettings, TrainSettings, in_words
 
 STEPS = 4
 """Training steps that are timed."""
@@ -63,14 +63,14 @@ def retraining_seconds(problem: Problem, per_sample: float, original: Run, store
         problem: Its model and its data.
         per_sample: Seconds of a forward and a backward pass of one sample.
         original: The run to unlearn from.
-        store: Its runs tell how long the user's own function takes.
+        store: Its runs tell how long the user's own function takes, and the fit of a head.
 
     Returns:
-        None where the user's own function trains, and no run tells how long it took.
+        None where the user's own function trains or a head is fitted, and no run tells how long it took.
     """
     lineage = original.record.lineage
     assert isinstance(lineage, Trained | Imported | Unlearned), "one can unlearn from it"
-    if not isinstance(lineage.recipe, OwnTraining):
+    if not isinstance(lineage.recipe, OwnTraining | HeadTraining):
         return seconds_of(Retrain(**RetrainSettings(init="fresh").model_dump()), problem, per_sample)
     runs = [original, *store.all()]
     own = [_seconds_of_sample(run, lineage, problem) for run in {run.record.digest: run for run in runs}.values()]
@@ -79,7 +79,7 @@ def retraining_seconds(problem: Problem, per_sample: float, original: Run, store
 
 
 def _seconds_of_sample(run: Run, like: Trained | Imported | Unlearned, problem: Problem) -> float | None:
-    """Seconds that the user's function took for each sample; None of a run that was not trained alike on all it had.
+    """Seconds that training by its recipe took for each sample; None of a run that was not trained alike on all it had.
 
     Args:
         run: Any run.

@@ -90,8 +90,8 @@ def stage_epochs(epochs: int, slices: int) -> tuple[int, ...]:
     """For how many epochs each stage trains, of a training of so many epochs.
 
     Stage i trains on slices 1 to i of R for 2e / (R + 1) epochs on average, so that all stages together show as many
-    samples as e epochs on everything. They are rounded down cumulatively, except that the last stage has at least one:
-    its slice would not be learnt otherwise.
+    samples as e epochs on everything, to within half an epoch. They are rounded down cumulatively, except that the last
+    stage has at least one: its slice would not be learnt otherwise.
 
     Source:
         cleverhans-lab/machine-unlearning, sisa.py, ``avg_epochs_per_slice`` and ``slice_epochs``, which may leave the
@@ -126,7 +126,7 @@ def expected_share(slices: int) -> float:
 
 
 def work_of(division: Division, kept: BoolArray, first: dict[int, int], epochs: tuple[int, ...]) -> float:
-    """Samples times epochs of some stages.
+    """Samples times epochs of some stages; one of too few samples is not trained.
 
     Args:
         division: Of all samples.
@@ -136,7 +136,8 @@ def work_of(division: Division, kept: BoolArray, first: dict[int, int], epochs: 
     """
     stages = [(shard, slices) for shard, begin in first.items() for slices in range(begin, len(epochs) + 1)]
     shown = [int((division.until(shard, slices) & kept).sum()) for shard, slices in stages]
-    return float(sum(epochs[slices - 1] * count for (_, slices), count in zip(stages, shown, strict=True)))
+    taken = zip(stages, shown, strict=True)
+    return float(sum(epochs[slices - 1] * count for (_, slices), count in taken if count >= FEWEST))
 
 
 def first_affected(division: Division, left_out: IntArray) -> dict[int, int]:

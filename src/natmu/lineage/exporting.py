@@ -66,6 +66,17 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
     rows: dict[str, list[int]] = {}
     for sentence in run.record.decisions if classes_without_output(lineage) else ():
         say(sentence)
+    if lineage.architecture.unit_head:
+        if like is not None:
+            raise ModelError(
+                f"The last layer of {run.path} expects features of length 1, so that {like}, which has a plain one, "
+                "would give other predictions with its weights; export without --like, and give the network a "
+                "natmu.models.UnitLinear as its last layer."
+            )
+        say(
+            "The last layer expects features of length 1: put a natmu.models.UnitLinear in its place before you load "
+            "these weights, as a plain linear layer gives other predictions."
+        )
     if like is None:
         write_container(weights, out)
         if (sharding := division_of(lineage)) is not None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Set
 
-from natmu.records.derived import decider_of, division_of, stages_of
+from natmu.records.derived import backbone_of, decider_of, division_of, root_of, stages_of
 from natmu.records.lineage import (
     AllBut,
     AnyLineage,
+    Backbone,
     Everything,
     Forget,
     HalfOfPool,
@@ -26,13 +27,16 @@ def sources(model: AnyLineage) -> tuple[AnyLineage, ...]:
     match model:
         case Unlearned() | Relearned() | Probed():
             own = () if isinstance(model.source, Referenced) else (model.source,)
-            return (*own, *_deciding(model.forget))
+            features = _backbone(root_of(model.source)) if isinstance(model, Unlearned) else ()
+            return (*features, *own, *_deciding(model.forget))
         case Stage(start=Stage() as before):
             return (before,)
         case Trained(on=Everything()) if (sharding := division_of(model)) is not None:
             return tuple(stages_of(model, shard)[-1] for shard in range(sharding.shards))
         case Trained(on=AllBut() | HalfOfPool() as on):
-            return _deciding(on.forget)
+            return (*_backbone(model), *_deciding(on.forget))
+        case Trained():
+            return _backbone(model)
         case _:
             return ()
 
@@ -60,6 +64,12 @@ def in_order(models: Iterable[AnyLineage], made: Callable[[AnyLineage], bool]) -
 def is_ready(model: AnyLineage, undone: Set[str]) -> bool:
     """Whether none of a model's sources is among the models of these digests."""
     return undone.isdisjoint(source.digest for source in sources(model))
+
+
+def _backbone(model: Trained | Imported) -> tuple[Backbone, ...]:
+    """The backbone of a head, whose run holds the features."""
+    backbone = backbone_of(model)
+    return () if backbone is None else (backbone,)
 
 
 def _deciding(forget: Forget) -> tuple[Trained | Imported, ...]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from torch import nn
 
 from natmu.data import resolve_forget, without_earlier_classes
 from natmu.lineage.sisa import Untrained, untrained
@@ -14,8 +15,15 @@ from natmu.lineage.workspace import Workspace
 from natmu.methods import Method, Problem, Retrain
 from natmu.methods.refusal import unserved_by
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.settings import AnyTraining, OwnTraining, TrainSettings, batch_size_of, sharding_of
-from natmu.types import ForgetSet
+from natmu.records.settings import (
+    AnyTraining,
+    HeadTraining,
+    OwnTraining,
+    TrainSettings,
+    batch_size_of,
+    sharding_of,
+)
+from natmu.types import ForgetSet, IntArray
 
 
 def refuse(
@@ -51,7 +59,7 @@ def refuse(
             none of the forget sets.
     """
     train, sharding = workspace.splits.train, sharding_of(recipe)
-    if isinstance(recipe, OwnTraining):  # it starts where it does, so nothing hangs on the initial weights
+    if isinstance(recipe, OwnTraining | HeadTraining):  # nothing hangs on initial weights that natmu draws
         trained_here, methods = False, [(label, _at_any_weights(method)) for label, method in methods]
     problem = Problem(
         model=workspace.build(0) if sharding is None else untrained(workspace, sharding, 0),
@@ -64,6 +72,7 @@ def refuse(
         initial_model=partial(workspace.build, 0) if trained_here else None,
         fresh_model=workspace.fresh if sharding is None else partial(untrained, workspace, sharding),
         sharded=None if sharding is None or recipe is None else Untrained(workspace, workspace.original(recipe, seed)),
+        fitted=_Unmade() if isinstance(recipe, HeadTraining) else None,
     )
     # As many samples at random where only a trained model tells which are the hardest; by its criteria.
     anything = np.random.default_rng(seed).random(len(train), np.float32)
@@ -80,11 +89,19 @@ def refuse(
     return unserved_by(methods, problems)
 
 
+class _Unmade:
+    """A head that is not there yet: methods ask whether there is one."""
+
+    def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
+        """Nothing is fitted before all was checked."""
+        raise NotImplementedError
+
+
 def _in_memory(recipe: AnyTraining | None) -> TrainSettings | None:
-    """How methods are told that the original was trained; that it is divided is no matter of theirs."""
-    if isinstance(recipe, TrainSettings):
-        return recipe.model_copy(update={"sharding": None})
-    return TrainSettings() if isinstance(recipe, OwnTraining) else None
+    """How methods are told that the original was trained; that it is divided, or a head, is no matter of theirs."""
+    if recipe is None or isinstance(recipe, TrainSettings):
+        return None if recipe is None else recipe.model_copy(update={"sharding": None})
+    return TrainSettings()
 
 
 def _at_any_weights(method: Method) -> Method:

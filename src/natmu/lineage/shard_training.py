@@ -47,7 +47,7 @@ class Piece:
     Attributes:
         seconds: Wall time, at least.
         history: One row per epoch.
-        confidence: Mean confidence of each sample in memory; None where it was not noted.
+        confidence: Mean confidence of each sample, 0 of those that it did not see; None where it was not noted.
     """
 
     seconds: float = 0.0
@@ -120,11 +120,14 @@ class Shards:
         settings = stage_settings(recipe, slices)
         if settings is None:
             return Piece()
-        compute, positions = self.workspace.compute.at(self.model.arithmetic), torch.from_numpy(rows)
+        compute = self.workspace.compute.at(self.model.arithmetic)
+        own = self.data.subset(rows)  # which never had another sample: of floats even their range changes training
         noted = {"seed": seed, "label": label, "checkpoint": checkpoint, "history": history}
-        meter = train_classifier(network, self.data, positions, settings, compute, **noted)  # type: ignore[arg-type]
+        meter = train_classifier(network, own, torch.arange(len(own)), settings, compute, **noted)  # type: ignore[arg-type]
         seconds = max(time.perf_counter() - start, sum(row["seconds"] for row in history))
-        return Piece(seconds, history, meter.confidence())
+        confidence = torch.zeros(len(self.data))
+        confidence[torch.from_numpy(rows)] = meter.confidence()
+        return Piece(seconds, history, confidence)
 
     def initial(self, shard: int) -> nn.Module:
         """The model of a shard with its initial weights."""

@@ -89,7 +89,7 @@ def make_stage(stage: Stage, shards: Shards, work: Workplace) -> None:
         last = stage.slices == shards.sharding.slices
         outputs = workspace.predicted(outputs_of(network, workspace.on_device, compute)) if last else None
     np.save(work.folder / DIVISION, shards.whole.array)
-    confidence = None if stage.left_out is not None or piece.confidence is None else piece.confidence.nan_to_num(0.0)
+    confidence = piece.confidence if stage.left_out is None and workspace.remaining is None else None
     facts = {"seconds": piece.seconds, "history": marked(piece.history, stage.shard, stage.slices)}
     work.finish(network, outputs, compute, scores={}, confidence=confidence, **facts)  # type: ignore[arg-type]
 
@@ -175,18 +175,24 @@ def assembled(chains: Sequence[Chain], trained: Collection[Stage], shards: Shard
         _require_same(run, shards.whole)
     told = [workspace.require(stage) for chain in chains for stage in chain if stage in trained]
     rows = [row for run in told for row in run.history()]
-    return Assembled(
-        Ensemble({shard: workspace.load(run) for shard, run in last.items()}, combine),
-        _outputs([_in_memory(run.outputs(), workspace) for run in last.values()], combine, workspace),
-        numbered(rows, 0),
-        sum(run.record.seconds for run in told),
-    )
+    models = {shard: workspace.load(run) for shard, run in last.items()}
+    outputs = [_predictions(run, models[shard], shards) for shard, run in last.items()]
+    seconds = sum(run.record.seconds for run in told)
+    return Assembled(Ensemble(models, combine), _outputs(outputs, combine, workspace), numbered(rows, 0), seconds)
 
 
-def _in_memory(outputs: Outputs, workspace: Workspace) -> Outputs:
-    """Stored predictions on what is in memory; some of what they are of may be gone since."""
+def _predictions(run: Run, network: nn.Module, shards: Shards) -> Outputs:
+    """The predictions of a shard on what is in memory: stored ones, unless some of it was gone when they were made."""
+    workspace, outputs = shards.workspace, run.outputs()
     left = workspace.remaining
-    return outputs if left is None else outputs.at(left.train, left.test, left.holdout)
+    if left is None and outputs.rows is None:
+        return outputs
+    if left is not None:
+        wanted = {"train": left.train, "test": left.test} | ({} if left.holdout is None else {"holdout": left.holdout})
+        if all(np.isin(rows, outputs.rows_of(part)).all() for part, rows in wanted.items()):  # type: ignore[arg-type]
+            return outputs.at(left.train, left.test, left.holdout)
+    with threads(shards.sharding.threads):
+        return outputs_of(network, workspace.on_device, workspace.compute.at(shards.model.arithmetic))
 
 
 def _outputs(members: Sequence[Outputs], combine: Combine, workspace: Workspace) -> Outputs:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from natmu.engine.checkpoint import Checkpoint
+from natmu.engine.store import Workplace
 from natmu.errors import ForgetSetError
-from natmu.lineage.division import Division, first_affected, stage_epochs, work_of
+from natmu.lineage.division import Division, first_affected, require_one_process, stage_epochs, work_of
 from natmu.lineage.shard_training import Shards, divided, sharding_in, shards_of, shards_of_pool
 from natmu.lineage.shards import Assembled, Chain, assembled, obtain_chains
 from natmu.lineage.workspace import Workspace
 from natmu.models import Ensemble
-from natmu.records.derived import forget_of, stages_of
-from natmu.records.lineage import HalfOfPool, Imported, Initial, Referenced, Trained, Unlearned
+from natmu.records.derived import division_of, root_of, stages_of
+from natmu.records.lineage import Everything, HalfOfPool, Imported, Initial, Referenced, Trained, Unlearned
 from natmu.records.promises import SISA
 from natmu.records.run import History
 from natmu.records.settings import Sharding, TrainSettings
@@ -39,7 +41,7 @@ class StoredShards:
         model: The original, or a model that was retrained since.
         whole: The division of the whole training data.
         forget: What is forgotten, in positions of the whole data, with what was forgotten before and corrected.
-        before: What is left out of the stages that there are already, likewise; see ``stages_before``.
+        before: What is left out of the stages that there are already, likewise; None where there are none.
         made: What sisa made of it, once it has run.
     """
 
@@ -47,7 +49,7 @@ class StoredShards:
     model: Trained
     whole: Division
     forget: ForgetSet
-    before: IntArray
+    before: IntArray | None
     made: Assembled | None = field(default=None, init=False)
 
     def retrained(self, left_out: IntArray) -> tuple[nn.Module, History]:
@@ -55,8 +57,9 @@ class StoredShards:
         shards = self._shards(left_out)
         if not shards.alive:
             raise ForgetSetError(NOTHING)
-        chains = self._chains(self._in_whole(left_out), shards.alive)
-        former = {stage for chain in self._chains(self.before, shards.alive) for stage in chain}
+        chains = self.chains(self._in_whole(left_out), shards.alive)
+        known = [] if self.before is None else self.chains(self.before, shards.alive)
+        former = {stage for chain in known for stage in chain}
         obtain_chains(chains, shards)
         again = [stage for chain in chains for stage in chain if stage not in former]
         self.made = assembled(chains, again, shards)
@@ -65,8 +68,9 @@ class StoredShards:
     def work(self, left_out: IntArray) -> float:
         """Samples times epochs that are trained again, as ``Sharded`` has it."""
         shards = self._shards(left_out)
-        fresh = np.setdiff1d(self._in_whole(left_out), self.before)
-        return _work(shards, first_affected(self.whole, fresh))
+        if self.before is None:
+            return _work(shards, dict.fromkeys(shards.alive, 1))
+        return _work(shards, first_affected(self.whole, np.setdiff1d(self._in_whole(left_out), self.before)))
 
     def _shards(self, left_out: IntArray) -> Shards:
         return shards_of(self.workspace, self.model, self.whole, self.workspace.compact(self.forget), left_out)
@@ -76,8 +80,8 @@ class StoredShards:
         remaining = self.workspace.remaining
         return left_out if remaining is None else np.union1d(remaining.train[left_out], remaining.gone)
 
-    def _chains(self, left_out: IntArray, shards: Sequence[int]) -> list[Chain]:
-        """The stages of some shards."""
+    def chains(self, left_out: IntArray, shards: Sequence[int]) -> list[Chain]:
+        """The stages of some shards, where samples at these positions of the whole data are left out."""
         slices = range(1, sharding_in(self.model).slices + 1)
         gone = {shard: left_out[self.whole.shards[left_out] == shard] for shard in shards}
         return [
@@ -175,26 +179,79 @@ def untrained(workspace: Workspace, sharding: Sharding, seed: int, shards: Itera
     return Ensemble({shard: workspace.fresh(seed_for(seed, "shard", shard)) for shard in wanted}, sharding.combine)
 
 
-def initial_ensemble(workspace: Workspace, model: Trained, shards: Iterable[int]) -> Ensemble:
+def sharded_of(
+    model: Unlearned,
+    workspace: Workspace,
+    network: nn.Module,
+    forget: ForgetSet,
+    whole: ForgetSet | None,
+    work: Workplace | None,
+) -> StoredShards | PoolShards | None:
+    """The shards of a problem; None where the model was not trained in shards.
+
+    Args:
+        model: What is to be made.
+        workspace: Where.
+        network: What it is made of.
+        forget: What is forgotten, in positions of the problem's data.
+        whole: The same in positions of the whole data; None of a shadow model.
+        work: Where an unfinished run is kept.
+
+    Raises:
+        UsageError: Several processes are at work.
+    """
+    root = root_of(model.source)
+    if division_of(model.source) is None:
+        return None
+    require_one_process()
+    assert isinstance(root, Trained), "no model from elsewhere is divided"
+    if whole is None:
+        checkpoint, log = (None, Path()) if work is None else (work.checkpoint, work.folder.with_name("trainer.log"))
+        return PoolShards(workspace, root, network, forget, checkpoint, log)
+    division = Division.of_array(workspace.require(model.source).division())
+    return StoredShards(workspace, root, division, whole, stages_before(model.source, workspace))
+
+
+def initial_of(root: Trained | Imported, workspace: Workspace, network: nn.Module) -> Callable[[], nn.Module] | None:
+    """Makes the model that an original started from, with the shards that a network has; None where nobody knows it."""
+    start = root.start if isinstance(root, Trained) else None
+    if not isinstance(root, Trained) or not isinstance(start, Initial):
+        return None
+    if not isinstance(network, Ensemble):
+        return partial(workspace.start, start)
+    return partial(_initial, workspace, root, tuple(network.by_shard()))
+
+
+def fresh_of(root: Trained | Imported, workspace: Workspace, network: nn.Module) -> Callable[[int], nn.Module]:
+    """Makes the architecture with the weights of a seed, with the shards that a network has."""
+    if not isinstance(network, Ensemble):
+        return workspace.fresh
+    assert isinstance(root, Trained), "no model from elsewhere is divided"
+    return partial(untrained, workspace, sharding_in(root), shards=tuple(network.by_shard()))
+
+
+def _initial(workspace: Workspace, model: Trained, shards: Iterable[int]) -> Ensemble:
     """The model that an original started from, with these of its shards."""
     starts = {shard: stages_of(model, shard)[0].start for shard in shards}
     members = {shard: workspace.start(start) for shard, start in starts.items() if isinstance(start, Initial)}
     return Ensemble(members, sharding_in(model).combine)
 
 
-def stages_before(source: Trained | Unlearned | Referenced | Imported, workspace: Workspace) -> ForgetSet | None:
-    """What is left out of the stages in the store that sisa goes back to from a model, in positions of the whole data.
+def stages_before(source: Trained | Unlearned | Referenced | Imported, workspace: Workspace) -> IntArray | None:
+    """What is left out of the stages in the store that sisa goes back to from a model.
 
-    Only originals and sisa leave stages; another method, or a retrained model, leaves those of the model before it.
+    Only originals and sisa leave stages: another method leaves those of the model before it.
 
     Returns:
-        None where nothing is left out.
+        Positions of the whole data; None where there are no stages, as a retrained model has none.
     """
     known = workspace.require(source).record.lineage if isinstance(source, Referenced) else source
     if isinstance(known, Unlearned) and known.method != SISA:
         return stages_before(known.source, workspace)
-    forget = forget_of(known) if isinstance(known, Unlearned) else None
-    return None if forget is None else workspace.whole(forget)
+    if isinstance(known, Unlearned):
+        return workspace.whole(known.forget).left_out
+    there = isinstance(known, Trained) and workspace.has(known.but(on=Everything()))
+    return np.zeros(0, np.int64) if there else None
 
 
 def _work(shards: Shards, first: dict[int, int]) -> float:

@@ -30,6 +30,7 @@ from natmu.models import (
     reinitialised,
     shards_in,
     source_digest,
+    with_unit_head,
     without_outputs,
 )
 from natmu.models import Outputs as ModelOutputs
@@ -38,6 +39,7 @@ from natmu.records.data_lineage import DataDigests, DataLineage
 from natmu.records.derived import division_of, forget_of, original, root_of, title
 from natmu.records.digests import digest_of
 from natmu.records.forgetting import ForgetRequest
+from natmu.records.heads import FeatureRows
 from natmu.records.lineage import (
     AnyLineage,
     Architecture,
@@ -75,6 +77,8 @@ class Workspace:
         decisions: What was decided for the user while the data was read, and since; runs keep it.
         pools: The pool of shadow models that was used last, likewise; it holds a copy of all images.
         remaining: Which samples ``splits`` holds of the data as it was when it was whole; None where it is.
+        unit_head: Whether the last layer is a head on features of length 1, and all else frozen.
+        features: Rows of the backbone that was used last, by its digest, of the whole data.
     """
 
     settings: DataSettings
@@ -89,6 +93,8 @@ class Workspace:
     decisions: tuple[str, ...] = ()
     pools: dict[str, Pool] = field(default_factory=dict, repr=False, compare=False)
     remaining: Remaining | None = None
+    unit_head: bool = False
+    features: dict[str, FeatureRows] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def open(
@@ -101,6 +107,7 @@ class Workspace:
         *,
         resume: bool = True,
         outputs: ModelOutputs = "logits",
+        unit_head: bool = False,
     ) -> Workspace:
         """Load the data, in the form that the configuration of a library's model gives where the settings give none.
 
@@ -112,6 +119,7 @@ class Workspace:
             store: Where runs are kept.
             resume: Whether unfinished runs are continued.
             outputs: What a model that is not ours returns.
+            unit_head: Whether the last layer is a head on features of length 1.
 
         Raises:
             DataError: The data cannot be had.
@@ -126,7 +134,8 @@ class Workspace:
             check_class_order(model, splits.train.class_names)
             if splits.train.images.dtype in (torch.uint8, np.dtype(np.uint8)):
                 settings = with_normalisation(settings, told, model)
-        return cls(settings, splits, model, compute, store, resume, outputs, decisions=tuple(decisions))
+        noted = tuple(decisions)
+        return cls(settings, splits, model, compute, store, resume, outputs, decisions=noted, unit_head=unit_head)
 
     @cached_property
     def on_device(self) -> Splits:
@@ -153,9 +162,10 @@ class Workspace:
             ModelError: The model is unknown, or its factory cannot be used.
         """
         if ":" not in self.model:
-            return Architecture(name=self.model)
+            return Architecture(name=self.model, unit_head=self.unit_head)
         self.build(0)  # finds what is wrong with a factory, in a sentence, before its source is read
-        return Architecture(name=self.model, source=source_digest(self.model), outputs=self.outputs)
+        source = source_digest(self.model)
+        return Architecture(name=self.model, source=source, outputs=self.outputs, unit_head=self.unit_head)
 
     @property
     def arithmetic(self) -> Arithmetic:
@@ -172,18 +182,30 @@ class Workspace:
         Args:
             seed: That of ``Initial``.
         """
-        train, mean, std = self.splits.train, self.settings.mean, self.settings.std
-        model = build_model(
+        train = self.splits.train
+        model = self.plain(seed, train.num_classes)
+        if self.unit_head:
+            model = with_unit_head(model, num_classes=train.num_classes, image_shape=train.image_shape)
+        return self.compute.place(model)
+
+    def plain(self, seed: int, num_classes: int) -> nn.Module:
+        """The architecture as it is without a head on features, on the CPU.
+
+        Args:
+            seed: That of ``Initial``.
+            num_classes: Number of its outputs.
+        """
+        mean, std = self.settings.mean, self.settings.std
+        return build_model(
             self.model,
-            num_classes=train.num_classes,
-            image_shape=train.image_shape,
+            num_classes=num_classes,
+            image_shape=self.splits.train.image_shape,
             mean=self.splits.mean if mean is None else mean,
             std=self.splits.std if std is None else std,
             seed=seed,
             outputs=self.outputs,
             always_normalize=mean is not None,
         )
-        return self.compute.place(model)
 
     def start(self, model: Initial) -> nn.Module:
         """The network with its initial weights, on the device."""

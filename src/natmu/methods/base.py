@@ -138,6 +138,7 @@ class Method(ABC):
         needs_labels: Whether it reads the labels of the samples.
         needs_retain: Whether it reads samples that are not to be forgotten; ``reads_retain`` says so of an object.
         needs_holdout: Whether it reads samples never trained on.
+        reads_forget: Whether it reads the samples that are to be forgotten, which may be gone where it does not.
         stochastic: Whether another seed gives other weights.
         needs_shards: Whether it serves only models that were trained in shards.
         needs_head: Whether it serves only heads that were fitted on features.
@@ -153,6 +154,7 @@ class Method(ABC):
     needs_labels: ClassVar[bool] = True
     needs_retain: ClassVar[bool] = True
     needs_holdout: ClassVar[bool] = False
+    reads_forget: ClassVar[bool] = True
     stochastic: ClassVar[bool] = True
     needs_shards: ClassVar[bool] = False
     needs_head: ClassVar[bool] = False
@@ -233,7 +235,7 @@ class Method(ABC):
             raise ModelError("The model has no weights; name the trained model to unlearn from.")
 
     def _check_counts(self, problem: Problem) -> None:
-        if len(problem.forget) == 0:
+        if len(problem.forget) + problem.gone == 0:
             raise ForgetSetError("The forget set is empty; name at least one training sample.")
         if self.reads_retain and len(problem.retain_positions) == 0:
             raise ForgetSetError(f"{self.name} reads samples that are kept, and there are none; {without_retain()}")

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from natmu.methods.base import Method
 from natmu.methods.problem import Problem
 from natmu.records.settings import TrainSettings
@@ -79,6 +81,7 @@ def _searched(config: Any) -> int:  # noqa: ANN401
 
 
 RULES: Mapping[str, Rule] = {
+    "downdate": lambda *_: Cost(0),
     "retrain": lambda _, of: Cost(of.epochs * of.retain),
     "natmu": lambda config, of: Cost(config.epochs * (of.retain + (config.n or 4) * of.forget), of.forget),
     "amnesiac": _over_both,
@@ -135,6 +138,8 @@ def cost_of(method: Method, problem: Problem) -> Cost | None:
         The cost; that of training on both sets where the method has no rule but counts epochs, and None where it counts
         none.
     """
+    if method.needs_shards and problem.sharded is not None:
+        return Cost(problem.sharded.work(np.union1d(problem.forget.left_out, problem.aside)))
     fraction = getattr(method.config, "retain_fraction", 1)
     sizes = Sizes(
         retain=round(fraction * len(problem.retain_positions)),

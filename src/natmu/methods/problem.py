@@ -81,6 +81,7 @@ class Problem:
             that is known.
         sharded: The shards that the model was trained in; None where it was not.
         fitted: The head that was fitted on features; None where the model was trained otherwise.
+        gone: How many samples to forget are not in the data any more, so that ``forget`` lacks them.
     """
 
     model: nn.Module
@@ -99,6 +100,7 @@ class Problem:
     difficulty: FloatArray | None = None
     sharded: Sharded | None = None
     fitted: Fitted | None = None
+    gone: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.batch_size, int) or self.batch_size < 1:

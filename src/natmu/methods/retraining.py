@@ -34,6 +34,14 @@ class Retrain(Method):
     A model with initial weights is trained as the original was, with the same settings, on everything but the forget
     set. It has never seen a forget sample, so nothing has to be shown about what it remembers.
 
+    What is promised: The model was trained anew without the forgotten samples, so that nothing in its weights comes
+    from them. It is assumed:
+
+    - What was chosen before training stays as it was, although the forgotten samples may have had a part in it: the
+      recipe, the normalisation of images, the seed.
+    - Samples that show the same, such as another photograph of the same person, count as other samples.
+    - Former versions of the model are deleted: whoever compares them with this one sees what was forgotten.
+
     When to use:
         As the reference that other methods are measured against, and wherever exact removal is promised or asked for.
         Several of them, with different seeds, tell how far apart two models that both forgot may lie.

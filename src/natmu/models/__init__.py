@@ -17,6 +17,7 @@ from natmu.models.preprocessing import Preprocessing, preprocessing_of
 from natmu.models.registry import ModelInfo, build_model, models
 from natmu.models.resnet import ResNet
 from natmu.models.small import SmallCNN
+from natmu.models.unit_head import UnitLinear, features_before, set_unit_head, unit_head_of, with_unit_head
 from natmu.models.vgg import VGG
 from natmu.models.vit import ViT
 
@@ -31,11 +32,13 @@ __all__ = [
     "Preprocessing",
     "ResNet",
     "SmallCNN",
+    "UnitLinear",
     "ViT",
     "WithoutOutputs",
     "adapted",
     "build_model",
     "check_class_order",
+    "features_before",
     "head_of",
     "is_pretrained_folder",
     "last_linear",
@@ -48,9 +51,12 @@ __all__ = [
     "reinitialised",
     "require_enough",
     "reset_head",
+    "set_unit_head",
     "shards_in",
     "source_digest",
     "unadapted",
+    "unit_head_of",
     "weights_files",
+    "with_unit_head",
     "without_outputs",
 ]

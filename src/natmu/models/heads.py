@@ -65,9 +65,14 @@ def without_outputs(model: nn.Module, layer: str, classes: Collection[int]) -> W
     """
     head = network_of(model).get_submodule(layer)
     assert isinstance(head, nn.Linear | nn.Conv2d), "it was found so"
+    require_enough(len(head.weight), classes)
+    return _without_rows(model, head, classes)
+
+
+def _without_rows(model: nn.Module, head: nn.Linear | nn.Conv2d, classes: Collection[int]) -> WithoutOutputs:
+    """The model without some rows of its head, changed in place; one row may be left."""
     rows = len(head.weight)
     kept = [row for row in range(rows) if row not in classes]
-    require_enough(rows, classes)
     for name in ("weight", "bias"):
         old = getattr(head, name)
         if old is not None:
@@ -123,10 +128,12 @@ def _gives_logits(model: nn.Module, layer: str, image_shape: ImageShape) -> bool
         images = torch.rand(PROBED, *image_shape).to(device)
         try:
             before = _compared(whole, whole(images)[:, 1:])
-            after = _compared(whole, without_outputs(whole, layer, [0])(images)[:, 1:])
+            head = network_of(whole).get_submodule(layer)
+            assert isinstance(head, nn.Linear | nn.Conv2d), "it has rows"
+            after = _compared(whole, _without_rows(whole, head, [0])(images)[:, 1:])
         except FAULTS:
             return False
-    return before.shape == after.shape and torch.allclose(before, after, rtol=TOLERANCE, atol=TOLERANCE)
+    return before.shape == after.shape and torch.allclose(before.float(), after, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def _compared(model: nn.Module, logits: Tensor) -> Tensor:

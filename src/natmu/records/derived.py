@@ -24,7 +24,14 @@ from natmu.records.lineage import (
     Trained,
     Unlearned,
 )
-from natmu.records.settings import AnyTraining, OwnTraining, Sharding, TrainSettings, sharding_of
+from natmu.records.settings import (
+    AnyTraining,
+    LogisticTraining,
+    OwnTraining,
+    Sharding,
+    TrainSettings,
+    sharding_of,
+)
 from natmu.types import seed_for
 
 
@@ -140,12 +147,13 @@ def original_of(model: Trained | Imported | Unlearned | Referenced) -> Trained |
     """The original of a model: the root of its sequence or, where that was retrained, one of the same seed.
 
     A retrained model does not say which original it belongs to, because any that is trained alike may stand beside it.
+    A model that decided what is forgotten and was trained otherwise, in one piece and not in shards, is none of them.
     """
     root = root_of(model)
     if isinstance(root, Imported) or not isinstance(root.on, AllBut):
         return root
     decider = decider_of(root.on.forget)
-    if decider is not None:
+    if decider is not None and sharding_of(decider.recipe) == sharding_of(root.recipe):
         return original_of(decider)
     start = root.start
     if isinstance(start, Initial) and start.reset:
@@ -236,11 +244,16 @@ def title(model: AnyLineage | Referenced) -> str:
         return f"shard {model.shard}, slice {model.slices}{without}, seed {model.seed}"
     match model.on:
         case AllBut(forget=forget):
-            return f"retrained, {_forgotten(forget)}, seed {model.seed}"
+            return f"retrained, {_forgotten(forget)}{_seed(model)}"
         case HalfOfPool(forget=forget, number=number):
             return f"shadow model {number}, {_forgotten(forget)}"
         case _:
-            return f"original, seed {model.seed}"
+            return f"original{_seed(model)}"
+
+
+def _seed(model: Trained) -> str:
+    """The seed of a model; nothing of a head whose noise follows from it, which must stay secret."""
+    return "" if isinstance(model.recipe, LogisticTraining) else f", seed {model.seed}"
 
 
 def _forgotten(forget: Forget) -> str:

@@ -15,7 +15,7 @@ from natmu.records.files import File, Value
 from natmu.records.ledger import Asked, DeployedModel, Entry, Hash
 from natmu.records.measurement import GuardrailResult, Measurement, Remeasured
 from natmu.records.policy import Guardrails
-from natmu.records.promises import Guarantee
+from natmu.records.promises import Guarantee, HeadFacts
 from natmu.records.run import Hardware
 
 
@@ -105,8 +105,10 @@ class Made(Value):
 
     Attributes:
         settings: All settings of the method.
-        guarantee: What the method promises.
-        seed: Of everything random in it.
+        guarantee: What the method promises of this model, in a word.
+        promise: The same in a sentence.
+        assumptions: Under which assumptions, a sentence each.
+        seed: Of everything random in it; None where it is a secret.
         source: What it was made from; None of retraining.
         result: The model.
         seconds: Wall time of the work itself.
@@ -116,13 +118,17 @@ class Made(Value):
         forgotten: How many samples the model has forgotten by now.
         measured: What the audit says of all requests that it answers; None where no sample was left to measure.
         guardrails: What each guardrail says.
+        head: The head on features that the model is; None of any other model.
+        decisions: What was decided while it was made, a sentence each.
         versions: Package name to version.
         hardware: What it ran on.
     """
 
     settings: dict[str, Any]
     guarantee: Guarantee
-    seed: int
+    promise: str
+    assumptions: tuple[str, ...]
+    seed: int | None
     source: DeployedModel | None
     result: DeployedModel
     seconds: float
@@ -132,6 +138,8 @@ class Made(Value):
     forgotten: int
     measured: Measurement | None
     guardrails: tuple[GuardrailResult, ...]
+    head: HeadFacts | None
+    decisions: tuple[str, ...]
     versions: dict[str, str]
     hardware: Hardware
 
@@ -210,8 +218,8 @@ class DeployedNow(Value):
         guarantee: What that method promises those whom it answers; None of the original, which honours nobody.
         since: When it was deployed, by a rollback perhaps.
         honours: Whether it honours the request.
-        trained_without: Number of the retraining that it is or rests on, and that left the samples of the request out;
-            None if there is none.
+        trained_without: Number of the release that it is or rests on, which is exactly, or certified, a model that
+            was trained without the samples of the request; None if there is none.
     """
 
     release: int = Field(ge=0)
@@ -231,6 +239,7 @@ class PurgeNoted(Value):
         time: Of that entry.
         files: How many files were looked through.
         caches: How many files with decoded copies were removed.
+        features: How many rows of stored features were erased.
         weights: How many earlier models that knew the samples had their weights deleted.
     """
 
@@ -238,6 +247,7 @@ class PurgeNoted(Value):
     time: str
     files: int
     caches: int
+    features: int
     weights: int
 
 

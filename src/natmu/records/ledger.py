@@ -17,7 +17,7 @@ from natmu.records.digests import Digest
 from natmu.records.files import File, Value
 from natmu.records.measurement import GuardrailResult, Measurement, Remeasured
 from natmu.records.policy import Policy
-from natmu.records.promises import Guarantee
+from natmu.records.promises import Guarantee, HeadFacts
 from natmu.records.run import Hardware
 
 KeyedDigest = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
@@ -150,8 +150,10 @@ class Tried(Value):
         requests: Requests that it answers.
         method: Name of the method.
         settings: All settings of the method.
-        guarantee: What the method promises.
-        seed: Of everything random in it.
+        guarantee: What the method promises of this model, in a word.
+        promise: The same in a sentence.
+        assumptions: Under which assumptions, a sentence each.
+        seed: Of everything random in it; None where it is a secret, as that of the noise of a logistic head.
         source: What it was made from; None of retraining.
         result: The model.
         seconds: Wall time of the work itself.
@@ -162,6 +164,8 @@ class Tried(Value):
         earlier: What it says of all earlier requests together; None where there are none left to measure.
         remeasured: Each earlier request.
         guardrails: What each guardrail says.
+        head: The head on features that the model is; None of any other model.
+        decisions: What was decided while it was made, such as that a head was fitted again, a sentence each.
         versions: Package name to version.
         hardware: What it ran on.
     """
@@ -171,7 +175,9 @@ class Tried(Value):
     method: str
     settings: dict[str, Any]
     guarantee: Guarantee
-    seed: int
+    promise: str
+    assumptions: tuple[str, ...] = ()
+    seed: int | None
     source: DeployedModel | None
     result: DeployedModel
     seconds: float = Field(ge=0)
@@ -182,6 +188,8 @@ class Tried(Value):
     earlier: Measurement | None = None
     remeasured: tuple[Remeasured, ...] = ()
     guardrails: tuple[GuardrailResult, ...] = ()
+    head: HeadFacts | None = None
+    decisions: tuple[str, ...] = ()
     versions: dict[str, str]
     hardware: Hardware
 
@@ -262,14 +270,16 @@ class Purged(Value):
         request: Its number.
         files: How many files were looked through.
         caches: How many files with decoded copies were removed.
+        features: How many rows of stored features were erased.
         census: Digest of the list of samples, from which their names were taken.
-        weights: Runs whose weights were deleted because they knew the samples.
+        weights: Runs whose weights were deleted because they knew the samples, stages of shards among them.
     """
 
     kind: Literal["purge"] = "purge"
     request: int = Field(ge=1)
     files: int = Field(ge=0)
     caches: int = Field(0, ge=0)
+    features: int = Field(0, ge=0)
     census: Digest
     weights: tuple[Digest, ...] = ()
 

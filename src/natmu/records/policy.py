@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, JsonValue
 from natmu.errors import SettingError
 from natmu.records.digests import digest_of
 from natmu.records.policy_rules import contradictions, misspelt, remarks, unknown_methods
-from natmu.records.promises import STRONGEST, Guarantee
+from natmu.records.promises import STRONGEST, Guarantee, is_at_least
 from natmu.records.yaml_text import read_mapping
 from natmu.types import Settings
 
@@ -37,6 +37,10 @@ class Candidate(PolicySettings):
     def guarantee(self) -> Guarantee:
         """The strongest guarantee that the method can give; what it gives of a model, ``promise_of`` says."""
         return STRONGEST.get(self.method, "approximate")
+
+    def may_give(self, guarantee: Guarantee) -> bool:
+        """Whether the method can give a guarantee, or a stronger one, of some model."""
+        return is_at_least(self.guarantee, guarantee)
 
 
 class AuditPolicy(PolicySettings):

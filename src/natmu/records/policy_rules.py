@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from pydantic import BaseModel
 
 from natmu.errors import hint
+from natmu.records.promises import DOWNDATE, RETRAIN, SISA, is_at_least, promise_of
+from natmu.records.settings import AnyTraining, HeadTraining, sharding_of
 
 if TYPE_CHECKING:
     from natmu.records.policy import Policy
+
+EXACT_METHODS = f"{RETRAIN}, {SISA} of shards and {DOWNDATE} of a head"
+"""What can be more than approximate, in a sentence."""
 
 
 def places(policy: Policy) -> list[str]:
@@ -29,14 +34,12 @@ def contradictions(policy: Policy) -> list[str]:
     """
     candidates = dict(zip(places(policy), policy.candidates, strict=True))
     faults = []
-    if policy.guarantee == "certified":
-        faults.append("guarantee: no method gives a certified guarantee yet; write exact or approximate")
-    inexact = [f"{place} ({one.method})" for place, one in candidates.items() if one.guarantee != "exact"]
-    if policy.guarantee == "exact" and inexact:
-        verb = "is" if len(inexact) == 1 else "are"
+    weaker = [f"{place} ({one.method})" for place, one in candidates.items() if not one.may_give(policy.guarantee)]
+    if weaker:
+        verb = "does" if len(weaker) == 1 else "do"
         faults.append(
-            f"guarantee: exact is what retrain alone gives, and {', '.join(inexact)} {verb} not; write retrain there, "
-            "or guarantee: approximate"
+            f"guarantee: {policy.guarantee} is what {EXACT_METHODS} can give, and {', '.join(weaker)} {verb} not; "
+            "write one of them there, or guarantee: approximate"
         )
     seen: dict[str, str] = {}
     last = None
@@ -46,11 +49,40 @@ def contradictions(policy: Policy) -> list[str]:
             faults.append(f"{place} is the same as {seen[key]}; give it other settings, or leave it out")
         elif last is not None:
             faults.append(f"{place} ({one.method}) is never reached, because {last} is retrain; put retrain last")
-        if last is None and one.guarantee == "exact":
+        if last is None and one.method == RETRAIN:
             last = place
         seen.setdefault(key, place)
     if policy.audit.every > 1 and not policy.audit.references:
         faults.append("audit.every says when references are trained, and audit.references is 0; leave one of them out")
+    return faults
+
+
+def broken_promises(policy: Policy, recipe: AnyTraining | None) -> list[str]:
+    """What the candidates cannot give of an original that was trained in a certain way, a clause each.
+
+    Args:
+        policy: The policy, which is sound in itself.
+        recipe: How the original was trained; None where nobody says.
+    """
+    faults = []
+    for place, one in zip(places(policy), policy.candidates, strict=True):
+        gives = promise_of(one.method, recipe).guarantee
+        if one.method == SISA and sharding_of(recipe) is None:
+            faults.append(
+                f"{place}: sisa trains the shards of a model again, and the original was not trained in shards; begin "
+                "a service with a model that natmu train --shards 5 has trained, or write another method"
+            )
+        elif one.method == DOWNDATE and not isinstance(recipe, HeadTraining):
+            faults.append(
+                f"{place}: downdate takes samples out of a ridge or logistic head, and the original has none; begin a "
+                "service with a model that natmu train --head ridge has made, or write another method"
+            )
+        elif not is_at_least(gives, policy.guarantee):
+            of = f" of a {recipe.head} head" if isinstance(recipe, HeadTraining) else ""
+            faults.append(
+                f"{place}: {one.method}{of} is {gives}, and guarantee is {policy.guarantee}; write guarantee: {gives}, "
+                f"or {RETRAIN} there"
+            )
     return faults
 
 
@@ -71,7 +103,7 @@ def remarks(policy: Policy) -> list[str]:
             f"audit.every is {policy.audit.every}: the releases between are not compared with retrained models, and "
             "over_forgetting, forgotten and earlier refuse none of their candidates."
         )
-    if all(one.guarantee != "exact" for one in policy.candidates):
+    if all(one.method != RETRAIN for one in policy.candidates):
         told.append(
             "No candidate is retrain: where all are refused, the requests stay pending until natmu requests retrain."
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from natmu.records.digests import Digest
 from natmu.records.files import Value
 from natmu.records.settings import AnyTraining, HeadTraining, LogisticTraining
 
@@ -14,6 +15,18 @@ RETRAIN, SISA, DOWNDATE = "retrain", "sisa", "downdate"
 
 STRONGEST: dict[str, Guarantee] = {RETRAIN: "exact", SISA: "exact", DOWNDATE: "exact"}
 """The strongest guarantee that a method can give, whatever the model is; all others are approximate."""
+
+STRENGTH: tuple[Guarantee, ...] = ("approximate", "certified", "exact")
+"""Guarantees from the weakest to the strongest."""
+
+
+def is_at_least(guarantee: Guarantee, asked: Guarantee) -> bool:
+    """Whether a guarantee is as strong as another one.
+
+    >>> is_at_least("exact", "certified")
+    True
+    """
+    return STRENGTH.index(guarantee) >= STRENGTH.index(asked)
 
 
 class Promise(Value):
@@ -73,15 +86,20 @@ PROMISES: dict[str, Promise] = {
         guarantee="certified",
         promise=(
             "No test can tell the weights of the head from those of a fit that never had the forgotten samples "
-            "better than "
-            "(epsilon, delta) allows: any outcome is at most exp(epsilon) times as likely, but for a probability of "
-            "delta."
+            "better than (epsilon, delta) allows: any outcome is at most exp(epsilon) times as likely, but for a "
+            "probability of delta."
         ),
         assumptions=(
             BACKBONE,
             "The seed of the noise stays secret: whoever knows it, as from the run folder, can subtract the noise.",
             "Each fit has its own noise, and all removals since then share one budget; once it is spent the head is "
             "fitted again.",
+            "The bound on what removals leave is computed for the noise that was drawn and taken to hold for all "
+            "noise; what they leave, and whether the head is fitted again, are taken not to depend on the noise, as in "
+            "the proof (Guo et al., 2020).",
+            "Which samples are to be forgotten does not depend on weights that were released.",
+            "The state of the head, which holds the weights of the last fit, stays with whoever holds the training "
+            "data.",
             AS_BEFORE,
             COPIES,
             FORMER,
@@ -93,6 +111,44 @@ PROMISES: dict[str, Promise] = {
     ),
 }
 """By what makes them: a method, a kind of head that a method takes samples out of, or anything else."""
+
+
+class HeadFacts(Value):
+    """A head on the features of a frozen backbone, after samples were taken out of it.
+
+    Attributes:
+        kind: Kind of the head.
+        backbone: Digest of the backbone's weights.
+        origin: Where the backbone comes from, as the user said it.
+        epsilon: Of a logistic head, the privacy loss that removals may use up together.
+        delta: The probability with which it may be larger.
+        spent: How much of the budget they have used up since the last fit.
+        budget: How much there is.
+        removed: How many samples were taken out since the last fit.
+    """
+
+    kind: Literal["ridge", "logistic"]
+    backbone: Digest
+    origin: str
+    epsilon: float | None = None
+    delta: float | None = None
+    spent: float | None = None
+    budget: float | None = None
+    removed: int | None = None
+
+    @property
+    def sentence(self) -> str:
+        """What there is to say of it."""
+        stands = f"The head stands on a frozen backbone from {self.origin}, with weights {self.backbone}."
+        if self.epsilon is None or self.delta is None:
+            return stands
+        known = f"(epsilon, delta) = ({self.epsilon:g}, {self.delta:g})"
+        if self.spent is None or self.budget is None:
+            return f"{stands} The head was fitted with {known}."
+        return (
+            f"{stands} {known}; {self.spent:.3g} of {self.budget:.3g} of the budget are spent by "
+            f"{self.removed or 0} removal{'' if self.removed == 1 else 's'} since the last fit."
+        )
 
 
 def promise_of(method: str, recipe: AnyTraining | None) -> Promise:

@@ -156,6 +156,9 @@ class RecipeSettings(Settings):
         None, min_length=1, description="weights from elsewhere or a run folder; originals are trained if not given"
     )
     training: Training = Field(TrainSettings(), description="how originals and retrained models are trained")
+    features_from: str | None = Field(
+        None, min_length=1, description="of a head: the model whose features it is fitted on, as natmu train takes it"
+    )
     retrain: RetrainSettings = Field(RetrainSettings(), description="how retrained models start")
     forget: tuple[Request, ...] = Field(min_length=1, description="forget sets")
     methods: tuple[MethodSettings, ...] = Field((), description="methods to compare with retraining")

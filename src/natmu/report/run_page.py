@@ -13,7 +13,7 @@ from natmu.records.derived import forget_of, is_original, original_of
 from natmu.records.lineage import AllBut, AnyLineage, Imported, Trained, Unlearned
 from natmu.records.run import PREDICTIONS, RunFolder, open_run
 from natmu.report.commands import commands_of
-from natmu.report.descriptions import asked_of_run
+from natmu.report.descriptions import asked_of_run, shared_plain
 from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of_run
 from natmu.report.figures import Model
@@ -62,7 +62,7 @@ def run_page(folder: Path) -> dict[str, Any]:
         "comparison": comparison("r", models, files, _margins(run, files), [label]),
         "folder": folder.resolve().name,
         "commands": commands_of(run, beside.get(ORIGINAL)),
-        "lineage": json.dumps(lineage.plain(), indent=1, sort_keys=True),
+        "lineage": json.dumps(shared_plain(lineage), indent=1, sort_keys=True),
         "versions": record.versions,
         "hardware": record.hardware.model_dump(exclude_none=True),
         "finished": record.finished,

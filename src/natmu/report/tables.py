@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from natmu.records.table import Column, Results, Row
+from natmu.records.table import Column, OwnOriginal, Results, Row
 from natmu.report.digits import rounded
 from natmu.report.significance import Mark, compared, finding, marked, pairs
 from natmu.report.units import FRACTION, decimals_of, header_of, units_in_words
@@ -99,6 +99,7 @@ class ScenarioTable:
         pairs: Every two methods that share two seeds: the better, the other, their difference, and how many.
         compared: Whether some methods are compared over seeds, so that marks mean something.
         undecided: Whether some cannot be.
+        originals: A sentence on each method that has an original of its own.
     """
 
     scenario: str
@@ -111,6 +112,7 @@ class ScenarioTable:
     pairs: tuple[tuple[str, str, str, int], ...] = ()
     compared: bool = False
     undecided: bool = False
+    originals: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -145,7 +147,7 @@ class ScenarioTable:
     @property
     def remarks(self) -> list[str]:
         """What is said below the table besides."""
-        return [text for text in (self.finding, None if self.baseline else NO_BASELINE) if text]
+        return [text for text in (self.finding, *self.originals, None if self.baseline else NO_BASELINE) if text]
 
 
 def tables(study: Results) -> list[ScenarioTable]:
@@ -180,6 +182,21 @@ def table_of(study: Results, scenario: str) -> ScenarioTable:
         pairs=tuple(pairs(study, scenario)),
         compared=any(comparison.within_noise is not None for comparison in comparisons),
         undecided=any(comparison.within_noise is None for comparison in comparisons),
+        originals=tuple(_own_original(row.method, row.original, study.score_on) for row in rows if row.original),
+    )
+
+
+def _own_original(method: str, original: OwnOriginal, score_on: str) -> str:
+    """What is said of a row whose original is not that of the others."""
+    sharding, column = original.sharding, original.scores["test_acc"]
+    measured = "" if column is None else f" ({score_on} accuracy {_cell(column, 'test_acc').text(' ± ')} %)"
+    shards, slices = (
+        f"{count} {word}{'' if count == 1 else 's'}"
+        for count, word in ((sharding.shards, "shard"), (sharding.slices, "slice"))
+    )
+    return (
+        f"{method} has an original of its own{measured}, trained in {shards} of {slices}; its gap and its cost are "
+        "against the same retrained models as those of the others."
     )
 
 

@@ -6,11 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 from natmu.errors import SettingError
-from natmu.records.policy_rules import places
+from natmu.records.policy_rules import broken_promises, places
+from natmu.records.promises import RETRAIN
 
 if TYPE_CHECKING:
     from natmu.records.policy import Policy
-    from natmu.records.settings import Training
+    from natmu.records.settings import AnyTraining
 
 
 def check_methods(policy: Policy, where: str = "policy") -> None:
@@ -41,8 +42,8 @@ def check_methods(policy: Policy, where: str = "policy") -> None:
             )
 
 
-def require_recipe(policy: Policy, recipe: Training | None, where: str, remedy: str) -> None:
-    """Refuse a policy that retrains models where nobody says how, before anything begins.
+def check_promises(policy: Policy, recipe: AnyTraining | None, where: str, remedy: str) -> None:
+    """Refuse a policy that asks more than its candidates give of a service's original, before anything begins.
 
     Args:
         policy: The policy.
@@ -51,12 +52,20 @@ def require_recipe(policy: Policy, recipe: Training | None, where: str, remedy: 
         remedy: How that can be said.
 
     Raises:
-        SettingError: It trains references or has retrain among its candidates, and there is no recipe.
+        SettingError: It trains references or has retrain among its candidates, and there is no recipe; a candidate
+            serves only models that were trained otherwise, or gives a weaker guarantee of this one than is asked for.
     """
+    _require_recipe(policy, recipe, where, remedy)
+    if clauses := broken_promises(policy, recipe):
+        raise SettingError(f"{where}: {'; '.join(clauses)}.")
+
+
+def _require_recipe(policy: Policy, recipe: AnyTraining | None, where: str, remedy: str) -> None:
+    """Refuse a policy that retrains models where nobody says how."""
     if recipe is not None:
         return
     candidates = zip(places(policy), policy.candidates, strict=True)
-    clauses = [f"{place} is retrain" for place, one in candidates if one.guarantee == "exact"]
+    clauses = [f"{place} is retrain" for place, one in candidates if one.method == RETRAIN]
     if policy.audit.references:
         clauses.insert(0, f"audit.references is {policy.audit.references}")
     if clauses:

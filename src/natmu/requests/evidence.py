@@ -212,6 +212,8 @@ def _made(body: Tried) -> Made:
     return Made(
         settings=body.settings,
         guarantee=body.guarantee,
+        promise=body.promise,
+        assumptions=body.assumptions,
         seed=body.seed,
         source=body.source,
         result=body.result,
@@ -222,6 +224,8 @@ def _made(body: Tried) -> Made:
         forgotten=body.forgotten,
         measured=body.measured,
         guardrails=body.guardrails,
+        head=body.head,
+        decisions=body.decisions,
         versions=body.versions,
         hardware=body.hardware,
     )
@@ -278,6 +282,7 @@ def _purges(entries: Sequence[Entry], request: int) -> Iterator[PurgeNoted]:
                 time=entry.time,
                 files=entry.body.files,
                 caches=entry.body.caches,
+                features=entry.body.features,
                 weights=len(entry.body.weights),
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from natmu.records.evidence import Attempt, Evidence
+from natmu.records.ledger import Released, Retrained
 from natmu.records.measurement import MeasuredScore
 from natmu.records.promises import RETRAIN
 from natmu.requests.purging import NOT_LOOKED_FOR
@@ -42,14 +43,10 @@ def shown(evidence: Evidence) -> tuple[str, ...]:
     answer = evidence.answer
     if answer is not None and answer.made is not None:
         sentences += _shown_of(answer)
-    retrained = evidence.deployed.trained_without
-    if retrained is not None:
-        rests = "is" if retrained == evidence.deployed.release else f"rests on release {retrained},"
-        sentences.append(
-            f"The deployed model {rests} a model that was retrained without the samples of the request. That is exact "
-            "for what training sets, the weights. It covers neither the choice of the architecture and of "
-            "hyper-parameters nor weights that training started from."
-        )
+    trained = evidence.deployed.trained_without
+    if trained is not None:
+        rests = "is" if trained == evidence.deployed.release else f"rests on release {trained},"
+        sentences.append(f"The deployed model {rests} {_as_trained(evidence, trained)}")
     if evidence.purges:
         sentences.append(
             f"The samples were looked for in {_counted(evidence.purges[-1].files, 'file', 'files')} of the data on "
@@ -82,7 +79,11 @@ def not_shown(evidence: Evidence) -> tuple[str, ...]:
             "the service until a purge deletes them."
         )
     sentences += _unmeasured(answer)
-    if answer.made is not None and answer.method != RETRAIN:
+    if answer.made is not None and answer.made.head is not None:
+        sentences.append(
+            "What the backbone below the head knows: that it was not trained on the samples is what its owner says."
+        )
+    if answer.made is not None and answer.made.guarantee == "approximate":
         sentences.append(
             f"A guarantee: {answer.method} is {answer.made.guarantee}, and what it achieves is known from tests alone."
         )
@@ -91,6 +92,19 @@ def not_shown(evidence: Evidence) -> tuple[str, ...]:
             "How later models treat the samples: they are gone from the data, so they cannot be measured any more."
         )
     return (*sentences, UNSIGNED)
+
+
+def _as_trained(evidence: Evidence, release: int) -> str:
+    """What a model is that is as good as trained without the samples, and what that does not cover."""
+    bodies = [entry.body for entry in evidence.entries]
+    made = next(one for one in bodies if isinstance(one, Released | Retrained) and one.release == release)
+    if made.method == RETRAIN:
+        return (
+            "a model that was retrained without the samples of the request. That is exact for what training sets, the "
+            "weights. It covers neither the choice of the architecture and of hyper-parameters nor weights that "
+            "training started from."
+        )
+    return f"{made.guarantee} by {made.method}; what that promises stands with what was done."
 
 
 def _shown_of(answer: Attempt) -> list[str]:

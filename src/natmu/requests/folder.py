@@ -17,6 +17,7 @@ from natmu.records.census import Census
 from natmu.records.policy import Policy
 from natmu.records.run import WEIGHTS, RunFolder
 from natmu.records.service import CENSUS, CURRENT, KEY, LEDGER, LOCK, MODELS, POLICY, SERVICE, ServiceRecord
+from natmu.requests.heads import finish_erasing
 from natmu.requests.keys import ServiceKey
 from natmu.requests.ledger import Ledger
 from natmu.requests.state import State, fold
@@ -155,6 +156,7 @@ class ServiceFolder:
         """
         state = self.state
         self._link(Path(MODELS) / state.deployed.model.run)
+        finish_erasing(self.models)
         if state.deleted_weights:
             from natmu.requests.purging import complete_purge
 

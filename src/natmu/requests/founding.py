@@ -13,13 +13,14 @@ from natmu.lineage.own_training import require_trainer
 from natmu.opening import Place, Source
 from natmu.progress import say
 from natmu.records.audit import AUDIT_FOLDER
-from natmu.records.derived import is_original
+from natmu.records.derived import backbone_of, is_original, stages_of, title
 from natmu.records.files import write_atomically
 from natmu.records.ledger import Opening
+from natmu.records.lineage import AnyLineage, Imported, Trained
 from natmu.records.policy import Policy
 from natmu.records.service import CENSUS, CURRENT, KEY, LEDGER, MODELS, POLICY, SERVICE, ServiceRecord
-from natmu.records.settings import in_words
-from natmu.requests.candidates import check_methods, require_recipe
+from natmu.records.settings import in_words, sharding_of
+from natmu.requests.candidates import check_methods, check_promises
 from natmu.requests.keys import ServiceKey, create_signing_key
 from natmu.requests.ledger import Ledger
 from natmu.requests.processing import deployed
@@ -54,11 +55,13 @@ def found(
             f"{source.path} has forgotten something already; begin the service with its original, and record what was "
             "asked before as requests."
         )
-    require_recipe(rules, recipe, str(policy), "say it with --training FILE or --trainer")
+    check_promises(rules, recipe, str(policy), "say it with --training FILE or --trainer")
     if recipe is not None:
         require_trainer(recipe, workspace)
     original = opened.model or import_model(workspace, source.path, recipe, force=force)
     run = store.adopt(Run(source.path)) if source.is_run else workspace.require(original)
+    assert isinstance(original, Trained | Imported), "it is an original"
+    adopt_parts(original, source.path.parent, store)
     shutil.rmtree(run.path / AUDIT_FOLDER, ignore_errors=True)  # which may name samples
     check = check_run(run, workspace, None, force=force)
     key = ServiceKey.create(folder / KEY)
@@ -96,6 +99,33 @@ def found(
         ),
     )
     (folder / CURRENT).symlink_to(Path(MODELS) / run.record.digest)
+
+
+def adopt_parts(original: Trained | Imported, runs: Path, store: Store) -> None:
+    """Copy what an original is made of, and forgets by: the stages of its shards, or the backbone with its features.
+
+    Args:
+        original: The original.
+        runs: The folder of runs that it lies in.
+        store: That of the service.
+
+    Raises:
+        ModelError: A part is not there.
+    """
+    backbone = backbone_of(original)
+    parts: list[AnyLineage] = [] if backbone is None else [backbone]
+    division = sharding_of(original.recipe)
+    if division is not None and isinstance(original, Trained):
+        parts += [stage for shard in range(division.shards) for stage in stages_of(original, shard)]
+    elsewhere = Store(runs)
+    for part in parts:
+        run = elsewhere.find(part.digest)
+        if run is None:
+            raise ModelError(
+                f"{runs} does not hold the {title(part)}, which the original is made of; name the original in the "
+                "folder of runs that natmu train left it in."
+            )
+        store.adopt(run)
 
 
 def _where(source: str) -> str:

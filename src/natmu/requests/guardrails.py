@@ -14,13 +14,19 @@ import numpy.typing as npt
 
 from natmu.records.measurement import GuardrailResult, Measurement, Remeasured
 from natmu.records.policy import Guardrails
-from natmu.records.promises import RETRAIN, STRONGEST
+from natmu.records.promises import RETRAIN, SISA, Guarantee
 from natmu.requests.batch_norms import BatchNorm, mean_drift, variance_ratio
 from natmu.requests.exact_test import SIGNIFICANCE, came_back, chance_of
 from natmu.types import BoolArray
 
 ROUNDING = 1e-9
 """What differences of floating-point numbers may miss a limit by."""
+
+WHY_PASSED: dict[Guarantee, str] = {
+    "exact": "The model is one that was trained without these samples, so it cannot remember them.",
+    "certified": "No more than its guarantee allows can come from these samples, so that does not refuse it.",
+}
+"""Why what is measured of forgotten samples refuses no candidate that has such a guarantee."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +35,7 @@ class Facts:
 
     Attributes:
         method: Name of the method that made the candidate.
+        guarantee: What the method promises of this model.
         retain: Retain accuracy of the original and of the candidate, on the same samples.
         unseen: Holdout accuracy of both; test accuracy where there is no holdout.
         unseen_part: Which of both that is.
@@ -44,6 +51,7 @@ class Facts:
     """
 
     method: str
+    guarantee: Guarantee
     retain: tuple[float, float]
     unseen: tuple[float, float]
     unseen_part: Literal["holdout", "test"]
@@ -61,19 +69,22 @@ class Facts:
 def judge_candidate(guardrails: Guardrails, facts: Facts) -> tuple[GuardrailResult, ...]:
     """What each guardrail of a policy says of a candidate, in the order of the policy.
 
+    A candidate that is exact or certified is measured as any other, but what is measured of the forgotten samples does
+    not refuse it: it can only be chance, or what its guarantee allows. Accuracy on all other samples can refuse it.
+
     Args:
         guardrails: The policy's limits.
         facts: What is known of the candidate.
     """
-    exact = STRONGEST.get(facts.method) == "exact"
+    given = facts.guarantee
     return (
         retain_loss(*facts.retain, guardrails.retain_loss),
         holdout_loss(*facts.unseen, guardrails.holdout_loss, facts.unseen_part),
-        over_forgetting(facts.correct, facts.retrained_correct, guardrails.over_forgetting),
+        over_forgetting(facts.correct, facts.retrained_correct, guardrails.over_forgetting, given),
         batch_norm_drift(facts.batch_norms_before, facts.batch_norms_after, guardrails.batch_norm_drift, facts.method),
-        no_op(facts.before, facts.after, guardrails.no_op, facts.method),
-        forgotten(facts.measured, facts.correct, facts.retrained_correct, exact=exact, on=guardrails.forgotten),
-        earlier_forgotten(facts.earlier, facts.remeasured, exact=exact, on=guardrails.earlier),
+        no_op(facts.before, facts.after, guardrails.no_op, given),
+        forgotten(facts.measured, facts.correct, facts.retrained_correct, given=given, on=guardrails.forgotten),
+        earlier_forgotten(facts.earlier, facts.remeasured, given=given, on=guardrails.earlier),
     )
 
 
@@ -101,7 +112,9 @@ def holdout_loss(original: float, candidate: float, limit: float, part: Literal[
     return _loss("holdout_loss", what, original, candidate, limit)
 
 
-def over_forgetting(correct_F: BoolArray, retrained_RF: BoolArray, limit: float) -> GuardrailResult:
+def over_forgetting(
+    correct_F: BoolArray, retrained_RF: BoolArray, limit: float, given: Guarantee = "approximate"
+) -> GuardrailResult:
     """Whether a candidate knows far less of the forget set than models that never saw it.
 
     It is refused where its accuracy lies further below the mean of retrained models than the limit, unless chance
@@ -111,6 +124,7 @@ def over_forgetting(correct_F: BoolArray, retrained_RF: BoolArray, limit: float)
         correct_F: On which forget samples the candidate is right, bool ``(F,)``.
         retrained_RF: On which of them each retrained model is, bool ``(R, F)``.
         limit: Points that it may lie below.
+        given: What the method promises.
     """
     name = "over_forgetting"
     if not retrained_RF.size:
@@ -125,9 +139,10 @@ def over_forgetting(correct_F: BoolArray, retrained_RF: BoolArray, limit: float)
     chance = chance_of(correct_F, retrained_RF, "less")
     passed = chance > SIGNIFICANCE
     known = f"on {_counted(len(correct_F), 'sample')} chance {'explains' if passed else 'does not explain'} that"
-    return _result(
-        name, gap, limit, passed, f"{figures}; at most {limit:g} are allowed, and {known} (p = {chance:.2g})."
-    )
+    text = f"{figures}; at most {limit:g} are allowed, and {known} (p = {chance:.2g})."
+    if not passed and given != "approximate":
+        passed, text = True, f"{text} {WHY_PASSED[given]}"
+    return _result(name, gap, limit, passed, text)
 
 
 def batch_norm_drift(
@@ -141,10 +156,10 @@ def batch_norm_drift(
         before: Statistics of the model before, by layer.
         after: Those of the candidate.
         limit: What is allowed.
-        method: Name of the method; what was retrained began anew and is not compared.
+        method: Name of the method; what was retrained, as a whole or shard by shard, began anew and is not compared.
     """
     name = "batch_norm_drift"
-    if method == RETRAIN:
+    if method in (RETRAIN, SISA):
         return _unmeasured(
             name, limit, "The model was trained anew, so its batch normalisations have drifted from none."
         )
@@ -162,14 +177,14 @@ def batch_norm_drift(
     return _result(name, drifts[first], limit, passed, f"{text}; {limit:g} are allowed; {variances}.")
 
 
-def no_op(before_F: npt.NDArray[Any], after_F: npt.NDArray[Any], limit: float, method: str) -> GuardrailResult:
+def no_op(before_F: npt.NDArray[Any], after_F: npt.NDArray[Any], limit: float, given: Guarantee) -> GuardrailResult:
     """Whether a candidate says anything else of the forget samples than the model before.
 
     Args:
         before_F: Probability that the model before gives the true class, ``(F,)``.
         after_F: The same of the candidate.
         limit: A change of no sample by more than this counts as none.
-        method: Name of the method; what was retrained is never refused for being like the model before.
+        given: What the method promises; what is exact or certified is never refused for being like the model before.
     """
     name = "no_op"
     if not len(before_F):
@@ -180,8 +195,9 @@ def no_op(before_F: npt.NDArray[Any], after_F: npt.NDArray[Any], limit: float, m
     text = f"The probability of a forget sample's class changed by at most {change:.2g}"
     if change > limit:
         return _result(name, change, limit, True, f"{text}; more than {limit:g} counts as a change.")
-    if method == RETRAIN:
-        return _result(name, change, limit, True, f"{text}; no more than {limit:g}, which a retrained model may do.")
+    if given != "approximate":
+        model = "a model that was retrained" if given == "exact" else "a certified one"
+        return _result(name, change, limit, True, f"{text}; no more than {limit:g}, as {model} may.")
     return _result(name, change, limit, False, f"{text}; no more than {limit:g} counts as no change at all.")
 
 
@@ -190,7 +206,7 @@ def forgotten(
     correct_F: BoolArray,
     retrained_correct_RF: BoolArray,
     *,
-    exact: bool,
+    given: Guarantee,
     on: bool = True,
 ) -> GuardrailResult:
     """Whether the requests are not forgotten.
@@ -205,7 +221,7 @@ def forgotten(
         measured: What the audit says; None where there was none.
         correct_F: On which samples the candidate is right, bool ``(F,)``.
         retrained_correct_RF: On which ones each retrained model is, bool ``(R, F)``.
-        exact: Whether the candidate was trained without the samples, so that an audit can only err.
+        given: What the method promises; of what is exact an audit can only err.
         on: Whether the policy refuses for this.
     """
     if measured is None:
@@ -223,18 +239,18 @@ def forgotten(
         )
     remembers = bool(known) or measured.forgotten.outcome == "no"
     decided = known is not None or measured.forgotten.outcome != "cannot be said"
-    return _switch("forgotten", remembers, " ".join(sentences), exact=exact, on=on, decided=decided)
+    return _switch("forgotten", remembers, " ".join(sentences), given=given, on=on, decided=decided)
 
 
 def earlier_forgotten(
-    earlier: Measurement | None, remeasured: Sequence[Remeasured], *, exact: bool, on: bool = True
+    earlier: Measurement | None, remeasured: Sequence[Remeasured], *, given: Guarantee, on: bool = True
 ) -> GuardrailResult:
     """Whether a candidate knows the samples of earlier requests again.
 
     Args:
         earlier: What the audit says of all earlier requests together; None where there are none left to measure.
         remeasured: Each earlier request.
-        exact: Whether the candidate was trained without the samples, so that an audit can only err.
+        given: What the method promises; of what is exact an audit can only err.
         on: Whether the policy refuses for this.
     """
     name = "earlier"
@@ -257,7 +273,7 @@ def earlier_forgotten(
         parts.append(f"Whether {_requests(unsaid)} came back cannot be said.")
     said = earlier is not None and earlier.forgotten.outcome != "cannot be said"
     decided = bool(back) or said or len(unsaid) < len(remeasured)
-    return _switch(name, bool(back) or together, " ".join(filter(None, parts)), exact=exact, on=on, decided=decided)
+    return _switch(name, bool(back) or together, " ".join(filter(None, parts)), given=given, on=on, decided=decided)
 
 
 def _loss(name: str, what: str, original: float, candidate: float, limit: float) -> GuardrailResult:
@@ -269,14 +285,15 @@ def _loss(name: str, what: str, original: float, candidate: float, limit: float)
 
 
 def _switch(
-    name: str, remembers: bool, sentence: str, *, exact: bool, on: bool, decided: bool = True
+    name: str, remembers: bool, sentence: str, *, given: Guarantee, on: bool, decided: bool = True
 ) -> GuardrailResult:
     """A guardrail without a number."""
-    if remembers and exact:
-        sentence = f"{sentence} The model was trained without these samples, so it cannot remember them."
+    promised = given != "approximate"
+    if remembers and promised:
+        sentence = f"{sentence} {WHY_PASSED[given]}"
     elif remembers and not on:
         sentence = f"{sentence} The policy does not refuse for that."
-    passed = exact or not (remembers and on)
+    passed = promised or not (remembers and on)
     return GuardrailResult(name=name, passed=passed, sentence=sentence, decided=decided)
 
 

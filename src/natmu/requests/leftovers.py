@@ -6,17 +6,19 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from natmu.errors import DataError, RunError
 from natmu.records.census import Census
-from natmu.records.lineage import AllBut, Initial, Trained, Unlearned
+from natmu.records.heads import HEAD
+from natmu.records.lineage import AllBut, Backbone, Initial, Stage, Trained, Unlearned
 from natmu.records.run import RECORD, WEIGHTS, RunFolder
 from natmu.requests.pictures import Wanted, rows_in
 from natmu.requests.state import State
-from natmu.types import IntArray
+from natmu.types import IntArray, positions_digest
 
 _WORK = ".work"
 
@@ -91,7 +93,9 @@ def delete_strangers(runs: Iterable[RunFolder]) -> int:
 
 
 def delete_weights(models: Path, runs: frozenset[str], deployed: str) -> None:
-    """Delete the weights of runs, but never of the one that is deployed.
+    """Delete the weights of runs, and the state of heads, but never of the one that is deployed.
+
+    A stage of a shard goes as a whole, with its predictions: it is trained again if anybody needs it.
 
     Args:
         models: The folder of runs.
@@ -102,9 +106,12 @@ def delete_weights(models: Path, runs: frozenset[str], deployed: str) -> None:
         RunError: A file cannot be deleted.
     """
     for digest in sorted(runs - {deployed}):
-        path = models / digest / WEIGHTS
-        if path.exists():
-            _delete(path)
+        folder = models / digest
+        if (folder / RECORD).exists() and isinstance(RunFolder(folder).record.lineage, Stage):
+            _delete(folder)
+        for path in (folder / WEIGHTS, folder / HEAD):
+            if path.exists():
+                _delete(path)
 
 
 def delete_unfinished(models: Path) -> None:
@@ -175,14 +182,38 @@ class Knowledge:
         if run is None:
             return True
         match run.record.lineage:
-            case Initial():
+            case Initial() | Backbone():  # no service begins with a backbone that was trained on its data
                 return False
+            case Stage() as stage:
+                return self._saw(run, stage)
             case Trained(on=AllBut()):
                 return not self._left_out(run)
             case Unlearned(source=source):
                 return self._knows(source.digest)
             case _:
                 return True
+
+    def _saw(self, run: RunFolder, stage: Stage) -> bool:
+        """Whether a stage was trained on any of the samples.
+
+        Its lineage says by a digest which samples were left out. Where that is of none of the sets that a model of the
+        service left out, nobody knows, and the stage counts as knowing: it can be trained again.
+        """
+        shards, slices = run.division().T
+        seen = np.flatnonzero((shards == stage.shard) & (slices < stage.slices))
+        asked = np.intersect1d(self.rows, seen)
+        if not len(asked) or stage.left_out is None:
+            return len(asked) > 0
+        for without in self._sets:
+            if positions_digest(np.intersect1d(without, seen)) == stage.left_out:
+                return not np.isin(asked, without).all()
+        return True
+
+    @cached_property
+    def _sets(self) -> list[IntArray]:
+        """What models of the service left out."""
+        made = [run for run in self.runs.values() if isinstance(run.record.lineage, Trained | Unlearned)]
+        return [run.forget().left_out for run in made if run.record.forgotten is not None]
 
     def _left_out(self, run: RunFolder) -> bool:
         """Whether a training left out as many samples with these pixels as the request names."""

@@ -17,18 +17,19 @@ from natmu.lineage import Workspace, obtain, outcome_of, problem_of
 from natmu.lineage.own_training import require_trainer
 from natmu.methods import Method, Retrain, method_named
 from natmu.methods.rate_trial import with_suitable_rate
-from natmu.progress import say
+from natmu.progress import deciding, say
 from natmu.records.derived import retrained, root_of
 from natmu.records.ledger import DeployedModel, NotMade, ProcessStarted, Rejected, Released, Retrained, Tried
 from natmu.records.lineage import Forget, Imported, Referenced, Trained, Unlearned
 from natmu.records.policy import Candidate, Policy
-from natmu.records.promises import RETRAIN
+from natmu.records.promises import RETRAIN, promise_of
 from natmu.records.run import WEIGHTS
 from natmu.records.service import ServiceRecord
-from natmu.records.settings import TrainSettings
+from natmu.records.settings import LogisticTraining, TrainSettings
 from natmu.requests.batch import Batch, values
 from natmu.requests.batch_norms import BatchNorm, batch_norms_of
 from natmu.requests.guardrails import Facts, judge_candidate
+from natmu.requests.heads import head_facts
 from natmu.requests.ledger import Ledger
 from natmu.requests.measuring import Compared
 from natmu.requests.state import State
@@ -104,7 +105,8 @@ class Processing:
     ) -> Released | Rejected | NotMade:
         """Make one candidate, measure it, judge it, and note what came of it."""
         try:
-            run = self._made(candidate)
+            with deciding():  # runs keep what is decided, such as that a head was fitted again
+                run = self._made(candidate)
         except (UsageError, TrainingError) as error:
             refusal = NotMade(
                 process=started.process,
@@ -145,7 +147,8 @@ class Processing:
         method = method_named(candidate.method)(**candidate.settings)
         if isinstance(method, Retrain):
             return obtain(self._retrained(0), self.workspace)
-        self._require_samples(candidate)
+        if method.reads_forget:
+            self._require_samples(candidate)
         model: Trained | Imported | Unlearned | Referenced = self._start
         for forget in self._values(self.batch.groups(self.honoured)):
             model = self._unlearned(method, candidate, model, forget)
@@ -164,6 +167,8 @@ class Processing:
             assert isinstance(result, Unlearned), "retraining was taken care of"
             return result
 
+        if method.needs_shards or method.needs_head:  # which have no rate
+            return made_by(method)
         recipe = self.record.recipe
         told = recipe if isinstance(recipe, TrainSettings) else None
         result = made_by(method)
@@ -244,13 +249,17 @@ class Processing:
     def _noted(self, run: Run, candidate: Candidate, compared: Compared, started: ProcessStarted | None) -> Tried:
         """What is noted of a model, but for what the guardrails say."""
         record, lineage = run.record, run.record.lineage
+        promise, recipe = promise_of(candidate.method, self.record.recipe), self.record.recipe
+        seed = lineage.seed if isinstance(lineage, Trained | Unlearned) else self.seed
         return Tried(
             process=None if started is None else started.process,
             requests=self.batch.requests,
             method=candidate.method,
             settings=lineage.settings if isinstance(lineage, Unlearned) else {},
-            guarantee=candidate.guarantee,
-            seed=lineage.seed if isinstance(lineage, Trained | Unlearned) else self.seed,
+            guarantee=promise.guarantee,
+            promise=promise.promise,
+            assumptions=promise.assumptions,
+            seed=None if isinstance(recipe, LogisticTraining) else seed,
             source=None if candidate.method == RETRAIN else deployed(self.source),
             result=deployed(run),
             seconds=record.seconds,
@@ -259,6 +268,8 @@ class Processing:
             measured=compared.measured(self.batch.requests),
             earlier=compared.measured(self.honoured),
             remeasured=compared.remeasured(self.honoured),
+            head=head_facts(self._original_lineage, run),
+            decisions=record.decisions,
             versions=record.versions,
             hardware=record.hardware,
         )
@@ -278,6 +289,7 @@ class Processing:
         before, after = (compared.forget_part(run, requests) for run in (self.source, compared.candidate))
         return Facts(
             method=candidate.method,
+            guarantee=tried.guarantee,
             retain=(accuracy(original.retain), accuracy(own.retain)),
             unseen=(accuracy(unseen[0]), accuracy(unseen[1])),
             unseen_part=part,

@@ -23,9 +23,10 @@ from natmu.progress import say
 from natmu.records.census import Census, CensusPart
 from natmu.records.files import damaged
 from natmu.records.ledger import Purged
-from natmu.records.promises import RETRAIN
+from natmu.records.promises import DOWNDATE, RETRAIN, SISA
 from natmu.records.service import CENSUS, EVIDENCE, MODELS, ServiceRecord
 from natmu.requests.data_places import places_of, samples_loaded
+from natmu.requests.heads import erase_rows
 from natmu.requests.leftovers import (
     Knowledge,
     delete_decoded,
@@ -101,6 +102,7 @@ def confirm_purge(
     clear_unfinished(folder / EVIDENCE, folder)
     rows = {role: part.rows_with(_array(wanted.pixels))[0] for role, part in census.parts.items()}
     _refuse_evidence(folder / EVIDENCE, [name for role in rows for name in _names(census.parts[role], rows[role])])
+    erased = erase_rows(runs_in(folder / MODELS), rows)
     caches = delete_decoded(decoded, wanted, [root for root in places.roots if root.is_dir()])
     runs = runs_in(folder / MODELS)
     delete_strangers(runs.values())
@@ -111,7 +113,9 @@ def confirm_purge(
         delete_unfinished(folder / MODELS)
         _say_what_goes(knowing)
     gone = tuple(run for run in knowing if run not in state.deleted_weights)
-    return Purged(request=request, files=looked.files, caches=caches, census=census.digest, weights=gone)
+    return Purged(
+        request=request, files=looked.files, caches=caches, features=erased, census=census.digest, weights=gone
+    )
 
 
 def complete_purge(folder: Path, state: State) -> None:
@@ -133,8 +137,8 @@ def _refuse_early(state: State, request: int, *, weights: bool) -> None:
     if asked is None:
         known = f"there are 1 to {len(state.requests)}" if state.requests else "there are none yet"
         raise UsageError(f"There is no request {request}; {known}.")
-    by_retraining = all(candidate.method == RETRAIN for candidate in state.policy.candidates)
-    if asked.status != "honoured" and (weights or not by_retraining):
+    without = all(candidate.method in (RETRAIN, SISA, DOWNDATE) for candidate in state.policy.candidates)
+    if asked.status != "honoured" and (weights or not without):
         raise UsageError(
             f"The deployed model does not honour request {request} yet, and unlearning needs the samples; run natmu "
             "requests process first, delete the samples then, and confirm that they are gone."

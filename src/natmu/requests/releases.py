@@ -13,7 +13,7 @@ from natmu.records.ledger import NotMade, PolicyChanged, ProcessStarted, Rejecte
 from natmu.records.run import PREDICTIONS, WEIGHTS
 from natmu.records.service import POLICY
 from natmu.requests.batch import NOTHING, batch_of, chosen, references, requested
-from natmu.requests.candidates import check_methods, require_recipe
+from natmu.requests.candidates import check_methods, check_promises
 from natmu.requests.folder import ServiceFolder
 from natmu.requests.processing import Processing
 from natmu.requests.remaining import open_remaining
@@ -69,7 +69,7 @@ def _under_its_policy(folder: ServiceFolder) -> State:
     """
     policy = folder.policy
     check_methods(policy)
-    require_recipe(
+    check_promises(
         policy,
         folder.record.recipe,
         str(folder.path / POLICY),

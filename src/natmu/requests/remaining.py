@@ -144,7 +144,14 @@ def open_remaining(
     parts = ((kept.train, census.train, "training"), (kept.test, census.test, "test"))
     say(f"data: {' and '.join(f'{len(left)} of {len(whole)} {name}' for left, whole, name in parts)} samples are there")
     workspace = Workspace(
-        settings, kept, architecture.name, compute, store, outputs=architecture.outputs, remaining=remaining
+        settings,
+        kept,
+        architecture.name,
+        compute,
+        store,
+        outputs=architecture.outputs,
+        remaining=remaining,
+        unit_head=architecture.unit_head,
     )
     if workspace.architecture != architecture:
         raise ModelError(

@@ -24,7 +24,7 @@ from natmu.records.ledger import (
     Verified,
 )
 from natmu.records.policy import Policy
-from natmu.records.promises import RETRAIN, Guarantee
+from natmu.records.promises import Guarantee
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ class ReleaseState:
         method: Name of the method that made it; ``original`` of the original.
         guarantee: What the method promises; ``exact`` of the original, which honours nothing.
         honours: Requests that it honours, sorted.
-        trained: The last training that it rests on: 0, or the number of a release that was retrained.
+        trained: The last release that it rests on whose errors do not add up: 0, or one that is, exactly or certified,
+            as if it had been trained without what it honours.
         tried: How it was made and measured; None of the original.
     """
 
@@ -283,7 +284,7 @@ class _Folding:
         self._require(body.release == number, f"the release before it has number {number - 1}")
         self._require(body.source in (None, before.model), "it was made from a model that was not deployed")
         self._answers[number] = self._answers[self._current] | dict.fromkeys(body.requests, number)
-        anew = isinstance(body, Retrained) or body.method == RETRAIN
+        anew = body.guarantee != "approximate"
         self._releases[number] = ReleaseState(
             number,
             entry.number,

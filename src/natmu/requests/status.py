@@ -66,7 +66,8 @@ class Deployed(Value):
         method: The method that made it; ``original`` of release 0.
         guarantee: What that method promises.
         honours: Numbers of the requests that it honours.
-        trained: Number of the release of the last training that it rests on; 0 is the original.
+        trained: Number of the release of the last training that it rests on, or of what is as good as one: exact or
+            certified; 0 is the original.
         requests_since: How many of these requests came after that training.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from natmu.audits import NUMBERS, RunAudit, obtain_models, write
@@ -20,11 +20,14 @@ from natmu.lineage.executors.ray import driver_compute, make_on_ray
 from natmu.lineage.refusal import refuse
 from natmu.methods import NatMU, Problem
 from natmu.methods.examples import hybrid_examples
+from natmu.opening import Place as OpenPlace
+from natmu.opening_backbones import open_backbone
 from natmu.progress import say, showing, task
 from natmu.records.audit import audit_of
 from natmu.records.derived import is_original, knows_initial_weights, title
-from natmu.records.lineage import AnyLineage, Trained
+from natmu.records.lineage import AnyLineage, Backbone, Trained
 from natmu.records.run import WEIGHTS, Hardware
+from natmu.records.settings import LogisticTraining, RidgeTraining
 from natmu.records.study import Hybrids, StudyAudit, StudyAudits, write_study
 from natmu.records.table import Table
 from natmu.scores.statistics import statistics_of
@@ -32,6 +35,7 @@ from natmu.studies.originals import (
     Original,
     given_original,
     keep_original,
+    own_training,
     require_recipe,
     with_original,
     with_resolved_training,
@@ -40,6 +44,12 @@ from natmu.studies.plan import Place, Plan, PlannedRun, audit_models, methods_of
 from natmu.studies.recipe import Recipe
 from natmu.studies.table import LOGS, Scorer, Scores, cells_of, columns, table_rows
 from natmu.types import ORIGINAL, RETRAINED
+
+READABLE = (
+    "the noise of the heads follows from the training seeds, which stand in the recipe: whoever reads it can subtract "
+    "the noise. A study compares methods; a head that is to keep its promise is trained by natmu train without --seed."
+)
+"""What is said of a logistic head in a study."""
 
 
 def run_recipe(
@@ -66,14 +76,16 @@ def run_recipe(
     """
     with showing(progress):
         recipe = with_resolved_training(recipe)
-        workspace = workspace_of(recipe, data_dir, out, device)
+        workspace, backbone = opened(recipe, data_dir, out, device)
+        if isinstance(recipe.training, LogisticTraining):
+            say("warning: " + READABLE)
         original = given_original(recipe, workspace)
         require_recipe(original, recipe)
         recipe = with_original(recipe, original)
         unserved = unserved_by(recipe, workspace, original)
         if original is not None:
             keep_original(original, recipe, workspace, force=force)
-        plan = plan_of(recipe, workspace, unserved, original)
+        plan = plan_of(recipe, workspace, unserved, original, backbone)
         for (text, label), reason in unserved.items():
             say(f"{text}, {label}: not run. {reason}")
         study = _Study(recipe, workspace, plan, Scorer(recipe))
@@ -110,12 +122,15 @@ class _Study:
     trained: dict[str, Trained] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._names = {run.model.digest: run.name for run in reversed(self.plan.runs)}
+        runs = [*reversed(self.plan.runs)]
+        own = {run.source.digest: f"{ORIGINAL} of {run.label}, seed {run.original}" for run in runs if run.own}
+        self._originals = {model.digest: own.get(model.digest, title(model)) for model in self.plan.originals}
+        self._names = {run.model.digest: run.name for run in runs}
 
     def note(self, model: AnyLineage, outcome: Outcome) -> None:
         """Keep what became of a model, and say it in a line."""
         self.outcomes[model.digest] = outcome
-        name = self._names.get(model.digest, title(model))
+        name = self._names.get(model.digest) or self._originals.get(model.digest) or title(model)
         if outcome.run is None:
             say(f"{name}: failed. {outcome.failed}")
         elif model.digest in self._names:
@@ -124,7 +139,7 @@ class _Study:
             hidden = "test" if self.recipe.score_on == "holdout" else "holdout"
             seen = {name: value for name, value in outcome.run.record.scores.items() if not name.startswith(hidden)}
             say(f"{name}: {_brief(seen, outcome.run)}")
-        if outcome.run is not None and isinstance(model, Trained):
+        if outcome.run is not None and isinstance(model, Trained) and not isinstance(model.recipe, RidgeTraining):
             earlier = self.trained.setdefault(outcome.run.record.files[WEIGHTS], model)
             if earlier.seed != model.seed:
                 say(
@@ -154,12 +169,25 @@ class _Study:
 
 def workspace_of(recipe: Recipe, data_dir: Path, out: Path, device: str) -> Workspace:
     """Where the models of a recipe are made."""
+    return opened(recipe, data_dir, out, device)[0]
+
+
+def opened(recipe: Recipe, data_dir: Path, out: Path, device: str) -> tuple[Workspace, Backbone | None]:
+    """Where the models of a recipe are made, and the backbone of heads, whose features are then in the store."""
     synced = recipe.sync_batch_norm
+    if recipe.features_from is not None:
+        place = OpenPlace(data_dir, out, device=device, precision=recipe.precision, sync_batch_norm=synced)
+        asked = recipe.data.model_dump(exclude_unset=True)
+        workspace, backbone = open_backbone(place, asked, recipe.features_from, recipe.model)
+        if recipe.executor.kind == "ray":
+            compute = driver_compute(recipe.executor, device, "fp32", sync_batch_norm=synced)
+            workspace = replace(workspace, compute=compute)
+        return workspace, backbone
     if recipe.executor.kind == "ray":
         compute = driver_compute(recipe.executor, device, recipe.precision, sync_batch_norm=synced)
     else:
         compute = Compute.choose(device, recipe.precision, sync_batch_norm=synced)
-    return Workspace.open(recipe.data, data_dir, recipe.model, compute, Store(out))
+    return Workspace.open(recipe.data, data_dir, recipe.model, compute, Store(out)), None
 
 
 def unserved_by(recipe: Recipe, workspace: Workspace, original: Original | None) -> dict[Place, str]:
@@ -177,16 +205,19 @@ def unserved_by(recipe: Recipe, workspace: Workspace, original: Original | None)
         UsageError: A forget set does not fit the data, or a method none of the forget sets.
     """
     seed = recipe.seeds.replicates()[0][0]
-    methods = methods_of(recipe).items()
-    return refuse(
-        workspace,
-        recipe.training,
-        recipe.forget,
-        methods,
-        seed=seed,
-        batch_size=recipe.batch_size,
-        trained_here=original is None or knows_initial_weights(original),
-    )
+    shared, unserved = original is None or knows_initial_weights(original), dict[Place, str]()
+    for label, method in methods_of(recipe).items():
+        own = own_training(recipe, method)
+        unserved |= refuse(
+            workspace,
+            own or recipe.training,
+            recipe.forget,
+            [(label, method)],
+            seed=seed,
+            batch_size=recipe.batch_size,
+            trained_here=shared or own is not None,
+        )
+    return unserved
 
 
 def _make(study: _Study, models: Sequence[AnyLineage], logs: Path) -> None:

@@ -21,11 +21,11 @@ from natmu.engine.training import train_classifier
 from natmu.errors import RunError
 from natmu.lineage import Workspace, in_order, sources
 from natmu.methods import method_named
-from natmu.records.derived import title
+from natmu.records.derived import root_of, title
 from natmu.records.lineage import AnyLineage, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, History
 from natmu.records.settings import AnyTraining, TrainSettings, batch_size_of
-from natmu.studies.bench import unserved_by, workspace_of
+from natmu.studies.bench import opened, unserved_by
 from natmu.studies.originals import given_original, require_recipe, with_original, with_resolved_training
 from natmu.studies.plan import Place, audit_models, plan_of
 from natmu.studies.recipe import Recipe
@@ -97,7 +97,7 @@ class Forecast:
 
 
 def forecast(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto") -> Forecast:
-    """Say what ``run_recipe`` would do with the same arguments, without doing it.
+    """Say what ``run_recipe`` would do with the same arguments, without doing it; features of a backbone are taken.
 
     Times are rough. They are those of stored runs of the same method and settings on the same hardware; where there are
     none, a few training steps are timed, and an epoch of any method counts as one of training.
@@ -116,12 +116,12 @@ def forecast(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto")
         UsageError: As ``run_recipe``.
     """
     recipe = with_resolved_training(recipe)
-    workspace = workspace_of(recipe, data_dir, out, device)
+    workspace, backbone = opened(recipe, data_dir, out, device)
     original = given_original(recipe, workspace)
     require_recipe(original, recipe)
     recipe = with_original(recipe, original)
     unserved = unserved_by(recipe, workspace, original)
-    plan = plan_of(recipe, workspace, unserved, original)
+    plan = plan_of(recipe, workspace, unserved, original, backbone)
     firsts = [runs[0] for runs in plan.rows.values()]
     names = {run.model.digest: run.name for run in reversed(plan.runs)}
     wanted = [*plan.models, *(model for run in firsts for model in audit_models(recipe, run))]
@@ -180,7 +180,12 @@ class _Times:
         if isinstance(model, Trained):
             recipe = model.recipe
             return (recipe.epochs * self.epoch, "steps") if isinstance(recipe, TrainSettings) else (None, None)
-        config = method_named(model.method).Config.parse(model.settings)
+        method = method_named(model.method)
+        if method.needs_head:
+            return 0.0, None  # milliseconds
+        if method.needs_shards:  # at most; how many shards are affected is not known before forget sets are
+            return self.of(root) if isinstance(root := root_of(model), Trained) else (None, None)
+        config = method.Config.parse(model.settings)
         return getattr(config, "epochs", 1) * self.epoch, "steps"
 
 

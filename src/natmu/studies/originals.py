@@ -7,15 +7,16 @@ from pathlib import Path
 from natmu.engine.store import Run
 from natmu.errors import ModelError, SettingError
 from natmu.lineage import Workspace, import_model
-from natmu.lineage.importing import imported
-from natmu.lineage.making import keep_imported
+from natmu.lineage.importing import imported, keep_imported
 from natmu.lineage.original_check import check_run
 from natmu.lineage.own_training import require_trainer, resolved
+from natmu.methods import SISA, Method
 from natmu.models import is_pretrained_folder
 from natmu.records.derived import is_original
-from natmu.records.lineage import Imported, Trained
+from natmu.records.derived import original as head_of
+from natmu.records.lineage import Backbone, Imported, Trained
 from natmu.records.run import open_run
-from natmu.records.settings import RetrainSettings
+from natmu.records.settings import AnyTraining, HeadTraining, RetrainSettings, sharding_of
 from natmu.studies.recipe import Recipe
 
 Original = Trained | Imported
@@ -105,10 +106,39 @@ def keep_original(original: Original, recipe: Recipe, workspace: Workspace, *, f
     check_run(workspace.require(original), workspace, None, force=force)
 
 
-def originals_of(recipe: Recipe, workspace: Workspace, original: Original | None) -> dict[int, Original]:
-    """The original of each training seed."""
+def originals_of(
+    recipe: Recipe, workspace: Workspace, original: Original | None, backbone: Backbone | None = None
+) -> dict[int, Original]:
+    """The original of each training seed, which is given, trained, or a head on a backbone."""
     seeds = [seed for _, seed, _ in recipe.seeds.replicates()]
-    return {seed: original or workspace.original(recipe.training, seed) for seed in seeds}
+    if original is not None or backbone is None:
+        return {seed: original or workspace.original(recipe.training, seed) for seed in seeds}
+    data, network, at = workspace.data, workspace.architecture, backbone.arithmetic
+    return {seed: head_of(data, network, at, recipe.training, seed, backbone) for seed in seeds}
+
+
+def own_training(recipe: Recipe, method: Method) -> AnyTraining | None:
+    """How the original of a row is trained that has one of its own; None of a row that shares the study's originals.
+
+    Args:
+        recipe: What to do.
+        method: The method of the row.
+
+    Raises:
+        SettingError: The division that it asks for divides nothing, or heads are no networks that could be divided.
+    """
+    division = method.config.division if isinstance(method, SISA) else None
+    if division is None:
+        return None
+    training = recipe.training
+    if isinstance(training, HeadTraining):
+        raise SettingError(
+            "sisa: a head is not trained in shards; compare it with downdate, or leave training.head out."
+        )
+    theirs = sharding_of(training)
+    if theirs is not None and theirs.model_copy(update={"threads": None}) == division:
+        return None
+    return training.model_copy(update={"sharding": division})
 
 
 def _is_run(path: Path) -> bool:

@@ -11,9 +11,9 @@ from natmu.audits import NUMBERS, AuditModels
 from natmu.lineage import Workspace, outcome_of
 from natmu.methods import Method, Retrain, method_named
 from natmu.records.forgetting import ForgetRequest
-from natmu.records.lineage import AnyLineage, Forget, Imported, Trained, Unlearned
+from natmu.records.lineage import AnyLineage, Backbone, Forget, Imported, Trained, Unlearned
 from natmu.scores.comparison import Seeds
-from natmu.studies.originals import Original, originals_of
+from natmu.studies.originals import Original, originals_of, own_training
 from natmu.studies.recipe import Recipe
 from natmu.types import RETRAINED
 
@@ -33,6 +33,7 @@ class PlannedRun:
         original: The training seed under which the original stands.
         forget: What the request means with these seeds.
         model: The model.
+        own: Whether the original is that of this row alone.
     """
 
     request: ForgetRequest
@@ -42,6 +43,7 @@ class PlannedRun:
     original: int
     forget: Forget
     model: Trained | Unlearned
+    own: bool = False
 
     @property
     def place(self) -> Place:
@@ -62,7 +64,7 @@ class Plan:
     """All models of a study, but for those of audits.
 
     Attributes:
-        originals: The originals.
+        originals: The originals, those of single rows last.
         runs: What methods make of them, retrained models included, replicate by replicate.
     """
 
@@ -88,6 +90,7 @@ def plan_of(
     workspace: Workspace,
     unserved: Collection[Place] = (),
     original: Original | None = None,
+    backbone: Backbone | None = None,
 ) -> Plan:
     """The models that a recipe wants.
 
@@ -96,8 +99,9 @@ def plan_of(
         workspace: Its data and its architecture.
         unserved: Rows that a method cannot serve, which are left out.
         original: The original, where it is given and not trained.
+        backbone: The network on whose features heads are fitted; None where originals are no heads.
     """
-    originals = originals_of(recipe, workspace, original)
+    originals = originals_of(recipe, workspace, original, backbone)
     runs: dict[str, PlannedRun] = {}
     for split, training, unlearning in recipe.seeds.replicates():
         source = originals[training]
@@ -109,11 +113,14 @@ def plan_of(
                     recipe.batch_size,
                     workspace.arithmetic,
                 )
-                model = outcome_of(method, source, forget, seed=seed, batch_size=batch_size, at=at)
-                run = PlannedRun(request, label, seeds, source, training, forget, model)
+                own = own_training(recipe, method)
+                start = source if own is None else workspace.original(own, training)
+                model = outcome_of(method, start, forget, seed=seed, batch_size=batch_size, at=at)
+                run = PlannedRun(request, label, seeds, start, training, forget, model, own is not None)
                 if run.place not in unserved:
                     runs.setdefault(run.name, run)
-    return Plan(tuple(dict.fromkeys(originals.values())), tuple(runs.values()))
+    others = (run.source for run in runs.values())
+    return Plan(tuple(dict.fromkeys([*originals.values(), *others])), tuple(runs.values()))
 
 
 def methods_of(recipe: Recipe) -> dict[str, Method]:

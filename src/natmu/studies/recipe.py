@@ -8,9 +8,11 @@ import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from natmu.errors import NatmuError, SettingError
-from natmu.methods import method_named
+from natmu.methods import SISA, method_named
+from natmu.methods.exact import SISASettings
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.recipe import MethodSettings, Range, RecipeSettings
+from natmu.records.settings import HeadTraining
 from natmu.scores import score_of_table
 from natmu.studies.search.ranges import require_fit
 from natmu.types import REFERENCES
@@ -23,7 +25,9 @@ class MethodEntry(MethodSettings):
     def _is_known(self) -> MethodEntry:
         for _, name, settings in self.expanded():
             try:
-                method_named(name).configured(settings)
+                configured = method_named(name).configured(settings)
+                if isinstance(configured, SISASettings):
+                    _ = configured.division  # which must divide
             except NatmuError as error:
                 raise ValueError(str(error)) from None
         return self
@@ -35,6 +39,8 @@ class MethodEntry(MethodSettings):
             return ranges
         if known.data.get("grid"):
             raise ValueError("give a method a grid or a search, not both")
+        if known.data.get("method") == SISA.name:
+            raise ValueError("each division is an original of its own, and a search has one original; give sisa a grid")
         if "method" in known.data and "settings" in known.data:
             try:
                 require_fit(known.data["method"], known.data["settings"], ranges)
@@ -73,6 +79,11 @@ class Recipe(RecipeSettings):
         twice = sorted({label for label in labels if labels.count(label) > 1} | ({*REFERENCES} & {*labels}))
         if twice:
             raise ValueError(f"methods need different labels; taken twice or reserved: {', '.join(twice)}")
+        head = isinstance(self.training, HeadTraining)
+        if head and self.original is None and self.features_from is None:
+            raise ValueError("a head is fitted on the features of a model; name that model under features_from")
+        if self.features_from is not None and (not head or self.original is not None):
+            raise ValueError("features_from is for heads that are fitted here; write training.head, or leave it out")
         if self.original is not None and len(set(self.seeds.training)) > 1:
             raise ValueError("original is one model; give seeds.training one seed, that of the retrained models")
         if self.score_on == "holdout" and not self.data.holdout:

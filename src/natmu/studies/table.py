@@ -11,8 +11,10 @@ from pathlib import Path
 from natmu.engine.store import Run
 from natmu.lineage import Workspace
 from natmu.lineage.executors.outcomes import Outcomes
+from natmu.records.lineage import Trained
 from natmu.records.run import Hardware
-from natmu.records.table import Column, Replicate, Row
+from natmu.records.settings import sharding_of
+from natmu.records.table import Column, OwnOriginal, Replicate, Row
 from natmu.scores import SCORE_NAMES, avg_gap, holdout_as_test, mean_scores, quick_scores, scores
 from natmu.scores.comparison import Seeds
 from natmu.scores.statistics import LOWEST
@@ -58,11 +60,13 @@ class Cell:
             once, under the seeds of the first.
         failed: Why a replicate could not be computed.
         log: File with the details of what failed, in the study's folder; None where nothing was tried.
+        originals: Those of this row alone, where it has any.
     """
 
     measured: list[Measured] = field(default_factory=list)
     failed: str | None = None
     log: str | None = None
+    originals: Cell | None = None
 
     def add(self, seeds: Seeds, run: Run, found: Scores, forget: ForgetSet) -> None:
         """Add one replicate, unless its run is already there with the same forget set."""
@@ -119,7 +123,10 @@ def cells_of(
         cells[place].fail(reason, None)
     for planned in plan.runs:
         source, outcome = outcomes[planned.source.digest], outcomes[planned.model.digest]
-        originals, cell = cells[planned.request.text, ORIGINAL], cells[planned.place]
+        cell = cells[planned.place]
+        if planned.own and cell.originals is None:
+            cell.originals = Cell()
+        originals = cell.originals or cells[planned.request.text, ORIGINAL]
         if source.run is None:
             originals.fail(source.failed, source.log)
         else:
@@ -189,6 +196,21 @@ def _row(text: str, label: str, further: Sequence[str], cell: Cell, references: 
         log=cell.log,
         replicates=tuple(_replicate(measured) for measured in cell.measured),
         scores=columns | {"seconds": column(seconds), "retrain_fraction": column(fractions)},
+        original=None if cell.originals is None else _own_original(cell.originals),
+    )
+
+
+def _own_original(cell: Cell) -> OwnOriginal | None:
+    """The original of one row; None where none could be made."""
+    if not cell.measured:
+        return None
+    lineage = cell.measured[0].run.record.lineage
+    sharding = sharding_of(lineage.recipe) if isinstance(lineage, Trained) else None
+    assert sharding is not None, "rows have originals of their own for the sake of a division"
+    return OwnOriginal(
+        sharding=sharding,
+        replicates=tuple(_replicate(measured) for measured in cell.measured),
+        scores={name: column([measured.scores.get(name) for measured in cell.measured]) for name in SCORE_NAMES},
     )
 
 

@@ -21,6 +21,7 @@ from natmu.data import ImageData, load
 from natmu.errors import ScenarioError, SettingError
 from natmu.methods.base import EVERY_SCENARIO, Method
 from natmu.methods.problem import Problem
+from natmu.testing.exact_problems import equipped
 from natmu.testing.problems import problem_for, same_state, second_problem, state_of, usual
 from natmu.testing.reachable import images_in, reachable
 from natmu.testing.recorder import Gauge, Outcome, SpoiltError, Wire, equal, perform, raised, storages_of
@@ -114,6 +115,7 @@ def brings_modes_and_gradient_flags_back(row: Row, mode: str) -> None:
         layers[0].get_parameter("bias").requires_grad_(False)
     outcome = perform(row.build(), with_model(problem, model), seconds=row.seconds)
     require_untouched(row, outcome)
+    model = outcome.problem.model
     wanted = {name: module.training for name, module in model.named_modules()}
     found = {name: module.training for name, module in outcome.model.named_modules()}
     assert found == wanted, f"{row.name} leaves modules in another mode: {_unlike(found, wanted)}"
@@ -207,14 +209,14 @@ def _telling(method: type[Method]) -> list[Scenario]:
 
 def _same_with(row: Row, scenario: Scenario, change: Callable[[Problem], ImageData]) -> bool:
     """Whether the weights are the same with other data."""
-    problem = problem_for(scenario)
+    problem = equipped(row.method, problem_for(scenario))
     other = perform(row.build(), replace(problem, data=change(problem)), seconds=row.seconds)
     return same_state(state_of(outcome_of(row, scenario).model), state_of(other.model))
 
 
 def reads_nothing_that_was_forgotten_before(row: Row, scenario: Scenario) -> None:
     """Other samples in the place of those of an earlier request change nothing."""
-    problem = second_problem(scenario)
+    problem = equipped(row.method, second_problem(scenario))
     gone, data = torch.from_numpy(problem.forget.before), problem.data
     images, labels = torch.as_tensor(data.images).clone(), data.labels.clone()
     images[gone] = 255 - images[gone]
@@ -229,7 +231,7 @@ def brings_no_class_back_that_was_forgotten_before(row: Row, scenario: Scenario)
     """A digit that an earlier request forgot, and that the original never saw, is not recognised afterwards."""
     problem = second_problem(scenario)
     outcome = perform(row.build(**row.known(row.visible)), problem, seconds=row.seconds)
-    before, after = (_recognised(model, problem) for model in (problem.model, outcome.model))
+    before, after = (_recognised(model, problem) for model in (outcome.problem.model, outcome.model))
     assert after <= before, f"{row.name} recognises {after:.0%} of a class that was forgotten before, not {before:.0%}"
 
 

@@ -15,6 +15,7 @@ from natmu.errors import ForgetSetError, NatmuError, TrainingError, UsageError
 from natmu.methods.base import Method
 from natmu.methods.problem import Problem
 from natmu.testing.contract import require_apart, require_sound, require_untouched, wired, with_model
+from natmu.testing.exact_problems import equipped
 from natmu.testing.problems import (
     cropped,
     edge_problem,
@@ -33,7 +34,7 @@ def gives_a_result_or_a_clear_error(row: Row, edge: str) -> None:
 
     So is a full one, which leaves nothing to retain, for a method that reads retained samples.
     """
-    problem = edge_problem(row.method, edge)
+    problem = equipped(row.method, edge_problem(row.method, edge))
     before = world(problem)
     outcomes = []
     error = raised(UsageError, lambda: outcomes.append(perform(row.build(), problem, seconds=row.seconds)))

@@ -31,6 +31,7 @@ from natmu.methods.base import Method
 from natmu.methods.problem import Problem
 from natmu.models.faults import FAULTS
 from natmu.testing.contract import outcome_of
+from natmu.testing.exact_problems import equipped
 from natmu.testing.problems import problem_for, same_state, state_of, usual
 from natmu.testing.row import Row
 from natmu.types import Scenario
@@ -94,7 +95,7 @@ def _sensitivity(row: Row, problem: Problem) -> float:
         for weight in model.parameters():
             weight.mul_(1 + DISTURBANCE * torch.randn(weight.shape, generator=generator))
     scenario = usual(row.method)
-    other = row.build()(problem_for(scenario, model=model)).model
+    other = row.build()(equipped(row.method, problem_for(scenario, model=model))).model
     return _distance(state_of(other), state_of(outcome_of(row, scenario).model))
 
 
@@ -129,7 +130,7 @@ class Order:
     def obey(self) -> dict[str, Tensor]:
         """The weights that this process ends with; batch normalisation sees the rows of both."""
         problem = problem_for(self.scenario, model=self.original)
-        problem = replace(problem, compute=replace(problem.compute, sync_batch_norm=True))
+        problem = equipped(self.method, replace(problem, compute=replace(problem.compute, sync_batch_norm=True)))
         return state_of(self.method(**self.settings)(problem).model)
 
 

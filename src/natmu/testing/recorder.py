@@ -20,6 +20,7 @@ from natmu.data.batches import Batch
 from natmu.engine.step import LossFunction, Step
 from natmu.methods.base import Method
 from natmu.methods.problem import Problem
+from natmu.testing.exact_problems import equipped
 from natmu.testing.problems import state_of
 from natmu.testing.reachable import reachable
 
@@ -168,12 +169,12 @@ class Outcome:
 
 
 def perform(method: Method, problem: Problem, *, seconds: float, closely: bool = False) -> Outcome:
-    """Run a method while looking on.
+    """Run a method while looking on, on the problem with the shards or the head that it needs.
 
     Raises:
         AssertionError: It takes longer than these seconds.
     """
-    recording = Recording(closely=closely)
+    problem, recording = equipped(method, problem), Recording(closely=closely)
     before = world(problem)
     with recording.looking_on(), time_limit(seconds, method.name):
         model = method(problem).model

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from natmu.methods.problem import Problem
+from natmu.testing.exact_problems import equipped
 from natmu.testing.problems import loss_on, problem_for, state_of, trained, usual
 from natmu.testing.recorder import Outcome, Recording, Seen, equal, perform, storages_of
 from natmu.testing.row import DRIFT, Row
@@ -202,7 +203,7 @@ def _require_gradients(row: Row, seen: Seen, wanted: Tensor, number: int) -> Non
 def returns_the_stated_weights(row: Row) -> None:
     """Those of the slow computation, to 1e-5 of the largest weight of each tensor."""
     assert row.weights is not None
-    method, problem = row.build(**row.visible), problem_for(usual(row.method))
+    method, problem = row.build(**row.visible), equipped(row.method, problem_for(usual(row.method)))
     described = {name: value for name, value in row.weights(method, problem).items() if value is not None}
     assert described, f"{row.name}: the row describes no weight"
     returned = state_of(perform(method, problem, seconds=row.seconds).model)

@@ -50,7 +50,7 @@ def packed(workspace: Workspace) -> Workspace:
     """A workspace that Ray hands to other processes without a copy of its images, and that knows their digests."""
     _ = workspace.data  # computes the digests, once for all
     store = Store(workspace.store.root.absolute(), workspace.store.checkpoint_seconds)
-    return _with_images(replace(workspace, store=store, pools={}), _as_array)
+    return _with_images(replace(workspace, store=store, pools={}, features={}), _as_array)
 
 
 def unpacked(shared: Shared) -> Workspace:

@@ -14,7 +14,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from natmu.engine.together import processes_for, run_together
+import torch
+
+from natmu.engine.together import WORTH_STARTING, processes_for, run_together
 from natmu.errors import SharedMemoryError, TrainingError, UsageError
 from natmu.lineage.making import obtain
 from natmu.lineage.shards import obtain_shards
@@ -84,10 +86,16 @@ def _request(model: Trained) -> str:
 
 
 def _processes(group: Sequence[Trained], workspace: Workspace) -> int:
-    """How many models of a group are trained at the same time; what the user's own function takes, nobody knows."""
+    """How many models of a group are trained at the same time; what the user's own function takes, nobody knows.
+
+    Shards are trained with the threads that their recipe says, whatever else there is, so that others use the rest.
+    """
     if not group or not isinstance(group[0].recipe, TrainSettings):
         return 1
     train, recipe = workspace.splits.train, group[0].recipe
     steps = recipe.epochs * len(train) // recipe.batch_size
+    if recipe.sharding is not None:
+        worth = workspace.compute.device.type == "cpu" and len(group) * steps >= WORTH_STARTING
+        return min(len(group), torch.get_num_threads() // (recipe.sharding.threads or 1)) if worth else 1
     network = workspace.build(0)
     return processes_for(network, train.image_shape, recipe.batch_size, steps, workspace.compute, count=len(group))

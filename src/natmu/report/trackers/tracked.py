@@ -12,8 +12,9 @@ from pathlib import Path
 from natmu.errors import RunError
 from natmu.records.audit import audit_of
 from natmu.records.derived import title
-from natmu.records.run import HISTORY, RunFolder
+from natmu.records.run import HISTORY, RECORD, RunFolder
 from natmu.records.table import Row
+from natmu.report.descriptions import shared_plain
 from natmu.report.markdown import markdown
 from natmu.report.relatives import run_beside
 from natmu.report.study import read_study
@@ -84,6 +85,7 @@ def read_tracked_run(folder: Path) -> TrackedRun:
     """
     run = RunFolder(folder.resolve())
     record = run.record
+    lineage, shared = record.lineage, shared_plain(record.lineage)
     audit = audit_of(run)
     audited = {} if audit is None else {f"audit/{name}": score.value for name, score in audit.audit.scores.items()}
     costs = {"seconds": record.seconds, "peak_memory_mb": record.peak_memory_mb}
@@ -92,10 +94,10 @@ def read_tracked_run(folder: Path) -> TrackedRun:
         name=title(record.lineage) if run.path.name == record.digest else run.path.name,
         group=None,
         digest=record.digest,
-        config=flat(record.lineage.plain()) | flat({"hardware": record.hardware.plain(), "versions": record.versions}),
+        config=flat(shared) | flat({"hardware": record.hardware.plain(), "versions": record.versions}),
         curves=[_noted(row) for row in run.history()] if run.has(HISTORY) else [],
         scores={**record.scores, **costs, **audited},
-        links=_links(run.path, TRACKED_FILES),
+        links=_links(run.path, tuple(name for name in TRACKED_FILES if name != RECORD or shared == lineage.plain())),
         finished=datetime.fromisoformat(record.finished).timestamp(),
     )
 

@@ -19,7 +19,7 @@ from natmu.errors import SettingError
 from natmu.lineage import Workspace, obtain, outcome_of
 from natmu.lineage.executors.outcomes import sentence_of
 from natmu.lineage.refusal import refuse
-from natmu.methods import Retrain, method_named
+from natmu.methods import SISA, Downdate, Retrain, method_named
 from natmu.progress import say, showing, task
 from natmu.records.derived import knows_initial_weights
 from natmu.records.digests import digest_of
@@ -136,6 +136,8 @@ def ranges_of(number: int, entry: MethodEntry) -> dict[str, Range]:
         SettingError: There is nothing to search.
     """
     where = f"methods.{number}.search"
+    if entry.method in (SISA.name, Downdate.name):
+        raise SettingError(f"{where}: {entry.method} has nothing that a search could vary; compare it in a study.")
     if entry.method == Retrain.name:
         raise SettingError(f"{where}: {Retrain.name} is what methods are compared with; leave it out of a search.")
     if entry.grid:
@@ -152,6 +154,8 @@ def ranges_of(number: int, entry: MethodEntry) -> dict[str, Range]:
 
 
 def _require_searchable(recipe: Recipe) -> SearchSettings:
+    if recipe.features_from is not None:
+        raise SettingError("A head has nothing that a search could vary; compare methods on it with natmu bench.")
     if recipe.search is None:
         raise SettingError("The recipe has no search; add for example search: {trials: 20, objective: no-retrain}.")
     if not recipe.data.holdout:

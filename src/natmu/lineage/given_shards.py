@@ -1,0 +1,242 @@
+"""Shards of data and a model in memory, with a store that knows the samples again when others are gone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from natmu.data import ImageData, OwnParts, Splits
+from natmu.data.own import ArraySamples
+from natmu.engine.compute import Compute
+from natmu.engine.store import Store
+from natmu.errors import DataError, UsageError
+from natmu.lineage.given_trainer import as_given
+from natmu.lineage.making import obtain
+from natmu.lineage.model_workspace import ModelWorkspace
+from natmu.lineage.remaining import Remaining
+from natmu.methods.exact import SISA
+from natmu.progress import decide
+from natmu.records.forgetting import parse_forget
+from natmu.records.lineage import Forget, Stage, Trained, Unlearned
+from natmu.records.settings import (
+    DataSettings,
+    OwnTraining,
+    Sharding,
+    TrainSettings,
+    batch_size_of,
+    in_words,
+    sharding_of,
+)
+from natmu.records.shard_samples import FILE, Digests, ShardSamples, digests_of_contents, digests_of_names
+from natmu.types import ForgetSet, IntArray
+
+POSITIONS = (
+    "The samples are called by their positions. Whoever deletes rows from the data later must give names=… from this "
+    "call on, because all rows behind them then have other positions."
+)
+"""Is said where nothing else names them."""
+
+_BLOCK = 1024
+"""Images that are read at a time for their digests."""
+
+
+@dataclass(frozen=True, eq=False)
+class GivenShards:
+    """A training in shards, of data in memory.
+
+    Attributes:
+        workspace: Where it is made; its data is in the order in which the store first had it.
+        original: How all samples together are trained.
+        given: The data as the user gave it.
+        positions: Where each sample of it stands in the data that the store first had, int64 ``(N,)``.
+        known: What the store knows of that.
+    """
+
+    workspace: ModelWorkspace
+    original: Trained
+    given: ImageData
+    positions: IntArray
+    known: ShardSamples
+
+    @classmethod
+    def open(
+        cls,
+        store: Path,
+        network: nn.Module,
+        given: object,
+        data: ImageData,
+        recipe: TrainSettings | OwnTraining,
+        trainer: Callable[..., Any] | None,
+        seed: int,
+        compute: Compute,
+    ) -> GivenShards:
+        """Begin a training, or go on with the one that the store holds.
+
+        Args:
+            store: The folder.
+            network: A model of the architecture.
+            given: The data as the user gave it.
+            data: The same, as natmu reads it, by its names.
+            recipe: How it is trained.
+            trainer: The user's own function, where it was handed over.
+            seed: Of the training.
+            compute: Device and precision.
+
+        Raises:
+            UsageError: The store holds another training, or samples cannot be known again.
+            DataError: The data holds other samples than the store first had.
+        """
+        file = store / FILE
+        names, contents = _names_of(data), digests_of_contents(_contents(data))
+        workspace = ModelWorkspace(
+            settings=DataSettings(source="given"),
+            splits=_splits(given, data, np.arange(len(data))),
+            model=type(network).__name__,
+            compute=compute,
+            store=Store(store),
+            trainer=trainer,
+            network=compute.place(copy.deepcopy(network)),
+        )
+        original = workspace.original(recipe, seed)
+        if not file.exists():
+            if data.sample_names.listing.texts is None:
+                decide(POSITIONS)
+            return cls(workspace, original, data, np.arange(len(data)), ShardSamples(original, names, contents))
+        known = ShardSamples.read(file)
+        original = _same_training(known.model, original, store)
+        positions = _positions(known, data, names, contents, store)
+        order = np.argsort(positions)
+        train = positions[order]
+        left = len(train) < len(known)
+        remaining = Remaining(original.data, train, train[:0], None, len(known)) if left else None
+        workspace = replace(workspace, splits=_splits(given, data, order), remaining=remaining)
+        return cls(workspace, original, data, positions, known)
+
+    def without(self, left_out: IntArray) -> tuple[nn.Module, dict[int, tuple[int, ...]]]:
+        """The model that never had some samples, nor those that are gone.
+
+        Args:
+            left_out: Positions in the data as the user gave it.
+
+        Returns:
+            The model, in evaluation mode, and by number of each shard that was trained for it which slices were.
+        """
+        store = self.workspace.store
+        before = {run.path for run in store.all()}
+        gone = np.setdiff1d(np.arange(len(self.known)), self.positions)
+        rows = np.union1d(gone, self.positions[left_out]).astype(np.int64)
+        run = obtain(self._wanted(rows) if len(rows) else self.original, self.workspace)
+        if not (store.root / FILE).exists():  # nothing stands in the way of another try where this one was refused
+            self.known.write(store.root / FILE)
+        made: dict[int, list[int]] = {}
+        for one in store.all():
+            lineage = one.record.lineage
+            if one.path not in before and isinstance(lineage, Stage):
+                made.setdefault(lineage.shard, []).append(lineage.slices)
+        model = self.workspace.load(run).eval()
+        return model, {shard: tuple(sorted(made[shard])) for shard in sorted(made)}
+
+    def _wanted(self, rows: IntArray) -> Unlearned:
+        """The model that never had some samples, by their positions in the data that the store first had."""
+        listed = ForgetSet(rows, "", "indices")
+        forget = Forget(request=parse_forget(f"indices:{listed.digest}"), positions=listed.digest)
+        self.workspace.remember(forget, replace(listed, request=forget.request.text))
+        return Unlearned(
+            source=self.original,
+            forget=forget,
+            method=SISA.name,
+            settings=SISA().config.model_dump(mode="json"),
+            batch_size=batch_size_of(self.original.recipe),
+            seed=self.original.seed,
+            arithmetic=self.original.arithmetic,
+        )
+
+
+def _splits(given: object, data: ImageData, rows: IntArray) -> Splits:
+    """The samples at some rows as training data; nothing is tested here."""
+    own = OwnParts(as_given(given, data), ArraySamples(data.subset(rows[:0]))).at(train=rows)
+    same = np.array_equal(rows, np.arange(len(data)))
+    return Splits("given", data if same else data.subset(rows), data.subset(rows[:0]), (), (), own=own)
+
+
+def _same_training(known: Trained, asked: Trained, store: Path) -> Trained:
+    """What is asked for, if it is the training that the store holds, in the threads and with the data of that.
+
+    The shards may be combined otherwise.
+
+    Raises:
+        UsageError: It is another training.
+    """
+    held, wanted = sharding_of(known.recipe), sharding_of(asked.recipe)
+    assert held is not None, "the store holds shards"
+    assert wanted is not None, "shards are asked for"
+    start = asked.start.but(data=known.data)
+    asked = _divided(asked.but(start=start), wanted.model_copy(update={"threads": held.threads}))
+    if _divided(asked, wanted.model_copy(update={"threads": held.threads, "combine": held.combine})) == known:
+        return asked
+    told = f"{in_words(known.recipe)}, seed {known.seed}"
+    raise UsageError(
+        f"{store} holds shards of another training ({told}), with another model, trainer, seed, precision or settings; "
+        "name another folder as store, or train as you did there."
+    )
+
+
+def _divided(model: Trained, sharding: Sharding) -> Trained:
+    """A training with another division."""
+    assert isinstance(model.recipe, TrainSettings | OwnTraining), "it is divided"
+    return model.but(recipe=model.recipe.model_copy(update={"sharding": sharding}))
+
+
+def _positions(known: ShardSamples, data: ImageData, names: Digests, contents: Digests, store: Path) -> IntArray:
+    """Where each sample stands in the data that the store first had.
+
+    Raises:
+        DataError: A sample was not in it, or is another one now.
+    """
+    if data.sample_names.listing.texts is None and len(data) < len(known):
+        raise DataError(
+            f"The data has {len(data)} samples, and the shards in {store} were trained on {len(known)}. Positions do "
+            "not say which of them are gone; give names=…, one text per sample, from the first call on."
+        )
+    positions = known.positions(names)
+    if len(new := np.flatnonzero(positions < 0)):
+        raise DataError(
+            f"{len(new)} samples are not among those that the shards in {store} were trained on, such as "
+            f"{data.names[int(new[0])]!r}; leave them out, or train with them in another folder."
+        )
+    if len(changed := np.flatnonzero((known.contents[positions] != contents).any(1))):
+        raise DataError(
+            f"{len(changed)} samples have other inputs or another label than when the shards in {store} were trained, "
+            f"such as {data.names[int(changed[0])]!r}; give them as they were, or train in another folder."
+        )
+    return positions
+
+
+def _names_of(data: ImageData) -> Digests:
+    """Digests of the names of samples.
+
+    Raises:
+        DataError: Two samples have the same name.
+    """
+    digests = digests_of_names(data.names)
+    _, first, counts = np.unique(digests, axis=0, return_index=True, return_counts=True)
+    if (counts > 1).any():
+        twice = data.names[int(first[counts > 1].min())]
+        raise DataError(f"Two samples are called {twice!r}, and shards know samples by their names; give each its own.")
+    return digests
+
+
+def _contents(data: ImageData) -> Iterator[bytes]:
+    """What models and losses get of each sample; floats as float32, in whichever type they are kept."""
+    for rows in torch.split(torch.arange(len(data)), _BLOCK):
+        images: Tensor = data.take(rows).cpu()
+        images = images if images.dtype == torch.uint8 else images.float()
+        for image, label in zip(images.numpy(), data.labels[rows].tolist(), strict=True):
+            yield str(label).encode() + image.tobytes()

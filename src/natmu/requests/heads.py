@@ -1,0 +1,102 @@
+"""What a service keeps for heads on features: rows that are erased with their samples, and what is told of a head."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from natmu.errors import RunError
+from natmu.records.derived import backbone_of
+from natmu.records.files import file_digest
+from natmu.records.heads import FEATURES, HEAD, FeatureRows, read_features, read_head, write_features
+from natmu.records.lineage import Imported, Trained
+from natmu.records.promises import HeadFacts
+from natmu.records.run import RECORD, RunFolder, content_of
+from natmu.records.settings import HeadTraining, LogisticTraining
+from natmu.types import IntArray
+
+ERASING = "features.erasing"
+"""Holds the digest of the features without the erased rows, until the record of their run names it."""
+
+
+def head_facts(original: Trained | Imported, run: RunFolder) -> HeadFacts | None:
+    """What the ledger tells of a head; None of any other model, and of what another method made of a head.
+
+    Args:
+        original: The original of the service.
+        run: The model.
+    """
+    backbone, recipe = backbone_of(original), original.recipe
+    if backbone is None or not isinstance(recipe, HeadTraining) or not run.has(HEAD):
+        return None
+    known: dict[str, object] = {"kind": recipe.head, "backbone": backbone.weights, "origin": backbone.origin}
+    if isinstance(recipe, LogisticTraining):
+        from natmu.heads.logistic import LogisticHead
+
+        head = LogisticHead.from_state(content_of(run.verified(HEAD), read_head))
+        known |= {"epsilon": recipe.epsilon, "delta": recipe.delta, "spent": float(head.spent)}
+        known |= {"budget": float(head.budget), "removed": int(head.removed)}
+    return HeadFacts.model_validate(known)
+
+
+def erase_rows(runs: Mapping[str, RunFolder], rows: Mapping[str, IntArray]) -> int:
+    """Overwrite the stored features of samples with zeros, in every run that holds any.
+
+    No row that stands for a sample is zero, as it ends with a constant. A head that should have such rows taken out is
+    fitted again on what is left.
+
+    Args:
+        runs: All runs of the service.
+        rows: By part, positions of the samples.
+
+    Returns:
+        How many rows were erased.
+
+    Raises:
+        RunError: A file cannot be read or written.
+    """
+    return sum(_erased(run, rows) for run in runs.values() if run.has(FEATURES))
+
+
+def _erased(run: RunFolder, rows: Mapping[str, IntArray]) -> int:
+    path = run.verified(FEATURES)
+    features = content_of(path, read_features)
+    parts = {"train": features.train, "test": features.test, "holdout": features.holdout}
+    count = 0
+    for name, part in parts.items():
+        if part is not None:
+            gone = rows.get(name, np.zeros(0, np.int64))
+            count += int(part[gone].any(axis=1).sum())
+            part[gone] = 0
+    if not count:
+        return 0
+    partial = path.with_name(f".{FEATURES}.{os.getpid()}")
+    try:
+        write_features(FeatureRows(features.train, features.test, features.holdout), partial)
+        (run.path / ERASING).write_text(file_digest(partial), "utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise RunError(
+            f"Cannot write {path} ({error.strerror}); make room or repair it, and run this again."
+        ) from error
+    _settle(run)
+    return count
+
+
+def finish_erasing(models: Path) -> None:
+    """Let the records of runs name the features that they hold, where a process was killed before it said so."""
+    for path in models.glob(f"*/{ERASING}"):
+        _settle(RunFolder(path.parent))
+
+
+def _settle(run: RunFolder) -> None:
+    """Name the features as they are now in the record, if they are those without the erased rows."""
+    noted, record = run.path / ERASING, RunFolder(run.path).record
+    digest = file_digest(run.path / FEATURES)
+    if digest == noted.read_text("utf-8"):
+        record.model_copy(update={"files": record.files | {FEATURES: digest}}).write(run.path / RECORD)
+    for left in (noted, *run.path.glob(f".{FEATURES}.*")):
+        left.unlink(missing_ok=True)

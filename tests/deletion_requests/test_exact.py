@@ -1,0 +1,289 @@
+"""Services whose models forget exactly, or with a certificate: shards, and heads on the features of a backbone."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tests.deletion_requests.world import CLASSES, PEOPLE, World, make_photos, picture
+
+from natmu.engine.store import Run, Store
+from natmu.errors import RunError, SettingError
+from natmu.lineage import obtain
+from natmu.opening import Place, Source, open_model
+from natmu.records.derived import retrained
+from natmu.records.evidence import Evidence
+from natmu.records.forgetting import parse_forget
+from natmu.records.heads import FEATURES, HEAD, read_features
+from natmu.records.ledger import Released
+from natmu.records.lineage import Backbone, Stage
+from natmu.records.promises import PROMISES
+from natmu.records.run import WEIGHTS
+from natmu.requests import Service
+from natmu.requests.heads import ERASING, finish_erasing
+from natmu.verbs import train_run
+
+TRAINING = {"epochs": 4, "batch_size": 16, "lr": 0.05, "augment": False, "warmup_epochs": 1}
+RECIPES = {
+    "shards": TRAINING | {"sharding": {"shards": 3, "slices": 2}},
+    "ridge": {"head": "ridge"},
+    "logistic": {"head": "logistic", "l2": 20.0, "noise": 4.0},
+    "spent": {"head": "logistic", "l2": 20.0, "noise": 0.05, "epsilon": 0.1},
+}
+METHODS = {"shards": "sisa", "ridge": "downdate", "logistic": "downdate", "spent": "downdate"}
+RUNS = {"shards": "shards", "ridge": "ridge", "logistic": "logistic", "spent": "spent"}
+
+
+@dataclass(frozen=True)
+class Exact(World):
+    """Photographs, and originals that can forget exactly."""
+
+    def begun(self, kind: str, **policy: object) -> Service:
+        """A service whose original is of a kind, with that kind's own method."""
+        path = self.folder / f"{kind}.yaml"
+        own = {
+            "method": METHODS[kind],
+            "audit": {"references": 0},
+            "guardrails": {"retain_loss": 90, "holdout_loss": 90},
+        }
+        path.write_text(yaml.safe_dump(own | policy))
+        source = Source(self.folder / "runs" / kind, {"source": str(self.photos)})
+        return Service.create(
+            self.folder / f"{kind} service", source, path, manifest=self.manifest, data_dir=self.folder / "data"
+        )
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exact")
+    make_photos(folder)
+    rng = np.random.default_rng(7)
+    for label, name in enumerate(CLASSES):
+        for number in range(6):
+            path = folder / "others" / ("train" if number < 4 else "test") / name / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture(rng, label).save(path)
+
+    def place(name):
+        return Place(folder / "data", folder / "runs", name, device="cpu", precision="fp32")
+
+    others = {"source": str(folder / "others")}
+    train_run(data=others, model="small_cnn", training=TRAINING, seed=3, place=place("backbone"))
+    data = {"source": str(folder / "photos")}
+    train_run(data=data, model="small_cnn", training=RECIPES["shards"], seed=0, place=place("shards"))
+    for kind in ("ridge", "logistic", "spent"):
+        train_run(
+            data=data,
+            model=None,
+            training=RECIPES[kind],
+            seed=5,
+            place=place(kind),
+            features_from=str(folder / "runs" / "backbone"),
+        )
+    return Exact(folder)
+
+
+@pytest.fixture
+def world(made, tmp_path):
+    shutil.copytree(made.folder, tmp_path / "world")
+    return Exact(tmp_path / "world")
+
+
+def rows(*people):
+    """Positions of people's training photographs."""
+    per_class = 2 * PEOPLE
+    return sorted(
+        label * per_class + 2 * one + number for one in people for label in range(len(CLASSES)) for number in range(2)
+    )
+
+
+def run_of(service, release):
+    return Run(service.files.run_of(release).path)
+
+
+def without(made, kind, left_out, folder):
+    """The weights of a training that never had some samples, on all photographs and in a store of its own."""
+    place = Place(made.folder / "data", folder / "fresh", device="cpu", precision="fp32")
+    original, workspace = open_model(made.folder / "runs" / kind, place, str(made.photos))
+    for run in Store(made.folder / "runs").all():
+        if isinstance(run.record.lineage, Backbone):
+            workspace.store.adopt(run)
+    listed = folder / "rows.txt"
+    listed.write_text("\n".join(map(str, left_out)))
+    forget = workspace.forget(parse_forget(f"indices:{listed}"), 0, original)
+    fresh = retrained(original, forget, original.arithmetic, original.seed, fresh=False)
+    return obtain(fresh, workspace).weights()
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("kind", ["shards", "ridge"])
+def test_after_two_batches_and_a_purge_the_weights_are_those_of_a_training_without(made, world, tmp_path, kind):
+    service = world.begun(kind, guarantee="exact")
+    service.add("where:person=3", "T-3")
+    world.delete(3)  # neither way reads what it forgets
+    first = service.process()
+    assert isinstance(first, Released), getattr(first, "reasons", None)
+    service.confirm_purge(1, weights=True)
+    service.add("where:person=5", "T-5")
+    second = service.process()
+    assert isinstance(second, Released), getattr(second, "reasons", None)
+    assert (first.guarantee, second.guarantee) == ("exact", "exact")
+    assert same(run_of(service, 2).weights(), without(made, kind, rows(3, 5), tmp_path))
+
+    status = service.status()
+    assert status.deployed.trained == 2, "it is as good as retrained, so that nothing has added up"
+    assert not status.advice.due
+    assert status.deployed.requests_since == 0
+
+    promise = PROMISES["sisa" if kind == "shards" else "ridge"]
+    folder = service.evidence(1)
+    evidence = Evidence.read(folder / "evidence.json")
+    given = evidence.answer.made
+    assert (given.promise, given.assumptions) == (promise.promise, promise.assumptions)
+    page = (folder / "evidence.html").read_text("utf-8")
+    assert all(sentence in page for sentence in (promise.promise, *promise.assumptions))
+    assert service.verify().ok
+
+
+def test_a_purge_deletes_the_stages_that_saw_the_samples_and_no_others(world):
+    service = world.begun("shards")
+    stages = {run.record.digest for run in Store(service.files.models).all() if isinstance(run.record.lineage, Stage)}
+    assert len(stages) == 6
+    service.add("where:person=3", "T-3")
+    service.process()
+    world.delete(3)
+    purged = service.confirm_purge(1, weights=True)
+    gone, asked = set(), rows(3)
+    division = run_of(service, 1).division()
+    for digest in stages:
+        path = service.files.models / digest
+        if not path.exists():
+            gone.add(digest)
+            continue
+        stage = Run(path).record.lineage
+        assert not any(shard == stage.shard and slices < stage.slices for shard, slices in division[asked].tolist()), (
+            "it saw a photograph"
+        )
+    assert gone
+    assert gone <= {*purged.weights}
+    left = {
+        run.record.lineage.left_out
+        for run in Store(service.files.models).all()
+        if isinstance(run.record.lineage, Stage)
+    }
+    assert left - {None}, "what was trained again without the photographs is kept"
+
+
+def test_a_purge_erases_the_rows_of_features_and_nobody_reads_them_again(made, world, tmp_path):
+    service = world.begun("ridge")
+    (backbone,) = [run for run in Store(service.files.models).all() if isinstance(run.record.lineage, Backbone)]
+    before = read_features(backbone.path / FEATURES)
+    service.add("where:person=3", "T-3")
+    service.process()
+    world.delete(3)
+    purged = service.confirm_purge(1)
+    after = read_features(Run(backbone.path).verified(FEATURES))
+    kept = np.setdiff1d(np.arange(len(before.train)), rows(3))
+    assert not after.train[rows(3)].any()
+    assert np.array_equal(after.train[kept], before.train[kept])
+    assert purged.features == len(rows(3)) + 4  # and their photographs among the test samples
+    service.rollback(0)
+    service.add("where:person=5", "T-5")
+    again = service.process([2])  # the original's head holds what was erased, and that is pending too
+    assert isinstance(again, Released)
+    assert any("fitted again" in sentence for sentence in again.decisions)
+    assert same(run_of(service, 2).weights(), without(made, "ridge", rows(3, 5), tmp_path))
+    service.process([1])
+    former = run_of(service, 0).path
+    assert (former / HEAD).exists()
+    service.confirm_purge(1, weights=True)
+    assert not (former / HEAD).exists()
+    assert not (former / WEIGHTS).exists()
+
+
+def test_an_erasing_that_was_interrupted_is_finished(world):
+    service = world.begun("ridge")
+    (backbone,) = [run for run in Store(service.files.models).all() if isinstance(run.record.lineage, Backbone)]
+    record = (backbone.path / "record.json").read_bytes()
+    service.add("where:person=3", "T-3")
+    service.process()
+    world.delete(3)
+    service.confirm_purge(1)
+    named = Run(backbone.path).record.files[FEATURES]
+    (backbone.path / "record.json").write_bytes(record)  # as if it was killed before it wrote that
+    with pytest.raises(RunError):
+        Run(backbone.path).verified(FEATURES)
+    (backbone.path / ERASING).write_text(named)
+    finish_erasing(service.files.models)
+    assert Run(backbone.path).verified(FEATURES)
+    assert not (backbone.path / ERASING).exists()
+
+
+def test_no_row_is_taken_out_of_a_head_twice(made, world, tmp_path):
+    """A retrained head leaves out what is pending too, so the next process finds it gone already."""
+    service = world.begun("ridge", method="retrain")
+    service.add("where:person=3", "T-3")
+    service.add("where:person=5", "T-5")
+    assert isinstance(service.process([1]), Released)
+    path = service.files.path / "policy.yaml"
+    path.write_text(path.read_text().replace("method: retrain", "method: downdate"))
+    assert isinstance(service.process(), Released)
+    assert same(run_of(service, 2).weights(), without(made, "ridge", rows(3, 5), tmp_path))
+
+
+def test_a_certified_head_says_what_it_has_spent(world):
+    service = world.begun("logistic", guarantee="certified")
+    service.add("where:person=3", "T-3")
+    released = service.process()
+    assert isinstance(released, Released), getattr(released, "reasons", None)
+    head = released.head
+    assert released.guarantee == "certified"
+    assert released.seed is None, "the seed of the noise is secret"
+    assert (head.epsilon, head.delta, head.removed) == (1.0, 1e-5, len(rows(3)))
+    assert 0 < head.spent <= head.budget
+    folder = service.evidence(1)
+    text = (folder / "evidence.html").read_text("utf-8")
+    assert "(epsilon, delta) = (1, 1e-05)" in text
+    assert head.backbone in text
+    assert PROMISES["logistic"].promise in text
+    assert '"seed":5' not in (folder / "evidence.json").read_text("utf-8").replace(" ", "")
+
+
+def test_a_spent_budget_is_a_refit_and_evidence_says_so(world):
+    service = world.begun("spent", guarantee="certified")
+    service.add("where:person=3", "T-3")
+    released = service.process()
+    assert isinstance(released, Released), getattr(released, "reasons", None)
+    assert released.head.removed == 0
+    assert any("fitted again" in sentence for sentence in released.decisions)
+    folder = service.evidence(1)
+    assert "fitted again" in (folder / "evidence.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("kind", "policy", "sentence"),
+    [
+        ("logistic", {"guarantee": "exact"}, "downdate of a logistic head is certified, and guarantee is exact"),
+        ("ridge", {"method": "sisa"}, "the original was not trained in shards; begin a service with"),
+        ("shards", {"method": "downdate"}, "the original has none; begin a service with"),
+    ],
+)
+def test_what_the_original_cannot_give_is_refused_at_init(world, kind, policy, sentence):
+    with pytest.raises(SettingError, match=sentence):
+        world.begun(kind, **policy)
+    assert not (world.folder / f"{kind} service").exists()
+
+
+def test_an_edited_policy_is_held_against_the_original_too(world):
+    service = world.begun("logistic", guarantee="certified")
+    service.add("where:person=3", "T-3")
+    path = Path(service.files.path) / "policy.yaml"
+    path.write_text(path.read_text().replace("certified", "exact"))
+    with pytest.raises(SettingError, match="guarantee is exact"):
+        service.process()

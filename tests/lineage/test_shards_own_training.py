@@ -1,0 +1,99 @@
+"""The user's own function trains shards: once each, or slice by slice from the model of the slices before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from natmu.errors import SettingError
+from natmu.lineage import obtain, outcome_of
+from natmu.lineage.division import Division, stage_seed
+from natmu.lineage.own_training import SEEDS, require_signature
+from natmu.methods import Retrain
+from natmu.records.derived import stages_of
+from natmu.records.settings import OwnTraining, Sharding
+
+from . import tiny_shards as tiny
+
+CALLS: list[tuple[int, int, bool]] = []
+
+
+def train(samples, seed, lr=0.1):
+    """A step on all samples, from weights that the seed decides."""
+    CALLS.append((len(samples), seed, False))
+    return step(tiny.factory(), samples, lr)
+
+
+def train_on(samples, seed, start, lr=0.1):
+    """The same, from the model of the slices before; it is changed, as users do."""
+    CALLS.append((len(samples), seed, start is not None))
+    assert start is None or isinstance(start, nn.Sequential)
+    return step(tiny.factory() if start is None else start, samples, lr)
+
+
+def step(model, samples, lr):
+    images, labels = zip(*(samples[row] for row in range(len(samples))), strict=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr)
+    nn.functional.cross_entropy(model(torch.stack(images)), torch.tensor(labels)).backward()
+    optimizer.step()
+    return model
+
+
+def place_of(function, out):
+    CALLS.clear()
+    return replace(tiny.workspace(out, tiny.images(30)), trainer=function)
+
+
+def recipe(**sharding):
+    return OwnTraining(trainer="mine:train", arguments={"lr": 0.2}, sharding=Sharding(**sharding))
+
+
+def test_each_shard_is_trained_by_one_call_and_only_affected_ones_again(tmp_path):
+    place = place_of(train, tmp_path)
+    model = place.original(recipe(shards=3), 5)
+    run = obtain(model, place)
+    division = Division.of_array(run.division())
+    sizes = np.bincount(division.shards).tolist()
+    assert [(sizes[shard], stage_seed(5, shard, 1) % SEEDS, False) for shard in range(3)] == CALLS
+    assert run.history() == []
+    assert not run.has("confidence.npy")
+    assert run.record.seconds > 0
+    made = tiny.by_sisa(place, np.flatnonzero(division.shards == 1)[:2], model)
+    assert CALLS[3:] == [(sizes[1] - 2, stage_seed(5, 1, 1) % SEEDS, False)]
+    # The hardest samples are those of the largest loss, where no confidence is noted.
+    retrain = outcome_of(Retrain(), model, made.forget, seed=5, batch_size=None, at=place.arithmetic)
+    retrained, unlearned = obtain(retrain, place).weights(), place.require(made).weights()
+    assert all(torch.equal(value, retrained[name]) for name, value in unlearned.items())
+    assert len(CALLS) == 3 + 1 + 3
+
+
+def test_slices_go_on_from_the_model_of_those_before(tmp_path):
+    place = place_of(train_on, tmp_path)
+    model = place.original(recipe(shards=2, slices=2), 0)
+    run = obtain(model, place)
+    division = Division.of_array(run.division())
+    assert [begun for _, _, begun in CALLS] == [False, True] * 2
+    expected = [int(division.until(shard, slices).sum()) for shard in range(2) for slices in (1, 2)]
+    assert [count for count, _, _ in CALLS] == expected
+    first, last = (place.require(stage).weights() for stage in stages_of(model, 0))
+    assert any(not torch.equal(first[name], last[name]) for name in first)
+    gone = np.flatnonzero((division.shards == 0) & (division.slices == 1))[:1]
+    made = tiny.by_sisa(place, gone, model)
+    assert [call[0] for call in CALLS[4:]] == [expected[1] - 1]
+    retrain = outcome_of(Retrain(), model, made.forget, seed=0, batch_size=None, at=place.arithmetic)
+    retrained, unlearned = obtain(retrain, place).weights(), place.require(made).weights()
+    assert all(torch.equal(value, retrained[name]) for name, value in unlearned.items())
+
+
+def test_a_function_without_start_is_refused_before_anything_runs(tmp_path):
+    place = place_of(train, tmp_path)
+    with pytest.raises(SettingError, match=r"cannot be called as train\(samples, seed, lr=…, start=…\).*slices before"):
+        obtain(place.original(recipe(shards=2, slices=2), 0), place)
+    assert CALLS == []
+    with pytest.raises(SettingError, match="leave that argument out"):
+        require_signature(train_on, recipe(shards=2, slices=2).model_copy(update={"arguments": {"start": 1}}))
+    require_signature(train_on, recipe(shards=2, slices=2))
