@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
-from natmu.records.heads import FEATURES, read_features
 
 from exact_common import MODEL, ORIGINAL, OTHERS, OWN, Setup, Step, drawn
 from natmu.heads.errors import BudgetSpent, RefitNeeded
@@ -16,6 +15,7 @@ from natmu.heads.logistic import LogisticHead
 from natmu.heads.ridge import RidgeHead
 from natmu.heads.rows import rows_of
 from natmu.opening import Source
+from natmu.records.heads import FEATURES, read_features
 from natmu.records.lineage import Trained
 from natmu.records.settings import training_of
 from natmu.types import FloatArray, IntArray
