@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import numpy.typing as npt
 
-from exact_common import ALL, MODEL, ORIGINAL, Setup, Step, drawn, megabytes
+from exact_common import ALL, MODEL, ORIGINAL, Setup, Step, cpu_seconds, drawn, megabytes
 from natmu.lineage.division import Division, stage_epochs
 from natmu.opening import Source
 from natmu.types import IntArray
@@ -35,9 +33,9 @@ def train(setup: Setup, shards: int, slices: int, seed: int) -> Step:
     """Train one original, and find out what requests would take again."""
     place = setup.empty(store_of(shards, slices, seed), ORIGINAL)
     divided = {} if shards * slices == 1 else {"sharding": {"shards": shards, "slices": slices}}
-    start = time.perf_counter()
+    start = cpu_seconds()
     run = train_run(data=setup.file(ALL), model=MODEL, training=setup.training | divided, seed=seed, place=place)
-    seconds = time.perf_counter() - start
+    seconds = cpu_seconds() - start
     epochs = stage_epochs(setup.epochs, slices)
     samples = setup.train_size
     division = Division.of_array(run.division()) if divided else Division(*np.zeros((2, samples), np.int64))
@@ -61,9 +59,9 @@ def request(setup: Setup, shards: int, slices: int, seed: int, count: int) -> St
     place = setup.copied(store, f"{store}-request")
     before, rows = megabytes(place.root), drawn(seed, f"request of {count}", setup.train_size, count)
     asked = Asked(setup.listed(f"{store}-{count}", rows), method="sisa", seed=seed)
-    start = time.perf_counter()
+    start = cpu_seconds()
     run = unlearn_run(asked, Source(place.root / ORIGINAL), place)
-    seconds = time.perf_counter() - start
+    seconds = cpu_seconds() - start
     original = setup.place(store).root / ORIGINAL
     division = Division.of_array(type(run)(original).division())
     share = Stages(division, shards, stage_epochs(setup.epochs, slices)).share(rows)
