@@ -16,7 +16,7 @@ from natmu.errors import ModelError, NatmuError, RunError
 from natmu.heads import RidgeHead
 from natmu.heads.logistic import LogisticHead, residual_of
 from natmu.heads.rows import rows_of
-from natmu.lineage import Workspace, features, making, obtain, outcome_of, sources
+from natmu.lineage import Workspace, features, finishing, obtain, outcome_of, sources
 from natmu.lineage.fitting import import_backbone
 from natmu.lineage.heads import HeadData, head_of_run
 from natmu.lineage.remaining import Remaining
@@ -258,7 +258,7 @@ def test_what_was_interrupted_leaves_nothing_and_is_made_to_the_same_bits(place,
     backbone = import_backbone(fresh, network, "elsewhere")
     model = downdated(fresh, head_on(fresh, backbone), "random:10%")
     with monkeypatch.context() as patched:
-        patched.setattr(making, "_scores_of", killed)
+        patched.setattr(finishing, "scores_of", killed)
         with pytest.raises(KeyboardInterrupt):
             obtain(model, fresh)
     assert {type(run.record.lineage) for run in fakes.runs(fresh.store.root)} == {Backbone}

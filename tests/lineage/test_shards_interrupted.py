@@ -44,7 +44,7 @@ def killed_when(out, ready):
     process = warm.start(SCRIPT, out)
     deadline = time.monotonic() + 100
     while time.monotonic() < deadline and process.poll() is None and not ready():
-        time.sleep(0.001)
+        time.sleep(0.01)
     process.kill()
     return process.join().returncode == -signal.SIGKILL
 
