@@ -52,6 +52,7 @@ def shown(evidence: Evidence) -> tuple[str, ...]:
             f"The samples were looked for in {_counted(evidence.purges[-1].files, 'file', 'files')} of the data on "
             f"{evidence.purges[-1].time[:10]}, by their content, and were not found."
         )
+        sentences += _deleted(evidence)
     return tuple(sentences)
 
 
@@ -73,7 +74,7 @@ def not_shown(evidence: Evidence) -> tuple[str, ...]:
         sentences.append("That the samples are gone from the data: nobody has confirmed that so far.")
     else:
         sentences.append(f"What was not looked for when they were confirmed to be gone: {'; '.join(NOT_LOOKED_FOR)}.")
-    if not any(purge.weights for purge in evidence.purges):
+    if not any(purge.weights or purge.heads for purge in evidence.purges):
         sentences.append(
             "That no model is left which learnt the samples: the original and earlier releases keep their weights in "
             "the service until a purge deletes them."
@@ -92,6 +93,23 @@ def not_shown(evidence: Evidence) -> tuple[str, ...]:
             "How later models treat the samples: they are gone from the data, so they cannot be measured any more."
         )
     return (*sentences, UNSIGNED)
+
+
+def _deleted(evidence: Evidence) -> list[str]:
+    """What purges of the request deleted in the service."""
+    models, heads, rows = (
+        sum(getattr(purge, what) for purge in evidence.purges) for what in ("weights", "heads", "features")
+    )
+    knew = _counted(models, "model that knew the samples", "models that knew the samples")
+    parts = [f"the weights of {knew}"] if models else []
+    if heads:
+        parts.append(
+            f"the state of {_counted(heads, 'logistic head', 'logistic heads')}, which held weights of a fit on "
+            "samples that were taken out since"
+        )
+    if rows:
+        parts.append(f"{_counted(rows, 'row', 'rows')} of stored features")
+    return [f"Deleted with the samples: {'; '.join(parts)}."] if parts else []
 
 
 def _as_trained(evidence: Evidence, release: int) -> str:
