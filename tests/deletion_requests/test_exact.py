@@ -378,3 +378,29 @@ def test_a_head_that_another_method_changed_is_fitted_again(made, world, tmp_pat
     assert isinstance(released, Released), getattr(released, "reasons", None)
     assert any("finetune has changed it since its last fit" in line for line in released.decisions)
     assert same(run_of(service, 2).weights(), without(made, "ridge", rows(3, 5), tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["shards", "ridge", "logistic"])
+def test_photographs_that_are_missing_for_a_while_are_left_out_for_that_while(made, world, tmp_path, kind):
+    """And nothing is taken out of a head twice, once somebody asks for them."""
+    service = world.begun(kind)
+    lost = world.of(9)[:2]
+    hidden = [path.rename(tmp_path / path.name) for path in lost]
+    for person, missing in ((3, rows(9)[:2]), (5, []), (9, [])):
+        if person == 5:
+            for path, place in zip(hidden, lost, strict=True):
+                path.rename(place)
+        service.add(f"where:person={person}", f"T-{person}")
+        released = service.process()
+        assert isinstance(released, Released), getattr(released, "reasons", None)
+        run = run_of(service, released.release)
+        left_out = sorted({*rows(*[one for one in (3, 5, 9) if one <= person]), *missing})
+        assert run.forget().left_out.tolist() == left_out
+        if kind != "logistic":
+            folder = tmp_path / str(person)
+            folder.mkdir()
+            assert same(run.weights(), without(made, kind, left_out, folder))
+        elif person == 5:
+            assert any("2 samples that were missing are there again" in line for line in released.decisions)
+        else:
+            assert released.head.removed == len(rows(person)) + len(missing)

@@ -124,7 +124,7 @@ class FittedHead:
             on.
         asked: What is to be forgotten, in positions of the whole data; None of a shadow model, which has no gaps.
         absent: Positions of what the head does not hold any more, int64: it may be more than anybody asked the model to
-            forget, where it was fitted again without samples that were asked for later.
+            forget, where it was fitted again without samples that were asked for later, or that were missing then.
         noted: What was decided meanwhile.
     """
 
@@ -141,9 +141,10 @@ class FittedHead:
     def downdated(self, forget: IntArray, left_out: IntArray, *, refit: bool = False) -> nn.Module:
         """The model with a head that samples were taken out of; fitted again where that cannot be done any more.
 
-        Samples with corrected labels are taken out with the wrong label and put in with the right one. A certified
-        logistic head takes no samples in, and is fitted again then. Samples that are gone are taken out by their stored
-        rows.
+        Samples with corrected labels are taken out with the wrong label and put in with the right one, and samples that
+        were missing from the data without anybody asking to forget them are put in once they are there again. A
+        certified logistic head takes no samples in, and is fitted again then. Samples that are gone are taken out by
+        their stored rows.
 
         Args:
             forget: Positions of the samples, in the training data of the problem.
@@ -153,28 +154,31 @@ class FittedHead:
         Raises:
             ModelError: There is no head, and nobody asks to fit one again.
         """
+        back = self.absent[:0]
         if self.asked is not None:
             left_out = self.asked.left_out
-            forget = np.setdiff1d(left_out, self.absent)
+            forget, back = np.setdiff1d(left_out, self.absent), np.setdiff1d(self.absent, left_out)
         if refit:
             self.head = self.data.fitted(self.recipe, left_out, self.seed)
         elif self.head is None:
             raise ModelError(HEADLESS)
         else:
-            self.head = self._next(self.head, forget, left_out)
+            self.head = self._next(self.head, forget, left_out, back)
         return with_head(self.network, self.head)
 
-    def _next(self, head: Head, forget: IntArray, left_out: IntArray) -> Head:
+    def _next(self, head: Head, forget: IntArray, left_out: IntArray, back: IntArray) -> Head:
         rows, labels = self.data.rows, self.data.labels
         gone, new = _difference(self.before, self.data.corrections), _difference(self.data.corrections, self.before)
         out = np.concatenate([rows[forget], rows[gone[:, 0]]]), np.concatenate([labels[forget], gone[:, 1]])
-        if len(new) and not isinstance(head, RidgeHead):
-            return self._again(left_out, "A logistic head takes no corrected samples in.")
+        into = np.concatenate([rows[new[:, 0]], rows[back]]), np.concatenate([new[:, 1], labels[back]])
+        if len(into[0]) and not isinstance(head, RidgeHead):
+            what = f"{len(back)} samples that were missing are there again" if len(back) else "labels were corrected"
+            return self._again(left_out, f"A logistic head takes no samples in, and {what}.")
         if erased := int((~out[0].any(axis=1)).sum()):  # no row that stands for a sample is zero
             return self._again(left_out, f"The features of {erased} samples that it should forget were erased.")
         try:
             head = head.remove(*out) if len(out[0]) else head
-            return head.add(rows[new[:, 0]], new[:, 1]) if len(new) and isinstance(head, RidgeHead) else head
+            return head.add(*into) if len(into[0]) and isinstance(head, RidgeHead) else head
         except RefitNeeded as refusal:
             return self._again(left_out, str(refusal))
 

@@ -83,15 +83,16 @@ def why_refit(run: RunFolder, state: State) -> str | None:
     """
     lineage = run.record.lineage
     if not run.has(HEAD):
-        changed = isinstance(lineage, Unlearned) and lineage.method != DOWNDATE
-        return f"{lineage.method} has changed it since its last fit." if changed else "A purge deleted its state."
-    weights = state.deployed.model.weights
+        if isinstance(lineage, Unlearned) and lineage.method != DOWNDATE:
+            return f"{lineage.method} has changed it since its last fit."
+        return "A purge deleted its state."
     if not isinstance(lineage, Trained | Unlearned) or not isinstance(lineage.recipe, LogisticTraining):
         return None
     for release in state.releases.values():
         tried = release.tried
-        used = tried is not None and tried.source is not None and tried.source.weights == weights
-        if used and tried.head is not None and tried.head.removed:
+        if tried is None or tried.source is None or tried.head is None:
+            continue
+        if tried.source.weights == state.deployed.model.weights and tried.head.removed:
             return (
                 f"Release {release.release} took samples out of the fit that release {state.current} has, and so used "
                 "its noise."

@@ -25,6 +25,7 @@ from natmu.records.files import damaged
 from natmu.records.ledger import Purged
 from natmu.records.promises import DOWNDATE, RETRAIN, SISA
 from natmu.records.service import CENSUS, EVIDENCE, MODELS, ServiceRecord
+from natmu.requests.batch import requested
 from natmu.requests.data_places import places_of, samples_loaded
 from natmu.requests.heads import erase_rows, outdated_heads
 from natmu.requests.leftovers import (
@@ -192,10 +193,13 @@ def _require_the_data(census: Census, state: State, known: Collection[bytes], ro
     """Refuse folders that lack the files that nobody asked to delete: in another folder nothing can be confirmed."""
     entries = [one.entry for one in state.requests.values()]
     asked = _bytes([digest for entry in entries for digest in (*entry.samples, *entry.unseen)])
-    expected: set[bytes] = set()
-    for part in census.parts.values():
-        rows = zip(part.pixels, part.files, strict=False)
-        expected |= {file.tobytes() for pixels, file in rows if pixels.tobytes() not in asked}
+    gone, expected = requested(state, census), set[bytes]()
+    for role, part in census.parts.items():
+        may_go = {*gone[role].tolist()} if role in gone else set()
+        rows = enumerate(zip(part.pixels, part.files, strict=False))
+        expected |= {
+            file.tobytes() for row, (pixels, file) in rows if row not in may_go and pixels.tobytes() not in asked
+        }
     there = len(expected.intersection(known))
     if expected and there < (1 - LOST) * len(expected):
         raise UsageError(

@@ -128,6 +128,19 @@ class State:
         """Requests that the deployed model does not honour, whether a process works on them or not."""
         return self._with("pending", "in process")
 
+    def guarantee_of(self, request: int) -> Guarantee | None:
+        """What the deployed model promises of the samples of a request; None where it does not honour it.
+
+        What rests on a model that is exact or certified without them never saw them since.
+
+        Args:
+            request: Its number.
+        """
+        if self.requests[request].status != "honoured":
+            return None
+        trained = self.releases[self.deployed.trained]
+        return trained.guarantee if request in trained.honours else "approximate"
+
     def ticket(self, text: str) -> RequestState | None:
         """The request with a ticket, if there is one."""
         return next((request for request in self.requests.values() if request.entry.ticket == text), None)
