@@ -404,3 +404,19 @@ def test_photographs_that_are_missing_for_a_while_are_left_out_for_that_while(ma
             assert any("2 samples that were missing are there again" in line for line in released.decisions)
         else:
             assert released.head.removed == len(rows(person)) + len(missing)
+
+
+def test_evidence_of_a_request_that_was_answered_approximately_has_the_promise_of_what_is_deployed_now(world):
+    service = world.begun("shards", method="finetune", settings={"epochs": 2, "lr": 0.3})
+    service.add("where:person=3", "T-3")
+    assert service.process().guarantee == "approximate"
+    assert service.state.guarantee_of(1) == "approximate"
+    path = service.files.path / "policy.yaml"
+    path.write_text(
+        yaml.safe_dump(yaml.safe_load(path.read_text()) | {"method": "sisa", "settings": {}, "fallbacks": []})
+    )
+    service.add("where:person=5", "T-5")
+    assert service.process().guarantee == "exact"
+    assert service.state.guarantee_of(1) == "exact"
+    page = (service.evidence(1) / "evidence.html").read_text("utf-8")
+    assert all(sentence in page for sentence in (PROMISES["sisa"].promise, *PROMISES["sisa"].assumptions))

@@ -122,7 +122,10 @@ def _as_trained(evidence: Evidence, release: int) -> str:
             "weights. It covers neither the choice of the architecture and of hyper-parameters nor weights that "
             "training started from."
         )
-    return f"{made.guarantee} by {made.method}; what that promises stands with what was done."
+    told = f"{made.guarantee} by {made.method}"
+    if evidence.answer is not None and evidence.answer.release == release:
+        return f"{told}; what that promises stands with what was done."
+    return f"{told}. What that promises: {made.promise} This takes for granted: {' '.join(made.assumptions)}"
 
 
 def _shown_of(answer: Attempt) -> list[str]:
