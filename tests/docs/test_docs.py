@@ -146,11 +146,13 @@ def test_the_example_method_is_salun_with_every_weight_free(example: type[Method
     assert torch.equal(_weights(example(**SETTINGS)(problem).model), _weights(other.model))
 
 
-def test_the_page_on_recipes_has_every_key_and_its_example_is_a_recipe() -> None:
+def test_the_page_on_recipes_has_every_key_and_its_examples_are_recipes() -> None:
     page = (ROOT / "docs/recipes.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
-    recipe = Recipe.parse(yaml.safe_load(example))
+    example, *parts = map(yaml.safe_load, re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL))
+    recipe = Recipe.parse(example)
     assert recipe.name == "example"
+    for part in parts:
+        assert Recipe.parse(example | part) != recipe
     groups = (Recipe, DataSettings, Seeds, ExecutorSettings, MethodEntry)
     for name in (name for group in groups for name in group.model_fields):
         assert re.search(rf"\b{name}\b", page), name

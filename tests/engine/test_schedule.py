@@ -106,6 +106,7 @@ def test_defaults_are_those_of_the_paper():
         "warmup_epochs": 2.0,
         "batch_size": 128,
         "augment": True,
+        "sharding": None,
     }
     fields = FineTuneSettings.model_fields
     defaults = {name: fields[name].default for name in ("epochs", "optimizer", "schedule", "warmup_epochs")}

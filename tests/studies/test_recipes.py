@@ -157,6 +157,7 @@ def test_the_problem_is_the_published_one(path: Path) -> None:
         "warmup_epochs": 2,
         "batch_size": batch_size,
         "augment": True,
+        "sharding": None,
     }
     assert (recipe.batch_size or recipe.training.batch_size) == batch_size
     assert recipe.retrain.init == "original"
