@@ -175,18 +175,18 @@ def test_the_list_says_what_became_of_each_request(natmu, service):
     lines = natmu("requests", "list", "service").out.splitlines()
     assert [re.split(r" {2,}", line.strip()) for line in lines] == [
         ["request", "ticket", "samples", "received", "state", "purged"],
-        ["1", "T-1", "3", "2026-01-02", "honoured by release 1", "2026-01-02"],
-        ["2", "T-2", "3", "2026-01-02", "honoured by release 3"],
-        ["3", "T-3", "3", "2026-01-02", "honoured by release 3"],
+        ["1", "T-1", "3", "2026-01-02", "honoured by release 1 (exact)", "2026-01-02"],
+        ["2", "T-2", "3", "2026-01-02", "honoured by release 3 (exact)"],
+        ["3", "T-3", "3", "2026-01-02", "honoured by release 3 (exact)"],
     ]
 
 
 def test_the_list_for_machines(natmu, service):
     service(opening(), requested(1), requested(2), started(1, 1), released(1, 1, 1))
     listed = natmu("requests", "list", "service", "--json").json
-    assert [(one["request"], one["status"], one["release"]) for one in listed] == [
-        (1, "honoured", 1),
-        (2, "pending", None),
+    assert [(one["request"], one["status"], one["release"], one["guarantee"]) for one in listed] == [
+        (1, "honoured", 1, "approximate"),
+        (2, "pending", None, None),
     ]
 
 

@@ -21,7 +21,7 @@ from natmu.records.heads import FEATURES, HEAD, read_features
 from natmu.records.ledger import Released
 from natmu.records.lineage import Backbone, Stage
 from natmu.records.promises import PROMISES
-from natmu.records.run import WEIGHTS
+from natmu.records.run import CONFIDENCE, WEIGHTS
 from natmu.requests import Service
 from natmu.requests.heads import ERASING, finish_erasing
 from natmu.verbs import train_run
@@ -153,6 +153,7 @@ def test_after_two_batches_and_a_purge_the_weights_are_those_of_a_training_witho
 
 def test_a_purge_deletes_the_stages_that_saw_the_samples_and_no_others(world):
     service = world.begun("shards")
+    assert run_of(service, 0).has(CONFIDENCE)
     stages = {run.record.digest for run in Store(service.files.models).all() if isinstance(run.record.lineage, Stage)}
     assert len(stages) == 6
     service.add("where:person=3", "T-3")
@@ -172,6 +173,11 @@ def test_a_purge_deletes_the_stages_that_saw_the_samples_and_no_others(world):
         )
     assert gone
     assert gone <= {*purged.weights}
+    original = run_of(service, 0)
+    assert original.record.digest in purged.weights
+    assert not (original.path / CONFIDENCE).exists(), "what it noted of each sample during training"
+    assert not original.has(CONFIDENCE)
+    assert service.verify().ok
     left = {
         run.record.lineage.left_out
         for run in Store(service.files.models).all()
@@ -287,3 +293,126 @@ def test_an_edited_policy_is_held_against_the_original_too(world):
     path.write_text(path.read_text().replace("certified", "exact"))
     with pytest.raises(SettingError, match="guarantee is exact"):
         service.process()
+
+
+def test_a_purge_deletes_what_a_certified_head_kept_of_its_fit_and_the_next_one_is_fitted_anew(world):
+    """The state holds the weights of the fit, and the removed samples had a part in them."""
+    service = world.begun("logistic", guarantee="certified")
+    service.add("where:person=3", "T-3")
+    first = service.process()
+    before = run_of(service, 1)
+    state, weights = before.path / HEAD, before.weights()
+    kept = state.read_bytes()
+    world.delete(3)
+    assert service.confirm_purge(1).heads == ()
+    assert state.exists(), "nobody asked to delete weights"
+    purged = service.confirm_purge(1, weights=True)
+    assert purged.heads == (first.result.run,)
+    after = run_of(service, 1)
+    assert not state.exists()
+    assert HEAD not in after.record.files
+    assert same(after.weights(), weights)
+    assert not any((service.files.models / run / HEAD).exists() for run in (*purged.heads, *purged.weights))
+
+    record = before.record.write  # as if it was killed before it wrote the record, or deleted the file
+    record(before.path / "record.json")
+    state.write_bytes(kept)
+    assert any("the ledger says that it was deleted" in problem for problem in service.verify(record=False).problems)
+    again = Service.open(service.files.path)
+    assert not state.exists()
+    assert HEAD not in Run(before.path).record.files
+    found = again.verify()
+    assert found.ok
+    assert any("The state of 1 logistic head" in sentence for sentence in found.shown)
+    evidence = Evidence.read(again.evidence(1) / "evidence.json")
+    assert any("the state of 1 logistic head" in sentence for sentence in evidence.shown)
+
+    again.add("where:person=5", "T-5")
+    second = again.process()
+    assert isinstance(second, Released), getattr(second, "reasons", None)
+    assert any("fitted again on what is left. A purge deleted its state." in line for line in second.decisions)
+    assert second.head.removed == 0
+    assert second.guarantee == "certified"
+    again.add("where:person=6", "T-6")
+    assert again.process().head.removed == len(rows(6)), "from there on samples are taken out as before"
+
+
+def test_after_a_rollback_no_noise_of_a_certified_head_serves_twice(made, world, tmp_path):
+    service = world.begun("logistic", guarantee="certified")
+    service.add("where:person=3", "T-3")
+    assert service.process().head.removed == len(rows(3))
+    service.rollback(0)
+    service.add("where:person=5", "T-5")
+    second = service.process()
+    assert second.head.removed == 0
+    assert any("Release 1 took samples out of the fit that release 0 has" in line for line in second.decisions)
+    assert same(run_of(service, 2).weights(), without(made, "logistic", rows(3, 5), tmp_path))
+    service.add("where:person=6", "T-6")
+    assert service.process().head.removed == len(rows(6))
+
+
+def test_a_certified_head_has_nothing_left_to_remove_after_a_retraining(world):
+    """A retrained head leaves out what is pending too, so that the next process finds it gone already."""
+    service = world.begun("logistic", method="retrain")
+    service.add("where:person=3", "T-3")
+    service.add("where:person=5", "T-5")
+    assert isinstance(service.process([1]), Released)
+    path = service.files.path / "policy.yaml"
+    path.write_text(path.read_text().replace("method: retrain", "method: downdate"))
+    released = service.process()
+    assert isinstance(released, Released), getattr(released, "reasons", None)
+    assert same(run_of(service, 2).weights(), run_of(service, 1).weights())
+
+
+def test_a_head_that_another_method_changed_is_fitted_again(made, world, tmp_path):
+    service = world.begun("ridge", method="finetune", settings={"epochs": 3, "lr": 1.0})
+    service.add("where:person=3", "T-3")
+    assert isinstance(service.process(), Released)
+    path = service.files.path / "policy.yaml"
+    rules = {"retain_loss": 90, "holdout_loss": 90}
+    path.write_text(
+        yaml.safe_dump({"method": "downdate", "guarantee": "exact", "audit": {"references": 0}, "guardrails": rules})
+    )
+    service.add("where:person=5", "T-5")
+    released = service.process()
+    assert isinstance(released, Released), getattr(released, "reasons", None)
+    assert any("finetune has changed it since its last fit" in line for line in released.decisions)
+    assert same(run_of(service, 2).weights(), without(made, "ridge", rows(3, 5), tmp_path))
+    page = (service.evidence(1) / "evidence.html").read_text("utf-8")  # of a request that was answered approximately
+    assert service.state.guarantee_of(1) == "exact"
+    assert all(sentence in page for sentence in (PROMISES["ridge"].promise, *PROMISES["ridge"].assumptions))
+
+
+@pytest.mark.parametrize("kind", ["shards", "ridge", "logistic"])
+def test_photographs_that_are_missing_for_a_while_are_left_out_for_that_while(made, world, tmp_path, kind):
+    """And nothing is taken out of a head twice, once somebody asks for them."""
+    service = world.begun(kind)
+    lost = world.of(9)[:2]
+    hidden = [path.rename(tmp_path / path.name) for path in lost]
+    for person, missing in ((3, rows(9)[:2]), (5, []), (9, []))[: 2 if kind == "shards" else 3]:
+        if person == 5:
+            for path, place in zip(hidden, lost, strict=True):
+                path.rename(place)
+        service.add(f"where:person={person}", f"T-{person}")
+        released = service.process()
+        assert isinstance(released, Released), getattr(released, "reasons", None)
+        run = run_of(service, released.release)
+        left_out = sorted({*rows(*[one for one in (3, 5, 9) if one <= person]), *missing})
+        assert run.forget().left_out.tolist() == left_out
+        if kind != "logistic":
+            folder = tmp_path / str(person)
+            folder.mkdir()
+            assert same(run.weights(), without(made, kind, left_out, folder))
+        elif person == 5:
+            assert any("2 samples that were missing are there again" in line for line in released.decisions)
+        else:
+            assert released.head.removed == len(rows(person)) + len(missing)
+
+
+def test_of_a_class_that_was_withdrawn_its_test_photographs_may_go_too(world):
+    service = world.begun("ridge")
+    service.add("class:ant", "T-ant")
+    assert isinstance(service.process(), Released)
+    for path in world.photos.glob("*/ant/*.png"):  # 8 of them are test photographs, 7 % of what is left
+        path.unlink()
+    assert service.confirm_purge(1).files == 3 * 38

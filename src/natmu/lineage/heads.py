@@ -31,6 +31,12 @@ from natmu.records.run import content_of
 from natmu.records.settings import LogisticTraining, RidgeTraining
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, Part, positions_digest, seed_for
 
+HEADLESS = (
+    "downdate takes samples out of a head that was fitted or downdated, and this run does not hold what that needs: "
+    "another method has changed the model since, or a purge deleted it; fit the head again with --set refit=true."
+)
+"""Refuses to take samples out of a head without its state."""
+
 Head = RidgeHead | LogisticHead
 HeadRecipe = RidgeTraining | LogisticTraining
 
@@ -112,12 +118,13 @@ class FittedHead:
         recipe: How it was fitted.
         seed: Of the original, which with what is left out decides the noise of a fit.
         network: The model.
-        head: Its head, and after ``downdated`` the head that is left.
+        head: Its head, and after ``downdated`` the head that is left; None where the run has not what it needs to
+            forget, so that it can only be fitted again.
         before: Position and right label, int64 ``(K, 2)``, of what had been corrected in the data that it was fitted
             on.
         asked: What is to be forgotten, in positions of the whole data; None of a shadow model, which has no gaps.
         absent: Positions of what the head does not hold any more, int64: it may be more than anybody asked the model to
-            forget, where it was fitted again without samples that were asked for later.
+            forget, where it was fitted again without samples that were asked for later, or that were missing then.
         noted: What was decided meanwhile.
     """
 
@@ -125,40 +132,53 @@ class FittedHead:
     recipe: HeadRecipe
     seed: int
     network: nn.Module
-    head: Head
+    head: Head | None
     before: IntArray
     asked: ForgetSet | None = None
     absent: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     noted: tuple[str, ...] = ()
 
-    def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
+    def downdated(self, forget: IntArray, left_out: IntArray, *, refit: bool = False) -> nn.Module:
         """The model with a head that samples were taken out of; fitted again where that cannot be done any more.
 
-        Samples with corrected labels are taken out with the wrong label and put in with the right one. A certified
-        logistic head takes no samples in, and is fitted again then. Samples that are gone are taken out by their stored
-        rows.
+        Samples with corrected labels are taken out with the wrong label and put in with the right one, and samples that
+        were missing from the data without anybody asking to forget them are put in once they are there again. A
+        certified logistic head takes no samples in, and is fitted again then. Samples that are gone are taken out by
+        their stored rows.
 
         Args:
             forget: Positions of the samples, in the training data of the problem.
             left_out: Positions of all that is left out, these and those forgotten before.
+            refit: Whether to fit it again in any case.
+
+        Raises:
+            ModelError: There is no head, and nobody asks to fit one again.
         """
+        back = self.absent[:0]
         if self.asked is not None:
             left_out = self.asked.left_out
-            forget = np.setdiff1d(left_out, self.absent)
-        self.head = self._next(forget, left_out)
+            forget, back = np.setdiff1d(left_out, self.absent), np.setdiff1d(self.absent, left_out)
+        if refit:
+            self.head = self.data.fitted(self.recipe, left_out, self.seed)
+        elif self.head is None:
+            raise ModelError(HEADLESS)
+        else:
+            self.head = self._next(self.head, forget, left_out, back)
         return with_head(self.network, self.head)
 
-    def _next(self, forget: IntArray, left_out: IntArray) -> Head:
+    def _next(self, head: Head, forget: IntArray, left_out: IntArray, back: IntArray) -> Head:
         rows, labels = self.data.rows, self.data.labels
         gone, new = _difference(self.before, self.data.corrections), _difference(self.data.corrections, self.before)
         out = np.concatenate([rows[forget], rows[gone[:, 0]]]), np.concatenate([labels[forget], gone[:, 1]])
-        if len(new) and not isinstance(self.head, RidgeHead):
-            return self._again(left_out, "A logistic head takes no corrected samples in.")
+        into = np.concatenate([rows[new[:, 0]], rows[back]]), np.concatenate([new[:, 1], labels[back]])
+        if len(into[0]) and not isinstance(head, RidgeHead):
+            what = f"{len(back)} samples that were missing are there again" if len(back) else "labels were corrected"
+            return self._again(left_out, f"A logistic head takes no samples in, and {what}.")
         if erased := int((~out[0].any(axis=1)).sum()):  # no row that stands for a sample is zero
             return self._again(left_out, f"The features of {erased} samples that it should forget were erased.")
         try:
-            head = self.head.remove(*out)
-            return head.add(rows[new[:, 0]], new[:, 1]) if len(new) and isinstance(head, RidgeHead) else head
+            head = head.remove(*out) if len(out[0]) else head
+            return head.add(*into) if len(into[0]) and isinstance(head, RidgeHead) else head
         except RefitNeeded as refusal:
             return self._again(left_out, str(refusal))
 
@@ -170,10 +190,12 @@ class FittedHead:
 
     def outputs(self) -> Outputs:
         """Predictions of the head, from stored rows."""
+        assert self.head is not None, "it was fitted, or something was taken out of it"
         return self.data.outputs(self.head)
 
     def write(self, folder: Path) -> None:
         """Write what the head needs to forget; of several processes the first does."""
+        assert self.head is not None, "it was fitted, or something was taken out of it"
         if processes.writes():
             write_head(self.head.state(), folder / HEAD)
 
@@ -192,10 +214,10 @@ def in_network(head: Head, data: HeadData, recipe: HeadRecipe, seed: int) -> Fit
 
 
 def head_of_run(run: Run, network: nn.Module, data: HeadData, root: Trained, asked: ForgetSet | None) -> FittedHead:
-    """The head of a run, with what it needs to forget.
+    """The head of a run, with what it needs to forget, where the run still holds that.
 
     Args:
-        run: The run, which holds its state.
+        run: The run.
         network: Its model.
         data: The rows of the problem.
         root: The original.
@@ -209,13 +231,14 @@ def head_of_run(run: Run, network: nn.Module, data: HeadData, root: Trained, ask
         raise ModelError(
             f"{run.path} holds another backbone than the one whose features its head was fitted on; fit a head again."
         )
-    recipe, state = root.recipe, content_of(run.verified(HEAD), read_head)
+    recipe, there = root.recipe, run.has(HEAD)
     assert isinstance(recipe, RidgeTraining | LogisticTraining), "a head stands on a backbone"
     kind = RidgeHead if isinstance(recipe, RidgeTraining) else LogisticHead
+    head = kind.from_state(content_of(run.verified(HEAD), read_head)) if there else None
     none = np.zeros((0, 2), np.int64)
     known = None if asked is None or forget_of(run.record.lineage) is None else run.forget()
     before, absent = (none, none[:, 0]) if known is None else (known.corrections, known.left_out)
-    return FittedHead(data, recipe, root.seed, network, kind.from_state(state), before, asked, absent)
+    return FittedHead(data, recipe, root.seed, network, head, before, asked, absent)
 
 
 def with_head(network: nn.Module, head: Head) -> nn.Module:

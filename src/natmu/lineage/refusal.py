@@ -92,7 +92,7 @@ def refuse(
 class _Unmade:
     """A head that is not there yet: methods ask whether there is one."""
 
-    def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
+    def downdated(self, forget: IntArray, left_out: IntArray, *, refit: bool = False) -> nn.Module:
         """Nothing is fitted before all was checked."""
         raise NotImplementedError
 

@@ -245,11 +245,12 @@ def stages_before(source: Trained | Unlearned | Referenced | Imported, workspace
     Returns:
         Positions of the whole data; None where there are no stages, as a retrained model has none.
     """
-    known = workspace.require(source).record.lineage if isinstance(source, Referenced) else source
+    run = workspace.require(source)
+    known = run.record.lineage
     if isinstance(known, Unlearned) and known.method != SISA:
         return stages_before(known.source, workspace)
     if isinstance(known, Unlearned):
-        return workspace.whole(known.forget).left_out
+        return run.forget().left_out  # as it was: what is missing from the data may have changed since
     there = isinstance(known, Trained) and workspace.has(known.but(on=Everything()))
     return np.zeros(0, np.int64) if there else None
 

@@ -18,7 +18,6 @@ from natmu.lineage.workspace import Workspace
 from natmu.methods import Problem, method_named
 from natmu.models import without_outputs
 from natmu.records.derived import backbone_of, root_of
-from natmu.records.heads import HEAD
 from natmu.records.lineage import (
     Trained,
     Unlearned,
@@ -86,10 +85,10 @@ def problem_of(model: Unlearned, workspace: Workspace, work: Workplace | None = 
 def _fitted(
     model: Unlearned, run: Run, network: nn.Module, workspace: Workspace, samples: ModelSamples
 ) -> FittedHead | None:
-    """The head of a source with what it needs to forget; None where another method has changed it since."""
+    """The head of a source with what it needs to forget, where its run holds that; None of any other model."""
     root = root_of(model.source)
     backbone = backbone_of(root)
-    if backbone is None or not run.has(HEAD):
+    if backbone is None:
         return None
     assert isinstance(root, Trained), "it starts at a backbone"
     return head_of_run(run, network, head_data(backbone, workspace, samples), root, samples.whole)

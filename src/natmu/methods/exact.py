@@ -162,6 +162,8 @@ class Downdate(Method):
           of removals does not matter.
         - The paper has two classes, and one class against the rest for several; the budget is shared by the classes.
         - The method reads no image, and no sample that is kept, unless the head has to be fitted again.
+        - refit asks for a fit in any case. It needs nothing of the head but how it was fitted, and serves where the
+          head has lost what it needs to forget.
 
     References:
         Certified Data Removal from Machine Learning Models (Guo et al., 2020), https://arxiv.org/abs/1911.03030
@@ -177,7 +179,9 @@ class Downdate(Method):
     stochastic = False
 
     class Config(Settings):
-        """There is nothing to choose."""
+        """Whether samples are taken out at all."""
+
+        refit: bool = Field(False, description="fit the head again on what is left, with fresh noise where it has any")
 
     def check(self, problem: Problem) -> None:
         """Refuse a model without such a head."""
@@ -189,4 +193,4 @@ class Downdate(Method):
         """Take the samples out of the head."""
         assert problem.fitted is not None, "it was checked"
         left_out = np.union1d(problem.forget.left_out, problem.aside)
-        return problem.fitted.downdated(problem.forget.indices, left_out)
+        return problem.fitted.downdated(problem.forget.indices, left_out, refit=self.config.refit)

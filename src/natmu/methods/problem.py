@@ -49,12 +49,13 @@ class Sharded(Protocol):
 class Fitted(Protocol):
     """A model whose last layer is a head that was fitted on features, with what is needed to take samples out of it."""
 
-    def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
+    def downdated(self, forget: IntArray, left_out: IntArray, *, refit: bool = False) -> nn.Module:
         """The model with a head that samples were taken out of; fitted again where that cannot be done any more.
 
         Args:
             forget: Positions of the samples, int64, in the training data of the problem.
             left_out: Positions of all that is left out, these and those forgotten before.
+            refit: Whether to fit the head again in any case.
         """
 
 

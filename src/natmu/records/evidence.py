@@ -241,6 +241,7 @@ class PurgeNoted(Value):
         caches: How many files with decoded copies were removed.
         features: How many rows of stored features were erased.
         weights: How many earlier models that knew the samples had their weights deleted.
+        heads: How many logistic heads had their state deleted, weights of a fit on samples that were taken out since.
     """
 
     entry: int = Field(ge=1)
@@ -249,6 +250,7 @@ class PurgeNoted(Value):
     caches: int
     features: int
     weights: int
+    heads: int
 
 
 class EvidenceSample(Value):

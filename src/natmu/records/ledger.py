@@ -273,6 +273,8 @@ class Purged(Value):
         features: How many rows of stored features were erased.
         census: Digest of the list of samples, from which their names were taken.
         weights: Runs whose weights were deleted because they knew the samples, stages of shards among them.
+        heads: Runs of logistic heads whose weights stay, and whose state was deleted: weights of a fit on samples that
+            were taken out since.
     """
 
     kind: Literal["purge"] = "purge"
@@ -282,6 +284,7 @@ class Purged(Value):
     features: int = Field(0, ge=0)
     census: Digest
     weights: tuple[Digest, ...] = ()
+    heads: tuple[Digest, ...] = ()
 
 
 class Verified(Value):

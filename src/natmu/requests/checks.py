@@ -14,6 +14,7 @@ from natmu.errors import RunError, UsageError
 from natmu.progress import task
 from natmu.records.census import Census, CensusPart
 from natmu.records.files import file_digest
+from natmu.records.heads import HEAD
 from natmu.records.ledger import Entry, Opening, Purged, body_text, entry_hash
 from natmu.records.run import WEIGHTS
 from natmu.records.service import CENSUS, CURRENT, EVIDENCE, MODELS, PUBLIC_KEY, SERVICE, ServiceRecord
@@ -100,6 +101,16 @@ class ServiceChecks:
             rest = f"; those of {deleted} were deleted for requests" if deleted else ""
             count = self.counts["models"]
             self.shown.append(f"{counted(count, 'release has', 'releases have')} the weights that were deployed{rest}.")
+        self._heads()
+
+    def _heads(self) -> None:
+        """What logistic heads needed to forget must be gone where it was deleted."""
+        deleted = sorted(self.state.deleted_heads)
+        there = [path for path in (self.folder / MODELS / run / HEAD for run in deleted) if path.exists()]
+        self.problems += [f"{path} is there, though the ledger says that it was deleted." for path in there]
+        if deleted and not there:
+            heads = counted(len(deleted), "logistic head", "logistic heads")
+            self.shown.append(f"The state of {heads}, with weights of a fit on samples taken out since, was deleted.")
 
     def _file_is(self, path: Path, digest: str, what: str) -> bool:
         """Whether a file is what was deployed."""

@@ -284,6 +284,7 @@ def _purges(entries: Sequence[Entry], request: int) -> Iterator[PurgeNoted]:
                 caches=entry.body.caches,
                 features=entry.body.features,
                 weights=len(entry.body.weights),
+                heads=len(entry.body.heads),
             )
 
 

@@ -52,6 +52,7 @@ def shown(evidence: Evidence) -> tuple[str, ...]:
             f"The samples were looked for in {_counted(evidence.purges[-1].files, 'file', 'files')} of the data on "
             f"{evidence.purges[-1].time[:10]}, by their content, and were not found."
         )
+        sentences += _deleted(evidence)
     return tuple(sentences)
 
 
@@ -73,7 +74,7 @@ def not_shown(evidence: Evidence) -> tuple[str, ...]:
         sentences.append("That the samples are gone from the data: nobody has confirmed that so far.")
     else:
         sentences.append(f"What was not looked for when they were confirmed to be gone: {'; '.join(NOT_LOOKED_FOR)}.")
-    if not any(purge.weights for purge in evidence.purges):
+    if not any(purge.weights or purge.heads for purge in evidence.purges):
         sentences.append(
             "That no model is left which learnt the samples: the original and earlier releases keep their weights in "
             "the service until a purge deletes them."
@@ -94,6 +95,23 @@ def not_shown(evidence: Evidence) -> tuple[str, ...]:
     return (*sentences, UNSIGNED)
 
 
+def _deleted(evidence: Evidence) -> list[str]:
+    """What purges of the request deleted in the service."""
+    models, heads, rows = (
+        sum(getattr(purge, what) for purge in evidence.purges) for what in ("weights", "heads", "features")
+    )
+    knew = _counted(models, "model that knew the samples", "models that knew the samples")
+    parts = [f"the weights of {knew}"] if models else []
+    if heads:
+        parts.append(
+            f"the state of {_counted(heads, 'logistic head', 'logistic heads')}, which held weights of a fit on "
+            "samples that were taken out since"
+        )
+    if rows:
+        parts.append(f"{_counted(rows, 'row', 'rows')} of stored features")
+    return [f"Deleted with the samples: {'; '.join(parts)}."] if parts else []
+
+
 def _as_trained(evidence: Evidence, release: int) -> str:
     """What a model is that is as good as trained without the samples, and what that does not cover."""
     bodies = [entry.body for entry in evidence.entries]
@@ -104,7 +122,10 @@ def _as_trained(evidence: Evidence, release: int) -> str:
             "weights. It covers neither the choice of the architecture and of hyper-parameters nor weights that "
             "training started from."
         )
-    return f"{made.guarantee} by {made.method}; what that promises stands with what was done."
+    told = f"{made.guarantee} by {made.method}"
+    if evidence.answer is not None and evidence.answer.release == release:
+        return f"{told}; what that promises stands with what was done."
+    return f"{told}. What that promises: {made.promise} This takes for granted: {' '.join(made.assumptions)}"
 
 
 def _shown_of(answer: Attempt) -> list[str]:

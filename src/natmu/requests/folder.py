@@ -157,7 +157,7 @@ class ServiceFolder:
         state = self.state
         self._link(Path(MODELS) / state.deployed.model.run)
         finish_erasing(self.models)
-        if state.deleted_weights:
+        if state.deleted_weights or state.deleted_heads:
             from natmu.requests.purging import complete_purge
 
             complete_purge(self.path, state)

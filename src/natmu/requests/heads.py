@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,11 +13,15 @@ from natmu.errors import RunError
 from natmu.records.derived import backbone_of
 from natmu.records.files import file_digest
 from natmu.records.heads import FEATURES, HEAD, FeatureRows, read_features, read_head, write_features
-from natmu.records.lineage import Imported, Trained
-from natmu.records.promises import HeadFacts
+from natmu.records.lineage import Imported, Trained, Unlearned
+from natmu.records.promises import DOWNDATE, HeadFacts
 from natmu.records.run import RECORD, RunFolder, content_of
 from natmu.records.settings import HeadTraining, LogisticTraining
+from natmu.requests.state import State
 from natmu.types import IntArray
+
+if TYPE_CHECKING:
+    from natmu.heads.logistic import LogisticHead
 
 ERASING = "features.erasing"
 """Holds the digest of the features without the erased rows, until the record of their run names it."""
@@ -34,12 +39,65 @@ def head_facts(original: Trained | Imported, run: RunFolder) -> HeadFacts | None
         return None
     known: dict[str, object] = {"kind": recipe.head, "backbone": backbone.weights, "origin": backbone.origin}
     if isinstance(recipe, LogisticTraining):
-        from natmu.heads.logistic import LogisticHead
-
-        head = LogisticHead.from_state(content_of(run.verified(HEAD), read_head))
+        head = _logistic(run)
         known |= {"epsilon": recipe.epsilon, "delta": recipe.delta, "spent": float(head.spent)}
         known |= {"budget": float(head.budget), "removed": int(head.removed)}
     return HeadFacts.model_validate(known)
+
+
+def outdated_heads(runs: Mapping[str, RunFolder]) -> tuple[str, ...]:
+    """Logistic heads whose state holds the weights of a fit on samples that were taken out since.
+
+    The state of a ridge head holds exact sums, in which nothing of such samples is left.
+
+    Args:
+        runs: All runs of the service.
+
+    Returns:
+        Their digests, sorted.
+    """
+    found = []
+    for digest, run in sorted(runs.items()):
+        lineage = run.record.lineage
+        if isinstance(lineage, Trained | Unlearned) and isinstance(lineage.recipe, LogisticTraining) and run.has(HEAD):
+            found += [digest] if _logistic(run).removed else []
+    return tuple(found)
+
+
+def _logistic(run: RunFolder) -> LogisticHead:
+    """The head of a run."""
+    from natmu.heads.logistic import LogisticHead  # loads SciPy
+
+    return LogisticHead.from_state(content_of(run.verified(HEAD), read_head))
+
+
+def why_refit(run: RunFolder, state: State) -> str | None:
+    """Why nothing can be taken out of the head of the deployed model, a sentence; None where it can be.
+
+    Two releases that took different samples out of one fit of a logistic head have one noise, and comparing them shows
+    more than either. That happens after a rollback, so the head is fitted again then.
+
+    Args:
+        run: The model.
+        state: Of the ledger.
+    """
+    lineage = run.record.lineage
+    if not run.has(HEAD):
+        if isinstance(lineage, Unlearned) and lineage.method != DOWNDATE:
+            return f"{lineage.method} has changed it since its last fit."
+        return "A purge deleted its state."
+    if not isinstance(lineage, Trained | Unlearned) or not isinstance(lineage.recipe, LogisticTraining):
+        return None
+    for release in state.releases.values():
+        tried = release.tried
+        if tried is None or tried.source is None or tried.head is None:
+            continue
+        if tried.source.weights == state.deployed.model.weights and tried.head.removed:
+            return (
+                f"Release {release.release} took samples out of the fit that release {state.current} has, and so used "
+                "its noise."
+            )
+    return None
 
 
 def erase_rows(runs: Mapping[str, RunFolder], rows: Mapping[str, IntArray]) -> int:

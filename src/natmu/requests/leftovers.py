@@ -15,7 +15,7 @@ from natmu.errors import DataError, RunError
 from natmu.records.census import Census
 from natmu.records.heads import HEAD
 from natmu.records.lineage import AllBut, Backbone, Initial, Stage, Trained, Unlearned
-from natmu.records.run import RECORD, WEIGHTS, RunFolder
+from natmu.records.run import CONFIDENCE, RECORD, WEIGHTS, RunFolder
 from natmu.requests.pictures import Wanted, rows_in
 from natmu.requests.state import State
 from natmu.types import IntArray, positions_digest
@@ -93,9 +93,10 @@ def delete_strangers(runs: Iterable[RunFolder]) -> int:
 
 
 def delete_weights(models: Path, runs: frozenset[str], deployed: str) -> None:
-    """Delete the weights of runs, and the state of heads, but never of the one that is deployed.
+    """Delete the weights of runs, with what goes with them, but never of the one that is deployed.
 
-    A stage of a shard goes as a whole, with its predictions: it is trained again if anybody needs it.
+    That is the state of a head, and each sample's mean confidence during training, which nobody reads without the
+    weights. A stage of a shard goes as a whole, with its predictions: it is trained again if anybody needs it.
 
     Args:
         models: The folder of runs.
@@ -109,9 +110,33 @@ def delete_weights(models: Path, runs: frozenset[str], deployed: str) -> None:
         folder = models / digest
         if (folder / RECORD).exists() and isinstance(RunFolder(folder).record.lineage, Stage):
             _delete(folder)
-        for path in (folder / WEIGHTS, folder / HEAD):
-            if path.exists():
-                _delete(path)
+        _delete(folder / WEIGHTS)  # its record still names it, as the ledger does
+        _forsake(folder, HEAD, CONFIDENCE)
+
+
+def delete_heads(models: Path, runs: frozenset[str]) -> None:
+    """Delete the state of heads whose weights stay.
+
+    Args:
+        models: The folder of runs.
+        runs: Digests.
+
+    Raises:
+        RunError: A file cannot be written or deleted.
+    """
+    for digest in sorted(runs):
+        _forsake(models / digest, HEAD)
+
+
+def _forsake(folder: Path, *names: str) -> None:
+    """Delete files of a run, once its record does not name them any more: after an interruption again, and no less."""
+    if (folder / RECORD).exists():
+        record = RunFolder(folder).record
+        files = {name: digest for name, digest in record.files.items() if name not in names}
+        if files != record.files:
+            record.model_copy(update={"files": files}).write(folder / RECORD)
+    for name in names:
+        _delete(folder / name)
 
 
 def delete_unfinished(models: Path) -> None:

@@ -16,8 +16,9 @@ from natmu.errors import ForgetSetError, TrainingError, UsageError
 from natmu.lineage import Workspace, obtain, outcome_of, problem_of
 from natmu.lineage.own_training import require_trainer
 from natmu.methods import Method, Retrain, method_named
+from natmu.methods.exact import Downdate
 from natmu.methods.rate_trial import with_suitable_rate
-from natmu.progress import deciding, say
+from natmu.progress import decide, deciding, say
 from natmu.records.derived import retrained, root_of
 from natmu.records.ledger import DeployedModel, NotMade, ProcessStarted, Rejected, Released, Retrained, Tried
 from natmu.records.lineage import Forget, Imported, Referenced, Trained, Unlearned
@@ -29,10 +30,10 @@ from natmu.records.settings import LogisticTraining, TrainSettings
 from natmu.requests.batch import Batch, values
 from natmu.requests.batch_norms import BatchNorm, batch_norms_of
 from natmu.requests.guardrails import Facts, judge_candidate
-from natmu.requests.heads import head_facts
+from natmu.requests.heads import head_facts, why_refit
 from natmu.requests.ledger import Ledger
 from natmu.requests.measuring import Compared
-from natmu.requests.state import State
+from natmu.requests.state import State, fold
 from natmu.scores import accuracy
 from natmu.scores.signals import confidence
 from natmu.types import ForgetSet
@@ -150,10 +151,21 @@ class Processing:
         if method.reads_forget:
             self._require_samples(candidate)
         model: Trained | Imported | Unlearned | Referenced = self._start
+        first = self._first(method)
         for forget in self._values(self.batch.groups(self.honoured)):
-            model = self._unlearned(method, candidate, model, forget)
+            model = self._unlearned(first, candidate, model, forget)
             obtain(model, self.workspace)
+            first = method
         return self.workspace.require(model)
+
+    def _first(self, method: Method) -> Method:
+        """A method as it begins at the deployed model: a head is fitted again where nothing can be taken out of it."""
+        if not isinstance(method, Downdate) or method.config.refit:
+            return method
+        why = why_refit(self.source, fold(self.ledger.entries()))
+        if why is not None:
+            decide(f"The head is fitted again on what is left. {why}")
+        return method if why is None else Downdate(refit=True)
 
     def _unlearned(
         self, method: Method, candidate: Candidate, source: Trained | Imported | Unlearned | Referenced, forget: Forget

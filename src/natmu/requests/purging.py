@@ -25,11 +25,13 @@ from natmu.records.files import damaged
 from natmu.records.ledger import Purged
 from natmu.records.promises import DOWNDATE, RETRAIN, SISA
 from natmu.records.service import CENSUS, EVIDENCE, MODELS, ServiceRecord
+from natmu.requests.batch import requested
 from natmu.requests.data_places import places_of, samples_loaded
-from natmu.requests.heads import erase_rows
+from natmu.requests.heads import erase_rows, outdated_heads
 from natmu.requests.leftovers import (
     Knowledge,
     delete_decoded,
+    delete_heads,
     delete_strangers,
     delete_unfinished,
     delete_weights,
@@ -113,13 +115,25 @@ def confirm_purge(
         delete_unfinished(folder / MODELS)
         _say_what_goes(knowing)
     gone = tuple(run for run in knowing if run not in state.deleted_weights)
+    heads = tuple(run for run in outdated_heads(runs) if run not in knowing) if weights else ()
+    if state.deployed.model.run in heads:
+        say(
+            "what the deployed head needs to forget is deleted, as it holds weights of a fit on samples that were "
+            "taken out since; its weights stay, and for the next request the head is fitted again"
+        )
     return Purged(
-        request=request, files=looked.files, caches=caches, features=erased, census=census.digest, weights=gone
+        request=request,
+        files=looked.files,
+        caches=caches,
+        features=erased,
+        census=census.digest,
+        weights=gone,
+        heads=heads,
     )
 
 
 def complete_purge(folder: Path, state: State) -> None:
-    """Delete the weights that the ledger calls deleted: cheap, and any number of times.
+    """Delete the weights and the states of heads that the ledger calls deleted: cheap, and any number of times.
 
     Args:
         folder: The service.
@@ -129,6 +143,7 @@ def complete_purge(folder: Path, state: State) -> None:
         RunError: A file cannot be deleted.
     """
     delete_weights(folder / MODELS, state.deleted_weights, state.deployed.model.run)
+    delete_heads(folder / MODELS, state.deleted_heads)
 
 
 def _refuse_early(state: State, request: int, *, weights: bool) -> None:
@@ -178,10 +193,13 @@ def _require_the_data(census: Census, state: State, known: Collection[bytes], ro
     """Refuse folders that lack the files that nobody asked to delete: in another folder nothing can be confirmed."""
     entries = [one.entry for one in state.requests.values()]
     asked = _bytes([digest for entry in entries for digest in (*entry.samples, *entry.unseen)])
-    expected: set[bytes] = set()
-    for part in census.parts.values():
-        rows = zip(part.pixels, part.files, strict=False)
-        expected |= {file.tobytes() for pixels, file in rows if pixels.tobytes() not in asked}
+    gone, expected = requested(state, census), set[bytes]()
+    for role, part in census.parts.items():
+        may_go = {*gone[role].tolist()} if role in gone else set()
+        rows = enumerate(zip(part.pixels, part.files, strict=False))
+        expected |= {
+            file.tobytes() for row, (pixels, file) in rows if row not in may_go and pixels.tobytes() not in asked
+        }
     there = len(expected.intersection(known))
     if expected and there < (1 - LOST) * len(expected):
         raise UsageError(

@@ -89,6 +89,7 @@ class State:
         unfinished: The process that has begun and not ended; None if there is none.
         processes: How many processes have begun.
         deleted_weights: Runs whose weights were deleted.
+        deleted_heads: Runs of heads whose weights stay, and whose state was deleted.
         census: Digest of the list of samples, as the last entry that changed it says.
         entries: How many entries there are.
         head: Hash of the last one.
@@ -102,6 +103,7 @@ class State:
     unfinished: ProcessStarted | None
     processes: int
     deleted_weights: frozenset[str]
+    deleted_heads: frozenset[str]
     census: str
     entries: int
     head: str
@@ -125,6 +127,19 @@ class State:
     def unanswered(self) -> tuple[int, ...]:
         """Requests that the deployed model does not honour, whether a process works on them or not."""
         return self._with("pending", "in process")
+
+    def guarantee_of(self, request: int) -> Guarantee | None:
+        """What the deployed model promises of the samples of a request; None where it does not honour it.
+
+        What rests on a model that is exact or certified without them never saw them since.
+
+        Args:
+            request: Its number.
+        """
+        if self.requests[request].status != "honoured":
+            return None
+        trained = self.releases[self.deployed.trained]
+        return trained.guarantee if request in trained.honours else "approximate"
 
     def ticket(self, text: str) -> RequestState | None:
         """The request with a ticket, if there is one."""
@@ -167,6 +182,7 @@ class _Folding:
         self._unfinished: ProcessStarted | None = None
         self._processes = 0
         self._deleted: set[str] = set()
+        self._headless: set[str] = set()
         self._count = 0
         self._head = FIRST
 
@@ -199,6 +215,7 @@ class _Folding:
             self._unfinished,
             self._processes,
             frozenset(self._deleted),
+            frozenset(self._headless),
             self._census,
             self._count,
             self._head,
@@ -273,6 +290,7 @@ class _Folding:
         self._require(deployed not in body.weights, "it deletes the weights of the model that is deployed")
         self._requests[body.request] = replace(self._requests[body.request], purged=entry.time)
         self._deleted |= set(body.weights)
+        self._headless |= set(body.heads)
         self._census = body.census
 
     def verified(self, entry: Entry, body: Verified) -> None:

@@ -101,18 +101,21 @@ class HeadInMemory:
     labels: IntArray
     asked: tuple[FloatArray, IntArray]
 
-    def downdated(self, forget: IntArray, left_out: IntArray) -> nn.Module:
+    def downdated(self, forget: IntArray, left_out: IntArray, *, refit: bool = False) -> nn.Module:
         """The model without some samples, as ``natmu.methods.problem.Fitted`` has it."""
         rows, labels = self.asked
         try:
-            head = self.head.remove(rows[forget], labels[forget])
+            head = self._refitted(left_out) if refit else self.head.remove(rows[forget], labels[forget])
         except RefitNeeded:
-            kept = np.setdiff1d(np.arange(len(self.rows)), left_out)
-            classes = len(self.head.weights)
-            head = RidgeHead.fit(self.rows[kept], self.labels[kept], num_classes=classes, l2=self.head.l2)
+            head = self._refitted(left_out)
         model = copy.deepcopy(self.model)
         set_unit_head(model, *linear_of(head.weights))
         return model
+
+    def _refitted(self, left_out: IntArray) -> RidgeHead:
+        kept = np.setdiff1d(np.arange(len(self.rows)), left_out)
+        classes = len(self.head.weights)
+        return RidgeHead.fit(self.rows[kept], self.labels[kept], num_classes=classes, l2=self.head.l2)
 
 
 def equipped(method: type[Method] | Method, problem: Problem) -> Problem:

@@ -34,6 +34,8 @@ def confirm_purge(
         typer.echo(f"Deleted {counted(done.caches, 'file')} with decoded copies.")
     if done.weights:
         typer.echo(f"Deleted the weights of {counted(len(done.weights), 'model')} that knew the samples.")
+    if done.heads:
+        typer.echo(f"Deleted what {counted(len(done.heads), 'logistic head')} needed to forget; the weights stay.")
     typer.echo("Backups and other copies were not looked at.")
 
 

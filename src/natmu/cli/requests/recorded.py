@@ -12,6 +12,7 @@ from natmu.errors import UsageError
 
 if TYPE_CHECKING:
     from natmu.records.ledger import Requested
+    from natmu.records.promises import Guarantee
     from natmu.requests.state import RequestState
 
 
@@ -74,7 +75,7 @@ def list_requests(folder: Folder, as_json: Json = False) -> None:
     service = Service.open(folder)
     requests = service.state.requests
     if as_json:
-        print_json([_plain(one) for one in requests.values()])
+        print_json([_plain(one, service.state.guarantee_of(number)) for number, one in requests.items()])
         return
     if not requests:
         typer.echo("There is no request yet; natmu requests add records one.")
@@ -86,7 +87,10 @@ def list_requests(folder: Folder, as_json: Json = False) -> None:
     for title in ("received", "state", "purged"):
         table.add_column(title, no_wrap=title != "state", overflow="fold")
     for number, one in requests.items():
-        state = Text(f"honoured by release {one.release}") if number not in waiting else due_in_words(waiting[number])
+        given = service.state.guarantee_of(number)
+        promised = "" if given in (None, "approximate") else f" ({given})"
+        honoured = Text(f"honoured by release {one.release}{promised}")
+        state = honoured if number not in waiting else due_in_words(waiting[number])
         asked = one.entry
         cells = str(number), asked.ticket, f"{len(asked.samples):,}", asked.received[:10]
         table.add_row(*map(Text, cells), state, (one.purged or "")[:10])
@@ -114,7 +118,7 @@ def _what(request: Requested) -> str:
     return what
 
 
-def _plain(request: RequestState) -> dict[str, object]:
-    """A request for a machine."""
-    told = {"status": request.status, "release": request.release, "answered": request.answered}
+def _plain(request: RequestState, guarantee: Guarantee | None) -> dict[str, object]:
+    """A request for a machine, with what the deployed model promises of it."""
+    told = {"status": request.status, "release": request.release, "answered": request.answered, "guarantee": guarantee}
     return request.entry.plain() | told | {"purged": request.purged}
