@@ -243,8 +243,12 @@ def open_model(
     settings, head = DataSettings.parse(told, "data"), architecture.unit_head
     workspace = place.workspace(settings, architecture.name, architecture.outputs, unit_head=head)
     if workspace.data.digests != model.data.digests:
-        where = place.data_dir if source is None else source
-        raise DataError(f"The data in {where} is not what {path} was made with; give the folder that it came from.")
+        where = settings.source if source is not None or Path(settings.source).exists() else place.data_dir
+        raise DataError(
+            f"The data in {where} is not what {path} was made with; give the folder that it came from, as it was. "
+            "Where samples are deleted between one request and the next, natmu requests keeps account of them, and "
+            "natmu train trains anew on what is left."
+        )
     if workspace.architecture != architecture:
         raise ModelError(
             f"The file or the library that defines {workspace.model} has changed since {path} was made; restore it."

@@ -16,7 +16,7 @@ from natmu.methods import METHODS, Method, NatMU, Problem, Retrain
 from natmu.opening import Place, Source
 from natmu.records.derived import root_of
 from natmu.records.lineage import Unlearned
-from natmu.records.settings import in_words
+from natmu.records.settings import AnyTraining, in_words
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,8 @@ def plan_run(
     problem = problem_of(result, workspace)
     per_sample = seconds_per_sample(problem, original)
     retraining = retraining_seconds(problem, per_sample, original, workspace.store)
-    rows = [_planned(method, problem, per_sample, retraining) for method in METHODS if method is not Retrain]
+    times = per_sample, start.recipe, retraining
+    rows = [_planned(method, problem, *times) for method in METHODS if method is not Retrain]
     own = seconds_of(NatMU(), problem, per_sample)
     assert own is not None, "it counts epochs"
     return MethodPlan(
@@ -122,14 +123,16 @@ def plan_run(
     )
 
 
-def _planned(method: type[Method], problem: Problem, per_sample: float, retraining: float | None) -> PlannedMethod:
+def _planned(
+    method: type[Method], problem: Problem, per_sample: float, recipe: AnyTraining | None, retraining: float | None
+) -> PlannedMethod:
     """What one method would take, or why it cannot serve."""
     try:
         made = method()
         made.check(problem)
     except UsageError as error:
         return PlannedMethod(method.name, reason=str(error))
-    seconds = seconds_of(made, problem, per_sample)
+    seconds = seconds_of(made, problem, per_sample, recipe, retraining)
     return PlannedMethod(method.name, seconds, None if seconds is None or retraining is None else seconds / retraining)
 
 

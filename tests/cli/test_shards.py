@@ -70,3 +70,16 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(natmu, refused, tmp_path):
     assert "leave --precision out" in refused(*asked, "sisa", "--precision", "bf16")
     assert "without --drop-class" in refused("unlearn", "--from", "runs/o", "--drop-class", "3")
     assert "export without --like" in refused("export", "runs/o", "--out", "x.pt", "--like", "w.pt")
+
+
+def test_votes_forget_by_any_method_and_again_by_sisa(natmu):
+    trained = natmu(*TINY, "--combine", "votes", "--out", "runs/o")
+    assert trained.status == 0, trained.err
+    asked = ["--forget", "random:2%", "--batch-size", 64]
+    for method, source, out in (("sisa", "o", "a"), ("sisa", "a", "b"), ("neggrad_plus", "o", "c")):
+        done = natmu("unlearn", "--from", f"runs/{source}", *asked, "--method", method, "--out", f"runs/{out}")
+        assert done.status == 0, done.err
+    assert "is not kept" not in done.err
+    back = natmu("unlearn", "--from", "runs/c", *asked, "--method", "sisa", "--out", "runs/d", "--json")
+    assert back.status == 0, back.err
+    assert "what neggrad_plus changed in the model is not kept" in " ".join(back.json["decisions"])

@@ -11,9 +11,11 @@ from torch import nn
 
 from natmu.errors import SettingError
 from natmu.lineage import obtain, outcome_of
+from natmu.lineage.costs import retraining_seconds, seconds_of
 from natmu.lineage.division import Division, stage_seed
 from natmu.lineage.own_training import SEEDS, require_signature
-from natmu.methods import Retrain
+from natmu.lineage.unlearning import problem_of
+from natmu.methods import SISA, Retrain
 from natmu.records.derived import stages_of
 from natmu.records.settings import OwnTraining, Sharding
 
@@ -87,6 +89,26 @@ def test_slices_go_on_from_the_model_of_those_before(tmp_path):
     retrain = outcome_of(Retrain(), model, made.forget, seed=0, batch_size=None, at=place.arithmetic)
     retrained, unlearned = obtain(retrain, place).weights(), place.require(made).weights()
     assert all(torch.equal(value, retrained[name]) for name, value in unlearned.items())
+
+
+def test_what_sisa_takes_follows_from_what_the_function_took(tmp_path):
+    """Nobody knows its epochs, so that the time of a step of natmu says nothing of it."""
+    place = place_of(train_on, tmp_path)
+    model = place.original(recipe(shards=2, slices=2), 0)
+    run = obtain(model, place)
+    division = Division.of_array(run.division())
+    gone = np.flatnonzero((division.shards == 0) & (division.slices == 1))[:1]
+    forget = tiny.forgotten(place, gone, model)
+    made = outcome_of(SISA(), model, forget, seed=0, batch_size=None, at=place.arithmetic)
+    problem = problem_of(made, place)
+    retraining = retraining_seconds(problem, 1.0, run, place.store)
+    assert retraining == pytest.approx(run.record.seconds / 30 * 29)
+    # Samples of slice 1 are shown in both stages and those of slice 2 in one, with equal slices 1.5 times each.
+    again = int(division.until(0, 2).sum()) - 1
+    expected = retraining * again / (29 * 1.5)
+    for per_sample in (1.0, 100.0):
+        assert seconds_of(SISA(), problem, per_sample, model.recipe, retraining) == pytest.approx(expected)
+    assert seconds_of(SISA(), problem, 1.0, model.recipe) is None
 
 
 def test_a_function_without_start_is_refused_before_anything_runs(tmp_path):

@@ -42,6 +42,19 @@ def test_far_logits_stay_finite():
     assert all(torch.isfinite(combined(far, combine)).all() for combine in ("probabilities", "logits", "votes"))
 
 
+def test_votes_are_learnt_by_the_gradient_of_the_mean_of_probabilities():
+    """Their own is zero wherever it is defined; no number of them is changed by that."""
+    voting, mean = (LOGITS.clone().requires_grad_() for _ in range(2))
+    weights = torch.arange(18.0).reshape(6, 3)
+    votes = combined(voting, "votes")
+    assert torch.equal(votes, combined(LOGITS, "votes"))
+    (votes * weights).sum().backward()
+    powers = mean.exp() / mean.exp().sum(2, keepdim=True)
+    (powers.mean(0).log() * weights).sum().backward()
+    assert torch.allclose(voting.grad, mean.grad, atol=1e-5)
+    assert voting.grad.abs().max() > 1
+
+
 def linear(seed):
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)

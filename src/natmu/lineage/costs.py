@@ -11,9 +11,18 @@ from natmu.engine.store import Run, Store
 from natmu.engine.training import train_classifier
 from natmu.methods import Method, Problem, Retrain
 from natmu.methods.cost import cost_of
+from natmu.models import Ensemble
 from natmu.records.lineage import Everything, HalfOfPool, Imported, Trained, Unlearned
 from natmu.records.run import History
-from natmu.records.settings import HeadTraining, OwnTraining, RetrainSettings, TrainSettings, in_words
+from natmu.records.settings import (
+    AnyTraining,
+    HeadTraining,
+    OwnTraining,
+    RetrainSettings,
+    TrainSettings,
+    in_words,
+    sharding_of,
+)
 
 STEPS = 4
 """Training steps that are timed."""
@@ -43,17 +52,39 @@ def seconds_per_sample(problem: Problem, original: Run | None = None) -> float:
     kept = problem.retain_positions
     positions = (kept if len(kept) else torch.from_numpy(problem.forget.indices))[: STEPS * problem.batch_size]
     few = TrainSettings(epochs=2, warmup_epochs=0, lr=1e-6, batch_size=problem.batch_size)
-    model = problem.compute.place(copy.deepcopy(problem.model))
+    model = problem.model
+    if isinstance(model, Ensemble):  # training shows a sample to the model of its shard alone
+        model = next(iter(model.by_shard().values()))
+    model = problem.compute.place(copy.deepcopy(model))
     history: History = []
     with problem.compute.private_randomness():
         train_classifier(model, problem.data, positions, few, problem.compute, seed=0, history=history)
     return history[-1]["seconds"] / len(positions)
 
 
-def seconds_of(method: Method, problem: Problem, per_sample: float) -> float | None:
-    """About how long a method takes; None where nobody knows."""
-    cost = cost_of(method, problem)
-    return None if cost is None else cost.samples * per_sample
+def seconds_of(
+    method: Method,
+    problem: Problem,
+    per_sample: float,
+    recipe: AnyTraining | None = None,
+    retraining: float | None = None,
+) -> float | None:
+    """About how long a method takes; None where nobody knows.
+
+    Args:
+        method: The method.
+        problem: Its model and its data.
+        per_sample: Seconds of a forward and a backward pass of one sample.
+        recipe: How the original was trained, where that is known.
+        retraining: Seconds of retraining, which alone tell how long the user's own function takes.
+    """
+    cost, sharding = cost_of(method, problem), sharding_of(recipe)
+    if cost is None:
+        return None
+    if method.needs_shards and sharding is not None and isinstance(recipe, OwnTraining):
+        whole = len(problem.retain_positions) * (sharding.slices + 1) / 2  # slice i is shown in stages i to R
+        return None if retraining is None or not whole else retraining * cost.samples / whole
+    return cost.samples * per_sample
 
 
 def retraining_seconds(problem: Problem, per_sample: float, original: Run, store: Store) -> float | None:
@@ -118,9 +149,10 @@ def duration(seconds: float) -> str:
 def head_line(method: Method, problem: Problem, original: Run, store: Store) -> str:
     """What a run of a method says before it begins."""
     per_sample = seconds_per_sample(problem, original)
-    own, again = seconds_of(method, problem, per_sample), retraining_seconds(problem, per_sample, original, store)
     lineage = original.record.lineage
     assert isinstance(lineage, Trained | Imported | Unlearned), "one can unlearn from it"
+    again = retraining_seconds(problem, per_sample, original, store)
+    own = seconds_of(method, problem, per_sample, lineage.recipe, again)
     told = "its time is not known" if own is None else f"about {duration(own)}"
     if again is None:
         return f"{method.name}: {told}; retraining {in_words(lineage.recipe)}: not known before it has run once."

@@ -67,7 +67,7 @@ def _undivided(method: SISA, recipe: AnyTraining | None) -> SISA:
     theirs, asked = sharding_of(recipe), method.config.model_dump(exclude_none=True)
     if theirs is not None and any(getattr(theirs, name) != value for name, value in asked.items()):
         raise SettingError(
-            f"sisa: the original was trained in {theirs.shards} shards of {theirs.slices} slices, combined by "
-            f"{theirs.combine}, and no other division can be had of it; leave {', '.join(asked)} out."
+            f"sisa: the original was trained in {theirs.in_words}, combined by {theirs.combine}, and no other division "
+            f"can be had of it; leave {', '.join(asked)} out."
         )
     return SISA()

@@ -18,6 +18,7 @@ from natmu.lineage.shard_training import Shards, divided, sharding_in, shards_of
 from natmu.lineage.shards import Assembled, Chain, assembled, obtain_chains
 from natmu.lineage.workspace import Workspace
 from natmu.models import Ensemble
+from natmu.progress import decide
 from natmu.records.derived import division_of, root_of, stages_of
 from natmu.records.lineage import Everything, HalfOfPool, Imported, Initial, Referenced, Trained, Unlearned
 from natmu.records.promises import SISA
@@ -30,6 +31,12 @@ NOTHING = (
     "left to predict with."
 )
 """Refuses to forget everything."""
+
+BACK = (
+    "sisa goes back to the shards as they were trained and leaves out all that was forgotten until now; what {methods} "
+    "changed in the model is not kept."
+)
+"""What is said where other methods have changed the model since its shards were trained."""
 
 
 @dataclass
@@ -208,6 +215,9 @@ def sharded_of(
     if whole is None:
         checkpoint, log = (None, Path()) if work is None else (work.checkpoint, work.folder.with_name("trainer.log"))
         return PoolShards(workspace, root, network, forget, checkpoint, log)
+    others = methods_since(model.source, workspace)
+    if model.method == SISA and work is not None and others:
+        decide(BACK.format(methods=" and ".join(dict.fromkeys(others))))
     division = Division.of_array(workspace.require(model.source).division())
     return StoredShards(workspace, root, division, whole, stages_before(model.source, workspace))
 
@@ -235,6 +245,14 @@ def _initial(workspace: Workspace, model: Trained, shards: Iterable[int]) -> Ens
     starts = {shard: stages_of(model, shard)[0].start for shard in shards}
     members = {shard: workspace.start(start) for shard, start in starts.items() if isinstance(start, Initial)}
     return Ensemble(members, sharding_in(model).combine)
+
+
+def methods_since(source: Trained | Unlearned | Referenced | Imported, workspace: Workspace) -> list[str]:
+    """The methods that have changed a model since its shards were trained, from the first to the last."""
+    known = workspace.require(source).record.lineage if isinstance(source, Referenced) else source
+    if not isinstance(known, Unlearned) or known.method == SISA:
+        return []
+    return [*methods_since(known.source, workspace), known.method]
 
 
 def stages_before(source: Trained | Unlearned | Referenced | Imported, workspace: Workspace) -> IntArray | None:

@@ -86,20 +86,23 @@ def combined(logits_MBC: Tensor, combine: Combine) -> Tensor:
     - ``probabilities``: the logarithm of the mean of their probabilities.
     - ``logits``: their mean.
     - ``votes``: the logarithm of the share of the models that predict each class, with one further vote that is spread
-      evenly over the classes: so it is finite, and the class with most votes is the one that is predicted.
+      evenly over the classes: so it is finite, and the class with most votes is the one that is predicted. It has the
+      gradient of ``probabilities``, as its own is zero wherever it is defined and nothing could be learnt by it.
 
     Args:
         logits_MBC: Of M models.
         combine: Which of these.
 
     Returns:
-        float32 ``(B, C)``. Votes have no gradient.
+        float32 ``(B, C)``.
     """
     logits = logits_MBC.float()
     if combine == "logits":
         return logits.mean(0)
     models, _, classes = logits.shape
-    if combine == "votes":
-        votes = nn.functional.one_hot(logits.argmax(2), classes).sum(0)
-        return torch.log((votes + 1 / classes) / (models + 1))
-    return torch.logsumexp(logits.log_softmax(2), 0) - math.log(models)
+    mean = torch.logsumexp(logits.log_softmax(2), 0) - math.log(models)
+    if combine == "probabilities":
+        return mean
+    votes = nn.functional.one_hot(logits.argmax(2), classes).sum(0)
+    shares = torch.log((votes + 1 / classes) / (models + 1))
+    return shares + (mean - mean.detach()) if mean.requires_grad else shares

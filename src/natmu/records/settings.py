@@ -112,6 +112,12 @@ class Sharding(Settings):
             raise ValueError("one shard of one slice is no division; raise shards or slices, or leave sharding out")
         return self
 
+    @property
+    def in_words(self) -> str:
+        """Its numbers, as in ``3 shards of 1 slice``."""
+        shards, slices = ("" if count == 1 else "s" for count in (self.shards, self.slices))
+        return f"{self.shards} shard{shards} of {self.slices} slice{slices}"
+
 
 SHARDING = Field(None, description="division into shards and slices, for exact unlearning by sisa; none by default")
 
@@ -275,7 +281,7 @@ def in_words(recipe: AnyTraining | None) -> str:
     if isinstance(recipe, HeadTraining):
         return f"a {recipe.head} head on frozen features, l2 {recipe.l2:g}"
     sharding = recipe.sharding
-    divided = "" if sharding is None else f", in {sharding.shards} shards of {sharding.slices} slices"
+    divided = "" if sharding is None else f", in {sharding.in_words}"
     if isinstance(recipe, OwnTraining):
         arguments = ", ".join(f"{name}={value}" for name, value in recipe.arguments.items())
         return f"by {recipe.trainer}{f' with {arguments}' if arguments else ''}{divided}"

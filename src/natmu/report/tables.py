@@ -190,13 +190,9 @@ def _own_original(method: str, original: OwnOriginal, score_on: str) -> str:
     """What is said of a row whose original is not that of the others."""
     sharding, column = original.sharding, original.scores["test_acc"]
     measured = "" if column is None else f" ({score_on} accuracy {_cell(column, 'test_acc').text(' ± ')} %)"
-    shards, slices = (
-        f"{count} {word}{'' if count == 1 else 's'}"
-        for count, word in ((sharding.shards, "shard"), (sharding.slices, "slice"))
-    )
     return (
-        f"{method} has an original of its own{measured}, trained in {shards} of {slices}; its gap and its cost are "
-        "against the same retrained models as those of the others."
+        f"{method} has an original of its own{measured}, trained in {sharding.in_words}; its gap and its cost "
+        "are against the same retrained models as those of the others."
     )
 
 
