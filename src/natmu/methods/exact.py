@@ -63,6 +63,8 @@ class SISA(Method):
     samples. It is assumed:
 
     - Bit for bit holds in fp32 on one machine; elsewhere the last digits may differ, as between any two trainings.
+    - A training function of the user's own uses its samples and its seed alone: nothing that an earlier call left
+      behind, no weights or files that know the forgotten samples, and no other random numbers.
     - What was chosen before training stays as it was, although the forgotten samples may have had a part in it: the
       recipe, the normalisation of images, the seed.
     - Samples that show the same, such as another photograph of the same person, count as other samples.
@@ -143,9 +145,9 @@ class Downdate(Method):
     - The seed of the noise stays secret: whoever knows it, as from the run folder, can subtract the noise.
     - Each fit has its own noise, and all removals since then share one budget; once it is spent the head is fitted
       again.
-    - The bound on what removals leave is computed for the noise that was drawn and taken to hold for all noise; what
-      they leave, and whether the head is fitted again, are taken not to depend on the noise, as in the proof (Guo et
-      al., 2020).
+    - The bound on what removals leave is computed for the noise that was drawn, and assumed to hold for any other noise.
+    - What removals leave is assumed not to depend on the noise, as in the proof (Guo et al., 2020).
+    - Whether the head is fitted again is assumed not to depend on the noise either.
     - Which samples are to be forgotten does not depend on weights that were released.
     - The state of the head, which holds the weights of the last fit, stays with whoever holds the training data.
 
