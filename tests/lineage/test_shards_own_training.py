@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from natmu.errors import SettingError
+from natmu.errors import SettingError, TrainingError
 from natmu.lineage import obtain, outcome_of
 from natmu.lineage.costs import retraining_seconds, seconds_of
 from natmu.lineage.division import Division, stage_seed
@@ -60,17 +60,17 @@ def test_each_shard_is_trained_by_one_call_and_only_affected_ones_again(tmp_path
     run = obtain(model, place)
     division = Division.of_array(run.division())
     sizes = np.bincount(division.shards).tolist()
-    assert [(sizes[shard], stage_seed(5, shard, 1) % SEEDS, False) for shard in range(3)] == CALLS
+    assert [(sizes[shard], stage_seed(5, shard, 1) % SEEDS, False) for shard in (0, 0, 1, 2)] == CALLS
     assert run.history() == []
     assert not run.has("confidence.npy")
     assert run.record.seconds > 0
     made = tiny.by_sisa(place, np.flatnonzero(division.shards == 1)[:2], model)
-    assert CALLS[3:] == [(sizes[1] - 2, stage_seed(5, 1, 1) % SEEDS, False)]
+    assert CALLS[4:] == [(sizes[1] - 2, stage_seed(5, 1, 1) % SEEDS, False)]
     # The hardest samples are those of the largest loss, where no confidence is noted.
     retrain = outcome_of(Retrain(), model, made.forget, seed=5, batch_size=None, at=place.arithmetic)
     retrained, unlearned = obtain(retrain, place).weights(), place.require(made).weights()
     assert all(torch.equal(value, retrained[name]) for name, value in unlearned.items())
-    assert len(CALLS) == 3 + 1 + 3
+    assert len(CALLS) == 4 + 1 + 3
 
 
 def test_slices_go_on_from_the_model_of_those_before(tmp_path):
@@ -78,14 +78,14 @@ def test_slices_go_on_from_the_model_of_those_before(tmp_path):
     model = place.original(recipe(shards=2, slices=2), 0)
     run = obtain(model, place)
     division = Division.of_array(run.division())
-    assert [begun for _, _, begun in CALLS] == [False, True] * 2
+    assert [begun for _, _, begun in CALLS] == [False, False, True, False, True]
     expected = [int(division.until(shard, slices).sum()) for shard in range(2) for slices in (1, 2)]
-    assert [count for count, _, _ in CALLS] == expected
+    assert [count for count, _, _ in CALLS] == [expected[0], *expected]
     first, last = (place.require(stage).weights() for stage in stages_of(model, 0))
     assert any(not torch.equal(first[name], last[name]) for name in first)
     gone = np.flatnonzero((division.shards == 0) & (division.slices == 1))[:1]
     made = tiny.by_sisa(place, gone, model)
-    assert [call[0] for call in CALLS[4:]] == [expected[1] - 1]
+    assert [call[0] for call in CALLS[5:]] == [expected[1] - 1]
     retrain = outcome_of(Retrain(), model, made.forget, seed=0, batch_size=None, at=place.arithmetic)
     retrained, unlearned = obtain(retrain, place).weights(), place.require(made).weights()
     assert all(torch.equal(value, retrained[name]) for name, value in unlearned.items())
@@ -109,6 +109,50 @@ def test_what_sisa_takes_follows_from_what_the_function_took(tmp_path):
     for per_sample in (1.0, 100.0):
         assert seconds_of(SISA(), problem, per_sample, model.recipe, retraining) == pytest.approx(expected)
     assert seconds_of(SISA(), problem, 1.0, model.recipe) is None
+
+
+NETWORK = tiny.factory()
+
+
+def train_the_same_network(samples, seed):
+    """Goes on from what the call before left behind."""
+    CALLS.append((len(samples), seed, False))
+    return step(NETWORK, samples, 0.1)
+
+
+def train_by_luck(samples, seed):
+    """Draws random numbers that nobody seeded."""
+    CALLS.append((len(samples), seed, False))
+    torch.seed()
+    return step(nn.Sequential(*tiny.factory()[:-1], nn.Linear(16, 3)), samples, 0.1)
+
+
+@pytest.mark.parametrize("function", [train_the_same_network, train_by_luck])
+@pytest.mark.parametrize("slices", [1, 2])
+def test_a_function_that_does_not_train_the_same_again_is_refused_after_the_first_shard(tmp_path, function, slices):
+    def sliced(samples, seed, start=None):
+        return function(samples, seed)
+
+    place = place_of(sliced if slices > 1 else function, tmp_path)
+    model = place.original(OwnTraining(trainer="mine:train", sharding=Sharding(shards=3, slices=slices)), 0)
+    for _ in range(2):  # nothing of it is kept
+        CALLS.clear()
+        with pytest.raises(TrainingError, match=r"mine:train gave other weights .*the same samples and seed"):
+            obtain(model, place)
+        assert len(CALLS) == 2
+        assert CALLS[0] == CALLS[1]
+    assert not place.store.all()
+
+
+def test_only_the_first_stage_of_an_original_is_trained_twice(tmp_path):
+    place = place_of(train, tmp_path)
+    model = place.original(recipe(shards=3), 0)
+    division = Division.of_array(obtain(model, place).division())
+    assert len(CALLS) == 3 + 1
+    made = tiny.by_sisa(place, np.flatnonzero(division.shards == 0)[:1], model)
+    assert len(CALLS) == 3 + 1 + 1
+    obtain(outcome_of(Retrain(), model, made.forget, seed=0, batch_size=None, at=place.arithmetic), place)
+    assert len(CALLS) == 3 + 1 + 1 + 3
 
 
 def test_a_function_without_start_is_refused_before_anything_runs(tmp_path):
