@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from safetensors.torch import save_file
 
+from natmu.cli.output import print_plan
 from natmu.engine.store import Run
 from natmu.lineage.costs import advice
 from natmu.methods import METHODS
 from natmu.models import build_model
+from natmu.planning import MethodPlan
 
 
 def test_a_plan_names_every_method_and_what_retraining_takes(natmu, tmp_path):
@@ -54,6 +56,12 @@ def test_a_plan_of_shards_and_heads_says_what_exact_unlearning_takes_and_why_it_
     assert rows["downdate"]["seconds"] == 0
     assert "natmu train --shards 5" in rows["sisa"]["reason"]
     assert plan["retraining"] == pytest.approx(Run(tmp_path / "runs/head").record.seconds * 199 / 200)
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "1 sample to forget, 9 to retain;"), (2, "2 samples to forget, 9 to")])
+def test_a_sample_is_one(capsys, count, said):
+    print_plan(MethodPlan(count, 9, {}, None, None, (), None))
+    assert said in capsys.readouterr().out
 
 
 def test_retraining_is_advised_where_it_is_as_cheap_and_only_there():

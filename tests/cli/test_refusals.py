@@ -21,6 +21,8 @@ TINY = ["--data", "digits", "--model", "small_cnn", "--epochs", "1", "--precisio
     ("words", "said"),
     [
         (["frobnicate"], "frobnicate"),
+        (["frobnicate"], "See natmu --help."),
+        (["plan", "--method", "sisa"], "See natmu plan --help."),
         (["train", "--data", "digits"], "--model"),
         (["train", "--data", "digitz", "--model", "small_cnn"], "digits"),
         (["train", "--data", "digits", "--model", "vgg61"], "vgg16"),

@@ -24,6 +24,7 @@ from natmu.engine.predict import logits_of
 from natmu.errors import ModelError, ScenarioError, SettingError, TrainingError
 from natmu.methods import base
 from natmu.methods.boundary import BoundaryExpand, BoundaryShrink, adversarial, nearest_wrong, reached_classes, widened
+from natmu.models import Ensemble
 from natmu.testing.problems import EARLIER, second_problem, trained
 
 from .problems import UNIT, intercept, noise_data, problem_of, same_state, small_net, state_of, unnormed_net
@@ -432,6 +433,8 @@ def headless(name):
         )
     if name == "parametrised":
         return nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(192, 5)))
+    if name == "shards":
+        return Ensemble({shard: nn.Sequential(nn.Flatten(), nn.Linear(192, 5)) for shard in range(2)})
     return Tied()
 
 
@@ -442,6 +445,7 @@ def headless(name):
         ("not last", r"Sequential fails with one more \("),
         ("summed", r"the last one of Sequential does not give its answer"),
         ("parametrised", r"those of Sequential are shared with another layer or computed"),
+        ("shards", r"a model in shards has one for each shard; choose another method"),
         ("tied", r"those of Tied are shared with another layer or computed"),
     ],
 )

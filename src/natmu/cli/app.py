@@ -74,7 +74,8 @@ def main() -> None:
         _end(str(error), error.exit_status)
     except typer.TyperException as error:
         message = error.format_message().replace("Value error, ", "")
-        _end(f"{message}{'' if message.endswith(('.', '?')) else '.'} See natmu --help.", 2)
+        command = getattr(getattr(error, "ctx", None), "command_path", "natmu")
+        _end(f"{message}{'' if message.endswith(('.', '?')) else '.'} See {command} --help.", 2)
     except KeyboardInterrupt:
         say_interrupted()
         sys.exit(INTERRUPTED)

@@ -134,7 +134,8 @@ def print_plan(plan: MethodPlan) -> None:
     by = by if plan.recipe else "by the default recipe, as nobody says how the original was trained"
     known = f"retraining takes about {_duration(plan.retraining or 0)} here, {by}"
     known = "how long retraining takes is not known before it has run once" if plan.retraining is None else known
-    typer.echo(f"{plan.forget} samples to forget, {plan.retain} to retain; {known}.")
+    samples = "sample" if plan.forget == 1 else "samples"
+    typer.echo(f"{plan.forget} {samples} to forget, {plan.retain} to retain; {known}.")
     if plan.advice is not None:
         typer.echo(plan.advice)
 

@@ -42,7 +42,7 @@ def require_same_again(network: nn.Module, stage: Stage, shards: Shards, log: Pa
     if differing:
         raise TrainingError(
             f"{recipe.trainer} gave other weights when it was called again with the same samples and seed, such as "
-            f"{differing[0]}, so that shards cannot forget exactly. Build the network inside the function, keep nothing "
+            f"{differing[0]}, so that shards cannot forget exactly. Build the network in the function, keep nothing "
             "between calls, draw no random numbers but those that natmu seeds, and let PyTorch compute "
             "deterministically: torch.use_deterministic_algorithms(True)."
         )

@@ -20,7 +20,7 @@ from natmu.methods import published
 from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDSettings
-from natmu.models import last_linear
+from natmu.models import Ensemble, last_linear
 from natmu.models.faults import FAULTS, quoted
 from natmu.progress import task
 from natmu.types import seed_for
@@ -253,6 +253,8 @@ def _require_head(problem: Problem) -> None:
     """
     classes, what = problem.data.num_classes, type(problem.model).__name__
     wanted = f"boundary_expand needs a model that ends in a linear layer with {classes} outputs"
+    if isinstance(problem.model, Ensemble):
+        raise ModelError(f"{wanted}, and a model in shards has one for each shard; choose another method.")
     try:
         own = last_linear(problem.model, classes, problem.reached)
     except ModelError:
