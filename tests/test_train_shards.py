@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 import natmu
+from natmu.engine.store import Run
 from natmu.errors import UsageError
 from natmu.models import Ensemble
 from natmu.records.promises import PROMISES
@@ -149,6 +150,51 @@ def test_an_audit_takes_the_models(world, tmp_path):
     )
     assert audit.scores.keys() >= {"forget_acc", "avg_gap"}
     assert audit.forgotten.outcome
+
+
+@pytest.mark.parametrize(("trainer", "slices"), [(train, 2), (OURS, 1)])
+def test_a_purge_leaves_nothing_that_knew_the_samples_and_requests_go_on(world, tmp_path, trainer, slices):
+    first = sharded(world, everything(), tmp_path / "a", trainer, slices=slices)
+    first.forget([50])
+    without = first.forget([3, 40])
+    knew = {name: value for name, value in first.model.state_dict().items() if name.endswith("4.weight")}
+    (tmp_path / "a/.work/unfinished").mkdir()
+    count = without.purge()
+    left = [Run(path.parent) for path in (tmp_path / "a").glob("*/record.json")]
+    assert count >= 2 + len(without.retrained)
+    assert sorted(type(run.record.lineage).__name__ for run in left) == ["Stage"] * SHARDS * slices + ["Unlearned"]
+    assert not list((tmp_path / "a/.work").glob("*/"))
+    changed = {name for name, value in knew.items() if not torch.equal(value, without.model.state_dict()[name])}
+    assert changed
+    held = [value for run in left for value in run.weights().values()]
+    assert not any(torch.equal(knew[name], value) for name in changed for value in held if value.shape == (10, 6))
+    # In another process, once the files are deleted.
+    rest = np.delete(everything(), [3, 40])
+    found = sharded(world, rest, tmp_path / "a", trainer, slices=slices)
+    assert found.retrained == {}
+    assert same(found, without)
+    second = found.forget(["scan-7.png"])
+    never = sharded(world, np.delete(everything(), [3, 7, 40]), tmp_path / "b", trainer, slices=slices)
+    assert same(second, never)
+    assert second.purge()
+    rest = np.delete(everything(), [3, 7, 40, 60])
+    last = sharded(world, rest, tmp_path / "a", trainer, slices=slices)
+    assert len(last.retrained) == 1
+    assert same(last, sharded(world, rest, tmp_path / "b", trainer, slices=slices))
+    with pytest.raises(UsageError, match="3 samples were purged"):
+        first.forget([50])
+
+
+def test_a_trainer_of_one_network_trains_no_shards_again(world, trained):
+    images, labels, _ = world
+    without, test = sharded(world, everything(), trained).forget([3]), digits(COUNT, COUNT + 60)
+    CALLS.clear()
+    options = {"trainer": train, "progress": False, "force": True}
+    with pytest.raises(UsageError, match=r"made of shards.*natmu\.train_shards.*retrained="):
+        natmu.audit(without.model, (images, labels), test, without.forgotten, level="quick", references=2, **options)
+    with pytest.raises(UsageError, match=r"made of shards.*natmu\.train_shards"):
+        natmu.unlearn(without.model, (images, labels), [4], "retrain", **options)
+    assert not CALLS
 
 
 @pytest.mark.parametrize(

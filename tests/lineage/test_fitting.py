@@ -13,7 +13,7 @@ from natmu.data.own import ArraySamples, OwnParts
 from natmu.engine.compute import Compute
 from natmu.engine.store import Store
 from natmu.errors import ModelError, NatmuError, RunError
-from natmu.heads import RidgeHead
+from natmu.heads import RidgeHead, load_head
 from natmu.heads.logistic import LogisticHead, residual_of
 from natmu.heads.rows import rows_of
 from natmu.lineage import Workspace, features, finishing, obtain, outcome_of, sources
@@ -170,6 +170,16 @@ def of(run, place, forget):
 def without(data, left_out):
     kept = np.setdiff1d(np.arange(len(data.rows)), left_out)
     return data.rows[kept], data.labels[kept]
+
+
+@pytest.mark.parametrize("recipe", [RIDGE, LOGISTIC], ids=["ridge", "logistic"])
+def test_the_head_of_a_run_goes_on_in_python(place, whole, recipe):
+    root = head_on(place, whole[1], recipe)
+    head = load_head(obtain(root, place).path / HEAD)
+    data = HeadData(place, whole[1], np.zeros((0, 2), np.int64))
+    run = obtain(downdated(place, root, "random:1"), place)
+    later = head.remove(data.rows[run.forget().indices], data.labels[run.forget().indices])
+    assert np.array_equal(later.weights, load_head(run.path / HEAD).weights)
 
 
 def test_a_logistic_head_stays_within_its_bound_and_is_fitted_again_once_that_is_spent(place, whole):

@@ -114,7 +114,7 @@ OTHERS = """\
 | `confidence.npy` | mean confidence of each training sample during training, float32 `(N,)`, 0 to 1; of originals, and of stages, where it is 0 of samples that a stage did not see |
 | `division.npy` | shard and slice of each training sample, int16 `(N, 2)`, both from 0; -1 of samples that were gone when the model was trained; of models in shards and their stages. A stage has predictions only if it is the last one of its shard |
 | `features.safetensors` | rows that heads are fitted on, of a backbone: `train` float32 `(N, P)`, likewise `test` and, where there is one, `holdout`; in the order of the whole data; rows of purged samples are 0 |
-| `head.safetensors` | what a head needs to forget, of models with a ridge or logistic head: the arrays of `RidgeHead.state()` or `LogisticHead.state()` |
+| `head.safetensors` | what a head needs to forget, of models with a ridge or logistic head: `natmu.heads.load_head` reads it (see [Heads](#heads)) |
 """  # noqa: E501 - rows of a table are lines
 
 PIXELS = """\
@@ -154,7 +154,7 @@ What the shards of the folder were trained on, by which samples are known again 
 
 ### Heads
 
-What `save` of a head writes and `natmu.heads.load_head` reads is a safetensors file. Its arrays are those of `state()`.
+What `save` of a head writes and `natmu.heads.load_head` reads is a safetensors file, also in run folders. Its arrays are those of `state()`.
 Its metadata has `format` 1, `head` (`ridge` or `logistic`), and `checksum`, a BLAKE2b digest of all arrays.
 """
 

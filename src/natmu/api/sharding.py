@@ -75,6 +75,22 @@ class ShardedModel:
             say_what_is_forgotten(forgotten, data)
             return _sharded(shards, forgotten, progress=self._progress)
 
+    def purge(self) -> int:
+        """Delete from the store all models that knew what this model has forgotten, and all others but this one.
+
+        This model stays, with the stages that later requests go back to. None of them was trained on the forgotten
+        samples; predictions on these may be among theirs, by position. Requests and ``train_shards`` go on from
+        here. Older models cannot be had again: delete them where else you keep them.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            UsageError: The store does not hold this model any more.
+            RunError: One cannot be deleted.
+        """
+        return self._shards.purge(np.zeros(0, np.int64) if self.forgotten is None else self.forgotten.left_out)
+
 
 def train_shards(
     train_data: object,

@@ -23,7 +23,7 @@ from natmu.data import ImageData, OwnParts, Splits
 from natmu.engine.compute import Compute
 from natmu.engine.store import Store
 from natmu.errors import NatmuError
-from natmu.lineage.given_trainer import as_given, recipe_of
+from natmu.lineage.given_trainer import as_given, recipe_of, require_one_network
 from natmu.lineage.importing import keep_imported
 from natmu.lineage.model_workspace import ModelWorkspace
 from natmu.lineage.workspace import Workspace
@@ -77,6 +77,7 @@ def trained_for_audit(
         TrainingError: It fails.
     """
     refuse_shadows_of_corrected(forget, level)
+    require_one_network(model)
     recipe, function = recipe_of(trainer, kept=folder is not None)
     (given_train, train), (given_test, test) = data
     own = OwnParts(as_given(given_train, train), as_given(given_test, test))

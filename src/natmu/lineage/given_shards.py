@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +17,19 @@ from natmu.data import ImageData, OwnParts, Splits
 from natmu.data.own import ArraySamples
 from natmu.engine.compute import Compute
 from natmu.engine.store import Store
-from natmu.errors import DataError, UsageError
+from natmu.errors import DataError, ForgetSetError, RunError, UsageError
+from natmu.lineage.division import Division
 from natmu.lineage.given_trainer import as_given
 from natmu.lineage.making import obtain
 from natmu.lineage.model_workspace import ModelWorkspace
 from natmu.lineage.remaining import Remaining
+from natmu.lineage.shard_training import sharding_in
+from natmu.lineage.sisa import StoredShards
 from natmu.methods.exact import SISA
 from natmu.progress import decide
+from natmu.records.derived import root_of
 from natmu.records.forgetting import parse_forget
-from natmu.records.lineage import Forget, Stage, Trained, Unlearned
+from natmu.records.lineage import Forget, Referenced, Stage, Trained, Unlearned
 from natmu.records.settings import (
     DataSettings,
     OwnTraining,
@@ -128,11 +133,9 @@ class GivenShards:
         Returns:
             The model, in evaluation mode, and by number of each shard that was trained for it which slices were.
         """
-        store = self.workspace.store
+        store, rows = self.workspace.store, self._left_out(left_out)
         before = {run.path for run in store.all()}
-        gone = np.setdiff1d(np.arange(len(self.known)), self.positions)
-        rows = np.union1d(gone, self.positions[left_out]).astype(np.int64)
-        run = obtain(self._wanted(rows) if len(rows) else self.original, self.workspace)
+        run = obtain(self._wanted(rows), self.workspace)
         if not (store.root / FILE).exists():  # nothing stands in the way of another try where this one was refused
             self.known.write(store.root / FILE)
         made: dict[int, list[int]] = {}
@@ -143,13 +146,57 @@ class GivenShards:
         model = self.workspace.load(run).eval()
         return model, {shard: tuple(sorted(made[shard])) for shard in sorted(made)}
 
-    def _wanted(self, rows: IntArray) -> Unlearned:
-        """The model that never had some samples, by their positions in the data that the store first had."""
-        listed = ForgetSet(rows, "", "indices")
-        forget = Forget(request=parse_forget(f"indices:{listed.digest}"), positions=listed.digest)
+    def purge(self, left_out: IntArray) -> int:
+        """Delete all models of the store but that without some samples, which was made, and the stages that it is of.
+
+        Args:
+            left_out: Positions in the data as the user gave it.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            RunError: One cannot be deleted.
+        """
+        rows = self._left_out(left_out)
+        model, store = self._wanted(rows), self.workspace.store
+        division = Division.of_array(self.workspace.require(model).division())
+        shards = StoredShards(self.workspace, self.original, division, ForgetSet(rows, "", "indices"), None)
+        chains = shards.chains(rows, range(sharding_in(self.original).shards))
+        kept = {model.digest, *(stage.digest for chain in chains for stage in chain)}
+        gone = [run.path for run in store.all() if run.record.digest not in kept]
+        for path in [*gone, *(store.root / ".work").glob("*/")]:
+            _delete(path)
+        return len(gone)
+
+    def _left_out(self, left_out: IntArray) -> IntArray:
+        """Positions in the data that the store first had of what is left out, with what is gone."""
+        gone = np.setdiff1d(np.arange(len(self.known)), self.positions)
+        return np.union1d(gone, self.positions[left_out]).astype(np.int64)
+
+    def _wanted(self, rows: IntArray) -> Trained | Unlearned:
+        """The model that never had some samples, by their positions in the data that the store first had.
+
+        It starts from the model of all samples, or, where that was purged, from the one that was kept then.
+
+        Raises:
+            ForgetSetError: It would know what was purged.
+        """
+        source, before = self._source()
+        if lost := len(np.setdiff1d(before, rows)):
+            raise ForgetSetError(
+                f"{lost} sample{' was' if lost == 1 else 's were'} purged from {self.workspace.store.root}, and this "
+                "model would know them; forget them too, or train with them in another folder."
+            )
+        further = np.setdiff1d(rows, before)
+        if not len(further):
+            return source
+        listed = ForgetSet(further, "", "indices", before=before)
+        after = source.forget if isinstance(source, Unlearned) else None
+        forget = Forget(request=parse_forget(f"indices:{listed.digest}"), positions=listed.digest, after=after)
         self.workspace.remember(forget, replace(listed, request=forget.request.text))
         return Unlearned(
-            source=self.original,
+            source=source,
             forget=forget,
             method=SISA.name,
             settings=SISA().config.model_dump(mode="json"),
@@ -157,6 +204,32 @@ class GivenShards:
             seed=self.original.seed,
             arithmetic=self.original.arithmetic,
         )
+
+    def _source(self) -> tuple[Trained | Unlearned, IntArray]:
+        """The model that others start from, and what it has forgotten, in the data that the store first had."""
+        store, nothing = self.workspace.store, np.zeros(0, np.int64)
+        if store.find(self.original.digest) is not None:
+            return self.original, nothing
+        for run in store.all():
+            model = run.record.lineage
+            if not isinstance(model, Unlearned) or isinstance(model.source, Referenced):
+                continue
+            if root_of(model) == self.original and store.find(model.source.digest) is None:
+                self.workspace.remember_all(model, store)
+                return model, run.forget().left_out
+        return self.original, nothing
+
+
+def _delete(folder: Path) -> None:
+    """Delete a folder with all that is in it.
+
+    Raises:
+        RunError: It cannot be deleted.
+    """
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be deleted ({error.strerror}); delete it yourself.") from None
 
 
 def _splits(given: object, data: ImageData, rows: IntArray) -> Splits:

@@ -19,8 +19,9 @@ from torch.utils.data import Subset
 
 from natmu.data import ImageData, corrected_samples
 from natmu.data.own import ArraySamples, Samples
-from natmu.errors import SettingError
+from natmu.errors import ModelError, SettingError
 from natmu.lineage.own_training import Trainer, call, fill, function_of, require_signature, resolved
+from natmu.models import Ensemble, network_of
 from natmu.records.settings import OwnTraining
 from natmu.types import ForgetSet
 
@@ -64,6 +65,20 @@ def recipe_of(trainer: object, *, kept: bool) -> tuple[OwnTraining, Trainer | No
     return recipe, function
 
 
+def require_one_network(model: nn.Module) -> None:
+    """Refuse to train a model of shards by one call of the user's own function, which gives one network.
+
+    Raises:
+        ModelError: It is one.
+    """
+    if isinstance(network_of(model), Ensemble):
+        raise ModelError(
+            "The model is made of shards, and a call of trainer gives one network; train shards with "
+            "natmu.train_shards on the data without the samples, with seed=1, 2, … and another store for each, and give "
+            "natmu.audit retrained=[…] instead of trainer."
+        )
+
+
 def retrain_by(
     trainer: object, model: nn.Module, train_data: object, train: ImageData, forget: ForgetSet, seed: int
 ) -> tuple[nn.Module, float, OwnTraining]:
@@ -79,7 +94,12 @@ def retrain_by(
 
     Returns:
         The model, in evaluation mode, the seconds that it took, and the recipe.
+
+    Raises:
+        UsageError: The function is none, returns no such model, or the original is made of shards.
+        TrainingError: The function fails.
     """
+    require_one_network(model)
     recipe, function = recipe_of(trainer, kept=False)
     kept = np.setdiff1d(np.arange(len(train) + len(forget.corrections)), forget.left_out)
     log = Path(tempfile.gettempdir(), f"natmu-trainer-{os.getpid()}.log")

@@ -25,7 +25,7 @@ from natmu.lineage.workspace import Workspace
 from natmu.models import set_unit_head, unit_head_of
 from natmu.progress import say
 from natmu.records.derived import forget_of
-from natmu.records.heads import HEAD, FeatureRows, read_head, write_head
+from natmu.records.heads import HEAD, FeatureRows, read_head
 from natmu.records.lineage import Backbone, Trained
 from natmu.records.run import content_of
 from natmu.records.settings import LogisticTraining, RidgeTraining
@@ -197,7 +197,7 @@ class FittedHead:
         """Write what the head needs to forget; of several processes the first does."""
         assert self.head is not None, "it was fitted, or something was taken out of it"
         if processes.writes():
-            write_head(self.head.state(), folder / HEAD)
+            self.head.save(folder / HEAD)
 
 
 def in_network(head: Head, data: HeadData, recipe: HeadRecipe, seed: int) -> FittedHead:

@@ -145,7 +145,8 @@ class Downdate(Method):
     - The seed of the noise stays secret: whoever knows it, as from the run folder, can subtract the noise.
     - Each fit has its own noise, and all removals since then share one budget; once it is spent the head is fitted
       again.
-    - The bound on what removals leave is computed for the noise that was drawn, and assumed to hold for any other noise.
+    - The bound on what removals leave is computed for the noise that was drawn, and assumed to hold for any other
+      noise.
     - What removals leave is assumed not to depend on the noise, as in the proof (Guo et al., 2020).
     - Whether the head is fitted again is assumed not to depend on the noise either.
     - Which samples are to be forgotten does not depend on weights that were released.

@@ -59,13 +59,8 @@ def read_features(path: Path) -> FeatureRows:
     return features
 
 
-def write_head(state: Arrays, path: Path) -> None:
-    """Write the state of a head, as ``RidgeHead.state`` or ``LogisticHead.state`` gives it."""
-    _write(state, path)
-
-
 def read_head(path: Path) -> Arrays:
-    """Read what ``write_head`` wrote; whoever takes the arrays checks them.
+    """Read the state of a head, which its ``save`` wrote; whoever takes the arrays checks them.
 
     Raises:
         OSError, SafetensorError: The file is missing or damaged.
