@@ -79,7 +79,7 @@ def read_state(path: Path) -> tuple[str, dict[str, npt.NDArray[Any]]]:
     except (OSError, SafetensorError) as error:
         raise damaged(path, error, REMEDY) from None
     if "head" not in told:
-        raise UsageError(f"{path} holds no head; name a file that the save of a head has written, or head.safetensors of a run.")
+        raise UsageError(f"{path} holds no head; name what the save of a head wrote, or head.safetensors of a run.")
     if told.get("format") != FORMAT:
         reason = f"its format is {str(told.get('format'))[:20]}, and this version of natmu reads format {FORMAT}"
         raise damaged(path, reason, REMEDY)

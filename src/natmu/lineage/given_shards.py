@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import copy
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from natmu.data import ImageData, OwnParts, Splits
 from natmu.data.own import ArraySamples
 from natmu.engine.compute import Compute
 from natmu.engine.store import Store
-from natmu.errors import DataError, ForgetSetError, RunError, UsageError
+from natmu.errors import ForgetSetError, RunError, UsageError
 from natmu.lineage.division import Division
+from natmu.lineage.given_samples import contents_of, names_of, positions_of
 from natmu.lineage.given_trainer import as_given
 from natmu.lineage.making import obtain
 from natmu.lineage.model_workspace import ModelWorkspace
@@ -39,7 +39,7 @@ from natmu.records.settings import (
     in_words,
     sharding_of,
 )
-from natmu.records.shard_samples import FILE, Digests, ShardSamples, digests_of_contents, digests_of_names
+from natmu.records.shard_samples import FILE, ShardSamples, digests_of_contents
 from natmu.types import ForgetSet, IntArray
 
 POSITIONS = (
@@ -47,9 +47,6 @@ POSITIONS = (
     "call on, because all rows behind them then have other positions."
 )
 """Is said where nothing else names them."""
-
-_BLOCK = 1024
-"""Images that are read at a time for their digests."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +96,7 @@ class GivenShards:
             DataError: The data holds other samples than the store first had.
         """
         file = store / FILE
-        names, contents = _names_of(data), digests_of_contents(_contents(data))
+        names, contents = names_of(data), digests_of_contents(contents_of(data))
         workspace = ModelWorkspace(
             settings=DataSettings(source="given"),
             splits=_splits(given, data, np.arange(len(data))),
@@ -116,7 +113,7 @@ class GivenShards:
             return cls(workspace, original, data, np.arange(len(data)), ShardSamples(original, names, contents))
         known = ShardSamples.read(file)
         original = _same_training(known.model, original, store)
-        positions = _positions(known, data, names, contents, store)
+        positions = positions_of(known, data, names, contents, store)
         order = np.argsort(positions)
         train = positions[order]
         left = len(train) < len(known)
@@ -265,51 +262,3 @@ def _divided(model: Trained, sharding: Sharding) -> Trained:
     """A training with another division."""
     assert isinstance(model.recipe, TrainSettings | OwnTraining), "it is divided"
     return model.but(recipe=model.recipe.model_copy(update={"sharding": sharding}))
-
-
-def _positions(known: ShardSamples, data: ImageData, names: Digests, contents: Digests, store: Path) -> IntArray:
-    """Where each sample stands in the data that the store first had.
-
-    Raises:
-        DataError: A sample was not in it, or is another one now.
-    """
-    if data.sample_names.listing.texts is None and len(data) < len(known):
-        raise DataError(
-            f"The data has {len(data)} samples, and the shards in {store} were trained on {len(known)}. Positions do "
-            "not say which of them are gone; give names=…, one text per sample, from the first call on."
-        )
-    positions = known.positions(names)
-    if len(new := np.flatnonzero(positions < 0)):
-        raise DataError(
-            f"{len(new)} samples are not among those that the shards in {store} were trained on, such as "
-            f"{data.names[int(new[0])]!r}; leave them out, or train with them in another folder."
-        )
-    if len(changed := np.flatnonzero((known.contents[positions] != contents).any(1))):
-        raise DataError(
-            f"{len(changed)} samples have other inputs or another label than when the shards in {store} were trained, "
-            f"such as {data.names[int(changed[0])]!r}; give them as they were, or train in another folder."
-        )
-    return positions
-
-
-def _names_of(data: ImageData) -> Digests:
-    """Digests of the names of samples.
-
-    Raises:
-        DataError: Two samples have the same name.
-    """
-    digests = digests_of_names(data.names)
-    _, first, counts = np.unique(digests, axis=0, return_index=True, return_counts=True)
-    if (counts > 1).any():
-        twice = data.names[int(first[counts > 1].min())]
-        raise DataError(f"Two samples are called {twice!r}, and shards know samples by their names; give each its own.")
-    return digests
-
-
-def _contents(data: ImageData) -> Iterator[bytes]:
-    """What models and losses get of each sample; floats as float32, in whichever type they are kept."""
-    for rows in torch.split(torch.arange(len(data)), _BLOCK):
-        images: Tensor = data.take(rows).cpu()
-        images = images if images.dtype == torch.uint8 else images.float()
-        for image, label in zip(images.numpy(), data.labels[rows].tolist(), strict=True):
-            yield str(label).encode() + image.tobytes()

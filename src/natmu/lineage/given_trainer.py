@@ -74,8 +74,8 @@ def require_one_network(model: nn.Module) -> None:
     if isinstance(network_of(model), Ensemble):
         raise ModelError(
             "The model is made of shards, and a call of trainer gives one network; train shards with "
-            "natmu.train_shards on the data without the samples, with seed=1, 2, … and another store for each, and give "
-            "natmu.audit retrained=[…] instead of trainer."
+            "natmu.train_shards on the data without the samples, with seed=1, 2, … and another store for each, and "
+            "give natmu.audit retrained=[…] instead of trainer."
         )
 
 
