@@ -16,6 +16,7 @@ from natmu.lineage.division import Division, stage_seed
 from natmu.lineage.own_training import SEEDS, require_signature
 from natmu.lineage.unlearning import problem_of
 from natmu.methods import SISA, Retrain
+from natmu.progress import deciding
 from natmu.records.derived import stages_of
 from natmu.records.settings import OwnTraining, Sharding
 
@@ -142,6 +143,33 @@ def test_a_function_that_does_not_train_the_same_again_is_refused_after_the_firs
         assert len(CALLS) == 2
         assert CALLS[0] == CALLS[1]
     assert not place.store.all()
+
+
+CACHE: dict[int, torch.Tensor] = {}
+
+
+def train_from_a_cache(samples, seed):
+    """Reads each position once: the second shard gets samples of the first one."""
+    for row in range(len(samples)):
+        CACHE.setdefault(row, samples[row])
+    return step(tiny.factory(), CACHE, 0.1)
+
+
+def step_by_step(samples, seed):
+    """Keeps nothing."""
+    return step(tiny.factory(), samples, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("function", "named"), [(train_from_a_cache, ["CACHE"]), (train, ["CALLS"]), (step_by_step, [])]
+)
+def test_what_a_call_leaves_at_the_top_of_the_file_is_named(tmp_path, function, named):
+    CACHE.clear()
+    place = place_of(function, tmp_path)
+    with deciding() as decisions:
+        obtain(place.original(OwnTraining(trainer="mine:train", sharding=Sharding(shards=2)), 0), place)
+    said = " ".join(decisions)
+    assert [name for name in ("CACHE", "CALLS", "NETWORK") if f"has changed {name} at the top" in said] == named
 
 
 def test_only_the_first_stage_of_an_original_is_trained_twice(tmp_path):

@@ -17,13 +17,13 @@ from natmu.engine.threads import threads
 from natmu.engine.together import WORTH_STARTING, run_together
 from natmu.errors import RunError, SharedMemoryError
 from natmu.lineage.division import Division, require_one_process, stage_epochs
-from natmu.lineage.repeating import require_same_again
+from natmu.lineage.repeating import train_stage
 from natmu.lineage.shard_training import Shards, divided, marked, numbered, require_samples, sharding_in, shards_of
 from natmu.lineage.workspace import Workspace
 from natmu.models import Ensemble
 from natmu.models.ensemble import Combine, combined
 from natmu.progress import decide, say
-from natmu.records.derived import stages_of, title
+from natmu.records.derived import stages_of
 from natmu.records.lineage import Initial, Stage, Trained
 from natmu.records.run import DIVISION, History
 from natmu.records.settings import TrainSettings
@@ -86,8 +86,7 @@ def make_stage(stage: Stage, shards: Shards, work: Workplace) -> None:
     compute, log = workspace.compute.at(stage.arithmetic), work.folder.with_name("trainer.log")
     with threads(shards.sharding.threads):
         network = workspace.start(start) if isinstance(start, Initial) else _loaded(start, shards)
-        piece = shards.train(network, stage.shard, stage.slices, title(stage), unfinished(workspace, work), log)
-        require_same_again(network, stage, shards, log)
+        piece = train_stage(network, stage, shards, unfinished(workspace, work), log)
         last = stage.slices == shards.sharding.slices
         outputs = workspace.predicted(outputs_of(network, workspace.on_device, compute)) if last else None
     np.save(work.folder / DIVISION, shards.whole.array)
