@@ -3,10 +3,11 @@
     python benchmarks/heads_budget.py --seeds 3 --out budget.json
 
 Features are made up: normal around a mean for each of 10 classes, about ``MEANS`` long. Settings are the defaults,
-but for the noise of the second half. Each seed draws other data, another noise and other removals. What is spent depends
-on which samples are gone and not on the order, so that removing them as one batch tells what removing them one after
-another would; the largest number that the budget holds is found by halving. Accuracy is on 5,000 further samples, beside
-that of the same regression without noise. Seconds are the processor's, on one core; of a removal the median of five.
+but for the noise of the second half. Each seed draws other data, another noise and other removals. What is spent
+depends on which samples are gone and not on the order, so that removing them as one batch tells what removing them one
+after another would; the largest number that the budget holds is found by halving. Accuracy is on 5,000 further samples,
+beside that of the same regression without noise. Seconds are the processor's, on one core; of a removal the median of
+five.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import scipy
 
 from natmu.heads import BudgetSpent, LogisticHead, RidgeHead, rows_of
@@ -30,6 +32,8 @@ from natmu.types import FloatArray, IntArray
 
 SAMPLES, COLUMNS, NOISES = (1_000, 10_000, 50_000), (64, 512), (1.0, 3.0)
 CLASSES, TEST, TIMES = 10, 5_000, 5
+
+HEADER = ("noise", "features", "samples", "removals", "accuracy", "no noise", "ridge", "fit, s", "removal, ms", "ridge")
 
 MEANS = 4.0
 """Of unit noise in each feature, so that classes overlap a little, as those of good features do."""
@@ -64,7 +68,7 @@ def most_removed(head: LogisticHead, samples: Samples) -> int:
     return holds
 
 
-def accuracy(weights: np.ndarray, samples: Samples) -> float:
+def accuracy(weights: npt.NDArray[np.float64], samples: Samples) -> float:
     """In per cent."""
     rows, labels = samples
     return 100 * float(np.mean((rows @ weights.T).argmax(1) == labels))
@@ -121,8 +125,7 @@ def main() -> None:
     versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__}
     setting = {"machine": platform.machine(), "cores": os.cpu_count(), "versions": versions}
     print(", ".join(f"{key} {value}" for key, value in setting.items()) + "\n")
-    print("| noise | features | samples | removals | accuracy | without noise | ridge | fit, s | one removal, ms | ridge |")
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    print("| " + " | ".join(HEADER) + " |\n" + "|---" * len(HEADER) + "|", flush=True)
     results = []
     for noise in given.noises:
         for columns in given.columns:

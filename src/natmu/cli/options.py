@@ -72,14 +72,18 @@ L2 = Annotated[
     ),
 ]
 Epsilon = Annotated[
-    float | None, typer.Option("--epsilon", help="With --head logistic: privacy loss that removals may use up.  [default: 1]")
+    float | None,
+    typer.Option("--epsilon", help="With --head logistic: privacy loss that removals may use up.  [default: 1]"),
 ]
 Delta = Annotated[
-    float | None, typer.Option("--delta", help="With --head logistic: probability with which it may be larger.  [default: 1e-05]")
+    float | None,
+    typer.Option("--delta", help="With --head logistic: probability with which it may be larger.  [default: 1e-05]"),
 ]
 Noise = Annotated[
     float | None,
-    typer.Option("--noise", help="With --head logistic: standard deviation of the noise in its objective.  [default: 1]"),
+    typer.Option(
+        "--noise", help="With --head logistic: standard deviation of the noise in its objective.  [default: 1]"
+    ),
 ]
 Forget = Annotated[
     str | None,

@@ -260,8 +260,8 @@ def with_head(network: nn.Module, head: Head) -> nn.Module:
 def _budget(head: LogisticHead) -> str:
     """How much of its budget a head has spent, in the words of ``HeadFacts``."""
     return (
-        f"(epsilon, delta) = ({head.epsilon:g}, {head.delta:g}); {head.spent:.3g} of {head.budget:.3g} of the budget are "
-        f"spent by {head.removed} removal{'' if head.removed == 1 else 's'} since the last fit."
+        f"(epsilon, delta) = ({head.epsilon:g}, {head.delta:g}); {head.spent:.3g} of {head.budget:.3g} of the budget "
+        f"are spent by {head.removed} removal{'' if head.removed == 1 else 's'} since the last fit."
     )
 
 
