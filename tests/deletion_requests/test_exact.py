@@ -123,7 +123,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("kind", ["shards", "ridge"])
-def test_after_two_batches_and_a_purge_the_weights_are_those_of_a_training_without(made, world, tmp_path, kind):
+def test_after_three_batches_and_a_purge_the_weights_are_those_of_a_training_without(made, world, tmp_path, kind):
     service = world.begun(kind, guarantee="exact")
     service.add("where:person=3", "T-3")
     world.delete(3)  # neither way reads what it forgets
@@ -133,11 +133,14 @@ def test_after_two_batches_and_a_purge_the_weights_are_those_of_a_training_witho
     service.add("where:person=5", "T-5")
     second = service.process()
     assert isinstance(second, Released), getattr(second, "reasons", None)
-    assert (first.guarantee, second.guarantee) == ("exact", "exact")
-    assert same(run_of(service, 2).weights(), without(made, kind, rows(3, 5), tmp_path))
+    service.add("where:person=6", "T-6")  # from a release whose own request no process of today has resolved
+    third = service.process()
+    assert isinstance(third, Released), getattr(third, "reasons", None)
+    assert (first.guarantee, second.guarantee, third.guarantee) == ("exact", "exact", "exact")
+    assert same(run_of(service, 3).weights(), without(made, kind, rows(3, 5, 6), tmp_path))
 
     status = service.status()
-    assert status.deployed.trained == 2, "it is as good as retrained, so that nothing has added up"
+    assert status.deployed.trained == 3, "it is as good as retrained, so that nothing has added up"
     assert not status.advice.due
     assert status.deployed.requests_since == 0
 
