@@ -34,6 +34,9 @@ from natmu.records.settings import (
 )
 from natmu.types import seed_for
 
+SECRET_BITS = 62
+"""Of a seed that natmu draws so that nobody can guess it; the highest bit is set, as in no number that people give."""
+
 
 def original(
     data: DataLineage,
@@ -254,6 +257,13 @@ def title(model: AnyLineage | Referenced) -> str:
 def _seed(model: Trained) -> str:
     """The seed of a model; nothing of a head whose noise follows from it, which must stay secret."""
     return "" if isinstance(model.recipe, LogisticTraining) else f", seed {model.seed}"
+
+
+def noise_is_secret(model: AnyLineage) -> bool:
+    """Whether natmu drew the seed of a logistic head's noise, so that nobody can guess it; true of any other model."""
+    if not isinstance(model, Trained) or not isinstance(model.recipe, LogisticTraining):
+        return True
+    return model.seed.bit_length() >= SECRET_BITS
 
 
 def _forgotten(forget: Forget) -> str:
