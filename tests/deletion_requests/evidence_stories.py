@@ -90,6 +90,14 @@ CERTIFIED = {
 }
 """What is noted of a certified candidate beyond others."""
 
+EXACT = {
+    "method": "sisa",
+    "guarantee": "exact",
+    "promise": PROMISES["sisa"].promise,
+    "assumptions": PROMISES["sisa"].assumptions,
+}
+"""What is noted of an exact one."""
+
 
 def long_story(later=8, ticket="T-1", **how):
     """A request that two candidates answer, one of them refused, and later releases that measure it again."""
