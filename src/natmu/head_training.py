@@ -14,13 +14,10 @@ from natmu.models import Outputs
 from natmu.opening import Place
 from natmu.opening_backbones import open_backbone
 from natmu.progress import decide
-from natmu.records.derived import original
+from natmu.records.derived import SECRET_BITS, original
 from natmu.records.lineage import AnyLineage, Trained
 from natmu.records.run import RECORD, open_run
 from natmu.records.settings import AnyTraining, HeadTraining, LogisticTraining, training_of
-
-SECRET_BITS = 62
-"""Of a seed that nobody shall guess."""
 
 
 def train_head_run(
@@ -78,4 +75,4 @@ def _seed(recipe: AnyTraining, seed: int | None, place: Place) -> int:
     decide(
         "The seed of the noise was drawn from the operating system; keep it secret, with the run folder that has it."
     )
-    return secrets.randbits(SECRET_BITS)
+    return 1 << (SECRET_BITS - 1) | secrets.randbits(SECRET_BITS - 1)

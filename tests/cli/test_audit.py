@@ -96,6 +96,7 @@ def test_an_audit_on_the_terminal_says_what_is_missing_where_the_files_are_and_w
     decided = "Decided for you: Retrained models were trained: 1 epoch of sgd"
     for text in ("rmia_auc", "Not measured: klom_", *answers, decided, "less/audit/audit.json", "audit/samples.csv"):
         assert text in said
+    assert "Promised" not in said, "amnesiac promises nothing"
     assert said.count("klom needs at least 8") == 1, "one reason is said once, for all scores that have it"
 
 

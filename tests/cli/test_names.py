@@ -69,6 +69,10 @@ def test_a_folder_from_training_to_forgetting_by_name(natmu, tmp_path, photos):
     assert "1 name that no sample has: 'none.jpg'" in without_result(
         natmu(*words, "--data", "moved", "--forget", "files:list.txt")
     )
+    (tmp_path / "moved" / asked).unlink()
+    told = without_result(natmu(*words, "--data", "moved", "--forget", "random:1"))
+    assert "The data in moved is not what runs/a was made with" in told
+    assert "natmu requests keeps account of them" in told
 
 
 def test_weights_from_elsewhere_need_an_order_of_classes_that_is_sure(natmu, tmp_path, photos):

@@ -7,6 +7,7 @@ import torch
 
 from natmu.engine.store import Run
 from natmu.models import build_model, load_ensemble
+from natmu.records.promises import PROMISES
 from natmu.records.run import RunFolder
 
 DATA = ["--data", "digits", "--train-size", 150, "--model", "small_cnn"]
@@ -36,6 +37,7 @@ def test_train_unlearn_twice_audit_export(natmu, tmp_path):
 
     audited = natmu("audit", "runs/b", "--references", 2)
     assert audited.status == 0, audited.err
+    assert f"Promised, whatever tests see (exact): {PROMISES['sisa'].promise}" in " ".join(audited.out.split())
 
     exported = natmu("export", "runs/c", "--out", "c.safetensors")
     assert "load_ensemble(path, build, 'probabilities')" in exported.err

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.deletion_requests.evidence_stories import STORIES, evidence, long_story
+from tests.deletion_requests.evidence_stories import EXACT, STORIES, evidence, long_story
 from tests.deletion_requests.fakes import (
     chained,
     opening,
@@ -21,7 +21,7 @@ from natmu.records.names import SampleNames
 from natmu.records.policy import Policy
 from natmu.requests import exposure
 from natmu.requests.evidence import write_evidence
-from natmu.requests.evidence_limits import ALWAYS, UNSIGNED
+from natmu.requests.evidence_limits import ALWAYS, ELSEWHERE, PROMISED, TESTED, UNSIGNED
 from natmu.requests.exposure import samples_of_request
 from natmu.requests.keys import create_signing_key
 from natmu.requests.state import fold
@@ -36,8 +36,26 @@ def test_what_no_evidence_shows_is_always_said(story):
     told = evidence(chained(*STORIES[story])).not_shown
     assert {*ALWAYS, UNSIGNED} <= {*told}
     words = " ".join(told)
-    for limit in ("forgotten", "anonymous", "law", "other copies", "backups", "no test found"):
+    for limit in ("anonymous", "law", "other copies", "backups"):
         assert limit in words
+
+
+def test_what_is_promised_is_not_said_to_rest_on_tests():
+    """Those sentences are for models that were only tested, and for originals from elsewhere."""
+    tested, promised = (evidence(long_story(0, **how)).not_shown for how in ({}, EXACT))
+    assert (TESTED in tested, PROMISED in tested) == (True, False)
+    assert (TESTED in promised, PROMISED in promised) == (False, True)
+    back = chained(opening(), requested(1), started(1, 1), released(1, 1, 1, **EXACT), rolled_back(0, 1))
+    assert TESTED in evidence(back).not_shown, "what is deployed now promises nothing"
+    for here in (True, False):
+        entries = chained(opening(trained_here=here), requested(1), started(1, 1), released(1, 1, 1))
+        assert (ELSEWHERE in evidence(entries).not_shown) is not here
+
+
+@pytest.mark.parametrize(("retraining", "fraction"), [(9.9, None), (10.0, 0.25), (None, None)])
+def test_no_fraction_is_told_of_seconds_that_starting_up_decides(retraining, fraction):
+    entries = long_story(0, seconds=2.5, retraining_seconds=retraining)
+    assert evidence(entries).answer.made.retrain_fraction == fraction
 
 
 def test_a_request_that_waits_has_no_answer_and_one_that_was_refused_has_the_reasons():

@@ -11,17 +11,19 @@ import yaml
 from tests.deletion_requests.world import CLASSES, PEOPLE, World, make_photos, picture
 
 from natmu.engine.store import Run, Store
-from natmu.errors import RunError, SettingError
+from natmu.errors import RunError, SettingError, UsageError
+from natmu.head_training import _seed
 from natmu.lineage import obtain
 from natmu.opening import Place, Source, open_model
-from natmu.records.derived import retrained
+from natmu.records.derived import SECRET_BITS, retrained
 from natmu.records.evidence import Evidence
 from natmu.records.forgetting import parse_forget
 from natmu.records.heads import FEATURES, HEAD, read_features
 from natmu.records.ledger import Released
 from natmu.records.lineage import Backbone, Stage
-from natmu.records.promises import PROMISES
+from natmu.records.promises import CHOSEN_SEED, PROMISES
 from natmu.records.run import CONFIDENCE, WEIGHTS
+from natmu.records.settings import LogisticTraining
 from natmu.requests import Service
 from natmu.requests.heads import ERASING, finish_erasing
 from natmu.verbs import train_run
@@ -33,7 +35,10 @@ RECIPES = {
     "logistic": {"head": "logistic", "l2": 20.0, "noise": 4.0},
     "spent": {"head": "logistic", "l2": 20.0, "noise": 0.05, "epsilon": 0.1},
 }
-METHODS = {"shards": "sisa", "ridge": "downdate", "logistic": "downdate", "spent": "downdate"}
+DRAWN = 2**61 + 5
+"""As natmu draws the seed of a logistic head, but the same in every run."""
+
+METHODS = {"shards": "sisa"} | dict.fromkeys(("ridge", "logistic", "spent", "guessed"), "downdate")
 RUNS = {"shards": "shards", "ridge": "ridge", "logistic": "logistic", "spent": "spent"}
 
 
@@ -79,7 +84,7 @@ def made(tmp_path_factory):
             data=data,
             model=None,
             training=RECIPES[kind],
-            seed=5,
+            seed=DRAWN,
             place=place(kind),
             features_from=str(folder / "runs" / "backbone"),
         )
@@ -123,7 +128,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("kind", ["shards", "ridge"])
-def test_after_two_batches_and_a_purge_the_weights_are_those_of_a_training_without(made, world, tmp_path, kind):
+def test_after_three_batches_and_a_purge_the_weights_are_those_of_a_training_without(made, world, tmp_path, kind):
     service = world.begun(kind, guarantee="exact")
     service.add("where:person=3", "T-3")
     world.delete(3)  # neither way reads what it forgets
@@ -133,11 +138,14 @@ def test_after_two_batches_and_a_purge_the_weights_are_those_of_a_training_witho
     service.add("where:person=5", "T-5")
     second = service.process()
     assert isinstance(second, Released), getattr(second, "reasons", None)
-    assert (first.guarantee, second.guarantee) == ("exact", "exact")
-    assert same(run_of(service, 2).weights(), without(made, kind, rows(3, 5), tmp_path))
+    service.add("where:person=6", "T-6")  # from a release whose own request no process of today has resolved
+    third = service.process()
+    assert isinstance(third, Released), getattr(third, "reasons", None)
+    assert (first.guarantee, second.guarantee, third.guarantee) == ("exact", "exact", "exact")
+    assert same(run_of(service, 3).weights(), without(made, kind, rows(3, 5, 6), tmp_path))
 
     status = service.status()
-    assert status.deployed.trained == 2, "it is as good as retrained, so that nothing has added up"
+    assert status.deployed.trained == 3, "it is as good as retrained, so that nothing has added up"
     assert not status.advice.due
     assert status.deployed.requests_since == 0
 
@@ -255,10 +263,51 @@ def test_a_certified_head_says_what_it_has_spent(world):
     assert 0 < head.spent <= head.budget
     folder = service.evidence(1)
     text = (folder / "evidence.html").read_text("utf-8")
-    assert "(epsilon, delta) = (1, 1e-05)" in text
+    assert text.count("(epsilon, delta) = (1, 1e-05)") == 1
+    assert f"of the budget are spent by {head.removed} removals" in text
     assert head.backbone in text
     assert PROMISES["logistic"].promise in text
-    assert '"seed":5' not in (folder / "evidence.json").read_text("utf-8").replace(" ", "")
+    assert "secret seed" in text
+    assert str(DRAWN) not in (folder / "evidence.json").read_text("utf-8")
+
+
+def test_a_head_whose_noise_can_be_guessed_is_not_certified(made, world, tmp_path):
+    place = Place(world.folder / "data", world.folder / "runs", "guessed", device="cpu", precision="fp32")
+    data, backbone = {"source": str(world.photos)}, str(world.folder / "runs" / "backbone")
+    train_run(data=data, model=None, training=RECIPES["logistic"], seed=3, place=place, features_from=backbone)
+    with pytest.raises(SettingError, match=r"seed of the head's noise was given by hand.*without --seed"):
+        world.begun("guessed", guarantee="certified")
+    service = world.begun("guessed")
+    service.add("where:person=3", "T-3")
+    assert service.process().head.secret is False
+    page = (service.evidence(1) / "evidence.html").read_text("utf-8")
+    assert "secret seed" not in page
+    assert page.count(CHOSEN_SEED) == 1
+    path = service.files.path / "policy.yaml"
+    path.write_text(path.read_text() + "guarantee: certified\n")
+    service.add("where:person=5", "T-5")
+    with pytest.raises(SettingError, match="given by hand"):
+        service.process()
+
+
+def test_the_seed_that_is_drawn_is_one_that_nobody_gives():
+    place = Place(Path("data"), Path("runs"), None)
+    seeds = {_seed(LogisticTraining(), None, place) for _ in range(20)}
+    assert len(seeds) == 20
+    assert {seed.bit_length() for seed in seeds} == {SECRET_BITS}
+
+
+@pytest.mark.parametrize("kind", ["shards", "ridge"])
+def test_photographs_may_be_deleted_and_confirmed_to_be_gone_before_the_process(made, world, tmp_path, kind):
+    service = world.begun(kind)
+    service.add("where:person=3", "T-3")
+    world.delete(3)
+    with pytest.raises(UsageError, match="in use; run natmu requests process first, or confirm without --weights"):
+        service.confirm_purge(1, weights=True)
+    service.confirm_purge(1)
+    released = service.process()
+    assert isinstance(released, Released), getattr(released, "reasons", None)
+    assert same(run_of(service, 1).weights(), without(made, kind, rows(3), tmp_path))
 
 
 def test_a_spent_budget_is_a_refit_and_evidence_says_so(world):

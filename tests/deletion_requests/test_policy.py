@@ -145,6 +145,14 @@ def test_remarks_say_which_guardrails_have_no_effect():
     assert "natmu requests retrain" in pending
 
 
+def test_remarks_say_that_references_refuse_nothing_that_is_promised():
+    exact = {"method": "sisa", "fallbacks": [{"method": "retrain"}]}
+    (dear,) = Policy.from_values({"audit": {"references": 2}} | exact).remarks
+    assert "a process retrains 2 models" in dear
+    assert "write audit: {references: 0}" in dear
+    assert Policy.from_values({"audit": {"references": 0}} | exact).remarks == ()
+
+
 def test_a_policy_in_a_ledger_is_read_whatever_is_refused_today():
     policy = Policy(method="a_method_of_a_package_that_is_gone", guarantee="exact")
     assert Policy.model_validate_json(policy.model_dump_json()) == policy

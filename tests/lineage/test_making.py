@@ -12,7 +12,7 @@ from torch import nn
 from natmu.engine.checkpoint import save_weights
 from natmu.engine.predict import part_of, sample_losses
 from natmu.errors import ModelError, NatmuError, RunError, SettingError
-from natmu.lineage import import_model, obtain, outcome_of
+from natmu.lineage import import_model, obtain, outcome_of, training
 from natmu.lineage.difficulty import difficulties_of
 from natmu.methods import method_named
 from natmu.records.derived import retrained

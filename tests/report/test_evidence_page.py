@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from tests.deletion_requests.evidence_stories import CERTIFIED, STORIES, evidence, long_story, score
-from tests.deletion_requests.fakes import chained
+from tests.deletion_requests.evidence_stories import CERTIFIED, EXACT, STORIES, evidence, long_story, measurement, score
+from tests.deletion_requests.fakes import chained, released, rolled_back
 
-from natmu.report.evidence_page import _score_cells, evidence_page
+from natmu.report.evidence_page import _score_cells, _summary, evidence_page
 
 from .browser import chromium
 from .test_browser import READ
@@ -49,6 +49,48 @@ def test_every_state_of_a_request_is_told(story, sentence):
     assert sentence in evidence_page(evidence(chained(*STORIES[story])))
 
 
+def summary(entries):
+    return _summary(evidence(entries))
+
+
+def test_a_promise_is_the_first_sentence_and_tests_only_check_the_software():
+    exact = summary(long_story(0, **EXACT))
+    assert exact[0].startswith(
+        "The request is honoured by release 1, which is exact, by the method sisa. The weights are"
+    )
+    assert EXACT["promise"] in exact[0]
+    assert "As a check of the software, the model was compared with 2 retrained models. No score" in " ".join(exact)
+    alone = measurement().model_copy(update={"references": 0})
+    bare = " ".join(summary(long_story(0, **EXACT | {"measured": alone})))
+    assert "does not rest on tests" in bare
+    assert alone.forgotten.sentence not in bare
+    tested = summary(long_story(0))
+    assert tested[0].startswith("On ")
+    assert measurement().forgotten.sentence in tested
+    later = summary(long_story(1, **EXACT))[0]  # by another method, on a model that never had the samples
+    assert later.startswith("The request is honoured by release 2, which rests on release 1, which is exact")
+
+
+def test_a_promise_that_the_deployed_model_does_not_keep_is_not_the_first_sentence():
+    entries = chained(*STORIES["rolled back"][:3], released(1, 1, 1, **EXACT), rolled_back(0, 1))
+    assert summary(entries)[0].startswith("On ")
+
+
+def test_words_of_the_tables_are_explained_and_a_guardrail_passes_or_fails():
+    page = evidence_page(evidence(long_story(0)))
+    assert "no difference was seen" in page
+    assert "with a probability of 80 %" in page
+    assert "<li>Passed: retain_loss" in page
+    assert "Kept" not in page
+
+
+def test_a_seed_that_was_chosen_by_hand_is_no_secret():
+    head = CERTIFIED["head"].model_copy(update={"secret": False})
+    page = evidence_page(evidence(long_story(0, **CERTIFIED | {"head": head})))
+    assert "secret seed" not in page
+    assert "a seed that was chosen by hand" in page
+
+
 def test_a_difference_beyond_all_percentages_is_none_that_would_be_seen():
     assert "none would be" not in evidence_page(evidence(long_story(1, "T-1")))
     assert _score_cells(score(75.0, 100.0, 70.8, 79.2, detectable=100.1))[3] == "none would be"
@@ -68,9 +110,11 @@ def test_a_promise_stands_beside_what_was_done_and_fits_two_sheets(show):
     page = show(long_story(8, "T-1", **CERTIFIED))
     text = page.locator('section[aria-labelledby="made"]').inner_text()
     head = CERTIFIED["head"]
-    for sentence in (CERTIFIED["promise"], *CERTIFIED["assumptions"], *CERTIFIED["decisions"], head.sentence):
+    for sentence in (*CERTIFIED["assumptions"], *CERTIFIED["decisions"], head.sentence):
         assert sentence in text
+    assert page.locator("#main").inner_text().count(CERTIFIED["promise"]) == 1
     assert "(epsilon, delta) = (1, 1e-05); 0.012 of 0.25 of the budget are spent by 24 removals" in text
+    assert text.count("of the budget are spent") == 1  # the head says it, and what was decided
     assert "secret seed" in page.content()
     sheets = re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True))
     assert len(sheets) <= 2

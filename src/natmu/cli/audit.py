@@ -49,6 +49,8 @@ def run(
     from natmu.cli.output import print_audit
     from natmu.progress import showing
     from natmu.records.audit import AUDIT_FOLDER
+    from natmu.records.derived import promise_of_run
+    from natmu.records.run import open_run
     from natmu.report.trackers import known_trackers, track_run
     from natmu.verbs import audit_run
 
@@ -66,6 +68,7 @@ def run(
             training=asked,
             force=force,
         )
-    print_audit(results, audit, folder / AUDIT_FOLDER, as_json=as_json)
+    promise = promise_of_run(open_run(folder).record.lineage)
+    print_audit(results, audit, folder / AUDIT_FOLDER, promise, as_json=as_json)
     first_process_goes_on()
     track_run(trackers, folder)

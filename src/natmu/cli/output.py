@@ -16,6 +16,7 @@ from rich.tree import Tree
 if TYPE_CHECKING:
     from natmu.planning import MethodPlan
     from natmu.records.audit import Audit
+    from natmu.records.promises import Promise
     from natmu.records.run import RunRecord
     from natmu.records.table import Results
     from natmu.studies.forecasting import Expected, Forecast
@@ -98,13 +99,14 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def print_audit(results: Results, audit: Audit, folder: Path, *, as_json: bool) -> None:
+def print_audit(results: Results, audit: Audit, folder: Path, promise: Promise, *, as_json: bool) -> None:
     """Print an audit.
 
     Args:
         results: Table of the audited model, its original and retrained models.
         audit: Every score with its verdict.
         folder: Where the audit was written.
+        promise: What the method promises of the model.
         as_json: Whether to print the records instead, the audit under ``audit``.
     """
     if as_json:
@@ -115,6 +117,8 @@ def print_audit(results: Results, audit: Audit, folder: Path, *, as_json: bool) 
     console = Console(highlight=False)
     print_tables(results, console)
     print_scores(audit, console)
+    if promise.guarantee != "approximate":
+        console.print(f"Promised, whatever tests see ({promise.guarantee}): {promise.promise}", markup=False)
     typer.echo(f"{folder / 'audit.json'}, {folder / 'samples.csv'}")
 
 

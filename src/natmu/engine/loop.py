@@ -132,6 +132,11 @@ def fit(
     return model
 
 
+def load_optimizers() -> None:
+    """Let PyTorch load what it loads with its first optimiser: this takes seconds that belong to no model's time."""
+    torch.optim.SGD([torch.zeros(1)], lr=0.0)
+
+
 def _optimizer(model: nn.Module, settings: FitSettings, compute: Compute) -> torch.optim.Optimizer:
     """The optimiser over everything that requires a gradient, fused into one kernel."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]

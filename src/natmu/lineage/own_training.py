@@ -25,6 +25,7 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from natmu.data import Splits, corrected_samples, own_parts
 from natmu.engine import processes
+from natmu.engine.loop import load_optimizers
 from natmu.errors import FAULTS, ModelError, SettingError, TrainingError, UsageError, importable, quoted
 from natmu.functions import current_directory_first
 from natmu.lineage.division import settled
@@ -106,6 +107,7 @@ def train_own(
         TrainingError: It fails, or its model is not finite.
     """
     train = _called(recipe, workspace)
+    load_optimizers()
     start = time.perf_counter()
     trained = call(train, samples, seed, recipe, log, **further)
     seconds = time.perf_counter() - start

@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from natmu.data import ImageData, with_corrections
 from natmu.engine.checkpoint import Checkpoint
+from natmu.engine.loop import load_optimizers
 from natmu.engine.threads import threads
 from natmu.engine.training import train_classifier
 from natmu.errors import SettingError
@@ -110,6 +111,7 @@ class Shards:
         history: History = []
         if len(rows) < FEWEST:
             return Piece()
+        load_optimizers()
         start = time.perf_counter()
         if isinstance(recipe, OwnTraining):
             begun = slices > 1 and len(self.rows(shard, slices - 1)) >= FEWEST

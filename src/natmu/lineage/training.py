@@ -7,6 +7,7 @@ import time
 import numpy as np
 import torch
 
+from natmu.engine.loop import load_optimizers
 from natmu.engine.store import Workplace
 from natmu.engine.training import train_classifier
 from natmu.errors import ForgetSetError
@@ -57,6 +58,7 @@ def train(model: Trained, workspace: Workspace, work: Workplace) -> None:
     assert isinstance(model.recipe, TrainSettings), "nothing else is trained in the loop"
     network = workspace.start(model.start)
     history: History = []
+    load_optimizers()
     start = time.perf_counter()
     meter = train_classifier(
         network,

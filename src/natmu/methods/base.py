@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from natmu.data.batches import Batches, Derived, Samples
 from natmu.engine import processes
 from natmu.engine.half import in_half, in_single, require_single, rounded_as
-from natmu.engine.loop import BeforeEpoch, Watch, fit
+from natmu.engine.loop import BeforeEpoch, Watch, fit, load_optimizers
 from natmu.engine.meter import Meter
 from natmu.engine.modes import batch_norms, restore_modes
 from natmu.engine.snapshots import Snapshots
@@ -194,6 +194,8 @@ class Method(ABC):
         self.check(problem)
         problem = replace(problem, batch_size=self.batch_size or problem.batch_size)
         device = problem.compute.device
+        if isinstance(self.config, FitSettings):
+            load_optimizers()
         start = time.perf_counter()
         private = _private(problem)
         with problem.compute.private_randomness():

@@ -24,6 +24,7 @@ from natmu.records.lineage import (
     Trained,
     Unlearned,
 )
+from natmu.records.promises import RETRAIN, Promise, promise_of
 from natmu.records.settings import (
     AnyTraining,
     LogisticTraining,
@@ -33,6 +34,9 @@ from natmu.records.settings import (
     sharding_of,
 )
 from natmu.types import seed_for
+
+SECRET_BITS = 62
+"""Of a seed that natmu draws so that nobody can guess it; the highest bit is set, as in no number that people give."""
 
 
 def original(
@@ -254,6 +258,21 @@ def title(model: AnyLineage | Referenced) -> str:
 def _seed(model: Trained) -> str:
     """The seed of a model; nothing of a head whose noise follows from it, which must stay secret."""
     return "" if isinstance(model.recipe, LogisticTraining) else f", seed {model.seed}"
+
+
+def promise_of_run(model: AnyLineage) -> Promise:
+    """What the method that made a model promises of it."""
+    if isinstance(model, Unlearned):
+        return promise_of(model.method, root_of(model).recipe)
+    retrained = isinstance(model, Trained) and isinstance(model.on, AllBut)
+    return promise_of(RETRAIN if retrained else "", None)
+
+
+def noise_is_secret(model: AnyLineage) -> bool:
+    """Whether natmu drew the seed of a logistic head's noise, so that nobody can guess it; true of any other model."""
+    if not isinstance(model, Trained) or not isinstance(model.recipe, LogisticTraining):
+        return True
+    return model.seed.bit_length() >= SECRET_BITS
 
 
 def _forgotten(forget: Forget) -> str:

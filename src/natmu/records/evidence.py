@@ -12,7 +12,7 @@ from pydantic import Field
 
 from natmu.records.digests import Digest
 from natmu.records.files import File, Value
-from natmu.records.ledger import Asked, DeployedModel, Entry, Hash
+from natmu.records.ledger import Asked, DeployedModel, Entry, Hash, Released, Retrained
 from natmu.records.measurement import GuardrailResult, Measurement, Remeasured
 from natmu.records.policy import Guardrails
 from natmu.records.promises import Guarantee, HeadFacts
@@ -25,6 +25,7 @@ class EvidenceService(Value):
     Attributes:
         architecture: Name of the network.
         training: How the original was trained, in a few words.
+        trained_here: Whether natmu trained it.
         samples: Training samples of the original.
         original: The original.
         accuracies: Of the original in percent.
@@ -33,6 +34,7 @@ class EvidenceService(Value):
 
     architecture: str
     training: str
+    trained_here: bool
     samples: int = Field(ge=1)
     original: DeployedModel
     accuracies: dict[str, float]
@@ -113,7 +115,8 @@ class Made(Value):
         result: The model.
         seconds: Wall time of the work itself.
         retraining_seconds: What retraining takes, measured or estimated; None where nobody knows.
-        retrain_fraction: Fraction of retraining's time; None where that is not known.
+        retrain_fraction: Fraction of retraining's time; None where that is not known, or so short that starting up
+            decides it.
         audit_seconds: Wall time of retrained models to compare with, and of measurements.
         forgotten: How many samples the model has forgotten by now.
         measured: What the audit says of all requests that it answers; None where no sample was left to measure.
@@ -316,3 +319,9 @@ class Evidence(File):
         holding = [one for one in answers if one.release == self.request.release]
         candidates = holding or answers
         return candidates[-1] if candidates else None
+
+    @property
+    def promised(self) -> Released | Retrained | None:
+        """The release with a promise that the deployed model rests on; None where nothing is promised."""
+        release, bodies = self.deployed.trained_without, (entry.body for entry in self.entries)
+        return next((one for one in bodies if isinstance(one, Released | Retrained) and one.release == release), None)

@@ -49,6 +49,7 @@ class Opening(Value):
         original: The original.
         architecture: Name of its network.
         training: How it was trained, in a few words.
+        trained_here: Whether natmu trained it, so that what it learnt from is known.
         accuracies: Of the original in percent: ``train_acc``, ``test_acc``, and ``holdout_acc`` where there is one.
         samples: Training samples.
         census: Digest of the service's list of samples.
@@ -61,6 +62,7 @@ class Opening(Value):
     original: DeployedModel
     architecture: str
     training: str
+    trained_here: bool = False
     accuracies: dict[str, float]
     samples: int = Field(ge=1)
     census: Digest

@@ -93,12 +93,19 @@ def remarks(policy: Policy) -> list[str]:
         policy: The policy.
     """
     told = []
-    if policy.audit.references == 0:
+    promised = all(one.may_give("certified") for one in policy.candidates)
+    if promised and (count := policy.audit.references):
+        models = "a model" if count == 1 else f"{count} models"
+        told.append(
+            f"audit.references is {count}, so a process retrains {models} to compare with, though such a comparison "
+            "refuses no exact or certified candidate; write audit: {references: 0} to save that time."
+        )
+    if policy.audit.references == 0 and not promised:
         told.append(
             "audit.references is 0, so nothing is compared with retrained models: over_forgetting, forgotten and "
             "earlier refuse no candidate."
         )
-    if policy.audit.every > 1:
+    if policy.audit.every > 1 and not promised:
         told.append(
             f"audit.every is {policy.audit.every}: the releases between are not compared with retrained models, and "
             "over_forgetting, forgotten and earlier refuse none of their candidates."

@@ -119,6 +119,13 @@ PROMISES: dict[str, Promise] = {
 """By what makes them: a method, a kind of head that a method takes samples out of, or anything else."""
 
 
+CHOSEN_SEED = (
+    "The seed of the noise was chosen by whoever trained the head: anybody who guesses it can subtract the noise, and "
+    "nothing is certified against them."
+)
+"""What is said of a logistic head whose seed natmu did not draw."""
+
+
 class HeadFacts(Value):
     """A head on the features of a frozen backbone, after samples were taken out of it.
 
@@ -131,6 +138,7 @@ class HeadFacts(Value):
         spent: How much of the budget they have used up since the last fit.
         budget: How much there is.
         removed: How many samples were taken out since the last fit.
+        secret: Whether natmu drew the seed of its noise, so that nobody can guess it.
     """
 
     kind: Literal["ridge", "logistic"]
@@ -141,11 +149,14 @@ class HeadFacts(Value):
     spent: float | None = None
     budget: float | None = None
     removed: int | None = None
+    secret: bool | None = None
 
     @property
     def sentence(self) -> str:
         """What there is to say of it."""
         stands = f"The head stands on a frozen backbone from {self.origin}, with weights {self.backbone}."
+        if self.secret is False:
+            stands = f"{stands} {CHOSEN_SEED}"
         if self.epsilon is None or self.delta is None:
             return stands
         known = f"(epsilon, delta) = ({self.epsilon:g}, {self.delta:g})"

@@ -13,6 +13,7 @@ from natmu.records.evidence import Attempt, Evidence, LaterRelease, Made
 from natmu.records.measurement import MeasuredScore, Measurement
 from natmu.report.digits import rounded
 from natmu.report.evidence_picture import Point, picture
+from natmu.scores.uncertainty import POWER
 
 SHOWN_LATER, SHOWN_ATTEMPTS = 8, 4
 """How many of the last re-measurements and attempts are on the page; all are in the JSON."""
@@ -71,6 +72,8 @@ def evidence_page(evidence: Evidence) -> str:
         attempts=[_attempt_cells(one) for one in evidence.attempts[-SHOWN_ATTEMPTS:]],
         more_attempts=max(0, len(evidence.attempts) - SHOWN_ATTEMPTS),
         promised=[] if made is None else _promised(made),
+        seed=None if made is None else _seed(made),
+        power=f"{100 * POWER:.3g} %",
         measured=measured,
         scores=[] if measured is None else _scores(measured),
         more_scores=0 if measured is None else sum(name not in NAMES for name in measured.scores),
@@ -86,7 +89,21 @@ def evidence_page(evidence: Evidence) -> str:
 
 def _summary(evidence: Evidence) -> list[str]:
     """What happened, in a few sentences."""
-    return [_asked(evidence), _answered(evidence), *_done(evidence), *_tested(evidence), _deployed(evidence)]
+    first = [*_promise(evidence), _asked(evidence), _answered(evidence)]
+    return [*first, *_done(evidence), *_tested(evidence), _deployed(evidence)]
+
+
+def _promise(evidence: Evidence) -> list[str]:
+    """What is promised of the deployed model, where that is more than what tests see."""
+    made = evidence.promised
+    deployed = evidence.deployed.release
+    if made is None:
+        return []
+    model = "is" if made.release == deployed else f"rests on release {made.release}, which is"
+    return [
+        f"The request is honoured by release {deployed}, which {model} {made.guarantee}, by the method {made.method}. "
+        f"{made.promise} The assumptions of that stand below."
+    ]
 
 
 def _asked(evidence: Evidence) -> str:
@@ -141,7 +158,8 @@ def _done(evidence: Evidence) -> list[str]:
 
 def _promised(made: Made) -> list[str]:
     """What belongs to what the method promises: what the head stands on, and what was decided while it was made."""
-    return [*([] if made.head is None else [made.head.sentence]), *made.decisions]
+    head = "" if made.head is None else made.head.sentence
+    return [*filter(None, [head]), *(sentence for sentence in made.decisions if sentence not in head)]
 
 
 def _tested(evidence: Evidence) -> list[str]:
@@ -149,7 +167,8 @@ def _tested(evidence: Evidence) -> list[str]:
     answer, told = evidence.answer, []
     measured = None if answer is None or answer.made is None else answer.made.measured
     if measured is not None:
-        told += [measured.forgotten.sentence, measured.kept.sentence]
+        promises = answer is not None and answer.made is not None and answer.made.guarantee != "approximate"
+        told += [_checked(measured) if promises else measured.forgotten.sentence, measured.kept.sentence]
     again = [one.measured for one in evidence.later if one.measured is not None and one.measured.samples]
     if again:
         back = sum(one.came_back is True for one in again)
@@ -161,6 +180,21 @@ def _tested(evidence: Evidence) -> list[str]:
             f"{f'; of {unknown} this cannot be said' if unknown else ''}."
         )
     return told
+
+
+def _checked(measured: Measurement) -> str:
+    """What tests saw of a model with a promise: they check the software, and the promise does not rest on them."""
+    if not measured.references:
+        return "The model was not compared with retrained ones: what is promised does not rest on tests."
+    models = _counted(measured.references, "retrained model")
+    return f"As a check of the software, the model was compared with {models}. {measured.forgotten.sentence}"
+
+
+def _seed(made: Made) -> str:
+    """The seed of a model, or who knows it."""
+    if made.seed is not None:
+        return f"seed {made.seed}"
+    return "a seed that was chosen by hand" if made.head is not None and made.head.secret is False else "secret seed"
 
 
 def _deployed(evidence: Evidence) -> str:

@@ -6,10 +6,12 @@ import json
 from typing import TYPE_CHECKING
 
 from natmu.errors import SettingError
+from natmu.records.derived import noise_is_secret
 from natmu.records.policy_rules import broken_promises, places
-from natmu.records.promises import RETRAIN
+from natmu.records.promises import DOWNDATE, RETRAIN
 
 if TYPE_CHECKING:
+    from natmu.records.lineage import AnyLineage
     from natmu.records.policy import Policy
     from natmu.records.settings import AnyTraining
 
@@ -58,6 +60,26 @@ def check_promises(policy: Policy, recipe: AnyTraining | None, where: str, remed
     _require_recipe(policy, recipe, where, remedy)
     if clauses := broken_promises(policy, recipe):
         raise SettingError(f"{where}: {'; '.join(clauses)}.")
+
+
+def check_noise(policy: Policy, original: AnyLineage | None, where: str) -> None:
+    """Refuse to certify a head whose noise can be guessed.
+
+    Args:
+        policy: The policy.
+        original: The original; None where it comes from elsewhere.
+        where: Where the policy comes from.
+
+    Raises:
+        SettingError: The policy asks for a certificate, and the user chose the seed of the noise.
+    """
+    certifies = policy.guarantee == "certified" and any(one.method == DOWNDATE for one in policy.candidates)
+    if certifies and original is not None and not noise_is_secret(original):
+        raise SettingError(
+            f"{where}: guarantee is certified, but the seed of the head's noise was given by hand, and whoever guesses "
+            "it can subtract the noise; begin a service with a head that natmu train --head logistic has fitted "
+            "without --seed, or write guarantee: approximate, and evidence says how the seed was chosen."
+        )
 
 
 def _require_recipe(policy: Policy, recipe: AnyTraining | None, where: str, remedy: str) -> None:

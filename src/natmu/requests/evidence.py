@@ -44,6 +44,9 @@ from natmu.requests.keys import fingerprint, sign
 from natmu.requests.replacing import replacing
 from natmu.requests.state import State
 
+COMPARABLE = 10.0
+"""Seconds of retraining from which on a fraction of it is told: the first model of a process takes some to start up."""
+
 EVIDENCE_PAGE = "evidence.html"
 """The page, beside ``evidence.json``."""
 
@@ -126,6 +129,7 @@ def _service(first: Entry, opening: Opening) -> EvidenceService:
     return EvidenceService(
         architecture=opening.architecture,
         training=opening.training,
+        trained_here=opening.trained_here,
         samples=opening.samples,
         original=opening.original,
         accuracies=opening.accuracies,
@@ -219,7 +223,7 @@ def _made(body: Tried) -> Made:
         result=body.result,
         seconds=body.seconds,
         retraining_seconds=known,
-        retrain_fraction=body.seconds / known if known else None,
+        retrain_fraction=body.seconds / known if known and known >= COMPARABLE else None,
         audit_seconds=body.audit_seconds,
         forgotten=body.forgotten,
         measured=body.measured,

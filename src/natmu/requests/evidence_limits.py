@@ -14,13 +14,27 @@ FEW = 100
 FORGET_ACC = "forget_acc"
 """The score that says how often a model is right on the samples of a request."""
 
-ALWAYS = (
+TESTED = (
     "That a sample is forgotten. Tests can find an influence of a sample on a model; that no test found one does not "
-    "show that there is none.",
+    "show that there is none."
+)
+"""What tests do not show, where they are all that there is."""
+
+PROMISED = (
+    "That the assumptions of what is promised hold: they stand beside the promise, and whoever runs the service "
+    "answers for them."
+)
+"""What is not shown where something is promised."""
+
+ELSEWHERE = (
+    "Which data the original was really trained on before the service began: a model from elsewhere may have learnt "
+    "from samples that the service counts as unseen."
+)
+"""What is not shown where natmu did not train the original."""
+
+ALWAYS = (
     "That the model is anonymous, or that what was done satisfies a law.",
     "What becomes of other copies of the samples, of backups, and of models that were exported or made from these.",
-    "Which data the original was really trained on before the service began: a model from elsewhere may have learnt "
-    "from samples that the service counts as unseen.",
     "That times are right: they come from the clock of the service's machine, and the time of receipt from whoever "
     "recorded the request.",
 )
@@ -43,10 +57,10 @@ def shown(evidence: Evidence) -> tuple[str, ...]:
     answer = evidence.answer
     if answer is not None and answer.made is not None:
         sentences += _shown_of(answer)
-    trained = evidence.deployed.trained_without
-    if trained is not None:
-        rests = "is" if trained == evidence.deployed.release else f"rests on release {trained},"
-        sentences.append(f"The deployed model {rests} {_as_trained(evidence, trained)}")
+    made = evidence.promised
+    if made is not None:
+        rests = "is" if made.release == evidence.deployed.release else f"rests on release {made.release},"
+        sentences.append(f"The deployed model {rests} {_as_trained(evidence, made)}")
     if evidence.purges:
         sentences.append(
             f"The samples were looked for in {_counted(evidence.purges[-1].files, 'file', 'files')} of the data on "
@@ -63,9 +77,15 @@ def not_shown(evidence: Evidence) -> tuple[str, ...]:
         evidence: The evidence, as long as it is not signed; its ``not_shown`` is not looked at.
     """
     answer = evidence.answer
+    sentences = [TESTED if evidence.promised is None else PROMISED, *ALWAYS]
+    if not evidence.service.trained_here:
+        sentences.append(ELSEWHERE)
     if answer is None:
-        return (*ALWAYS, "That anything was done about the request: no model was deployed that honours it.", UNSIGNED)
-    sentences = [*ALWAYS]
+        return (
+            *sentences,
+            "That anything was done about the request: no model was deployed that honours it.",
+            UNSIGNED,
+        )
     if not evidence.deployed.honours:
         sentences.append(
             "That the deployed model honours the request: it does not, since an earlier release was deployed again."
@@ -112,10 +132,8 @@ def _deleted(evidence: Evidence) -> list[str]:
     return [f"Deleted with the samples: {'; '.join(parts)}."] if parts else []
 
 
-def _as_trained(evidence: Evidence, release: int) -> str:
+def _as_trained(evidence: Evidence, made: Released | Retrained) -> str:
     """What a model is that is as good as trained without the samples, and what that does not cover."""
-    bodies = [entry.body for entry in evidence.entries]
-    made = next(one for one in bodies if isinstance(one, Released | Retrained) and one.release == release)
     if made.method == RETRAIN:
         return (
             "a model that was retrained without the samples of the request. That is exact for what training sets, the "
@@ -123,7 +141,7 @@ def _as_trained(evidence: Evidence, release: int) -> str:
             "training started from."
         )
     told = f"{made.guarantee} by {made.method}"
-    if evidence.answer is not None and evidence.answer.release == release:
+    if evidence.answer is not None and evidence.answer.release == made.release:
         return f"{told}; what that promises stands with what was done."
     return f"{told}. What that promises: {made.promise} This takes for granted: {' '.join(made.assumptions)}"
 
@@ -162,6 +180,8 @@ def _unmeasured(answer: Attempt) -> list[str]:
     if not measured.references:
         sentences.append(
             "How the model compares with one that never saw the samples: no retrained model was there to compare with."
+            if answer.made is None or answer.made.guarantee == "approximate"
+            else "That tests find nothing either: the model was not compared with retrained ones."
         )
     if measured.samples < FEW:
         sentences.append(

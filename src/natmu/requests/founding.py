@@ -20,7 +20,7 @@ from natmu.records.lineage import AnyLineage, Imported, Trained
 from natmu.records.policy import Policy
 from natmu.records.service import CENSUS, CURRENT, KEY, LEDGER, MODELS, POLICY, SERVICE, ServiceRecord
 from natmu.records.settings import in_words, sharding_of
-from natmu.requests.candidates import check_methods, check_promises
+from natmu.requests.candidates import check_methods, check_noise, check_promises
 from natmu.requests.keys import ServiceKey, create_signing_key
 from natmu.requests.ledger import Ledger
 from natmu.requests.processing import deployed
@@ -56,6 +56,7 @@ def found(
             "asked before as requests."
         )
     check_promises(rules, recipe, str(policy), "say it with --training FILE or --trainer")
+    check_noise(rules, opened.model, str(policy))
     if recipe is not None:
         require_trainer(recipe, workspace)
     original = opened.model or import_model(workspace, source.path, recipe, force=force)
@@ -90,6 +91,7 @@ def found(
             original=deployed(run),
             architecture=workspace.architecture.name,
             training=in_words(recipe),
+            trained_here=isinstance(original, Trained),
             accuracies=dict(check.accuracies),
             samples=len(workspace.splits.train),
             census=census.digest,

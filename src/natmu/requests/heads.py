@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from natmu.errors import RunError
-from natmu.records.derived import backbone_of
+from natmu.records.derived import backbone_of, noise_is_secret
 from natmu.records.files import file_digest
 from natmu.records.heads import FEATURES, HEAD, FeatureRows, read_features, read_head, write_features
 from natmu.records.lineage import Imported, Trained, Unlearned
@@ -41,7 +41,7 @@ def head_facts(original: Trained | Imported, run: RunFolder) -> HeadFacts | None
     if isinstance(recipe, LogisticTraining):
         head = _logistic(run)
         known |= {"epsilon": recipe.epsilon, "delta": recipe.delta, "spent": float(head.spent)}
-        known |= {"budget": float(head.budget), "removed": int(head.removed)}
+        known |= {"budget": float(head.budget), "removed": int(head.removed), "secret": noise_is_secret(original)}
     return HeadFacts.model_validate(known)
 
 

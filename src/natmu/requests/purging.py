@@ -153,7 +153,12 @@ def _refuse_early(state: State, request: int, *, weights: bool) -> None:
         known = f"there are 1 to {len(state.requests)}" if state.requests else "there are none yet"
         raise UsageError(f"There is no request {request}; {known}.")
     without = all(candidate.method in (RETRAIN, SISA, DOWNDATE) for candidate in state.policy.candidates)
-    if asked.status != "honoured" and (weights or not without):
+    if asked.status != "honoured" and without and weights:
+        raise UsageError(
+            f"The deployed model does not honour request {request} yet, so weights that know the samples are in use; "
+            "run natmu requests process first, or confirm without --weights that the samples are gone."
+        )
+    if asked.status != "honoured" and not without:
         raise UsageError(
             f"The deployed model does not honour request {request} yet, and unlearning needs the samples; run natmu "
             "requests process first, delete the samples then, and confirm that they are gone."

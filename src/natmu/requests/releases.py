@@ -13,7 +13,7 @@ from natmu.records.ledger import NotMade, PolicyChanged, ProcessStarted, Rejecte
 from natmu.records.run import PREDICTIONS, WEIGHTS
 from natmu.records.service import POLICY
 from natmu.requests.batch import NOTHING, batch_of, chosen, references, requested
-from natmu.requests.candidates import check_methods, check_promises
+from natmu.requests.candidates import check_methods, check_noise, check_promises
 from natmu.requests.folder import ServiceFolder
 from natmu.requests.processing import Processing
 from natmu.requests.remaining import open_remaining
@@ -75,6 +75,7 @@ def _under_its_policy(folder: ServiceFolder) -> State:
         str(folder.path / POLICY),
         "begin the service anew with --training FILE or --trainer",
     )
+    check_noise(policy, folder.run_of(0).record.lineage, str(folder.path / POLICY))
 
     def decide(state: State) -> PolicyChanged | None:
         before = state.policy.digest

@@ -62,8 +62,11 @@ def print_measured(made: Tried) -> None:
         for name, score in _scores(made):
             table.add_row(name, *(Text(cell) for cell in _cells(score)))
         where.print(table)
-        where.print(Text(f"Forgotten? {made.measured.forgotten.sentence}"))
+        if made.measured.references or made.guarantee == "approximate":
+            where.print(Text(f"Forgotten? {made.measured.forgotten.sentence}"))
         where.print(Text(f"Kept? {made.measured.kept.sentence}"))
+    if made.guarantee != "approximate":
+        where.print(Text(f"Promised, whatever tests see ({made.guarantee}): {made.promise}"))
     for sentence in _earlier(made):
         where.print(Text(sentence))
     part = f"; retraining takes {duration(made.retraining_seconds)}" if made.retraining_seconds else ""
