@@ -154,7 +154,8 @@ What the shards of the folder were trained on, by which samples are known again 
 
 ### Heads
 
-What `save` of a head writes and `natmu.heads.load_head` reads is a safetensors file, also in run folders. Its arrays are those of `state()`.
+What `save` of a head writes and `natmu.heads.load_head` reads is a safetensors file, also in run folders.
+Its arrays are those of `state()`.
 Its metadata has `format` 1, `head` (`ridge` or `logistic`), and `checksum`, a BLAKE2b digest of all arrays.
 """
 

@@ -63,7 +63,7 @@ class SISA(Method):
     samples. It is assumed:
 
     - Bit for bit holds in fp32 on one machine; elsewhere the last digits may differ, as between any two trainings.
-    - A training function of the user's own uses its samples and its seed alone: nothing that an earlier call left
+    - A training function that the user wrote uses its samples and its seed alone: nothing that an earlier call left
       behind, no weights or files that know the forgotten samples, and no other random numbers.
     - What was chosen before training stays as it was, although the forgotten samples may have had a part in it: the
       recipe, the normalisation of images, the seed.

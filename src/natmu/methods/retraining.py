@@ -37,7 +37,7 @@ class Retrain(Method):
     What is promised: The model was trained anew without the forgotten samples, so that nothing in its weights comes
     from them. It is assumed:
 
-    - A training function of the user's own uses its samples and its seed alone: nothing that an earlier call left
+    - A training function that the user wrote uses its samples and its seed alone: nothing that an earlier call left
       behind, no weights or files that know the forgotten samples, and no other random numbers.
     - What was chosen before training stays as it was, although the forgotten samples may have had a part in it: the
       recipe, the normalisation of images, the seed.

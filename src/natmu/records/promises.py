@@ -51,7 +51,7 @@ AS_BEFORE = (
 COPIES = "Samples that show the same, such as another photograph of the same person, count as other samples."
 FORMER = "Former versions of the model are deleted: whoever compares them with this one sees what was forgotten."
 FUNCTION = (
-    "A training function of the user's own uses its samples and its seed alone: nothing that an earlier call left "
+    "A training function that the user wrote uses its samples and its seed alone: nothing that an earlier call left "
     "behind, no weights or files that know the forgotten samples, and no other random numbers."
 )
 BACKBONE = "The guarantee covers the head alone: the backbone is frozen, and was not trained on the forgotten samples."
