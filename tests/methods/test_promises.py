@@ -6,7 +6,7 @@ import pytest
 
 from natmu.methods import SISA, Downdate, Retrain
 from natmu.methods.catalogue import row_of
-from natmu.records.promises import PROMISES, STRONGEST, promise_of
+from natmu.records.promises import FUNCTION, PROMISES, STRONGEST, promise_of
 from natmu.records.settings import LogisticTraining, RidgeTraining, TrainSettings
 
 
@@ -32,3 +32,8 @@ def test_what_a_method_promises_follows_from_the_recipe():
     assert promise_of("downdate", LogisticTraining()).guarantee == "certified"
     assert promise_of("natmu", TrainSettings()).guarantee == "approximate"
     assert {*STRONGEST} == {method.name for method in (Retrain, SISA, Downdate)}
+
+
+def test_whatever_trains_again_assumes_a_function_without_a_memory():
+    assert {name for name, one in PROMISES.items() if FUNCTION in one.assumptions} == {"retrain", "sisa"}
+    assert all(word in FUNCTION for word in ("earlier call", "weights or files", "random numbers"))
