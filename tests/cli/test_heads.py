@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from safetensors.numpy import load_file
 from sklearn.datasets import load_digits
 
 from natmu.engine.store import Run
+from natmu.records.settings import LogisticTraining, RidgeTraining
 
 QUICK = ["--schedule", "cosine", "--precision", "fp32"]
 
@@ -80,6 +82,16 @@ def test_a_head_on_a_backbone_of_other_classes_from_training_to_export(natmu, re
 
 def words(data, features_from="runs/low", kind="ridge"):
     return ["train", "--data", data, "--head", kind, "--features-from", features_from]
+
+
+def test_the_help_tells_the_defaults(natmu):
+    told = " ".join(natmu("train", "--help").out.split())
+    ridge, logistic = RidgeTraining(), LogisticTraining()
+    assert f"norm of its weights. [default: {ridge.l2:g} of ridge, {logistic.l2:g} of logistic]" in told
+    for name in ("epsilon", "delta", "noise"):
+        assert re.search(rf" --{name} <float> With --head logistic: [^\[]+\[default: (\S+)\]", told)[1] == (
+            f"{getattr(logistic, name):g}"
+        )
 
 
 def test_the_seed_of_a_logistic_head_is_secret(natmu, backbone, tmp_path):

@@ -83,7 +83,10 @@ CERTIFIED = {
         budget=0.25,
         removed=24,
     ),
-    "decisions": ("The head was fitted again on what is left. The budget of these removals would be spent.",),
+    "decisions": (
+        "The head was fitted again on what is left. The budget of these removals would be spent.",
+        "(epsilon, delta) = (1, 1e-05); 0.012 of 0.25 of the budget are spent by 24 removals since the last fit.",
+    ),
 }
 """What is noted of a certified candidate beyond others."""
 

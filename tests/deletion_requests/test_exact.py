@@ -263,7 +263,8 @@ def test_a_certified_head_says_what_it_has_spent(world):
     assert 0 < head.spent <= head.budget
     folder = service.evidence(1)
     text = (folder / "evidence.html").read_text("utf-8")
-    assert "(epsilon, delta) = (1, 1e-05)" in text
+    assert text.count("(epsilon, delta) = (1, 1e-05)") == 1
+    assert f"of the budget are spent by {head.removed} removals" in text
     assert head.backbone in text
     assert PROMISES["logistic"].promise in text
     assert "secret seed" in text

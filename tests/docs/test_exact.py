@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import runpy
 import shutil
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 import torch
 from tests.docs.following import follow_page
 
+from natmu.data import load
 from natmu.engine.store import Run
 from natmu.requests import Service
 
@@ -31,6 +34,23 @@ def folder(tmp_path, monkeypatch, capsys):
         sys.modules.pop(name, None)
 
 
+def assert_served_as_predicted(folder):
+    """What the page loads of its exports predicts what natmu predicted."""
+    served = runpy.run_path("serve.py")
+    images = load("photographs", Path(), image_size=24).test.images[:].float() / 255
+    for name, model in (("head-without-boats", served["model"]), ("without-boats", served["shards"])):
+        predicted = torch.from_numpy(Run(folder / "runs" / name).outputs().test.logits)
+        with torch.no_grad():
+            assert torch.allclose(model(images), predicted, atol=1e-3), name  # stored features lie on a grid
+
+
+def test_the_table_of_what_a_budget_holds_is_what_its_benchmark_measures():
+    cells = re.findall(r"^\| 64 features \| (\d+) \| (\d+) \|", (DOCS / "exact.md").read_text("utf-8"), re.MULTILINE)
+    measure = runpy.run_path(str(DOCS.parent / "benchmarks/heads_budget.py"))["measure"]
+    least = min(measure(1_000, 64, 1.0, seed)["removals"] for seed in range(3))
+    assert abs(least - int(cells[0][0])) <= 1  # last bits decide whether one more fits
+
+
 def test_what_the_page_says_is_what_happens(folder):
     runs = {name: Run(folder / "runs" / name) for name in ("shards", "without-boats", "head", "head-without-boats")}
     methods = {name: getattr(run.record.lineage, "method", None) for name, run in runs.items()}
@@ -38,5 +58,6 @@ def test_what_the_page_says_is_what_happens(folder):
     before, after = (runs[name].weights() for name in ("shards", "without-boats"))
     changed = {key.split(".")[1] for key in before if not torch.equal(before[key], after[key])}
     assert 1 <= len(changed) <= 2 < len({key.split(".")[1] for key in before})  # two photographs, three shards
+    assert_served_as_predicted(folder)
     deployed = Service.open(Path("service")).state.deployed
     assert (deployed.method, deployed.guarantee) == ("sisa", "exact")

@@ -178,13 +178,16 @@ def test_a_logistic_head_stays_within_its_bound_and_is_fitted_again_once_that_is
     run = obtain(first, place)
     head = LogisticHead.from_state(read_head(run.path / HEAD))
     assert head.removed == 1
+    spent = f"(epsilon, delta) = (5, 1e-05); {head.spent:.3g} of {head.budget:.3g} of the budget are spent by 1 removal"
+    assert any(sentence.startswith(spent) for sentence in run.record.decisions)
     data = HeadData(place, whole[1], np.zeros((0, 2), np.int64))
     assert residual_of(head, *without(data, run.forget().indices)) <= head.spent <= head.budget
     assert not same(run, fitted_without(place, root, first))
     assert not any("fitted again" in sentence for sentence in run.record.decisions)
     second = downdated(place, first, "class:3")
     again = obtain(second, place)
-    assert any("fitted again" in sentence for sentence in again.record.decisions)
+    assert ["fitted again" in sentence for sentence in again.record.decisions[-2:]] == [True, False]
+    assert "are spent by 0 removals since the last fit" in again.record.decisions[-1]
     assert LogisticHead.from_state(read_head(again.path / HEAD)).removed == 0
     assert same(again, fitted_without(place, root, second))
     # Each fit has noise of its own, or the difference of two would show what was forgotten.

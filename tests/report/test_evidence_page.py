@@ -114,6 +114,7 @@ def test_a_promise_stands_beside_what_was_done_and_fits_two_sheets(show):
         assert sentence in text
     assert page.locator("#main").inner_text().count(CERTIFIED["promise"]) == 1
     assert "(epsilon, delta) = (1, 1e-05); 0.012 of 0.25 of the budget are spent by 24 removals" in text
+    assert text.count("of the budget are spent") == 1  # the head says it, and what was decided
     assert "secret seed" in page.content()
     sheets = re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True))
     assert len(sheets) <= 2

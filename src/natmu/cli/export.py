@@ -23,7 +23,8 @@ def run(
 ) -> None:
     """Write a run's model as a file that loads where the original was loaded.
 
-    Without --like, it is a state dict with the names of your own model.
+    Without --like, it is a state dict with the names of your own model. Heads and models in shards are loaded in their
+    own way, which is printed.
     """
     from natmu.engine.store import Run
     from natmu.lineage.exporting import export_run

@@ -65,16 +65,25 @@ FeaturesFrom = Annotated[
         help="With --head: a run, a weights file, a HuggingFace folder or package.module:factory.",
     ),
 ]
-L2 = Annotated[float | None, typer.Option("--l2", help="With --head: weight of the squared norm of its weights.")]
+L2 = Annotated[
+    float | None,
+    typer.Option(
+        "--l2", help="With --head: weight of the squared norm of its weights.  [default: 0.1 of ridge, 10 of logistic]"
+    ),
+]
 Epsilon = Annotated[
-    float | None, typer.Option("--epsilon", help="With --head logistic: privacy loss that removals may use up.")
+    float | None,
+    typer.Option("--epsilon", help="With --head logistic: privacy loss that removals may use up.  [default: 1]"),
 ]
 Delta = Annotated[
-    float | None, typer.Option("--delta", help="With --head logistic: probability with which it may be larger.")
+    float | None,
+    typer.Option("--delta", help="With --head logistic: probability with which it may be larger.  [default: 1e-05]"),
 ]
 Noise = Annotated[
     float | None,
-    typer.Option("--noise", help="With --head logistic: standard deviation of the noise in its objective."),
+    typer.Option(
+        "--noise", help="With --head logistic: standard deviation of the noise in its objective.  [default: 1]"
+    ),
 ]
 Forget = Annotated[
     str | None,

@@ -182,8 +182,8 @@ class LogisticHead(SavedHead):
     def remove(self, features: npt.ArrayLike, labels: npt.ArrayLike) -> LogisticHead:
         """The head without some rows; this one stays as it is.
 
-        That the rows were part of the fit cannot be seen from a head: whoever removes others gets weights that are
-        worth nothing.
+        A head does not notice rows that were no part of the fit, that were removed before, or that had other labels:
+        the weights are worth nothing then. Keep a list of what you removed.
 
         Args:
             features: The rows ``(M, P)``, exactly as they were fitted.

@@ -43,8 +43,9 @@ class RidgeHead(SavedHead):
 
     There is no bias: add a column of ones, as ``rows_of`` adds a constant.
 
-    That a sample was among those that were fitted cannot be seen from sums. Only a removal that contradicts them is
-    refused.
+    That a sample was among those that were fitted cannot be seen from sums, nor that it was removed before: such a
+    removal gives weights that are worth nothing. Only one that contradicts the sums is refused. Keep a list of what was
+    removed.
 
     Attributes:
         sums: Sums over its samples.
@@ -90,12 +91,16 @@ class RidgeHead(SavedHead):
     def remove(self, features: npt.ArrayLike, labels: npt.ArrayLike) -> RidgeHead:
         """The head of the samples that are left.
 
+        A head does not notice samples that it never had, that were removed before, or that had other labels, unless the
+        sums contradict them. Keep a list of what you removed.
+
         Args:
             features: Features of the samples that go ``(M, P)``, as they were fitted.
             labels: Their labels ``(M,)``.
 
         Raises:
-            RefitNeeded: The weights might be off by more than ``TOLERANCE``, or the samples were not there.
+            RefitNeeded: The weights might be off by more than ``TOLERANCE``, or no samples have the sums that would be
+                left.
             UsageError: An argument is not as described.
         """
         return self._changed(features, labels, -1)

@@ -164,6 +164,8 @@ class FittedHead:
             raise ModelError(HEADLESS)
         else:
             self.head = self._next(self.head, forget, left_out, back)
+        if self.asked is not None and isinstance(self.head, LogisticHead):
+            self._note(_budget(self.head))
         return with_head(self.network, self.head)
 
     def _next(self, head: Head, forget: IntArray, left_out: IntArray, back: IntArray) -> Head:
@@ -183,10 +185,14 @@ class FittedHead:
             return self._again(left_out, str(refusal))
 
     def _again(self, left_out: IntArray, why: str) -> Head:
-        """A fit on what is left, which is said, and kept for the record of this model alone."""
-        self.noted = (f"The head was fitted again on what is left. {why}",)
-        say(self.noted[0])
+        """A fit on what is left, which is said."""
+        self._note(f"The head was fitted again on what is left. {why}")
         return self.data.fitted(self.recipe, left_out, self.seed)
+
+    def _note(self, sentence: str) -> None:
+        """Say what was decided, and keep it for the record of this model."""
+        self.noted = (*self.noted, sentence)
+        say(sentence)
 
     def outputs(self) -> Outputs:
         """Predictions of the head, from stored rows."""
@@ -249,6 +255,14 @@ def with_head(network: nn.Module, head: Head) -> nn.Module:
     changed = copy.deepcopy(network, dict(shared))
     set_unit_head(changed, *linear_of(head.weights))
     return changed
+
+
+def _budget(head: LogisticHead) -> str:
+    """How much of its budget a head has spent, in the words of ``HeadFacts``."""
+    return (
+        f"(epsilon, delta) = ({head.epsilon:g}, {head.delta:g}); {head.spent:.3g} of {head.budget:.3g} of the budget "
+        f"are spent by {head.removed} removal{'' if head.removed == 1 else 's'} since the last fit."
+    )
 
 
 def _part(head: Head, rows: FloatArray, data: ImageData) -> Part:

@@ -154,8 +154,11 @@ class Downdate(Method):
         quickest way to forget exactly, or with a certificate.
 
     Cost:
-        Milliseconds for each sample, none of it in the network: stored features are read, and a system of as many
-        equations as there are features is solved. The features of all samples are kept, four bytes a number.
+        None of it is in the network: stored features are read, and a system of as many equations as there are features
+        is solved. Removing a sample in Python takes 0.1 ms from a ridge head on 64 features and 3 ms on 512, and from a
+        logistic head of 10 classes 0.4 ms and 10 ms (one core of an AMD EPYC, 10,000 samples, median of 3 draws). The
+        command line takes seconds to start and to read the data, and small heads are fitted again as fast. The features
+        of all samples are kept, four bytes a number.
 
     Decisions:
         - Ridge regression is not of the paper; its sums are kept on a grid on which they are exact, so that the order

@@ -26,7 +26,7 @@ class Architecture(Value):
         source: Digest of the file that defines a factory, or of the version of a library; None for a model of ours.
         outputs: What the network returns.
         unit_head: Whether its last linear layer is a head on features that are scaled to one length
-            (``natmu.heads.UnitLinear``), which can forget exactly.
+            (``natmu.models.UnitLinear``), which can forget exactly.
     """
 
     name: str

@@ -158,7 +158,8 @@ def _done(evidence: Evidence) -> list[str]:
 
 def _promised(made: Made) -> list[str]:
     """What belongs to what the method promises: what the head stands on, and what was decided while it was made."""
-    return [*([] if made.head is None else [made.head.sentence]), *made.decisions]
+    head = "" if made.head is None else made.head.sentence
+    return [*filter(None, [head]), *(sentence for sentence in made.decisions if sentence not in head)]
 
 
 def _tested(evidence: Evidence) -> list[str]:
