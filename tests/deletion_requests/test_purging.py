@@ -381,7 +381,8 @@ def test_requests_that_are_not_honoured_are_refused(small):
 
 
 def test_weights_that_an_unfinished_process_needs_are_not_deleted(small):
-    small.bodies += [fakes.requested(2), fakes.started(2, 2).model_copy(update={"source": deployed(an_unlearned())})]
+    again = small.bodies[1].model_copy(update={"request": 2, "ticket": "T-2"})
+    small.bodies += [again, fakes.started(2, 2).model_copy(update={"source": deployed(an_unlearned())})]
     assert "Process 2 was not finished" in refused(small, weights=True)
     assert confirm(small).files == 6
 

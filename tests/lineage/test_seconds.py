@@ -8,20 +8,23 @@ import torch
 from natmu.opening import Place, Source
 from natmu.verbs import Asked, train_run, unlearn_run
 
-PAUSE = 1.0
+PAUSE = 1000.0
+"""Seconds that the clock goes on while the first optimiser loads; nothing here takes so long."""
+
 DATA = {"source": "digits", "train_size": 60}
 TINY = {"epochs": 1, "batch_size": 32, "augment": False}
 
 
 @pytest.fixture
 def slow_to_begin(monkeypatch):
-    """PyTorch as in a new process, whose first optimiser loads for a while."""
-    begun = []
+    """PyTorch as in a new process, whose first optimiser loads for a while by the clock."""
+    begun, clock, late = [], time.perf_counter, [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock() + late[0])
 
     class Slow(torch.optim.SGD):
         def __init__(self, *args, **settings):
             if not begun:
-                time.sleep(PAUSE)
+                late[0] += PAUSE
             begun.append(True)
             super().__init__(*args, **settings)
 
