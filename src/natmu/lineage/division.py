@@ -109,22 +109,6 @@ def stage_epochs(epochs: int, slices: int) -> tuple[int, ...]:
     return tuple(end - begin for begin, end in pairwise(ends))
 
 
-def expected_share(slices: int) -> float:
-    """The share of a shard's training that forgetting one random sample takes again, on average.
-
-    Of stages of equal epochs, stage i costs i units, and all together R (R + 1) / 2. A sample of slice j takes stages j
-    to R, which cost R (R + 1) / 2 - j (j - 1) / 2. The mean over j is (R + 1) (2 R + 1) / 6, which is (2 R + 1) / (3 R)
-    of all. Of the whole model it is 1 / S times as much.
-
-    Source:
-        Bourtoule et al., Machine Unlearning, 2021, https://arxiv.org/abs/1912.03817, section V: 2 / 3 + 1 / (3 R).
-
-    Args:
-        slices: R.
-    """
-    return (2 * slices + 1) / (3 * slices)
-
-
 def work_of(division: Division, kept: BoolArray, first: dict[int, int], epochs: tuple[int, ...]) -> float:
     """Samples times epochs of some stages; one of too few samples is not trained.
 
