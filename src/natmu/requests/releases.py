@@ -75,7 +75,7 @@ def _under_its_policy(folder: ServiceFolder) -> State:
         str(folder.path / POLICY),
         "begin the service anew with --training FILE or --trainer",
     )
-    check_noise(policy, folder.run_of(0).record.lineage, str(folder.path / POLICY))
+    check_noise(policy, folder.verified_run(0).record.lineage, str(folder.path / POLICY))
 
     def decide(state: State) -> PolicyChanged | None:
         before = state.policy.digest
