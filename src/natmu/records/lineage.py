@@ -177,7 +177,32 @@ class Backbone(Lineage):
     origin: str
 
 
-class Stage(Lineage):
+class Started(Lineage):
+    """What is trained from something, on that one's data.
+
+    Attributes:
+        start: Where its weights begin.
+    """
+
+    start: Annotated[Initial | Backbone | Stage, Field(discriminator="kind")]
+
+    @property
+    def data(self) -> DataLineage:
+        """Its data."""
+        return self.start.data
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network."""
+        return self.start.architecture
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """Of its training and its predictions."""
+        return self.start.arithmetic
+
+
+class Stage(Started):
     """The model of one shard after some of its slices; what sisa goes back to.
 
     A stage from which nothing was left out has the same lineage whatever was forgotten elsewhere, so that it is found
@@ -200,23 +225,8 @@ class Stage(Lineage):
     slices: int
     left_out: Digest | None = None
 
-    @property
-    def data(self) -> DataLineage:
-        """Its data."""
-        return self.start.data
 
-    @property
-    def architecture(self) -> Architecture:
-        """The network."""
-        return self.start.architecture
-
-    @property
-    def arithmetic(self) -> Arithmetic:
-        """Of its training and its predictions."""
-        return self.start.arithmetic
-
-
-class Trained(Lineage):
+class Trained(Started):
     """A model that was trained here: an original, a retrained model or a shadow model, by what it was trained on.
 
     Attributes:
@@ -232,21 +242,6 @@ class Trained(Lineage):
     on: Subset = Everything()
     recipe: Training
     seed: int
-
-    @property
-    def data(self) -> DataLineage:
-        """Its data."""
-        return self.start.data
-
-    @property
-    def architecture(self) -> Architecture:
-        """The network."""
-        return self.start.architecture
-
-    @property
-    def arithmetic(self) -> Arithmetic:
-        """Of its training and its predictions."""
-        return self.start.arithmetic
 
     @property
     def reset(self) -> bool:
