@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from natmu.data.augment import Shifts, crop_padding, draw_shifts, shift
+from natmu.data.augment import Shifts, alternating_flips, crop_padding, draw_shifts, shift
 
 
 def slow_shift(image, down, right, flip, padding):
@@ -106,3 +106,24 @@ def test_a_row_keeps_its_draw_whichever_other_rows_are_augmented():
 )
 def test_padding_grows_with_the_image(shape, padding):
     assert crop_padding(shape) == padding
+
+
+def test_flips_alternate_from_a_first_that_a_coin_decides():
+    count = 2000
+    augmented = torch.arange(count) < 1500
+    rows = torch.arange(count)
+
+    def flips(rounds, rows=rows):
+        generator = torch.Generator().manual_seed(5)
+        return alternating_flips(augmented, rows, torch.full_like(rows, rounds), generator)
+
+    first, second, third = (flips(rounds) for rounds in range(3))
+    assert not first.flip[1500:].any()
+    assert not second.flip[1500:].any()
+    assert (first.flip != second.flip)[:1500].all()
+    assert torch.equal(first.flip, third.flip)
+    assert abs(int(first.flip.sum()) - 750) < 5 * np.sqrt(1500 / 4)  # five deviations of 1,500 coins
+    assert not first.down.any()
+    assert not first.right.any()
+    some = torch.tensor([7, 3, 3, 1999])
+    assert torch.equal(flips(1, some).flip, second.flip[some])

@@ -357,6 +357,28 @@ def test_paired_rows_are_augmented_where_they_are_asked_to_be():
     assert torch.equal(batch.images, data.images[batch.positions].float() / 255)
 
 
+def test_alternating_flips_show_each_image_both_ways_in_two_epochs():
+    """Own rows and paired ones, each against the image and its mirror image."""
+    data = image_data(30)
+    rows = plain(torch.arange(20), data.labels[:20], augment=True)
+    pairs = plain(torch.arange(20, 30), data.labels[20:], augment=True)
+    batches = Batches(data, rows, batch_size=10, seed=3, device=CPU, paired=pairs, alternate=True)
+    pixels = data.images.float() / 255
+    sides = {"own": torch.zeros(4, 30), "paired": torch.zeros(4, 30)}
+    for epoch in range(4):
+        for batch in batches.epoch(epoch):
+            for name, part in (("own", batch), ("paired", batch.paired)):
+                straight = (part.images == pixels[part.positions]).flatten(1).all(1)
+                mirrored = (part.images == pixels[part.positions].flip(3)).flatten(1).all(1)
+                assert torch.equal(straight, ~mirrored)
+                sides[name][epoch].index_add_(0, part.positions, mirrored.float() - straight.float())
+    assert torch.equal(sides["own"][0], -sides["own"][1])
+    assert torch.equal(sides["own"], sides["own"][[2, 3, 0, 1]])
+    assert set(sides["own"][0, :20].tolist()) == {-1, 1}
+    # a pair comes twice an epoch here, once each way
+    assert not sides["paired"].any()
+
+
 def test_paired_rows_of_mapped_data_are_the_same(tmp_path):
     data = image_data(40)
     for one, two in zip(

@@ -83,11 +83,33 @@ def test_cosine_at_round_places():
     )
 
 
-@given(st.integers(1, 50), st.floats(0, 3), st.sampled_from(["constant", "cosine", "step"]))
+@given(st.integers(1, 50), st.floats(0, 3), st.sampled_from(["constant", "cosine", "linear", "step"]))
 def test_a_warm_up_as_long_as_the_run_or_longer_only_rises(steps, extra, schedule):
     rates = [lr_factor(schedule, step, steps, steps + extra) for step in range(1, steps + 1)]
     assert all(earlier < later for earlier, later in pairwise(rates))
     assert 0 <= rates[0] <= rates[-1] <= 1
+
+
+def test_linear_with_a_warm_up_is_a_triangle():
+    assert [lr_factor("linear", step, 4) for step in (1, 2, 3, 4)] == pytest.approx([1, 0.75, 0.5, 0.25])
+    assert [lr_factor("linear", step, 10, 2) for step in range(1, 11)] == pytest.approx(
+        [0, 0.5, 1, 0.875, 0.75, 0.625, 0.5, 0.375, 0.25, 0.125]
+    )
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(10, 1), (10, 4), (97, 30), (200, 199)])
+def test_linear_is_that_of_the_schedulers_of_pytorch(steps, warmup):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    linear = torch.optim.lr_scheduler.LinearLR
+    up = linear(optimizer, start_factor=1e-9, end_factor=1.0, total_iters=warmup)
+    down = linear(optimizer, start_factor=1.0, end_factor=0.0, total_iters=steps - warmup)
+    both = torch.optim.lr_scheduler.SequentialLR(optimizer, [up, down], milestones=[warmup])
+    rates = []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        both.step()
+    assert [lr_factor("linear", step, steps, warmup) for step in range(1, steps + 1)] == pytest.approx(rates, abs=1e-8)
 
 
 def test_constant_is_constant():
@@ -122,7 +144,7 @@ def test_defaults_are_those_of_the_paper():
         {"epochs": 0},
         {"momentum": 1},
         {"weight_decay": -1},
-        {"schedule": "linear"},
+        {"schedule": "triangular"},
         {"optimizer": "lion"},
         {"warmup_epochs": -1},
         {"warmup_epochs": 1e308},

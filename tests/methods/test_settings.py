@@ -50,7 +50,7 @@ def data():
         ("retain_fraction", 0, "greater than 0"),
         ("retain_fraction", 1.01, "less than or equal to 1"),
         ("optimizer", "lion", "'sgd', 'adam' or 'adamw'"),
-        ("schedule", "linear", "'cosine'"),
+        ("schedule", "triangular", "'cosine'"),
         ("augment_retain", "perhaps", "true or false"),
     ],
 )

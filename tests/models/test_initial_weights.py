@@ -37,7 +37,7 @@ def quiet(make):
         return make()
 
 
-@pytest.mark.parametrize("name", ["small_cnn", "small_resnet", "small_vit"])
+@pytest.mark.parametrize("name", ["small_cnn", "small_resnet", "small_vit", "fast_cnn"])
 class TestReinitialised:
     def test_nothing_of_the_training_is_left_and_the_model_given_is_not_touched(self, name, build):
         model = trained(build(name))
@@ -46,7 +46,7 @@ class TestReinitialised:
         assert equal(snapshot(model), before)
         assert type(fresh) is type(model)
         for key, value in fresh.state_dict().items():
-            if "normalize" in key:
+            if "normalize" in key or "whitening" in key:  # constants
                 assert torch.equal(value, before[key])
             else:
                 assert value.abs().max() < 10, key
@@ -146,7 +146,13 @@ def test_normalisation_alone_has_nothing_to_draw():
 
 @pytest.mark.parametrize(
     ("name", "head"),
-    [("small_cnn", "classifier"), ("small_resnet", "linear"), ("small_vit", "head"), ("vgg11", "classifier")],
+    [
+        ("small_cnn", "classifier"),
+        ("small_resnet", "linear"),
+        ("small_vit", "head"),
+        ("fast_cnn", "head"),
+        ("vgg11", "classifier"),
+    ],
 )
 def test_last_linear_finds_the_head_of_ours(name, head, build):
     model = build(name)

@@ -21,16 +21,16 @@ def same(first, second):
 def test_the_list_is_complete_and_described():
     assert set(NAMES) == {
         "vgg11", "vgg13", "vgg16", "vgg19", "resnet18", "resnet34", "resnet50", "small_vit", "small_cnn",
-        "small_resnet",
+        "small_resnet", "fast_cnn",
     }  # fmt: skip
     for info in models():
         assert info.description
         assert info.parameters > 0
         assert info.paper.startswith("https://arxiv.org/abs/") or info.name == "small_cnn"
-        assert info.min_size == (32 if info.name.startswith("vgg") else 8)
+        assert info.min_size == (32 if info.name.startswith("vgg") else 9 if info.name == "fast_cnn" else 8)
 
 
-@pytest.mark.parametrize("name", ["small_cnn", "small_resnet", "small_vit"])
+@pytest.mark.parametrize("name", ["small_cnn", "fast_cnn", "small_resnet", "small_vit"])
 def test_initial_weights_depend_on_the_seed_alone(name, build):
     with torch.random.fork_rng(devices=[]):
         first = build(name, seed=3)

@@ -1,17 +1,22 @@
 """Architectures: sizes against closed forms, shapes of images in and logits out, normalisation."""
 
+import math
+
 import pytest
 import torch
+from sklearn.datasets import load_sample_images
 from torch import nn
 from torch.nn.functional import conv2d, cross_entropy
 
 from natmu.errors import ModelError
-from natmu.models import VGG, Normalize, ResNet, SmallCNN, ViT, models
+from natmu.models import VGG, FastCNN, Normalize, ResNet, SmallCNN, ViT, models
+from natmu.models.fast import CHANNELS, NEIGHBOURS, Whitening, whitening
 from natmu.models.resnet import Bottleneck
 from natmu.models.vit import patch_size
 
 NAMES = [info.name for info in models()]
-SMALL = ["small_cnn", "small_resnet", "small_vit"]
+SMALLEST = {info.name: info.min_size for info in models()}
+SMALL = ["small_cnn", "small_resnet", "small_vit", "fast_cnn"]
 
 # Simonyan and Zisserman, Table 1, columns A, B, D, E: a number is a 3 x 3 convolution of that width, M a max-pool.
 VGG_LISTS = {
@@ -76,11 +81,19 @@ def vit_count(width=192, depth=6, patch=4, size=32):
     return embedding + depth * (attention + perceptron + 2 * norm) + norm + width * 10 + 10
 
 
+def fast_count(widths=(32, 128, 256)):
+    total, channels = 0, 24  # twelve values of a patch, with both signs; these filters are no parameters
+    for width in widths:
+        total, channels = total + conv_bn(channels, width, 3) + conv_bn(width, width, 3), width
+    return total + channels * 10 + 10
+
+
 EXPECTED = {
     **{name: vgg_count(layers) for name, layers in VGG_LISTS.items()},
     **{name: resnet_count(*sizes, bottleneck=name == "resnet50") for name, sizes in RESNET_LISTS.items()},
     "small_cnn": conv_bn(3, 32, 3) + conv_bn(32, 64, 3) + conv_bn(64, 128, 3) + 128 * 10 + 10,
     "small_vit": vit_count(),
+    "fast_cnn": fast_count(),
 }
 
 
@@ -121,14 +134,14 @@ def test_layers_have_the_names_of_checkpoints_from_elsewhere(build):
 @pytest.mark.parametrize("shape", [(1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 64, 64), (3, 34, 48)])
 @pytest.mark.parametrize("name", [*SMALL, "resnet18", "vgg11"])
 def test_logits_have_one_column_per_class_whatever_the_image(name, shape, build):
-    if name == "vgg11" and min(shape[1:]) < 32:
-        pytest.skip("VGG halves the image five times")
+    if min(shape[1:]) < SMALLEST.get(name, 8):
+        pytest.skip("such images are refused")
     with torch.device("meta"):
         model = build(name, shape, num_classes=7)
         assert model(torch.empty(5, *shape)).shape == (5, 7)
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
+@pytest.mark.parametrize("shape", [(1, 10, 10), (3, 32, 32)])
 @pytest.mark.parametrize("name", SMALL)
 def test_small_models_run_and_every_weight_gets_a_gradient(name, shape, build):
     model = build(name, shape)
@@ -153,6 +166,7 @@ def test_the_smallest_image_is_accepted_and_a_smaller_one_refused_in_words(info,
         VGG(nn.Identity(), (3, 32, 32), 10, (1, 1, 2, 2, 2)),
         ResNet(nn.Identity(), (3, 32, 32), 10, Bottleneck, (1, 1, 1, 1), width=8),
         SmallCNN(nn.Identity(), (3, 32, 32), 10),
+        FastCNN(nn.Identity(), (3, 32, 32), 10),
         ViT(nn.Identity(), (3, 32, 32), 10, depth=1),
     ],
     ids=lambda model: type(model).__name__,
@@ -274,3 +288,51 @@ def test_basic_block_is_two_convolutions_and_a_shortcut(build):
     hidden = norm(conv2d(hidden, block.conv2.weight, padding=1), block.bn2)
     shortcut = norm(conv2d(features, block.shortcut[0].weight, stride=2), block.shortcut[1])
     torch.testing.assert_close(block(features), (hidden + shortcut).clamp(min=0))
+
+
+def values_of_a_patch(channels):
+    return [(channel, row, column) for channel in range(channels) for row in range(2) for column in range(2)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_whitening_turns_the_covariance_of_its_model_of_images_into_the_identity(channels):
+    filters = whitening(channels)
+    half = len(filters) // 2
+    assert torch.equal(filters[half:], -filters[:half])
+    rows = filters[:half].flatten(1).double()
+    places = values_of_a_patch(channels)
+    expected = torch.zeros(half, half, dtype=torch.float64)
+    for i in range(half):
+        for j in range(half):
+            for a, (channel, row, column) in enumerate(places):
+                for b, (other, down, right) in enumerate(places):
+                    colour = 1 if channel == other else CHANNELS
+                    covariance = colour * NEIGHBOURS ** math.hypot(row - down, column - right)
+                    expected[i, j] += rows[i, a] * covariance * rows[j, b]
+    torch.testing.assert_close(expected, torch.eye(half, dtype=torch.float64), atol=1e-4, rtol=0)
+
+
+def test_whitening_evens_out_the_variances_of_photographs():
+    """Largest over smallest variance of the filters' outputs, beside that of the patches' own principal directions."""
+    for photograph in load_sample_images().images:
+        images = torch.from_numpy(photograph[::4, ::4].copy()).permute(2, 0, 1).unsqueeze(0).float() / 255
+        images = (images - images.mean((2, 3), keepdim=True)) / images.std((2, 3), keepdim=True)
+        patches = images.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12)
+        spread = torch.linalg.eigvalsh(patches.T.cov())
+        variances = Whitening(3)(images)[0, :12].flatten(1).var(dim=1)
+        assert spread[-1] / spread[0] > 20 * variances.max() / variances.min()
+
+
+def test_whitening_is_a_constant_of_the_model(build):
+    model = build("fast_cnn")
+    assert torch.equal(model.state_dict()["whitening.weight"], whitening(3))
+    assert not list(model.whitening.parameters())
+    assert torch.equal(build("fast_cnn", seed=1).whitening.weight, model.whitening.weight)
+
+
+def test_convolutions_of_fast_cnn_begin_by_passing_their_input_on(build):
+    """The first filters are the identity, so that their output is the input, whatever else was drawn."""
+    layer = build("fast_cnn", seed=5).blocks[1].conv1
+    features = torch.rand(2, 32, 6, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(layer(features)[:, :32], features)
+    assert layer.weight[32:].std() > 0.01

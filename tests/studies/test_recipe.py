@@ -75,7 +75,7 @@ WRONG = [
     (("training", "lr"), -1, "training.lr"),
     (("training", "lr"), float("nan"), "training.lr"),
     (("training", "warmup_epochs"), 1e308, "training.warmup_epochs"),
-    (("training", "schedule"), "linear", "training.schedule"),
+    (("training", "schedule"), "triangular", "training.schedule"),
     (("training",), [1], "training"),
     (("retrain", "init"), "random", "retrain.init"),
     (("data", "train_size"), 0, "data.train_size"),

@@ -47,7 +47,10 @@ def run(
     batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per step.")] = 128,
     augment: Annotated[
         str,
-        typer.Option("--augment", help="default (random crop and horizontal flip), none, or package.module:function."),
+        typer.Option(
+            "--augment",
+            help="default (random crop and horizontal flip), flip (in turns), none, or package.module:function.",
+        ),
     ] = "default",
     shards: Annotated[
         int | None,

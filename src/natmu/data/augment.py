@@ -1,4 +1,4 @@
-"""Random crop and horizontal flip, for a whole batch at once on its device."""
+"""Random crop and horizontal flip, or flips that alternate, for a whole batch at once on its device."""
 
 from __future__ import annotations
 
@@ -51,6 +51,25 @@ def draw_shifts(augmented: Tensor, padding: int, generator: torch.Generator) -> 
     flip = torch.rand(count, generator=generator) < 0.5
     still = ~augmented
     return Shifts(down.masked_fill(still, padding), right.masked_fill(still, padding), flip & augmented)
+
+
+def alternating_flips(augmented: Tensor, rows: Tensor, rounds: Tensor, generator: torch.Generator) -> Shifts:
+    """Mirror each augmented row in every second round; a coin decides which is the first. Nothing is cropped.
+
+    So that in two epochs a model sees each image both ways, where random flips show a half of them the same way twice.
+
+    Args:
+        augmented: bool ``(M,)``, on the CPU.
+        rows: int64 ``(L,)``, which of them are shown.
+        rounds: int64 ``(L,)``, how many rounds through all rows came before each.
+        generator: Source of the coins, on the CPU and in the same state each time.
+
+    References:
+        94% on CIFAR-10 in 3.29 Seconds on a Single GPU (Keller Jordan, 2024), https://arxiv.org/abs/2404.00498
+    """
+    coins = torch.randint(0, 2, (len(augmented),), generator=generator)
+    still = torch.zeros_like(rows)
+    return Shifts(still, still, ((coins[rows] + rounds) % 2 == 1) & augmented[rows])
 
 
 def shift(images_BCHW: Tensor, shifts: Shifts, padding: int, fill: Tensor | None = None) -> Tensor:

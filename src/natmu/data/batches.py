@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from natmu.data.augment import Shifts, crop_padding, draw_shifts, shift
+from natmu.data.augment import Shifts, alternating_flips, crop_padding, draw_shifts, shift
 from natmu.data.images import ImageData
 from natmu.data.inputs import InputRange, channels_last
 from natmu.data.own_augmentation import Augmentation, augmented, check_augmentation
@@ -124,6 +124,7 @@ class Batches:
             some come twice, because batch normalisation cannot learn from one.
         paired_every: Every how many steps, from the first of each epoch on.
         augmentation: The user's own, of augmented rows, in place of crop and flip.
+        alternate: Whether augmented rows are mirrored in every second epoch, in place of random crop and flip.
 
     Raises:
         SettingError: There are not two rows of each step for every process, or the user's augmentation does not work.
@@ -141,13 +142,15 @@ class Batches:
         paired: Samples | None = None,
         paired_every: int = 1,
         augmentation: Augmentation | None = None,
+        alternate: bool = False,
     ) -> None:
         self.data = data
         self.batch_size = batch_size
         self.seed = seed
         self.device = device
         self._samples = samples
-        self._padding = crop_padding(data.image_shape)
+        self._alternate = alternate
+        self._padding = 0 if alternate else crop_padding(data.image_shape)
         self._rank, self._processes = share
         self._paired, self._paired_every = paired, paired_every
         self._rows = [len(epoch) for epoch in samples] if isinstance(samples, Sequence) else [len(self.samples(0))]
@@ -183,7 +186,7 @@ class Batches:
         count = self._steps(len(samples))
         generator = torch.Generator().manual_seed(seed_for(self.seed, "epoch", epoch))
         order = torch.randperm(len(samples), generator=generator)
-        shifts = draw_shifts(samples.augmented, self._padding, generator).to(self.device)
+        shifts = self._shifts(samples.augmented, torch.arange(len(samples)), epoch, generator)
         on_device = _to(samples, self.device)
         sizes = [self.batch_size] * (count - 1)
         steps = torch.split(order.to(self.device), [*sizes, len(samples) - sum(sizes)])
@@ -208,6 +211,14 @@ class Batches:
                 pair = replace(pair, images=changed)
             yield replace(batch, images=images, paired=pair)
 
+    def _shifts(self, augmented: Tensor, rows: Tensor, before: int, generator: torch.Generator) -> Shifts:
+        """How these rows are moved and mirrored, after so many rounds through all of them."""
+        if not self._alternate:
+            return draw_shifts(augmented[rows], self._padding, generator).to(self.device)
+        rounds = before + torch.arange(len(rows)) // len(augmented)
+        coins = torch.Generator().manual_seed(seed_for(self.seed, "flips"))
+        return alternating_flips(augmented, rows, rounds, coins).to(self.device)
+
     def _steps(self, rows: int) -> int:
         """Steps that so many rows take."""
         return steps_of(rows, self.batch_size, self._processes)
@@ -222,7 +233,7 @@ class Batches:
         needed = size * -(-steps // self._paired_every)
         rounds = -(-needed // len(samples))
         order = torch.cat([torch.randperm(len(samples), generator=generator) for _ in range(rounds)])[:needed]
-        shifts = draw_shifts(samples.augmented[order], self._padding, generator).to(self.device)
+        shifts = self._shifts(samples.augmented, order, epoch * rounds, generator)
         moves = self._augmentation is None and bool(samples.augmented.any())
         on_device, order = _to(samples, self.device), order.to(self.device)
 

@@ -16,9 +16,10 @@ def lr_factor(schedule: Schedule, step: int, steps: int, warmup_steps: float = 0
     - ``cosine`` is ``s / W`` below ``W``, then ``(cos(pi (s - W) / (T - W)) + 1) / 2``, so the last step has rate 0.
     - ``step`` is ``x / W`` below ``W``, then 1 up to ``x = 0.6 T``, 0.1 up to ``x = 0.8 T`` and 0.01 after.
     - ``constant`` is ``x / W`` below ``W``, then 1.
+    - ``linear``, which that code lacks, is ``x / W`` below ``W``, then ``(T - x) / (T - W)``: a triangle.
 
-    So the first step of a warm-up has rate 0 for ``step`` and ``constant``: momentum and running statistics move,
-    weights do not.
+    So the first step of a warm-up has rate 0 for all but ``cosine``: momentum and running statistics move, weights do
+    not.
 
     Args:
         schedule: Which curve.
@@ -35,6 +36,8 @@ def lr_factor(schedule: Schedule, step: int, steps: int, warmup_steps: float = 0
     if schedule == "cosine":
         left = steps - warmup_steps
         return (math.cos(math.pi * (place - warmup_steps) / left) + 1) / 2 if left else 1.0
+    if schedule == "linear":
+        return (steps - place) / (steps - warmup_steps)
     if schedule == "step":
         return 1.0 if place <= 0.6 * steps else 0.1 if place <= 0.8 * steps else 0.01
     return 1.0

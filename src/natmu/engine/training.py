@@ -12,7 +12,7 @@ from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
 from natmu.records.run import History
-from natmu.records.settings import TrainSettings, own_augmentation
+from natmu.records.settings import TrainSettings, flips_alternate, own_augmentation
 
 
 def train_classifier(
@@ -53,6 +53,7 @@ def train_classifier(
         device=compute.device,
         share=processes.share(),
         augmentation=own_augmentation(settings),
+        alternate=flips_alternate(settings),
     )
     meter = Meter(len(data), compute.device)
     fit(model, batches, meter.cross_entropy, settings, compute, Watch(label, meter, checkpoint, history))

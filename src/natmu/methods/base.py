@@ -25,7 +25,7 @@ from natmu.methods.presets import Preset, with_preset
 from natmu.methods.problem import Problem
 from natmu.progress import say
 from natmu.records.run import History
-from natmu.records.settings import FitSettings, own_augmentation
+from natmu.records.settings import FitSettings, flips_alternate, own_augmentation
 from natmu.types import Scenario, Settings, seed_for
 
 EVERY_SCENARIO: tuple[Scenario, ...] = ("random", "hardest", "class", "subclass", "indices")
@@ -95,6 +95,7 @@ def fine_tune(
         paired=paired,
         paired_every=paired_every,
         augmentation=own_augmentation(problem.training),
+        alternate=flips_alternate(problem.training),
     )
     meter = Meter(len(problem.data), compute.device)
     history: History = []

@@ -8,6 +8,7 @@ from natmu.models.adapters import Outputs, WithoutOutputs, adapted, network_of, 
 from natmu.models.containers import weights_files
 from natmu.models.ensemble import Ensemble, load_ensemble, shards_in
 from natmu.models.factory import source_digest
+from natmu.models.fast import FastCNN
 from natmu.models.foreign import load_weights
 from natmu.models.heads import FEWEST_CLASSES, head_of, moved_outputs, require_enough, without_outputs
 from natmu.models.hub import check_class_order, is_pretrained_folder
@@ -25,6 +26,7 @@ __all__ = [
     "FEWEST_CLASSES",
     "VGG",
     "Ensemble",
+    "FastCNN",
     "ImageShape",
     "ModelInfo",
     "Normalize",

@@ -23,7 +23,7 @@ from natmu.functions import function_named, is_function_name, source_digest
 from natmu.records.digests import Digest
 from natmu.types import Settings
 
-Schedule = Literal["constant", "cosine", "step"]
+Schedule = Literal["constant", "cosine", "linear", "step"]
 ClassOrder = Literal["string", "natural"]
 
 
@@ -52,8 +52,8 @@ class FitSettings(Settings):
     warmup_epochs: float = Field(0, ge=0, le=100_000, description="epochs of linear warm-up")
 
 
-AUGMENT = {True: "default", False: "none"}
-"""Names of natmu's own augmentation and of none."""
+AUGMENT = {True: "default", "flip": "flip", False: "none"}
+"""Names of natmu's own augmentations and of none."""
 
 
 class OwnAugmentation(Settings):
@@ -136,8 +136,10 @@ class TrainSettings(FitSettings):
     schedule: Schedule = Field("step", description="learning-rate schedule")
     warmup_epochs: float = Field(2, ge=0, le=100_000, description="epochs of linear warm-up")
     batch_size: int = Field(128, ge=1, description="samples per step")
-    augment: bool | OwnAugmentation = Field(
-        True, description="random crop and horizontal flip; default, none, or package.module:function of your own"
+    augment: bool | Literal["flip"] | OwnAugmentation = Field(
+        True,
+        description="default (random crop and horizontal flip), flip (mirrored in every second epoch), none, or "
+        "package.module:function of your own",
     )
     sharding: Sharding | None = SHARDING
 
@@ -148,7 +150,7 @@ class TrainSettings(FitSettings):
 
     @property
     def augment_name(self) -> str:
-        """``default``, ``none``, or the name of the user's own function."""
+        """``default``, ``flip``, ``none``, or the name of the user's own function."""
         return self.augment.function if isinstance(self.augment, OwnAugmentation) else AUGMENT[self.augment]
 
 
@@ -162,12 +164,18 @@ def own_augmentation(recipe: object) -> Callable[..., Any] | None:
     return augment.found() if isinstance(augment, OwnAugmentation) else None
 
 
+def flips_alternate(recipe: object) -> bool:
+    """Whether augmented images are mirrored in every second epoch, in place of random crop and flip."""
+    return isinstance(recipe, TrainSettings) and recipe.augment == "flip"
+
+
 def _augmentation_of(value: object) -> object:
-    """What ``augment`` may be: a truth value, its name, the user's own function or its name."""
+    """What ``augment`` may be: a truth value, a name, the user's own function or its name."""
     if isinstance(value, bool | OwnAugmentation | Mapping):
         return value
-    if isinstance(value, str) and value in AUGMENT.values():
-        return value == AUGMENT[True]
+    for setting, name in AUGMENT.items():
+        if isinstance(value, str) and value == name:
+            return setting
     if isinstance(value, str) and is_function_name(value):
         try:
             return OwnAugmentation(function=value, source=source_digest(function_named(value)))
@@ -175,7 +183,7 @@ def _augmentation_of(value: object) -> object:
             raise ValueError(str(error)) from None
     if callable(value):
         return OwnAugmentation.of(value)
-    raise ValueError("write true (default), false (none), or package.module:function")
+    raise ValueError("write true (default), flip, false (none), or package.module:function")
 
 
 class OwnTraining(Settings):
@@ -286,7 +294,7 @@ def in_words(recipe: AnyTraining | None) -> str:
     if isinstance(recipe, OwnTraining):
         arguments = ", ".join(f"{name}={value}" for name, value in recipe.arguments.items())
         return f"by {recipe.trainer}{f' with {arguments}' if arguments else ''}{divided}"
-    ours = {"default": "with augmentation", "none": "without augmentation"}
+    ours = {"default": "with augmentation", "flip": "with alternating flips", "none": "without augmentation"}
     return (
         f"{recipe.epochs:,} epoch{'' if recipe.epochs == 1 else 's'} of {recipe.optimizer}, learning rate "
         f"{recipe.lr:g} ({recipe.schedule}), weight decay {recipe.weight_decay:g}, batches of {recipe.batch_size}, "
