@@ -15,9 +15,12 @@ import time
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
+
+import pytest
 
 SLOW = ["natmu.verbs", "natmu.cli.app", "sklearn.datasets", "sklearn.linear_model", "scipy.stats", "torch._dynamo"]
 """torch._dynamo is imported by the first optimiser."""
@@ -41,6 +44,12 @@ class Warm:
     process: BaseProcess
     folder: Path
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        assert self.process.pid is not None
+        return self.process.pid
+
     def poll(self) -> int | None:
         """Exit status, None while it works."""
         return self.process.exitcode
@@ -57,15 +66,25 @@ class Warm:
         return done
 
 
+def context() -> ForkServerContext:
+    """How processes are started that begin with the slow imports done."""
+    found = get_context("forkserver")
+    found.set_forkserver_preload(SLOW)
+    return found
+
+
+def start_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the workers of ``natmu.engine.together`` begin with the slow imports done, not as new interpreters."""
+    monkeypatch.setattr("torch.multiprocessing.get_context", lambda _: context())
+
+
 def start(code: str, *words: object, cwd: Path | None = None, **environment: str) -> Warm:
     """What ``python -c code words…`` does, with one thread and with more variables in the environment."""
-    context = get_context("forkserver")
-    context.set_forkserver_preload(SLOW)
     folder = Path(tempfile.mkdtemp(prefix="natmu-warm-"))
     arguments = (code, [*map(str, words)], cwd or Path.cwd(), os.environ | environment, folder)
     main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")  # or it would be imported
     try:
-        process = context.Process(target=_run, args=arguments)
+        process = context().Process(target=_run, args=arguments)
         process.start()
     finally:
         sys.modules["__main__"] = main

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+import warm
+
 TRAIN = ["train", "--data", "digits", "--model", "small_cnn", "--train-size", "100", "--precision", "fp32"]
 TRAIN += ["--batch-size", "32", "--epochs", "20", "--resume", "--out", "runs/run"]
 SAID = "natmu: Interrupted; run the same command again to continue (train and unlearn: with --resume).\n"
 GAPS = [0.001, 0.005, 0.009]
 """Seconds between the first Ctrl-C and the second."""
+
+MAIN = "from natmu.cli import main; main()"
 
 IMPORT = """
 class Telling:
@@ -99,7 +103,7 @@ def started(tmp_path):
 
     def start(before, *words):
         process = subprocess.Popen(
-            [sys.executable, "-c", f"import atexit, sys, time\n{before}\nfrom natmu.cli import main\nmain()", *words],
+            [sys.executable, "-c", f"import atexit, sys, time\n{before}\n{MAIN}", *words],
             cwd=tmp_path,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -121,11 +125,15 @@ def wait_for(condition):
         time.sleep(0.001)
 
 
-def press_twice(process, gap):
-    """Exit status and last words of a command that is told twice to stop."""
+def send_twice(process, gap):
     os.killpg(process.pid, signal.SIGINT)
     time.sleep(gap)
     os.killpg(process.pid, signal.SIGINT)
+
+
+def press_twice(process, gap):
+    """Exit status and last words of a command that is told twice to stop."""
+    send_twice(process, gap)
     _, errors = process.communicate(timeout=60)
     return process.returncode, errors
 
@@ -136,16 +144,18 @@ def test_during_imports(started, module):
     assert press_twice(process, 0.005) == (130, SAID)
 
 
-def test_during_training_which_can_then_be_resumed(started, tmp_path):
+def test_during_training_which_can_then_be_resumed(tmp_path):
     for gap in GAPS[::2]:
-        process = started(CHECKPOINTS, *TRAIN)
         before = checkpoints(tmp_path)
+        process = warm.start(f"import os; os.setsid()\n{CHECKPOINTS}\n{MAIN}", *TRAIN, cwd=tmp_path)
         wait_for(lambda known=before: checkpoints(tmp_path) - known)
-        assert press_twice(process, gap) == (130, SAID)
+        send_twice(process, gap)
+        done = process.join(60)
+        assert (done.returncode, done.stderr) == (130, SAID)
         assert not (tmp_path / "runs/run").exists()
     before = checkpoints(tmp_path)
     assert before
-    assert started("", *TRAIN).communicate(timeout=60)[1] == ""
+    assert warm.start(MAIN, *TRAIN, cwd=tmp_path).join(60).stderr == ""
     epochs = (tmp_path / "runs/run/history.csv").read_text().splitlines()[1:]
     assert len(epochs) == 20
 

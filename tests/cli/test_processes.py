@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -169,9 +168,8 @@ def test_a_job_that_fails_in_one_process_ends_the_study(bench):
     assert not (folder / "table.json").exists()
 
 
-def test_processes_that_torchrun_did_not_start_are_refused(folders):
-    environment = {name: value for name, value in os.environ.items() if name != "RANK"} | {"WORLD_SIZE": "2"}
-    command = [sys.executable, "-m", "natmu", "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folders[2])
+def test_processes_that_torchrun_did_not_start_are_refused(tmp_path, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    done = warm.start(warm.NATMU, "--version", cwd=tmp_path, WORLD_SIZE="2").join()
     assert (done.returncode, done.stdout) == (2, "")
     assert "start several processes with torchrun" in done.stderr

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import warm
 from natmu.cli.app import _report_bug
 
 TINY = ["--data", "digits", "--model", "small_cnn", "--epochs", "1", "--precision", "fp32"]
@@ -181,16 +182,15 @@ def test_help_and_lists_do_not_load_torch():
 
 def test_interrupted_training_leaves_nothing_half_written(tmp_path):
     words = ["train", *TINY[:4], "--epochs", "4000", "--precision", "fp32", "--out", "runs/long"]
-    command = [sys.executable, "-m", "natmu", *words]
-    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    process = warm.start("from natmu.cli import main; main()", *words, cwd=tmp_path)
     deadline = time.monotonic() + 100
     while not list(tmp_path.glob("runs/.work/*/run")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "Interrupted" in err
-    assert "Traceback" not in err
+    os.kill(process.pid, signal.SIGINT)
+    done = process.join(60)
+    assert done.returncode == 130
+    assert "Interrupted" in done.stderr
+    assert "Traceback" not in done.stderr
     assert not (tmp_path / "runs/long").exists()
 
 

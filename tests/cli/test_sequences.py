@@ -1,6 +1,7 @@
 """One request after another, on the command line: what was forgotten first stays forgotten, and is compared so."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,12 +13,22 @@ from natmu.records.lineage import AllBut, Trained
 TINY = ["--data", "digits", "--model", "small_cnn", "--precision", "fp32", "--train-size", 300]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Where the runs of ``first`` are kept, once a test has made them."""
+    return tmp_path_factory.mktemp("made") / "runs"
+
+
 @pytest.fixture
-def first(natmu, tmp_path):
-    """A run that has forgotten the digit 7."""
+def first(natmu, tmp_path, made):
+    """A run that has forgotten the digit 7: a copy for each test of the one that is made for all."""
+    if made.exists():
+        shutil.copytree(made, tmp_path / "runs")
+        return tmp_path / "runs/b"
     natmu("train", *TINY, "--epochs", 8, "--batch-size", 16, "--lr", 0.05, "--out", "runs/a")
     done = natmu("unlearn", "--from", "runs/a", "--forget", "class:7", "--method", "retrain", "--out", "runs/b")
     assert done.status == 0, done.err
+    shutil.copytree(tmp_path / "runs", made)
     return tmp_path / "runs/b"
 
 

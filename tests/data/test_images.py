@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from operator import attrgetter
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+import warm
 from natmu.data import ImageData, Labelling
 from natmu.data.mapped import MappedImages
 from natmu.errors import DataError
@@ -120,7 +120,7 @@ def test_images_that_were_sent_cannot_be_written(tmp_path: Path) -> None:
 def test_another_process_reads_the_same_pixels(tmp_path: Path) -> None:
     whole = mapped(tmp_path, "channels last")
     parts = [whole, whole.subset([8, 3, 21]), whole.subset([8, 3, 21]).subset([2, 2]), of(torch.from_numpy(STORED))]
-    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+    with ProcessPoolExecutor(1, warm.context()) as process:
         found = list(process.map(attrgetter("digest"), parts))
     assert found == [part.digest for part in parts]
 

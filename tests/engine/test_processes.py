@@ -1,4 +1,4 @@
-"""Two real processes, started by torchrun, against one with the same global batch."""
+"""Two real processes, started by torchrun, against one with the same global batch, started as torchrun does."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import warm
+
 SCRIPT = Path(__file__).with_name("work_of_one_or_two.py")
 TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}
 """Sums over rows are made in another order: 1e-7 a step, a few dozen steps, each a little larger than the last."""
@@ -17,18 +19,18 @@ SYNCED = ["without batch norm", "synced", "twice", "resumed", "branching"]
 TRAINED = ["without batch norm", "synced", "apart", "resumed"]
 
 
-def torchrun(count, *command, cwd=None):
-    launch = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={count}", "--standalone"]
+def torchrun(*command):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     launch += ["--local-addr", "127.0.0.1", *command]
-    return subprocess.run(launch, capture_output=True, text=True, cwd=cwd, timeout=200)
+    return subprocess.run(launch, capture_output=True, text=True, timeout=200)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Where each process wrote."""
     folder = tmp_path_factory.mktemp("processes")
-    for count in (1, 2):
-        done = torchrun(count, str(SCRIPT), str(folder))
+    alone = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    for done in (warm.start_together(1, alone, SCRIPT, folder, cwd=folder), torchrun(str(SCRIPT), str(folder))):
         assert done.returncode == 0, done.stderr[-3000:]
     return folder
 

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import pickle
-import subprocess
-import sys
 import textwrap
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +14,7 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
+import warm
 from natmu.engine.checkpoint import save_weights
 from natmu.engine.store import Run, Store
 from natmu.errors import RunError, UsageError
@@ -399,16 +396,10 @@ SCRIPT = textwrap.dedent("""
 
 
 def test_two_processes_compute_a_run_once(tmp_path):
-    paths = [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths).rstrip(os.pathsep)}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(tmp_path), me], stdout=subprocess.PIPE, env=environment, text=True
-        )
-        for me in "ab"
-    ]
-    answers = [process.communicate(timeout=120)[0].strip() for process in started]
-    assert [process.returncode for process in started] == [0, 0]
+    started = [warm.start(SCRIPT, tmp_path, me) for me in "ab"]
+    ended = [process.join(120) for process in started]
+    assert [done.returncode for done in ended] == [0, 0], ended
+    answers = [done.stdout.strip() for done in ended]
     assert answers == [MODEL.digest] * 2
     assert len(list(tmp_path.glob("computed-by-*"))) == 1
     assert [path.name for path in (tmp_path / "runs").iterdir() if path.name != ".work"] == answers[:1]

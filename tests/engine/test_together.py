@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import warm
 from natmu.engine import processes, together
 from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
@@ -32,6 +33,12 @@ def two_threads():
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def warm_workers(monkeypatch):
+    """Workers that do not have to import PyTorch, for what does not depend on how they start."""
+    warm.start_workers(monkeypatch)
 
 
 def flat(model):
@@ -127,7 +134,7 @@ def test_weights_are_those_of_one_thread_here_to_the_bit_and_those_of_all_thread
     assert len(together.unique(dim=0)) == len(numbers)
 
 
-def test_workers_share_tensors_and_have_a_share_of_the_threads(two_threads):
+def test_workers_share_tensors_and_have_a_share_of_the_threads(two_threads, warm_workers):
     seen, images = torch.zeros(4, 4), torch.arange(4)
     run_together(partial(look, seen, images), [(number,) for number in range(4)], 2, "models")
     assert images.is_shared()
@@ -137,7 +144,7 @@ def test_workers_share_tensors_and_have_a_share_of_the_threads(two_threads):
     assert seen[:, 3].tolist() == [0, 1, 2, 3]
 
 
-def test_an_error_arrives_as_itself_and_ends_the_others():
+def test_an_error_arrives_as_itself_and_ends_the_others(warm_workers):
     begun = torch.zeros(3)
     with pytest.raises(DataError) as caught:
         run_together(partial(fail, begun), [(number,) for number in range(3)], 2, "models")
@@ -145,13 +152,13 @@ def test_an_error_arrives_as_itself_and_ends_the_others():
     assert begun.tolist() == [1, 1, 0]
 
 
-def test_a_bug_arrives_with_its_traceback():
+def test_a_bug_arrives_with_its_traceback(warm_workers):
     with pytest.raises(ZeroDivisionError, match="a bug") as caught:
         run_together(break_down, [(0,)], 2, "models")
     assert "in break_down" in caught.value.__notes__[0]
 
 
-def test_a_killed_process_ends_in_one_sentence(capfd):
+def test_a_killed_process_ends_in_one_sentence(warm_workers, capfd):
     with pytest.raises(TrainingError, match=r"exit status -9.*OMP_NUM_THREADS=1") as caught:
         run_together(die, [(0,), (1,)], 2, "models")
     assert "\n" not in str(caught.value)
@@ -168,7 +175,9 @@ def test_too_little_shared_memory_is_said_in_one_sentence():
         run_together(partial(print, TooLarge()), [(0,), (1,)], 2, "models")
 
 
-def test_a_single_call_has_the_threads_that_it_would_have_among_several_and_its_progress_is_shown(two_threads, capsys):
+def test_a_single_call_has_the_threads_that_it_would_have_among_several_and_its_progress_is_shown(
+    two_threads, warm_workers, capsys
+):
     threads = torch.zeros(1)
     with showing():
         run_together(partial(tell, threads), [(0,)], 2, "models")

@@ -9,7 +9,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections import defaultdict
@@ -21,6 +20,7 @@ import pytest
 import torch
 import yaml
 
+import warm
 from natmu.errors import SettingError, UsageError
 from natmu.lineage.executors import ray as on_ray
 from natmu.lineage.executors.ray import driver_compute, make_on_ray
@@ -344,24 +344,26 @@ def processes_of(session):
 def command(recipe, tmp_path, *options):
     """``natmu bench``, which starts a cluster of its own, in a session of its own."""
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    words = [sys.executable, "-m", "natmu", "bench", "recipe.yaml", "--data-dir", ".", "--out", "runs", *options]
-    environment = os.environ | {"RAY_ADDRESS": "local", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
-    )
-    with process:
+    words = ["bench", "recipe.yaml", "--data-dir", ".", "--out", "runs", *options]
+    code = "import os; os.setsid(); from natmu.cli import main; main()"
+    process = warm.start(code, *words, cwd=tmp_path, RAY_ADDRESS="local", OMP_NUM_THREADS="1")
+    try:
         yield process
+    finally:
+        process.kill()
 
 
 def test_interrupted_it_ends_the_cluster_that_it_started(folder, tmp_path):
-    values = fakes.recipe(forget=["random:10%"], methods=[{"method": "held"}], seeds={"training": [0]})
+    """The models that ``held`` is compared with are there before, so that it is the only job."""
+    values = small().model_copy(update={"methods": (MethodEntry(method="held"),)})
+    locally(small(), tmp_path / "runs")
     recipe = values.model_dump(mode="json", exclude={"retrain"}) | {"executor": {"cpus": 1}}
     with held(folder), command(recipe, tmp_path, "--executor", "ray") as process:
         before = {*folder.glob("held-*")}
         cluster_methods.wait_until(lambda: {*folder.glob("held-*")} - before or process.poll() is not None)
-        process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
-        assert (process.returncode, output) == (130, b""), errors.decode()
-        assert errors.decode().splitlines()[-1].startswith("natmu: Interrupted")
+        os.kill(process.pid, signal.SIGINT)
+        done = process.join(60)
+        assert (done.returncode, done.stdout) == (130, ""), done.stderr
+        assert done.stderr.splitlines()[-1].startswith("natmu: Interrupted")
         cluster_methods.wait_until(lambda: not processes_of(process.pid), 10)  # what was killed takes a moment to go
     assert list((tmp_path / "runs" / ".work").glob("*.token")) == []

@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 
+import warm
 from natmu.engine import together
 from natmu.errors import SharedMemoryError, TrainingError
 from natmu.lineage import training
@@ -29,6 +30,7 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(side_by_side, "processes_for", lambda *_, count: min(2, count))
     monkeypatch.setattr(side_by_side, "run_together", run)
+    warm.start_workers(monkeypatch)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import warm
 from natmu.engine import together
 from natmu.engine.store import Run
 from natmu.errors import TrainingError
@@ -88,6 +89,7 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(side_by_side, "processes_for", lambda *_, count: min(2, count))
     monkeypatch.setattr(side_by_side, "run_together", run)
+    warm.start_workers(monkeypatch)
     return found
 
 
