@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,12 +19,14 @@ from natmu.engine.half import in_half, in_single, require_single, rounded_as
 from natmu.engine.loop import BeforeEpoch, Watch, fit, load_optimizers
 from natmu.engine.meter import Meter
 from natmu.engine.modes import batch_norms, restore_modes
+from natmu.engine.passes import Counter, counter_of, detached, of_all_processes
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction, Second
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, TrainingError
 from natmu.methods.presets import Preset, with_preset
 from natmu.methods.problem import Problem
 from natmu.progress import say
+from natmu.records.passes import Passes, Shown
 from natmu.records.run import History
 from natmu.records.settings import FitSettings, own_augmentation
 from natmu.types import Scenario, Settings, seed_for
@@ -116,10 +119,12 @@ class Unlearned:
     Attributes:
         model: The unlearned model, on the compute device.
         seconds: Wall time that it took.
+        passes: What it sent through models; None where nobody can tell.
     """
 
     model: nn.Module
     seconds: float
+    passes: Passes | None = None
 
 
 class Method(ABC):
@@ -180,7 +185,7 @@ class Method(ABC):
 
     @final
     def __call__(self, problem: Problem) -> Unlearned:
-        """Check the problem, run on a copy of the model, time it, and restore modes and gradient flags.
+        """Check the problem, run on a copy of the model, time and count it, and restore modes and gradient flags.
 
         A model in half precision is unlearned in single precision, and rounded at the end.
 
@@ -197,7 +202,10 @@ class Method(ABC):
         if isinstance(self.config, FitSettings):
             load_optimizers()
         start = time.perf_counter()
-        private = _private(problem)
+        outer = counter_of(problem.model)  # of a method that this one is a part of
+        counter = outer or Counter()
+        before = counter.now()
+        private = _private(problem, counter)
         with problem.compute.private_randomness():
             torch.manual_seed(seed_for(problem.seed, self.name))
             model = self.run(private)
@@ -208,8 +216,10 @@ class Method(ABC):
         if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
             raise TrainingError(f"{self.name}: a weight is not finite after unlearning; try a lower lr.")
         restore_modes(model, problem.model)
+        if outer is None:
+            detached(model)
         self._tell_of_few(problem)
-        return Unlearned(model, seconds)
+        return Unlearned(model, seconds, self._passes(problem, counter.since(before)))
 
     @property
     def batch_size(self) -> int | None:
@@ -242,6 +252,17 @@ class Method(ABC):
         if self.reads_retain and len(problem.retain_positions) == 0:
             raise ForgetSetError(f"{self.name} reads samples that are kept, and there are none; {without_retain()}")
 
+    def _passes(self, problem: Problem, counted: Shown) -> Passes | None:
+        """What all processes sent through models, or through the shards that were trained again, wherever they were."""
+        if self.needs_shards and problem.sharded is not None:
+            if problem.training is None:  # the user's own function trains, and may look at its samples in any way
+                return None
+            left_out = np.union1d(problem.forget.left_out, problem.aside)
+            counted = Shown(trained=round(problem.sharded.work(left_out)))
+        else:
+            counted = of_all_processes(counted, problem.compute.device)
+        return Passes(training_set=len(problem.data), request=counted)
+
     def _tell_of_few(self, problem: Problem) -> None:
         """Say what to look at where less is kept than forgotten."""
         kept, forgotten = len(problem.retain_positions), len(problem.forget)
@@ -260,15 +281,18 @@ def without_retain() -> str:
     return f"{', '.join(names)} and {last} need none."
 
 
-def _private(problem: Problem) -> Problem:
-    """The problem with a copy of its model, on the device, that may be trained."""
-    private = replace(problem, model=problem.compute.place(copy.deepcopy(problem.model)))
-    if not in_half(problem.model):
-        return private
+def _private(problem: Problem, counter: Counter) -> Problem:
+    """The problem with a copy of its model, on the device, that may be trained; what goes through it is counted."""
     start, fresh = problem.initial_model, problem.fresh_model
+    half = in_half(problem.model)
+
+    def counted(model: nn.Module) -> nn.Module:
+        model = in_single(model) if half else model
+        return model if counter_of(model) is counter else counter.attached(model)
+
     return replace(
-        private,
-        model=in_single(private.model),
-        initial_model=None if start is None else lambda: in_single(copy.deepcopy(start())),
-        fresh_model=None if fresh is None else lambda seed: in_single(fresh(seed)),
+        problem,
+        model=counted(problem.compute.place(copy.deepcopy(problem.model))),
+        initial_model=None if start is None else lambda: counted(copy.deepcopy(start())),
+        fresh_model=None if fresh is None else lambda seed: counted(fresh(seed)),
     )

@@ -10,11 +10,8 @@ import numpy as np
 
 from natmu.methods.base import Method
 from natmu.methods.problem import Problem
+from natmu.records.passes import FORWARD
 from natmu.records.settings import TrainSettings
-
-FORWARD = 1 / 3
-"""What a forward pass costs of a forward and a backward pass."""
-
 
 @dataclass(frozen=True)
 class Cost:
