@@ -135,7 +135,9 @@ def fit(
             if watch.snapshots is not None:
                 watch.snapshots.take(epoch, model)
             if watch.checkpoint is not None:
-                watch.checkpoint.save(epoch + 1, model, optimizer, _extra(watch, second, counter.since(before)), history)
+                watch.checkpoint.save(
+                    epoch + 1, model, optimizer, _extra(watch, second, counter.since(before)), history
+                )
     return model
 
 

@@ -35,7 +35,7 @@ class Counter:
         """A copy of a model is counted with the model."""
         return self
 
-    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], answer: Tensor) -> None:
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], answer: Tensor) -> None:  # noqa: ARG002
         """Count a call of a model; this is its forward hook."""
         if self.paused:
             return
@@ -53,7 +53,7 @@ class Counter:
             self.trained += 2 * rows if torch.is_grad_enabled() else rows  # which it is for a second derivative
             passed_back = True
 
-        answer.register_hook(count)
+        answer.register_hook(count)  # type: ignore[no-untyped-call]
 
     def attached(self, model: nn.Module) -> nn.Module:
         """Count what goes through a model; through an ensemble, what goes through each of its members."""

@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from natmu.data.batches import Batches, Derived, Samples
 from natmu.engine import processes
-from natmu.engine.half import in_half, in_single, require_single, rounded_as
+from natmu.engine.half import require_single, rounded_as
 from natmu.engine.loop import BeforeEpoch, Watch, fit, load_optimizers
 from natmu.engine.meter import Meter
 from natmu.engine.modes import batch_norms, restore_modes
-from natmu.engine.passes import Counter, counter_of, detached, of_all_processes
+from natmu.engine.passes import Counter, counter_of, detached
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction, Second
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, TrainingError
 from natmu.methods.presets import Preset, with_preset
+from natmu.methods.private import passes_of, private_problem
 from natmu.methods.problem import Problem
 from natmu.progress import say
-from natmu.records.passes import Passes, Shown
+from natmu.records.passes import Passes
 from natmu.records.run import History
 from natmu.records.settings import FitSettings, own_augmentation
 from natmu.types import Scenario, Settings, seed_for
@@ -205,7 +204,7 @@ class Method(ABC):
         outer = counter_of(problem.model)  # of a method that this one is a part of
         counter = outer or Counter()
         before = counter.now()
-        private = _private(problem, counter)
+        private = private_problem(problem, counter)
         with problem.compute.private_randomness():
             torch.manual_seed(seed_for(problem.seed, self.name))
             model = self.run(private)
@@ -219,7 +218,7 @@ class Method(ABC):
         if outer is None:
             detached(model)
         self._tell_of_few(problem)
-        return Unlearned(model, seconds, self._passes(problem, counter.since(before)))
+        return Unlearned(model, seconds, passes_of(problem, counter.since(before), sharded=self.needs_shards))
 
     @property
     def batch_size(self) -> int | None:
@@ -252,17 +251,6 @@ class Method(ABC):
         if self.reads_retain and len(problem.retain_positions) == 0:
             raise ForgetSetError(f"{self.name} reads samples that are kept, and there are none; {without_retain()}")
 
-    def _passes(self, problem: Problem, counted: Shown) -> Passes | None:
-        """What all processes sent through models, or through the shards that were trained again, wherever they were."""
-        if self.needs_shards and problem.sharded is not None:
-            if problem.training is None:  # the user's own function trains, and may look at its samples in any way
-                return None
-            left_out = np.union1d(problem.forget.left_out, problem.aside)
-            counted = Shown(trained=round(problem.sharded.work(left_out)))
-        else:
-            counted = of_all_processes(counted, problem.compute.device)
-        return Passes(training_set=len(problem.data), request=counted)
-
     def _tell_of_few(self, problem: Problem) -> None:
         """Say what to look at where less is kept than forgotten."""
         kept, forgotten = len(problem.retain_positions), len(problem.forget)
@@ -279,20 +267,3 @@ def without_retain() -> str:
 
     *names, last = [name for name, method in ours().items() if not method.needs_retain]
     return f"{', '.join(names)} and {last} need none."
-
-
-def _private(problem: Problem, counter: Counter) -> Problem:
-    """The problem with a copy of its model, on the device, that may be trained; what goes through it is counted."""
-    start, fresh = problem.initial_model, problem.fresh_model
-    half = in_half(problem.model)
-
-    def counted(model: nn.Module) -> nn.Module:
-        model = in_single(model) if half else model
-        return model if counter_of(model) is counter else counter.attached(model)
-
-    return replace(
-        problem,
-        model=counted(problem.compute.place(copy.deepcopy(problem.model))),
-        initial_model=None if start is None else lambda: counted(copy.deepcopy(start())),
-        fresh_model=None if fresh is None else lambda seed: counted(fresh(seed)),
-    )
