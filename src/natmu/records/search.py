@@ -223,7 +223,20 @@ def write_search(folder: Path, search: Search, trials: Sequence[Trial], best: st
 
 def trials_text(trials: Sequence[Trial], terms: Sequence[str]) -> str:
     """Trials as comma-separated values."""
-    columns = ["method", "forget", "trial", "state", "value", "lost", *terms, "seconds", "passes", "run", "settings", "reason"]
+    columns = [
+        "method",
+        "forget",
+        "trial",
+        "state",
+        "value",
+        "lost",
+        *terms,
+        "seconds",
+        "passes",
+        "run",
+        "settings",
+        "reason",
+    ]
     rows = [
         trial.model_dump(exclude={"terms"}) | trial.terms | {"settings": json.dumps(trial.settings, sort_keys=True)}
         for trial in trials

@@ -218,7 +218,7 @@ def legend(study: Results, plus_minus: str, *, bold: bool) -> str:
     ]
     if bold and compared(study):
         sentences.append(
-            "Bold: the best of each column (lowest avg_gap, seconds and retrain_fraction; otherwise nearest to "
+            "Bold: the best of each column (lowest avg_gap, seconds, retrain_fraction and passes; otherwise nearest to "
             "retrained) and what seeds do not distinguish from it (paired t-tests, 5 % after Holm's correction)."
         )
     elif bold:
