@@ -85,7 +85,10 @@ def test_gradients_of_single_samples_count_once_by_whichever_way_they_are_comput
             pass
 
     assert counted(each, model()) == (12, 0)
-    assert counted(lambda model: mean_over_samples(model, data, rows, fakes.CPU, loss, torch.square), model()) == (12, 0)
+    assert counted(lambda model: mean_over_samples(model, data, rows, fakes.CPU, loss, torch.square), model()) == (
+        12,
+        0,
+    )
     assert counted(lambda model: logits_of(model, data, torch.arange(20), fakes.CPU), model()) == (0, 20)
 
 

@@ -11,7 +11,7 @@ from natmu.testing import problems
 
 from .problems import QUICK
 
-APPROXIMATE = {"jit", "unsir", "amun", "regun", "lotus", "mu_mis"}
+APPROXIMATE = {"jit", "sfron", "unsir", "amun", "regun", "lotus", "mu_mis"}
 """Methods whose costs depend on what they find, or are rough."""
 
 TRIED_FIRST = {"fisher", "influence", "sfron"}

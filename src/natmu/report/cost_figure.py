@@ -21,7 +21,7 @@ ROOM = 1.5
 MARKED = (0.01, 0.1, 1.0)
 """Fractions of the yardsticks that have a mark on the axis."""
 
-GREY = "var(--muted)"
+GREY = FAINT
 
 STANDINGS = {"front": "yes", "near": "within noise", "behind": "no"}
 
@@ -103,7 +103,7 @@ def _ends(costs: Costs) -> tuple[float, float]:
     """Both ends of the axis of costs; what costs nothing stands at the lower one."""
     passes = [one.passes for one in costs.methods if one.passes > 0]
     known = [*passes, *([] if costs.retraining is None else [costs.retraining])] or [1.0]
-    return min(known) / ROOM**2, max(known) * ROOM
+    return min(known) / ROOM**2, ROOM * max(*known, *map(costs.yardstick, YARDSTICKS))
 
 
 def _place(passes: float, low: float) -> float:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from natmu.records.table import Column, Row
+from natmu.records.table import Row
 from natmu.report.distributions import Margins, Values, percentages
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 

@@ -27,7 +27,8 @@ from natmu.report.images import Hybrid, galleries, hybrids
 from natmu.report.relatives import run_beside
 from natmu.report.tables import ScenarioTable, references_first, table_of
 from natmu.report.units import FRACTION, name_of
-from natmu.report.views import AuditView, Comparison, Plot, Table as Numbers, audit_view, comparison, failed_audit_view
+from natmu.report.views import AuditView, Comparison, Plot, audit_view, comparison, failed_audit_view
+from natmu.report.views import Table as Numbers
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
 Audited = Mapping[tuple[str, str], StudyAudit]

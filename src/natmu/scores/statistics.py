@@ -20,8 +20,9 @@ def statistics_of(rows: Sequence[Row], columns: Sequence[str]) -> tuple[tuple[Co
     """Compare the methods of each scenario over seeds.
 
     The references do not compete, nor does a method of which a seed failed: the seeds that it survived may have been
-    the easy ones. In the columns of ``LOWEST`` the lowest mean is the best. In all other columns it is the lowest mean distance of a replicate from the mean of the retrained models, and differences are
-    between such distances; without retrained models such a column is not compared.
+    the easy ones. In the columns of ``LOWEST`` the lowest mean is the best. In all other columns it is the lowest mean
+    distance of a replicate from the mean of the retrained models, and differences are between such distances; without
+    retrained models such a column is not compared.
 
     Args:
         rows: Those of a table.

@@ -33,7 +33,8 @@ def searched_in(folder: Path, recipe: Recipe) -> dict[str, float]:
         label = entry.label or entry.method
         method = methods.get(label)
         best = None if method is None or method.method != entry.method else method.best
-        if method is not None and best is not None and method.passes is not None and not entry.grid:
-            if entry.settings == best.settings:
-                chosen[label] = method.passes
+        if method is None or best is None or method.passes is None or entry.grid:
+            continue
+        if entry.settings == best.settings:
+            chosen[label] = method.passes
     return chosen
