@@ -4,8 +4,8 @@ import copy
 
 import pytest
 import torch
-from torch import nn
 from tests.engine import fakes
+from torch import nn
 
 from natmu.data.batches import plain
 from natmu.engine.gradients import mean_over_samples, per_sample_gradients
