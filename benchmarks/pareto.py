@@ -7,6 +7,7 @@ its 95 % interval over seeds, passes over the training set, what fraction that i
 and 100 epochs, preparation and search apart, and which methods are on the Pareto front. The picture has a panel for
 each forget set. Several studies become one where their methods were compared with the same retrained models; methods of
 one name are then told apart by the name of the study. Needs matplotlib.
+"""
 
 from __future__ import annotations
 
