@@ -23,6 +23,7 @@ from natmu.records.audit import Answer as StoredAnswer
 from natmu.records.files import file_digest, write_atomically
 from natmu.records.forgetting import parse_forget
 from natmu.records.forgotten import Forgotten, write_forget
+from natmu.records.passes import Passes
 from natmu.records.result import RESULT, ResultRecord
 from natmu.records.run import WEIGHTS, Hardware, History, write_history
 from natmu.records.samples import Sample
@@ -51,6 +52,7 @@ class UnlearnResult:
         decisions: What was decided for the user, a sentence each.
         hardware: What it ran on.
         names: One name per forget sample, where samples have names.
+        passes: What unlearning sent through models; None where the user's own function trained.
     """
 
     model: nn.Module
@@ -63,6 +65,7 @@ class UnlearnResult:
     hardware: Hardware
     _measure: Callable[[], Summary] = field(repr=False, compare=False)
     names: tuple[str, ...] = ()
+    passes: Passes | None = None
 
     @cached_property
     def summary(self) -> Summary:
@@ -126,6 +129,7 @@ class UnlearnResult:
             scores={model: dict(scores) for model, scores in self.summary.items()},
             decisions=self.decisions,
             seconds=round(self.seconds, 4),
+            passes=self.passes,
             versions=versions(),
             hardware=self.hardware,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),

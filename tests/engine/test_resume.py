@@ -10,9 +10,11 @@ from natmu.data.batches import Batches, plain
 from natmu.engine.checkpoint import Checkpoint, read_weights, save_weights
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
+from natmu.engine.passes import Counter
 from natmu.engine.training import train_classifier
 from natmu.errors import RunError, TrainingError
 from natmu.records.files import write_atomically
+from natmu.records.passes import Shown
 from natmu.records.settings import TrainSettings
 
 from . import fakes
@@ -23,7 +25,8 @@ EPOCHS, STEPS = 4, 3
 def run(checkpoint=None, stop_at=None, steps_seen=None, **changed):
     """Train from the start or from the checkpoint; interrupt before step ``stop_at`` of this call."""
     data = fakes.image_data(channels=3)
-    model = fakes.model(channels=3, dropout=0.25)
+    counter = Counter()
+    model = counter.attached(fakes.model(channels=3, dropout=0.25))
     meter, history = Meter(len(data), torch.device("cpu")), []
     seen = [] if steps_seen is None else steps_seen
 
@@ -36,6 +39,7 @@ def run(checkpoint=None, stop_at=None, steps_seen=None, **changed):
     settings = fakes.settings(epochs=EPOCHS, **changed)
     batches = fakes.batches(data, augment=True)
     fit(model, batches, loss, settings, fakes.CPU, Watch("train", meter, checkpoint, history))
+    assert counter.now() == Shown(trained=EPOCHS * len(data))
     return model, history, meter
 
 

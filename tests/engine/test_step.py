@@ -11,8 +11,10 @@ from natmu.engine import step
 from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
+from natmu.engine.passes import Counter
 from natmu.engine.step import WARM_UP, WARM_UP_AGAIN
 from natmu.progress import showing
+from natmu.records.passes import Shown
 
 from . import fakes
 from .recorder import NoWaiting, TapeRecorder
@@ -71,8 +73,10 @@ def test_replayed_steps_count_and_constrain_as_steps_as_written(recorder, monkey
             with torch.no_grad():
                 first.copy_(kept)
 
-        trained(meter.cross_entropy, meter, history, pin, model)
+        counter = Counter()
+        trained(meter.cross_entropy, meter, history, pin, counter.attached(model))
         assert torch.equal(first, kept)
+        assert counter.now() == Shown(trained=3 * 50)
         return meter, [(row["loss"], row["lr"], row["accuracy"]) for row in history]
 
     replayed, rows = run()
@@ -109,8 +113,10 @@ def test_a_step_that_waits_for_its_loss_is_taken_as_written(recorder, monkeypatc
         bright = batch.images.sum().item() > 0
         return loss(model, batch) * (2 if bright else 1)
 
+    counter = Counter()
     with showing():
-        slow = fakes.state(trained(waiting))
+        slow = fakes.state(trained(waiting, model=counter.attached(fakes.model())))
+    assert counter.now() == Shown(trained=3 * 50)
     assert recorder.replayed == 0
     assert "cannot be recorded" in capsys.readouterr().err
     monkeypatch.setattr(Compute, "records", False)

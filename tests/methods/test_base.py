@@ -74,7 +74,7 @@ def test_a_scenario_that_a_method_does_not_serve_is_refused():
 def test_an_interrupted_run_continues_to_the_weights_of_one_never_interrupted(monkeypatch, tmp_path, name):
     problem = problem_of(noise_data(60), FORGET, holdout=noise_data(30, seed=1))
     method = method_named(name)(**QUICK[name])
-    whole = state_of(method(problem).model)
+    whole = method(problem)
     resumable = replace(problem, checkpoint=Checkpoint(tmp_path / "state.safetensors", every_seconds=0), history=[])
     save = Checkpoint.save
 
@@ -88,4 +88,6 @@ def test_an_interrupted_run_continues_to_the_weights_of_one_never_interrupted(mo
             method(resumable)
     assert list(tmp_path.glob("state.safetensors*")), "each stage of a method has a file of its own"
     finished = method(replace(resumable, history=[]))
-    assert same_state(state_of(finished.model), whole)
+    assert same_state(state_of(finished.model), state_of(whole.model))
+    assert finished.passes == whole.passes
+    assert finished.passes.request.trained > 0

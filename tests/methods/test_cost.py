@@ -5,22 +5,19 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from natmu.methods import method_named
+from natmu.methods import METHODS, method_named
 from natmu.methods.cost import Cost, cost_of
 from natmu.testing import problems
 
-COUNTED = {
-    "retrain": {},
-    "natmu": {"epochs": 2, "n": 3},
-    "amnesiac": {"epochs": 2},
-    "salun": {"epochs": 2},
-    "scrub": {"epochs": 3, "max_steps": 2},
-    "delete": {"epochs": 2},
-    "jit": {"epochs": 2, "draws": 3},
-    "neggrad_plus": {"epochs": 2},
-    "finetune": {"epochs": 2, "retain_fraction": 0.5},
-    "boundary_expand": {"epochs": 2},
-}
+from .problems import QUICK
+
+APPROXIMATE = {"jit", "sfron", "unsir", "amun", "regun", "lotus", "mu_mis"}
+"""Methods whose costs depend on what they find, or are rough."""
+
+TRIED_FIRST = {"fisher", "influence", "sfron"}
+"""Methods that learn from a few samples how gradients are best computed."""
+
+COUNTED = [method for method in METHODS if not method.needs_shards and not method.needs_head]
 
 
 def counted(method, problem):
@@ -44,11 +41,26 @@ def counted(method, problem):
     return Cost(trained, forward)
 
 
-@pytest.mark.parametrize("name", COUNTED)
-def test_a_cost_is_what_goes_through_the_model(name):
-    method = method_named(name)(**COUNTED[name])
+@pytest.mark.parametrize("kind", COUNTED, ids=lambda kind: kind.name)
+def test_what_a_run_counts_is_what_goes_through_the_model_and_costs_what_its_rule_says(kind):
+    method = kind(**QUICK[kind.name])
+    problem = problems.problem_for(problems.usual(kind))
+    made = []
+    expected = counted(lambda problem: made.append(method(problem)), problem)
+    request, rule = made[0].passes.request, cost_of(method, problem)
+    if kind.name == "mu_mis":  # two epochs of one forward pass, and of two gradients that are differentiated again
+        assert (request.trained, request.forward) == (expected.trained + 2 * (2 * 2 - 1) * len(problem.forget), 0)
+    elif kind.name in TRIED_FIRST:
+        assert 0 < expected.trained - request.trained <= 4
+    else:
+        assert (request.trained, request.forward) == (expected.trained, expected.forward)
+    if rule is not None and kind.name not in APPROXIMATE:
+        assert request.samples == pytest.approx(rule.samples, rel=0.05)
+
+
+def test_an_own_part_of_a_method_is_counted_with_it():
     problem = problems.problem_for("random")
-    assert cost_of(method, problem).samples == pytest.approx(counted(method, problem).samples, rel=0.05)
+    assert method_named("rum")(**QUICK["rum"])(problem).passes.request.trained > len(problem.retain_positions)
 
 
 def test_what_counts_no_epochs_and_has_no_rule_is_not_known():

@@ -12,6 +12,7 @@ from natmu.records.derived import forget_of, original, retrained
 from natmu.records.forgetting import parse_forget
 from natmu.records.forgotten import FORGET, Forgotten
 from natmu.records.lineage import Architecture, Arithmetic, Forget, Unlearned
+from natmu.records.passes import Passes, Shown
 from natmu.records.predictions import write_outputs
 from natmu.records.recipe import Range, RecipeSettings
 from natmu.records.run import PREDICTIONS, Hardware, RunRecord, write_history, write_run
@@ -103,6 +104,7 @@ def make_run(
             forgotten=forgotten,
             scores={"test_acc": 91.25, "forget_acc": 87.5} if scores is None else scores,
             seconds=seconds,
+            passes=Passes(training_set=TRAIN, request=Shown(trained=3 * TRAIN)),
             peak_memory_mb=100.0,
             versions=VERSIONS,
             hardware=HARDWARE,
@@ -284,6 +286,7 @@ def make_search(folder, name="example", seed=0):
                 trials=3,
                 failed=1,
                 seconds=3.0,
+                passes=6.5,
                 best=best,
             ),
         ),

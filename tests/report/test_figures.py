@@ -6,7 +6,7 @@ import pytest
 from tests.records.folders import column
 
 from natmu.records.table import Row
-from natmu.report.figures import LONGEST, Model, bars, gap_against_cost, learning, plain
+from natmu.report.figures import LONGEST, Model, bars, learning, plain
 
 MODELS = [Model("m0", "original", 0), Model("m1", "retrained", 0), Model("m2", "natmu", 0), Model("m3", "a<b>", 1)]
 
@@ -38,30 +38,6 @@ def rows():
 )
 def test_plotly_is_given_no_markup(text, shown):
     assert plain(text) == shown
-
-
-def test_the_scatter_has_the_rows_with_gap_and_cost_and_their_spreads(rows):
-    traces = {trace["meta"]: trace for trace in gap_against_cost(MODELS, rows)["data"]}
-    assert traces.keys() == {"m1", "m2"}
-    assert (traces["m1"]["x"], traces["m1"]["y"]) == ([6.0], [2.0])
-    assert traces["m1"]["error_y"]["array"] == [pytest.approx(2**0.5)]
-    assert not traces["m2"]["error_y"]["visible"]
-
-
-def test_names_stand_on_the_side_of_their_points_where_there_is_room(rows):
-    for far, seconds in (("m2", 9.0), ("m1", 2.0), ("m2", 600.0)):
-        rows["m2"] = row(column(2.0), column(seconds), column(83.0))
-        traces = {trace["meta"]: trace["textposition"] for trace in gap_against_cost(MODELS, rows)["data"]}
-        assert traces[far].endswith(" left")
-    assert traces["m1"].endswith(" right")
-
-
-def test_axes_are_logarithmic_only_where_values_differ_much(rows):
-    assert "type" not in gap_against_cost(MODELS, rows)["layout"]["xaxis"]
-    rows["m2"] = row(column(2.0), column(0.1), column(83.0))
-    assert gap_against_cost(MODELS, rows)["layout"]["xaxis"]["type"] == "log"
-    rows["m2"] = row(column(0.0), column(0.0), column(83.0))
-    assert "type" not in gap_against_cost(MODELS, rows)["layout"]["xaxis"]
 
 
 def test_bars_have_a_line_and_a_band_at_the_retrained_models(rows):

@@ -244,11 +244,12 @@ def test_markdown_is_a_table_per_scenario(study):
 
 
 def test_every_unit_of_the_catalogue_has_words_and_fractions_are_shown_in_percent():
-    assert {score.unit for score in SCORES} | {"s"} == WORDS.keys()
-    names = ["seconds", "retrain_fraction", *(score.name for score in SCORES)]
+    assert {score.unit for score in SCORES} | {"s", "passes"} == WORDS.keys()
+    names = ["seconds", "passes", "retrain_fraction", *(score.name for score in SCORES)]
     text = units_in_words(names, "test")
     assert text.startswith("in percent: retrain_fraction, test_acc, retain_acc,")
     assert all(text.count(f" {score.name}") for score in SCORES)
+    assert "in passes over the training set: passes" in text
     assert "seconds" not in text
 
 

@@ -21,7 +21,7 @@ from natmu.studies.recipe import Recipe
 
 from . import fakes
 
-COLUMNS = (*SCORE_NAMES, "avg_gap", "seconds", "retrain_fraction")
+COLUMNS = (*SCORE_NAMES, "avg_gap", "seconds", "retrain_fraction", "passes")
 
 
 def runs(out):
@@ -190,6 +190,7 @@ def test_scores_and_costs_are_those_of_the_records(study):
             assert values(row, name) == [value, records[1].scores[name]]
         retrain = statistics.mean(chosen(out, "retrain", text, seed).record.seconds for seed in (0, 1))
         assert values(row, "seconds") == [record.seconds for record in records]
+        assert values(row, "passes") == [record.passes.passes for record in records]
         assert values(row, "retrain_fraction") == pytest.approx([record.seconds / retrain for record in records])
 
 
@@ -291,7 +292,7 @@ def test_further_scores_are_those_of_the_stored_answers(study):
     names = ["tow", "kl_forget", "mia_efficacy_entropy"]
     recipe = fakes.recipe(name="further", forget=["class:3"], methods=fakes.FAST, scores=names)
     table = run_study(recipe, out)
-    assert table.columns == (*SCORE_NAMES, *names, "avg_gap", "seconds", "retrain_fraction")
+    assert table.columns == (*SCORE_NAMES, *names, "avg_gap", "seconds", "retrain_fraction", "passes")
     rows = rows_of(table)
     retrained = [chosen(out, "retrain", "class:3", seed) for seed in (0, 1)]
     forget = retrained[0].forget()

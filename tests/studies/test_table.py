@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from natmu.records.passes import Passes, Shown
 from natmu.records.run import Hardware
 from natmu.records.table import Column
 from natmu.studies.table import Cell, Measured, column, table_rows
@@ -28,8 +29,8 @@ def test_a_column_is_the_mean_and_the_spread_of_the_values_that_there_are():
     assert (found.mean, found.std, found.values) == (2.0, pytest.approx(2**0.5), (1.0, 3.0))
 
 
-def run_of(number, seconds=1.0, hardware=MACHINE):
-    record = SimpleNamespace(seconds=seconds, hardware=hardware, digest=f"{number:x}")
+def run_of(number, seconds=1.0, hardware=MACHINE, passes=None):
+    record = SimpleNamespace(seconds=seconds, hardware=hardware, passes=passes, digest=f"{number:x}")
     return SimpleNamespace(path=Path(str(number)), record=record)
 
 
@@ -44,7 +45,7 @@ def cell(*runs):
 def costs(method, reference):
     """Seconds of both, and the fraction of the method."""
     cells = {("one", ORIGINAL): Cell(), ("one", RETRAINED): reference, ("one", "method"): method}
-    _, retrained, row = table_rows(["one"], [ORIGINAL, RETRAINED, "method"], [], cells)
+    _, retrained, row = table_rows(["one"], [ORIGINAL, RETRAINED, "method"], [], cells, {})
     columns = retrained.scores["seconds"], row.scores["seconds"], row.scores["retrain_fraction"]
     return [found and list(found.values) for found in columns]
 
@@ -72,3 +73,13 @@ def test_the_first_reason_of_a_row_stays():
     found.fail("The disk is on fire.", "a.log")
     found.fail("It diverged.", None)
     assert (found.failed, found.log) == ("The disk is on fire.", "logs/a.log")
+
+
+def test_passes_of_the_request_stand_apart_from_preparation_and_search():
+    passes = Passes(training_set=100, request=Shown(trained=50, forward=30), preparation=Shown(trained=200))
+    method = cell((1.0, MACHINE, passes), (1.0, MACHINE, None))
+    cells = {("one", RETRAINED): Cell(), ("one", "method"): method, ("one", "other"): cell((1.0, MACHINE))}
+    row, other = table_rows(["one"], ["method", "other"], [], cells, {"method": 12.5})
+    assert row.scores["passes"].values == (pytest.approx(0.6), None)
+    assert (row.preparation, row.search) == (pytest.approx(2.0), 12.5)
+    assert (other.scores["passes"], other.preparation, other.search) == (None, None, None)

@@ -39,7 +39,7 @@ from natmu.engine.compute import Compute, hardware
 from natmu.lineage.given_trainer import retrain_by
 from natmu.lineage.original_check import checked, report_check
 from natmu.lineage.own_training import Trainer
-from natmu.methods import Method, Problem, Retrain
+from natmu.methods import Method, Problem, Retrain, Unlearned
 from natmu.methods.rate_trial import with_suitable_rate
 from natmu.models import Outputs as ModelOutputs
 from natmu.models import head_of, moved_outputs, require_enough, unadapted, without_outputs
@@ -163,7 +163,8 @@ def unlearn(
             holdout=without_earlier_classes(unseen, forgotten),
         )
         chosen, _ = with_suitable_rate(chosen, problem, known, settings, forget_only=forget_only)
-        found, seconds, told = _made(chosen, problem, trainer, train_data, data)
+        made, told = _made(chosen, problem, trainer, train_data, data)
+    found = made.model
     if dropped is not None:
         found, told = without_outputs(found, dropped.layer, dropped.classes), told | {"dropped": dropped.plain()}
     result = unadapted(found.to(next(model.parameters()).device))
@@ -175,7 +176,7 @@ def unlearn(
 
     return UnlearnResult(
         model=result,
-        seconds=seconds,
+        seconds=made.seconds,
         settings=told,
         history=problem.history,
         forget=forgotten,
@@ -183,6 +184,7 @@ def unlearn(
         names=tuple(data.names[row] for row in forgotten.indices),
         decisions=tuple(decisions),
         hardware=hardware(compute),
+        passes=made.passes,
         _measure=measure,
     )
 
@@ -209,14 +211,13 @@ def _dropped_outputs(model: nn.Module, data: ImageData, forgotten: ForgetSet) ->
 
 def _made(
     method: Method, problem: Problem, trainer: Trainer | str | None, train_data: object, data: ImageData
-) -> tuple[nn.Module, float, dict[str, Any]]:
-    """What the method or the user's own training makes, the seconds that it took, and everything that was asked for."""
+) -> tuple[Unlearned, dict[str, Any]]:
+    """What the method or the user's own training makes, and everything that was asked for."""
     told = _settings(method, problem)
     if trainer is None:
-        done = method(problem)
-        return done.model, done.seconds, told
+        return method(problem), told
     found, seconds, own = retrain_by(trainer, problem.model, train_data, data, problem.forget, problem.seed)
-    return found, seconds, told | {"training": own.model_dump(), "batch_size": None}
+    return Unlearned(found, seconds), told | {"training": own.model_dump(), "batch_size": None}
 
 
 def _settings(method: Method, problem: Problem) -> dict[str, Any]:

@@ -18,9 +18,11 @@ from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.engine.functional import called_with
 from natmu.engine.modes import evaluating
+from natmu.engine.passes import counted_as
 from natmu.engine.predict import EVALUATION_BATCH
 from natmu.engine.products import Keep, PerSample, Rule, Unserved, everything
 from natmu.progress import say, task
+from natmu.records.passes import Shown
 
 SampleLoss = Callable[[Tensor, Tensor], Tensor]
 """From the logits of one sample, float32 ``(C,)``, and its label, an int64 scalar, to a scalar."""
@@ -144,7 +146,7 @@ class _Work:
         self._checked = False
         if len(samples):
             images, _ = self._shown(torch.arange(1))
-            with exact(model, compute):
+            with exact(model, compute), counted_as(model, Shown()):
                 activations = _activation_bytes(model, images)
             self.chunk = chunk_size(activations + sum(4 * weight.numel() for weight in trainable(model)))
             self.large_chunk = chunk_size(activations)
@@ -157,7 +159,7 @@ class _Work:
     def gradients(self, rows: Tensor) -> list[Tensor]:
         """One per row, ``(B, *shape)``, of each trainable weight."""
         images, labels = self._shown(rows)
-        with exact(self._model, self._compute):
+        with exact(self._model, self._compute), counted_as(self._model, Shown(trained=len(rows))):
             return self._by_first(images, labels)
 
     def sums(self, rows: Tensor, transform: Callable[[Tensor], Tensor]) -> list[Tensor]:
@@ -174,7 +176,7 @@ class _Work:
             return total
 
         images, labels = self._shown(rows)
-        with exact(self._model, self._compute):
+        with exact(self._model, self._compute), counted_as(self._model, Shown(trained=len(rows))):
             return _by_layers(self._model, images, labels, self._function, keep)
 
     def _shown(self, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,12 +16,14 @@ from natmu.engine.checkpoint import Checkpoint, below, load_optimizer, optimizer
 from natmu.engine.compute import Compute
 from natmu.engine.meter import Meter
 from natmu.engine.modes import frozen_norms
+from natmu.engine.passes import Counter, counter_of
 from natmu.engine.schedule import lr_factor
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction, Second, Step, fastest
 from natmu.engine.sync_batch_norm import synced_norms
 from natmu.errors import ModelError, TrainingError
 from natmu.progress import task
+from natmu.records.passes import Shown
 from natmu.records.run import History
 from natmu.records.settings import FitSettings
 from natmu.types import seed_for
@@ -31,6 +33,9 @@ KEPT = "kept/"
 
 BeforeEpoch = Callable[[int, nn.Module], bool]
 """Called with the epoch that is to begin, counted from 0, and the model; whether it is to begin."""
+
+PASSES = "passes"
+"""How many samples the run has sent through models, in the state of an unfinished one."""
 
 SECOND = "second/"
 """Before the names of the second optimiser's tensors, among what a resumed run needs."""
@@ -103,6 +108,8 @@ def fit(
     if second is not None:
         second = replace(second, optimizer=_optimizer(model, second.settings, compute))
     history: History = [] if watch.history is None else watch.history
+    counter = counter_of(model) or Counter()
+    before = counter.now()
     first = _resume(model, optimizer, second, watch, history)
     model.train()
     for module in (*in_eval, *frozen_norms(model)):
@@ -128,7 +135,9 @@ def fit(
             if watch.snapshots is not None:
                 watch.snapshots.take(epoch, model)
             if watch.checkpoint is not None:
-                watch.checkpoint.save(epoch + 1, model, optimizer, _extra(watch, second), history)
+                watch.checkpoint.save(
+                    epoch + 1, model, optimizer, _extra(watch, second, counter.since(before)), history
+                )
     return model
 
 
@@ -189,18 +198,22 @@ def _resume(
         watch.snapshots.load(extra)
     for name, value in watch.kept.items():
         value.copy_(extra[f"{KEPT}{name}"])
+    if (counter := counter_of(model)) is not None:
+        trained, forward = extra[PASSES].tolist()
+        counter.add(Shown(trained=trained, forward=forward))
     if second is not None and second.optimizer is not None:
         load_optimizer(second.optimizer, below(extra, SECOND))
     return epochs
 
 
-def _extra(watch: Watch, second: Second | None) -> dict[str, Tensor]:
+def _extra(watch: Watch, second: Second | None, shown: Shown) -> dict[str, Tensor]:
     """What a resumed run needs beside model and first optimiser."""
     meter = watch.meter.state() if watch.meter else {}
     kept = {f"{KEPT}{name}": value for name, value in watch.kept.items()}
     theirs = {} if second is None or second.optimizer is None else optimizer_state(second.optimizer)
     snapshots = watch.snapshots.state() if watch.snapshots else {}
-    return meter | kept | snapshots | {f"{SECOND}{name}": tensor for name, tensor in theirs.items()}
+    passes = {PASSES: torch.tensor([shown.trained, shown.forward])}
+    return passes | meter | kept | snapshots | {f"{SECOND}{name}": tensor for name, tensor in theirs.items()}
 
 
 def _shown(settings: FitSettings, second: Second | None) -> str:

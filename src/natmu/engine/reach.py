@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from natmu.engine.compute import Compute
+from natmu.engine.passes import detached
 
 
 def reached(model: nn.Module, image_shape: tuple[int, int, int], compute: Compute) -> set[int]:
@@ -20,7 +21,7 @@ def reached(model: nn.Module, image_shape: tuple[int, int, int], compute: Comput
         image_shape: Channels, height, width.
         compute: The device.
     """
-    trial = compute.place(copy.deepcopy(model)).eval().requires_grad_(True)
+    trial = compute.place(detached(copy.deepcopy(model))).eval().requires_grad_(True)
     with compute.private_randomness(), torch.enable_grad():
         answer = trial(torch.full((2, *image_shape), 0.5, device=compute.device))
         gradients = torch.autograd.grad(answer.float().sum(), list(trial.parameters()), allow_unused=True)

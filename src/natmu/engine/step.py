@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol
 
 import torch
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from natmu.data.batches import Batch
 from natmu.engine import processes
 from natmu.engine.compute import Compute
+from natmu.engine.passes import Counter, counter_of
 from natmu.errors import ModelError
 from natmu.progress import say
+from natmu.records.passes import Shown
 from natmu.records.settings import FitSettings
 
 LossFunction = Callable[[nn.Module, Batch], Tensor | tuple[Tensor, Tensor]]
@@ -200,6 +202,7 @@ class RecordedStep:
     def __init__(self, step: Step, recorder: Recorder) -> None:
         self._step = step
         self._recorder = recorder
+        self._counter = counter_of(step.model) or Counter()
         self._forms: dict[bool, _Form] = {}
 
     def __call__(self, batch: Batch) -> Tensor:
@@ -210,9 +213,12 @@ class RecordedStep:
         _copy(batch, form.inputs)
         if form.warm_up:
             form.warm_up -= 1
-            return self._recorder.warm(lambda: self._step(form.inputs))
+            before = self._counter.now()
+            value = self._recorder.warm(lambda: self._step(form.inputs))
+            form.shown = self._counter.since(before)
+            return value
         if form.replay is None:
-            form.replay = self._recorded(form.inputs)
+            form.replay = self._recorded(form)
         return form.replay()
 
     def _form(self, batch: Batch) -> _Form:
@@ -223,22 +229,34 @@ class RecordedStep:
             form = self._forms[paired] = _Form(_like(batch), WARM_UP if form is None else WARM_UP_AGAIN)
         return form
 
-    def _recorded(self, inputs: Batch) -> Replay:
+    def _recorded(self, form: _Form) -> Replay:
         """The step on the fixed inputs as a replay, or as it is written where it cannot be recorded."""
         try:
-            return self._recorder.record(lambda: self._step(inputs))
+            with self._counter.pausing():
+                launch = self._recorder.record(lambda: self._step(form.inputs))
         except RuntimeError as error:
             say(f"This step cannot be recorded and is slower for it: {str(error).splitlines()[0]}")
-            return lambda: self._step(inputs)
+            return lambda: self._step(form.inputs)
+
+        def replay() -> Tensor:
+            self._counter.add(form.shown)  # a replay calls no hook
+            return launch()
+
+        return replay
 
 
 @dataclass
 class _Form:
-    """One form of an epoch's steps: its fixed inputs, how many are still to be taken as written, its recording."""
+    """One form of an epoch's steps: its fixed inputs, how many are still to be taken as written, its recording.
+
+    Attributes:
+        shown: What went through the model in the last step that was taken as written.
+    """
 
     inputs: Batch
     warm_up: int
     replay: Replay | None = None
+    shown: Shown = field(default_factory=Shown)
 
 
 def fastest(step: Step) -> Callable[[Batch], Tensor]:

@@ -21,6 +21,7 @@ from natmu.engine.compute import Compute, hardware, peak_memory_mb, versions
 from natmu.errors import RunError, UsageError
 from natmu.records.forgotten import Forgotten, write_forget
 from natmu.records.lineage import AnyLineage
+from natmu.records.passes import Passes
 from natmu.records.predictions import write_outputs
 from natmu.records.run import (
     CONFIDENCE,
@@ -76,6 +77,7 @@ class Workplace:
         confidence: Tensor | None = None,
         forget: ForgetSet | None = None,
         decisions: tuple[str, ...] = (),
+        passes: Passes | None = None,
     ) -> None:
         """Write everything that a run folder holds; of several processes the first does.
 
@@ -90,7 +92,7 @@ class Workplace:
             np.save(self.folder / CONFIDENCE, confidence.numpy())
         if forget is not None:
             write_forget(forget, self.folder)
-        self._record(compute, seconds, scores, history, forget, decisions)
+        self._record(compute, seconds, scores, history, forget, decisions, passes)
 
     def finish_curve(self, history: History, compute: Compute, *, seconds: float) -> None:
         """Write a run folder of what was learnt about a model, which holds no model itself."""
@@ -105,6 +107,7 @@ class Workplace:
         history: History,
         forget: ForgetSet | None,
         decisions: tuple[str, ...] = (),
+        passes: Passes | None = None,
     ) -> None:
         """Write what was asked for, how it went and what it took."""
         write_history(history, self.folder)
@@ -117,6 +120,7 @@ class Workplace:
                 scores=scores,
                 decisions=decisions,
                 seconds=round(seconds, 4),
+                passes=passes,
                 peak_memory_mb=round(peak_memory_mb(), 1),
                 versions=versions(),
                 hardware=hardware(compute),

@@ -18,6 +18,7 @@ from natmu.records.lineage import (
     AnyLineage,
     Initial,
 )
+from natmu.records.passes import Passes
 from natmu.records.run import History
 from natmu.scores import accuracy, scores
 from natmu.types import ForgetSet, Outputs
@@ -34,6 +35,7 @@ def finish(
     confidence: torch.Tensor | None = None,
     outputs: Outputs | None = None,
     fitted: FittedHead | None = None,
+    passes: Passes | None = None,
 ) -> None:
     """Keep a model, its logits and its scores: of a shadow model those of the pool, of others those of all data.
 
@@ -68,6 +70,7 @@ def finish(
         confidence=confidence,
         forget=forget,
         decisions=tuple(dict.fromkeys(decisions)),
+        passes=passes,
     )
 
 

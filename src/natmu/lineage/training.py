@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from natmu.engine.loop import load_optimizers
+from natmu.engine.passes import Counter, detached, of_all_processes
 from natmu.engine.store import Workplace
 from natmu.engine.training import train_classifier
 from natmu.errors import ForgetSetError
@@ -26,6 +27,7 @@ from natmu.records.lineage import (
     Initial,
     Trained,
 )
+from natmu.records.passes import Passes
 from natmu.records.run import DIVISION, History
 from natmu.records.settings import LogisticTraining, OwnTraining, RidgeTraining, TrainSettings
 
@@ -56,7 +58,8 @@ def train(model: Trained, workspace: Workspace, work: Workplace) -> None:
         return
     assert isinstance(model.start, Initial), "only heads start at a backbone"
     assert isinstance(model.recipe, TrainSettings), "nothing else is trained in the loop"
-    network = workspace.start(model.start)
+    counter = Counter()
+    network = counter.attached(workspace.start(model.start))
     history: History = []
     load_optimizers()
     start = time.perf_counter()
@@ -74,7 +77,8 @@ def train(model: Trained, workspace: Workspace, work: Workplace) -> None:
     seconds = time.perf_counter() - start
     told = isinstance(model.on, Everything) and workspace.remaining is None  # by the position of each sample
     confidence = meter.confidence() if told else None
-    finish(network, workspace, work, compute, samples, seconds, history, confidence)
+    passes = Passes(training_set=len(samples.data), request=of_all_processes(counter.now(), compute.device))
+    finish(detached(network), workspace, work, compute, samples, seconds, history, confidence, passes=passes)
 
 
 def train_shards(model: Trained, workspace: Workspace, work: Workplace) -> None:

@@ -42,7 +42,7 @@ def unlearn(model: Unlearned, workspace: Workspace, work: Workplace) -> None:
         seconds, outputs = sharded.made.seconds, sharded.made.outputs
     fitted = problem.fitted if model.method == DOWNDATE and isinstance(problem.fitted, FittedHead) else None
     told = samples, seconds, problem.history
-    finish(network, workspace, work, problem.compute, *told, outputs=outputs, fitted=fitted)
+    finish(network, workspace, work, problem.compute, *told, outputs=outputs, fitted=fitted, passes=unlearned.passes)
 
 
 def problem_of(model: Unlearned, workspace: Workspace, work: Workplace | None = None) -> Problem:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -14,16 +13,19 @@ from torch import Tensor, nn
 
 from natmu.data.batches import Batches, Derived, Samples
 from natmu.engine import processes
-from natmu.engine.half import in_half, in_single, require_single, rounded_as
+from natmu.engine.half import require_single, rounded_as
 from natmu.engine.loop import BeforeEpoch, Watch, fit, load_optimizers
 from natmu.engine.meter import Meter
 from natmu.engine.modes import batch_norms, restore_modes
+from natmu.engine.passes import Counter, counter_of, detached
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction, Second
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, TrainingError
 from natmu.methods.presets import Preset, with_preset
+from natmu.methods.private import passes_of, private_problem
 from natmu.methods.problem import Problem
 from natmu.progress import say
+from natmu.records.passes import Passes
 from natmu.records.run import History
 from natmu.records.settings import FitSettings, flips_alternate, own_augmentation
 from natmu.types import Scenario, Settings, seed_for
@@ -117,10 +119,12 @@ class Unlearned:
     Attributes:
         model: The unlearned model, on the compute device.
         seconds: Wall time that it took.
+        passes: What it sent through models; None where nobody can tell.
     """
 
     model: nn.Module
     seconds: float
+    passes: Passes | None = None
 
 
 class Method(ABC):
@@ -181,7 +185,7 @@ class Method(ABC):
 
     @final
     def __call__(self, problem: Problem) -> Unlearned:
-        """Check the problem, run on a copy of the model, time it, and restore modes and gradient flags.
+        """Check the problem, run on a copy of the model, time and count it, and restore modes and gradient flags.
 
         A model in half precision is unlearned in single precision, and rounded at the end.
 
@@ -198,7 +202,10 @@ class Method(ABC):
         if isinstance(self.config, FitSettings):
             load_optimizers()
         start = time.perf_counter()
-        private = _private(problem)
+        outer = counter_of(problem.model)  # of a method that this one is a part of
+        counter = outer or Counter()
+        before = counter.now()
+        private = private_problem(problem, counter)
         with problem.compute.private_randomness():
             torch.manual_seed(seed_for(problem.seed, self.name))
             model = self.run(private)
@@ -209,8 +216,10 @@ class Method(ABC):
         if not all(bool(torch.isfinite(weight).all()) for weight in model.parameters()):
             raise TrainingError(f"{self.name}: a weight is not finite after unlearning; try a lower lr.")
         restore_modes(model, problem.model)
+        if outer is None:
+            detached(model)
         self._tell_of_few(problem)
-        return Unlearned(model, seconds)
+        return Unlearned(model, seconds, passes_of(problem, counter.since(before), sharded=self.needs_shards))
 
     @property
     def batch_size(self) -> int | None:
@@ -259,17 +268,3 @@ def without_retain() -> str:
 
     *names, last = [name for name, method in ours().items() if not method.needs_retain]
     return f"{', '.join(names)} and {last} need none."
-
-
-def _private(problem: Problem) -> Problem:
-    """The problem with a copy of its model, on the device, that may be trained."""
-    private = replace(problem, model=problem.compute.place(copy.deepcopy(problem.model)))
-    if not in_half(problem.model):
-        return private
-    start, fresh = problem.initial_model, problem.fresh_model
-    return replace(
-        private,
-        model=in_single(private.model),
-        initial_model=None if start is None else lambda: in_single(copy.deepcopy(start())),
-        fresh_model=None if fresh is None else lambda seed: in_single(fresh(seed)),
-    )

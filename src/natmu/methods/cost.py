@@ -10,10 +10,8 @@ import numpy as np
 
 from natmu.methods.base import Method
 from natmu.methods.problem import Problem
+from natmu.records.passes import FORWARD
 from natmu.records.settings import TrainSettings
-
-FORWARD = 1 / 3
-"""What a forward pass costs of a forward and a backward pass."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ RULES: Mapping[str, Rule] = {
     "grad_ascent": _over_forget,
     "neggrad_plus": lambda config, of: Cost(config.epochs * (of.retain + of.paired)),
     "munba": lambda config, of: Cost(config.epochs * (of.retain + of.paired)),
-    "uam": lambda config, of: Cost(config.epochs * (of.retain + of.paired), config.epochs * of.retain),
+    "uam": lambda config, of: Cost(config.epochs * (2 * of.retain + of.paired)),
     "sfron": lambda config, of: Cost(config.steps * of.batch * (1 + 1 / config.forget_every) + of.retain + of.forget),
     "finetune": _over_retain,
     "l1_sparse": _over_retain,

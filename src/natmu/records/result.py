@@ -12,6 +12,7 @@ from natmu.records.audit import AUDIT, AUDIT_FOLDER, SAMPLES, Audit, AuditedForg
 from natmu.records.digests import Digest
 from natmu.records.files import File, file_digest
 from natmu.records.forgotten import FORGET, Forgotten, read_positions
+from natmu.records.passes import Passes
 from natmu.records.run import HISTORY, Hardware, History, content_of, read_history
 from natmu.records.samples import Sample, read_samples
 from natmu.types import IntArray
@@ -34,6 +35,7 @@ class ResultRecord(File):
         scores: Accuracies of the ``original`` and of the ``result``, in percent, by name.
         decisions: What was decided for the user, a sentence each.
         seconds: Wall time of unlearning.
+        passes: What it sent through models; None where the user's own function trained.
         versions: Package name to version.
         hardware: What it ran on.
         finished: UTC time, ISO 8601.
@@ -42,7 +44,7 @@ class ResultRecord(File):
 
     remedy: ClassVar[str] = "save the result again"
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     settings: dict[str, Any]
     forget: AuditedForget
     forgotten: Forgotten
@@ -50,6 +52,7 @@ class ResultRecord(File):
     scores: dict[str, dict[str, float]]
     decisions: tuple[str, ...] = ()
     seconds: float
+    passes: Passes | None = None
     versions: dict[str, str]
     hardware: Hardware
     finished: str

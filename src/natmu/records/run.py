@@ -22,6 +22,7 @@ from natmu.records.digests import Digest
 from natmu.records.files import UNREADABLE, File, Value, csv_text, damaged, file_digest, read_array, read_rows
 from natmu.records.forgotten import BEFORE, CORRECTIONS, FORGET, Forgotten, read_corrections, read_positions
 from natmu.records.lineage import AnyLineage
+from natmu.records.passes import Passes
 from natmu.records.predictions import has_gaps, read_outputs, training_samples
 from natmu.types import FloatArray, ForgetSet, Outputs
 
@@ -68,6 +69,8 @@ class RunRecord(File):
         scores: Score name to value (percent for accuracies).
         decisions: What was decided for the user, a sentence each.
         seconds: Wall time of the work itself, without loading data and without prediction.
+        passes: What it sent through models, likewise; None where nothing was trained, and where nobody can tell, as of
+            a user's own training function.
         peak_memory_mb: Largest resident memory of the process so far, in MiB.
         versions: Package name to version.
         hardware: What it ran on.
@@ -75,13 +78,14 @@ class RunRecord(File):
         files: Digest of each other file of the folder, by its name.
     """
 
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     lineage: AnyLineage
     digest: Digest
     forgotten: Forgotten | None = None
     scores: dict[str, float]
     decisions: tuple[str, ...] = ()
     seconds: float = Field(ge=0)
+    passes: Passes | None = None
     peak_memory_mb: float = Field(ge=0)
     versions: dict[str, str]
     hardware: Hardware

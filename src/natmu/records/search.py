@@ -79,6 +79,8 @@ class SearchedMethod(Value):
         trials: How many trials ended.
         failed: How many of them failed.
         seconds: Of unlearning, all trials together.
+        passes: Of unlearning, all trials together, in forward and backward passes over the training set; None where it
+            is not known of a trial.
         best: None if all failed.
     """
 
@@ -89,6 +91,7 @@ class SearchedMethod(Value):
     trials: int = Field(ge=0)
     failed: int = Field(ge=0)
     seconds: float = Field(ge=0)
+    passes: float | None = Field(None, ge=0)
     best: BestTrial | None = None
 
 
@@ -113,7 +116,7 @@ class Search(File):
 
     remedy: ClassVar[str] = "search again"
 
-    format: Literal[3] = 3
+    format: Literal[4] = 4
     name: str
     objective: Objective
     trials: int = Field(ge=1)
@@ -140,6 +143,7 @@ class Trial(Value):
         lost: Percentage points of retain accuracy that are lost beyond the noise, likewise.
         terms: What it is made of, likewise.
         seconds: Of unlearning; empty if it failed.
+        passes: Of unlearning, over the training set; empty if it failed, or if they are not known.
         run: Digest of the run; empty if it failed.
         settings: All settings that were given, as JSON.
         reason: Why it failed; empty if it did not.
@@ -153,6 +157,7 @@ class Trial(Value):
     lost: float | None = None
     terms: dict[str, float] = Field(default_factory=dict)
     seconds: float | None = None
+    passes: float | None = None
     run: Digest | None = None
     settings: dict[str, Any]
     reason: str | None = None
@@ -218,7 +223,20 @@ def write_search(folder: Path, search: Search, trials: Sequence[Trial], best: st
 
 def trials_text(trials: Sequence[Trial], terms: Sequence[str]) -> str:
     """Trials as comma-separated values."""
-    columns = ["method", "forget", "trial", "state", "value", "lost", *terms, "seconds", "run", "settings", "reason"]
+    columns = [
+        "method",
+        "forget",
+        "trial",
+        "state",
+        "value",
+        "lost",
+        *terms,
+        "seconds",
+        "passes",
+        "run",
+        "settings",
+        "reason",
+    ]
     rows = [
         trial.model_dump(exclude={"terms"}) | trial.terms | {"settings": json.dumps(trial.settings, sort_keys=True)}
         for trial in trials

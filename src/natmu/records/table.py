@@ -75,7 +75,11 @@ class Row(Value):
         replicates: The runs.
         scores: By column; None where nothing was measured. Accuracies and ``avg_gap`` are in percent, ``seconds`` in
             seconds, and ``retrain_fraction`` is the fraction of retraining's time, 1 for equally long. Gap and fraction
-            are against the retrained models of the study, which are those of all rows.
+            are against the retrained models of the study, which are those of all rows. ``passes`` is the work that the
+            request took, in forward and backward passes over the training set.
+        preparation: Mean work before any request came, in the same unit, which ``passes`` leaves out; None where that
+            is not known.
+        search: Work of all trials of the search that chose the settings, likewise; None where that is not known.
         original: The original of this row alone; None where it shares those of the study.
     """
 
@@ -86,6 +90,8 @@ class Row(Value):
     log: str | None = None
     replicates: tuple[Replicate, ...] = ()
     scores: dict[str, Column | None]
+    preparation: float | None = Field(None, ge=0)
+    search: float | None = Field(None, ge=0)
     original: OwnOriginal | None = None
 
     @model_validator(mode="after")
@@ -201,7 +207,7 @@ class Table(Results, File):
 
     remedy: ClassVar[str] = "run the study again"
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     recipe: RecipeSettings
     hardware: Hardware
     versions: dict[str, str]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from natmu.records.table import Column, Row
+from natmu.records.table import Row
 from natmu.report.distributions import Margins, Values, percentages
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
@@ -22,7 +22,6 @@ SERIES = 8
 """Colours before they repeat with another dash."""
 DASHES = ("solid", "dash", "dot", "dashdot")
 LONGEST = 40
-WIDE = 10.0
 EPOCHS = 200
 """Points at most of a learning curve."""
 DIAGONAL = {
@@ -70,38 +69,6 @@ def plain(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def gap_against_cost(models: Sequence[Model], rows: Mapping[str, Row]) -> Figure:
-    """Distance from retraining against seconds, with standard deviations over seeds as error bars.
-
-    Args:
-        models: Those to draw.
-        rows: Their rows of the table by key; those without seconds or gap are left out.
-    """
-    traces: list[Figure] = []
-    for model in sorted(models, key=lambda model: _mean(rows[model.key].scores["seconds"])):
-        gap, seconds = rows[model.key].scores["avg_gap"], rows[model.key].scores["seconds"]
-        if gap is None or seconds is None:
-            continue
-        traces.append(
-            _trace(model, [seconds.mean], [gap.mean])
-            | {
-                "mode": "markers+text",
-                "cliponaxis": False,
-                "text": [plain(model.label)],
-                "textposition": "bottom" if len(traces) % 2 else "top",
-                "textfont": {"color": INK, "size": 11},
-                "marker": {"color": model.colour, "size": 10, "symbol": _symbol(model)},
-                "error_x": _error(seconds.std, model),
-                "error_y": _error(gap.std, model),
-                "hovertemplate": "%{text}<br>%{x:.3g} s, gap %{y:.3g}<extra></extra>",
-            }
-        )
-    x, y = ([trace[side][0] for trace in traces] for side in ("x", "y"))
-    for trace, seconds in zip(traces, x, strict=True):
-        trace["textposition"] += " left" if _is_far(seconds, x) else " right"
-    return _figure(traces, _cost_axis("seconds", x), _cost_axis("avg_gap, percentage points", y), 420)
-
-
 def bars(models: Sequence[Model], rows: Mapping[str, Row], score: str, title: str) -> Figure:
     """One score of each model, with the mean of the retrained ones as a line and its spread as a band."""
     measured = {model.key: column for model in models if (column := rows[model.key].scores.get(score)) is not None}
@@ -126,7 +93,7 @@ def bars(models: Sequence[Model], rows: Mapping[str, Row], score: str, title: st
         "hovertemplate": "%{text}<br>%{x:.4g}<extra></extra>",
     }
     ticks = {"tickvals": places, "ticktext": [plain(model.label) for model in shown]}
-    figure = _figure([trace], _axis(title), _axis("", showgrid=False, **ticks), 90 + 24 * len(shown))
+    figure = framed([trace], axis_of(title), axis_of("", showgrid=False, **ticks), 90 + 24 * len(shown))
     figure["layout"]["bargap"] = 0.45
     reference = next((measured[model.key] for model in shown if model.label == RETRAINED), None)
     if reference is not None:
@@ -138,13 +105,13 @@ def histogram(models: Sequence[Model], margins: Mapping[str, Margins], part: str
     """Margins of one part of the data under each model, as the outline of its bins."""
     centres = [round(float(low + high) / 2, 3) for low, high in itertools.pairwise(edges)]
     traces = [
-        _trace(model, centres, list(percentages(margins[model.key].parts[part], edges)))
+        scatter(model, centres, list(percentages(margins[model.key].parts[part], edges)))
         | {"mode": "lines", "line": {"color": model.colour, "dash": model.dash, "width": 1.8, "shape": "hvh"}}
         | {"hovertemplate": "%{fullData.name}: %{y:.1f} % at φ ≈ %{x:.1f}<extra></extra>"}
         for model in models
         if part in margins[model.key].parts
     ]
-    return _figure(traces, _axis("margin φ, nats"), _axis("percent of samples", rangemode="tozero"), 300)
+    return framed(traces, axis_of("margin φ, nats"), axis_of("percent of samples", rangemode="tozero"), 300)
 
 
 def rocs(models: Sequence[Model], margins: Mapping[str, Margins], part: str) -> Figure:
@@ -154,16 +121,16 @@ def rocs(models: Sequence[Model], margins: Mapping[str, Margins], part: str) -> 
         curve = margins[model.key].against_unseen(part) if part in margins[model.key].parts else None
         if curve is not None:
             traces.append(
-                _trace(model, list(curve.fpr), list(curve.tpr))
+                scatter(model, list(curve.fpr), list(curve.tpr))
                 | {"mode": "lines", "line": {"color": model.colour, "dash": model.dash, "width": 1.8}}
                 | {"hovertemplate": "%{fullData.name}<br>%{y:.3f} of members at %{x:.3f} false alarms<extra></extra>"}
             )
     if not traces:
-        return _figure([], {}, {}, 0)
-    return _figure(
+        return framed([], {}, {}, 0)
+    return framed(
         [DIAGONAL, *traces],
-        _axis("false positive rate", range=[0, 1]),
-        _axis("true positive rate", range=[0, 1.01]),
+        axis_of("false positive rate", range=[0, 1]),
+        axis_of("true positive rate", range=[0, 1.01]),
         340,
     )
 
@@ -177,20 +144,20 @@ def learning(models: Sequence[Model], histories: Mapping[str, Mapping[str, list[
             step = math.ceil(len(values) / EPOCHS)
             epochs = list(range(1, len(values) + 1))[::step]
             traces.append(
-                _trace(model, epochs, [_short(one) for one in values[::step]])
+                scatter(model, epochs, [short(one) for one in values[::step]])
                 | {"mode": "lines+markers", "marker": {"size": 4, "color": model.colour}}
                 | {"line": {"color": model.colour, "dash": model.dash, "width": 1.8}}
                 | {"hovertemplate": "%{fullData.name}<br>epoch %{x:g}: %{y:.4g}<extra></extra>"}
             )
-    return _figure(traces, _axis("epoch"), _axis(column), 300)
+    return framed(traces, axis_of("epoch"), axis_of(column), 300)
 
 
-def _trace(model: Model, x: Sequence[float | None], y: Sequence[float | None]) -> Figure:
+def scatter(model: Model, x: Sequence[float | None], y: Sequence[float | None]) -> Figure:
     """A scatter trace that the page's checkboxes know by its model."""
     return {"type": "scatter", "name": plain(model.label), "meta": model.key, "x": list(x), "y": list(y)}
 
 
-def _figure(traces: Sequence[Figure], x: Figure, y: Figure, height: int) -> Figure:
+def framed(traces: Sequence[Figure], x: Figure, y: Figure, height: int) -> Figure:
     """A figure in the page's own look; its width is that of the page."""
     layout = {
         "height": height,
@@ -206,48 +173,15 @@ def _figure(traces: Sequence[Figure], x: Figure, y: Figure, height: int) -> Figu
     return {"data": list(traces), "layout": layout}
 
 
-def _axis(title: str, **more: Any) -> Figure:  # noqa: ANN401 - settings of Plotly
+def axis_of(title: str, **more: Any) -> Figure:  # noqa: ANN401 - settings of Plotly
     """An axis with faint lines."""
     look = {"gridcolor": GRID, "linecolor": GRID, "zerolinecolor": GRID, "automargin": True, "fixedrange": True}
     return look | {"title": {"text": plain(title), "standoff": 8}} | more
 
 
-def _short(value: float | None) -> float | None:
+def short(value: float | None) -> float | None:
     """Few digits, so that the file stays small; None of what is not finite."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
-
-
-def _is_logarithmic(values: Sequence[float]) -> bool:
-    """Whether positive values differ by more than a factor of ``WIDE``."""
-    return bool(values) and min(values) > 0 and max(values) > WIDE * min(values)
-
-
-def _is_far(value: float, values: Sequence[float]) -> bool:
-    """Whether a value lies in the further half of its axis, where a text on its right could leave the figure."""
-    return value > (math.sqrt(min(values) * max(values)) if _is_logarithmic(values) else max(values) / 2)
-
-
-def _cost_axis(title: str, values: Sequence[float]) -> Figure:
-    """An axis from zero on, or a logarithmic one where values differ widely."""
-    if _is_logarithmic(values):
-        ticks = [digit * 10.0**power for power in range(-6, 9) for digit in (1, 2, 5)]  # Plotly's own are bare digits
-        return _axis(title, type="log", tickvals=ticks, ticktext=[f"{tick:.9g}" for tick in ticks])
-    return _axis(title, range=[0, None])
-
-
-def _mean(column: Column | None) -> float:
-    """Mean of a stored column, 0 where there is none."""
-    return 0.0 if column is None else column.mean
-
-
-def _error(std: float | None, model: Model) -> Figure:
-    """Error bars of one standard deviation; none where it is not known."""
-    return {"type": "data", "array": [std or 0], "visible": bool(std), "color": model.colour, "thickness": 1.2}
-
-
-def _symbol(model: Model) -> str:
-    """Original and retrained look unlike methods."""
-    return {ORIGINAL: "square", RETRAINED: "diamond"}.get(model.label, "circle")
 
 
 def _reference(mean: float, std: float) -> list[Figure]:

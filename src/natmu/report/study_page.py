@@ -13,23 +13,27 @@ import yaml
 from natmu.records.audit import AuditFolder, audit_of
 from natmu.records.derived import forget_of
 from natmu.records.run import PREDICTIONS, RunFolder
+from natmu.records.settings import TrainSettings
 from natmu.records.study import StudyAudit, StudyFolder, open_study
 from natmu.records.table import Column, Place, Replicate, Row, Table
 from natmu.report.commands import launched
+from natmu.report.cost_figure import cost_figure, cost_table
+from natmu.report.costs import Costs
 from natmu.report.descriptions import asked, count, forget_set
 from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of_run
-from natmu.report.figures import Model, bars, gap_against_cost
+from natmu.report.figures import Model, bars
 from natmu.report.images import Hybrid, galleries, hybrids
 from natmu.report.relatives import run_beside
 from natmu.report.tables import ScenarioTable, references_first, table_of
 from natmu.report.units import FRACTION, name_of
 from natmu.report.views import AuditView, Comparison, Plot, audit_view, comparison, failed_audit_view
+from natmu.report.views import Table as Numbers
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
 Audited = Mapping[tuple[str, str], StudyAudit]
 
-NO_SCORES = ("avg_gap", "seconds", FRACTION)
+NO_SCORES = ("avg_gap", "seconds", FRACTION, "passes")
 """Columns that are no score of one model."""
 
 
@@ -43,6 +47,7 @@ class ScenarioView:
     summary: tuple[str, ...]
     table: ScenarioTable
     scatter: Plot | None
+    costs: Numbers | None
     bars: tuple[Plot, ...]
     comparison: Comparison | None
     audits: tuple[AuditView, ...]
@@ -92,6 +97,8 @@ def _scenario(study: StudyFolder, name: str, key: str, stored: Audited) -> Scena
     by_key = {model.key: row for model, row in zip(models, rows, strict=True)}
     seeds = _seeds(rows)
     runs = {model.key: run for model in models if (run := _run(study, by_key[model.key], seeds)) is not None}
+    recipe = table.recipe.training
+    costs = Costs(rows, recipe.epochs if isinstance(recipe, TrainSettings) else None)
     ranked = sorted((row for row in rows if _competes(row)), key=_gap)
     return ScenarioView(
         key=key,
@@ -99,7 +106,8 @@ def _scenario(study: StudyFolder, name: str, key: str, stored: Audited) -> Scena
         meaning=forget_set(table.request(name)),
         summary=tuple(_summary(rows, ranked)),
         table=table_of(table, name),
-        scatter=_scatter(key, models, by_key, name),
+        scatter=_scatter(key, models, costs, name),
+        costs=cost_table(costs),
         bars=tuple(_bars(key, models, by_key, table.columns, table.score_on)),
         comparison=comparison(
             key, models, runs, _margins(models, runs, table.score_on), [row.method for row in ranked]
@@ -177,13 +185,17 @@ def _number(column: Column | None) -> str:
     return f"{mean} ± {spread}" if spread else mean
 
 
-def _scatter(key: str, models: Sequence[Model], rows: Mapping[str, Row], name: str) -> Plot | None:
+def _scatter(key: str, models: Sequence[Model], costs: Costs, name: str) -> Plot | None:
     """Gap against cost."""
-    figure = gap_against_cost(models, rows)
+    figure = cost_figure(models, costs)
+    if figure is None:
+        return None
+    front = ", ".join(one.label for one in costs.methods if one.standing == "front")
     label = (
-        f"Scatter of avg_gap against seconds on {name}, {count(len(figure['data']), 'model')}; numbers in the table."
+        f"Scatter of avg_gap against passes over the training set on {name}, {count(len(costs.methods), 'method')}; on "
+        f"the Pareto front: {front}. Numbers are in the table below."
     )
-    return Plot(f"{key}-cost", figure, "Gap against cost", label) if figure["data"] else None
+    return Plot(f"{key}-cost", figure, "Gap against cost", label)
 
 
 def _bars(

@@ -21,6 +21,9 @@ NO_BASELINE = (
     "forget set."
 )
 
+OPTIONAL = ("forget_test_acc", "passes")
+"""Columns that a table has only where some row of its scenario has a number in them."""
+
 MEANINGS: Mapping[Mark | Literal[""], str] = {"best": "best of the column", "near": "within noise of the best", "": ""}
 
 
@@ -153,8 +156,8 @@ class ScenarioTable:
 def tables(study: Results) -> list[ScenarioTable]:
     """Turn a study into one table per scenario, in the order in which the scenarios appear.
 
-    Lines start with the original and the retrained model. ``forget_test_acc`` is left out where no row of the scenario
-    has it.
+    Lines start with the original and the retrained model. Columns of ``OPTIONAL`` are left out where no row of the
+    scenario has a number in them.
     """
     return [table_of(study, scenario) for scenario in dict.fromkeys(row.scenario for row in study.rows)]
 
@@ -167,7 +170,7 @@ def table_of(study: Results, scenario: str) -> ScenarioTable:
         scenario: Text of the forget request.
     """
     rows = sorted((row for row in study.rows if row.scenario == scenario), key=references_first)
-    names = [name for name in study.columns if name != "forget_test_acc" or any(row.scores[name] for row in rows)]
+    names = [name for name in study.columns if name not in OPTIONAL or any(row.scores[name] for row in rows)]
     marks = marked(study, scenario)
     baseline = next((gap for row in rows if row.method == RETRAINED and (gap := row.scores["avg_gap"])), None)
     comparisons = [comparison for comparison in study.comparisons if comparison.scenario == scenario]
@@ -218,7 +221,7 @@ def legend(study: Results, plus_minus: str, *, bold: bool) -> str:
     ]
     if bold and compared(study):
         sentences.append(
-            "Bold: the best of each column (lowest avg_gap, seconds and retrain_fraction; otherwise nearest to "
+            "Bold: the best of each column (lowest avg_gap, seconds, retrain_fraction and passes; otherwise nearest to "
             "retrained) and what seeds do not distinguish from it (paired t-tests, 5 % after Holm's correction)."
         )
     elif bold:

@@ -16,6 +16,7 @@ WORDS = {
     "nats": "in nats",
     "s": "in seconds",
     "steps": "in steps",
+    "passes": "in passes over the training set",
     "ratio": "as a ratio",
     "0-1": "from 0 to 1",
     "0-1.41": "from 0 to 1.41",
@@ -67,4 +68,8 @@ def _in_words(unit: str) -> str:
 def _units() -> dict[str, str]:
     """Units by score, read as text: the catalogue's package would load scikit-learn."""
     stored = files("natmu").joinpath("scores/catalogue/scores.json").read_text(encoding="utf-8")
-    return {row["name"]: row["unit"] for row in json.loads(stored)} | {"seconds": "s", FRACTION: "ratio"}
+    return {row["name"]: row["unit"] for row in json.loads(stored)} | {
+        "seconds": "s",
+        FRACTION: "ratio",
+        "passes": "passes",
+    }

@@ -42,6 +42,7 @@ from natmu.studies.originals import (
 )
 from natmu.studies.plan import Place, Plan, PlannedRun, audit_models, methods_of, plan_of
 from natmu.studies.recipe import Recipe
+from natmu.studies.searched import searched_in
 from natmu.studies.table import LOGS, Scorer, Scores, cells_of, columns, table_rows
 from natmu.types import ORIGINAL, RETRAINED
 
@@ -280,7 +281,7 @@ def _write(study: _Study, unserved: dict[Place, str], folder: Path) -> None:
     texts = [request.text for request in recipe.forget]
     names = columns(recipe.scores)
     cells = cells_of(plan, study.outcomes, study.scorer, study.workspace, unserved)
-    rows = table_rows(texts, [ORIGINAL, RETRAINED, *labels], recipe.scores, cells)
+    rows = table_rows(texts, [ORIGINAL, RETRAINED, *labels], recipe.scores, cells, searched_in(folder, recipe))
     comparisons, ranks = statistics_of(rows, names)
     table = Table(
         name=recipe.name,

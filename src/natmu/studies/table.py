@@ -152,7 +152,13 @@ def _add_further(cell: Cell, reference: Cell, scorer: Scorer) -> None:
         measured.scores.update(quick_scores(predictions, others, names=scorer.recipe.scores).scores)
 
 
-def table_rows(texts: Sequence[str], labels: Sequence[str], further: Sequence[str], cells: Cells) -> tuple[Row, ...]:
+def table_rows(
+    texts: Sequence[str],
+    labels: Sequence[str],
+    further: Sequence[str],
+    cells: Cells,
+    searched: Mapping[str, float],
+) -> tuple[Row, ...]:
     """The rows of a study's table, one per forget request and method.
 
     Args:
@@ -160,9 +166,10 @@ def table_rows(texts: Sequence[str], labels: Sequence[str], further: Sequence[st
         labels: The methods in order, ``original`` and ``retrained`` included.
         further: Scores beyond those of every table.
         cells: What is known, by forget request and method.
+        searched: Passes over the training set that the search of a method's settings took, where that is known.
     """
     return tuple(
-        _row(text, label, further, cells[text, label], cells[text, RETRAINED].measured)
+        _row(text, label, further, cells[text, label], cells[text, RETRAINED].measured, searched)
         for text in texts
         for label in labels
     )
@@ -182,12 +189,22 @@ def column(values: Sequence[float | None]) -> Column | None:
     return Column(mean=statistics.fmean(known), std=spread, values=tuple(values))
 
 
-def _row(text: str, label: str, further: Sequence[str], cell: Cell, references: Sequence[Measured]) -> Row:
+def _row(
+    text: str,
+    label: str,
+    further: Sequence[str],
+    cell: Cell,
+    references: Sequence[Measured],
+    searched: Mapping[str, float],
+) -> Row:
     """One row; every list of values has one entry per replicate, None where there is nothing to say of it."""
     seconds, fractions = ([], []) if label == ORIGINAL else _costs(cell.measured, references)
     names = (*SCORE_NAMES, *further)
     columns = {name: column([measured.scores.get(name) for measured in cell.measured]) for name in names}
     columns |= {"avg_gap": column(_gaps(cell.measured, references, itself=label == RETRAINED))}
+    made = [] if label == ORIGINAL else [measured.run.record.passes for measured in cell.measured]
+    passes = column([None if one is None else one.passes for one in made])
+    prepared = [one.prepared for one in made if one is not None]
     return Row(
         scenario=text,
         method=label,
@@ -195,7 +212,9 @@ def _row(text: str, label: str, further: Sequence[str], cell: Cell, references: 
         failed=cell.failed,
         log=cell.log,
         replicates=tuple(_replicate(measured) for measured in cell.measured),
-        scores=columns | {"seconds": column(seconds), "retrain_fraction": column(fractions)},
+        scores=columns | {"seconds": column(seconds), "retrain_fraction": column(fractions), "passes": passes},
+        preparation=statistics.fmean(prepared) if prepared else None,
+        search=searched.get(label),
         original=None if cell.originals is None else _own_original(cell.originals),
     )
 

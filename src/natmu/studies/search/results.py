@@ -78,8 +78,15 @@ def _summary(method: Searched, trials: Sequence[Finished], best: Finished | None
         trials=len(trials),
         failed=sum(trial.value is None for trial in trials),
         seconds=sum(row["seconds"] for trial in trials for row in trial.notes["rows"]),
+        passes=_total([row["passes"] for trial in trials for row in trial.notes["rows"]]),
         best=None if best is None or best.value is None else _best_trial(method, best, best.value),
     )
+
+
+def _total(passes: Sequence[float | None]) -> float | None:
+    """All of them; None where one is not known."""
+    known = [one for one in passes if one is not None]
+    return sum(known) if len(known) == len(passes) else None
 
 
 def _best_trial(method: Searched, best: Finished, value: float) -> BestTrial:
@@ -100,7 +107,7 @@ def _rows(method: Searched, trial: Finished) -> Iterator[Trial]:
     shared: dict[str, Any] = {"method": method.label, "trial": trial.number}
     shared |= {"settings": method.settings | trial.settings}
     for row in done:
-        measured = {name: row[name] for name in ("forget", "value", "lost", "terms", "seconds", "run")}
+        measured = {name: row[name] for name in ("forget", "value", "lost", "terms", "seconds", "passes", "run")}
         yield Trial(**shared, **measured, state="complete")
     if trial.value is None:
         yield Trial(**shared, forget=list(method.forgets)[len(done)], state="failed", reason=trial.notes["reason"])

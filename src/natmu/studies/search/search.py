@@ -293,4 +293,5 @@ def _too_much(lost: float) -> str:
 def _cost(run: Run) -> dict[str, Any]:
     """What a run took, and its digest."""
     record = run.record
-    return {"seconds": record.seconds, "run": record.digest}
+    passes = None if record.passes is None else record.passes.passes
+    return {"seconds": record.seconds, "passes": passes, "run": record.digest}
