@@ -23,8 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from one_percent_method import Lead
 from scipy.stats import qmc
 from sklearn.metrics import roc_auc_score
 
@@ -43,6 +41,7 @@ from natmu.scores.exposed import exposed_by_rmia
 from natmu.scores.objectives import on_holdout, without_retrained
 from natmu.studies import Recipe, read_recipe
 from natmu.types import Outputs, seed_for
+from one_percent_method import Lead
 
 RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "cifar10-full.yaml"
 TUNING_SEED = 10
