@@ -1,14 +1,14 @@
 """Can NatMU forget random samples within one pass over the training data, and within half of one?
 
-    python benchmarks/one_percent.py tune --data-dir data --out runs      # settings of each lead, without retrained models
+    python benchmarks/one_percent.py tune --data-dir data --out runs      # settings of each lead
     python benchmarks/one_percent.py test --data-dir data --out runs      # what they give on other originals
     python benchmarks/one_percent.py report
 
-The model and its training are those of recipes/cpu/cifar10-full.yaml. ``tune`` has an original, a split and seeds of its
-own. Each lead has the same number of trials, drawn beforehand from its ranges (a Latin hypercube), and is judged by the
-objective ``no-retrain`` on the holdout; no retrained model is made. ``test`` runs the best trial of each lead once on each
-of the recipe's originals and measures it on the test set against the models retrained from them. Both write every result
-to ``--results`` as it comes; the same command continues where it was.
+The model and its training are those of recipes/cpu/cifar10-full.yaml. ``tune`` has an original, a split and seeds of
+its own. Each lead has the same number of trials, drawn beforehand from its ranges (a Latin hypercube), and is judged by
+the objective ``no-retrain`` on the holdout; no retrained model is made. ``test`` runs the best trial of each lead once
+on each of the recipe's originals and measures it on the test set against the models retrained from them. Both write
+every result to ``--results`` as it comes; the same command continues where it was.
 """
 
 from __future__ import annotations
@@ -280,9 +280,8 @@ def report(results: Mapping[str, Any]) -> None:
             other = {key: settings[key] for key in ("delta", "weight_decay") if key in settings}
             terms = " | ".join(f"{term:.1f}" for term in best["terms"].values())
             shown = ", ".join(f"{key} {given:g}" for key, given in other.items())
-            print(
-                f"| {name} | {best['passes']:.2f} | {best['value']:.2f} | {middle:.2f} | {settings['lr']:g} | {shown} | {terms} |"
-            )
+            numbers = f"{best['passes']:.2f} | {best['value']:.2f} | {middle:.2f} | {settings['lr']:g}"
+            print(f"| {name} | {numbers} | {shown} | {terms} |")
     for request, leads in results["test"].items():
         print(f"\n### {request}, test\n")
         print("| | n | passes | test_acc | retain_acc | forget_acc | mia_entropy | avg_gap | rmia_auc |")

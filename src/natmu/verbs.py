@@ -307,7 +307,7 @@ def _table(audit: RunAudit) -> Results:
             seeds = (0, seed, None) if name != label else (0, training, seed)
             cells[text, name].add(seeds, run, scores(audit.predictions_of(run)), audit.forget)
     names = columns([])
-    rows = table_rows([text], [ORIGINAL, RETRAINED, label], [], cells)
+    rows = table_rows([text], [ORIGINAL, RETRAINED, label], [], cells, searched={})
     comparisons, ranks = statistics_of(rows, names)
     return Results(
         name=audit.run.path.name, score_on="test", columns=names, rows=rows, comparisons=comparisons, ranks=ranks
