@@ -80,8 +80,8 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("Decoded images", "The folder `decoded` in the folder of data. Whoever deletes it loses nothing but time."),
     (
         "Fastest arithmetic",
-        "The user's folder of caches: `natmu` in `XDG_CACHE_HOME`, or `~/.cache/natmu`. Whoever deletes such a file has it "
-        "measured again, and results in bf16 may then differ from earlier ones in their last bits.",
+        "The user's folder of caches: `natmu` in `XDG_CACHE_HOME`, or `~/.cache/natmu`. Whoever deletes such a file "
+        "has it measured again, and results in bf16 may then differ from earlier ones in their last bits.",
     ),
 )
 
