@@ -5,8 +5,9 @@
 
 For every 3 x 3 convolution of VGG16 and ResNet18 on 128 images of 32 x 32 pixels, and for each of its three passes, the
 two ways take turns. The table gives the median milliseconds of both, the median of torch's time over that of products
-turn by turn (above 1 products are faster) with the least and the largest, and the way that natmu takes. The limits in
-``natmu.models.convolution`` are set by it. There are no products for input gradients of strided convolutions.
+turn by turn (above 1 products are faster) with the least and the largest, and the way that natmu takes here, which a
+short measurement has decided (``natmu.engine.precision``). There are no products for input gradients of strided
+convolutions.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch.nn import functional
 
 from natmu.engine.compute import Compute, hardware, versions
 from natmu.models import build_model, convolution
+from natmu.records.precision import ProductLimits
 
 BATCH = 128
 PRECISIONS = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -56,7 +58,7 @@ def shapes() -> list[Shape]:
     return sorted(found)
 
 
-def passes(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Work, Work, int]]:
+def passes(shape: Shape, dtype: torch.dtype, limits: ProductLimits) -> Iterator[tuple[str, Work, Work, int]]:
     """Name, torch's kernel, products, and the largest map for which natmu takes products, of each pass."""
     stride = shape.size // shape.side
     images = _random(BATCH, shape.channels, shape.size, shape.size).to(dtype)
@@ -70,13 +72,12 @@ def passes(shape: Shape, dtype: torch.dtype) -> Iterator[tuple[str, Work, Work, 
         sizes = [stride] * 2, [1, 1], [1, 1]  # stride, padding, dilation
         return torch.ops.aten.convolution_backward(grad, images, weight, None, *sizes, False, [0, 0], 1, wanted)
 
-    small, weight_small = convolution.PIXELS, convolution.WEIGHT_PIXELS
-    yield "output", output, lambda: convolution.outputs_by_products(images, weight, stride), small
+    yield "output", output, lambda: convolution.outputs_by_products(images, weight, stride), limits.outputs
     if stride == 1:
         products = lambda: convolution.input_gradient_by_products(grad, weight)  # noqa: E731
-        yield "input gradient", lambda: gradient(True, False, False), products, small
+        yield "input gradient", lambda: gradient(True, False, False), products, limits.input_gradients
     products = lambda: convolution.weight_gradient_by_products(grad, images, stride)  # noqa: E731
-    yield "weight gradient", lambda: gradient(False, True, False), products, weight_small
+    yield "weight gradient", lambda: gradient(False, True, False), products, limits.weight_gradients
 
 
 def _random(*shape: int) -> Tensor:
@@ -106,6 +107,7 @@ def main() -> None:
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=list(PRECISIONS))
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
+    limits = Compute.choose("cpu", "bf16").products
     facts = hardware(Compute(torch.device("cpu"), "fp32")).plain() | versions()
     print(
         *(f"{name} {facts[name]}," for name in ("processor", "threads", "torch")),
@@ -115,7 +117,7 @@ def main() -> None:
     print(f"{'':6}{'channels, map':26}{'pass':16}{titles}  natmu takes")
     for precision in asked.precision:
         for shape in shapes():
-            for name, kernel, products, limit in passes(shape, PRECISIONS[precision]):
+            for name, kernel, products, limit in passes(shape, PRECISIONS[precision], limits):
                 taken = "products" if precision == "bf16" and shape.side**2 <= limit else "torch"
                 print(f"{precision:6}{shape!s:26}{name:16}{row(kernel, products, asked.repeats)}  {taken}", flush=True)
 

@@ -12,10 +12,21 @@ import torch
 from torch import nn
 
 from natmu.engine import compute
+from natmu.engine import precision as precisions
 from natmu.engine.compute import Compute, hardware, peak_memory_mb, versions
 from natmu.errors import SettingError
+from natmu.models import convolution
+from natmu.records.precision import NEVER, PrecisionChoice, Processor, ProductLimits
 
 from . import fakes
+
+LIMITS = ProductLimits(outputs=4, input_gradients=16, weight_gradients=64)
+
+
+def choice(precision):
+    """A choice that was made somewhere."""
+    processor = Processor(name="X", instructions=("avx512_bf16",), torch="2")
+    return PrecisionChoice(processor=processor, precision=precision, speedup=2.0, products=LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -49,22 +60,45 @@ def test_choices_are_kept():
     assert Compute.choose("cpu", "bf16").precision == "bf16"
 
 
-@pytest.mark.parametrize(
-    ("flags", "precision"),
-    [("fpu avx512_bf16 amx_bf16 amx_tile", "bf16"), ("fpu avx512f avx512_bf16", "fp32"), ("fp asimd sve bf16", "fp32")],
-    ids=["AMX", "AVX-512", "Arm"],
-)
-def test_a_processor_works_in_bf16_where_it_has_matrix_units_for_it(monkeypatch, tmp_path, flags, precision):
-    facts = tmp_path / "cpuinfo"
-    facts.write_text(f"model name\t: that of the test\nflags\t\t: {flags}\n")
-    monkeypatch.setattr(compute, "Path", {"/proc/cpuinfo": facts}.__getitem__)
-    assert Compute.choose("cpu").precision == precision
-    assert hardware(Compute.choose("cpu")).processor == "that of the test"
+def test_what_was_asked_for_is_not_measured(monkeypatch):
+    monkeypatch.setattr(compute, "fastest", lambda _: pytest.fail("it was measured"))
+    assert Compute.choose("cpu", "fp32").reason == "fp32, as asked."
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_auto_is_what_was_measured_with_its_products(monkeypatch, precision):
+    monkeypatch.setattr(compute, "fastest", lambda _: choice(precision))
+    chosen = Compute.choose("cpu")
+    assert chosen.precision == precision
+    assert chosen.products == (LIMITS if precision == "bf16" else NEVER)
+    assert chosen.reason.startswith(
+        f"{precision}, because training steps in bf16 were 2.00 times as fast as in fp32 on X"
+    )
+    assert Compute.choose("cpu", "bf16").products == LIMITS
+
+
+def test_another_arithmetic_has_the_products_that_belong_to_it(monkeypatch):
+    monkeypatch.setattr(compute, "fastest", lambda _: choice("bf16"))
+    exact, mixed = Compute.choose("cpu", "fp32"), Compute.choose("cpu", "bf16")
+    assert exact.at(mixed.arithmetic) == mixed
+    assert mixed.at(exact.arithmetic) == exact
+    assert mixed.at(mixed.arithmetic).reason == mixed.reason
 
 
 def test_a_processor_that_says_nothing_of_itself_works_in_fp32(monkeypatch, tmp_path):
-    monkeypatch.setattr(compute, "Path", {"/proc/cpuinfo": tmp_path / "cpuinfo"}.__getitem__)
-    assert Compute.choose("cpu").precision == "fp32"
+    monkeypatch.setattr(precisions, "CPUINFO", tmp_path / "cpuinfo")
+    chosen = Compute.choose("cpu")
+    assert (chosen.precision, chosen.products) == ("fp32", NEVER)
+    assert "lacks instructions for bf16" in chosen.reason
+    assert hardware(chosen).processor
+
+
+def test_models_run_in_bf16_have_the_products_of_their_compute():
+    products = ProductLimits(outputs=4)
+    for precision, expected in (("bf16", products), ("fp32", NEVER)):
+        with Compute(torch.device("cpu"), precision, products=products).autocast():
+            assert convolution._limits.get() == expected
+        assert convolution._limits.get() == NEVER
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])

@@ -15,7 +15,8 @@ from torch.nn.utils import skip_init
 from torch.testing import assert_close
 
 from natmu.models import convolution
-from natmu.models.convolution import Conv2d
+from natmu.models.convolution import Conv2d, products_up_to
+from natmu.records.precision import NEVER, ProductLimits
 
 EPS = torch.finfo(torch.bfloat16).eps
 OUTPUTS, INPUT_GRADIENT, WEIGHT_GRADIENT = WAYS = (
@@ -23,10 +24,18 @@ OUTPUTS, INPUT_GRADIENT, WEIGHT_GRADIENT = WAYS = (
     "input_gradient_by_products",
     "weight_gradient_by_products",
 )
+LIMITS = ProductLimits(outputs=16, input_gradients=16, weight_gradients=64)
 FORMATS = st.sampled_from([torch.contiguous_format, torch.channels_last])
 SHAPES = st.tuples(*(st.integers(1, most) for most in (3, 4, 4, 10, 10)))  # batch, channels in and out, height, width
 # Height, width, stride: maps of 16 pixels and of more, of 64 and of more; the last of each pair has odd sides.
 SIDES_OF_LIMITS = [(4, 4, 1), (1, 17, 1), (8, 8, 1), (5, 13, 1), (8, 8, 2), (7, 9, 2), (16, 16, 2), (17, 17, 2)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def limits():
+    """The limits of all tests here that set no others."""
+    with products_up_to(LIMITS):
+        yield
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -124,7 +133,7 @@ class TestFormulas:
         inputs = draw(1, 2, *size).requires_grad_(), draw(2, 2, 3, 3, seed=1).requires_grad_()
 
         def conv(images, weight):
-            return convolution._SmallMaps.apply(images, weight, stride)
+            return convolution._SmallMaps.apply(images, weight, stride, LIMITS)
 
         with torch.random.fork_rng([]):
             assert gradcheck(conv, inputs)
@@ -215,6 +224,45 @@ class TestWays:
     def test_the_size_of_the_output_decides(self, height, width, stride, expected, by_products):
         passes(layer(Conv2d, 2, 3, torch.bfloat16, stride=stride), draw(2, 2, height, width, dtype=torch.bfloat16))
         assert by_products() == list(expected)
+
+    @pytest.mark.parametrize(
+        ("outputs", "input_gradients", "weight_gradients", "expected"),
+        [
+            (0, 0, 0, []),
+            (16, 0, 0, [OUTPUTS]),
+            (0, 16, 0, [INPUT_GRADIENT]),
+            (0, 0, 16, [WEIGHT_GRADIENT]),
+            (15, 16, 15, [INPUT_GRADIENT]),
+            (16, 16, 15, [OUTPUTS, INPUT_GRADIENT]),
+            (16, 16, 16, WAYS),
+        ],
+    )
+    def test_each_pass_has_its_own_limit(self, outputs, input_gradients, weight_gradients, expected, by_products):
+        limits = ProductLimits(outputs=outputs, input_gradients=input_gradients, weight_gradients=weight_gradients)
+        conv, images = layer(Conv2d, 4, 3, torch.bfloat16), draw(2, 4, 4, 4, dtype=torch.bfloat16)
+        with products_up_to(limits):
+            ours = passes(conv, images)
+        assert by_products() == list(expected)
+        exact = passes(layer(nn.Conv2d, 4, 3, torch.float64), images.double())
+        for one, other, bound in zip(
+            ours, exact, magnitudes(layer(nn.Conv2d, 4, 3, torch.float64), images.double()), strict=True
+        ):
+            assert ((one - other).abs() <= EPS * bound).all()
+
+    def test_a_backward_pass_has_the_limits_of_its_forward_pass(self, by_products):
+        conv, images = layer(Conv2d, 2, 3, torch.bfloat16), draw(2, 2, 4, 4, dtype=torch.bfloat16)
+        outputs = conv(images)
+        with products_up_to(NEVER):
+            torch.autograd.grad(outputs.sum(), conv.weight)
+        assert by_products() == [OUTPUTS, WEIGHT_GRADIENT]
+
+    def test_without_limits_all_is_torchs_to_the_bit(self, by_products):
+        ours, theirs = (layer(kind, 2, 3, torch.bfloat16) for kind in (Conv2d, nn.Conv2d))
+        images = draw(2, 2, 4, 4, dtype=torch.bfloat16)
+        with products_up_to(NEVER):
+            found = passes(ours, images)
+        assert_same(found, passes(theirs, images))
+        assert by_products() == []
 
     @pytest.mark.parametrize(
         ("frozen", "expected"), [("weight", [OUTPUTS, INPUT_GRADIENT]), ("images", [OUTPUTS, WEIGHT_GRADIENT])]

@@ -24,6 +24,7 @@ from natmu.records.evidence import Evidence
 from natmu.records.files import File
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.ledger import Entry, Head
+from natmu.records.precision import PrecisionChoice
 from natmu.records.result import ResultRecord
 from natmu.records.run import RunFolder, RunRecord
 from natmu.records.samples import Exposed, Sample
@@ -77,6 +78,11 @@ GROUPS: tuple[tuple[str, str], ...] = (
         "The folder `store` of `natmu.train_shards` has run folders, as above, and `samples.npz`. A head has one file.",
     ),
     ("Decoded images", "The folder `decoded` in the folder of data. Whoever deletes it loses nothing but time."),
+    (
+        "Fastest arithmetic",
+        "The user's folder of caches: `natmu` in `XDG_CACHE_HOME`, or `~/.cache/natmu`. Whoever deletes such a file "
+        "has it measured again, and results in bf16 may then differ from earlier ones in their last bits.",
+    ),
 )
 
 LINEAGES = (kinds.Trained, kinds.Stage, kinds.Unlearned, kinds.Imported, kinds.Initial, kinds.Relearned)
@@ -99,6 +105,7 @@ SECTIONS: tuple[tuple[str, str, type, tuple[type, ...]], ...] = (
     ("Services", "ledger.head", Head, ()),
     ("Services", "evidence/NNNN/evidence.json", Evidence, ()),
     ("Decoded images", "NAME.json", DecodedImages, ()),
+    ("Fastest arithmetic", "precision-NAME.json", PrecisionChoice, ()),
 )
 """Group, file, type of its content, and types to be explained first."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import platform
 import resource
 import sys
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal
 
 import numpy  # noqa: F401 - first, because Ctrl-C is lost while PyTorch imports it
@@ -16,8 +16,11 @@ import torch
 from torch import nn
 
 from natmu.engine import processes
+from natmu.engine.precision import described, fastest, processor_of, reason_for
 from natmu.errors import SettingError
+from natmu.models.convolution import products_up_to
 from natmu.records.lineage import Arithmetic
+from natmu.records.precision import NEVER, ProductLimits
 from natmu.records.run import Hardware
 
 
@@ -29,11 +32,15 @@ class Compute:
         device: Where tensors live.
         precision: ``fp32``, or ``bf16`` for mixed precision (weights stay fp32).
         sync_batch_norm: With several processes, whether batch normalisation sees the rows of all of them.
+        products: On a CPU in bf16, which convolutions are matrix products.
+        reason: Why this precision, in one sentence; empty where nothing chose it.
     """
 
     device: torch.device
     precision: Literal["fp32", "bf16"]
     sync_batch_norm: bool = False
+    products: ProductLimits = NEVER
+    reason: str = field(default="", compare=False)
 
     @classmethod
     def choose(cls, device: str = "auto", precision: str = "auto", *, sync_batch_norm: bool = False) -> Compute:
@@ -41,7 +48,8 @@ class Compute:
 
         Args:
             device: ``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-            precision: ``auto`` (bf16 where the hardware has it in matrix units), ``fp32`` or ``bf16``.
+            precision: ``fp32``, ``bf16``, or ``auto``: bf16 on GPUs from Ampere on, and on CPUs that have instructions
+                for it and were measured to be faster with them.
             sync_batch_norm: With several processes, whether batch normalisation sees the rows of all of them.
 
         Raises:
@@ -59,12 +67,17 @@ class Compute:
             raise SettingError(f"Device {device!r} is not on this machine; use --device cpu.")
         if chosen.type == "cuda" and processes.count() > 1:
             chosen = _own_gpu(chosen)
+        if chosen.type == "cpu":
+            # MKL divides its work as told once a number of threads is set, as measuring does. So that last bits do not
+            # hang on whether this process measured, all set it.
+            torch.set_num_threads(torch.get_num_threads())
+        reason = f"{precision}, as asked."
         if precision == "auto":
-            precision = "bf16" if _has_matrix_bf16(chosen) else "fp32"
+            precision, reason = _automatic(chosen)
         if precision == "bf16":
-            return cls(chosen, "bf16", sync_batch_norm)
+            return cls(chosen, "bf16", sync_batch_norm, _products(chosen), reason)
         if precision == "fp32":
-            return cls(chosen, "fp32", sync_batch_norm)
+            return cls(chosen, "fp32", sync_batch_norm, reason=reason)
         raise SettingError(f"Precision {precision!r} is not known; use auto, fp32 or bf16.")
 
     @property
@@ -76,7 +89,11 @@ class Compute:
 
     def at(self, arithmetic: Arithmetic) -> Compute:
         """The same device for another arithmetic."""
-        return replace(self, precision=arithmetic.precision, sync_batch_norm=arithmetic.sync_batch_norm)
+        same = replace(self, sync_batch_norm=arithmetic.sync_batch_norm)
+        if arithmetic.precision == self.precision:
+            return same
+        products = _products(self.device) if arithmetic.precision == "bf16" else NEVER
+        return replace(same, precision=arithmetic.precision, products=products, reason="")
 
     def place(self, model: nn.Module) -> nn.Module:
         """Move a model in place to the device, with convolution weights channels last; returns it."""
@@ -96,11 +113,14 @@ class Compute:
         fast = self.precision == "bf16"
         return torch.backends.cudnn.flags(enabled=True, benchmark=fast, deterministic=not fast)
 
-    def autocast(self) -> AbstractContextManager[object]:
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
         """The context in which forward passes and losses are computed."""
         if self.precision == "fp32":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16)
+            yield
+            return
+        with products_up_to(self.products), torch.autocast(self.device.type, torch.bfloat16):
+            yield
 
 
 def _own_gpu(asked: torch.device) -> torch.device:
@@ -117,27 +137,32 @@ def _own_gpu(asked: torch.device) -> torch.device:
     return torch.device("cuda", place)
 
 
-def _has_matrix_bf16(device: torch.device) -> bool:
-    """Whether bf16 products run in matrix units: CUDA from Ampere on, CPUs with AMX."""
+def _automatic(device: torch.device) -> tuple[str, str]:
+    """The precision that ``auto`` means on a device, and why; the same in all of several processes."""
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and "amx_bf16" in cpuinfo.read_text(errors="replace")
+        if torch.cuda.get_device_capability(device) >= (8, 0):
+            return "bf16", "bf16, because this GPU multiplies matrices in it."
+        return "fp32", "fp32, because this GPU is older than Ampere and has no bf16."
+
+    def decide() -> tuple[str, str]:
+        choice = fastest(described())
+        return ("fp32" if choice is None else choice.precision), reason_for(choice)
+
+    return processes.agree(decide)
+
+
+def _products(device: torch.device) -> ProductLimits:
+    """Which convolutions in bf16 are matrix products on a device."""
+    choice = None if device.type == "cuda" else fastest(described())
+    return NEVER if choice is None else choice.products
 
 
 def hardware(compute: Compute) -> Hardware:
     """What the work runs on, for the record."""
-    processor = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                processor = line.split(":", 1)[1].strip()
-                break
     return Hardware(
         device=str(compute.device),
         precision=compute.precision,
-        processor=processor,
+        processor=processor_of(described()).name,
         threads=torch.get_num_threads(),
         processes=processes.count(),
         gpu=torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else None,

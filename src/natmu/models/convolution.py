@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.grad import conv2d_input
+from torch.nn.grad import conv2d_input, conv2d_weight
 
-PIXELS = 16
-"""Largest output map, in pixels, for which outputs and input gradients are matrix products over patches."""
+from natmu.records.precision import NEVER, ProductLimits
 
-WEIGHT_PIXELS = 64
-"""Largest output map, in pixels, for which weight gradients are."""
+_limits: ContextVar[ProductLimits] = ContextVar("natmu_product_limits", default=NEVER)
+
+
+@contextmanager
+def products_up_to(limits: ProductLimits) -> Iterator[None]:
+    """Inside, convolutions of ours that run in bf16 on a CPU are matrix products on maps up to these sizes."""
+    token = _limits.set(limits)
+    try:
+        yield
+    finally:
+        _limits.reset(token)
 
 
 class Conv2d(nn.Conv2d):
-    """A ``torch.nn.Conv2d``; on a CPU in bf16, 3 x 3 kernels on small feature maps are matrix products over patches.
+    """A ``torch.nn.Conv2d``; on a CPU in bf16, 3 x 3 kernels on small feature maps may be matrix products over patches.
 
-    The CPU kernels behind ``torch.nn.functional.conv2d`` lose most of their speed on maps of a few pixels with many
-    channels, which is where VGG and ResNet have most of their weights. What is computed is the same up to rounding, and
-    in every other case the same to the bit. ``benchmarks/convolution.py`` shows where the products are faster.
+    The CPU kernels behind ``torch.nn.functional.conv2d`` lose much of their speed on maps of a few pixels with many
+    channels, which is where VGG and ResNet have most of their weights: on some processors most of it, on others in
+    gradients of weights alone. ``products_up_to`` says for which sizes of output maps products are taken; without it
+    they never are. What is computed is the same up to rounding, and in every other case the same to the bit.
+    ``benchmarks/convolution.py`` shows where the products are faster.
 
     The products take second derivatives and the transforms ``grad`` and ``vmap`` of ``torch.func``, but like most
     ``torch.autograd.Function`` no forward-mode derivatives.
@@ -29,14 +42,15 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in the base class
         """Feature maps ``(B, out_channels, H', W')`` of feature maps ``(B, in_channels, H, W)``."""
-        if not self._gains_on(input):
+        limits = _limits.get()
+        if not self._gains_on(input, limits):
             return super().forward(input)
         maps: Tensor = _SmallMaps.apply(  # type: ignore[no-untyped-call]
-            input.bfloat16(), self.weight.bfloat16(), self.stride[0]
+            input.bfloat16(), self.weight.bfloat16(), self.stride[0], limits
         )
         return maps if self.bias is None else maps + self.bias.bfloat16()[:, None, None]
 
-    def _gains_on(self, images: Tensor) -> bool:
+    def _gains_on(self, images: Tensor, limits: ProductLimits) -> bool:
         """Whether any pass over these images is faster by products; no on whatever the base class refuses."""
         plain = (3, 3), (1, 1), (1, 1), 1, "zeros"
         if (self.kernel_size, self.padding, self.dilation, self.groups, self.padding_mode) != plain:
@@ -45,7 +59,8 @@ class Conv2d(nn.Conv2d):
             return False
         tensors = (images, self.weight) if self.bias is None else (images, self.weight, self.bias)
         height, width = output_size(images, self.stride[0])
-        return 0 < height * width <= WEIGHT_PIXELS and _run_in_bf16_on_cpu(*tensors)
+        largest = max(limits.outputs, limits.input_gradients, limits.weight_gradients)
+        return 0 < height * width <= largest and _run_in_bf16_on_cpu(*tensors)
 
 
 def _run_in_bf16_on_cpu(*tensors: Tensor) -> bool:
@@ -64,32 +79,41 @@ class _SmallMaps(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(images: Tensor, weight: Tensor, stride: int) -> Tensor:
+    def forward(images: Tensor, weight: Tensor, stride: int, limits: ProductLimits) -> Tensor:
         height, width = output_size(images, stride)
-        if height * width > PIXELS:
+        if height * width > limits.outputs:
             return functional.conv2d(images, weight, stride=stride, padding=1)
         # Detached: autograd refuses to change a view made inside a Function in place, and the next layer may want to.
         return outputs_by_products(images, weight, stride).detach()
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: Tensor) -> None:  # noqa: ANN401, ARG004
-        images, weight, ctx.stride = inputs
+    def setup_context(
+        ctx: Any,  # noqa: ANN401
+        inputs: tuple[Tensor, Tensor, int, ProductLimits],
+        output: Tensor,  # noqa: ARG004
+    ) -> None:
+        images, weight, ctx.stride, ctx.limits = inputs
         ctx.save_for_backward(images, weight)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # noqa: ANN401
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:  # noqa: ANN401
         images, weight = ctx.saved_tensors
-        to_images = to_weight = None
+        pixels, limits, to_images, to_weight = grad.shape[2] * grad.shape[3], ctx.limits, None, None
         if ctx.needs_input_grad[0]:
-            if ctx.stride == 1 and grad.shape[2] * grad.shape[3] <= PIXELS:
+            if ctx.stride == 1 and pixels <= limits.input_gradients:
                 to_images = input_gradient_by_products(grad, weight)
             else:
                 to_images = conv2d_input(  # type: ignore[no-untyped-call]
                     images.shape, weight, grad, ctx.stride, padding=1
                 )
         if ctx.needs_input_grad[1]:
-            to_weight = weight_gradient_by_products(grad, images, ctx.stride)
-        return to_images, to_weight, None
+            if pixels <= limits.weight_gradients:
+                to_weight = weight_gradient_by_products(grad, images, ctx.stride)
+            else:
+                to_weight = conv2d_weight(  # type: ignore[no-untyped-call]
+                    images, weight.shape, grad, ctx.stride, padding=1
+                )
+        return to_images, to_weight, None, None
 
 
 def output_size(images: Tensor, stride: int) -> tuple[int, int]:

@@ -169,7 +169,9 @@ class RecipeSettings(Settings):
     audit: Level | None = Field(None, description="level of the audit of each method's first replicate")
     references: int | None = Field(None, ge=1, description="retrained models of the audits; the level's own if none")
     search: SearchSettings | None = Field(None, description="search of the methods' settings, for natmu search")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="precision of the arithmetic")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="precision of the arithmetic; auto is the faster one on this machine"
+    )
     sync_batch_norm: bool = Field(False, description="with several processes, batch statistics over all of them")
     executor: ExecutorSettings = Field(ExecutorSettings(), description="where models are made")
 
