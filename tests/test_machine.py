@@ -87,11 +87,14 @@ def test_what_would_fail_again_does_not_pass(error):
 
 
 def test_the_error_that_was_handled_when_another_was_raised_counts():
-    with pytest.raises(RunError) as caught:
+    def read():
         try:
             raise system(errno.EMFILE, "record.json")
         except OSError:
             raise RunError("record.json cannot be read; delete it.") from None
+
+    with pytest.raises(RunError) as caught:
+        read()
     assert "ulimit -n" in str(passing(caught.value))
 
 

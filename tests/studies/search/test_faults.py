@@ -25,7 +25,7 @@ def named(name, **search):
     return recipe(name=name, methods=first, search={"trials": 2, "objective": "no-retrain"} | search)
 
 
-def failing_once(monkeypatch, error:
+def failing_once(monkeypatch, error):
     """The search whose work fails with an error the first time, and then no more."""
     real, left = search.outcome_of, [1]
 
