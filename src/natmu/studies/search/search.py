@@ -202,6 +202,7 @@ def _scene(
         seed=split_seed,
         batch_size=recipe.batch_size,
         trained_here=given is None or knows_initial_weights(given),
+        scored_on="holdout",
     )
     for (text, label), reason in unserved.items():
         say(f"{text}, {label}: not searched. {reason}")
