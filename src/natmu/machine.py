@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ _FULL_TEXT = re.compile(r"No space left on device|disk is full|disk I/O error|Di
 
 _SHORT = re.compile(r"\d+ requested and \d+ written")
 """What NumPy says of an array that it could write in part only, without a number of the system."""
+
+_NUMBERED = re.compile(r"\[Errno (\d+)\]")
 
 _SYSTEM = re.compile(r"(?:os error|code:) (\d+)")
 """How safetensors quotes an error of the system."""
@@ -159,6 +162,9 @@ def _fault(error: BaseException, path: object) -> ResourceError | None:
 
 def _number(error: BaseException) -> int | None:
     """The system's number of an error."""
+    if isinstance(error, shutil.Error):  # of several files, each with its reason as text
+        found = _NUMBERED.search(str(error))
+        return None if found is None else int(found[1])
     if isinstance(error, OSError):
         return error.errno
     if type(error).__name__ == "SafetensorError" and (found := _SYSTEM.search(str(error))):
