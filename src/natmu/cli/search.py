@@ -29,7 +29,6 @@ def run(
     Several workers may run the same command at once; the same command continues an interrupted search.
     """
     from natmu.cli.output import print_json
-    from natmu.progress import say
     from natmu.studies import read_recipe, run_search
     from natmu.studies.table import LOGS
 
@@ -39,9 +38,9 @@ def run(
         print_json(found)
     else:
         _print(found, folder)
-    failed = [method["label"] for method in found["methods"] if method["best"] is None]
-    if failed:
-        say(f"all trials failed of {', '.join(failed)}; trials.csv says why, and {folder / LOGS / 'search'} has more")
+    if all(method["best"] is None for method in found["methods"]):
+        logs = folder / LOGS / "search"
+        typer.echo(f"natmu: All trials failed; {folder / 'trials.csv'} says why, and {logs} has the details.", err=True)
         raise typer.Exit(1)
 
 
