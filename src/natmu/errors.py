@@ -11,17 +11,31 @@ from collections.abc import Collection
 
 
 class NatmuError(Exception):
-    """Something failed while it ran; the command line exits with status 1."""
+    """Something failed while it ran; the command line exits with status 1.
+
+    Attributes:
+        exit_status: Of the command line.
+        passes: Whether it comes from the machine and not from what was asked for, so that the same may succeed later.
+    """
 
     exit_status = 1
+    passes = False
 
 
 class TrainingError(NatmuError):
     """Training cannot go on, for example because a loss is no longer finite."""
 
 
+class LostProcessError(TrainingError):
+    """A process that trained a model has gone, as when the system ends it because memory ran out."""
+
+    passes = True
+
+
 class SharedMemoryError(NatmuError):
     """Shared memory cannot hold what several processes should share."""
+
+    passes = True
 
 
 class RunError(NatmuError):
@@ -56,6 +70,12 @@ class ForgetSetError(UsageError):
 
 class ModelError(UsageError):
     """A model is unknown, has no weights, or does not fit the data."""
+
+
+class ResourceError(UsageError):
+    """The machine has run out of memory, of room on a disk or of open files; afterwards the same can be done again."""
+
+    passes = True
 
 
 class ScenarioError(UsageError):

@@ -17,7 +17,8 @@ from torch import nn
 from natmu.audits.auditing import audited_scores
 from natmu.engine.checkpoint import save_weights
 from natmu.engine.compute import versions
-from natmu.errors import RunError, UsageError
+from natmu.errors import UsageError
+from natmu.machine import cannot_write
 from natmu.records.audit import AUDIT, AUDIT_FOLDER, Audit, AuditedForget, ComparedModels, write_audit
 from natmu.records.audit import Answer as StoredAnswer
 from natmu.records.files import file_digest, write_atomically
@@ -103,9 +104,7 @@ class UnlearnResult:
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         except OSError as error:
-            raise RunError(
-                f"Cannot write {path} ({error.strerror}); choose a folder that can be written to."
-            ) from error
+            raise cannot_write(path, error) from error
         return path
 
     def report(self, page: str | PathLike[str]) -> Path:
@@ -198,9 +197,7 @@ class AuditResult:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(
-                f"Cannot write {path} ({error.strerror}); choose a folder that can be written to."
-            ) from error
+            raise cannot_write(path, error) from error
         write_audit(path, self.record, self.samples)
         return path
 

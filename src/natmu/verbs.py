@@ -20,7 +20,7 @@ from natmu.lineage.graph import sources
 from natmu.lineage.importing import require_undivided
 from natmu.lineage.original_check import check_run
 from natmu.lineage.own_training import require_trainer, resolved
-from natmu.lineage.refusal import refuse
+from natmu.lineage.refusal import refuse, require_scored
 from natmu.methods import Method, Retrain, method_named
 from natmu.methods.rate_trial import with_suitable_rate
 from natmu.models import Outputs, is_pretrained_folder
@@ -260,6 +260,7 @@ def audit_run(
         place = Place(data_dir, store.root, device=device, precision=arithmetic.precision)
         synced = replace(place, sync_batch_norm=arithmetic.sync_batch_norm)
         _, workspace = open_model(original.path, synced)
+        require_scored(workspace.splits, audit.forget, "test")
         if recipe is not None:
             require_trainer(recipe, workspace)
         check_run(original, workspace, audit.forget, force=force)

@@ -17,7 +17,7 @@ from . import fakes
     [
         (NatmuError("Two\n lines."), "Two lines."),
         (KeyError("x"), "KeyError: 'x'"),
-        (MemoryError(), "MemoryError: no message"),
+        (AssertionError(), "AssertionError: no message"),
     ],
 )
 def test_a_reason_is_one_line(error, sentence):

@@ -258,6 +258,8 @@ def test_passes_have_just_as_many_steps_as_asked_and_use_all_rows_alike(monkeypa
         for number, batch in enumerate(caught.batches.epoch(epoch)):
             assert (batch.paired is not None) == (count % 5 == 0), (epoch, number)
             positions.append(batch.positions)
+            assert len(batch.positions) == min(size, 45)
+            assert len(batch.positions.unique()) == len(batch.positions), "a batch shows a sample twice"
             count += 1
     assert count == steps
     seen = torch.bincount(torch.cat(positions), minlength=60)

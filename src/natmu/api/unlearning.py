@@ -43,6 +43,7 @@ from natmu.methods import Method, Problem, Retrain, Unlearned
 from natmu.methods.rate_trial import with_suitable_rate
 from natmu.models import Outputs as ModelOutputs
 from natmu.models import head_of, moved_outputs, require_enough, unadapted, without_outputs
+from natmu.models.finite import require_finite_weights
 from natmu.progress import decide, deciding, showing
 from natmu.records.lineage import DroppedOutputs
 from natmu.records.settings import TrainSettings, batch_size_of
@@ -137,6 +138,7 @@ def unlearn(
     inputs = Inputs([data], outputs, mean, std, classes_asked(already_forgotten, data))
     model = inputs.model(model, "model")
     refuse_without_outputs(model)
+    require_finite_weights(model)
     if initial_model is not None:
         initial_model = inputs.model(initial_model, "initial_model")
     known = training_recipe(training)

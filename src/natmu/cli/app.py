@@ -32,6 +32,7 @@ from natmu.cli import (
 from natmu.cli.interrupts import INTERRUPTED, say_interrupted
 from natmu.cli.torchrun import all_processes
 from natmu.errors import NatmuError
+from natmu.machine import exit_of, passing
 
 
 def _version(asked: bool) -> None:
@@ -67,11 +68,12 @@ def main() -> None:
     sys.excepthook = _report_bug
     try:
         with all_processes():
-            status = typer.main.get_command(application()).main(prog_name="natmu", standalone_mode=False)
+            status = _carried_out()
             if status == INTERRUPTED:
                 raise KeyboardInterrupt
     except NatmuError as error:
-        _end(str(error), error.exit_status)
+        told = passing(error) or error
+        _end(str(told), 2 if told.passes else told.exit_status)
     except typer.TyperException as error:
         message = error.format_message().replace("Value error, ", "")
         command = getattr(getattr(error, "ctx", None), "command_path", "natmu")
@@ -82,9 +84,25 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
+    except Exception as error:
+        if (fault := passing(error)) is not None:
+            _end(str(fault), 2)
+        if not isinstance(error, OSError):
+            raise
         _end(f"{error.filename or 'The system'}: {error.strerror or error}; choose another folder or make room.", 1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _carried_out() -> object:
+    """Carry out the command; its exit status, or what it returned.
+
+    Raises:
+        NatmuError: Code that is not ours has ended the program, and the work with it.
+    """
+    try:
+        return typer.main.get_command(application()).main(prog_name="natmu", standalone_mode=False)
+    except SystemExit as error:
+        raise exit_of(error) from error
 
 
 def _end(sentence: str, status: int) -> None:
@@ -95,9 +113,6 @@ def _end(sentence: str, status: int) -> None:
 
 def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What a user sees of a bug of ours: one sentence and a file with the details."""
-    if kind.__name__ in ("OutOfMemoryError", "MemoryError"):
-        sys.stderr.write("natmu: Out of memory; use a smaller --batch-size or another --device.\n")
-        return
     with tempfile.NamedTemporaryFile("w", prefix="natmu-", suffix=".log", delete=False) as log:
         log.writelines(traceback.format_exception(kind, error, trace))
     sentence = " ".join(str(error).split())[:200]

@@ -37,6 +37,7 @@ def run(
     """
     from natmu.cli.output import print_forecast, print_study
     from natmu.records.settings import training_of
+    from natmu.records.study import open_study
     from natmu.report import has_failures, illustrate, read_study, write_report
     from natmu.report.trackers import known_trackers, track_study
     from natmu.studies import forecast, read_recipe, run_recipe
@@ -59,5 +60,5 @@ def run(
     for path in [] if as_json else written:
         typer.echo(path)
     track_study(trackers, folder)
-    if has_failures(study):
+    if has_failures(study, open_study(folder).audits):
         raise typer.Exit(1)

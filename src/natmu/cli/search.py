@@ -28,14 +28,26 @@ def run(
 
     Several workers may run the same command at once; the same command continues an interrupted search.
     """
-    from natmu.cli.output import print_json, print_rows
+    from natmu.cli.output import print_json
     from natmu.studies import read_recipe, run_search
+    from natmu.studies.table import LOGS
 
     folder = run_search(read_recipe(recipe), data_dir=data_dir, out=out, device=device, storage=storage, force=force)
     found = json.loads((folder / "search.json").read_text(encoding="utf-8"))
     if as_json:
         print_json(found)
-        return
+    else:
+        _print(found, folder)
+    if all(method["best"] is None for method in found["methods"]):
+        logs = folder / LOGS / "search"
+        typer.echo(f"natmu: All trials failed; {folder / 'trials.csv'} says why, and {logs} has the details.", err=True)
+        raise typer.Exit(1)
+
+
+def _print(found: Mapping[str, Any], folder: Path) -> None:
+    """Print the best trials and the files."""
+    from natmu.cli.output import print_rows
+
     objective = found["objective"]
     for text, noise in found["noise"].items():
         original = found["original"][text]["value"]

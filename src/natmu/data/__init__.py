@@ -12,6 +12,7 @@ from natmu.data.forgetting import (
     say_what_is_forgotten,
     unseen_rows,
     without_earlier_classes,
+    without_forgotten_classes,
 )
 from natmu.data.images import ImageData, Labelling, Splits
 from natmu.data.own import OwnParts, own_parts
@@ -44,4 +45,5 @@ __all__ = [
     "with_copies",
     "with_corrections",
     "without_earlier_classes",
+    "without_forgotten_classes",
 ]

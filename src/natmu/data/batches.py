@@ -44,12 +44,14 @@ class Samples:
         labels: int64 ``(M,)``, what the row is labelled as.
         augmented: bool ``(M,)``, whether the row is cropped and flipped at random, or changed by the user's function.
         blend: A second image mixed into the last rows, after crop and flip of the first.
+        in_order: Whether batches take the rows as they come; they are shuffled otherwise.
     """
 
     positions: Tensor
     labels: Tensor
     augmented: Tensor
     blend: Blend | None = None
+    in_order: bool = False
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -185,7 +187,8 @@ class Batches:
         samples = self.samples(epoch)
         count = self._steps(len(samples))
         generator = torch.Generator().manual_seed(seed_for(self.seed, "epoch", epoch))
-        order = torch.randperm(len(samples), generator=generator)
+        shuffled = torch.randperm(len(samples), generator=generator)
+        order = torch.arange(len(samples)) if samples.in_order else shuffled
         shifts = self._shifts(samples.augmented, torch.arange(len(samples)), epoch, generator)
         on_device = _to(samples, self.device)
         sizes = [self.batch_size] * (count - 1)

@@ -196,6 +196,11 @@ def without_earlier_classes(holdout: ImageData | None, forget: ForgetSet) -> Ima
     return holdout if (own | others).all() else holdout.subset(np.flatnonzero(own | others))
 
 
+def without_forgotten_classes(unseen: ImageData, forget: ForgetSet) -> IntArray:
+    """Positions of unseen samples of classes that were never forgotten as a whole."""
+    return np.flatnonzero(_divided(unseen, forget)[1])
+
+
 def _divided(unseen: ImageData, forget: ForgetSet) -> tuple[BoolArray, BoolArray]:
     """Unseen samples of classes that are forgotten as a whole, and of classes that never were."""
     fine = None if unseen.fine is None else unseen.fine.labels.cpu().numpy()

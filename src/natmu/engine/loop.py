@@ -228,13 +228,17 @@ def _require_finite(losses: Tensor, model: nn.Module, epoch: int, before: int, s
     The last step of an epoch can break weights after a loss that was finite; such a model must not be kept.
     """
     broken = (~torch.isfinite(losses)).nonzero()
-    if len(broken):
+    remedy = "try a lower lr"
+    if len(broken) and before + int(broken[0]) == 0:
+        fault = "the loss is not finite at step 1"
+        remedy = "no weight had changed yet, so the model at the start, its data or a setting is at fault"
+    elif len(broken):
         fault = f"the loss is not finite at step {before + int(broken[0]) + 1}"
     elif not bool(torch.stack([value.isfinite().all() for value in model.state_dict().values()]).all()):
         fault = f"a weight is not finite after step {before + len(losses)}"
     else:
         return
-    raise TrainingError(f"{label}: {fault} (epoch {epoch + 1}); try a lower lr. Settings: {shown}.")
+    raise TrainingError(f"{label}: {fault} (epoch {epoch + 1}); {remedy}. Settings: {shown}.")
 
 
 def _row(epoch: int, rate: float, losses: Tensor, meter: Meter | None, seconds: float) -> dict[str, float]:

@@ -14,6 +14,7 @@ from natmu.engine import processes
 from natmu.engine.compute import Compute
 from natmu.engine.modes import evaluating
 from natmu.errors import ModelError, TrainingError
+from natmu.models.finite import broken_weight
 from natmu.progress import task
 from natmu.types import FloatArray, IntArray, Outputs, Part
 
@@ -61,7 +62,12 @@ def logits_of(model: nn.Module, data: ImageData, positions: Tensor, compute: Com
         raise ModelError(f"The model returns shape {tuple(logits.shape)}; one row of logits per image is needed.")
     logits = processes.gathered(logits, len(positions)) if shared else logits
     if not bool(torch.isfinite(logits).all()):
-        raise TrainingError("The model's logits are not finite; its weights are damaged or diverged.")
+        broken = broken_weight(model)
+        why = "" if broken is None else f", and neither is its weight {broken}"
+        raise TrainingError(
+            f"The model's logits are not finite{why}; its training diverged or its file is damaged, so take another "
+            "model."
+        )
     return logits
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from natmu.errors import NatmuError, SettingError
+from natmu.machine import passing
 
 Value = TypeVar("Value")
 
@@ -160,6 +161,10 @@ def agree(decide: Callable[[], Value]) -> Value:
             box[0] = decide()
         except NatmuError as error:
             box[1] = error
+        except Exception as error:
+            box[1] = passing(error)
+            if box[1] is None:
+                raise
     distributed.broadcast_object_list(box, device=torch.device("cpu"))
     if box[1] is not None:
         raise box[1]

@@ -19,6 +19,7 @@ from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint, read_weights, save_weights
 from natmu.engine.compute import Compute, hardware, peak_memory_mb, versions
 from natmu.errors import RunError, UsageError
+from natmu.machine import room_in
 from natmu.records.forgotten import Forgotten, write_forget
 from natmu.records.lineage import AnyLineage
 from natmu.records.passes import Passes
@@ -254,16 +255,21 @@ class Store:
             for unfinished in () if resume else work.glob(f"{checkpoint.name}*"):
                 unfinished.unlink(missing_ok=True)
 
-        processes.agree(make_room)
-        compute(Workplace(folder, lineage, Checkpoint(checkpoint, self.checkpoint_seconds)))
-        return processes.agree(lambda: self._publish(folder, name or lineage.digest, lineage.digest))
+        with room_in(self.root):
+            processes.agree(make_room)
+            compute(Workplace(folder, lineage, Checkpoint(checkpoint, self.checkpoint_seconds)))
+            return processes.agree(lambda: self._publish(folder, name or lineage.digest, lineage.digest))
 
     def _copy(self, run: Run, name: str) -> Run:
         """The same run under another name."""
         copy = self.root / ".work" / f"{name}.{os.getpid()}"
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(run.path, copy)
-        return self._publish(copy, name, run.record.digest)
+        try:
+            with room_in(self.root):
+                shutil.copytree(run.path, copy)
+            return self._publish(copy, name, run.record.digest)
+        finally:
+            shutil.rmtree(copy, ignore_errors=True)
 
     def _publish(self, folder: Path, name: str, digest: str) -> Run:
         """Give a complete folder its name, unless another process has just given it to the same run."""

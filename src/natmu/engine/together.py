@@ -24,7 +24,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from natmu.engine import processes as several
 from natmu.engine.compute import Compute
 from natmu.engine.memory import keep_freed_memory
-from natmu.errors import NatmuError, SharedMemoryError, TrainingError
+from natmu.errors import LostProcessError, NatmuError, SharedMemoryError
+from natmu.machine import exit_of, passing
 from natmu.models.faults import FAULTS, quoted
 from natmu.progress import Advance, Unit, say, shown_on, task
 
@@ -101,7 +102,7 @@ def run_together(function: Work, arguments: Sequence[Arguments], processes: int,
 
     Raises:
         SharedMemoryError: Shared memory cannot hold the function's tensors.
-        TrainingError: A process was ended from outside.
+        LostProcessError: A process was ended from outside.
         Exception: What a call raised. The calls at work are stopped, and those not yet begun are left out.
     """
     with task(label, len(arguments)) as advance:
@@ -205,7 +206,7 @@ class _Worker:
         """Hear what it has to say; whether that is the end of its call.
 
         Raises:
-            TrainingError: It was ended from outside.
+            LostProcessError: It was ended from outside.
             Exception: What the call raised.
         """
         with self._alive():
@@ -237,7 +238,7 @@ class _Worker:
             yield
         except (EOFError, OSError):
             self._process.join()
-            raise TrainingError(
+            raise LostProcessError(
                 f"A process that trained a model has ended without an answer (exit status {self._process.exitcode}), "
                 "most often because memory ran out; the same command continues, and with the environment variable "
                 "OMP_NUM_THREADS=1 it trains one model at a time."
@@ -284,8 +285,9 @@ def _serve(connection: Connection, function: Work, threads: int) -> None:
             try:
                 function(*arguments)
             except (NatmuError, *FAULTS) as error:
-                error.add_note("".join(traceback.format_exception(error)))  # no traceback gets through a connection
-                connection.send(("failed", error))
+                told = exit_of(error) if isinstance(error, SystemExit) else passing(error) or error
+                told.add_note("".join(traceback.format_exception(error)))  # no traceback gets through a connection
+                connection.send(("failed", told))
             else:
                 connection.send(("finished",))
 

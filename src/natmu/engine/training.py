@@ -11,6 +11,7 @@ from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.compute import Compute
 from natmu.engine.loop import Watch, fit
 from natmu.engine.meter import Meter
+from natmu.engine.reach import require_learning
 from natmu.records.run import History
 from natmu.records.settings import TrainSettings, flips_alternate, own_augmentation
 
@@ -42,8 +43,13 @@ def train_classifier(
 
     Returns:
         The meter, with each sample's mean confidence during training.
+
+    Raises:
+        ModelError: The model cannot learn these classes.
+        TrainingError: A loss is not finite.
     """
     assert settings.sharding is None, "shards are trained one by one"
+    require_learning(model, data.image_shape, data.num_classes, compute)
     samples = plain(positions, data.labels[positions], augment=bool(settings.augment))
     batches = Batches(
         data,

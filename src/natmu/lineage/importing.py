@@ -18,6 +18,7 @@ from natmu.lineage.same_weights import refuse_forgetful
 from natmu.lineage.workspace import Workspace
 from natmu.models import load_weights
 from natmu.models.adapters import network_of
+from natmu.models.finite import require_finite_weights
 from natmu.records.lineage import (
     AnyLineage,
     Imported,
@@ -83,6 +84,7 @@ def import_model(workspace: Workspace, weights: Path, recipe: AnyTraining | None
         return model
     network = workspace.fresh(0)
     load_weights(network, weights)
+    require_finite_weights(network_of(network), str(weights))
     processes.agree(lambda: refuse_forgetful(network_of(network).state_dict(), weights, workspace.store))
     outputs = workspace.predicted(outputs_of(network, workspace.on_device, workspace.compute))
     if not force:

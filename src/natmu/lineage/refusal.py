@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import numpy as np
 from torch import nn
 
-from natmu.data import resolve_forget, without_earlier_classes
+from natmu.data import Splits, resolve_forget, without_earlier_classes, without_forgotten_classes
+from natmu.errors import DataError
 from natmu.lineage.sisa import Untrained, untrained
 from natmu.lineage.workspace import Workspace
 from natmu.methods import Method, Problem, Retrain
@@ -37,6 +39,7 @@ def refuse(
     trained_here: bool = True,
     before: ForgetSet | None = None,
     copies: bool = False,
+    scored_on: Literal["test", "holdout"] = "test",
 ) -> dict[tuple[str, str], str]:
     """Let each method check each forget set with an untrained model in the original's place; nothing is written.
 
@@ -50,6 +53,7 @@ def refuse(
         trained_here: Whether the original's initial weights will be known.
         before: What the model forgot before.
         copies: Whether copies of forget samples are forgotten with them.
+        scored_on: The unseen part that models are scored on.
 
     Returns:
         By text of the request and label, why a method does not serve a forget set, where it serves another of them.
@@ -81,12 +85,36 @@ def refuse(
         request.text: resolve_forget(request, train, seed=seed, difficulty=difficulty, after=before, copies=copies)
         for request in requests
     }
+    for forget in forgets.values():
+        require_scored(workspace.splits, forget, scored_on)
     holdout = workspace.splits.holdout
     problems = {
         text: replace(problem, forget=forget, holdout=without_earlier_classes(holdout, forget))
         for text, forget in forgets.items()
     }
     return unserved_by(methods, problems)
+
+
+def require_scored(splits: Splits, forget: ForgetSet, part: Literal["test", "holdout"]) -> None:
+    """Refuse a forget set that leaves no unseen sample to score on, as nobody could tell how much was lost.
+
+    Args:
+        splits: The data.
+        forget: What is forgotten.
+        part: Name of the unseen part.
+
+    Raises:
+        DataError: All samples of that part are of classes that are forgotten.
+    """
+    unseen = splits.test if part == "test" else splits.holdout
+    if unseen is None or not len(unseen):
+        return
+    if not len(without_forgotten_classes(unseen, forget)):
+        name = "test set" if part == "test" else part
+        raise DataError(
+            f"The {name} holds no sample but of classes that {forget.request} forgets, so nothing would tell what the "
+            "model still knows; give unseen samples of the other classes too."
+        )
 
 
 class _Unmade:

@@ -16,6 +16,7 @@ from natmu.engine import processes
 from natmu.engine.predict import evaluation_batch
 from natmu.errors import ModelError, ScenarioError, TrainingError
 from natmu.methods.base import Method, Paper, fine_tune
+from natmu.methods.neighbours import by_images
 from natmu.methods.presets import Preset
 from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDRetainSettings
@@ -200,7 +201,7 @@ def _ascent(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, span: Input
         logits = model(images).float()
         own = logits.gather(1, labels_B[:, None]).squeeze(1)
         others = logits.scatter(1, labels_B[:, None], -math.inf).logsumexp(1)
-        (gradient,) = torch.autograd.grad((others - own).sum(), images)
+        gradient = by_images((others - own).sum(), images)
     if not bool(torch.isfinite(logits).all()):
         raise TrainingError("amun: the original's logits are not finite; its weights are damaged.")
     gradient = gradient * span.width

@@ -18,12 +18,15 @@ from natmu.engine.loop import BeforeEpoch, Watch, fit, load_optimizers
 from natmu.engine.meter import Meter
 from natmu.engine.modes import batch_norms, restore_modes
 from natmu.engine.passes import Counter, counter_of, detached
+from natmu.engine.reach import require_learning
 from natmu.engine.snapshots import Snapshots
 from natmu.engine.step import Direction, LossFunction, Second
 from natmu.errors import ForgetSetError, ModelError, ScenarioError, TrainingError
+from natmu.machine import exit_of
 from natmu.methods.presets import Preset, with_preset
 from natmu.methods.private import passes_of, private_problem
 from natmu.methods.problem import Problem
+from natmu.models.finite import require_finite_weights
 from natmu.progress import say
 from natmu.records.passes import Passes
 from natmu.records.run import History
@@ -197,6 +200,10 @@ class Method(ABC):
         self._check_counts(problem)
         require_single(problem.model, problem.data.image_shape, problem.compute)
         self.check(problem)
+        require_finite_weights(problem.model)
+        if self.learns:
+            data = problem.data
+            require_learning(problem.model, data.image_shape, data.num_classes, problem.compute)
         problem = replace(problem, batch_size=self.batch_size or problem.batch_size)
         device = problem.compute.device
         if isinstance(self.config, FitSettings):
@@ -208,7 +215,10 @@ class Method(ABC):
         private = private_problem(problem, counter)
         with problem.compute.private_randomness():
             torch.manual_seed(seed_for(problem.seed, self.name))
-            model = self.run(private)
+            try:
+                model = self.run(private)
+            except SystemExit as error:  # of a model or a method that is not ours
+                raise exit_of(error) from error
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         rounded_as(model, problem.model)
@@ -225,6 +235,11 @@ class Method(ABC):
     def batch_size(self) -> int | None:
         """Samples per step where the method's settings say so; the problem's if None."""
         return getattr(self.config, "batch_size", None)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the model as a whole has to have gradients; not where shards or a head have their own way."""
+        return not (self.needs_shards or self.needs_head)
 
     @property
     def reads_retain(self) -> bool:

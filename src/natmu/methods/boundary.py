@@ -18,6 +18,7 @@ from natmu.engine.predict import evaluation_batch
 from natmu.errors import ModelError, ScenarioError, TrainingError
 from natmu.methods import published
 from natmu.methods.base import Method, Paper, fine_tune
+from natmu.methods.neighbours import by_images
 from natmu.methods.problem import Problem
 from natmu.methods.settings import SGDSettings
 from natmu.models import Ensemble, last_linear
@@ -147,7 +148,7 @@ def adversarial(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, bound: 
     images = images_BCHW.detach().requires_grad_()
     with torch.enable_grad():
         loss = functional.cross_entropy(model(images).float(), labels_B, reduction="sum")
-    (gradient,) = torch.autograd.grad(loss, images)
+    gradient = by_images(loss, images)
     return span.clip(images.detach() + bound * span.width * gradient.sign())
 
 

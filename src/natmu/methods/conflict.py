@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -22,6 +23,7 @@ from natmu.methods.base import Method, Paper, fine_tune
 from natmu.methods.directions import clipped, norm_of
 from natmu.methods.dual_optim import DualOptimSettings, second_optimizer
 from natmu.methods.problem import Problem
+from natmu.methods.rounds import rounds_of
 from natmu.methods.settings import BATCH_SIZE, ForgetSettings, RetainSettings, SGDRetainSettings
 from natmu.methods.step_values import step_values
 from natmu.records.settings import FitSettings, Schedule
@@ -161,8 +163,9 @@ class SFRon(Method):
         A cross-entropy is taken to be at least 1.2e-7, the spacing of float32 at 1, before it is raised to the power:
         a sample whose loss rounds to 0 has no gradient and must not take all of the weight.
         Both sets are cropped and flipped, as in the code, but not for the Fisher information.
-        Steps are counted across passes over the retain set. A pass has a multiple of ``forget_every`` full batches, and
-        so begins a second round of the set to fill the last of them; the last pass is cut short.
+        Steps are counted across rounds of the retain set, each in an order of its own. A round that ends within a batch
+        is followed by the next one there, and no batch shows a sample twice. Where fewer samples are retained than a
+        batch has, a step takes all of them, and no more of the forget set.
 
     References:
         Unified Gradient-Based Machine Unlearning with Remain Geometry Enhancement (Zhehao Huang, Xinwen Cheng,
@@ -203,6 +206,7 @@ class SFRon(Method):
         retain, forget = problem.retain_samples(config), problem.forget_samples(augment=config.augment_forget)
         salient = self._salient(problem, retain, forget)
         every, power = config.forget_every, config.loss_power
+        problem = replace(problem, batch_size=min(problem.batch_size, max(len(retain), 2 * processes.count())))
         passes = self._passes(problem, retain)
         climbs = [lr_factor(config.schedule, step + 1, config.steps) for step in range(0, config.steps, every)]
         long = math.ceil(len(passes[0]) / problem.batch_size / every)
@@ -253,18 +257,18 @@ class SFRon(Method):
         """The retain set, again and again, in passes that have as many full batches as there are steps."""
         every, size = self.config.forget_every, problem.batch_size
         steps = math.ceil(math.ceil(len(retain) / size) / every) * every
-        order = torch.from_numpy(problem.rng("passes").permutation(len(retain)))
-        rows = order[torch.arange(self.config.steps * size) % len(retain)]
+        rows = rounds_of(len(retain), self.config.steps * size, size, partial(problem.rng, "passes"))
         return [_taken(retain, part) for part in torch.split(rows, steps * size)]
 
 
 def _taken(samples: Samples, rows: Tensor) -> Samples:
-    """Some rows of a derived data set without blends."""
+    """Some rows of a derived data set without blends, in this order."""
     return replace(
         samples,
         positions=samples.positions[rows],
         labels=samples.labels[rows],
         augmented=samples.augmented[rows],
+        in_order=True,
     )
 
 

@@ -101,7 +101,9 @@ RULES: Mapping[str, Rule] = {
     "neggrad_plus": lambda config, of: Cost(config.epochs * (of.retain + of.paired)),
     "munba": lambda config, of: Cost(config.epochs * (of.retain + of.paired)),
     "uam": lambda config, of: Cost(config.epochs * (2 * of.retain + of.paired)),
-    "sfron": lambda config, of: Cost(config.steps * of.batch * (1 + 1 / config.forget_every) + of.retain + of.forget),
+    "sfron": lambda config, of: Cost(
+        config.steps * min(of.batch, of.retain) * (1 + 1 / config.forget_every) + of.retain + of.forget
+    ),
     "finetune": _over_retain,
     "l1_sparse": _over_retain,
     "conv_transpose": _over_retain,

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from natmu.data.inputs import InputRange
 from natmu.engine.modes import evaluating
+from natmu.errors import ModelError
 
 
 def noisy(images_BCHW: Tensor, deviation: float, span: InputRange) -> Tensor:
@@ -59,7 +60,19 @@ def easiest(
         for _ in range(steps):
             moved.requires_grad_()
             loss = functional.cross_entropy(model(moved).float(), labels_B, reduction="sum")
-            (gradient,) = torch.autograd.grad(loss, moved)
+            gradient = by_images(loss, moved)
             moved = moved.detach() - step * span.width * gradient.sign()
             moved = span.clip(images + (moved - images).clamp(-bounds, bounds))
     return moved
+
+
+def by_images(loss: Tensor, images_BCHW: Tensor) -> Tensor:
+    """The gradient of a loss by images.
+
+    Raises:
+        ModelError: The model's outputs do not depend on them.
+    """
+    gradient = torch.autograd.grad(loss, images_BCHW, allow_unused=True)[0] if loss.requires_grad else None
+    if gradient is None:
+        raise ModelError("The model's outputs do not depend on the images it is shown; choose another method or model.")
+    return gradient

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal, get_args
 from pydantic import Field
 
 from natmu.errors import RunError, UsageError
+from natmu.machine import cannot_write
 from natmu.records.digests import Digest
 from natmu.records.files import File, Value, file_digest, sweep, write_atomically
 from natmu.records.forgetting import Request
@@ -292,7 +293,7 @@ def write_audit(folder: Path, audit: Audit, samples: Sequence[Sample], exposed: 
         path.mkdir(exist_ok=True)
         sweep(path)
     except OSError as error:
-        raise RunError(f"Cannot write {path} ({error.strerror}); choose a folder that can be written to.") from error
+        raise cannot_write(path, error) from error
     write_atomically(path / SAMPLES, samples_text(samples).encode())
     if exposed is not None:
         exposed.write(path / EXPOSED)

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json, to_json
 
 from natmu.errors import RunError
+from natmu.machine import cannot_write
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -130,7 +131,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     What killed writers left in the folder is removed.
 
     Raises:
-        RunError: It cannot be written.
+        NatmuError: It cannot be written; a ``ResourceError`` where no room is left.
     """
     partial = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.partial")
     try:
@@ -142,7 +143,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             partial.unlink(missing_ok=True)
         sweep(path.parent)
     except OSError as error:
-        raise RunError(f"Cannot write {path} ({error.strerror}); choose a folder that can be written to.") from error
+        raise cannot_write(path, error) from error
 
 
 def sweep(folder: Path) -> None:

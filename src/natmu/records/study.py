@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import model_validator
 
 from natmu.errors import RunError, UsageError
+from natmu.machine import cannot_write
 from natmu.records.audit import Audit
 from natmu.records.files import File, Value, damaged, file_digest, read_arrays, sweep, write_arrays
 from natmu.records.table import Table
@@ -205,7 +206,7 @@ def write_study(folder: Path, table: Table, audits: StudyAudits | None = None, h
             else:
                 content.write(folder / name)
     except OSError as error:
-        raise RunError(f"Cannot write {folder} ({error.strerror}); choose a folder that can be written to.") from error
+        raise cannot_write(folder, error) from error
     files = {name: file_digest(folder / name) for name, content in contents.items() if content is not None}
     written = table.model_copy(update={"files": files})
     written.write(folder / TABLE)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from natmu.records.study import open_study
+from natmu.records.study import StudyAudit, open_study
 from natmu.records.table import Results, Summary, SummaryRow, Table
 
 
@@ -21,9 +22,9 @@ def read_study(folder: Path) -> Table:
     return open_study(folder).table
 
 
-def has_failures(study: Results) -> bool:
-    """Whether a job of a study failed; what a method cannot serve was never a job."""
-    return any(row.log is not None for row in study.rows)
+def has_failures(study: Results, audits: Iterable[StudyAudit] = ()) -> bool:
+    """Whether a job of a study failed, or one of its audits; what a method cannot serve was never a job."""
+    return any(row.log is not None for row in study.rows) or any(audit.failed is not None for audit in audits)
 
 
 def summary_of(study: Results, seconds: float) -> Summary:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from natmu import progress
 from natmu.errors import RunError, UsageError
+from natmu.machine import cannot_write
 from natmu.records.service import PUBLIC_KEY, SIGNING_KEY
 
 if TYPE_CHECKING:
@@ -203,4 +204,4 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
     except FileExistsError:
         raise UsageError(f"{path} is there already and is never replaced; choose another folder.") from None
     except OSError as error:
-        raise RunError(f"Cannot write {path} ({error.strerror}); choose a folder that can be written to.") from error
+        raise cannot_write(path, error) from error

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from natmu.errors import RunError
+from natmu.machine import cannot_write
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def replacing(target: Path, service: Path) -> Iterator[Path]:
                 shutil.rmtree(new, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise RunError(f"Cannot write {target} ({error.strerror}); choose a folder that can be written to.") from error
+        raise cannot_write(target, error) from error
 
 
 def clear_unfinished(home: Path, service: Path) -> None:

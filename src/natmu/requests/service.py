@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from natmu.errors import RunError, UsageError
+from natmu.errors import UsageError
+from natmu.machine import cannot_write
 from natmu.records.forgetting import with_manifest
 from natmu.records.ledger import NotMade, Purged, Rejected, Released, Requested, Retrained, RolledBack
 from natmu.records.run import WEIGHTS
@@ -86,9 +87,7 @@ class Service:
             )
             partial.replace(folder)
         except OSError as error:
-            raise RunError(
-                f"Cannot write {folder} ({error.strerror}); choose a folder that can be written to."
-            ) from error
+            raise cannot_write(folder, error) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return cls.open(folder)

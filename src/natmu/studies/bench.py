@@ -217,6 +217,7 @@ def unserved_by(recipe: Recipe, workspace: Workspace, original: Original | None)
             seed=seed,
             batch_size=recipe.batch_size,
             trained_here=shared or own is not None,
+            scored_on=recipe.score_on,
         )
     return unserved
 

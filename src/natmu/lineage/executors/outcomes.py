@@ -16,6 +16,7 @@ from natmu.errors import NatmuError
 from natmu.lineage.graph import sources
 from natmu.lineage.making import obtain
 from natmu.lineage.workspace import Workspace
+from natmu.machine import ends_all, exit_of, passing
 from natmu.records.derived import title
 from natmu.records.digests import digest_of
 from natmu.records.files import write_atomically
@@ -57,7 +58,8 @@ def attempt(
 ) -> Outcome:
     """Do a piece of work and say what became of it.
 
-    Of several processes all must fail alike. What one of them alone raises, as a GPU that is lost, ends everything.
+    Of several processes all must fail alike. What one of them alone raises, as a GPU that is lost, ends everything. So
+    does a fault of the machine that the next work would meet as well, such as a full disk.
 
     Args:
         name: What it is called.
@@ -65,10 +67,15 @@ def attempt(
         workspace: Where it is done.
         logs: Folder of logs; without one, only errors that are meant for users are failures, and others are raised.
         key: What tells it from others that are called the same; its name if None.
+
+    Raises:
+        NatmuError: Nothing else can be done before the machine is seen to.
     """
     try:
         return Outcome(work())
-    except Exception as error:  # a method may be anybody's, and other models are made all the same
+    except (Exception, SystemExit) as error:  # a method may be anybody's, and other models are made all the same
+        if (fault := ends_all(error)) is not None:
+            raise fault from None if fault is error else error
         if (logs is None and not isinstance(error, NatmuError)) or not processes.fail_alike(name):
             raise
         if workspace.compute.device.type == "cuda":
@@ -78,6 +85,10 @@ def attempt(
 
 def sentence_of(error: BaseException) -> str:
     """What went wrong, in one line."""
+    if isinstance(error, SystemExit):
+        return str(exit_of(error))
+    if (fault := passing(error)) is not None:
+        return str(fault)
     message = " ".join(str(error).split())[:300]
     return message if isinstance(error, NatmuError) else f"{type(error).__name__}: {message or 'no message'}"
 

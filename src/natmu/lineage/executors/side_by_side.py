@@ -21,6 +21,7 @@ from natmu.errors import SharedMemoryError, TrainingError, UsageError
 from natmu.lineage.making import obtain
 from natmu.lineage.shards import obtain_shards
 from natmu.lineage.workspace import Workspace
+from natmu.machine import OutOfMemoryError
 from natmu.progress import say
 from natmu.records.derived import division_of
 from natmu.records.lineage import AllBut, AnyLineage, Everything, Trained
@@ -58,7 +59,7 @@ def train_together(models: Sequence[Trained], processes: int, workspace: Workspa
         return
     try:
         run_together(partial(_obtain_quietly, workspace), missing, processes, "models side by side")
-    except SharedMemoryError as error:
+    except (SharedMemoryError, OutOfMemoryError) as error:
         say(f"{error} The models are trained one after another.")
 
 

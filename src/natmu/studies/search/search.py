@@ -15,10 +15,11 @@ from typing import Any
 
 from natmu.engine import processes
 from natmu.engine.store import Run
-from natmu.errors import SettingError
+from natmu.errors import NatmuError, ResourceError, SettingError
 from natmu.lineage import Workspace, obtain, outcome_of
 from natmu.lineage.executors.outcomes import sentence_of
 from natmu.lineage.refusal import refuse
+from natmu.machine import ends_all, passing
 from natmu.methods import SISA, Downdate, Retrain, method_named
 from natmu.progress import say, showing, task
 from natmu.records.derived import knows_initial_weights
@@ -74,6 +75,8 @@ def run_search(
 
     Raises:
         UsageError: The recipe cannot be searched, Optuna is missing, or the storage cannot be opened.
+        ResourceError: Some trials could not be run because the machine ran out of something; the files tell of the
+            others.
         NatmuError: The data, the model, the original or a retrained model cannot be had.
     """
     settings = _require_searchable(recipe)
@@ -89,11 +92,16 @@ def run_search(
         scene = _scene(recipe, settings, workspace, searched, given, force=force)
         place = Storage(out / recipe.name, storage)
         found = [(method, _trials(method, scene, place)) for method in scene.methods]
-        _work(scene, found, out / recipe.name)
+        aside = _work(scene, found, out / recipe.name)
         with place.lock:
             write_found(
                 out / recipe.name, recipe, settings, workspace.compute, place.kind, scene.baseline, scene.noise, found
             )
+    if aside:
+        raise ResourceError(
+            f"{len(aside)} of {settings.trials * len(found)} trials could not be run, and the same command runs them "
+            f"again. {aside[0]}"
+        )
     return out / recipe.name
 
 
@@ -194,6 +202,7 @@ def _scene(
         seed=split_seed,
         batch_size=recipe.batch_size,
         trained_here=given is None or knows_initial_weights(given),
+        scored_on="holdout",
     )
     for (text, label), reason in unserved.items():
         say(f"{text}, {label}: not searched. {reason}")
@@ -238,29 +247,45 @@ def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
     return Trials(storage, name, ranges, search.trials, seed_for(search.seed, "search", method.label))
 
 
-def _work(scene: Scene, found: list[tuple[Searched, Trials]], folder: Path) -> None:
-    """Run trials until all are finished, by this worker or by others."""
+def _work(scene: Scene, found: list[tuple[Searched, Trials]], folder: Path) -> list[NatmuError]:
+    """Run trials until all are finished, by this worker or by others.
+
+    Returns:
+        Why trials were given back that this worker cannot run, one error for each.
+    """
 
     def finished() -> int:
         return sum(len(trials.finished()) for _, trials in found)
 
+    aside: list[NatmuError] = []
     total, shown = scene.search.trials * len(found), finished()
     with task(f"{scene.recipe.name}: trials", total, shown) as advance:
-        while shown < total:
+        while any(trials.left() for _, trials in found):
             claims = ((method, claim) for method, trials in found if (claim := trials.claim()) is not None)
             claimed = next(claims, None)
             if claimed is not None:
-                _run_trial(scene, *claimed, folder / LOGS / "search")
+                fault = _run_trial(scene, *claimed, folder / LOGS / "search")
+                aside += [] if fault is None else [fault]
             else:
                 time.sleep(WAIT_SECONDS)  # others are at work on all that is left
             done = finished()
             for _ in range(done - shown):
                 advance()
             shown = done
+    return aside
 
 
-def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> None:
-    """One trial; one that fails is a result, and does not stop the others."""
+def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> NatmuError | None:
+    """One trial; one that fails is a result, and does not stop the others.
+
+    One that the machine cannot run is none: it is given back, to be run again.
+
+    Returns:
+        Why the trial was given back.
+
+    Raises:
+        NatmuError: No trial can be run before the machine is seen to.
+    """
     rows: list[dict[str, Any]] = []
     judgements: list[Judgement] = []
     value = reason = None
@@ -273,7 +298,13 @@ def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> None
             judgements.append(scene.judges[text](run))
             rows.append({"forget": text, **asdict(judgements[-1]), **_cost(run)})
         value = ranked(judgements)
-    except Exception as error:  # noqa: BLE001 - a method may be anybody's, and the other trials go on
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a method may be anybody's, and the other trials go on
+        if (fault := passing(error)) is not None:
+            claim.give_back()
+            if ends_all(error) is not None:
+                raise fault from None if fault is error else error
+            say(f"{method.label}, trial {claim.trial.number}: put off. {fault}")
+            return fault
         reason = sentence_of(error)
         logs.mkdir(parents=True, exist_ok=True)
         write_atomically(logs / f"{claim.name}.log", traceback.format_exc().encode())
@@ -284,6 +315,7 @@ def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> None
     lost = max((one.lost for one in judgements), default=0.0)
     came = f"failed. {reason}" if value is None else f"{value:.2f}" if lost == 0 else _too_much(lost)
     say(f"{method.label}, trial {claim.trial.number} ({settings}): {came}")
+    return None
 
 
 def _too_much(lost: float) -> str:

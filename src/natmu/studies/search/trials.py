@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 
-from natmu.errors import RunError, UsageError
+from natmu.errors import NatmuError, RunError, UsageError
+from natmu.machine import cannot_write
 from natmu.records.recipe import Range
 from natmu.types import seed_for
 
@@ -69,8 +71,25 @@ class Storage:
         self.locks.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(self.locks / "lock")
         self.kind = "journal" if url is None else url.partition(":")[0].partition("+")[0]
+        self.journal = folder.resolve() / JOURNAL if url is None else None
+        with self.writing():
+            self.optuna = _database(url) if url is not None else self._journal(folder.resolve() / JOURNAL)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Nobody else reads or writes meanwhile; what could be written in part only is taken back.
+
+        Raises:
+            NatmuError: The journal cannot be written.
+        """
         with self.lock:
-            self.optuna = self._journal(folder.resolve() / JOURNAL) if url is None else _database(url)
+            try:
+                yield
+            except OSError as error:
+                if self.journal is None:
+                    raise
+                _mend(self.journal)
+                raise cannot_write(self.journal, error) from error
 
     def _journal(self, path: Path) -> BaseStorage:
         from optuna.storages import JournalStorage
@@ -133,14 +152,20 @@ class Trials:
         import optuna
 
         self.storage, self.name, self.ranges, self.budget, self.seed = storage, name, ranges, budget, seed
-        with storage.lock:
+        self._aside: set[int] = set()
+        with storage.writing():
             self.study: Study = optuna.create_study(storage=storage.optuna, study_name=name, load_if_exists=True)
 
     def claim(self) -> Claim | None:
-        """A trial to run: one whose worker is dead, else a new one; None where all are finished or under way."""
-        with self.storage.lock:
+        """A trial to run: one whose worker is dead, else a new one; None where all are finished or under way.
+
+        One that this worker gave back is none for it.
+        """
+        with self.storage.writing():
             known = self._known()
             for one in known:
+                if one.number in self._aside:
+                    continue
                 lock = self._lock(one.number)
                 if not one.state.is_finished() and _free(lock):
                     claim = self._claim(one.number, one._trial_id, lock)
@@ -155,9 +180,17 @@ class Trials:
 
     def finished(self) -> list[Finished]:
         """The trials that came to an end, by number."""
-        with self.storage.lock:
+        with self.storage.writing():
             ended = [one for one in self._known() if one.state.is_finished()]
         return [Finished(one.number, one.value, self._settings(one.params), one.user_attrs) for one in ended]
+
+    def left(self) -> int:
+        """How many trials are not finished; those that this worker gave back are left to another time."""
+        return self.budget - len({one.number for one in self.finished()} | self._aside)
+
+    def put_aside(self, number: int) -> None:
+        """Leave a trial to another worker, or to another time."""
+        self._aside.add(number)
 
     def _known(self) -> list[FrozenTrial]:
         """All trials of the budget; of a search that once had a larger one, the first."""
@@ -241,12 +274,19 @@ class Claim:
         """
         from optuna.trial import TrialState
 
-        with self.trials.storage.lock:
+        with self.trials.storage.writing():
             self.trial.set_user_attr("rows", [dict(row) for row in rows])
             self.trial.set_user_attr("reason", reason)
             self.trials.study.tell(self.trial.number, value, state=TrialState.FAIL if value is None else None)
             self.lock.release()
             Path(self.lock.lock_file).unlink(missing_ok=True)
+
+    def give_back(self) -> None:
+        """Leave the trial unfinished, as if no worker had taken it up."""
+        self.trials.put_aside(self.trial.number)
+        self.lock.release()
+        with suppress(NatmuError), self.trials.storage.writing():  # else the number of workers is one too high
+            self.trial.set_user_attr("workers", self.workers - 1)
 
 
 def _free(lock: FileLock) -> bool:

@@ -1,0 +1,38 @@
+"""Weights that are no numbers."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from natmu.errors import ModelError
+
+
+def broken_weight(model: nn.Module) -> str | None:
+    """Name of the first parameter or buffer that holds NaN or infinity; None where none does.
+
+    A buffer of infinities alone, such as a mask, is meant so.
+    """
+    for name, value in model.named_parameters():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            return name
+    for name, value in model.named_buffers():
+        if value.is_floating_point() and bool(value.isnan().any()):
+            return name
+    return None
+
+
+def require_finite_weights(model: nn.Module, what: str = "The original") -> None:
+    """Refuse a model that was damaged before it came here.
+
+    Args:
+        model: The model.
+        what: What it is called.
+
+    Raises:
+        ModelError: A weight is NaN or infinite.
+    """
+    if (name := broken_weight(model)) is not None:
+        raise ModelError(
+            f"{what} is damaged: its weight {name} is not finite, because its training diverged or its file is broken; "
+            "start from another model."
+        )
