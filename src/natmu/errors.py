@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection
+from itertools import islice
 
 
 class NatmuError(Exception):
@@ -63,12 +64,16 @@ class ScenarioError(UsageError):
 
 
 def fold(name: str) -> str:
-    """A name without regard to case, spaces, underscores and hyphens.
+    """A name without regard to case, and to whether spaces, an underscore or a hyphen stand between two words.
+
+    A hyphen or underscore that stands anywhere else belongs to the name, as the sign of a number does.
 
     >>> fold("Aquatic-mammals") == fold("aquatic_mammals")
     True
+    >>> fold("-1") == fold("1"), fold("3-") == fold("3")
+    (False, False)
     """
-    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+    return re.sub(r"(?<=[^\s_-])(?:\s+|[_-])(?=[^\s_-])", " ", name.strip()).casefold()
 
 
 def hint(name: str, known: Collection[str]) -> str:
@@ -93,6 +98,17 @@ def importable(name: str, kind: str = "function") -> str:
     if not colon or not file.endswith(".py"):
         return f"package.module:{kind}"
     return f"{file.removesuffix('.py').removeprefix('./').replace('/', '.')}:{function}"
+
+
+def some(values: Collection[object], shown: int = 5) -> str:
+    """The first few of many values, for a sentence; each is quoted if it is a text, and cut if it is long.
+
+    >>> some(["a", "b"]), some(range(10, 20), 3)
+    ("'a', 'b'", '10, 11, 12 and 7 more')
+    """
+    texts = [repr(value[:80]) if isinstance(value, str) else str(value)[:40] for value in islice(values, shown)]
+    more = f" and {len(values) - shown:,} more" if len(values) > shown else ""
+    return f"{', '.join(texts)}{more}"
 
 
 FAULTS = (
