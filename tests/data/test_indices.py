@@ -118,6 +118,7 @@ def test_what_python_may_not_pass(values: object) -> None:
         ("i.csv", b"# mine\n14\n", "'# mine' in row 1"),
         ("i.csv", b"l4\n15\n", "'l4' in row 1"),
         ("i.csv", b"nan\n15\n", "'nan' in row 1"),
+        ("i.csv", b'index\n3\n""\n14\n', "'' in row 3"),
         ("i.csv", b"true\n1\n", "'true' in row 1"),
         ("i.csv", b'index,note\n3,"a\n4,b\n5,c\n', "cannot be read as comma-separated values"),
         ("i.txt", b"3\x0c4\n", r"must be integers"),
@@ -183,7 +184,7 @@ LINES = st.lists(
 
 
 @given(LINES, st.sampled_from([".csv", ".txt"]))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_row_is_dropped_without_a_word(tmp_path: Path, lines: list[str], ending: str) -> None:
     """A file is refused, or means exactly the numbers that its rows write, but for a header in front and comments."""
     path = tmp_path / f"i{ending}"

@@ -99,14 +99,24 @@ def read_cells(path: Path) -> dict[int, tuple[str, ...]]:
         DataError: The file cannot be read.
     """
     try:
-        text = read_file(path).decode("utf-8-sig")
-        delimiter = max(_DELIMITERS, key=text.partition("\n")[0].count)
-        read = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        rows = {line: tuple(cell.strip() for cell in row) for row in read if (line := read.line_num)}
+        text = io.StringIO(read_file(path).decode("utf-8-sig"), newline="")
+        delimiter = max(_DELIMITERS, key=text.readline().count)
+        text.seek(0)
+        read = csv.reader(text, delimiter=delimiter, strict=True)
+        return {read.line_num: tuple(map(_stripped, row)) for row in read if not _is_blank(row)}
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is no text in UTF-8; save it so.") from None
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as comma-separated values ({str(error)[:120]}).") from None
-    return {line: row for line, row in rows.items() if any(row)}
+
+
+def _stripped(cell: str) -> str:
+    """A cell without the blanks around it; those that hold a line's end were quoted, and stay as they are."""
+    return cell if "\n" in cell else cell.strip()
+
+
+def _is_blank(row: Sequence[str]) -> bool:
+    """Whether a row was left blank, or separators alone; one that has quotes around nothing was meant as a row."""
+    return row != [""] and not any(map(_stripped, row))
