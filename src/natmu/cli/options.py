@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from natmu.bounds import LARGEST_COUNT, LARGEST_SEED
 from natmu.errors import SettingError
 
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder that holds the data sets.")]
@@ -22,7 +23,10 @@ Crop = Annotated[
 ]
 Channels = Annotated[int | None, typer.Option("--channels", help="Make all images grey (1) or RGB (3).")]
 TrainSize = Annotated[
-    int | None, typer.Option("--train-size", min=1, help="Keep a class-balanced random part of the training set.")
+    int | None,
+    typer.Option(
+        "--train-size", min=1, max=LARGEST_COUNT, help="Keep a class-balanced random part of the training set."
+    ),
 ]
 Holdout = Annotated[bool, typer.Option("--holdout", help="Set a fixed random fifth of the test set apart for tuning.")]
 TestData = Annotated[
@@ -105,8 +109,8 @@ Manifest = Annotated[
 WithCopies = Annotated[
     bool, typer.Option("--with-copies", help="Forget byte-identical copies in the training set too.")
 ]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Samples per step.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, max=LARGEST_COUNT, help="Samples per step.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")]
 SyncBatchNorm = Annotated[

@@ -104,7 +104,9 @@ def _number(node: yaml.Node, kind: str) -> int | float:
     if kind == "int" and _INTEGER.fullmatch(text):
         return int(text)
     if kind == "float" and _FLOAT.fullmatch(text):
-        return float(text.replace(".inf", "inf").replace(".nan", "nan") if text.lower()[-3:] in ("inf", "nan") else text)
+        return float(
+            text.replace(".inf", "inf").replace(".nan", "nan") if text.lower()[-3:] in ("inf", "nan") else text
+        )
     raise _UnreadableError(problem=f"{text[:80]!r} is no number", problem_mark=node.start_mark)
 
 
@@ -119,7 +121,7 @@ def read_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - any value
         SettingError: It is not YAML, a key stands twice, or it is nested deeper or stands for more than any of ours.
     """
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - it is a SafeLoader
+        return yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f" in line {error.problem_mark.line + 1}"
         reason = f"{error.problem or error.context}{line}"

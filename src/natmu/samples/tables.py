@@ -103,7 +103,8 @@ def read_cells(path: Path) -> dict[int, tuple[str, ...]]:
         delimiter = max(_DELIMITERS, key=text.readline().count)
         text.seek(0)
         read = csv.reader(text, delimiter=delimiter, strict=True)
-        return {read.line_num: tuple(map(_stripped, row)) for row in read if not _is_blank(row)}
+        rows = ((read.line_num, row) for row in read)
+        return {line: tuple(map(_stripped, row)) for line, row in rows if not _is_blank(row)}
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:
