@@ -29,8 +29,9 @@ def require_numbers(value: object, annotation: object) -> None:
 def _number_kind(annotation: object) -> Literal["int", "float"] | None:
     """Which numbers a type takes that takes no truth values; None for all other types."""
     leaves = {*_leaves(annotation)}
-    anything = bool in leaves or any(leaf in (Any, object) or not isinstance(leaf, type) for leaf in leaves)
-    if anything or any(issubclass(leaf, BaseModel) for leaf in leaves):
+    if leaves & {bool, Any, object} or any(
+        not isinstance(leaf, type) or issubclass(leaf, BaseModel) for leaf in leaves
+    ):
         return None
     return "float" if float in leaves else "int" if int in leaves else None
 

@@ -16,6 +16,12 @@ _KINDS = {
     stat.S_IFDIR: "it is a folder, not a file",
 }
 
+_POINTERS = {
+    b"version https://git-lfs.github.com/": "Git LFS (`git lfs pull`)",
+    b"/annex/objects/": "git-annex (`git annex get .`)",
+}
+"""How files begin that stand in a clone of a repository for large ones that were not fetched."""
+
 
 def require_file(path: Path) -> None:
     """Refuse what is no regular file, without opening it.
@@ -70,6 +76,16 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
         UnicodeDecodeError: It is no such text.
     """
     return read_file(path).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def pointed_to(path: Path) -> str | None:
+    """What a small text file that stands for a large file leads to, and how to get it; None for all other files."""
+    try:
+        with open_file(path) as file:
+            head = file.read(64)
+    except OSError:
+        return None
+    return next((told for start, told in _POINTERS.items() if start in head), None)
 
 
 def _require_regular(mode: int, path: Path) -> None:

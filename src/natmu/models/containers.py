@@ -21,13 +21,11 @@ from torch import Tensor
 from natmu.errors import ModelError
 from natmu.models.faults import FAULTS, quoted
 from natmu.models.hub import is_pretrained_folder, read_json
+from natmu.user_files import pointed_to, require_file
 
 State = Mapping[str, Tensor]
 Place = tuple[str, ...]
 """The keys under which something stands in nested mappings."""
-
-POINTER = b"version https://git-lfs.github.com/"
-"""How the file begins that stands in a clone of a repository for a large one that was not fetched."""
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".ckpt", ".bin")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
@@ -75,7 +73,7 @@ def read_container(path: Path) -> Container:
         container = Container(path, _shards(file))
     elif file.suffix not in SUFFIXES:
         raise ModelError(f"Weights are read from {', '.join(SUFFIXES)} files, and {path} is none of these.")
-    elif not file.is_file():
+    elif not file.exists() and not file.is_symlink():
         raise ModelError(f"There is no file {path} to read weights from.")
     else:
         content, metadata = _read(file)
@@ -155,9 +153,10 @@ def _shards(index: Path) -> dict[str, Tensor]:
 def _read(path: Path) -> tuple[Any, Mapping[str, str] | None]:
     """The content of one file, and the metadata of a safetensors file."""
     try:
-        with path.open("rb") as stream:
-            if stream.read(len(POINTER)) == POINTER:
-                raise ModelError(f"{path} only points to a file in Git LFS; get that with `git lfs pull`.")
+        require_file(path)
+        held = pointed_to(path)
+        if held is not None:
+            raise ModelError(f"{path} only points to a file in {held}; get that first.")
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
@@ -173,6 +172,8 @@ def _read(path: Path) -> tuple[Any, Mapping[str, str] | None]:
             "you trust it, load it yourself and save it again with torch.save(model.state_dict(), path)."
         ) from error
     except (*FAULTS, SafetensorError, struct.error) as error:
+        if isinstance(error, OSError) and error.filename:
+            raise ModelError(f"{path} cannot be read as weights: {error.strerror or error}.") from error
         if _ends_early(path, error):
             raise ModelError(
                 f"{path} is incomplete or damaged, {path.stat().st_size:,} bytes as it is; copy or download it again."

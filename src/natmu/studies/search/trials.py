@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from natmu.errors import RunError, UsageError
 from natmu.records.recipe import Range
 from natmu.types import seed_for
+from natmu.user_files import read_file
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -90,7 +91,7 @@ def _mend(path: Path) -> None:
     Raises:
         RunError: The last whole line is none of a journal's, which Optuna would pass over until it writes another.
     """
-    content = path.read_bytes() if path.exists() else b""
+    content = read_file(path) if path.exists() else b""
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         os.truncate(path, len(whole))
