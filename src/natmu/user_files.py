@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 _KINDS = {
     stat.S_IFIFO: "it is a named pipe (FIFO), not a file; save what comes out of it as a file",
@@ -17,8 +17,8 @@ _KINDS = {
 }
 
 _POINTERS = {
-    b"version https://git-lfs.github.com/": "Git LFS (`git lfs pull`)",
-    b"/annex/objects/": "git-annex (`git annex get .`)",
+    b"version https://git-lfs.github.com/": "Git LFS; get that with `git lfs pull`",
+    b"/annex/objects/": "git-annex; get that with `git annex get`",
 }
 """How files begin that stand in a clone of a repository for large ones that were not fetched."""
 
@@ -41,7 +41,7 @@ def require_file(path: Path) -> None:
         raise OSError(errno.EINVAL, str(error), str(path)) from None
 
 
-def open_file(path: Path) -> BinaryIO:
+def open_file(path: Path) -> io.BufferedReader:
     """Open a regular file for reading.
 
     Raises:

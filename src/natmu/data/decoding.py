@@ -87,7 +87,7 @@ def _opened(path: Path, content: IO[bytes] | None = None) -> Iterator[Image.Imag
     except _FAULTS as error:
         held = pointed_to(path)
         if held is not None:
-            raise DataError(f"{path} only points to a file in {held}; get that, and all others, first.") from None
+            raise DataError(f"{path} only points to a file in {held}.") from None
         raise DataError(f"{path} cannot be read as an image ({error}); repair or remove it.") from None
 
 

@@ -46,11 +46,11 @@ def require_reachable(files: Sequence[Path]) -> None:
 def _obstacle(path: Path) -> Obstacle | None:
     """Why a file cannot be read, if so."""
     try:
-        mode = os.stat(path).st_mode
+        mode = path.stat().st_mode
     except PermissionError:
         return "permission"
     except OSError:
-        return "link" if os.path.islink(path) else "gone"
+        return "link" if path.is_symlink() else "gone"
     if not stat.S_ISREG(mode):
         return "kind"
     return None if os.access(path, os.R_OK) else "permission"
@@ -71,8 +71,8 @@ def walk(folder: Path, *, below: bool = True) -> Iterator[tuple[Path, list[str]]
     above: dict[str, frozenset[tuple[int, int]]] = {}
     found = []
     for root, _, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        facts = os.stat(root)
-        identity, outside = (facts.st_dev, facts.st_ino), above.get(os.path.dirname(root), frozenset())
+        facts = Path(root).stat()
+        identity, outside = (facts.st_dev, facts.st_ino), above.get(str(Path(root).parent), frozenset())
         if identity in outside:
             raise DataError(f"{root} is a link to a folder that it lies in, so its images have no end; remove it.")
         above[root] = outside | {identity}
@@ -92,8 +92,8 @@ def folders_in(folder: Path) -> list[Path]:
         entries = [*os.scandir(folder)]
     except OSError as error:
         _refuse(error)
-    lost = sorted(entry.path for entry in entries if entry.is_symlink() and not os.path.exists(entry.path))
-    lost = [path for path in lost if not os.path.splitext(path)[1]]
+    links = sorted(Path(entry.path) for entry in entries if entry.is_symlink())
+    lost = [str(path) for path in links if not path.exists() and not path.suffix]
     if lost:
         raise DataError(
             f"{folder} holds {len(lost):,} links to folders or files that are not there ({some(lost, 3)}), which may "

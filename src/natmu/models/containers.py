@@ -156,7 +156,7 @@ def _read(path: Path) -> tuple[Any, Mapping[str, str] | None]:
         require_file(path)
         held = pointed_to(path)
         if held is not None:
-            raise ModelError(f"{path} only points to a file in {held}; get that first.")
+            raise ModelError(f"{path} only points to a file in {held}.")
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
