@@ -88,6 +88,17 @@ def hint(name: str, known: Collection[str]) -> str:
     return f" (did you mean {', '.join(dict.fromkeys(by_fold[key] for key in close[:4]))}?)" if close else ""
 
 
+def require_utf8(text: str, what: str) -> None:
+    """Refuse a text that no file of ours can hold, before any work is done for it.
+
+    Raises:
+        UsageError: It is no text in UTF-8, as names of files in old encodings are.
+    """
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        shown = text[:160].encode("utf-8", "backslashreplace").decode()
+        raise UsageError(f"{what} {shown!r} is no text in UTF-8; rename it.")
+
+
 def importable(name: str, kind: str = "function") -> str:
     """How to write what cannot be imported: the module in place of the path of its file, or the form in general.
 

@@ -12,7 +12,7 @@ from PIL import Image
 from natmu.data import load
 from natmu.data.decoding import image_files
 from natmu.data.reachable import require_reachable, walk
-from natmu.errors import DataError
+from natmu.errors import DataError, UsageError, require_utf8
 
 
 @pytest.fixture
@@ -120,3 +120,12 @@ def test_the_walk_is_that_of_the_standard_library(photos: Path) -> None:
     assert len(image_files(photos)) == 16
     with pytest.raises(DataError, match="1 of 16"):
         require_reachable(image_files(photos))
+
+
+def test_names_that_are_no_text_in_utf_8(photos: Path) -> None:
+    """A file name in Latin-1, as old archives have them, cannot stand in any of our records."""
+    require_utf8("Zürich 😀", "The class")
+    folder = os.fsencode(photos / "train" / "cat") + b"/caf\xe9.png"
+    os.rename(photos / "train" / "cat" / "1.png", folder)
+    with pytest.raises(UsageError, match=r"caf.*is no text in UTF-8; rename it"):
+        load(str(photos), photos.parent)

@@ -31,7 +31,7 @@ from natmu.cli import (
 )
 from natmu.cli.interrupts import INTERRUPTED, say_interrupted
 from natmu.cli.torchrun import all_processes
-from natmu.errors import NatmuError
+from natmu.errors import NatmuError, require_utf8
 
 
 def _version(asked: bool) -> None:
@@ -66,6 +66,8 @@ def main() -> None:
     """
     sys.excepthook = _report_bug
     try:
+        for text in (*sys.argv[1:], str(Path.cwd())):
+            require_utf8(text, "The argument or folder")
         with all_processes():
             status = typer.main.get_command(application()).main(prog_name="natmu", standalone_mode=False)
             if status == INTERRUPTED:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from natmu.errors import DataError, some
+from natmu.errors import DataError, require_utf8, some
 
 Obstacle = Literal["link", "permission", "gone", "kind"]
 
@@ -76,6 +76,8 @@ def walk(folder: Path, *, below: bool = True) -> Iterator[tuple[Path, list[str]]
         if identity in outside:
             raise DataError(f"{root} is a link to a folder that it lies in, so its images have no end; remove it.")
         above[root] = outside | {identity}
+        for name in (root, *names):
+            require_utf8(name, "The file or folder")
         found.append((root, names))
         if not below:
             break

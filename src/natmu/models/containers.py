@@ -78,12 +78,24 @@ def read_container(path: Path) -> Container:
     else:
         content, metadata = _read(file)
         container = Container(path, content, metadata)
+    _refuse_quantised(container)
     if not container.states:
         raise ModelError(
             f"{path} holds no state dict, neither bare nor under {', '.join(WRAPPERS)} or another key: save one with "
             "torch.save(model.state_dict(), path)."
         )
     return container
+
+
+def _refuse_quantised(container: Container) -> None:
+    """Refuse numbers of eight bits or fewer that mean nothing without their scales."""
+    for state in container.states.values():
+        for name, tensor in state.items():
+            if tensor.is_quantized or (tensor.is_floating_point() and tensor.element_size() < 2):
+                raise ModelError(
+                    f"{container.path} holds quantised weights ({name} is {str(tensor.dtype).removeprefix('torch.')}): "
+                    "save the model as it was before that, in float32, float16 or bfloat16."
+                )
 
 
 def weights_file(folder: Path) -> Path:
