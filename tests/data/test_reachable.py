@@ -125,7 +125,6 @@ def test_the_walk_is_that_of_the_standard_library(photos: Path) -> None:
 def test_names_that_are_no_text_in_utf_8(photos: Path) -> None:
     """A file name in Latin-1, as old archives have them, cannot stand in any of our records."""
     require_utf8("Zürich 😀", "The class")
-    folder = os.fsencode(photos / "train" / "cat") + b"/caf\xe9.png"
-    os.rename(photos / "train" / "cat" / "1.png", folder)
+    (photos / "train" / "cat" / "1.png").rename(photos / "train" / "cat" / os.fsdecode(b"caf\xe9.png"))
     with pytest.raises(UsageError, match=r"caf.*is no text in UTF-8; rename it"):
         load(str(photos), photos.parent)

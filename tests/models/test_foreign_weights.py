@@ -219,7 +219,8 @@ def test_a_file_without_its_end_is_to_be_copied_again(kind, share, weights, tmp_
 
 
 def _normalised() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    with torch.random.fork_rng([]):
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
 
 
 @pytest.mark.parametrize("name", ["0.weight", "1.num_batches_tracked"])
