@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from natmu.audits.in_memory import ReferenceModels, ShadowModels
+from natmu.bounds import LARGEST_SEED
 from natmu.data import (
     ImageData,
     forget_after,
@@ -202,6 +203,8 @@ def whole_seed(seed: object) -> int:
     number = as_integer(seed)
     if number is None:
         raise SettingError(f"seed must be a whole number, not {seed!r}.")
+    if not 0 <= number <= LARGEST_SEED:
+        raise SettingError(f"seed must be from 0 to {LARGEST_SEED}, not {str(number)[:40]}.")
     return number
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection
+from itertools import islice
 
 
 class NatmuError(Exception):
@@ -83,12 +84,16 @@ class ScenarioError(UsageError):
 
 
 def fold(name: str) -> str:
-    """A name without regard to case, spaces, underscores and hyphens.
+    """A name without regard to case, and to whether spaces, an underscore or a hyphen stand between two words.
+
+    A hyphen or underscore that stands anywhere else belongs to the name, as the sign of a number does.
 
     >>> fold("Aquatic-mammals") == fold("aquatic_mammals")
     True
+    >>> fold("-1") == fold("1"), fold("3-") == fold("3")
+    (False, False)
     """
-    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+    return re.sub(r"(?<=[^\s_-])(?:\s+|[_-])(?=[^\s_-])", " ", name.strip()).casefold()
 
 
 def hint(name: str, known: Collection[str]) -> str:
@@ -103,6 +108,17 @@ def hint(name: str, known: Collection[str]) -> str:
     return f" (did you mean {', '.join(dict.fromkeys(by_fold[key] for key in close[:4]))}?)" if close else ""
 
 
+def require_utf8(text: str, what: str) -> None:
+    """Refuse a text that no file of ours can hold, before any work is done for it.
+
+    Raises:
+        UsageError: It is no text in UTF-8, as names of files in old encodings are.
+    """
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        shown = text[:160].encode("utf-8", "backslashreplace").decode()
+        raise UsageError(f"{what} {shown!r} is no text in UTF-8; rename it.")
+
+
 def importable(name: str, kind: str = "function") -> str:
     """How to write what cannot be imported: the module in place of the path of its file, or the form in general.
 
@@ -113,6 +129,17 @@ def importable(name: str, kind: str = "function") -> str:
     if not colon or not file.endswith(".py"):
         return f"package.module:{kind}"
     return f"{file.removesuffix('.py').removeprefix('./').replace('/', '.')}:{function}"
+
+
+def some(values: Collection[object], shown: int = 5) -> str:
+    """The first few of many values, for a sentence; each is quoted if it is a text, and cut if it is long.
+
+    >>> some(["a", "b"]), some(range(10, 20), 3)
+    ("'a', 'b'", '10, 11, 12 and 7 more')
+    """
+    texts = [repr(value[:160]) if isinstance(value, str) else str(value)[:80] for value in islice(values, shown)]
+    more = f" and {len(values) - shown:,} more" if len(values) > shown else ""
+    return f"{', '.join(texts)}{more}"
 
 
 FAULTS = (

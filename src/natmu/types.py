@@ -9,10 +9,11 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from natmu.errors import RunError, SettingError
 from natmu.explaining import explained
+from natmu.truth_values import require_numbers
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
@@ -46,6 +47,12 @@ class Settings(BaseModel):
     """A validated, frozen group of settings; unknown keys and non-finite numbers are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: object, field: ValidationInfo) -> object:
+        require_numbers(value, cls.model_fields[field.field_name or ""].annotation)
+        return value
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], where: str = "") -> Self:

@@ -153,6 +153,26 @@ def test_a_number_means_a_class_only_where_it_can_mean_no_other(
         assert _resolve(f"class:{asked}", data).classes == (meant,)
 
 
+@pytest.mark.parametrize("asked", ["-1", "1-", "_1", "1_", "- 1", "#-1", "#1_", "#+1", "name=-1", "1.0", "+1"])
+@pytest.mark.parametrize("names", [("0", "1", "2"), ("cat", "dog", "sea")])
+@pytest.mark.parametrize("kind", ["class", "subclass"])
+def test_a_sign_belongs_to_a_number(kind: str, names: tuple[str, ...], asked: str) -> None:
+    labels = torch.tensor([0, 1, 2])
+    plain = ImageData(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), labels, names if kind == "class" else ("a", "b", "c"))
+    data = plain if kind == "class" else replace(plain, fine=Labelling(labels, names))
+    with pytest.raises(ForgetSetError, match="There is no"):
+        _resolve(f"{kind}:{asked}", data)
+
+
+def test_signs_tell_names_apart() -> None:
+    data = ImageData(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2]), ("1", "-1", "at -5"))
+    assert _resolve("class:-1", data).classes == (1,)
+    assert _resolve("class:name=1", data).classes == (0,)
+    assert _resolve("class:AT -5", data).classes == (2,)
+    with pytest.raises(ForgetSetError, match=r"There is no class 'at 5' \(did you mean at -5\?\)"):
+        _resolve("class:at 5", data)
+
+
 def test_names_with_commas_are_written_in_quotes() -> None:
     data = ImageData(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.tensor([0, 1, 2]), ("a, b", "c", "d"))
     assert _resolve('class:"A, b",d', data).classes == (0, 2)

@@ -105,11 +105,25 @@ def test_what_python_may_not_pass(values: object) -> None:
     [
         ("i.txt", b"", "are empty"),
         ("i.txt", b"# nothing", "are empty"),
-        ("i.txt", b"1\n2.5\nx", r"must be integers.*'2\.5', 'x'"),
+        ("i.txt", b"1\n2.5\nx", r"must be integers.*: '2\.5' in row 2, 'x' in row 3\."),
         ("i.txt", b"\xff\xfe", "is no text in UTF-8; save it so"),
         ("i.txt", b"99999999999999999999999", "must be integers"),
-        ("i.csv", b"a,b\n1,2", "columns a, b, of which none is called index"),
-        ("i.csv", b"a,index\n1", "too short"),
+        ("i.csv", b"a,b\n1,2", "columns 'a', 'b', of which none is called index"),
+        ("i.csv", b"a,index\n1", "Row 2 of .*'1', has 1 cells for 2 columns"),
+        ("i.csv", b"index\n3\n14,0\n15\n", "Row 3 of .*'14,0', has 2 cells for 1 column"),
+        ("i.csv", b"index,index\n3,4\n", "several columns called 'index'"),
+        ("i.csv", b"index\nindex\n3\n", "'index' in row 2"),
+        ("i.csv", b"3.0\n14\n15\n", r"must be integers.*: '3\.0' in row 1\."),
+        ("i.csv", b"7 # mine\n14\n", "'7 # mine' in row 1"),
+        ("i.csv", b"# mine\n14\n", "'# mine' in row 1"),
+        ("i.csv", b"l4\n15\n", "'l4' in row 1"),
+        ("i.csv", b"nan\n15\n", "'nan' in row 1"),
+        ("i.csv", b'index\n3\n""\n14\n', "'' in row 3"),
+        ("i.csv", b"true\n1\n", "'true' in row 1"),
+        ("i.csv", b'index,note\n3,"a\n4,b\n5,c\n', "cannot be read as comma-separated values"),
+        ("i.txt", b"3\x0c4\n", r"must be integers"),
+        ("i.txt", b"3\n4.0  # twice\n", r"'4\.0' in row 2"),
+        ("i.json", b"[3, 4.0]", r"4\.0 in row 2"),
         ("i.csv", b"index\nx", "must be integers"),
         ("i.csv", b"", "are empty"),
         ("i.json", b"{", "cannot be read"),
@@ -160,3 +174,37 @@ def test_any_file_is_indices_or_an_error_of_ours(tmp_path: Path, suffix: str, co
 @given(st.sets(st.integers(0, 999), min_size=1).flatmap(lambda numbers: st.permutations(sorted(numbers))))
 def test_order_does_not_matter(numbers: list[int]) -> None:
     assert check_indices(numbers, 1000, "The indices").tolist() == sorted(numbers)
+
+
+LINES = st.lists(
+    st.sampled_from(
+        ["3", "4", " 5", "6.0", "7 # mine", "index", "id", "8,9", '"', "", "#", "1e1", "-0", "x", "0x3", "٣"]
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(LINES, st.sampled_from([".csv", ".txt"]))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_row_is_dropped_without_a_word(tmp_path: Path, lines: list[str], ending: str) -> None:
+    """A file is refused, or means exactly the numbers that its rows write, but for a header in front and comments."""
+    path = tmp_path / f"i{ending}"
+    path.write_text("\n".join(lines), "utf-8")
+    wanted = [line.split("#")[0].strip() if ending == ".txt" else line.strip() for line in lines]
+    wanted = [line for line in wanted if line]
+    if ending == ".csv" and wanted and wanted[0] in ("index", "id"):
+        wanted = wanted[1:]
+    found = None
+    with suppress(ForgetSetError):
+        found = read_index_file(path, 10).tolist()
+    sound = wanted and len(wanted) == len({*wanted}) and all(row in "3456789" for row in wanted)
+    assert found == (sorted(map(int, wanted)) if sound else None)
+
+
+def test_spans_of_time_are_no_positions(tmp_path: Path) -> None:
+    np.save(tmp_path / "i.npy", np.array([3, 5], "m8[s]"))
+    with pytest.raises(ForgetSetError, match="must be integers, not timedelta64"):
+        read_index_file(tmp_path / "i.npy", 10)
+    with pytest.raises(ForgetSetError, match="must be integers"):
+        check_indices([np.timedelta64(3, "s")], 10, "The indices")

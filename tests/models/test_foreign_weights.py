@@ -5,6 +5,7 @@ import pickle
 import struct
 import warnings
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -215,3 +216,40 @@ def test_a_file_without_its_end_is_to_be_copied_again(kind, share, weights, tmp_
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ModelError, match=r"weights\.\w+ is incomplete or damaged, .* bytes as it is; copy or download"):
         read_container(path)
+
+
+def _normalised() -> nn.Module:
+    with torch.random.fork_rng([]):
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize("name", ["0.weight", "1.num_batches_tracked"])
+@pytest.mark.parametrize("kind", [torch.bool, torch.complex64])
+def test_truth_values_and_complex_numbers_are_no_weights(tmp_path: Path, name: str, kind: torch.dtype) -> None:
+    state = _normalised().state_dict()
+    torch.save({**state, name: state[name].to(kind)}, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match=rf"1 of another type: {name} \(torch\.{str(kind)[6:]}\)"):
+        load_weights(_normalised(), tmp_path / "w.pt")
+
+
+def test_counters_may_be_floats_that_are_whole(tmp_path: Path) -> None:
+    """``{name: tensor.half() for …}`` casts them too."""
+    state = _normalised().state_dict()
+    torch.save({**state, "1.num_batches_tracked": torch.tensor(3.0).half()}, tmp_path / "w.pt")
+    model = _normalised()
+    load_weights(model, tmp_path / "w.pt")
+    assert model.state_dict()["1.num_batches_tracked"] == 3
+    torch.save({**state, "1.num_batches_tracked": torch.tensor(1.5)}, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match=r"1 of another type: 1.num_batches_tracked"):
+        load_weights(_normalised(), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.qint8])
+@pytest.mark.filterwarnings("ignore")
+def test_quantised_weights_are_refused(tmp_path: Path, kind: torch.dtype) -> None:
+    state = _normalised().state_dict()
+    weight = state["0.weight"]
+    small = torch.quantize_per_tensor(weight, 0.1, 0, kind) if kind is torch.qint8 else weight.to(kind)
+    torch.save({**state, "0.weight": small}, tmp_path / "w.pt")
+    with pytest.raises(ModelError, match=r"holds quantised weights .0.weight is .*: save the model as it was before"):
+        load_weights(_normalised(), tmp_path / "w.pt")

@@ -31,7 +31,7 @@ from natmu.cli import (
 )
 from natmu.cli.interrupts import INTERRUPTED, say_interrupted
 from natmu.cli.torchrun import all_processes
-from natmu.errors import NatmuError
+from natmu.errors import NatmuError, require_utf8
 from natmu.machine import exit_of, passing
 
 
@@ -67,6 +67,8 @@ def main() -> None:
     """
     sys.excepthook = _report_bug
     try:
+        for text in (*sys.argv[1:], str(Path.cwd())):
+            require_utf8(text, "The argument or folder")
         with all_processes():
             status = _carried_out()
             if status == INTERRUPTED:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from natmu.bounds import LARGEST_COUNT
 from natmu.cli.option_groups import TrainingOptions, takes_groups
 from natmu.cli.options import DataDir, Device, Json, Track
 from natmu.cli.torchrun import first_process_goes_on
@@ -24,7 +25,10 @@ def run(
         Path | None, typer.Option("--from", help="Run folder of the original, if it does not lie beside RUN.")
     ] = None,
     references: Annotated[
-        int | None, typer.Option("--references", min=1, help="Retrained models, if not as many as the level has.")
+        int | None,
+        typer.Option(
+            "--references", min=1, max=LARGEST_COUNT, help="Retrained models, if not as many as the level has."
+        ),
     ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Train nothing and read no data; make do with the runs that there are.")

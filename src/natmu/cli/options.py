@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from natmu.bounds import LARGEST_COUNT, LARGEST_SEED
 from natmu.errors import SettingError
 
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder that holds the data sets.")]
@@ -23,7 +23,10 @@ Crop = Annotated[
 ]
 Channels = Annotated[int | None, typer.Option("--channels", help="Make all images grey (1) or RGB (3).")]
 TrainSize = Annotated[
-    int | None, typer.Option("--train-size", min=1, help="Keep a class-balanced random part of the training set.")
+    int | None,
+    typer.Option(
+        "--train-size", min=1, max=LARGEST_COUNT, help="Keep a class-balanced random part of the training set."
+    ),
 ]
 Holdout = Annotated[bool, typer.Option("--holdout", help="Set a fixed random fifth of the test set apart for tuning.")]
 TestData = Annotated[
@@ -106,8 +109,8 @@ Manifest = Annotated[
 WithCopies = Annotated[
     bool, typer.Option("--with-copies", help="Forget byte-identical copies in the training set too.")
 ]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help="Samples per step.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of everything random.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, max=LARGEST_COUNT, help="Samples per step.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Precision = Annotated[str, typer.Option("--precision", help="fp32, bf16, or auto: the faster one here.")]
 SyncBatchNorm = Annotated[
@@ -168,7 +171,7 @@ def asked_request(forget: str | None, relabel: Path | None, drop_class: str | No
 def parse_settings(pairs: list[str] | None, option: str = "--set", **flags: object) -> dict[str, Any]:
     """Settings from ``key=value`` texts; numbers, true and false mean themselves.
 
-    Values are read as JSON, which is what reports print, and what is no JSON as YAML, which takes 1e-5 for a text.
+    Values are read as JSON, which is what reports print, and what is no JSON as YAML.
 
     Args:
         pairs: The texts.
@@ -176,9 +179,9 @@ def parse_settings(pairs: list[str] | None, option: str = "--set", **flags: obje
         flags: Settings that have a flag of their own; None where it was not given.
 
     Raises:
-        SettingError: A text is not ``key=value``, or a key comes twice.
+        SettingError: A text is not ``key=value``, a key comes twice, or a value cannot be read.
     """
-    import yaml
+    from natmu.records.yaml_text import read_value
 
     settings: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     for pair in pairs or []:
@@ -187,21 +190,8 @@ def parse_settings(pairs: list[str] | None, option: str = "--set", **flags: obje
             raise SettingError(f"{option} {pair!r} is not KEY=VALUE; write for example {option} lr=1e-3.")
         if key.strip() in settings:
             raise SettingError(f"{option} {key.strip()} is given twice; give it once.")
-        try:
-            settings[key.strip()] = _value(text)
-        except (yaml.YAMLError, ValueError, RecursionError):
-            raise SettingError(f"{option} {pair!r}: the value is not readable; quote it.") from None
+        settings[key.strip()] = read_value(text, f"{option} {key.strip()}")
     return settings
-
-
-def _value(text: str) -> object:
-    """A value from its text."""
-    import yaml
-
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return yaml.safe_load(text)
 
 
 def channel_numbers(text: str | None, flag: str) -> list[float] | None:

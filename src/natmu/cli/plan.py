@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from natmu.bounds import LARGEST_SEED
 from natmu.cli.option_groups import OriginalOptions, takes_groups
 from natmu.cli.options import (
     Device,
@@ -36,7 +37,9 @@ def run(
     manifest: Manifest = None,
     with_copies: WithCopies = False,
     original: OriginalOptions,
-    split_seed: Annotated[int, typer.Option("--split-seed", min=0, help="Of a random forget set.")] = 0,
+    split_seed: Annotated[
+        int, typer.Option("--split-seed", min=0, max=LARGEST_SEED, help="Of a random forget set.")
+    ] = 0,
     device: Device = "auto",
     precision: Precision = "auto",
     force: Force = False,

@@ -91,17 +91,14 @@ def with_sharding(
 
 def _read(training: str) -> dict[str, Any]:
     """The settings in a file, or in the text itself."""
-    import yaml
+    from natmu.records.yaml_text import is_mapping, read_yaml, read_yaml_file
 
-    text, where = training, "--training"
+    inline = training.lstrip().startswith("{")
+    where = "--training" if inline else training
     try:
-        if not training.lstrip().startswith("{"):
-            text, where = Path(training).read_text(encoding="utf-8"), training
-        values = yaml.safe_load(text)
+        values = read_yaml(training, where) if inline else read_yaml_file(Path(training))
     except OSError as error:
         raise SettingError(f"--training {training} cannot be read: {error.strerror or error}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SettingError(f"{where} is not readable as YAML: {str(error).splitlines()[0]}.") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+    if not is_mapping(values):
         raise SettingError(f"{where} holds no training settings; write lines such as epochs: 100.")
-    return values
+    return dict(values)

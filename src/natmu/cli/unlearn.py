@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from natmu.bounds import LARGEST_SEED
 from natmu.cli.option_groups import OriginalOptions, takes_groups
 from natmu.cli.options import (
     BatchSize,
@@ -63,7 +64,10 @@ def run(
     ] = False,
     seed: Seed = 0,
     split_seed: Annotated[
-        int | None, typer.Option("--split-seed", min=0, help="Of a random forget set; that of --seed if not given.")
+        int | None,
+        typer.Option(
+            "--split-seed", min=0, max=LARGEST_SEED, help="Of a random forget set; that of --seed if not given."
+        ),
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from natmu.data.class_order import AS_FOUND, ClassNames, first_label
@@ -17,7 +16,7 @@ from natmu.data.mapped import PixelArray
 from natmu.data.own import OwnParts
 from natmu.data.pixels import image_data, plain_names, to_labels, to_nchw
 from natmu.errors import DataError
-from natmu.samples.npy import NPY_FAULTS, open_npy
+from natmu.samples.npy import open_npy, opened_npz, read_member
 from natmu.types import IntArray
 
 _IMAGES = ("images", "image", "data", "x")
@@ -117,14 +116,8 @@ def _pairs(source: Path, wanted: str = "train") -> dict[str, tuple[PixelArray, I
     if source.is_dir():
         files = {path.stem: partial(open_npy, path) for path in sorted(source.glob("*.npy"))}
         return _assemble(_in_small_letters(files, source), source, wanted)
-    with source.open("rb") as file:
-        try:
-            archive = np.load(file, allow_pickle=False)
-        except NPY_FAULTS as error:
-            raise DataError(f"{source} cannot be read as an .npz file of arrays of numbers ({error}).") from None
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DataError(f"{source} holds one array; images and labels are needed.")
-        arrays = {key: partial(_read_npz, archive, key, source) for key in archive.files}
+    with opened_npz(source) as archive:
+        arrays = {key: partial(read_member, archive, key, source) for key in archive.files}
         return _assemble(_in_small_letters(arrays, source), source, wanted)
 
 
@@ -135,13 +128,6 @@ def _in_small_letters(readers: Mapping[str, _Reader], source: Path) -> dict[str,
         names = sorted(name for name in readers if sum(name.lower() == other.lower() for other in readers) > 1)
         raise DataError(f"{source} holds {' and '.join(names)}, which are the same name but for capitals; keep one.")
     return small
-
-
-def _read_npz(archive: np.lib.npyio.NpzFile, key: str, source: Path) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(archive[key])
-    except NPY_FAULTS as error:
-        raise DataError(f"{source}: {key} cannot be read as an array of numbers ({error}).") from None
 
 
 def _assemble(readers: Mapping[str, _Reader], source: Path, wanted: str) -> dict[str, tuple[PixelArray, IntArray]]:

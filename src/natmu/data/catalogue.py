@@ -27,6 +27,7 @@ from natmu.errors import DataError, hint
 from natmu.functions import is_function_name
 from natmu.progress import decide, say
 from natmu.records.settings import ClassOrder
+from natmu.user_files import require_file
 
 _Statistics = tuple[tuple[float, ...], tuple[float, ...]]
 
@@ -228,6 +229,8 @@ def _arranged(
 def _load_path(path: Path, data_dir: Path, form: Form, classes: ClassNames, unseen: Unseen) -> tuple[Parts, Form]:
     """Read the user's own data; also says what of the form is still to be done."""
     try:
+        if not path.is_dir() and (path.exists() or path.is_symlink()):
+            require_file(path)
         kind = _kind(path)
         if unseen.path is not None and kind and _kind(unseen.path) != kind:
             raise DataError(f"{unseen.path} is no {kind}; give test data of the same kind as {path}.")

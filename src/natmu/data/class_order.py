@@ -12,6 +12,7 @@ from natmu.errors import DataError, SettingError, hint
 from natmu.progress import say
 from natmu.records.settings import ClassOrder
 from natmu.types import IntArray
+from natmu.user_files import read_text
 
 _NUMBERED = re.compile(r"(\D*)(\d+)")
 _SHOWN = 12
@@ -145,9 +146,11 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         DataError: The file cannot be read, or names fewer than two classes, or one twice.
     """
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a text file of class names ({error}).") from None
+        lines = [line.strip() for line in read_text(path, "utf-8-sig").split("\n")]
+    except UnicodeDecodeError:
+        raise DataError(f"{path} cannot be read as class names, as it is no text in UTF-8; save it so.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read as a text file of class names: {error.strerror or error}.") from None
     while lines and not lines[-1]:
         lines.pop()
     if "" in lines:

@@ -24,8 +24,10 @@ from rich.filesize import decimal
 from natmu.data.decoded import FOLDER, Shelf
 from natmu.data.forms import GREY, Form, Size, channels_of
 from natmu.data.images import ByteArray
+from natmu.data.reachable import require_reachable, walk
 from natmu.errors import DataError
 from natmu.progress import say, showing, task
+from natmu.user_files import pointed_to, read_file
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -63,8 +65,9 @@ Shape = tuple[int, int, int]
 
 
 def image_files(folder: Path) -> list[Path]:
-    """The image files in a folder and below, known by their endings, in sorted order."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    """The image files in a folder and below, known by their endings, in sorted order; links to nothing among them."""
+    files = (root / name for root, names in walk(folder) for name in names)
+    return sorted(path for path in files if path.suffix.lower() in SUFFIXES)
 
 
 @contextmanager
@@ -82,6 +85,9 @@ def _opened(path: Path, content: IO[bytes] | None = None) -> Iterator[Image.Imag
         with Image.open(content or path, formats=_FORMATS) as image:
             yield image
     except _FAULTS as error:
+        held = pointed_to(path)
+        if held is not None:
+            raise DataError(f"{path} only points to a file in {held}.") from None
         raise DataError(f"{path} cannot be read as an image ({error}); repair or remove it.") from None
 
 
@@ -192,8 +198,10 @@ def decode(files: Sequence[Path], form: Form = AS_IT_IS, cache_dir: Path | None 
         uint8 ``(N, C, H, W)``, in memory, or mapped where they are kept and take more than ``IN_MEMORY_BYTES``.
 
     Raises:
-        DataError: A file is damaged, sizes differ in this form, or the images can neither be kept nor held in memory.
+        DataError: A file cannot be reached or is damaged, sizes differ in this form, or the images can neither be kept
+            nor held in memory.
     """
+    require_reachable(files)
     shape = common_shape(files, form) if cache_dir is None or len(files) <= FEW_FILES else None
     if cache_dir is None or (shape is not None and len(files) * math.prod(shape) <= IN_MEMORY_BYTES):
         return _in_memory(files, form, shape)
@@ -276,7 +284,7 @@ def _by_threads(work: Callable[[int], bytes], count: int, label: str) -> list[by
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise DataError(f"{path} cannot be read as an image ({error}); repair or remove it.") from None
 

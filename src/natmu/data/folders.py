@@ -12,6 +12,7 @@ from natmu.data.arrays import Parts, Unseen
 from natmu.data.class_order import ClassNames, arranged
 from natmu.data.forms import Form
 from natmu.data.image_files import ImageFiles, read_parts
+from natmu.data.reachable import folders_in, walk
 from natmu.errors import DataError
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -64,9 +65,9 @@ def load_folder(source: Path, data_dir: Path, form: Form, classes: ClassNames, u
 def _parts(source: Path) -> dict[str, Path]:
     """The folder of each part; a source that is not divided is all training part."""
     found: dict[str, list[Path]] = {}
-    for path in sorted(_folders(source)):
+    for path in sorted(folders_in(source)):
         role = ROLES.get(path.name.lower())
-        if role is not None and not files_in_order(path, below=False) and any(map(files_in_order, _folders(path))):
+        if role is not None and not files_in_order(path, below=False) and any(map(files_in_order, folders_in(path))):
             found.setdefault(role, []).append(path)
     if "train" not in found:
         return {"train": source}
@@ -82,11 +83,6 @@ def _parts(source: Path) -> dict[str, Path]:
     return parts
 
 
-def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder."""
-    return [Path(entry.path) for entry in os.scandir(folder) if entry.is_dir()]
-
-
 def files_in_order(folder: Path, *, below: bool = True) -> list[Path]:
     """Paths of the image files in a folder, in the order of torchvision's ImageFolder.
 
@@ -97,15 +93,15 @@ def files_in_order(folder: Path, *, below: bool = True) -> list[Path]:
         folder: The folder.
         below: Whether folders in it count.
     """
-    walk = sorted(os.walk(folder, followlinks=True)) if below else [next(os.walk(folder))]
-    files = [Path(root, name) for root, _, names in walk for name in sorted(names)]
+    inside = walk(folder, below=below)
+    files = [root / name for root, names in inside for name in sorted(names)]
     known = [path for path in files if path.name.lower().endswith(_ENDINGS)]
     return known or [path for path in files if path.name.lower().endswith(_ANIMATED)]
 
 
 def _by_class(folder: Path) -> dict[str, list[Path]]:
     """The image files in each folder of a part that holds any, in the order of ImageFolder."""
-    inside = {path.name: files_in_order(path) for path in sorted(_folders(folder))}
+    inside = {path.name: files_in_order(path) for path in sorted(folders_in(folder))}
     return {name: files for name, files in inside.items() if files}
 
 
@@ -122,7 +118,7 @@ def _class_names(folder: Path, inside: Mapping[str, Sequence[Path]], classes: Cl
     names = arranged(inside, classes, str(folder))
     unclear = [name for name, files in inside.items() if all(file.parent != folder / name for file in files)]
     if unclear and classes.given is None:
-        below = ", ".join(sorted(path.name for path in _folders(folder / unclear[0]))[:3])
+        below = ", ".join(sorted(path.name for path in folders_in(folder / unclear[0]))[:3])
         raise DataError(
             f"{folder / unclear[0]} holds folders ({below}) and no images of its own, so it may be a class or a part "
             "of the data; call the parts train and test, or list the classes in a file for --classes."

@@ -107,7 +107,7 @@ def _numbered(parts: dict[str, _Rows], classes: ClassNames, source: Path) -> tup
 def _files(rows: Sequence[tuple[str, str]], folder: Path, number: dict[str, int], source: Path) -> ImageFiles:
     """The files of one part."""
     files = tuple(folder / name for name, _ in rows)
-    gone = next((path for path in files if not path.is_file()), None)
+    gone = next((path for path in files if not path.is_file() and not path.is_symlink()), None)
     if gone is not None:
         raise DataError(
             f"{source} lists {gone}, which is no file; write paths from the folder of the table, and take out the row "

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natmu.errors import DataError
+from natmu.user_files import open_file
 
 _FAULTS = (
     pickle.UnpicklingError,
@@ -108,7 +109,7 @@ def read_cifar_pickle(path: Path) -> dict[str, Any]:
         DataError: The file cannot be read, is not such a dictionary, or asks for anything that CIFAR does not hold.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             content = _CifarUnpickler(file, encoding="latin1").load()
     except _RefusedError as refused:
         raise DataError(

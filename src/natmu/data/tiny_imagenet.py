@@ -15,6 +15,7 @@ from natmu.data.forms import Form
 from natmu.data.locate import missing
 from natmu.data.pixels import image_data
 from natmu.errors import DataError
+from natmu.user_files import read_text
 
 OFFICIAL_FILES = ("wnids.txt", "train", "val/images", "val/val_annotations.txt")
 ARRAY_FILES = ("train_data.npy", "train_label.npy", "val_data.npy", "val_label.npy")
@@ -82,6 +83,6 @@ def _class_names(folder: Path, wnids: Sequence[str]) -> tuple[str, ...]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line.strip() for line in path.read_text("utf-8").splitlines()]
+        return [line.strip() for line in read_text(path).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error}); get the data set again.") from None

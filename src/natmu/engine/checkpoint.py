@@ -18,6 +18,7 @@ from natmu.errors import RunError
 from natmu.models import network_of
 from natmu.records.files import write_atomically
 from natmu.records.run import History
+from natmu.user_files import require_file
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -35,6 +36,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         RunError: The file is missing or damaged.
     """
     try:
+        require_file(path)
         return load_file(path)
     except (OSError, SafetensorError) as error:
         raise RunError(f"The weights {path} cannot be read ({error}); delete that run and compute it again.") from None

@@ -15,6 +15,7 @@ from safetensors.numpy import save
 
 from natmu.errors import UsageError
 from natmu.records.files import damaged, write_atomically
+from natmu.user_files import require_file
 
 State = Mapping[str, npt.NDArray[Any]]
 
@@ -73,6 +74,7 @@ def read_state(path: Path) -> tuple[str, dict[str, npt.NDArray[Any]]]:
     if not path.is_file():
         raise UsageError(f"There is no file {path}; name one that the save of a head has written.")
     try:
+        require_file(path)
         with safe_open(path, framework="numpy") as file:
             told = file.metadata() or {}
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping

@@ -14,6 +14,7 @@ from natmu.errors import ModelError
 from natmu.records.derived import forget_of
 from natmu.records.lineage import AnyLineage, Referenced, Trained, Unlearned
 from natmu.records.run import WEIGHTS
+from natmu.user_files import require_file
 
 CONSTANTS = frozenset({"normalize.mean", "normalize.std"})
 """Names of what normalises the images of our own models; files from elsewhere lack them."""
@@ -53,6 +54,7 @@ def has_weights(run: Run, state: Mapping[str, Tensor], left_out: Collection[str]
         left_out: Names that do not matter.
     """
     try:
+        require_file(run.path / WEIGHTS)
         with safe_open(run.path / WEIGHTS, "pt") as file:
             weighed = {name for name, value in state.items() if value.is_floating_point()} - set(left_out)
             stored = set(file.keys())

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from natmu.bounds import LARGEST_COUNT
 from natmu.data.batches import plain, render
 from natmu.data.inputs import InputRange
 from natmu.engine import processes
@@ -32,7 +33,9 @@ PAPER = Paper("Boundary Unlearning", "Chen et al.", 2023, "https://arxiv.org/abs
 class BoundarySettings(SGDSettings):
     """What both boundary methods share; the defaults are those of the official code for CIFAR-10."""
 
-    batch_size: int | None = Field(64, ge=1, description="samples per step; those of the original's training if none")
+    batch_size: int | None = Field(
+        64, ge=1, le=LARGEST_COUNT, description="samples per step; those of the original's training if none"
+    )
     lr: float = Field(1e-5, gt=0, le=100, description="base learning rate")
     weight_decay: float = Field(0, ge=0, le=1, description="weight decay, decoupled for adamw")
 

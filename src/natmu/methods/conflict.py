@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from natmu.bounds import LARGEST_COUNT
 from natmu.data.batches import Batch, Samples
 from natmu.engine import processes
 from natmu.engine.gradients import mean_over_samples
@@ -186,7 +187,7 @@ class SFRon(Method):
 
         augment_retain: bool = Field(True, description="random crop and flip of retain images")
         steps: int = Field(1500, ge=1, le=100_000, description="steps on the retain set")
-        batch_size: int | None = Field(None, ge=1, description=BATCH_SIZE)
+        batch_size: int | None = Field(None, ge=1, le=LARGEST_COUNT, description=BATCH_SIZE)
         optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="update rule")
         lr: float = Field(0.01, gt=0, le=100, description="base learning rate")
         momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; the others ignore it")

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from natmu.bounds import LARGEST_COUNT
 from natmu.errors import ModelError, SettingError
 from natmu.methods import published
 from natmu.methods.base import Method, Paper, fine_tune
@@ -30,7 +31,7 @@ class LastLayersSettings(SGDRetainSettings):
     """Settings of the methods that train the last layers."""
 
     augment_retain: bool = Field(True, description="random crop and flip of retain images")
-    k: int = Field(1, ge=1, description="number of layers to train, counted from the last")
+    k: int = Field(1, ge=1, le=LARGEST_COUNT, description="number of layers to train, counted from the last")
 
 
 class CFk(Method):

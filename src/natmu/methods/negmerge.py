@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from natmu.bounds import LARGEST_COUNT
 from natmu.data.batches import Batch, joined
 from natmu.data.images import ImageData
 from natmu.engine.gradients import trainable
@@ -109,7 +110,7 @@ class NegMerge(Method):
         momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; the others ignore it")
         schedule: Schedule = Field("cosine", description="learning-rate schedule")
         batch_size: int | None = Field(
-            None, ge=1, description="samples per step; those of the original's training if none"
+            None, ge=1, le=LARGEST_COUNT, description="samples per step; those of the original's training if none"
         )
 
     def check(self, problem: Problem) -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from natmu.bounds import LARGEST_COUNT
 from natmu.records.settings import FitSettings, Schedule
 from natmu.types import Settings
 
@@ -29,7 +30,7 @@ class ForgetSettings(Settings):
 class StepSettings(FitSettings):
     """What fine-tuning methods need to know beyond a run of the loop."""
 
-    batch_size: int | None = Field(None, ge=1, description=BATCH_SIZE)
+    batch_size: int | None = Field(None, ge=1, le=LARGEST_COUNT, description=BATCH_SIZE)
 
 
 class FineTuneSettings(StepSettings, RetainSettings):

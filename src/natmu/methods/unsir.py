@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from natmu.bounds import LARGEST_COUNT
 from natmu.data.batches import Batch, Samples, joined, plain, render
 from natmu.data.inputs import InputRange
 from natmu.engine import processes
@@ -85,7 +86,9 @@ class UNSIR(Method):
         repair_lr: float = Field(0.01, gt=0, le=100, description="base learning rate of the repair stage")
         weight_decay: float = Field(0, ge=0, le=1, description="weight decay, decoupled for adamw")
         schedule: Schedule = Field("constant", description="learning-rate schedule in each stage")
-        retain_per_class: int = Field(1000, ge=1, description="retain images drawn per class, where there are so many")
+        retain_per_class: int = Field(
+            1000, ge=1, le=LARGEST_COUNT, description="retain images drawn per class, where there are so many"
+        )
         augment_retain: bool = Field(False, description="random crop and flip of retain images")
         noise_images: int = Field(3, ge=1, le=65536, description="noise images learned per forgotten class")
         noise_copies: int = Field(20, ge=1, le=65536, description="times that a pass of the impair stage shows each")

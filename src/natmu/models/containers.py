@@ -21,13 +21,11 @@ from torch import Tensor
 from natmu.errors import ModelError
 from natmu.models.faults import FAULTS, quoted
 from natmu.models.hub import is_pretrained_folder, read_json
+from natmu.user_files import pointed_to, require_file
 
 State = Mapping[str, Tensor]
 Place = tuple[str, ...]
 """The keys under which something stands in nested mappings."""
-
-POINTER = b"version https://git-lfs.github.com/"
-"""How the file begins that stands in a clone of a repository for a large one that was not fetched."""
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".ckpt", ".bin")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
@@ -75,17 +73,29 @@ def read_container(path: Path) -> Container:
         container = Container(path, _shards(file))
     elif file.suffix not in SUFFIXES:
         raise ModelError(f"Weights are read from {', '.join(SUFFIXES)} files, and {path} is none of these.")
-    elif not file.is_file():
+    elif not file.exists() and not file.is_symlink():
         raise ModelError(f"There is no file {path} to read weights from.")
     else:
         content, metadata = _read(file)
         container = Container(path, content, metadata)
+    _refuse_quantised(container)
     if not container.states:
         raise ModelError(
             f"{path} holds no state dict, neither bare nor under {', '.join(WRAPPERS)} or another key: save one with "
             "torch.save(model.state_dict(), path)."
         )
     return container
+
+
+def _refuse_quantised(container: Container) -> None:
+    """Refuse numbers of eight bits or fewer that mean nothing without their scales."""
+    for state in container.states.values():
+        for name, tensor in state.items():
+            if tensor.is_quantized or (tensor.is_floating_point() and tensor.element_size() < 2):
+                raise ModelError(
+                    f"{container.path} holds quantised weights ({name} is {str(tensor.dtype).removeprefix('torch.')}): "
+                    "save the model as it was before that, in float32, float16 or bfloat16."
+                )
 
 
 def weights_file(folder: Path) -> Path:
@@ -155,9 +165,10 @@ def _shards(index: Path) -> dict[str, Tensor]:
 def _read(path: Path) -> tuple[Any, Mapping[str, str] | None]:
     """The content of one file, and the metadata of a safetensors file."""
     try:
-        with path.open("rb") as stream:
-            if stream.read(len(POINTER)) == POINTER:
-                raise ModelError(f"{path} only points to a file in Git LFS; get that with `git lfs pull`.")
+        require_file(path)
+        held = pointed_to(path)
+        if held is not None:
+            raise ModelError(f"{path} only points to a file in {held}.")
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
@@ -173,6 +184,8 @@ def _read(path: Path) -> tuple[Any, Mapping[str, str] | None]:
             "you trust it, load it yourself and save it again with torch.save(model.state_dict(), path)."
         ) from error
     except (*FAULTS, SafetensorError, struct.error) as error:
+        if isinstance(error, OSError) and error.filename:
+            raise ModelError(f"{path} cannot be read as weights: {error.strerror or error}.") from error
         if _ends_early(path, error):
             raise ModelError(
                 f"{path} is incomplete or damaged, {path.stat().st_size:,} bytes as it is; copy or download it again."

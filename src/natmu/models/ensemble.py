@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from natmu.errors import ModelError
+from natmu.user_files import require_file
 
 Combine = Literal["probabilities", "logits", "votes"]
 
@@ -65,6 +66,7 @@ def load_ensemble(path: Path | str, build: Callable[[], nn.Module], combine: Com
         ModelError: The file holds no models of shards, or other models.
     """
     try:
+        require_file(Path(path))
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(

@@ -15,8 +15,8 @@ def broken_weight(model: nn.Module) -> str | None:
     for name, value in model.named_parameters():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             return name
-    for name, value in model.named_buffers():
-        if value.is_floating_point() and bool(value.isnan().any()):
+    for name, buffer in model.named_buffers():
+        if buffer.is_floating_point() and bool(buffer.isnan().any()):
             return name
     return None
 

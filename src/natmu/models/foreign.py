@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from natmu.errors import ModelError
@@ -143,7 +144,7 @@ def _faults(found: Found, own: Mapping[str, Tensor], constants: Collection[str])
     retyped = {
         f"{name} ({found.tensor(name).dtype})"
         for name in match.pairs
-        if own[name].is_floating_point() and not found.tensor(name).is_floating_point()
+        if not _can_stand_for(found.tensor(name), own[name])
     }
     incomplete = not match.complete(constants)
     return "; ".join(
@@ -157,6 +158,20 @@ def _faults(found: Found, own: Mapping[str, Tensor], constants: Collection[str])
             ),
         )
     )
+
+
+def _can_stand_for(given: Tensor, own: Tensor) -> bool:
+    """Whether the numbers of a file are of the kind of the model's; cast counters are whole still."""
+    if own.is_complex() or own.dtype is torch.bool:
+        return given.dtype == own.dtype
+    if given.is_complex() or given.dtype is torch.bool:
+        return False
+    return given.is_floating_point() if own.is_floating_point() else _is_whole(given)
+
+
+def _is_whole(values: Tensor) -> bool:
+    """Whether all values are whole numbers."""
+    return not values.is_floating_point() or bool((values == values.round()).all())
 
 
 def _is_cast(given: Tensor, own: Tensor) -> bool:

@@ -15,6 +15,7 @@ from natmu.errors import ModelError
 from natmu.models.faults import FAULTS, quoted
 from natmu.models.initial import seeded
 from natmu.models.layers import ImageShape
+from natmu.user_files import read_text
 
 CONFIG = "config.json"
 """The file of a HuggingFace folder that describes the architecture."""
@@ -157,7 +158,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ModelError: It cannot be read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read ({quoted(error)}): save the model again.") from error
     if not isinstance(content, dict):

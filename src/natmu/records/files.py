@@ -25,6 +25,7 @@ from pydantic_core import from_json, to_json
 
 from natmu.errors import RunError
 from natmu.machine import cannot_write
+from natmu.user_files import open_file, read_file
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -80,7 +81,7 @@ class File(Value):
             RunError: It is missing, damaged, edited, or of another format; one sentence that names it.
         """
         try:
-            content = from_json(path.read_bytes(), allow_inf_nan=False)
+            content = from_json(read_file(path), allow_inf_nan=False)
             if not isinstance(content, dict):
                 raise damaged(path, "it holds no JSON object", cls.remedy)
             known, stated = cls.model_fields["format"].default, content.get("format")
@@ -170,7 +171,7 @@ def read_arrays(path: Path, remedy: str = File.remedy) -> Arrays:
         RunError: They cannot be read.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with open_file(path) as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except UNREADABLE as error:
         raise damaged(path, error, remedy) from None
@@ -194,7 +195,7 @@ def read_array(path: Path) -> npt.NDArray[Any]:
         RunError: It cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
             return array
     except UNREADABLE as error:
@@ -208,8 +209,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         RunError: They cannot be read.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
+        text = io.StringIO(read_file(path).decode("utf-8"), newline="")
+        rows = list(csv.DictReader(text, strict=True))
     except (OSError, ValueError, csv.Error) as error:
         raise damaged(path, error) from None
     if any(None in row or None in row.values() for row in rows):
@@ -246,7 +247,7 @@ def file_digest(path: Path) -> str:
 
 @lru_cache(maxsize=4096)
 def _digest(path: Path, *_: int) -> str:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, JsonValue
 
+from natmu.bounds import LARGEST_COUNT
 from natmu.errors import SettingError
 from natmu.records.digests import digest_of
 from natmu.records.policy_rules import contradictions, misspelt, remarks, unknown_methods
@@ -31,7 +32,9 @@ class Candidate(PolicySettings):
 
     method: str = Field(description="name of an unlearning method; natmu methods lists them")
     settings: dict[str, JsonValue] = Field(default_factory=dict, description="settings that differ from its defaults")
-    batch_size: int | None = Field(None, ge=1, description="samples per step; the original's if not given")
+    batch_size: int | None = Field(
+        None, ge=1, le=LARGEST_COUNT, description="samples per step; the original's if not given"
+    )
 
     @property
     def guarantee(self) -> Guarantee:
@@ -48,7 +51,9 @@ class AuditPolicy(PolicySettings):
 
     level: Literal["quick", "standard"] = Field("quick", description="scores of an audit: quick or standard")
     references: int = Field(1, ge=0, le=64, description="retrained models to compare with; each costs one retraining")
-    every: int = Field(1, ge=1, description="train references for every n-th release; the others go without")
+    every: int = Field(
+        1, ge=1, le=LARGEST_COUNT, description="train references for every n-th release; the others go without"
+    )
 
 
 class Guardrails(PolicySettings):
@@ -76,9 +81,9 @@ class Guardrails(PolicySettings):
 class RetrainingDue(PolicySettings):
     """When the service advises to retrain; whatever comes first."""
 
-    samples: int | None = Field(None, ge=1, description="samples forgotten since the last training")
+    samples: int | None = Field(None, ge=1, le=LARGEST_COUNT, description="samples forgotten since the last training")
     share: float | None = Field(0.05, gt=0, le=1, description="share of the training data forgotten since then")
-    requests: int | None = Field(None, ge=1, description="requests since then")
+    requests: int | None = Field(None, ge=1, le=LARGEST_COUNT, description="requests since then")
     drift: float | None = Field(1.0, gt=0, le=100, description="retain or holdout accuracy lost since then, in points")
 
 
@@ -87,7 +92,9 @@ class Policy(PolicySettings):
 
     method: str = Field("natmu", description="name of the unlearning method")
     settings: dict[str, JsonValue] = Field(default_factory=dict, description="its settings")
-    batch_size: int | None = Field(None, ge=1, description="samples per step; the original's if not given")
+    batch_size: int | None = Field(
+        None, ge=1, le=LARGEST_COUNT, description="samples per step; the original's if not given"
+    )
     guarantee: Guarantee = Field("approximate", description="the weakest guarantee that a released model may have")
     fallbacks: tuple[Candidate, ...] = Field(
         (), strict=False, description="what is tried in turn where a candidate is refused"

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from natmu.bounds import LARGEST_COUNT, LARGEST_SEED, MOST_THREADS
 from natmu.records.forgetting import Request
 from natmu.records.settings import AnyTraining, DataSettings, RetrainSettings, Training, TrainSettings
 from natmu.types import Settings
@@ -16,12 +17,15 @@ Level = Literal["quick", "standard", "full"]
 Objective = Literal["retrained", "no-retrain"]
 
 
+Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED)]
+
+
 class Seeds(Settings):
     """Seeds of a study; one replicate takes one of each, and a single seed serves all replicates."""
 
-    split: tuple[int, ...] = Field((0,), min_length=1, description="of random forget sets")
-    training: tuple[int, ...] = Field((0,), min_length=1, description="of original and retrained models")
-    unlearning: tuple[int, ...] = Field((0,), min_length=1, description="of the methods")
+    split: tuple[Seed, ...] = Field((0,), min_length=1, description="of random forget sets")
+    training: tuple[Seed, ...] = Field((0,), min_length=1, description="of original and retrained models")
+    unlearning: tuple[Seed, ...] = Field((0,), min_length=1, description="of the methods")
 
     @model_validator(mode="after")
     def _same_number(self) -> Seeds:
@@ -43,11 +47,13 @@ class ExecutorSettings(Settings):
     """Where the models of a study are made, and what each job gets."""
 
     kind: Literal["local", "ray"] = Field("local", description="in this process, or on the machines of a Ray cluster")
-    cpus: int | None = Field(None, ge=1, description="threads of each job; all of the machine's if not given")
+    cpus: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="threads of each job; all of the machine's if not given"
+    )
     gpus: float = Field(
         0, ge=0, le=1, description="of ray: fraction of a GPU that each job gets; 0.25 puts four jobs on one"
     )
-    retries: int = Field(3, ge=0, description="of ray: how often a job is started again whose worker was lost")
+    retries: int = Field(3, ge=0, le=1000, description="of ray: how often a job is started again whose worker was lost")
     address: str | None = Field(None, description="of ray: the cluster; the one around, or this machine, if not given")
 
     @model_validator(mode="after")
@@ -82,7 +88,7 @@ class SearchSettings(Settings):
     objective: Objective = Field(
         description="closeness to retrained models, or what can be known of it without any; both on the holdout"
     )
-    seed: int = Field(0, ge=0, description="of the settings that are tried")
+    seed: int = Field(0, ge=0, le=LARGEST_SEED, description="of the settings that are tried")
 
 
 class Range(Settings):
@@ -162,12 +168,16 @@ class RecipeSettings(Settings):
     retrain: RetrainSettings = Field(RetrainSettings(), description="how retrained models start")
     forget: tuple[Request, ...] = Field(min_length=1, description="forget sets")
     methods: tuple[MethodSettings, ...] = Field((), description="methods to compare with retraining")
-    batch_size: int | None = Field(None, ge=1, description="samples per step of the methods; training's if not given")
+    batch_size: int | None = Field(
+        None, ge=1, le=LARGEST_COUNT, description="samples per step of the methods; training's if not given"
+    )
     seeds: Seeds = Field(Seeds(), description="seeds of the replicates")
     score_on: Literal["test", "holdout"] = Field("test", description="what stands for unseen data in the scores")
     scores: tuple[str, ...] = Field((), description="further columns of the table; natmu scores explains them")
     audit: Level | None = Field(None, description="level of the audit of each method's first replicate")
-    references: int | None = Field(None, ge=1, description="retrained models of the audits; the level's own if none")
+    references: int | None = Field(
+        None, ge=1, le=LARGEST_COUNT, description="retrained models of the audits; the level's own if none"
+    )
     search: SearchSettings | None = Field(None, description="search of the methods' settings, for natmu search")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="precision of the arithmetic; auto is the faster one on this machine"

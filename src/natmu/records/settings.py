@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from natmu.bounds import LARGEST_COUNT, MOST_THREADS
 from natmu.errors import SettingError
 from natmu.explaining import CHOICE
 from natmu.functions import function_named, is_function_name, source_digest
@@ -104,7 +105,9 @@ class Sharding(Settings):
     combine: Literal["probabilities", "logits", "votes"] = Field(
         "probabilities", description="what of the shards' models is averaged: probabilities, logits or votes"
     )
-    threads: int | None = Field(None, ge=1, description="threads that train each shard; natmu fills it in")
+    threads: int | None = Field(
+        None, ge=1, le=MOST_THREADS, description="threads that train each shard; natmu fills it in"
+    )
 
     @model_validator(mode="after")
     def _divides(self) -> Sharding:
@@ -135,7 +138,7 @@ class TrainSettings(FitSettings):
     weight_decay: float = Field(5e-4, ge=0, le=1, description="weight decay, decoupled for adamw")
     schedule: Schedule = Field("step", description="learning-rate schedule")
     warmup_epochs: float = Field(2, ge=0, le=100_000, description="epochs of linear warm-up")
-    batch_size: int = Field(128, ge=1, description="samples per step")
+    batch_size: int = Field(128, ge=1, le=LARGEST_COUNT, description="samples per step")
     augment: bool | Literal["flip"] | OwnAugmentation = Field(
         True,
         description="default (random crop and horizontal flip), flip (mirrored in every second epoch), none, or "
@@ -310,7 +313,9 @@ class DataSettings(Settings):
     resize: int | None = Field(None, ge=1, le=4096, description="resize the shorter side to this many pixels")
     crop: int | None = Field(None, ge=1, le=4096, description="then cut a square of this side out of the middle")
     channels: Literal[1, 3] | None = Field(None, description="make all images grey (1) or RGB (3)")
-    train_size: int | None = Field(None, ge=1, description="keep a class-balanced random part of the training set")
+    train_size: int | None = Field(
+        None, ge=1, le=LARGEST_COUNT, description="keep a class-balanced random part of the training set"
+    )
     holdout: bool = Field(False, description="set a fixed random fifth of the test set apart for tuning")
     mean: tuple[float, ...] | None = Field(
         None, description="what is subtracted from each channel before the model; the data's own or none if not given"

@@ -21,6 +21,7 @@ from natmu.records.service import CENSUS, CURRENT, EVIDENCE, MODELS, PUBLIC_KEY,
 from natmu.requests.keys import ServiceKey, signature_holds
 from natmu.requests.state import State
 from natmu.types import IntArray
+from natmu.user_files import read_file
 
 if TYPE_CHECKING:
     from natmu.records.evidence import Evidence
@@ -240,7 +241,7 @@ class ServiceChecks:
     def _file_problem(self, path: Path, digest: bytes) -> list[str]:
         """What is wrong with a file."""
         try:
-            content = path.read_bytes()
+            content = read_file(path)
         except OSError as error:
             return [f"{path} cannot be read ({error.strerror}), and nobody asked to forget it."]
         same = hmac.digest(self.key.secret, content, "sha256")[:16] == digest
@@ -286,7 +287,8 @@ def is_signed(path: Path, public_key: Path) -> bool:
         UsageError: That is no public key, or cryptography is missing.
     """
     try:
-        content, signature = path.read_bytes(), path.with_name(SIGNATURE).read_text("utf-8", "replace").strip()
+        content = read_file(path)
+        signature = read_file(path.with_name(SIGNATURE)).decode("utf-8", "replace").strip()
     except OSError:
         return False
     return signature_holds(public_key, content, signature)

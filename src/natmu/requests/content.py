@@ -18,6 +18,7 @@ from natmu.data.image_files import ImageFiles
 from natmu.errors import DataError
 from natmu.progress import task
 from natmu.requests.keys import ServiceKey
+from natmu.user_files import read_file
 
 ByteArray = npt.NDArray[np.uint8]
 
@@ -66,7 +67,7 @@ def file_digests(files: Sequence[Path], key: ServiceKey) -> ByteArray:
         with task("digests of files", len(files)) as advance:
             for file in files:
                 try:
-                    yield file.read_bytes()
+                    yield read_file(file)
                 except OSError as error:
                     raise DataError(
                         f"{file} cannot be read ({error.strerror}); put it back, or list the rest."

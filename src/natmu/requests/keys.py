@@ -15,6 +15,7 @@ from natmu import progress
 from natmu.errors import RunError, UsageError
 from natmu.machine import cannot_write
 from natmu.records.service import PUBLIC_KEY, SIGNING_KEY
+from natmu.user_files import read_file
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -57,7 +58,7 @@ class ServiceKey:
             RunError: It cannot be read, or holds no secret.
         """
         try:
-            secret = path.read_bytes()
+            secret = read_file(path)
         except FileNotFoundError:
             raise UsageError(
                 f"{path} is not there, and nothing can be done with the service without it; restore it from a backup."
@@ -180,7 +181,7 @@ def _from_pem(path: Path, *, private: bool) -> object:
     except ImportError:
         raise UsageError(f"Signatures need cryptography, which is not installed; {_INSTALL}.") from None
     try:
-        content = path.read_bytes()
+        content = read_file(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}); name the file of a key.") from None
     try:

@@ -42,6 +42,7 @@ from natmu.requests.replacing import clear_unfinished
 from natmu.requests.searching import files_below, search
 from natmu.requests.state import State
 from natmu.types import IntArray
+from natmu.user_files import read_file
 
 if TYPE_CHECKING:
     from natmu.requests.keys import ServiceKey
@@ -264,7 +265,7 @@ def _refuse_evidence(folder: Path, names: list[str]) -> None:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8", errors="replace")
+        return read_file(path).decode("utf-8", errors="replace")
     except OSError as error:
         raise damaged(path, error, "let it be read") from None
 

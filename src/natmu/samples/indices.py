@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from natmu.errors import DataError, ForgetSetError
+from natmu.errors import DataError, ForgetSetError, fold, some
 from natmu.samples.npy import open_npy
+from natmu.samples.tables import read_cells, require_columns
 from natmu.types import IntArray
+from natmu.user_files import read_text
 
 _SHOWN = 5
+_NO_INTEGERS = (bool, np.timedelta64)
+"""What Python and NumPy count among the integers."""
+
+_HEADERS = frozenset(("id", "ids", "idx", "indices", "position", "positions", "row", "rows", "sample", "samples"))
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 
 
@@ -58,8 +65,9 @@ def read_index_file(path: Path, total: int) -> IntArray:
 
     Args:
         path: ``.npy`` with an integer array or a mask; ``.txt`` with one index per line and ``#`` for comments;
-            ``.csv`` with a column ``index`` or a single column, which may not begin with 0, the header that pandas
-            writes where a column has no name; ``.json`` with a list of integers.
+            ``.csv`` with a column ``index``, or with a single column, whose first line is an index unless it is a word
+            such as ``id``, ``position`` or ``sample``, and may not be 0, the header that pandas writes where a column
+            has no name; ``.json`` with a list of integers.
         total: Number of training samples.
 
     Returns:
@@ -85,7 +93,7 @@ def read_index_file(path: Path, total: int) -> IntArray:
         raise ForgetSetError(f"Index file {error}") from None
     except UnicodeDecodeError:
         raise ForgetSetError(f"Index file {path} is no text in UTF-8; save it so.") from None
-    except (ValueError, RecursionError, csv.Error) as error:
+    except (ValueError, RecursionError) as error:
         raise ForgetSetError(f"Index file {path} cannot be read ({str(error)[:200]}).") from None
     _refuse_names(values, path)
     return check_indices(values, total, f"The indices in {path}")
@@ -95,12 +103,13 @@ def as_integer(value: object) -> int | None:
     """The integer that a Python or numpy number, or an array or tensor of one element, is; None for all else."""
     if hasattr(value, "shape") and hasattr(value, "item") and math.prod(value.shape) == 1:
         value = value.item()
-    return int(value) if isinstance(value, int | np.integer) and not isinstance(value, bool) else None
+    return int(value) if isinstance(value, int | np.integer) and not isinstance(value, _NO_INTEGERS) else None
 
 
 def _refuse_names(values: object, path: Path) -> None:
     """Say what to write where a file lists names."""
-    names = [item for item in values if isinstance(item, str)] if isinstance(values, list) else []
+    contents = [item.value for item in values if isinstance(item, _Content)] if isinstance(values, list) else []
+    names = [value for value in contents if isinstance(value, str)]
     named = [name for name in names if "/" in name or re.search("[A-Za-z]", Path(name).suffix)]
     if named:
         raise ForgetSetError(
@@ -113,7 +122,7 @@ def _integers(values: object, what: str, total: int) -> npt.NDArray[Any]:
     if isinstance(values, np.ndarray):
         if values.dtype == bool:
             return _chosen(values, what, total)
-        if not np.issubdtype(values.dtype, np.integer):
+        if values.dtype.kind not in "iu":  # NumPy counts time spans among the integers
             first = ", ".join(str(value) for value in values.ravel()[:_SHOWN])
             raise ForgetSetError(f"{what} must be integers, not {values.dtype} (such as {first}).")
         return values
@@ -138,48 +147,55 @@ def _chosen(mask: npt.NDArray[np.bool_], what: str, total: int) -> npt.NDArray[A
 
 def _refuse(offenders: Sequence[object] | npt.NDArray[Any], rule: str) -> None:
     """Raise with the first few offenders, if there are any."""
-    if not len(offenders):
-        return
-    shown = ", ".join(repr(value) if isinstance(value, str) else str(value)[:40] for value in offenders[:_SHOWN])
-    more = f" and {len(offenders) - _SHOWN} more" if len(offenders) > _SHOWN else ""
-    raise ForgetSetError(f"{rule}, but these are not so: {shown}{more}.")
+    if len(offenders):
+        raise ForgetSetError(f"{rule}, but these are not so: {some(offenders, _SHOWN)}.")
 
 
-def _number(text: str) -> int | str:
-    """The integer that the text writes, else the text, to be named in the error."""
-    return int(text) if _INTEGER.fullmatch(text) else text
+@dataclass(frozen=True)
+class _Content:
+    """What stands in a row of a file, where there should be an index."""
+
+    value: object
+    row: int
+
+    def __str__(self) -> str:
+        return f"{repr(self.value)[:60]} in row {self.row}"
 
 
-def _read_text(path: Path) -> list[int | str]:
-    lines = (line.partition("#")[0].strip() for line in path.read_text("utf-8-sig").splitlines())
-    return [_number(line) for line in lines if line]
+def _number(text: str, row: int) -> int | _Content:
+    """The integer that the text of a row writes, else the text, to be named in the error."""
+    return int(text) if _INTEGER.fullmatch(text) else _Content(text, row)
 
 
-def _read_csv(path: Path) -> list[int | str]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
+def _read_text(path: Path) -> list[int | _Content]:
+    lines = (line.partition("#")[0].strip() for line in read_text(path, "utf-8-sig").split("\n"))
+    return [_number(line, row) for row, line in enumerate(lines, 1) if line]
+
+
+def _read_csv(path: Path) -> list[int | _Content]:
+    rows = read_cells(path)
     if not rows:
         return []
-    head = [cell.lower() for cell in rows[0]]
+    head = [fold(cell) for cell in next(iter(rows.values()))]
+    require_columns(path, rows)
     if "index" in head:
-        column, body = head.index("index"), rows[1:]
-    elif len(head) == 1:
-        column, body = 0, rows if _INTEGER.fullmatch(head[0]) else rows[1:]
-        if head[0] == "0" and len(rows) > 1:
-            raise ValueError(
-                "its first line is 0, which is either a sample or the header that pandas writes where a column has no "
-                "name; write the line 'index' before the samples"
-            )
+        column, header = head.index("index"), True
+    elif len(head) > 1:
+        raise ValueError(f"it has the columns {some(head)}, of which none is called index")
+    elif head[0] == "0" and len(rows) > 1:
+        raise ValueError(
+            "its first line is 0, which is either a sample or the header that pandas writes where a column has no "
+            "name; write the line 'index' before the samples"
+        )
     else:
-        raise ValueError(f"it has the columns {', '.join(rows[0])}, of which none is called index")
-    short = next((row for row in body if len(row) <= column), None)
-    if short is not None:
-        raise ValueError(f"the row {','.join(short)!r} is too short")
-    return [_number(row[column]) for row in body]
+        column, header = 0, head[0] in _HEADERS
+    return [_number(cells[column], row) for row, cells in islice(rows.items(), int(header), None)]
 
 
 def _read_json(path: Path) -> list[object]:
-    content = json.loads(path.read_text("utf-8-sig"))
+    content = json.loads(read_text(path, "utf-8-sig"))
     if not isinstance(content, list):
         raise ValueError(f"it holds a {type(content).__name__}, not a list of integers")
-    return content
+    if all(isinstance(value, bool) for value in content):
+        return content
+    return [_Content(value, row) if as_integer(value) is None else value for row, value in enumerate(content, 1)]

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 
-from natmu.errors import DataError, ForgetSetError, hint
+from natmu.errors import DataError, ForgetSetError, hint, some
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.names import SampleNames
 from natmu.samples.indices import read_index_file
 from natmu.samples.lookup import named_by_part, rows_at, rows_named
 from natmu.samples.tables import NAME_COLUMNS, Table, read_cells, read_table
 from natmu.types import IntArray
+from natmu.user_files import read_text
+
+_NAME_OR_COMMENT = re.compile(r"#\S+\.[A-Za-z]{3,4}")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 
 
 def listed_rows(request: ForgetRequest, names: SampleNames) -> IntArray:
@@ -89,12 +95,18 @@ def read_names(path: Path) -> list[str]:
 
 
 def _read_lines(path: Path) -> list[str]:
-    lines = [line.strip() for line in _text(path).splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
+    lines = {row: line.strip() for row, line in enumerate(_text(path).split("\n"), 1)}
+    called = next((row for row, line in lines.items() if _NAME_OR_COMMENT.fullmatch(line)), None)
+    if called is not None:
+        raise DataError(
+            f"Row {called} of {path}, {lines[called][:80]!r}, begins as a comment does and ends as the name of a file "
+            "does; write a blank after # where it is a comment, or list names in a .json or .csv file."
+        )
+    return [line for line in lines.values() if line and not line.startswith("#")]
 
 
 def _read_column(path: Path) -> list[str]:
-    rows = read_cells(path)
+    rows = [*read_cells(path).values()]
     head = [cell.lower() for cell in rows[0]] if rows else []
     column = next((head.index(name) for name in NAME_COLUMNS if name in head), None)
     if column is not None:
@@ -124,11 +136,11 @@ def _read_list(path: Path) -> list[str]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8-sig")
+        return read_text(path, "utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{path} is no text in UTF-8; save it so.") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({str(error)[:120]}).") from None
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
 
 
 def _matching(table: Table, column: str, value: str) -> Sequence[str]:
@@ -138,7 +150,7 @@ def _matching(table: Table, column: str, value: str) -> Sequence[str]:
     rows = rows or [row for row, cell in enumerate(cells) if _number(cell) == _number(value) is not None]
     if not rows:
         known = [*dict.fromkeys(cells)]
-        near = hint(value, known) or f"; there are {', '.join(map(repr, known[:5]))}{', …' if len(known) > 5 else ''}"
+        near = hint(value, known) or f"; there are {some(known)}"
         raise DataError(f"No row of {table.path} has {value!r} in the column {column}{near}.")
     return [names[row] for row in rows]
 
@@ -161,9 +173,6 @@ def _names_column(table: Table) -> int:
     return 0
 
 
-def _number(text: str) -> float | None:
-    """The number that a cell writes, such as 17.0 for 17; None for other texts."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def _number(text: str) -> Decimal | None:
+    """The number that a cell writes, to its last digit, such as 17.0 for 17; None for other texts, as 017 is one."""
+    return Decimal(text) if _NUMBER.fullmatch(text) else None

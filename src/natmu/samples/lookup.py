@@ -19,6 +19,9 @@ _SUGGESTED = 3
 _COMPARED = 20_000
 """Names among which a misspelt one is looked for, at most."""
 
+_DIGITS = 19
+"""No position has so many."""
+
 _Place = tuple[Listing, int]
 
 
@@ -145,7 +148,8 @@ def _exact(wanted: Sequence[str], listings: Sequence[Listing]) -> dict[str, list
     found: dict[str, list[_Place]] = {}
     for listing in listings:
         if listing.texts is None:
-            numbers = [text for text in wanted if text.isascii() and text.isdigit() and int(text) < listing.count]
+            digits = (text for text in wanted if text.isascii() and text.isdigit() and len(text) < _DIGITS)
+            numbers = [text for text in digits if int(text) < listing.count]
             here: dict[str, list[_Place]] = {text: [(listing, int(text))] for text in numbers}
         else:
             here = defaultdict(list)

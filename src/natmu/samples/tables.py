@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from natmu.errors import DataError, fold, hint
+from natmu.user_files import read_file
 
 NAME_COLUMNS = ("file", "name", "path")
 _DELIMITERS = ",;\t"
@@ -59,32 +62,62 @@ def read_table(path: Path) -> Table:
     rows = read_cells(path)
     if len(rows) < 2:
         raise DataError(f"{path} must hold a line of column names and at least one more line.")
-    columns, *body = rows
-    wrong = next((number for number, row in enumerate(body, start=2) if len(row) != len(columns)), None)
-    if wrong is not None:
-        raise DataError(
-            f"Row {wrong} of {path} has {len(body[wrong - 2])} cells for {len(columns)} columns; put cells that hold a "
-            "separator in quotes."
-        )
+    columns, *body = rows.values()
+    require_columns(path, rows)
     return Table(path, columns, tuple(body))
 
 
-def read_cells(path: Path) -> list[tuple[str, ...]]:
-    """The rows of a file of comma-separated values that are not blank, without surrounding blanks.
+def require_columns(path: Path, rows: Mapping[int, tuple[str, ...]]) -> None:
+    """Refuse two columns of one name, and a row that has another number of cells than the first one.
+
+    Args:
+        path: The file, named in errors.
+        rows: Its rows by line number; the first names the columns.
+
+    Raises:
+        DataError: There is such a column or row.
+    """
+    columns = next(iter(rows.values()))
+    twice = next((name for name, count in Counter(map(fold, columns)).items() if count > 1 and name), None)
+    if twice is not None:
+        raise DataError(f"{path} has several columns called {twice!r}; give each column a name of its own.")
+    wrong = next((line for line, row in rows.items() if len(row) != len(columns)), None)
+    if wrong is not None:
+        raise DataError(
+            f"Row {wrong} of {path}, {','.join(rows[wrong])[:80]!r}, has {len(rows[wrong])} cells for {len(columns)} "
+            f"column{'' if len(columns) == 1 else 's'}; put cells that hold a separator in quotes."
+        )
+
+
+def read_cells(path: Path) -> dict[int, tuple[str, ...]]:
+    """The rows of a file of comma-separated values that are not blank, without surrounding blanks, by line number.
+
+    A row that spans lines has the number of its last. A quote that is never closed is refused: it would take all rows
+    after it for one cell.
 
     Raises:
         DataError: The file cannot be read.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            delimiter = max(_DELIMITERS, key=first.count)
-            rows = [tuple(cell.strip() for cell in row) for row in csv.reader(file, delimiter=delimiter)]
+        text = io.StringIO(read_file(path).decode("utf-8-sig"), newline="")
+        delimiter = max(_DELIMITERS, key=text.readline().count)
+        text.seek(0)
+        read = csv.reader(text, delimiter=delimiter, strict=True)
+        rows = ((read.line_num, row) for row in read)
+        return {line: tuple(map(_stripped, row)) for line, row in rows if not _is_blank(row)}
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is no text in UTF-8; save it so.") from None
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as comma-separated values ({str(error)[:120]}).") from None
-    return [row for row in rows if any(row)]
+
+
+def _stripped(cell: str) -> str:
+    """A cell without the blanks around it; those that hold a line's end were quoted, and stay as they are."""
+    return cell if "\n" in cell else cell.strip()
+
+
+def _is_blank(row: Sequence[str]) -> bool:
+    """Whether a row was left blank, or separators alone; one that has quotes around nothing was meant as a row."""
+    return row != [""] and not any(map(_stripped, row))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from natmu.errors import NatmuError, SettingError
@@ -13,6 +12,7 @@ from natmu.methods.exact import SISASettings
 from natmu.records.forgetting import ForgetRequest
 from natmu.records.recipe import MethodSettings, Range, RecipeSettings
 from natmu.records.settings import HeadTraining
+from natmu.records.yaml_text import is_mapping, read_yaml_file
 from natmu.scores import score_of_table
 from natmu.studies.search.ranges import require_fit
 from natmu.types import REFERENCES
@@ -110,13 +110,11 @@ def read_recipe(path: Path) -> Recipe:
         SettingError: The file is missing, is not YAML, or a key is wrong; names its path.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError:
+        values = read_yaml_file(path)
+    except FileNotFoundError:
         raise SettingError(f"There is no recipe {path}; see recipes/ for those that come with natmu.") from None
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        # PyYAML lets the last four escape from values that do not fit their tag, such as `!!int ""`.
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SettingError(f"{path} is not readable as YAML: {first}.") from None
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+    except OSError as error:
+        raise SettingError(f"The recipe {path} cannot be read: {error.strerror or error}.") from None
+    if not is_mapping(values):
         raise SettingError(f"{path} holds no recipe; it must be a mapping with name, data, model, forget and methods.")
     return Recipe.parse(values, where=str(path))

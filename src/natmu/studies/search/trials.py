@@ -22,6 +22,7 @@ from natmu.errors import NatmuError, RunError, UsageError
 from natmu.machine import cannot_write
 from natmu.records.recipe import Range
 from natmu.types import seed_for
+from natmu.user_files import read_file
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -109,7 +110,7 @@ def _mend(path: Path) -> None:
     Raises:
         RunError: The last whole line is none of a journal's, which Optuna would pass over until it writes another.
     """
-    content = path.read_bytes() if path.exists() else b""
+    content = read_file(path) if path.exists() else b""
     whole = content[: content.rfind(b"\n") + 1]
     if len(whole) < len(content):
         os.truncate(path, len(whole))
