@@ -15,6 +15,9 @@ import torch
 from hypothesis import settings
 
 torch.set_num_threads(1)
+os.fsync = lambda _: (
+    None
+)  # a test does not lose its power, and waits for no disk; what is synced when has its own tests
 settings.register_profile("natmu", deadline=None)
 settings.load_profile("natmu")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

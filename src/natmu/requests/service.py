@@ -6,7 +6,6 @@ start at once.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from natmu.errors import RunError, UsageError
+from natmu.records.disk import make_folder, partial_of, publish, require_folder, sweep
 from natmu.records.forgetting import with_manifest
 from natmu.records.ledger import NotMade, Purged, Rejected, Released, Requested, Retrained, RolledBack
 from natmu.records.run import WEIGHTS
@@ -69,10 +69,12 @@ class Service:
 
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} already holds something; name a folder that does not exist yet.")
-        partial = folder.resolve().parent / f".{folder.name}.{os.getpid()}.partial"
+        require_folder(folder)
+        partial = partial_of(folder.resolve())
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            partial.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(partial.parent)
+            sweep(partial.parent)
             partial.mkdir(mode=0o700)  # it names samples
             found(
                 partial,
@@ -84,7 +86,7 @@ class Service:
                 precision=precision,
                 force=force,
             )
-            partial.replace(folder)
+            publish(partial, folder.resolve())
         except OSError as error:
             raise RunError(
                 f"Cannot write {folder} ({error.strerror}); choose a folder that can be written to."
