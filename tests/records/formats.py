@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, JsonValue
 from tests.records import folders
 
+from natmu.engine.run_names import RunNames
 from natmu.records import ledger
 from natmu.records import lineage as kinds
 from natmu.records.audit import Audit
@@ -84,6 +85,7 @@ BODIES = get_args(get_args(ledger.Body)[0])
 
 SECTIONS: tuple[tuple[str, str, type, tuple[type, ...]], ...] = (
     ("Run folders", "record.json", RunRecord, LINEAGES),
+    ("Run folders", ".work/names.json", RunNames, ()),
     ("Audits", "audit/audit.json", Audit, ()),
     ("Audits", "audit/samples.csv", Sample, ()),
     ("Audits", "audit/exposed.npz", Exposed, ()),

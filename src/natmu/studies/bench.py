@@ -26,7 +26,6 @@ from natmu.opening_backbones import open_backbone
 from natmu.progress import say, showing, task
 from natmu.records.audit import audit_of
 from natmu.records.derived import is_original, knows_initial_weights, title
-from natmu.records.disk import require_folder
 from natmu.records.lineage import AnyLineage, Backbone, Trained
 from natmu.records.run import PREDICTIONS, WEIGHTS, Hardware
 from natmu.records.settings import LogisticTraining, RidgeTraining
@@ -78,7 +77,7 @@ def run_recipe(
     """
     with showing(progress):
         recipe, folder = with_resolved_training(recipe), out / recipe.name
-        require_study(out, folder)
+        Store(out).require_writable(recipe.name)
         workspace, backbone = opened(recipe, data_dir, out, device)
         if isinstance(recipe.training, LogisticTraining):
             say("warning: " + READABLE)
@@ -184,16 +183,6 @@ class _Study:
             log = None if outcome.log is None else f"{LOGS}/{outcome.log}"
             found.append(StudyAudit(scenario=text, label=label, audit=audit, failed=outcome.failed, log=log))
         return StudyAudits(name=self.recipe.name, audits=tuple(found))
-
-
-def require_study(out: Path, folder: Path) -> None:
-    """Refuse, before any work is done, a folder in which no runs or no study can be kept.
-
-    Raises:
-        UsageError: Nothing can be written there.
-    """
-    Store(out).require_writable()
-    processes.agree(lambda: require_folder(folder))
 
 
 def workspace_of(recipe: Recipe, data_dir: Path, out: Path, device: str) -> Workspace:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from natmu.engine import processes
-from natmu.engine.store import Run
+from natmu.engine.store import Run, Store
 from natmu.errors import SettingError
 from natmu.lineage import Workspace, obtain, outcome_of
 from natmu.lineage.executors.outcomes import sentence_of
@@ -26,7 +26,7 @@ from natmu.records.digests import digest_of
 from natmu.records.files import write_atomically
 from natmu.records.recipe import Range, SearchSettings
 from natmu.scores.objectives import Judgement, ranked
-from natmu.studies.bench import require_study, workspace_of
+from natmu.studies.bench import workspace_of
 from natmu.studies.originals import (
     Original,
     given_original,
@@ -81,7 +81,7 @@ def run_search(
     require_optuna()
     with showing(progress):
         recipe = with_resolved_training(recipe)
-        require_study(out, out / recipe.name)
+        Store(out).require_writable(recipe.name)
         workspace = workspace_of(recipe, data_dir, out, device)
         given = given_original(recipe, workspace)
         if settings.objective == "retrained":

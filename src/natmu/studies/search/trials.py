@@ -8,6 +8,7 @@ workers share the folder of the study.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 
-from natmu.errors import FAULTS, RunError, UsageError, quoted
+from natmu.errors import RunError, UsageError, quoted
 from natmu.progress import say
 from natmu.records.files import damaged, write_atomically
 from natmu.records.recipe import Range
@@ -85,7 +86,14 @@ class Storage:
         self._mend(path)
         try:
             return opened()
-        except FAULTS as error:  # every line can be read, and together they make no sense
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:  # every line can be read, and together they make no sense
             self._keep_beside(path, b"", f"it holds no trials ({quoted(error)})")
             return opened()
 
@@ -103,7 +111,7 @@ class Storage:
         except OSError as error:
             raise damaged(path, error, "search again") from None
         sound = 0
-        for number, line in enumerate(content.splitlines(keepends=True), 1):
+        for number, line in enumerate(io.BytesIO(content), 1):
             if not line.endswith(b"\n"):
                 os.truncate(path, sound)
                 return
