@@ -32,7 +32,7 @@ def order(monkeypatch):
 
     def noted(kind, real):
         def act(*given, **more):
-            place = Path(os.readlink(f"/proc/self/fd/{given[0]}")) if kind == "sync" else Path(given[-1])
+            place = Path(f"/proc/self/fd/{given[0]}").readlink() if kind == "sync" else Path(given[-1])
             done.append((kind, place.name))
             return None if kind == "sync" else real(*given, **more)
 

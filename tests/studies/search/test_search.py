@@ -14,6 +14,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from filelock import FileLock
 
 import warm
 from natmu.engine import processes
