@@ -4,7 +4,8 @@
 
 A look-up lists the store each time, so nothing can be out of date. ``--named`` of the runs have names of their own; the
 others are called by their digests. Run folders hold a record alone. ``first`` is a look-up that remembers nothing of
-those before it, as in a new process. Look-ups are timed by the time of the processor, which other work hardly lengthens.
+those before it, as in a new process. Look-ups are timed by the processor, so
+that other work hardly lengthens them.
 """
 
 from __future__ import annotations
@@ -100,9 +101,8 @@ def main() -> None:
     parser.add_argument("--disk", type=int, default=5, help="repetitions of what is written; 0 leaves it out")
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()},")
-    print(
-        f"n = {options.runs}, load {os.getloadavg()[0]:.1f}; milliseconds of the processor, of what is written milliseconds of wall time.\n"
-    )
+    print(f"n = {options.runs}, load {os.getloadavg()[0]:.1f}.")
+    print("Milliseconds of the processor; of what is written, of wall time.\n")
     print("| what | min | median | max |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         store = filled(Path(temporary, "runs"), options.size, options.named)

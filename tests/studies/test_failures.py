@@ -113,7 +113,7 @@ def test_a_damaged_run_fails_its_row_alone(tmp_path):
     (runs["retrained"][0] / "record.json").write_text("{")
     folder, _, rows = study(tmp_path)
     for label, first in (("amnesiac", damage["forget.npy"]), ("retrained", runs["retrained"][0])):
-        assert (rows[label].n, rows[label].scores["test_acc"]) == (0, None)
+        assert rows[label].n == len(runs[label]) - (3 if label == "amnesiac" else 1)
         assert str(first) in rows[label].failed
         assert str(first) in (folder / rows[label].log).read_text()
     assert (rows["faulty"].n, rows["original"].n) == (1, 1)
