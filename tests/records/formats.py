@@ -53,8 +53,10 @@ table = StudyFolder(Path("runs/demo")).table
 
 What holds for all of them:
 
-- A file appears whole or not at all: it is written as `.NAME.MACHINE.PROCESS.partial` and then renamed. What a writer
-  left there when it was killed is removed by the next command that writes into the folder.
+- A file appears whole or not at all, and survives a power cut: it is written as `.NAME.MACHINE.PROCESS.partial`, synced
+  and then renamed. What a writer left that was killed is removed by the next command that writes there.
+- A run's folder that is called by a digest and lacks its `record.json` is a copy that was broken off: it is moved to
+  `DIGEST.incomplete`, and the run is computed again.
 - Each JSON file has a `format`, which changes with its keys, and a `checksum` of its content. A file of another format,
   and one that was changed after it was written, is refused with a sentence that names it.
 - `files` holds a digest of each file that belongs to a JSON file, so that files of two runs cannot be mixed up.
