@@ -23,6 +23,9 @@ from natmu.engine.precision import described, processor_of
 from natmu.records.precision import NEVER, PrecisionChoice, cache_folder, choice_file_name
 
 torch.set_num_threads(1)
+os.fsync = lambda _: (
+    None
+)  # a test does not lose its power, and waits for no disk; what is synced when has its own tests
 settings.register_profile("natmu", deadline=None)
 settings.load_profile("natmu")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -25,6 +25,7 @@ from natmu.records.derived import (
     rests_on_reference,
     root_of,
 )
+from natmu.records.files import is_there
 from natmu.records.forgetting import ForgetRequest, parse_forget, with_manifest
 from natmu.records.lineage import AnyLineage, Imported, Trained, Unlearned
 from natmu.records.run import PREDICTIONS, RECORD, RunFolder, open_run
@@ -54,16 +55,18 @@ class Place:
     resume: bool = True
 
     def refuse_taken(self, fits: Callable[[AnyLineage], bool]) -> None:
-        """Refuse the name, before any data is read, where something else is known to have it.
+        """Refuse the place, before any data is read, where something else has its name or nothing can be written.
 
         Args:
             fits: Whether the run of a lineage may be the one that is asked for.
 
         Raises:
-            UsageError: The folder holds no run, or another one.
+            UsageError: The folder holds no run, or another one, or nothing can be written there.
         """
+        store = Store(self.root)
         if self.name is not None:
-            Store(self.root).refuse_other(self.name, fits)
+            store.refuse_other(self.name, fits)
+        store.require_writable(self.name)
 
     def workspace(
         self, data: DataSettings, model: str, outputs: Outputs = "logits", *, unit_head: bool = False
@@ -137,7 +140,7 @@ class Source:
         """
         if not self.path.exists():
             raise ModelError(f"There is no {self.path}; name a run folder, a file of weights or a HuggingFace folder.")
-        if self.is_run and not (self.path / RECORD).exists() and (self.model or self.data.get("source")):
+        if self.is_run and not is_there(self.path / RECORD) and (self.model or self.data.get("source")):
             raise ModelError(
                 f"{self.path} is no run folder, which holds {RECORD}, and no HuggingFace folder, which holds "
                 "config.json and weights; name one of these, or a file of weights."
@@ -154,7 +157,7 @@ class Source:
                 )
             model, workspace = open_model(self.path, place, self.data.get("source"), self.data.get("test"))
             return Opened(model, workspace, model.recipe)
-        if (self.path.resolve().parent / RECORD).exists():
+        if is_there(self.path.resolve().parent / RECORD):
             raise ModelError(f"{self.path} is a file of a run; name its folder, which knows what was forgotten.")
         name = f"hf:{self.path}" if self.model is None and self.path.is_dir() else self.model
         if self.data.get("source") is None or name is None:

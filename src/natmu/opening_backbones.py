@@ -13,6 +13,7 @@ from natmu.lineage.fitting import import_backbone
 from natmu.models import Outputs, is_pretrained_folder
 from natmu.opening import Place
 from natmu.progress import decide
+from natmu.records.files import is_there
 from natmu.records.lineage import Backbone, Imported, Trained, Unlearned
 from natmu.records.run import RECORD, open_run
 from natmu.records.settings import DataSettings
@@ -51,7 +52,7 @@ def open_backbone(
         name = _only(model, f"hf:{path}", features_from)
     elif path.is_dir():
         name, settings = _of_run(path, model, settings)
-    elif (path.resolve().parent / RECORD).exists():
+    elif is_there(path.resolve().parent / RECORD):
         raise ModelError(f"{path} is a file of a run; name its folder, which knows what it was trained on.")
     elif model is None:
         raise ModelError(f"{path} is a file of weights; name its architecture with --model.")

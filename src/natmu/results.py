@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from os import PathLike, getpid
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from natmu.errors import UsageError
 from natmu.machine import cannot_write
 from natmu.records.audit import AUDIT, AUDIT_FOLDER, Audit, AuditedForget, ComparedModels, write_audit
 from natmu.records.audit import Answer as StoredAnswer
+from natmu.records.disk import make_folder, partial_of, publish, sweep
 from natmu.records.files import file_digest, write_atomically
 from natmu.records.forgetting import parse_forget
 from natmu.records.forgotten import Forgotten, write_forget
@@ -95,12 +96,14 @@ class UnlearnResult:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UsageError(f"{path} already holds something; name a folder that does not exist yet.")
         record = self._record()
-        partial = path.resolve().parent / f".{path.name}.{getpid()}.partial"
+        partial = partial_of(path.resolve())
         try:
-            partial.mkdir(parents=True)
+            make_folder(partial.parent)
+            sweep(partial.parent)
+            partial.mkdir()
             try:
                 self._write(partial, record)
-                partial.replace(path)
+                publish(partial, path.resolve())
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
         except OSError as error:

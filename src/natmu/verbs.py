@@ -10,6 +10,7 @@ from typing import Any
 from natmu.arguments import require_forget_only
 from natmu.audits import NUMBERS, RunAudit, obtain_models, recipe_of_references, write
 from natmu.data import say_what_is_forgotten
+from natmu.engine import processes
 from natmu.engine.store import Run, Store
 from natmu.errors import ModelError, SettingError, UsageError
 from natmu.head_training import train_head_run
@@ -26,8 +27,9 @@ from natmu.methods.rate_trial import with_suitable_rate
 from natmu.models import Outputs, is_pretrained_folder
 from natmu.opening import Place, Source, open_model, refuse_part_of_service
 from natmu.progress import deciding, say
-from natmu.records.audit import Audit, refuse_lesser
+from natmu.records.audit import AUDIT_FOLDER, Audit, refuse_lesser
 from natmu.records.derived import forget_of, original_of, root_of
+from natmu.records.disk import require_folder
 from natmu.records.lineage import AnyLineage, Trained, Unlearned
 from natmu.records.originals import originals_of
 from natmu.records.run import open_run
@@ -254,6 +256,7 @@ def audit_run(
     audit = RunAudit(run, original, store, level, references or NUMBERS[level], told=told)
     recipe = recipe_of_references(audit, offline=offline)
     refuse_lesser(run, level, len(audit.runs["retrained"]) if offline else audit.number, force=force)
+    processes.agree(lambda: require_folder(run.path / AUDIT_FOLDER, "The folder", "let it be written"))
     data = None
     if not offline:
         arithmetic = audit.models.subject.arithmetic

@@ -233,3 +233,19 @@ def test_parts_of_one_file_can_be_put_together(files: list[Path], tmp_path: Path
     other = mapped(np.lib.format.open_memmap(tmp_path / "other.npy", mode="r"))
     assert other is not None
     assert train.followed_by(other) is None
+
+
+def test_what_killed_decoders_left_goes_at_the_next_start(files: list[Path], tmp_path: Path) -> None:
+    again(files, tmp_path)
+    folder = tmp_path / "data" / "decoded"
+    kept = {path.name for path in folder.iterdir() if path.suffix in (".npy", ".json")}
+    left = [folder / name for name in (".99-resize8.partial", f"99-{'0' * 32}.npy", ".12.json.here.1.partial")]
+    held = [folder / name for name in (".77.partial", f"77-{'0' * 32}.npy")]
+    for path in (*left, *held):
+        path.write_bytes(b"half")
+    os.utime(left[2], (0, 0))
+    with FileLock(folder / ".77.lock"):  # by another process, which decodes now
+        again(files, tmp_path)
+    assert {path.name for path in folder.iterdir() if path.suffix != ".lock"} == kept | {path.name for path in held}
+    again(files, tmp_path)
+    assert {path.name for path in folder.iterdir() if path.suffix != ".lock"} == kept

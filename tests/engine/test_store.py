@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import pickle
+import shutil
 import textwrap
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,9 +19,11 @@ from torch import nn
 
 import warm
 from natmu.engine.checkpoint import save_weights
+from natmu.engine.run_names import _digest_in
 from natmu.engine.store import Run, Store
 from natmu.errors import RunError, UsageError
-from natmu.records.run import RunFolder, RunRecord, open_run
+from natmu.lineage.same_weights import has_weights
+from natmu.records.run import RunRecord, open_run
 from natmu.types import ForgetSet, Outputs, Part
 from records import lineages
 
@@ -200,8 +205,8 @@ def test_a_missing_run_is_missed_without_reading_the_runs_of_other_digests(tmp_p
         store.obtain(lineages.trained(seed), Computation())
     store.obtain(lineages.trained(3), Computation(), name="mine")
     read = []
-    record = RunFolder.record.func
-    monkeypatch.setattr(Run, "record", property(lambda run: read.append(run.path.name) or record(run)))
+    keep = RunRecord.read
+    monkeypatch.setattr(RunRecord, "read", lambda path: read.append(path.parent.name) or keep(path))
     assert store.find(lineages.trained(4).digest) is None
     assert read == ["mine"]
     assert store.find(lineages.trained(3).digest).path.name == "mine"
@@ -262,9 +267,10 @@ def test_a_name_taken_during_the_computation_is_refused_and_nothing_is_overwritt
         store.obtain(lineages.trained(7), Computation(), name="mine")
         Computation()(work)
 
-    with pytest.raises(UsageError, match="mine"):
+    with pytest.raises(UsageError, match=f"mine was taken by something else .* kept as .*{MODEL.digest}"):
         store.obtain(MODEL, overtaken, name="mine")
     assert Run(tmp_path / "mine").record.lineage.seed == 7
+    assert store.find(MODEL.digest).record.digest == MODEL.digest
 
 
 def test_the_same_run_under_another_name_is_a_copy(tmp_path):
@@ -288,6 +294,109 @@ def test_a_run_of_another_folder_is_adopted_once(tmp_path):
         path.name: path.read_bytes() for path in run.path.iterdir()
     }
     assert store.adopt(run).path == store.adopt(adopted).path == adopted.path
+
+
+def test_a_folder_whose_copying_was_broken_off_is_set_aside_and_the_run_computed_once(tmp_path, monkeypatch):
+    store, computation, said = Store(tmp_path), Computation(), []
+    monkeypatch.setattr("natmu.engine.store.say", said.append)
+    folder = tmp_path / MODEL.digest
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"half")
+    assert store.obtain(MODEL, computation).path == folder
+    assert store.obtain(MODEL, computation).record.digest == MODEL.digest
+    assert computation.calls == 1
+    assert (tmp_path / f"{MODEL.digest}.incomplete" / "model.safetensors").read_bytes() == b"half"
+    (line,) = said
+    assert "the copying of that run was broken off" in line
+
+
+def test_a_run_is_adopted_where_its_copying_was_broken_off_twice(tmp_path):
+    run = Store(tmp_path / "elsewhere").obtain(MODEL, Computation())
+    for _ in range(2):
+        (tmp_path / MODEL.digest).mkdir()
+        (tmp_path / MODEL.digest / "history.csv").touch()
+        assert Store(tmp_path).adopt(run).record.digest == MODEL.digest
+        shutil.rmtree(tmp_path / MODEL.digest)
+    names = {f"{MODEL.digest}.incomplete", f"{MODEL.digest}.incomplete-2"}
+    assert {path.name for path in tmp_path.iterdir()} == names | {".work", "elsewhere"}
+
+
+def test_a_named_folder_whose_copying_was_broken_off_is_refused_as_such(tmp_path):
+    store, computation = Store(tmp_path), Computation()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.safetensors").touch()
+    for attempt in (lambda: store.obtain(MODEL, computation, name="mine"), lambda: store.refuse_other("mine", bool)):
+        with pytest.raises(
+            UsageError, match=r"mine holds model\.safetensors and no record\.json: the copying"
+        ) as caught:
+            attempt()
+        assert "delete" not in str(caught.value)
+    with pytest.raises(UsageError, match="the copying of that run was broken off; copy it again"):
+        open_run(tmp_path / "mine")
+    assert computation.calls == 0
+
+
+def test_a_record_that_cannot_be_looked_at_is_neither_missing_nor_computed_again(tmp_path, monkeypatch):
+    store, computation = Store(tmp_path), Computation()
+    path = store.obtain(MODEL, computation).path / "record.json"
+    keep = Path.stat
+
+    def closed(self, **given):
+        if self == path:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return keep(self, **given)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    for attempt in (lambda: store.obtain(MODEL, computation), lambda: open_run(path.parent)):
+        with pytest.raises(RunError, match=r"record\.json cannot be opened now \(Permission denied\)") as caught:
+            attempt()
+        assert "delete" not in str(caught.value)
+    assert computation.calls == 1
+    assert sorted(held.name for held in tmp_path.iterdir()) == sorted([".work", MODEL.digest])
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_the_work(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    for root, name in (("file", None), ("file", "mine"), ("dangling", None), ("", "dangling"), ("", "file")):
+        with pytest.raises(UsageError, match=r"--out .* cannot be written"):
+            Store(tmp_path / root).require_writable(name)
+    Store(tmp_path / "new").require_writable("mine")
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "dangling"}
+
+
+def test_a_file_of_another_run_is_refused_by_its_name(tmp_path):
+    first, second = (Store(tmp_path).obtain(lineages.trained(seed), Computation(seed=seed)) for seed in (1, 2))
+    (first.path / "model.safetensors").write_bytes((second.path / "model.safetensors").read_bytes())
+    with pytest.raises(RunError, match=r"model\.safetensors is not what this run wrote"):
+        first.weights()
+    assert not has_weights(first, second.weights())
+
+
+@pytest.mark.parametrize("count", [2, 12])
+def test_nothing_that_was_copied_renamed_replaced_or_deleted_is_missed(tmp_path, count):
+    """With two runs records are read each time, with twelve what they hold is noted beside them."""
+    store = Store(tmp_path)
+    runs = [store.obtain(lineages.trained(seed), Computation(), name=f"run{seed}") for seed in range(count)]
+    digests = [run.record.digest for run in runs]
+
+    def found():
+        _digest_in.cache_clear()  # as in another process
+        places = [Store(tmp_path).find(digest) for digest in digests]
+        return [None if place is None else place.path.name for place in places]
+
+    names = [run.path.name for run in runs]
+    assert found() == names
+    assert (tmp_path / ".work" / "names.json").exists() == (count > 8)
+    (tmp_path / "run0").rename(tmp_path / "first")
+    assert found() == ["first", *names[1:]]
+    (tmp_path / "first" / "record.json").rename(tmp_path / "kept.json")
+    assert found() == [None, *names[1:]]
+    shutil.copy2(tmp_path / "kept.json", tmp_path / "run1" / "record.json")
+    assert found() == ["run1", None, *names[2:]]
+    if count > 8:
+        (tmp_path / ".work" / "names.json").write_text("{")
+        assert found() == ["run1", None, *names[2:]]
 
 
 @pytest.mark.parametrize(

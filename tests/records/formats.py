@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, JsonValue
 from tests.records import folders
 
+from natmu.engine.run_names import RunNames
 from natmu.records import ledger
 from natmu.records import lineage as kinds
 from natmu.records.audit import Audit
@@ -53,8 +54,10 @@ table = StudyFolder(Path("runs/demo")).table
 
 What holds for all of them:
 
-- A file appears whole or not at all: it is written as `.NAME.MACHINE.PROCESS.partial` and then renamed. What a writer
-  left there when it was killed is removed by the next command that writes into the folder.
+- A file appears whole or not at all, and survives a power cut: it is written as `.NAME.MACHINE.PROCESS.partial`, synced
+  and then renamed. What a writer left that was killed is removed by the next command that writes there.
+- A run's folder that is called by a digest and lacks its `record.json` is a copy that was broken off: it is moved to
+  `DIGEST.incomplete`, and the run is computed again.
 - Each JSON file has a `format`, which changes with its keys, and a `checksum` of its content. A file of another format,
   and one that was changed after it was written, is refused with a sentence that names it.
 - `files` holds a digest of each file that belongs to a JSON file, so that files of two runs cannot be mixed up.
@@ -90,6 +93,7 @@ BODIES = get_args(get_args(ledger.Body)[0])
 
 SECTIONS: tuple[tuple[str, str, type, tuple[type, ...]], ...] = (
     ("Run folders", "record.json", RunRecord, LINEAGES),
+    ("Run folders", ".work/names.json", RunNames, ()),
     ("Audits", "audit/audit.json", Audit, ()),
     ("Audits", "audit/samples.csv", Sample, ()),
     ("Audits", "audit/exposed.npz", Exposed, ()),

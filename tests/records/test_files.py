@@ -12,7 +12,8 @@ from tests.records import folders
 
 from natmu.errors import RunError
 from natmu.records.audit import write_audit
-from natmu.records.files import sweep, write_atomically
+from natmu.records.disk import sweep
+from natmu.records.files import write_atomically
 from natmu.records.run import RunFolder
 from natmu.records.study import StudyFolder, write_study
 from natmu.report import write_report

@@ -160,7 +160,7 @@ def test_folders_that_hold_nothing_of_the_kind_are_refused(tmp_path):
         open_run(tmp_path)
     with pytest.raises(UsageError, match=r"holds no table\.json; run the study first"):
         open_study(tmp_path)
-    with pytest.raises(RunError, match=r"search\.json cannot be read \(No such file"):
+    with pytest.raises(RunError, match=r"search\.json cannot be read, because it is missing"):
         SearchFolder(tmp_path).search  # noqa: B018
     with pytest.raises(RunError, match=r"exposed\.npz cannot be read"):
         Exposed.read(tmp_path / "exposed.npz")

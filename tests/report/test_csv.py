@@ -52,7 +52,7 @@ def test_units_are_those_of_the_stored_numbers(study):
 def test_quoting_is_that_of_rfc_4180():
     label = 'a "quoted", long\nname'
     text = csv_table(table(row("a", label, 1, avg_gap=[1.0]), columns=["avg_gap"]))
-    assert text == ",".join(FIELDS) + '\r\na,"a ""quoted"", long\nname",avg_gap,pp,1,1.0,,1.0,s0t0u0\r\n'
+    assert text == ",".join(FIELDS) + '\r\na,"a ""quoted"", long\nname",avg_gap,pp,1,1.0,,1.0,s0t0u0,\r\n'
     assert read(text)[0]["method"] == label
 
 

@@ -104,6 +104,22 @@ def test_an_original_that_cannot_be_trained_fails_what_needs_it_and_no_more(tmp_
     assert (rows["hardest:5%", "retrained"].n, rows["hardest:5%", "retrained"].failed) == (2, reason)
 
 
+def test_a_damaged_run_fails_its_row_alone(tmp_path):
+    folder, _, rows = study(tmp_path)
+    runs = {label: [tmp_path / one.run for one in rows[label].replicates] for label in ("amnesiac", "retrained")}
+    damage = dict(zip(("forget.npy", "predictions.safetensors", "record.json"), runs["amnesiac"], strict=True))
+    for name, run in damage.items():
+        (run / name).write_bytes((run / name).read_bytes()[:-9])
+    (runs["retrained"][0] / "record.json").write_text("{")
+    folder, _, rows = study(tmp_path)
+    for label, first in (("amnesiac", damage["forget.npy"]), ("retrained", runs["retrained"][0])):
+        assert rows[label].n == len(runs[label]) - (3 if label == "amnesiac" else 1)
+        assert str(first) in rows[label].failed
+        assert str(first) in (folder / rows[label].log).read_text()
+    assert (rows["faulty"].n, rows["original"].n) == (1, 1)
+    assert rows["faulty"].scores["test_acc"] is not None
+
+
 def test_an_audit_that_fails_says_so_where_audits_are(tmp_path, monkeypatch):
     def fail(audit, data):
         if getattr(audit.models.subject, "method", None) == "amnesiac":

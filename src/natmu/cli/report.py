@@ -22,9 +22,12 @@ def run(
 
     Or print the tables of a study for a document.
     """
+    from natmu.records.disk import require_file
     from natmu.records.files import write_atomically
     from natmu.report import write_report
 
+    if out is not None:
+        require_file(out)
     if form == "html":
         typer.echo(write_report(folder, out))
         return

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from natmu.errors import DataError
+from natmu.records.disk import partial_of, publish, sweep
 
 _FAULTS = (
     tarfile.TarError,
@@ -37,12 +38,15 @@ def extract(archive: Path, folder: str, target_dir: Path) -> Path:
         DataError: The archive is damaged, lacks the folder, or has a member that would be written elsewhere.
         OSError: The disk is full, or the place cannot be written.
     """
-    temporary = Path(tempfile.mkdtemp(prefix=".natmu-", dir=target_dir))
+    sweep(target_dir)
+    temporary = partial_of(target_dir / f"{folder}-{secrets.token_hex(4)}")
+    temporary.mkdir(mode=0o700)
     try:
         _unpack(archive, temporary)
         if not (temporary / folder).is_dir():
             raise DataError(f"{archive.name} does not hold the folder {folder}; get the official archive.")
-        return (temporary / folder).replace(target_dir / folder)
+        publish(temporary / folder, target_dir / folder)
+        return target_dir / folder
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

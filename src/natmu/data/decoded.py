@@ -23,6 +23,7 @@ from natmu.data.forms import Form
 from natmu.errors import DataError, RunError
 from natmu.progress import say
 from natmu.records.decoded import DecodedImages, identity_of
+from natmu.records.disk import sweep
 from natmu.records.files import file_digest
 
 FOLDER = "decoded"
@@ -70,6 +71,7 @@ class Shelf:
             OSError: The folder cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
+        clear_unfinished(self.folder)
         sources = _sources(self.files)
         images = self._known(sources)
         if images is not None:
@@ -132,6 +134,22 @@ class Shelf:
         record = DecodedImages(sources=sources, identity=_identity(path), pixels=pixels, folder=_folder_of(self.files))
         _kept(path, record)
         return np.lib.format.open_memmap(path.with_suffix(".npy"), mode="r")
+
+
+def clear_unfinished(folder: Path) -> None:
+    """Delete what decoders left that were killed: files that are not complete, and pixels of which nothing is known.
+
+    Args:
+        folder: The folder of decoded images.
+    """
+    sweep(folder)
+    unfinished = [path for path in folder.glob(".*.partial") if ".json." not in path.name]
+    unknown = [path for path in folder.glob("*.npy") if not path.with_suffix(".json").exists()]
+    for path in (*unfinished, *unknown):
+        prefix = path.stem[1:] if path.suffix == ".partial" else path.stem.rpartition("-")[0]
+        with suppress(OSError, Timeout), FileLock(folder / f".{prefix}.lock", blocking=False):  # nobody decodes it now
+            if path.suffix == ".partial" or not path.with_suffix(".json").exists():
+                path.unlink(missing_ok=True)
 
 
 def delete_kept(folder: Path, holds: Callable[[Path, str | None], bool]) -> list[Path]:

@@ -14,9 +14,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from natmu.engine import processes
-from natmu.errors import RunError
 from natmu.models import network_of
-from natmu.records.files import write_atomically
+from natmu.records.files import damaged, write_atomically
 from natmu.records.run import History
 from natmu.user_files import require_file
 
@@ -39,7 +38,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         require_file(path)
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise RunError(f"The weights {path} cannot be read ({error}); delete that run and compute it again.") from None
+        raise damaged(path, error) from None
 
 
 @dataclass

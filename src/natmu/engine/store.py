@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,12 @@ from torch import Tensor, nn
 from natmu.engine import processes
 from natmu.engine.checkpoint import Checkpoint, read_weights, save_weights
 from natmu.engine.compute import Compute, hardware, peak_memory_mb, versions
+from natmu.engine.run_names import WORK, find_named
 from natmu.errors import RunError, UsageError
 from natmu.machine import room_in
+from natmu.progress import say
+from natmu.records.disk import make_folder, partial_of, publish, require_folder, sweep
+from natmu.records.files import is_there
 from natmu.records.forgotten import Forgotten, write_forget
 from natmu.records.lineage import AnyLineage
 from natmu.records.passes import Passes
@@ -144,17 +148,15 @@ class Store:
         self.checkpoint_seconds = checkpoint_seconds
 
     def find(self, digest: str) -> Run | None:
-        """The complete run of this digest, whatever its folder is called."""
-        if (self.root / digest / RECORD).exists():
+        """The complete run of this digest, whatever its folder is called.
+
+        Raises:
+            RunError: Its record cannot be looked at now.
+        """
+        if is_there(self.root / digest / RECORD):
             return Run(self.root / digest)
-        for path in sorted(self.root.glob(f"*/{RECORD}")):
-            if DIGEST.fullmatch(path.parent.name):  # a folder that is called by a digest holds the run of that digest
-                continue
-            with suppress(OSError):  # it was deleted just now
-                facts = path.stat()
-                if _digest_in(path.parent, facts.st_mtime_ns, facts.st_size, facts.st_ino) == digest:
-                    return Run(path.parent)
-        return None
+        named = find_named(self.root, digest)
+        return None if named is None else Run(named)
 
     def all(self) -> list[Run]:
         """Every run that can be read, by the name of its folder."""
@@ -167,7 +169,7 @@ class Store:
 
     def busy(self, digest: str) -> bool:
         """Whether a process, this one included, is computing the run of this digest."""
-        lock = self.root / ".work" / f"{digest}.lock"
+        lock = self.root / WORK / f"{digest}.lock"
         if not lock.exists():
             return False
         try:
@@ -196,7 +198,7 @@ class Store:
             UsageError: ``name`` is taken by another run.
         """
         digest = lineage.digest
-        work = self.root / ".work" / digest
+        work = self.root / WORK / digest
         found = processes.agree(lambda: self._known(name, digest))
         if found is None or processes.agree(work.exists):  # by a process that ended before it had tidied up
             with _locked(work) if processes.writes() else nullcontext():
@@ -222,9 +224,26 @@ class Store:
             UsageError: The folder holds no run, or another one.
         """
         folder = self.root / name
-        there, known = folder.exists(), (folder / RECORD).exists()
+        there, known = os.path.lexists(folder), is_there(folder / RECORD)
         if processes.agree(lambda: there and not (known and fits(Run(folder).record.lineage))):
             raise _taken(folder)
+
+    def require_writable(self, name: str | None = None) -> None:
+        """Refuse, before any work is done, a store in which no run can be kept.
+
+        Args:
+            name: Of the run's folder, where it has one.
+
+        Raises:
+            UsageError: It cannot be written.
+        """
+
+        def check() -> None:
+            work = self.root / WORK
+            require_folder(work if os.path.lexists(work) else self.root)
+            require_folder(self.root / name if name else self.root)
+
+        processes.agree(check)
 
     def _known(self, name: str | None, digest: str) -> Run | None:
         """The run of a digest, if there is one and its name is free for it."""
@@ -234,9 +253,9 @@ class Store:
     def _refuse_taken(self, name: str | None, digest: str) -> None:
         if name is not None and name != digest and DIGEST.fullmatch(name):
             raise UsageError(f"{name} looks like the digest of another run; choose another --out.")
-        if name is None or not (self.root / name).exists():
+        if name is None or name == digest or not os.path.lexists(self.root / name):
             return
-        if not (self.root / name / RECORD).exists() or Run(self.root / name).record.digest != digest:
+        if not is_there(self.root / name / RECORD) or Run(self.root / name).record.digest != digest:
             raise _taken(self.root / name)
 
     def _compute(
@@ -250,6 +269,8 @@ class Store:
         folder, checkpoint = work / "run", work / "checkpoint.safetensors"
 
         def make_room() -> None:
+            sweep(work.parent)
+            self._set_aside(lineage.digest)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
             for unfinished in () if resume else work.glob(f"{checkpoint.name}*"):
@@ -262,9 +283,10 @@ class Store:
 
     def _copy(self, run: Run, name: str) -> Run:
         """The same run under another name."""
-        copy = self.root / ".work" / f"{name}.{os.getpid()}"
+        copy = partial_of(self.root / WORK / name)
         shutil.rmtree(copy, ignore_errors=True)
         try:
+            sweep(copy.parent)
             with room_in(self.root):
                 shutil.copytree(run.path, copy)
             return self._publish(copy, name, run.record.digest)
@@ -272,35 +294,60 @@ class Store:
             shutil.rmtree(copy, ignore_errors=True)
 
     def _publish(self, folder: Path, name: str, digest: str) -> Run:
-        """Give a complete folder its name, unless another process has just given it to the same run."""
+        """Give a complete folder its name, unless another process has just given it to the same run.
+
+        Where something else has taken the name meanwhile, the run is kept under its digest.
+        """
         target = self.root / name
+        self._set_aside(digest)
         try:
-            folder.rename(target)
+            publish(folder, target)
         except OSError:
-            self._refuse_taken(name, digest)
-            if not target.exists():
+            if not os.path.lexists(target):
                 raise
-            shutil.rmtree(folder)
+            if is_there(target / RECORD) and Run(target).record.digest == digest:
+                shutil.rmtree(folder)
+                return Run(target)
+            if name == digest:
+                raise
+            kept = self._publish(folder, digest, digest)
+            raise UsageError(
+                f"{target} was taken by something else while this run was computed, which is kept as {kept.path}; "
+                "give another --out, and it is copied there."
+            ) from None
         return Run(target)
+
+    def _set_aside(self, digest: str) -> None:
+        """Move a folder away that is called by a digest and lacks a record: a copy of a run that was broken off."""
+        folder = self.root / digest
+        if not folder.is_dir() or is_there(folder / RECORD):
+            return
+        names = (f"{digest}.incomplete", *(f"{digest}.incomplete-{number}" for number in range(2, 1000)))
+        aside = next(self.root / name for name in names if not os.path.lexists(self.root / name))
+        with suppress(FileNotFoundError):  # another process has just done so
+            folder.rename(aside)
+            say(
+                f"{folder} holds no {RECORD}, so the copying of that run was broken off; it is {aside} now, and the "
+                "run is computed again."
+            )
 
 
 def _taken(folder: Path) -> UsageError:
     """What is said of a name that another run has."""
-    return UsageError(f"{folder} already holds something else; choose another --out or delete it.")
-
-
-@lru_cache(maxsize=4096)
-def _digest_in(folder: Path, *_: int) -> str | None:
-    """The digest of the run in a folder, read once as long as its record is not changed; None of a damaged one."""
-    try:
-        return Run(folder).record.digest
-    except RunError:
-        return None  # a damaged run is none of another lineage's business
+    files = [name for name in (WEIGHTS, PREDICTIONS) if (folder / name).exists()]
+    if files and not (folder / RECORD).exists():
+        return UsageError(
+            f"{folder} holds {files[0]} and no {RECORD}: the copying of a run was broken off there; copy it again, or "
+            "choose another --out."
+        )
+    if folder.is_symlink() and not folder.exists():
+        return UsageError(f"{folder} is a link to what is not there; bring that back, or choose another --out.")
+    return UsageError(f"{folder} already holds something else; choose another --out.")
 
 
 @contextmanager
 def _locked(work: Path) -> Iterator[None]:
     """Nobody else computes this run meanwhile."""
-    work.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(work.parent)
     with FileLock(work.with_suffix(".lock")):
         yield

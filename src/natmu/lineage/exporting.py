@@ -18,6 +18,7 @@ from natmu.models.hub import from_hub, is_hub, stored_names
 from natmu.progress import say
 from natmu.records.derived import classes_without_output, division_of, root_of
 from natmu.records.digests import digest_of
+from natmu.records.disk import is_stream, make_folder, partial_of, replace_folder, require_file, require_folder
 from natmu.records.files import file_digest
 from natmu.records.lineage import DroppedOutputs, Imported, Probed, Relearned, Trained, Unlearned
 
@@ -60,7 +61,11 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
     lineage = run.record.lineage
     if isinstance(lineage, Relearned | Probed):
         raise ModelError(f"{run.path} holds no model; name the run of one.")
-    if out.exists() and not force:
+    if like is None or not like.is_dir():
+        require_file(out)
+    else:
+        require_folder(out.parent)
+    if out.exists() and not is_stream(out) and not force:
         raise UsageError(f"{out} is there already; choose another --out, or replace it with --force.")
     weights: State = run.weights()
     rows: dict[str, list[int]] = {}
@@ -151,9 +156,10 @@ def _write_folder(container: Container, like: Path, out: Path) -> None:
     if out.exists() and not is_pretrained_folder(out):
         raise UsageError(f"{out} is no folder of a model and is not replaced; choose another --out.")
     index = weights_file(like)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    out = Path(os.path.realpath(out))
+    partial = partial_of(out)
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    make_folder(partial)
     try:
         left_out = []
         written = {file.name for file in weights_files(like)}
@@ -166,9 +172,7 @@ def _write_folder(container: Container, like: Path, out: Path) -> None:
         assert is_state(state), "the weights of a folder are one state dict"
         for name, tensors in _split(state, index).items():
             write_container(tensors, partial / name, container.metadata or {"format": "pt"})
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
+        replace_folder(partial, out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     if left_out:

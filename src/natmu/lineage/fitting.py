@@ -24,6 +24,7 @@ from natmu.models.foreign import MisfitError
 from natmu.models.hub import stored_names
 from natmu.progress import decide, decided
 from natmu.records.derived import backbone_of, forget_of, root_of, title
+from natmu.records.files import is_there
 from natmu.records.lineage import AnyLineage, Arithmetic, Backbone, Imported, Trained, Unlearned
 from natmu.records.run import RECORD, open_run
 from natmu.records.settings import DataSettings, sharding_of
@@ -190,7 +191,7 @@ def _refuse_known(network: nn.Module, origin: str, workspace: Workspace) -> None
 
 def _state_in_file(network: nn.Module, path: Path, workspace: Workspace) -> Mapping[str, Tensor]:
     """The weights in a file or a HuggingFace folder, with however many classes they have."""
-    if (path.resolve().parent / RECORD).exists():
+    if is_there(path.resolve().parent / RECORD):
         raise ModelError(f"{path} is a file of a run; name its folder, which knows what it was trained on.")
     if not path.exists():
         raise ModelError(f"There are no weights at {path}; name a run folder, a .safetensors or a .pt file.")

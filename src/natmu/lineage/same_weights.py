@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from natmu.engine.store import Run, Store
-from natmu.errors import ModelError
+from natmu.errors import ModelError, RunError
 from natmu.records.derived import forget_of
 from natmu.records.lineage import AnyLineage, Referenced, Trained, Unlearned
 from natmu.records.run import WEIGHTS
@@ -58,8 +58,10 @@ def has_weights(run: Run, state: Mapping[str, Tensor], left_out: Collection[str]
         with safe_open(run.path / WEIGHTS, "pt") as file:
             weighed = {name for name, value in state.items() if value.is_floating_point()} - set(left_out)
             stored = set(file.keys())
-            return weighed <= stored and all(_alike(file.get_tensor(name), state[name]) for name in sorted(weighed))
-    except (OSError, SafetensorError):
+            if not weighed <= stored or not all(_alike(file.get_tensor(name), state[name]) for name in sorted(weighed)):
+                return False
+        return bool(run.verified(WEIGHTS))  # last, as it reads the whole file
+    except (OSError, SafetensorError, RunError):
         return False  # a damaged run, or one without a model, is nobody's
 
 

@@ -13,7 +13,8 @@ from pydantic import Field
 from natmu.errors import RunError, UsageError
 from natmu.machine import cannot_write
 from natmu.records.digests import Digest
-from natmu.records.files import File, Value, file_digest, sweep, write_atomically
+from natmu.records.disk import sweep
+from natmu.records.files import File, Value, file_digest, is_there, write_atomically
 from natmu.records.forgetting import Request
 from natmu.records.recipe import Level
 from natmu.records.run import RunFolder
@@ -243,7 +244,7 @@ class AuditFolder:
 
 def audit_of(run: RunFolder) -> AuditFolder | None:
     """The audit of a run; None where it was not audited."""
-    return AuditFolder(run) if (run.path / AUDIT_FOLDER / AUDIT).exists() else None
+    return AuditFolder(run) if is_there(run.path / AUDIT_FOLDER / AUDIT) else None
 
 
 def refuse_lesser(run: RunFolder, level: Level, references: int, *, force: bool) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
-import re
-import socket
 import tokenize
 import zipfile
 import zlib
@@ -25,6 +25,7 @@ from pydantic_core import from_json, to_json
 
 from natmu.errors import RunError
 from natmu.machine import cannot_write
+from natmu.records.disk import destination, is_stream, make_folder, partial_of, sweep, sync, write_stream
 from natmu.user_files import open_file, read_file
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -47,8 +48,14 @@ UNREADABLE = (
 )
 """What NumPy raises on damaged files."""
 
-PARTIAL = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<process>\d+)\.partial")
-"""Names of files that are being written: after the name of the file itself come the machine and the process."""
+CLOSED = frozenset(
+    (
+        *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE),
+        *(errno.ENOMEM, errno.EAGAIN, errno.EBUSY, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN),
+        *(errno.EHOSTUNREACH, errno.ENOLCK, errno.ELOOP),
+    )
+)
+"""Numbers of errors that say nothing of a file's content: it may be whole, and cannot be read now."""
 
 
 class Value(BaseModel):
@@ -78,7 +85,8 @@ class File(Value):
             path: The file.
 
         Raises:
-            RunError: It is missing, damaged, edited, or of another format; one sentence that names it.
+            RunError: It is missing, cannot be read now, is damaged, edited, or of another format; one sentence that
+                names it and says which.
         """
         try:
             content = from_json(read_file(path), allow_inf_nan=False)
@@ -86,8 +94,7 @@ class File(Value):
                 raise damaged(path, "it holds no JSON object", cls.remedy)
             known, stated = cls.model_fields["format"].default, content.get("format")
             if stated != known:
-                reason = f"its format is {str(stated)[:20]}, and this version of natmu reads format {known}"
-                raise damaged(path, reason, cls.remedy)
+                raise other_format(path, stated, known, cls.remedy)
             checksum = content.pop("checksum", None)
             value = cls.model_validate_json(to_json(content))
         except ValidationError as error:
@@ -115,49 +122,96 @@ class File(Value):
 
 
 def damaged(path: Path, error: object, remedy: str = File.remedy) -> RunError:
-    """What is said of a file of ours that cannot be read.
+    """What is said of a file of ours that is missing, cannot be read now, or is damaged.
+
+    Nobody is told to delete what could not be read, as it may be whole.
 
     Args:
         path: The file.
         error: What is wrong with it.
-        remedy: What to do.
+        remedy: What to do where it is missing or damaged.
     """
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return RunError(f"{path} cannot be read, because it is missing; {remedy}.")
     reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".")
+    if isinstance(error, OSError) and error.errno in CLOSED:
+        return RunError(
+            f"{path} cannot be opened now ({reason}), and nothing is known to be wrong with it; let it be read, and "
+            "try again."
+        )
     return RunError(f"{path} cannot be read ({reason}); {remedy}.")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and rename it when it is complete; folders on its way are made.
+def other_format(path: Path, stated: object, known: object, remedy: str) -> RunError:
+    """What is said of a file of ours that another version of natmu wrote.
 
-    What killed writers left in the folder is removed.
+    Args:
+        path: The file.
+        stated: Its format.
+        known: The one that this version reads.
+        remedy: What else to do.
+    """
+    if not isinstance(stated, int):
+        return damaged(path, "it does not say its format", remedy)
+    return RunError(
+        f"{path} has format {str(stated)[:20]}, and this version of natmu reads format {known}; use the version that "
+        f"wrote it, or {remedy}."
+    )
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or a folder; one that cannot be looked at is not taken for a missing one.
+
+    Raises:
+        RunError: That cannot be known, as of a link that leads nowhere or a folder that may not be read.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise RunError(
+                f"{path} is a link to {os.path.realpath(path)}, which is not there; bring that back, and try again."
+            ) from None
+        return False
+    except OSError as error:
+        if error.errno in CLOSED:
+            raise damaged(path, error) from None
+        return False  # as a name that is too long
+    except ValueError:
+        return False
+    return True
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it when it is complete and on the disk.
+
+    Folders on its way are made. A symbolic link stays, and what it leads to is written; a pipe or a device is written
+    into. What killed writers left in the folder is removed.
 
     Raises:
         NatmuError: It cannot be written; a ``ResourceError`` where no room is left.
     """
-    partial = path.with_name(f".{path.name}.{_host()}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place = destination(path)
+        if is_stream(place):
+            write_stream(place, content)
+            return
+        partial = partial_of(place)
+        make_folder(place.parent)
         try:
-            partial.write_bytes(content)
-            partial.replace(path)
+            with partial.open("wb") as file:
+                with suppress(OSError):  # where there are no locks, names and ages alone tell who writes
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                partial.replace(place)
+            sync(place.parent)
         finally:
             partial.unlink(missing_ok=True)
-        sweep(path.parent)
+        sweep(place.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
-
-
-def sweep(folder: Path) -> None:
-    """Remove what writers of this machine left unfinished in a folder when they were killed.
-
-    Every command that writes into the folder of a run, an audit, a study or a search calls this for it. What a writer
-    on another machine left stays, because nobody here can know whether it still runs.
-    """
-    for path in folder.glob(".*.partial"):
-        name = PARTIAL.fullmatch(path.name)
-        if name is not None and name["host"] == _host() and not _runs(int(name["process"])):
-            with suppress(OSError):  # what cannot be removed stands in nobody's way
-                path.unlink(missing_ok=True)
 
 
 def read_arrays(path: Path, remedy: str = File.remedy) -> Arrays:
@@ -240,7 +294,7 @@ def file_digest(path: Path) -> str:
     """
     try:
         facts = path.stat()
-        return _digest(path, facts.st_mtime_ns, facts.st_size, facts.st_ino)
+        return _digest(path, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino)
     except OSError as error:
         raise damaged(path, error) from None
 
@@ -256,19 +310,3 @@ def first_fault(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     where = ".".join(str(step) for step in first["loc"])
     return f"{where}: {first['msg']}" if where else first["msg"]
-
-
-def _host() -> str:
-    """This machine's name, without dots."""
-    return socket.gethostname().partition(".")[0] or "localhost"
-
-
-def _runs(process: int) -> bool:
-    """Whether a process of this machine is running."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

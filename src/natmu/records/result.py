@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 from natmu.errors import RunError
 from natmu.records.audit import AUDIT, AUDIT_FOLDER, SAMPLES, Audit, AuditedForget
 from natmu.records.digests import Digest
-from natmu.records.files import File, file_digest
+from natmu.records.files import File, file_digest, is_there
 from natmu.records.forgotten import FORGET, Forgotten, read_positions
 from natmu.records.passes import Passes
 from natmu.records.run import HISTORY, Hardware, History, content_of, read_history
@@ -72,7 +72,7 @@ class ResultFolder:
     @cached_property
     def record(self) -> ResultRecord | None:
         """What came of unlearning; None where only an audit was saved."""
-        return ResultRecord.read(self.path / RESULT) if (self.path / RESULT).exists() else None
+        return ResultRecord.read(self.path / RESULT) if is_there(self.path / RESULT) else None
 
     @cached_property
     def audit(self) -> Audit | None:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from natmu.errors import RunError, UsageError
 from natmu.records.derived import forget_of
 from natmu.records.digests import Digest
-from natmu.records.files import UNREADABLE, File, Value, csv_text, damaged, file_digest, read_array, read_rows
+from natmu.records.files import UNREADABLE, File, Value, csv_text, damaged, file_digest, is_there, read_array, read_rows
 from natmu.records.forgotten import BEFORE, CORRECTIONS, FORGET, Forgotten, read_corrections, read_positions
 from natmu.records.lineage import AnyLineage
 from natmu.records.passes import Passes
@@ -256,7 +256,12 @@ def open_run(path: Path) -> RunFolder:
     Raises:
         UsageError: There is none.
     """
-    if not (path / RECORD).exists():
+    if not is_there(path / RECORD):
+        files = [name for name in (WEIGHTS, PREDICTIONS) if (path / name).exists()]
+        if files:
+            raise UsageError(
+                f"{path} holds {files[0]} and no {RECORD}: the copying of that run was broken off; copy it again."
+            )
         raise UsageError(f"{path} is not a run folder: it holds no {RECORD}; name one that natmu has completed.")
     return RunFolder(path)
 

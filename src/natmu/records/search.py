@@ -14,6 +14,7 @@ from pydantic_core import from_json
 
 from natmu.errors import RunError
 from natmu.records.digests import Digest
+from natmu.records.disk import sweep
 from natmu.records.files import (
     File,
     Value,
@@ -22,7 +23,6 @@ from natmu.records.files import (
     file_digest,
     first_fault,
     read_rows,
-    sweep,
     write_atomically,
 )
 from natmu.records.recipe import Objective, Range

@@ -15,7 +15,8 @@ from pydantic import model_validator
 from natmu.errors import RunError, UsageError
 from natmu.machine import cannot_write
 from natmu.records.audit import Audit
-from natmu.records.files import File, Value, damaged, file_digest, read_arrays, sweep, write_arrays
+from natmu.records.disk import sweep
+from natmu.records.files import File, Value, damaged, file_digest, is_there, read_arrays, write_arrays
 from natmu.records.table import Table
 
 TABLE, AUDITS, HYBRIDS = "table.json", "audit.json", "hybrids.npz"
@@ -176,7 +177,7 @@ def open_study(path: Path) -> StudyFolder:
     Raises:
         UsageError: There is none.
     """
-    if not (path / TABLE).exists():
+    if not is_there(path / TABLE):
         raise UsageError(f"{path} holds no {TABLE}; run the study first, or name its folder.")
     return StudyFolder(path)
 

@@ -26,6 +26,7 @@ class Replicate(Value):
         unlearning: Seed of the method; None where no method was at work.
         run: Name of the run's folder, which lies beside that of the study.
         digest: Of the run.
+        versions: What the run was made with: package name to version.
     """
 
     split: int
@@ -33,6 +34,7 @@ class Replicate(Value):
     unlearning: int | None
     run: str
     digest: Digest
+    versions: dict[str, str] = Field(default_factory=dict)
 
 
 class Column(Value):
@@ -201,7 +203,7 @@ class Table(Results, File):
         ranks: The order of methods over seeds.
         recipe: What was asked for.
         hardware: What the jobs ran on.
-        versions: Package name to version.
+        versions: Package name to version, of what wrote the table; each replicate says its own.
         files: Digest of each other file that belongs to the table, by its name; ``write_study`` fills it in.
     """
 

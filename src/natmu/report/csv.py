@@ -7,9 +7,10 @@ import io
 import unicodedata
 
 from natmu.records.table import Column, Replicate, Results
+from natmu.report.made_with import made_with
 from natmu.report.units import name_of, unit_of
 
-FIELDS = ("scenario", "method", "score", "unit", "n", "mean", "std", "values", "replicates")
+FIELDS = ("scenario", "method", "score", "unit", "n", "mean", "std", "values", "replicates", "versions")
 
 FORMULA = ("=", "+", "-", "@")
 """With these a spreadsheet starts a formula, whether or not the field is quoted."""
@@ -24,7 +25,8 @@ def csv_table(study: Results) -> str:
     Returns:
         ``FIELDS`` and rows in the study's order. Numbers are those stored, in full. ``values`` has one for each of
         ``replicates``, both separated by semicolons: ``93.1;;92.8`` of ``s0t0u0;s1t1u1;s2t2u2``, which are the seeds of
-        split, training and unlearning (``s0t0`` where no method ran); ``n`` counts the values. A name that a
+        split, training and unlearning (``s0t0`` where no method ran); ``n`` counts the values. ``versions`` says for
+        each replicate what it was made with: ``natmu 0.3.0 torch 2.9.0``. A name that a
         spreadsheet would calculate has an apostrophe before it, so that it is shown instead.
     """
     text = io.StringIO()
@@ -32,9 +34,10 @@ def csv_table(study: Results) -> str:
     writer.writerow(FIELDS)
     for row in study.rows:
         seeds = ";".join(map(_seeds, row.replicates))
+        versions = ";".join(map(made_with, row.replicates))
         for score in study.columns:
             names = _text(row.scenario), _text(row.method), name_of(score, study.score_on), unit_of(score)
-            writer.writerow([*names, *_numbers(row.scores[score]), seeds])
+            writer.writerow([*names, *_numbers(row.scores[score]), seeds, versions])
     return text.getvalue()
 
 

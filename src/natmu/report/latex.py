@@ -61,7 +61,7 @@ def escaped(text: str) -> str:
 def _table(name: str, table: ScenarioTable, explained: str) -> str:
     """One scenario."""
     baseline = f"retraining baseline {_cell(table.baseline)}" if table.baseline else "retraining baseline not known"
-    said = " ".join([explained, *table.originals])
+    said = " ".join([explained, *table.originals, *table.versions])
     lines = [
         r"\begin{table}",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
@@ -92,7 +92,7 @@ def _row(*cells: str) -> str:
 
 def _cells(line: Line) -> list[str]:
     """A method's name and its cells."""
-    return [escaped(line.method), *map(_cell, line.cells)]
+    return [escaped(line.label), *map(_cell, line.cells)]
 
 
 def _cell(cell: Cell) -> str:

@@ -17,7 +17,8 @@ from plotly.offline import get_plotlyjs
 
 from natmu.errors import UsageError
 from natmu.records.audit import AUDIT, AUDIT_FOLDER
-from natmu.records.files import sweep, write_atomically
+from natmu.records.disk import sweep
+from natmu.records.files import is_there, write_atomically
 from natmu.records.result import RESULT
 from natmu.records.run import RECORD
 from natmu.records.search import BEST, SEARCH
@@ -43,13 +44,13 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         UsageError: The folder is none of them.
         RunError: Something stored cannot be read, or the file cannot be written.
     """
-    if (folder / TABLE).exists():
+    if is_there(folder / TABLE):
         content = study_page(folder)
-    elif (folder / RECORD).exists():
+    elif is_there(folder / RECORD):
         content = run_page(folder)
-    elif (folder / RESULT).exists() or (folder / AUDIT_FOLDER / AUDIT).exists():
+    elif is_there(folder / RESULT) or (folder / AUDIT_FOLDER / AUDIT).exists():
         content = result_page(folder)
-    elif (folder / SEARCH).exists():
+    elif is_there(folder / SEARCH):
         best = folder / BEST
         raise UsageError(f"{folder} holds a search and no study yet; run natmu bench {best} to make it one.")
     else:

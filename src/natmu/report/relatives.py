@@ -8,6 +8,7 @@ from pathlib import Path
 
 from natmu.errors import RunError
 from natmu.records.derived import decider_of, original_of, root_of
+from natmu.records.files import is_there
 from natmu.records.lineage import AllBut, AnyLineage, Everything, Forget, Imported, Trained, Unlearned
 from natmu.records.originals import originals_of
 from natmu.records.run import PREDICTIONS, RECORD, RunFolder
@@ -28,7 +29,7 @@ def run_beside(folder: Path, name: str, digest: str) -> RunFolder | None:
         RunError: The folder of that name holds another run.
     """
     run = RunFolder(folder.resolve().parent / Path(name).name)
-    if not (run.path / RECORD).exists():
+    if not is_there(run.path / RECORD):
         return None
     if run.record.digest != digest:
         raise RunError(

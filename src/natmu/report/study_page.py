@@ -24,6 +24,7 @@ from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of_run
 from natmu.report.figures import Model, bars
 from natmu.report.images import Hybrid, galleries, hybrids
+from natmu.report.made_with import made_with
 from natmu.report.relatives import run_beside
 from natmu.report.tables import ScenarioTable, references_first, table_of
 from natmu.report.units import FRACTION, name_of
@@ -85,6 +86,7 @@ def study_page(folder: Path) -> dict[str, Any]:
         "versions": table.versions,
         "hardware": table.hardware.model_dump(exclude_none=True),
         "replicates": [(row.scenario, row.method, replicate) for row in table.rows for replicate in row.replicates],
+        "made_with": made_with,
         "example_run": next((run.run for row in table.rows if _competes(row) for run in row.replicates), None),
     }
 

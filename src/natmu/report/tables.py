@@ -12,6 +12,7 @@ from typing import Literal
 
 from natmu.records.table import Column, OwnOriginal, Results, Row
 from natmu.report.digits import rounded
+from natmu.report.made_with import MIXED, is_mixed, usual, version_sentences
 from natmu.report.significance import Mark, compared, finding, marked, pairs
 from natmu.report.units import FRACTION, decimals_of, header_of, units_in_words
 from natmu.types import REFERENCES, RETRAINED
@@ -66,6 +67,7 @@ class Line:
         state: ``failed``, ``not run`` or ``some seeds failed``; empty if nothing is missing.
         reason: Why, in a sentence; empty if nothing is missing.
         log: File with the details, in the study's folder.
+        mixed: Whether some of it was made with other versions than most of the study.
     """
 
     method: str
@@ -74,6 +76,12 @@ class Line:
     state: str = ""
     reason: str = ""
     log: str | None = None
+    mixed: bool = False
+
+    @property
+    def label(self) -> str:
+        """The method, with a mark where some of it was made with other versions."""
+        return f"{self.method}{MIXED}" if self.mixed else self.method
 
     @property
     def failure(self) -> str | None:
@@ -103,6 +111,7 @@ class ScenarioTable:
         compared: Whether some methods are compared over seeds, so that marks mean something.
         undecided: Whether some cannot be.
         originals: A sentence on each method that has an original of its own.
+        versions: A sentence on the rows that were made with other versions than most of the study, if there are any.
     """
 
     scenario: str
@@ -116,6 +125,7 @@ class ScenarioTable:
     compared: bool = False
     undecided: bool = False
     originals: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -150,7 +160,8 @@ class ScenarioTable:
     @property
     def remarks(self) -> list[str]:
         """What is said below the table besides."""
-        return [text for text in (self.finding, *self.originals, None if self.baseline else NO_BASELINE) if text]
+        told = (self.finding, *self.originals, *self.versions, None if self.baseline else NO_BASELINE)
+        return [text for text in told if text]
 
 
 def tables(study: Results) -> list[ScenarioTable]:
@@ -174,11 +185,12 @@ def table_of(study: Results, scenario: str) -> ScenarioTable:
     marks = marked(study, scenario)
     baseline = next((gap for row in rows if row.method == RETRAINED and (gap := row.scores["avg_gap"])), None)
     comparisons = [comparison for comparison in study.comparisons if comparison.scenario == scenario]
+    expected = usual(study)
     return ScenarioTable(
         scenario=scenario,
         seeds=_seeds(rows),
         headers=tuple(header_of(name, study.score_on) for name in names),
-        lines=tuple(_line(row, names, marks) for row in rows),
+        lines=tuple(_line(row, names, marks, mixed=is_mixed(row, expected)) for row in rows),
         units=units_in_words([name for name in names if any(row.scores[name] for row in rows)], study.score_on),
         baseline=_cell(baseline, "avg_gap") if baseline else None,
         finding=finding(study, scenario),
@@ -186,6 +198,7 @@ def table_of(study: Results, scenario: str) -> ScenarioTable:
         compared=any(comparison.within_noise is not None for comparison in comparisons),
         undecided=any(comparison.within_noise is None for comparison in comparisons),
         originals=tuple(_own_original(row.method, row.original, study.score_on) for row in rows if row.original),
+        versions=version_sentences(rows, expected),
     )
 
 
@@ -248,7 +261,7 @@ def _most_seeds(study: Results) -> int:
     return max((row.n for row in study.rows if row.method not in REFERENCES), default=0)
 
 
-def _line(row: Row, names: Sequence[str], marks: Mapping[tuple[str, str], Mark]) -> Line:
+def _line(row: Row, names: Sequence[str], marks: Mapping[tuple[str, str], Mark], *, mixed: bool) -> Line:
     """Write a row; one of which nothing was measured says why in the first cell."""
     state = ""
     if row.failed:
@@ -257,7 +270,7 @@ def _line(row: Row, names: Sequence[str], marks: Mapping[tuple[str, str], Mark])
         cells = (Cell(word="failed" if row.log else "not run"), *[Cell()] * (len(names) - 1))
     else:
         cells = tuple(_cell(row.scores[name], name, marks.get((row.method, name), "")) for name in names)
-    return Line(row.method, row.n, cells, state, " ".join((row.failed or "").split()), row.log)
+    return Line(row.method, row.n, cells, state, " ".join((row.failed or "").split()), row.log, mixed)
 
 
 def _cell(column: Column | None, name: str, mark: Mark | Literal[""] = "") -> Cell:

@@ -41,7 +41,7 @@ def print_tables(study: Results, console: Console) -> None:
 def _fitted(table: ScenarioTable, plus_minus: str, console: Console) -> Table:
     """Lay a table out for the console's width: in full, else with stacked spreads, else with folded names as well."""
     in_full, stacked = f" {plus_minus} ", f"\n{plus_minus}"
-    longest = max(cell_len(line.method) for line in table.lines)
+    longest = max(cell_len(line.label) for line in table.lines)
     if _width(_drawn(table, in_full, longest), console) <= console.width:
         return _drawn(table, in_full, longest)
     excess = max(0, _width(_drawn(table, stacked, longest), console) - console.width)
@@ -63,5 +63,5 @@ def _drawn(table: ScenarioTable, separator: str, name_width: int) -> Table:
         drawn.add_column(header.replace("_", "\n").replace(" ", "\n"), justify="right", no_wrap=True)
     for line in table.lines:
         cells = (Text(cell.text(separator), "bold" if cell.mark else "") for cell in line.cells)
-        drawn.add_row(Text(line.method), *cells)
+        drawn.add_row(Text(line.label), *cells)
     return drawn

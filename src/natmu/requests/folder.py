@@ -14,6 +14,8 @@ from filelock import FileLock, Timeout
 from natmu.errors import RunError, SettingError, UsageError
 from natmu.progress import say
 from natmu.records.census import Census
+from natmu.records.disk import sync
+from natmu.records.files import is_there
 from natmu.records.policy import Policy
 from natmu.records.run import WEIGHTS, RunFolder
 from natmu.records.service import CENSUS, CURRENT, KEY, LEDGER, LOCK, MODELS, POLICY, SERVICE, ServiceRecord
@@ -41,7 +43,7 @@ class ServiceFolder:
             UsageError: It holds none, or the key is missing.
             RunError: A file of the service is damaged.
         """
-        if not (path / SERVICE).exists():
+        if not is_there(path / SERVICE):
             raise UsageError(f"{path} is no service: it holds no {SERVICE}; natmu requests init begins one.")
         folder = cls(path)
         lock = FileLock(path / LOCK)
@@ -172,6 +174,7 @@ class ServiceFolder:
             partial.unlink(missing_ok=True)
             partial.symlink_to(target)
             partial.replace(link)
+            sync(self.path)
         except OSError as error:
             raise RunError(
                 f"Cannot write {link} ({error.strerror}); make room or repair it, and run this again."

@@ -11,7 +11,8 @@ import numpy as np
 
 from natmu.errors import RunError
 from natmu.records.derived import backbone_of, noise_is_secret
-from natmu.records.files import file_digest
+from natmu.records.disk import sync
+from natmu.records.files import file_digest, write_atomically
 from natmu.records.heads import FEATURES, HEAD, FeatureRows, read_features, read_head, write_features
 from natmu.records.lineage import Imported, Trained, Unlearned
 from natmu.records.promises import DOWNDATE, HeadFacts
@@ -134,8 +135,10 @@ def _erased(run: RunFolder, rows: Mapping[str, IntArray]) -> int:
     partial = path.with_name(f".{FEATURES}.{os.getpid()}")
     try:
         write_features(FeatureRows(features.train, features.test, features.holdout), partial)
-        (run.path / ERASING).write_text(file_digest(partial), "utf-8")
+        sync(partial)
+        write_atomically(run.path / ERASING, file_digest(partial).encode())
         partial.replace(path)
+        sync(path.parent)
     except OSError as error:
         raise RunError(
             f"Cannot write {path} ({error.strerror}); make room or repair it, and run this again."

@@ -10,6 +10,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from natmu.machine import cannot_write
+from natmu.records.disk import sync, sync_tree
 
 
 @contextmanager
@@ -34,9 +35,11 @@ def replacing(target: Path, service: Path) -> Iterator[Path]:
             new.mkdir()
             try:
                 yield new
+                sync_tree(new)
                 if target.exists():
                     target.rename(old)
                 new.rename(target)
+                sync(home)
             finally:
                 if old.exists() and not target.exists():
                     old.rename(target)

@@ -6,7 +6,6 @@ start at once.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from natmu.errors import UsageError
 from natmu.machine import cannot_write
+from natmu.records.disk import make_folder, partial_of, publish, require_folder, sweep
 from natmu.records.forgetting import with_manifest
 from natmu.records.ledger import NotMade, Purged, Rejected, Released, Requested, Retrained, RolledBack
 from natmu.records.run import WEIGHTS
@@ -70,10 +70,12 @@ class Service:
 
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} already holds something; name a folder that does not exist yet.")
-        partial = folder.resolve().parent / f".{folder.name}.{os.getpid()}.partial"
+        require_folder(folder)
+        partial = partial_of(folder.resolve())
         shutil.rmtree(partial, ignore_errors=True)
         try:
-            partial.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(partial.parent)
+            sweep(partial.parent)
             partial.mkdir(mode=0o700)  # it names samples
             found(
                 partial,
@@ -85,7 +87,7 @@ class Service:
                 precision=precision,
                 force=force,
             )
-            partial.replace(folder)
+            publish(partial, folder.resolve())
         except OSError as error:
             raise cannot_write(folder, error) from error
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from natmu.engine.threads import threads
 from natmu.errors import NatmuError, RunError
 from natmu.lineage import Workspace, in_order
 from natmu.lineage.executors.local import make_here
-from natmu.lineage.executors.outcomes import Outcome, Outcomes, attempt
+from natmu.lineage.executors.outcomes import Outcome, Outcomes, attempt, failure
 from natmu.lineage.executors.ray import driver_compute, make_on_ray
 from natmu.lineage.refusal import refuse
 from natmu.methods import NatMU, Problem
@@ -26,7 +27,7 @@ from natmu.progress import say, showing, task
 from natmu.records.audit import audit_of
 from natmu.records.derived import is_original, knows_initial_weights, title
 from natmu.records.lineage import AnyLineage, Backbone, Trained
-from natmu.records.run import WEIGHTS, Hardware
+from natmu.records.run import PREDICTIONS, WEIGHTS, Hardware
 from natmu.records.settings import LogisticTraining, RidgeTraining
 from natmu.records.study import Hybrids, StudyAudit, StudyAudits, write_study
 from natmu.records.table import Table
@@ -76,7 +77,8 @@ def run_recipe(
         UsageError: The data or the model cannot be had, or the recipe asks for what cannot be done.
     """
     with showing(progress):
-        recipe = with_resolved_training(recipe)
+        recipe, folder = with_resolved_training(recipe), out / recipe.name
+        Store(out).require_writable(recipe.name)
         workspace, backbone = opened(recipe, data_dir, out, device)
         if isinstance(recipe.training, LogisticTraining):
             say("warning: " + READABLE)
@@ -89,8 +91,7 @@ def run_recipe(
         plan = plan_of(recipe, workspace, unserved, original, backbone)
         for (text, label), reason in unserved.items():
             say(f"{text}, {label}: not run. {reason}")
-        study = _Study(recipe, workspace, plan, Scorer(recipe))
-        folder = out / recipe.name
+        study = _Study(recipe, workspace, plan, Scorer(recipe), folder / LOGS)
         with threads(recipe.executor.cpus):
             _make(study, plan.models, folder / LOGS)
             if recipe.audit is not None:
@@ -109,6 +110,7 @@ class _Study:
         workspace: Where the models are made.
         plan: The models.
         scorer: Scores them.
+        logs: Folder of logs.
         outcomes: What became of each model, by its digest.
         audits: What became of the audit of each row.
         trained: The trained models by the digest of their weights.
@@ -118,6 +120,7 @@ class _Study:
     workspace: Workspace
     plan: Plan
     scorer: Scorer
+    logs: Path
     outcomes: Outcomes = field(default_factory=dict)
     audits: dict[Place, Outcome] = field(default_factory=dict)
     trained: dict[str, Trained] = field(default_factory=dict)
@@ -129,9 +132,10 @@ class _Study:
         self._names = {run.model.digest: run.name for run in runs}
 
     def note(self, model: AnyLineage, outcome: Outcome) -> None:
-        """Keep what became of a model, and say it in a line."""
-        self.outcomes[model.digest] = outcome
+        """Keep what became of a model, and say it in a line; a damaged run is a failure of this model alone."""
         name = self._names.get(model.digest) or self._originals.get(model.digest) or title(model)
+        outcome = self._readable(name, outcome)
+        self.outcomes[model.digest] = outcome
         if outcome.run is None:
             say(f"{name}: failed. {outcome.failed}")
         elif model.digest in self._names:
@@ -147,6 +151,20 @@ class _Study:
                     f"warning: {title(model)} has the same weights as {title(earlier)}, so the spread over seeds is "
                     "too small; let the trainer use the seed that it is given."
                 )
+
+    def _readable(self, name: str, outcome: Outcome) -> Outcome:
+        """What became of a model, once everything of its run is read that the table needs."""
+        run = outcome.run
+        if run is None:
+            return outcome
+        try:
+            if run.record.forgotten is not None:
+                self.scorer.scores(run, run.forget())
+            elif run.has(PREDICTIONS):
+                run.outputs()
+        except RunError as error:
+            return failure(name, str(error), traceback.format_exc(), self.logs, key=run.path.name)
+        return outcome
 
     def note_audit(self, place: Place, outcome: Outcome) -> None:
         """Keep what became of the audit of a row, and say it in a line."""

@@ -235,8 +235,15 @@ def _own_original(cell: Cell) -> OwnOriginal | None:
 
 def _replicate(measured: Measured) -> Replicate:
     split, training, unlearning = measured.seeds
-    name, digest = measured.run.path.name, measured.run.record.digest
-    return Replicate(split=split, training=training, unlearning=unlearning, run=name, digest=digest)
+    name, record = measured.run.path.name, measured.run.record
+    return Replicate(
+        split=split,
+        training=training,
+        unlearning=unlearning,
+        run=name,
+        digest=record.digest,
+        versions=record.versions,
+    )
 
 
 def _costs(

@@ -14,6 +14,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from filelock import FileLock
 
 import warm
 from natmu.engine import processes
@@ -470,9 +471,51 @@ def test_a_line_that_a_worker_was_killed_in_is_cut_off(tmp_path):
     assert len(optuna.load_study(study_name="one", storage=Storage(tmp_path, None).optuna).trials) == 1
 
 
-@pytest.mark.parametrize("content", [b"\x00\xff junk\n", b"[1, 2]\n", b'{"op_code": 3}\n', b"\xff\n{}\n"])
-def test_a_damaged_journal_is_one_sentence(tmp_path, content):
+JUNK = [b"\x00\xff junk\n", b"[1, 2]\n", b'{"op_code": 3}\n', b"\xff\n{}\n", b'"\r', b"[" * 100_000 + b"\n"]
+
+
+@pytest.mark.parametrize("content", JUNK)
+def test_a_journal_that_holds_no_trials_is_kept_beside_a_fresh_one(tmp_path, monkeypatch, content):
+    content = content if content.endswith(b"\n") else content + b"\n"
+    said = journal_of(tmp_path, monkeypatch, content)
+    assert len(said) == 1
+    assert "search.journal is damaged" in said[0]
+    assert "\n" not in said[0]
+    assert (tmp_path / "search.journal.damaged-1").read_bytes() == content
+    optuna.create_study(study_name="one", storage=Storage(tmp_path, None).optuna).ask()
+    assert len(optuna.load_study(study_name="one", storage=Storage(tmp_path, None).optuna).trials) == 1
+
+
+def journal_of(folder, monkeypatch, content):
+    """What is said when a journal of this content is opened."""
+    said = []
+    monkeypatch.setattr("natmu.studies.search.trials.say", said.append)
+    (folder / "search.journal").write_bytes(content)
+    Storage(folder, None)
+    return said
+
+
+def test_of_a_journal_that_is_damaged_inside_the_trials_before_the_damage_are_kept(tmp_path, monkeypatch):
+    study = optuna.create_study(study_name="one", storage=Storage(tmp_path, None).optuna)
+    for value in (1.0, 2.0):
+        study.tell(study.ask(), value)
+    lines = (tmp_path / "search.journal").read_bytes().splitlines(keepends=True)
+    cut = next(number for number, line in enumerate(lines) if b'"trial_id": 1' in line or b'"trial_id":1' in line)
+    whole = b"".join([*lines[:cut], b"\x00\xff" + lines[cut], *lines[cut + 1 :]])
+    said = journal_of(tmp_path, monkeypatch, whole)
+    assert [f"its line {cut + 1} is none of a journal's" in line for line in said] == [True]
+    assert (tmp_path / "search.journal.damaged-1").read_bytes() == whole
+    trials = optuna.load_study(study_name="one", storage=Storage(tmp_path, None).optuna).trials
+    assert trials[0].value == 1.0
+    assert all(one.value is None for one in trials[1:])
+
+
+def test_a_damaged_journal_is_left_alone_while_another_worker_uses_it(tmp_path):
+    Storage(tmp_path, None)
+    content = b"\xff\n"
     (tmp_path / "search.journal").write_bytes(content)
-    with pytest.raises(RunError, match=r"search\.journal is damaged") as caught:
-        Storage(tmp_path, None)
-    assert "\n" not in str(caught.value)
+    with FileLock(tmp_path / ".search" / "natmu-3.lock"):
+        with pytest.raises(RunError, match=r"search\.journal is damaged .* stop them and search again") as caught:
+            Storage(tmp_path, None)
+        assert "delete" not in str(caught.value)
+    assert (tmp_path / "search.journal").read_bytes() == content

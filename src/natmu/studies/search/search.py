@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from natmu.engine import processes
-from natmu.engine.store import Run
+from natmu.engine.store import Run, Store
 from natmu.errors import NatmuError, ResourceError, SettingError
 from natmu.lineage import Workspace, obtain, outcome_of
 from natmu.lineage.executors.outcomes import sentence_of
@@ -84,6 +84,7 @@ def run_search(
     require_optuna()
     with showing(progress):
         recipe = with_resolved_training(recipe)
+        Store(out).require_writable(recipe.name)
         workspace = workspace_of(recipe, data_dir, out, device)
         given = given_original(recipe, workspace)
         if settings.objective == "retrained":

@@ -8,6 +8,7 @@ workers share the folder of the study.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from filelock import FileLock, Timeout
 
-from natmu.errors import NatmuError, RunError, UsageError
+from natmu.errors import NatmuError, RunError, UsageError, quoted
 from natmu.machine import cannot_write
+from natmu.progress import say
+from natmu.records.files import damaged, write_atomically
 from natmu.records.recipe import Range
 from natmu.types import seed_for
 from natmu.user_files import read_file
@@ -64,7 +67,7 @@ class Storage:
 
     Raises:
         UsageError: The database cannot be opened.
-        RunError: The journal is damaged.
+        RunError: The journal is damaged while other workers use it, or cannot be read now.
     """
 
     def __init__(self, folder: Path, url: str | None) -> None:
@@ -89,39 +92,86 @@ class Storage:
             except OSError as error:
                 if self.journal is None:
                     raise
-                _mend(self.journal)
+                self._mend(self.journal)
                 raise cannot_write(self.journal, error) from error
 
     def _journal(self, path: Path) -> BaseStorage:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
-        _mend(path)
-        # Optuna's own locks outlive a worker that is killed; this one has the same two methods and does not.
-        try:
+        def opened() -> BaseStorage:
+            # Optuna's own locks outlive a worker that is killed; this one has the same two methods and does not.
             return JournalStorage(JournalFileBackend(str(path), lock_obj=cast(Any, self.lock)))
-        except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(path, error) from None
+
+        self._mend(path)
+        try:
+            return opened()
+        except (
+            ArithmeticError,
+            AssertionError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ) as error:  # every line can be read, and together they make no sense
+            self._keep_beside(path, b"", f"it holds no trials ({quoted(error)})")
+            return opened()
+
+    def _mend(self, path: Path) -> None:
+        """Cut off a line that a worker was killed in the middle of, and what follows a damaged line.
+
+        Optuna would append the next to the one, and stop at the other. What a worker was killed in the middle of holds
+        nothing; of a damaged journal a copy is kept.
+
+        Raises:
+            RunError: It is damaged while other workers use it, or cannot be read now.
+        """
+        try:
+            content = read_file(path) if path.exists() else b""
+        except OSError as error:
+            raise damaged(path, error, "search again") from None
+        sound = 0
+        for number, line in enumerate(io.BytesIO(content), 1):
+            if not line.endswith(b"\n"):
+                os.truncate(path, sound)
+                return
+            if not _is_entry(line):
+                self._keep_beside(path, content[:sound], f"its line {number} is none of a journal's")
+                return
+            sound += len(line)
+
+    def _keep_beside(self, path: Path, sound: bytes, reason: str) -> None:
+        """Move a damaged journal aside and go on with what is sound of it, the entries before the damage."""
+        if any(_is_held(lock) for lock in self.locks.glob("*.lock") if lock != Path(self.lock.lock_file)):
+            raise RunError(
+                f"{path} is damaged ({reason}), and other workers use it; stop them and search again, which goes on "
+                "with the trials before the damage."
+            )
+        names = (path.with_name(f"{path.name}.damaged-{number}") for number in range(1, 1000))
+        aside = next(name for name in names if not name.exists())
+        write_atomically(aside, path.read_bytes())
+        write_atomically(path, sound)
+        say(
+            f"warning: {path} is damaged ({reason}), and is kept as {aside}; the search goes on with the trials before "
+            "the damage, and finds the runs of the others that it tries again."
+        )
 
 
-def _mend(path: Path) -> None:
-    """Cut off a line that a worker was killed in the middle of, to which Optuna would append the next.
-
-    Raises:
-        RunError: The last whole line is none of a journal's, which Optuna would pass over until it writes another.
-    """
-    content = read_file(path) if path.exists() else b""
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
+def _is_entry(line: bytes) -> bool:
+    """Whether a line is a mapping in JSON, as every entry of a journal."""
     try:
-        json.loads(whole.splitlines()[-1] if whole else b"{}")
-    except ValueError as error:
-        raise _damaged(path, error) from None
+        return isinstance(json.loads(line), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
-def _damaged(path: Path, error: Exception) -> RunError:
-    return RunError(f"{path} is damaged ({error}); delete it, and the runs of its trials will be found.")
+def _is_held(path: Path) -> bool:
+    """Whether a process holds a file lock."""
+    lock = FileLock(path)
+    if not _free(lock):
+        return True
+    lock.release()
+    return False
 
 
 def _database(url: str) -> BaseStorage:

@@ -1,0 +1,109 @@
+"""Runs whose folders have names of their own, found by their digests without reading each record each time."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from natmu.errors import RunError
+from natmu.records.digests import Digest
+from natmu.records.files import File
+from natmu.records.run import DIGEST, RECORD, RunFolder
+
+WORK, NAMES = ".work", "names.json"
+"""Of a store, the folder of what is unfinished, and the file in it that says which run a name stands for."""
+
+_WORTH_NOTING = 8
+"""Records that one look-up reads before it notes what it found: a few are read as fast as they are noted."""
+
+Facts = tuple[int, int, int, int]
+"""Of a record: its times of modification and change in nanoseconds, its size, its inode."""
+
+
+class RunNames(File):
+    """Which run each folder of a store holds that is not called by a digest (``.work/names.json``).
+
+    It saves time alone: what it says of a folder counts as long as the facts of the record there are the same.
+
+    Attributes:
+        runs: By name of the folder, the facts of its record and the digest of its run.
+    """
+
+    remedy: ClassVar[str] = "delete it, and it is made again"
+
+    format: Literal[1] = 1
+    runs: dict[str, tuple[Facts, Digest]]
+
+
+def find_named(root: Path, digest: str) -> Path | None:
+    """The folder with a name of its own that holds a run, the first by its name; None where there is none.
+
+    Every look-up lists the store and looks at the facts of each such record, so nothing that was copied, renamed,
+    replaced or deleted meanwhile is missed.
+
+    Args:
+        root: The store.
+        digest: Of the run.
+    """
+    try:
+        entries = os.listdir(root)  # noqa: PTH208 - ten thousand names, of which few become paths
+        names = [name for name in entries if not (DIGEST.fullmatch(name) or name.startswith("."))]
+    except OSError:
+        return None  # no store yet
+    noted, read = _noted(root), dict[str, tuple[Facts, str]]()
+    found = None
+    for name in sorted(names):
+        facts = _facts(f"{root}/{name}/{RECORD}")
+        if facts is None:
+            continue
+        known = noted.get(name)
+        if known is None or known[0] != facts:
+            try:
+                known = read[name] = facts, _digest_in(root / name, *facts)
+            except RunError:
+                continue  # a damaged run is none of another lineage's business
+        if known[1] == digest:
+            found = root / name
+            break
+    if len(read) > _WORTH_NOTING:
+        _note(root, {name: known for name, known in noted.items() if name in set(names)} | read)
+    return found
+
+
+def _facts(path: str) -> Facts | None:
+    """What changes whenever a record does; None where there is none, or none that can be looked at."""
+    try:
+        facts = os.stat(path)  # noqa: PTH116 - likewise
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
+
+
+@lru_cache(maxsize=16384)
+def _digest_in(folder: Path, *_: int) -> str:
+    """The digest of the run in a folder, read once as long as its record is not changed."""
+    return RunFolder(folder).record.digest
+
+
+def _noted(root: Path) -> dict[str, tuple[Facts, str]]:
+    """What was noted of a store; nothing where that is missing or damaged, which costs time alone."""
+    facts = _facts(f"{root}/{WORK}/{NAMES}")
+    return {} if facts is None else _read(root, *facts)
+
+
+@lru_cache(maxsize=8)
+def _read(root: Path, *_: int) -> dict[str, tuple[Facts, str]]:
+    try:
+        return dict(RunNames.read(root / WORK / NAMES).runs)
+    except RunError:
+        return {}
+
+
+def _note(root: Path, runs: dict[str, tuple[Facts, str]]) -> None:
+    """Note what was found, where a folder for it is there and can be written."""
+    if (root / WORK).is_dir():
+        with suppress(RunError):
+            RunNames(runs=runs).write(root / WORK / NAMES)
