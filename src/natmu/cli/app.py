@@ -31,12 +31,14 @@ from natmu.cli import (
 )
 from natmu.cli.interrupts import INTERRUPTED, say_interrupted
 from natmu.cli.torchrun import all_processes
-from natmu.errors import NatmuError
+from natmu.errors import NatmuError, quoted
+from natmu.safe_text import for_log, for_message
+from natmu.terminal import echo
 
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"natmu {__version__}")
+        echo(f"natmu {__version__}")
         raise typer.Exit
 
 
@@ -89,16 +91,15 @@ def main() -> None:
 
 def _end(sentence: str, status: int) -> None:
     """Print one line on standard error and exit."""
-    sys.stderr.write(f"natmu: {' '.join(sentence.split())}\n")
+    echo(f"natmu: {for_message(sentence)}", err=True)
     sys.exit(status)
 
 
 def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What a user sees of a bug of ours: one sentence and a file with the details."""
     if kind.__name__ in ("OutOfMemoryError", "MemoryError"):
-        sys.stderr.write("natmu: Out of memory; use a smaller --batch-size or another --device.\n")
+        echo("natmu: Out of memory; use a smaller --batch-size or another --device.", err=True)
         return
-    with tempfile.NamedTemporaryFile("w", prefix="natmu-", suffix=".log", delete=False) as log:
-        log.writelines(traceback.format_exception(kind, error, trace))
-    sentence = " ".join(str(error).split())[:200]
-    sys.stderr.write(f"natmu: a bug ({kind.__name__}: {sentence}); please report it with {Path(log.name)}\n")
+    with tempfile.NamedTemporaryFile("w", prefix="natmu-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.writelines(map(for_log, traceback.format_exception(kind, error, trace)))
+    echo(f"natmu: a bug ({quoted(error)}); please report it with {Path(log.name)}", err=True)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import unicodedata
+from collections.abc import Sequence
 
 from natmu.records.table import Column, Replicate, Results
 from natmu.report.units import name_of, unit_of
+from natmu.safe_text import csv_lines
 
 FIELDS = ("scenario", "method", "score", "unit", "n", "mean", "std", "values", "replicates")
-
-FORMULA = ("=", "+", "-", "@")
-"""With these a spreadsheet starts a formula, whether or not the field is quoted."""
 
 
 def csv_table(study: Results) -> str:
@@ -27,15 +23,13 @@ def csv_table(study: Results) -> str:
         split, training and unlearning (``s0t0`` where no method ran); ``n`` counts the values. A name that a
         spreadsheet would calculate has an apostrophe before it, so that it is shown instead.
     """
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(FIELDS)
+    rows: list[Sequence[object]] = [FIELDS]
     for row in study.rows:
         seeds = ";".join(map(_seeds, row.replicates))
         for score in study.columns:
-            names = _text(row.scenario), _text(row.method), name_of(score, study.score_on), unit_of(score)
-            writer.writerow([*names, *_numbers(row.scores[score]), seeds])
-    return text.getvalue()
+            names = row.scenario, row.method, name_of(score, study.score_on), unit_of(score)
+            rows.append([*names, *_numbers(row.scores[score]), seeds])
+    return csv_lines(rows, "\r\n")
 
 
 def _numbers(column: Column | None) -> tuple[int, object, object, str]:
@@ -51,9 +45,3 @@ def _seeds(replicate: Replicate) -> str:
     """The seeds of a replicate, in a form that no spreadsheet takes for a date."""
     unlearning = "" if replicate.unlearning is None else f"u{replicate.unlearning}"
     return f"s{replicate.split}t{replicate.training}{unlearning}"
-
-
-def _text(name: str) -> str:
-    """A name that is not taken for a formula."""
-    plain = unicodedata.normalize("NFKC", name).lstrip()  # some spreadsheets take full-width signs for plain ones
-    return f"'{name}" if plain.startswith(FORMULA) else name

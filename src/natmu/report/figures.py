@@ -1,7 +1,7 @@
 """Plots as plain Plotly figures: dictionaries of traces and layout, without Plotly's Python objects.
 
 Colours are names of CSS variables, which the page's script resolves, so that plots follow light, dark and print.
-Plotly reads markup in texts, so every text from outside goes through ``plain``.
+Plotly reads markup in texts, so every text from outside goes through ``for_plotly``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from natmu.records.table import Column, Row
 from natmu.report.distributions import Margins, Values, percentages
+from natmu.safe_text import for_plotly
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
 Figure = dict[str, Any]
@@ -63,13 +64,6 @@ class Model:
         return "solid" if self.label in REFERENCES else DASHES[self.place // SERIES % len(DASHES)]
 
 
-def plain(text: str) -> str:
-    """A text that Plotly shows as it is, on one line and not too long."""
-    text = " ".join(text.split())
-    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def gap_against_cost(models: Sequence[Model], rows: Mapping[str, Row]) -> Figure:
     """Distance from retraining against seconds, with standard deviations over seeds as error bars.
 
@@ -87,7 +81,7 @@ def gap_against_cost(models: Sequence[Model], rows: Mapping[str, Row]) -> Figure
             | {
                 "mode": "markers+text",
                 "cliponaxis": False,
-                "text": [plain(model.label)],
+                "text": [for_plotly(model.label, LONGEST)],
                 "textposition": "bottom" if len(traces) % 2 else "top",
                 "textfont": {"color": INK, "size": 11},
                 "marker": {"color": model.colour, "size": 10, "symbol": _symbol(model)},
@@ -113,7 +107,7 @@ def bars(models: Sequence[Model], rows: Mapping[str, Row], score: str, title: st
         "orientation": "h",
         "x": means,
         "y": places,
-        "text": [plain(model.label) for model in shown],
+        "text": [for_plotly(model.label, LONGEST) for model in shown],
         "textposition": "none",
         "marker": {"color": [model.colour for model in shown], "opacity": 0.8},
         "error_x": {
@@ -125,7 +119,7 @@ def bars(models: Sequence[Model], rows: Mapping[str, Row], score: str, title: st
         },
         "hovertemplate": "%{text}<br>%{x:.4g}<extra></extra>",
     }
-    ticks = {"tickvals": places, "ticktext": [plain(model.label) for model in shown]}
+    ticks = {"tickvals": places, "ticktext": [for_plotly(model.label, LONGEST) for model in shown]}
     figure = _figure([trace], _axis(title), _axis("", showgrid=False, **ticks), 90 + 24 * len(shown))
     figure["layout"]["bargap"] = 0.45
     reference = next((measured[model.key] for model in shown if model.label == RETRAINED), None)
@@ -187,7 +181,7 @@ def learning(models: Sequence[Model], histories: Mapping[str, Mapping[str, list[
 
 def _trace(model: Model, x: Sequence[float | None], y: Sequence[float | None]) -> Figure:
     """A scatter trace that the page's checkboxes know by its model."""
-    return {"type": "scatter", "name": plain(model.label), "meta": model.key, "x": list(x), "y": list(y)}
+    return {"type": "scatter", "name": for_plotly(model.label, LONGEST), "meta": model.key, "x": list(x), "y": list(y)}
 
 
 def _figure(traces: Sequence[Figure], x: Figure, y: Figure, height: int) -> Figure:
@@ -209,7 +203,7 @@ def _figure(traces: Sequence[Figure], x: Figure, y: Figure, height: int) -> Figu
 def _axis(title: str, **more: Any) -> Figure:  # noqa: ANN401 - settings of Plotly
     """An axis with faint lines."""
     look = {"gridcolor": GRID, "linecolor": GRID, "zerolinecolor": GRID, "automargin": True, "fixedrange": True}
-    return look | {"title": {"text": plain(title), "standoff": 8}} | more
+    return look | {"title": {"text": for_plotly(title, LONGEST), "standoff": 8}} | more
 
 
 def _short(value: float | None) -> float | None:

@@ -14,6 +14,7 @@ from natmu.records.table import Column, OwnOriginal, Results, Row
 from natmu.report.digits import rounded
 from natmu.report.significance import Mark, compared, finding, marked, pairs
 from natmu.report.units import FRACTION, decimals_of, header_of, units_in_words
+from natmu.safe_text import one_line
 from natmu.types import REFERENCES, RETRAINED
 
 NO_BASELINE = (
@@ -254,7 +255,7 @@ def _line(row: Row, names: Sequence[str], marks: Mapping[tuple[str, str], Mark])
         cells = (Cell(word="failed" if row.log else "not run"), *[Cell()] * (len(names) - 1))
     else:
         cells = tuple(_cell(row.scores[name], name, marks.get((row.method, name), "")) for name in names)
-    return Line(row.method, row.n, cells, state, " ".join((row.failed or "").split()), row.log)
+    return Line(row.method, row.n, cells, state, one_line(row.failed or ""), row.log)
 
 
 def _cell(column: Column | None, name: str, mark: Mark | Literal[""] = "") -> Cell:

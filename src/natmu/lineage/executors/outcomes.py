@@ -20,6 +20,7 @@ from natmu.records.derived import title
 from natmu.records.digests import digest_of
 from natmu.records.files import write_atomically
 from natmu.records.lineage import AnyLineage
+from natmu.safe_text import for_log, one_line
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,10 @@ def attempt(
 
 def sentence_of(error: BaseException) -> str:
     """What went wrong, in one line."""
-    message = " ".join(str(error).split())[:300]
-    return message if isinstance(error, NatmuError) else f"{type(error).__name__}: {message or 'no message'}"
+    message = one_line(str(error))[:300]
+    return (
+        str(error) if isinstance(error, NatmuError) else one_line(f"{type(error).__name__}: {message or 'no message'}")
+    )
 
 
 def failure(name: str, reason: str, details: str, logs: Path | None, *, key: str | None = None) -> Outcome:
@@ -98,7 +101,7 @@ def failure(name: str, reason: str, details: str, logs: Path | None, *, key: str
     file = f"{readable}-{digest_of({'job': key or name})[:6]}.log"
     if processes.writes():
         logs.mkdir(parents=True, exist_ok=True)
-        write_atomically(logs / file, f"{name}\n{reason}\n\n{details}".encode())
+        write_atomically(logs / file, for_log(f"{name}\n{reason}\n\n{details}").encode())
     return Outcome(None, reason, file)
 
 
