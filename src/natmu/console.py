@@ -15,14 +15,14 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.style import Style
 
-from natmu.safe_text import encodable, for_log, for_terminal, shortened
+from natmu.safe_text import encodable, for_label, for_log, for_terminal
 
 
 class Text(rich.text.Text):
     """A text on one line, in a style; ``lines`` puts one below another."""
 
     def __init__(self, text: str = "", style: str | Style = "", **options: Any) -> None:  # noqa: ANN401 - rich's own
-        super().__init__(shortened(for_terminal(text)), style, **options)
+        super().__init__(for_label(text), style, **options)
 
     def append(self, text: rich.text.Text | str, style: str | Style | None = None) -> Text:
         """Add a text, which is made safe as well."""

@@ -15,7 +15,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from natmu.console import Console, Text
-from natmu.safe_text import for_terminal, shortened
+from natmu.safe_text import for_label
 
 QUIET_SECONDS = 30.0
 """Without a terminal, the shortest time between two lines on the same piece of work."""
@@ -71,7 +71,7 @@ class Screen:
     @contextmanager
     def bar(self, label: str, total: int | None, done: int, unit: Unit) -> Iterator[Advance]:
         """A bar on a terminal; elsewhere a line now and then."""
-        label = shortened(for_terminal(label))
+        label = for_label(label)
         bar = self.progress.add_task(label, total=total, completed=done, unit=unit)
         started = time.monotonic()
         said, count = started, done

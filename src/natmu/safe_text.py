@@ -26,6 +26,8 @@ _WITHIN_LINES = re.compile(f"(?![\n\t])[{_UNSEEN}]")
 LONGEST_WORD, LONGEST_MESSAGE = 300, 1_500
 """Characters of a word or of something in quotation marks, and of a message; what is longer is shortened."""
 
+_MOST_LOOKED_AT = 20 * LONGEST_MESSAGE
+
 _QUOTED = re.compile(rf"(?<![^\s(\[:=,])(['\"])((?:(?!\1).){{{LONGEST_WORD + 1},}}?)\1(?!\w)")
 _WORD = re.compile(rf"\S{{{LONGEST_WORD + 1},}}")
 
@@ -91,7 +93,12 @@ def one_line(text: str) -> str:
 
 def for_message(text: str) -> str:
     """A message on one line, in which what is too long to be read is shortened."""
-    return shortened(one_line(text))
+    return shortened(one_line(_middle_out(text, _MOST_LOOKED_AT)))
+
+
+def for_label(text: str) -> str:
+    """A text on one line of a table or a bar, in which what is too long to be read is shortened."""
+    return shortened(for_terminal(_middle_out(text, _MOST_LOOKED_AT)))
 
 
 def shortened(text: str) -> str:
@@ -102,7 +109,7 @@ def shortened(text: str) -> str:
     """
     if len(text) <= LONGEST_WORD:
         return text
-    text = _middle_out(text, 20 * LONGEST_MESSAGE)
+    text = _middle_out(text, _MOST_LOOKED_AT)
     text = _QUOTED.sub(lambda found: f"{found[1]}{_middle_out(found[2], LONGEST_WORD)}{found[1]}", text)
     text = _WORD.sub(lambda found: _middle_out(found[0], LONGEST_WORD), text)
     return _middle_out(text, LONGEST_MESSAGE)
