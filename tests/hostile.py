@@ -16,8 +16,8 @@ LONG = "x" * 10_000
 NAMES = (ESCAPES, RETURNS, BIDI, UNSEEN, MARKUP, TEX, *FORMULAS, NO_UTF_8, LONG)
 """One of each kind."""
 
-BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
-"""Blank, though Unicode calls them letters and accents."""
+BLANK = {*"\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0", *map(chr, range(0xE0100, 0xE01F0))}
+"""Blank, though Unicode calls them letters and accents; with the last ones whole texts can be hidden."""
 
 VISIBLE_FORMATS = {
     *range(0x600, 0x606),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -85,6 +86,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            _end(f"{error.filename} is too long a name for this file system; give a shorter one.", 2)
         _end(f"{error.filename or 'The system'}: {error.strerror or error}; choose another folder or make room.", 1)
     sys.exit(status if isinstance(status, int) else 0)
 
