@@ -21,7 +21,8 @@ def csv_table(study: Results) -> str:
         ``FIELDS`` and rows in the study's order. Numbers are those stored, in full. ``values`` has one for each of
         ``replicates``, both separated by semicolons: ``93.1;;92.8`` of ``s0t0u0;s1t1u1;s2t2u2``, which are the seeds of
         split, training and unlearning (``s0t0`` where no method ran); ``n`` counts the values. A name that a
-        spreadsheet would calculate has an apostrophe before it, so that it is shown instead.
+        spreadsheet would calculate has an apostrophe before it, so that it is shown instead; what is not seen in a
+        name is written as Python writes it.
     """
     rows: list[Sequence[object]] = [FIELDS]
     for row in study.rows:
