@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.deletion_requests.fakes import opening, released, requested, started
-from tests.hostile import BIDI, ESCAPES, FORMULAS, MARKUP, NAMES, RETURNS, TEX, UNSEEN, harm
+from tests.hostile import BIDI, ESCAPES, FORMULAS, LONG, MARKUP, NAMES, NO_UTF_8, RETURNS, TEX, UNSEEN, harm
 
 from natmu.report.html import for_html
 from natmu.safe_text import csv_lines, for_markdown, for_terminal
@@ -21,6 +21,7 @@ __all__ = ["service"]
 
 CLASSES = tuple(name.replace("/", "") for name in (f"{ESCAPES}{RETURNS}", f"{MARKUP}{BIDI}", f"{FORMULAS[0]}{UNSEEN}"))
 LABELS = (f"{RETURNS}{ESCAPES}", f"{MARKUP}{TEX}{BIDI}", *FORMULAS[:2])
+REFUSED = (f"{ESCAPES}{RETURNS}", f"{BIDI}{UNSEEN}", f"{MARKUP}{TEX}", FORMULAS[0], NO_UTF_8, LONG)
 MOST_SAID = 2_500
 """Characters of all that a refusal says."""
 
@@ -62,11 +63,12 @@ WORDS = [
 
 @pytest.mark.parametrize("words", WORDS, ids=lambda words: " ".join(word or "NAME" for word in words))
 def test_a_name_that_is_refused_is_shown_as_it_stands_and_shortened(natmu, tmp_path, words):
-    for name in NAMES:
+    for name in REFUSED:
         outcome = harmless(natmu(*(name if word is None else word for word in words)))
         assert outcome.status in (1, 2), (outcome, name)
         assert outcome.out == ""
-        assert outcome.err.count("\n") == 1
+        assert [line.startswith("natmu: ") for line in outcome.err.splitlines()].count(True) == 1
+        assert outcome.err.splitlines()[-1].startswith("natmu: ")
         assert len(outcome.err) < MOST_SAID
     assert not [*tmp_path.iterdir()]
 
