@@ -70,7 +70,7 @@ def test_a_name_that_is_refused_is_shown_as_it_stands_and_shortened(natmu, tmp_p
         assert [line.startswith("natmu: ") for line in outcome.err.splitlines()].count(True) == 1
         assert outcome.err.splitlines()[-1].startswith("natmu: ")
         assert len(outcome.err) < MOST_SAID
-    assert not [*tmp_path.iterdir()]
+    assert not [*tmp_path.rglob("record.json")]
 
 
 @pytest.fixture
@@ -135,8 +135,8 @@ def test_a_study_in_all_its_forms(natmu, tmp_path):
     shown = {row["method"] for row in csv.DictReader(texts["csv"].splitlines())}
     for label in LABELS:
         assert f"| {for_markdown(label)} |" in texts["markdown"]
-        assert csv_lines([[label]]).startswith(("'=", "'+")) == (label in FORMULAS)
         (cell,) = next(csv.reader([csv_lines([[label]])]))
+        assert cell.startswith("'") == (label in FORMULAS)
         assert cell in shown
     assert not harm(re.sub(r"<script>.*?</script>", "", (folder / "report.html").read_text("utf-8"), flags=re.DOTALL))
 
@@ -160,7 +160,7 @@ def test_a_search_and_its_table_of_trials(natmu, tmp_path):
     assert [row["method"] for row in csv.DictReader(text.splitlines())] == [f"'{LABELS[2]}", for_terminal(LABELS[0])]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.isprintable() or "\udce9" not in name])
+@pytest.mark.parametrize("name", [name[:200] for name in NAMES if name != NO_UTF_8])
 def test_a_service_shows_tickets_and_classes_as_they_stand(natmu, service, tmp_path, name):
     request = requested(1, 5, ticket=name, asked="class", classes=(name,))
     service(opening(), request, outcome=request)
