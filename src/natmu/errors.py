@@ -10,9 +10,13 @@ import re
 from collections.abc import Collection
 from itertools import islice
 
+from natmu.safe_text import LONGEST_WORD, for_message, one_line
+
 
 class NatmuError(Exception):
     """Something failed while it ran; the command line exits with status 1.
+
+    The message is kept as it may be shown anywhere: on one line, nothing unseen in it, what it quotes shortened.
 
     Attributes:
         exit_status: Of the command line.
@@ -21,6 +25,9 @@ class NatmuError(Exception):
 
     exit_status = 1
     passes = False
+
+    def __init__(self, message: object) -> None:
+        super().__init__(for_message(str(message)))
 
 
 class TrainingError(NatmuError):
@@ -102,6 +109,8 @@ def hint(name: str, known: Collection[str]) -> str:
     >>> hint("cifar11", ["cifar10", "digits"])
     ' (did you mean cifar10?)'
     """
+    if len(name) > LONGEST_WORD:
+        return ""
     by_fold = {fold(candidate): candidate for candidate in known}
     close = difflib.get_close_matches(fold(name), by_fold, n=3)
     close += [candidate for candidate in by_fold if len(fold(name)) > 2 and fold(name) in candidate]
@@ -163,4 +172,4 @@ FAULTS = (
 
 def quoted(error: BaseException) -> str:
     """An error's kind and message on one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}".removesuffix(": ")
+    return one_line(f"{type(error).__name__}: {one_line(str(error))[:200]}").removesuffix(":")

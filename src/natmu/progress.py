@@ -11,10 +11,11 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Literal, Protocol
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
+
+from natmu.console import Console, Text
+from natmu.safe_text import for_label
 
 QUIET_SECONDS = 30.0
 """Without a terminal, the shortest time between two lines on the same piece of work."""
@@ -62,7 +63,7 @@ class Screen:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True, highlight=False),
+            console=Console(stderr=True),
             transient=True,
         )
         self.progress.disable = not self.progress.console.is_terminal
@@ -70,6 +71,7 @@ class Screen:
     @contextmanager
     def bar(self, label: str, total: int | None, done: int, unit: Unit) -> Iterator[Advance]:
         """A bar on a terminal; elsewhere a line now and then."""
+        label = for_label(label)
         bar = self.progress.add_task(label, total=total, completed=done, unit=unit)
         started = time.monotonic()
         said, count = started, done
@@ -90,7 +92,7 @@ class Screen:
 
     def say(self, line: str) -> None:
         """Print the line above the bars."""
-        self.progress.console.print(line, markup=False, emoji=False, soft_wrap=True)
+        self.progress.console.print(line, soft_wrap=True)
 
 
 class _Bars:

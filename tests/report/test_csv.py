@@ -50,17 +50,23 @@ def test_units_are_those_of_the_stored_numbers(study):
 
 
 def test_quoting_is_that_of_rfc_4180():
-    label = 'a "quoted", long\nname'
+    label = 'a "quoted", long name'
     text = csv_table(table(row("a", label, 1, avg_gap=[1.0]), columns=["avg_gap"]))
-    assert text == ",".join(FIELDS) + '\r\na,"a ""quoted"", long\nname",avg_gap,pp,1,1.0,,1.0,s0t0u0,\r\n'
+    assert text == ",".join(FIELDS) + '\r\na,"a ""quoted"", long name",avg_gap,pp,1,1.0,,1.0,s0t0u0,\r\n'
     assert read(text)[0]["method"] == label
 
 
-@pytest.mark.parametrize("label", ["=1+1", "+1", "-1", "@SUM(A1)", " =1", "\t=1", "\r=1", "\uff1d1", "\uff20x"])
+@pytest.mark.parametrize("label", ["=1+1", "+1+1", "-x", "@SUM(A1)", " =1", "\xa0=1", "\uff1d1", "\uff20x", "'=1"])
 def test_no_name_is_a_formula(label):
     (one,) = read(csv_table(table(row(label, label, 1, avg_gap=[-1.0]), columns=["avg_gap"])))
     assert one["method"] == one["scenario"] == f"'{label}"
     assert one["mean"] == one["values"] == "-1.0"
+
+
+@pytest.mark.parametrize("label", ["-1", "+2.5e-3", "\t=1", "\r=1", "\u200b=1"])
+def test_numbers_are_no_formulas_nor_what_begins_with_something_made_visible(label):
+    (one,) = read(csv_table(table(row("a", label, 1, avg_gap=[-1.0]), columns=["avg_gap"])))
+    assert one["method"] == label.encode("unicode_escape").decode()
 
 
 def test_other_names_are_left_as_they_are():

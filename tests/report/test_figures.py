@@ -6,7 +6,8 @@ import pytest
 from tests.records.folders import column
 
 from natmu.records.table import Row
-from natmu.report.figures import LONGEST, Model, bars, learning, plain
+from natmu.report.figures import LONGEST, Model, bars, learning
+from natmu.safe_text import for_plotly
 
 MODELS = [Model("m0", "original", 0), Model("m1", "retrained", 0), Model("m2", "natmu", 0), Model("m3", "a<b>", 1)]
 
@@ -33,11 +34,12 @@ def rows():
         ("natmu lr=0.1", "natmu lr=0.1"),
         ("<b>&amp;</b>", "&lt;b&gt;&amp;amp;&lt;/b&gt;"),
         ("two\nlines", "two lines"),
+        ("a\u202eb\x1b", r"a\u202eb\x1b"),
         ("x" * 99, "x" * (LONGEST - 1) + "…"),
     ],
 )
 def test_plotly_is_given_no_markup(text, shown):
-    assert plain(text) == shown
+    assert for_plotly(text, LONGEST) == shown
 
 
 def test_bars_have_a_line_and_a_band_at_the_retrained_models(rows):

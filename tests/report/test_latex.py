@@ -7,9 +7,10 @@ import subprocess
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.hostile import seen
 
 from natmu.report import latex
-from natmu.report.latex import escaped
+from natmu.safe_text import for_latex
 
 from .folders import changed_row, row, table
 
@@ -50,9 +51,9 @@ def body(text):
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=60) | st.text(NASTY, max_size=60))
 def test_any_text_is_printed_as_it_stands(text):
-    shown = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
-    assert typeset(escaped(text)) == shown
-    assert "\n" not in escaped(text)
+    shown = "".join(map(seen, " ".join(text.split())))
+    assert typeset(for_latex(text)) == shown
+    assert "\n" not in for_latex(text)
 
 
 def test_there_is_a_booktabs_table_per_scenario_with_numbers_in_mathematical_mode(repeated):

@@ -4,8 +4,8 @@ import io
 
 import pytest
 from rich.cells import cell_len
-from rich.console import Console
 
+from natmu.console import Console
 from natmu.records.settings import Sharding
 from natmu.records.table import Column, Comparison, OwnOriginal
 from natmu.report import latex, markdown, print_tables, tables
@@ -239,7 +239,7 @@ def test_markdown_is_a_table_per_scenario(study):
     )
     assert r"| salun\|wide | failed | - | - | - | - | - | - |" in lines
     assert "| unsir | not run | - | - | - | - | - | - |" in lines
-    assert "- salun|wide failed: A class ran out of partners; use a smaller n. (logs/s.log)" in lines
+    assert r"- salun\|wide failed: A class ran out of partners; use a smaller n. (logs/s.log)" in lines
     assert text.endswith("Bold: the lowest avg_gap.\n")
 
 

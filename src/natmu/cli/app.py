@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -31,13 +32,15 @@ from natmu.cli import (
 )
 from natmu.cli.interrupts import INTERRUPTED, say_interrupted
 from natmu.cli.torchrun import all_processes
-from natmu.errors import NatmuError, require_utf8
+from natmu.errors import NatmuError, quoted, require_utf8
 from natmu.machine import exit_of, passing
+from natmu.safe_text import for_log, for_message
+from natmu.terminal import echo
 
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(f"natmu {__version__}")
+        echo(f"natmu {__version__}")
         raise typer.Exit
 
 
@@ -87,6 +90,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            _end(f"{error.filename} is too long a name for this file system; give a shorter one.", 2)
         if (fault := passing(error)) is not None:
             _end(str(fault), 2)
         if not isinstance(error, OSError):
@@ -109,13 +114,12 @@ def _carried_out() -> object:
 
 def _end(sentence: str, status: int) -> None:
     """Print one line on standard error and exit."""
-    sys.stderr.write(f"natmu: {' '.join(sentence.split())}\n")
+    echo(f"natmu: {for_message(sentence)}", err=True)
     sys.exit(status)
 
 
 def _report_bug(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What a user sees of a bug of ours: one sentence and a file with the details."""
-    with tempfile.NamedTemporaryFile("w", prefix="natmu-", suffix=".log", delete=False) as log:
-        log.writelines(traceback.format_exception(kind, error, trace))
-    sentence = " ".join(str(error).split())[:200]
-    sys.stderr.write(f"natmu: a bug ({kind.__name__}: {sentence}); please report it with {Path(log.name)}\n")
+    with tempfile.NamedTemporaryFile("w", prefix="natmu-", suffix=".log", delete=False, encoding="utf-8") as log:
+        log.writelines(map(for_log, traceback.format_exception(kind, error, trace)))
+    echo(f"natmu: a bug ({quoted(error)}); please report it with {Path(log.name)}", err=True)

@@ -10,6 +10,7 @@ import typer
 from natmu.cli.option_groups import TrainingOptions, takes_groups
 from natmu.cli.options import DataDir, Device, Force, Json, Track
 from natmu.cli.torchrun import first_process_goes_on
+from natmu.terminal import echo
 
 
 @takes_groups
@@ -58,7 +59,7 @@ def run(
     study = read_study(folder)
     print_study(study, as_json=as_json)
     for path in [] if as_json else written:
-        typer.echo(path)
+        echo(path)
     track_study(trackers, folder)
     if has_failures(study, open_study(folder).audits):
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from natmu.cli.options import DataDir, Json
+from natmu.terminal import echo
 
 app = typer.Typer(rich_markup_mode=None, help="List the data sets, or download one.")
 
@@ -40,4 +41,4 @@ def download(
     """Download a data set, check it, and unpack it; an interrupted download continues."""
     from natmu.data.downloads import download as fetch
 
-    typer.echo(fetch(name, data_dir, base_url))
+    echo(fetch(name, data_dir, base_url))

@@ -11,6 +11,7 @@ import typer
 
 from natmu.cli.options import Device, Json
 from natmu.cli.torchrun import first_process_goes_on
+from natmu.terminal import echo
 
 
 def run(
@@ -37,6 +38,6 @@ def run(
     else:
         print_study(study, as_json=False)
         for path in [summary, *written]:
-            typer.echo(path)
+            echo(path)
     if has_failures(study):
         raise typer.Exit(1)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from natmu.terminal import echo
+
 
 def run(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a model.")],
@@ -33,4 +35,4 @@ def run(
 
     with showing():
         export_run(Run(open_run(folder).path), out, like=like, copies=copies, force=force)
-    typer.echo(f"wrote {out}")
+    echo(f"wrote {out}")

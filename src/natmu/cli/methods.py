@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from natmu.cli.options import Json
+from natmu.terminal import echo
 
 
 def run(
@@ -25,13 +26,13 @@ def run(
         rows = [row for row in rows if not row["needs_retain"]]
     if name is not None:
         row = _row(name, rows)
-        print_json(row) if as_json else typer.echo(in_full(row))
+        print_json(row) if as_json else echo(*in_full(row).split("\n"))
     elif as_json:
         print_json(rows)
     else:
-        typer.echo(listing(rows))
+        echo(*listing(rows).split("\n"))
     for fault in [] if name is not None else faults:
-        typer.echo(f"natmu: {fault}", err=True)
+        echo(f"natmu: {fault}", err=True)
 
 
 def _rows() -> tuple[list[dict[str, Any]], list[str]]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from rich.tree import Tree
+
+from natmu.console import Console, Text
+from natmu.terminal import echo
 
 if TYPE_CHECKING:
     from natmu.planning import MethodPlan
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def print_json(value: object) -> None:
     """Print a value as JSON."""
-    typer.echo(json.dumps(value, indent=1, allow_nan=False))
+    echo(*json.dumps(value, indent=1, allow_nan=False).split("\n"))
 
 
 def print_run(path: Path, record: RunRecord, *, as_json: bool, original: Mapping[str, float] | None = None) -> None:
@@ -45,7 +45,7 @@ def print_run(path: Path, record: RunRecord, *, as_json: bool, original: Mapping
         return
     before = {name: f" (original {value:.2f})" for name, value in (original or {}).items()}
     found = "  ".join(f"{name} {value:.2f}{before.get(name, '')}" for name, value in record.scores.items())
-    typer.echo(f"{path}\n{found}\n{record.seconds:.1f} s on {record.hardware.device}, {record.hardware.precision}")
+    echo(path, found, f"{record.seconds:.1f} s on {record.hardware.device}, {record.hardware.precision}")
 
 
 def print_study(study: Results, *, as_json: bool) -> None:
@@ -55,7 +55,7 @@ def print_study(study: Results, *, as_json: bool) -> None:
     else:
         from natmu.report import print_tables
 
-        print_tables(study, Console(highlight=False))
+        print_tables(study, Console())
 
 
 def print_forecast(expected: Forecast, *, as_json: bool) -> None:
@@ -63,7 +63,7 @@ def print_forecast(expected: Forecast, *, as_json: bool) -> None:
     if as_json:
         print_json(expected.plain())
         return
-    console = Console(highlight=False)
+    console = Console()
     trees: dict[str, Tree] = {}
     roots = []
     for model in expected.models:
@@ -114,12 +114,12 @@ def print_audit(results: Results, audit: Audit, folder: Path, promise: Promise, 
         return
     from natmu.report import print_scores, print_tables
 
-    console = Console(highlight=False)
+    console = Console()
     print_tables(results, console)
     print_scores(audit, console)
     if promise.guarantee != "approximate":
-        console.print(f"Promised, whatever tests see ({promise.guarantee}): {promise.promise}", markup=False)
-    typer.echo(f"{folder / 'audit.json'}, {folder / 'samples.csv'}")
+        console.print(f"Promised, whatever tests see ({promise.guarantee}): {promise.promise}")
+    echo(f"{folder / 'audit.json'}, {folder / 'samples.csv'}")
 
 
 def print_plan(plan: MethodPlan) -> None:
@@ -139,9 +139,9 @@ def print_plan(plan: MethodPlan) -> None:
     known = f"retraining takes about {_duration(plan.retraining or 0)} here, {by}"
     known = "how long retraining takes is not known before it has run once" if plan.retraining is None else known
     samples = "sample" if plan.forget == 1 else "samples"
-    typer.echo(f"{plan.forget} {samples} to forget, {plan.retain} to retain; {known}.")
+    echo(f"{plan.forget} {samples} to forget, {plan.retain} to retain; {known}.")
     if plan.advice is not None:
-        typer.echo(plan.advice)
+        echo(plan.advice)
 
 
 def _figure(number: float) -> str:
@@ -156,7 +156,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Non
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(_shown(row[column])) for column in columns))
-    Console(highlight=False).print(table)
+    Console().print(table)
 
 
 def _shown(value: object) -> str:

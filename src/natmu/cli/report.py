@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from natmu.errors import UsageError
+from natmu.terminal import echo, echo_document
 
 
 def run(
@@ -29,14 +30,14 @@ def run(
     if out is not None:
         require_file(out)
     if form == "html":
-        typer.echo(write_report(folder, out))
+        echo(write_report(folder, out))
         return
     text = _written(form, folder)
     if out is None:
-        typer.echo(text, nl=False)
+        echo_document(text)
     else:
         write_atomically(out, text.encode())
-        typer.echo(out)
+        echo(out)
 
 
 def _written(form: Literal["markdown", "csv", "latex"], folder: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from natmu.cli.options import Json
+from natmu.terminal import echo
 
 
 def run(
@@ -21,15 +22,15 @@ def run(
     rows, faults = _rows()
     found = {row["name"]: row for row in rows}
     if name is None:
-        print_json(rows) if as_json else typer.echo(listing(rows))
+        print_json(rows) if as_json else echo(*listing(rows).split("\n"))
     elif name in found:
-        print_json(found[name]) if as_json else typer.echo(in_full(found[name]))
+        print_json(found[name]) if as_json else echo(*in_full(found[name]).split("\n"))
     else:
         broken = [fault for fault in faults if fault.startswith(f"Score {name!r} ")]
         known = f"There is no score {name!r}{hint(name, found)}; natmu scores lists all of them."
         raise SettingError(broken[0] if broken else known)
     for fault in [] if name is not None else faults:
-        typer.echo(f"natmu: {fault}", err=True)
+        echo(f"natmu: {fault}", err=True)
 
 
 def _rows() -> tuple[list[dict[str, Any]], list[str]]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from natmu.cli.options import DataDir, Device, Force, Json
+from natmu.terminal import echo
 
 
 def run(
@@ -51,9 +52,9 @@ def _print(found: Mapping[str, Any], folder: Path) -> None:
     objective = found["objective"]
     for text, noise in found["noise"].items():
         original = found["original"][text]["value"]
-        typer.echo(f"{text}: {objective} of the original {original:.2f}, noise {noise['value']:.2f}")
+        echo(f"{text}: {objective} of the original {original:.2f}, noise {noise['value']:.2f}")
     print_rows([_row(method, objective) for method in found["methods"]], ("method", objective, "settings", "trials"))
-    typer.echo("\n".join(str(folder / name) for name in ("search.json", "trials.csv", "best.yaml")))
+    echo(*(folder / name for name in ("search.json", "trials.csv", "best.yaml")))
 
 
 def _row(method: Mapping[str, Any], objective: str) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from natmu.lineage.pools import Pool
 from natmu.lineage.workspace import Workspace
 from natmu.models import network_of, source_digest
 from natmu.records.settings import AnyTraining, OwnTraining
+from natmu.safe_text import for_log
 from natmu.types import ForgetSet, IntArray
 
 Trainer = Callable[..., nn.Module]
@@ -126,7 +127,7 @@ def call(train: Trainer, samples: Dataset[Any], seed: int, recipe: OwnTraining, 
             return train(samples, seed % SEEDS, **recipe.arguments, **further)
     except (Exception, SystemExit) as error:  # the code is the user's, and may raise anything, or end the program
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.write_text(traceback.format_exc(), encoding="utf-8")
+        log.write_text(for_log(traceback.format_exc()), encoding="utf-8")
         raise TrainingError(f"{recipe.trainer} failed ({quoted(error)}); the traceback is in {log}.") from error
 
 

@@ -26,6 +26,7 @@ from pydantic_core import from_json, to_json
 from natmu.errors import RunError
 from natmu.machine import cannot_write
 from natmu.records.disk import destination, is_stream, make_folder, partial_of, sweep, sync, write_stream
+from natmu.safe_text import csv_lines, for_json, from_csv, one_line
 from natmu.user_files import open_file, read_file
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -113,7 +114,8 @@ class File(Value):
             RunError: It cannot be written.
         """
         content = {"format": None, **self.plain(), "checksum": self.checksum()}
-        write_atomically(path, (json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode())
+        text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+        write_atomically(path, for_json(text).encode())
 
     def checksum(self) -> str:
         """Hexadecimal digest of the content."""
@@ -133,7 +135,7 @@ def damaged(path: Path, error: object, remedy: str = File.remedy) -> RunError:
     """
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return RunError(f"{path} cannot be read, because it is missing; {remedy}.")
-    reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200].rstrip(".")
+    reason = one_line(str(getattr(error, "strerror", None) or error))[:200].rstrip(".")
     if isinstance(error, OSError) and error.errno in CLOSED:
         return RunError(
             f"{path} cannot be opened now ({reason}), and nothing is known to be wrong with it; let it be read, and "
@@ -257,7 +259,7 @@ def read_array(path: Path) -> npt.NDArray[Any]:
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a CSV file with a header, each with one text per column.
+    """The rows of a CSV file of ours with a header, each with one text per column.
 
     Raises:
         RunError: They cannot be read.
@@ -269,7 +271,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         raise damaged(path, error) from None
     if any(None in row or None in row.values() for row in rows):
         raise damaged(path, "a row has more or fewer cells than the header")
-    return rows
+    return [{name: from_csv(cell) for name, cell in row.items()} for row in rows]
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
@@ -279,11 +281,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
         rows: Values by column; a column that a row lacks is empty there.
         columns: All columns, in order.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_lines([columns, *([row.get(column) for column in columns] for row in rows)])
 
 
 def file_digest(path: Path) -> str:

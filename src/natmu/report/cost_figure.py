@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from natmu.report.costs import YARDSTICKS, Costs, Measured
 from natmu.report.digits import rounded
-from natmu.report.figures import FAINT, INK, Figure, Model, axis_of, framed, plain, scatter, short
+from natmu.report.figures import FAINT, INK, LONGEST, Figure, Model, axis_of, framed, scatter, short
 from natmu.report.label_places import Named, places
 from natmu.report.views import Table
+from natmu.safe_text import for_plotly
 from natmu.types import RETRAINED
 
 WIDTHS, HEIGHT, MARGINS = (250.0, 560.0, 1100.0), 480, {"l": 56, "r": 16, "t": 44, "b": 48}
@@ -43,7 +44,9 @@ def cost_figure(models: Sequence[Model], costs: Costs) -> Figure | None:
     top = 1.1 * max(_upper_ends(costs))
     points = [(_place(one.passes, low), one.gap) for one in costs.methods]
     named = [
-        Named(math.log(x / low) / math.log(high / low), y / top, plain(one.label), one.standing == "front")
+        Named(
+            math.log(x / low) / math.log(high / low), y / top, for_plotly(one.label, LONGEST), one.standing == "front"
+        )
         for one, (x, y) in zip(costs.methods, points, strict=True)
     ]
     shown = places(named, WIDTHS, HEIGHT - MARGINS["t"] - MARGINS["b"])
@@ -135,7 +138,11 @@ def _steps(costs: Costs, low: float, high: float) -> Figure:
 def _point(model: Model, one: Measured, x: float, place: str | None, costs: Costs) -> Figure:
     """A method, with its name where there is room."""
     on_front = one.standing == "front"
-    colour, name = (model.colour, f"<b>{plain(one.label)}</b>") if on_front else (FAINT, plain(one.label))
+    colour, name = (
+        (model.colour, f"<b>{for_plotly(one.label, LONGEST)}</b>")
+        if on_front
+        else (FAINT, for_plotly(one.label, LONGEST))
+    )
     half = 0.0 if one.interval is None else one.interval[1] - one.gap
     of_retraining = (
         "" if costs.retraining is None else f", {_digits(100 * one.passes / costs.retraining)} % of retraining"

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import unicodedata
+from collections.abc import Sequence
 
 from natmu.records.table import Column, Replicate, Results
 from natmu.report.made_with import made_with
 from natmu.report.units import name_of, unit_of
+from natmu.safe_text import csv_lines
 
 FIELDS = ("scenario", "method", "score", "unit", "n", "mean", "std", "values", "replicates", "versions")
-
-FORMULA = ("=", "+", "-", "@")
-"""With these a spreadsheet starts a formula, whether or not the field is quoted."""
 
 
 def csv_table(study: Results) -> str:
@@ -26,19 +22,17 @@ def csv_table(study: Results) -> str:
         ``FIELDS`` and rows in the study's order. Numbers are those stored, in full. ``values`` has one for each of
         ``replicates``, both separated by semicolons: ``93.1;;92.8`` of ``s0t0u0;s1t1u1;s2t2u2``, which are the seeds of
         split, training and unlearning (``s0t0`` where no method ran); ``n`` counts the values. ``versions`` says for
-        each replicate what it was made with: ``natmu 0.3.0 torch 2.9.0``. A name that a
-        spreadsheet would calculate has an apostrophe before it, so that it is shown instead.
+        each replicate what it was made with: ``natmu 0.3.0 torch 2.9.0``. A name that a spreadsheet would calculate has
+        an apostrophe before it, so that it is shown instead; what is not seen in a name is written as Python writes it.
     """
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(FIELDS)
+    rows: list[Sequence[object]] = [FIELDS]
     for row in study.rows:
         seeds = ";".join(map(_seeds, row.replicates))
         versions = ";".join(map(made_with, row.replicates))
         for score in study.columns:
-            names = _text(row.scenario), _text(row.method), name_of(score, study.score_on), unit_of(score)
-            writer.writerow([*names, *_numbers(row.scores[score]), seeds, versions])
-    return text.getvalue()
+            names = row.scenario, row.method, name_of(score, study.score_on), unit_of(score)
+            rows.append([*names, *_numbers(row.scores[score]), seeds, versions])
+    return csv_lines(rows, "\r\n")
 
 
 def _numbers(column: Column | None) -> tuple[int, object, object, str]:
@@ -54,9 +48,3 @@ def _seeds(replicate: Replicate) -> str:
     """The seeds of a replicate, in a form that no spreadsheet takes for a date."""
     unlearning = "" if replicate.unlearning is None else f"u{replicate.unlearning}"
     return f"s{replicate.split}t{replicate.training}{unlearning}"
-
-
-def _text(name: str) -> str:
-    """A name that is not taken for a formula."""
-    plain = unicodedata.normalize("NFKC", name).lstrip()  # some spreadsheets take full-width signs for plain ones
-    return f"'{name}" if plain.startswith(FORMULA) else name

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.resources import files
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from natmu.records.evidence import Attempt, Evidence, LaterRelease, Made
 from natmu.records.measurement import MeasuredScore, Measurement
 from natmu.report.digits import rounded
 from natmu.report.evidence_picture import Point, picture
+from natmu.report.html import templates
 from natmu.scores.uncertainty import POWER
 
 SHOWN_LATER, SHOWN_ATTEMPTS = 8, 4
@@ -48,13 +48,6 @@ def evidence_page(evidence: Evidence) -> str:
     Args:
         evidence: The evidence.
     """
-    environment = Environment(
-        loader=PackageLoader("natmu.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     answer = evidence.answer
     made = None if answer is None else answer.made
     measured = None if made is None else made.measured
@@ -62,28 +55,33 @@ def evidence_page(evidence: Evidence) -> str:
     styles = (
         files("natmu.report").joinpath(f"templates/{name}.css").read_text("utf-8") for name in ("report", "evidence")
     )
-    return environment.get_template("evidence.html").render(
-        evidence=evidence,
-        version=version("natmu"),
-        style=Markup("\n".join(styles)),
-        policy=POLICY,
-        summary=_summary(evidence),
-        answer=answer,
-        attempts=[_attempt_cells(one) for one in evidence.attempts[-SHOWN_ATTEMPTS:]],
-        more_attempts=max(0, len(evidence.attempts) - SHOWN_ATTEMPTS),
-        promised=[] if made is None else _promised(made),
-        seed=None if made is None else _seed(made),
-        power=f"{100 * POWER:.3g} %",
-        measured=measured,
-        scores=[] if measured is None else _scores(measured),
-        more_scores=0 if measured is None else sum(name not in NAMES for name in measured.scores),
-        later=[_later_cells(one) for one in evidence.later[-SHOWN_LATER:]],
-        more_later=max(0, len(evidence.later) - SHOWN_LATER),
-        picture=picture(points, _original(evidence)) if len(points) > 1 else None,
-        sample_rows=[
-            (one.name, one.label, _probability(one.before), _probability(one.after)) for one in evidence.samples or ()
-        ],
-        day=_day,
+    return (
+        templates()
+        .get_template("evidence.html")
+        .render(
+            evidence=evidence,
+            version=version("natmu"),
+            style=Markup("\n".join(styles)),
+            policy=POLICY,
+            summary=_summary(evidence),
+            answer=answer,
+            attempts=[_attempt_cells(one) for one in evidence.attempts[-SHOWN_ATTEMPTS:]],
+            more_attempts=max(0, len(evidence.attempts) - SHOWN_ATTEMPTS),
+            promised=[] if made is None else _promised(made),
+            seed=None if made is None else _seed(made),
+            power=f"{100 * POWER:.3g} %",
+            measured=measured,
+            scores=[] if measured is None else _scores(measured),
+            more_scores=0 if measured is None else sum(name not in NAMES for name in measured.scores),
+            later=[_later_cells(one) for one in evidence.later[-SHOWN_LATER:]],
+            more_later=max(0, len(evidence.later) - SHOWN_LATER),
+            picture=picture(points, _original(evidence)) if len(points) > 1 else None,
+            sample_rows=[
+                (one.name, one.label, _probability(one.before), _probability(one.after))
+                for one in evidence.samples or ()
+            ],
+            day=_day,
+        )
     )
 
 

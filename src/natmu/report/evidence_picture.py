@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+
+from natmu.report.html import for_html
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 190, 46, 12, 24, 38
 """Of the picture and its margins, in its own units."""
@@ -54,7 +56,9 @@ def picture(points: Sequence[Point], original: float | None) -> Markup:
         f"release {one.release} {one.accuracy:.1f}" for one in points
     )
     words += "" if original is None else f"; original {original:.1f}"
-    return Markup(f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(words)}">{"".join(parts)}</svg>')
+    return Markup(
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{for_html(words)}">{"".join(parts)}</svg>'
+    )
 
 
 def _x(row: int, count: int) -> float:
@@ -92,7 +96,7 @@ def _labels(points: Sequence[Point], original: float | None) -> list[str]:
     step = -(-len(points) // _TICKS)
     base = HEIGHT - BOTTOM + 16
     texts = [
-        f'<text x="{_x(row, len(points)):.1f}" y="{base}" text-anchor="middle">{escape(points[row].release)}</text>'
+        f'<text x="{_x(row, len(points)):.1f}" y="{base}" text-anchor="middle">{for_html(points[row].release)}</text>'
         for row in range(0, len(points), step)
     ]
     texts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">release</text>')

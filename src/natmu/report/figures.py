@@ -1,7 +1,7 @@
 """Plots as plain Plotly figures: dictionaries of traces and layout, without Plotly's Python objects.
 
 Colours are names of CSS variables, which the page's script resolves, so that plots follow light, dark and print.
-Plotly reads markup in texts, so every text from outside goes through ``plain``.
+Plotly reads markup in texts, so every text from outside goes through ``for_plotly``.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from natmu.records.table import Row
 from natmu.report.distributions import Margins, Values, percentages
+from natmu.safe_text import for_plotly
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
 Figure = dict[str, Any]
@@ -62,13 +63,6 @@ class Model:
         return "solid" if self.label in REFERENCES else DASHES[self.place // SERIES % len(DASHES)]
 
 
-def plain(text: str) -> str:
-    """A text that Plotly shows as it is, on one line and not too long."""
-    text = " ".join(text.split())
-    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
 def bars(models: Sequence[Model], rows: Mapping[str, Row], score: str, title: str) -> Figure:
     """One score of each model, with the mean of the retrained ones as a line and its spread as a band."""
     measured = {model.key: column for model in models if (column := rows[model.key].scores.get(score)) is not None}
@@ -80,7 +74,7 @@ def bars(models: Sequence[Model], rows: Mapping[str, Row], score: str, title: st
         "orientation": "h",
         "x": means,
         "y": places,
-        "text": [plain(model.label) for model in shown],
+        "text": [for_plotly(model.label, LONGEST) for model in shown],
         "textposition": "none",
         "marker": {"color": [model.colour for model in shown], "opacity": 0.8},
         "error_x": {
@@ -92,7 +86,7 @@ def bars(models: Sequence[Model], rows: Mapping[str, Row], score: str, title: st
         },
         "hovertemplate": "%{text}<br>%{x:.4g}<extra></extra>",
     }
-    ticks = {"tickvals": places, "ticktext": [plain(model.label) for model in shown]}
+    ticks = {"tickvals": places, "ticktext": [for_plotly(model.label, LONGEST) for model in shown]}
     figure = framed([trace], axis_of(title), axis_of("", showgrid=False, **ticks), 90 + 24 * len(shown))
     figure["layout"]["bargap"] = 0.45
     reference = next((measured[model.key] for model in shown if model.label == RETRAINED), None)
@@ -154,7 +148,7 @@ def learning(models: Sequence[Model], histories: Mapping[str, Mapping[str, list[
 
 def scatter(model: Model, x: Sequence[float | None], y: Sequence[float | None]) -> Figure:
     """A scatter trace that the page's checkboxes know by its model."""
-    return {"type": "scatter", "name": plain(model.label), "meta": model.key, "x": list(x), "y": list(y)}
+    return {"type": "scatter", "name": for_plotly(model.label, LONGEST), "meta": model.key, "x": list(x), "y": list(y)}
 
 
 def framed(traces: Sequence[Figure], x: Figure, y: Figure, height: int) -> Figure:
@@ -176,7 +170,7 @@ def framed(traces: Sequence[Figure], x: Figure, y: Figure, height: int) -> Figur
 def axis_of(title: str, **more: Any) -> Figure:  # noqa: ANN401 - settings of Plotly
     """An axis with faint lines."""
     look = {"gridcolor": GRID, "linecolor": GRID, "zerolinecolor": GRID, "automargin": True, "fixedrange": True}
-    return look | {"title": {"text": plain(title), "standoff": 8}} | more
+    return look | {"title": {"text": for_plotly(title, LONGEST), "standoff": 8}} | more
 
 
 def short(value: float | None) -> float | None:

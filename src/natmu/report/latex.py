@@ -4,36 +4,12 @@ from __future__ import annotations
 
 from natmu.records.table import Results
 from natmu.report.tables import Cell, Line, ScenarioTable, legend, tables
+from natmu.safe_text import for_latex, one_line
 
 HEAD = "% natmu: \\usepackage{booktabs,graphicx} before \\begin{document}"
 
 FIT = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 """Shrinks what would not fit the line, and enlarges nothing."""
-
-ESCAPES = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "{": r"\{",
-        "}": r"\}",
-        "$": r"\$",
-        "&": r"\&",
-        "#": r"\#",
-        "%": r"\%",
-        "_": r"\_",
-        "^": r"\textasciicircum{}",
-        "~": r"\textasciitilde{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        '"': r"\symbol{34}",
-        "`": r"\symbol{96}",
-        "[": "{[}",
-        "]": "{]}",
-        "*": "{*}",
-        "±": r"$\pm$",
-    }
-)
-"""What TeX gives a meaning to, with ``[`` and ``*``, which ``\\\\`` at the end of a row takes for its arguments."""
 
 
 def latex(study: Results) -> str:
@@ -52,12 +28,6 @@ def latex(study: Results) -> str:
     return "\n".join([HEAD, *(_table(study.name, table, explained) for table in tables(study))])
 
 
-def escaped(text: str) -> str:
-    """Write any text so that TeX prints it as it stands, on one line and without control characters."""
-    plain = "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
-    return plain.translate(ESCAPES)
-
-
 def _table(name: str, table: ScenarioTable, explained: str) -> str:
     """One scenario."""
     baseline = f"retraining baseline {_cell(table.baseline)}" if table.baseline else "retraining baseline not known"
@@ -65,7 +35,7 @@ def _table(name: str, table: ScenarioTable, explained: str) -> str:
     lines = [
         r"\begin{table}",
         r"\centering\small\setlength{\tabcolsep}{4pt}",
-        f"\\caption{{{escaped(f'{name}, {table.title}')}; {baseline}. {escaped(said)}}}",
+        f"\\caption{{{for_latex(f'{name}, {table.title}')}; {baseline}. {for_latex(said)}}}",
         FIT,
         rf"\begin{{tabular}}{{l{'r' * len(table.headers)}}}",
         r"\toprule",
@@ -76,12 +46,12 @@ def _table(name: str, table: ScenarioTable, explained: str) -> str:
         r"\end{tabular}}",
         r"\end{table}",
     ]
-    return "\n".join([*(f"% {' '.join(failure.split())}" for failure in table.failures), *lines]) + "\n"
+    return "\n".join([*(f"% {one_line(failure)}" for failure in table.failures), *lines]) + "\n"
 
 
 def _header(name: str) -> str:
     """A score's name in short lines, as numbers are narrow."""
-    lines = r"\\".join(map(escaped, name.split("_")))
+    lines = r"\\".join(map(for_latex, name.split("_")))
     return rf"\shortstack[r]{{{lines}}}" if "_" in name else lines
 
 
@@ -92,12 +62,12 @@ def _row(*cells: str) -> str:
 
 def _cells(line: Line) -> list[str]:
     """A method's name and its cells."""
-    return [escaped(line.label), *map(_cell, line.cells)]
+    return [for_latex(line.label), *map(_cell, line.cells)]
 
 
 def _cell(cell: Cell) -> str:
     """A number in mathematical mode, or a word or a dash as text."""
     if not cell.mean:
-        return cell.word or "--"
+        return for_latex(cell.word) or "--"
     number = cell.text(r" \pm ")
     return rf"$\mathbf{{{number}}}$" if cell.mark else f"${number}$"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from natmu.records.table import Results
-from natmu.report.made_with import MIXED
 from natmu.report.tables import Cell, legend, tables
+from natmu.safe_text import for_markdown
 
 
 def markdown(study: Results) -> str:
@@ -18,22 +18,15 @@ def markdown(study: Results) -> str:
     """
     blocks = []
     for table in tables(study):
-        rows = [["method", *table.headers], ["---", *["---:"] * len(table.headers)]]
-        rows += [
-            [line.label.replace("|", r"\|").replace(MIXED, rf"\{MIXED}"), *map(_cell, line.cells)]
-            for line in table.lines
-        ]
-        blocks.append(f"### {table.title}\n")
+        rows = [["method", *map(for_markdown, table.headers)], ["---", *["---:"] * len(table.headers)]]
+        rows += [[for_markdown(line.label), *map(_cell, line.cells)] for line in table.lines]
+        blocks.append(f"### {for_markdown(table.title)}\n")
         blocks.append("\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n")
-        blocks += [f"{_plain(remark)}\n" for remark in table.remarks]
+        blocks += [f"{for_markdown(remark)}\n" for remark in table.remarks]
         if table.failures:
-            blocks.append("\n".join(f"- {failure}" for failure in table.failures) + "\n")
-    return "\n".join([*blocks, f"{study.name}: {legend(study, '±', bold=True)}\n"])
-
-
-def _plain(remark: str) -> str:
-    """A remark whose mark begins no list."""
-    return rf"\{remark}" if remark.startswith(MIXED) else remark
+            blocks.append("\n".join(f"- {for_markdown(failure)}" for failure in table.failures) + "\n")
+    explained = for_markdown(f"{study.name}: {legend(study, '±', bold=True)}")
+    return "\n".join([*blocks, f"{explained}\n"])
 
 
 def _cell(cell: Cell) -> str:

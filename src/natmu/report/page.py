@@ -11,7 +11,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -24,6 +23,7 @@ from natmu.records.run import RECORD
 from natmu.records.search import BEST, SEARCH
 from natmu.records.study import TABLE
 from natmu.report.figures import Figure
+from natmu.report.html import templates
 from natmu.report.result_page import result_page
 from natmu.report.run_page import run_page
 from natmu.report.study_page import study_page
@@ -68,21 +68,18 @@ def render(content: Mapping[str, Any]) -> str:
     Args:
         content: As ``study_page`` or ``run_page`` return it.
     """
-    environment = Environment(
-        loader=PackageLoader("natmu.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     scripts = [get_plotlyjs(), _asset("report.js")]
-    return environment.get_template(f"{content['kind']}.html").render(
-        **content,
-        version=version("natmu"),
-        figures=embedded({plot.key: plot.figure for plot in plots_of(content)}),
-        scripts=[Markup(script) for script in scripts],
-        style=Markup(_asset("report.css")),
-        policy=_policy(scripts),
+    return (
+        templates()
+        .get_template(f"{content['kind']}.html")
+        .render(
+            **content,
+            version=version("natmu"),
+            figures=embedded({plot.key: plot.figure for plot in plots_of(content)}),
+            scripts=[Markup(script) for script in scripts],
+            style=Markup(_asset("report.css")),
+            policy=_policy(scripts),
+        )
     )
 
 

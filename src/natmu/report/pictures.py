@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from natmu.records.files import write_atomically
 from natmu.records.study import Hybrids
+from natmu.safe_text import one_line
 
 TITLES = ("forget image", "mask (forget weight)", "partner", "hybrid")
 FORMULA = "hybrid = mask * forget image + (1 - mask) * partner, labelled as the partner"
@@ -83,7 +84,7 @@ def _enlarged(pixels: npt.ArrayLike) -> Image.Image:
 
 def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> str:
     """Shorten a text until it fits a width in pixels."""
-    text = " ".join(text.split())
+    text = one_line(text)
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(f"{text}…") > width:

@@ -6,10 +6,9 @@ import statistics
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from natmu.console import Console, Text
 from natmu.records.audit import Audit, AuditedScore, ScoreVerdict
 from natmu.report.digits import rounded
 

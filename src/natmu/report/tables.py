@@ -15,6 +15,7 @@ from natmu.report.digits import rounded
 from natmu.report.made_with import MIXED, is_mixed, usual, version_sentences
 from natmu.report.significance import Mark, compared, finding, marked, pairs
 from natmu.report.units import FRACTION, decimals_of, header_of, units_in_words
+from natmu.safe_text import one_line
 from natmu.types import REFERENCES, RETRAINED
 
 NO_BASELINE = (
@@ -270,7 +271,7 @@ def _line(row: Row, names: Sequence[str], marks: Mapping[tuple[str, str], Mark],
         cells = (Cell(word="failed" if row.log else "not run"), *[Cell()] * (len(names) - 1))
     else:
         cells = tuple(_cell(row.scores[name], name, marks.get((row.method, name), "")) for name in names)
-    return Line(row.method, row.n, cells, state, " ".join((row.failed or "").split()), row.log, mixed)
+    return Line(row.method, row.n, cells, state, one_line(row.failed or ""), row.log, mixed)
 
 
 def _cell(column: Column | None, name: str, mark: Mark | Literal[""] = "") -> Cell:

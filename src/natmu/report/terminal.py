@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from natmu.console import Console, Text, lines
 from natmu.records.table import Results
 from natmu.report.tables import ScenarioTable, legend, tables
 
@@ -60,8 +59,8 @@ def _drawn(table: ScenarioTable, separator: str, name_width: int) -> Table:
     drawn = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     drawn.add_column("method", width=name_width, overflow="fold")
     for header in table.headers:
-        drawn.add_column(header.replace("_", "\n").replace(" ", "\n"), justify="right", no_wrap=True)
+        drawn.add_column(lines(*header.replace("_", " ").split(" ")), justify="right", no_wrap=True)
     for line in table.lines:
-        cells = (Text(cell.text(separator), "bold" if cell.mark else "") for cell in line.cells)
+        cells = (lines(*cell.text(separator).split("\n"), style="bold" if cell.mark else "") for cell in line.cells)
         drawn.add_row(Text(line.label), *cells)
     return drawn

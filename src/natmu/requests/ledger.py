@@ -18,6 +18,7 @@ from natmu.records.ledger import FIRST, Body, Entry, Head, Opening, body_text, e
 from natmu.records.service import HEAD, KEY
 from natmu.requests.keys import ServiceKey
 from natmu.requests.state import State, fold
+from natmu.safe_text import one_line
 
 FORMAT = 1
 """``PRAGMA user_version`` of ledgers that this version of natmu reads."""
@@ -243,7 +244,7 @@ class Ledger:
         """What SQLite says, in a sentence with what to do."""
         if not self.path.exists():
             return RunError(f"{self.path} is gone; {_RESTORE}.")
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(str(error))[:200]
         remedies = {
             "full": "free some space and try again; nothing was added",
             "locked": f"another process has worked on it for {_WAIT:.0f} s; wait for that and try again",

@@ -8,7 +8,6 @@ they are.
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -25,6 +24,7 @@ from natmu.records.files import damaged
 from natmu.records.ledger import Purged
 from natmu.records.promises import DOWNDATE, RETRAIN, SISA
 from natmu.records.service import CENSUS, EVIDENCE, MODELS, ServiceRecord
+from natmu.report.html import for_html
 from natmu.requests.batch import requested
 from natmu.requests.data_places import places_of, samples_loaded
 from natmu.requests.heads import erase_rows, outdated_heads
@@ -41,6 +41,7 @@ from natmu.requests.pictures import Wanted
 from natmu.requests.replacing import clear_unfinished
 from natmu.requests.searching import files_below, search
 from natmu.requests.state import State
+from natmu.safe_text import for_json
 from natmu.types import IntArray
 from natmu.user_files import read_file
 
@@ -253,7 +254,7 @@ def _refuse_evidence(folder: Path, names: list[str]) -> None:
     """
     if not names:
         return
-    written = {form for name in names for form in (name, html.escape(name), json.dumps(name)[1:-1])}
+    written = {form for name in names for form in _forms(name)}
     pattern = re.compile("|".join(rf"(?<![\w./-]){re.escape(form)}(?![\w/-])" for form in sorted(written)))
     for path in sorted(folder.glob("*/*")):
         if path.is_file() and pattern.search(_text(path)):
@@ -261,6 +262,11 @@ def _refuse_evidence(folder: Path, names: list[str]) -> None:
                 f"{path} names samples of the request, because it was written with --with-samples; write that "
                 "evidence again without, or move it out of the service, and run natmu requests confirm-purge again."
             )
+
+
+def _forms(name: str) -> tuple[str, ...]:
+    """How a name stands in a page and in JSON."""
+    return name, str(for_html(name)), *(for_json(json.dumps(name, ensure_ascii=only))[1:-1] for only in (True, False))
 
 
 def _text(path: Path) -> str:

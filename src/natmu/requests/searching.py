@@ -17,6 +17,7 @@ from natmu.errors import DataError
 from natmu.progress import showing, task
 from natmu.requests.archives import FAULTS, Limit, Passing, TooMuch, is_archive, is_stream, members_of
 from natmu.requests.pictures import NPY, Wanted, rows_in, same_picture
+from natmu.safe_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -231,7 +232,7 @@ class _Search:
 
     def _note(self, place: str, error: Exception) -> None:
         """Note what cannot be read of an archive."""
-        reason = " ".join(str(error).split())[:120].rstrip(".")
+        reason = one_line(str(error))[:120].rstrip(".")
         self.notes.append(f"{self.path}{place} cannot be read to its end ({reason}).")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from natmu.cli.requests.options import Folder, command, numbered
+from natmu.terminal import echo
 
 
 def rollback(
@@ -23,10 +24,10 @@ def rollback(
 
     with showing():
         done = Service.open(folder).rollback(release)
-    typer.echo(f"Release {done.release} is deployed again.")
+    echo(f"Release {done.release} is deployed again.")
     if done.reopened:
-        typer.echo(f"Pending again: {numbered(done.reopened)}.")
-        typer.echo(f"Next: {command('process', folder)}")
+        echo(f"Pending again: {numbered(done.reopened)}.")
+        echo(f"Next: {command('process', folder)}")
 
 
 def export(
@@ -48,4 +49,4 @@ def export(
     service = Service.open(folder)
     with showing():
         service.export(out, like=like, force=force)
-    typer.echo(f"wrote {out}, release {service.state.current}")
+    echo(f"wrote {out}, release {service.state.current}")

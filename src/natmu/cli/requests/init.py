@@ -10,6 +10,7 @@ import typer
 from natmu.cli.option_groups import OriginalOptions, takes_groups
 from natmu.cli.options import Device, Force, Precision
 from natmu.errors import DataError
+from natmu.terminal import echo
 
 
 @takes_groups
@@ -59,10 +60,10 @@ def init(
             force=force,
         )
     opening = service.state.opening
-    typer.echo(f"{out} is a service for {opening.architecture}, with {counted(opening.samples, 'training sample')}.")
-    typer.echo(
+    echo(f"{out} is a service for {opening.architecture}, with {counted(opening.samples, 'training sample')}.")
+    echo(
         "Release 0, the original, is deployed: "
         + ", ".join(f"{name} {value:.2f}" for name, value in opening.accuracies.items())
     )
-    typer.echo(f"Keep {out} as safe as the photographs: it knows their names, and its keys make its entries.")
-    typer.echo(f"Next: {command('add', out, '--files', 'LIST', '--ticket', 'TICKET')}")
+    echo(f"Keep {out} as safe as the photographs: it knows their names, and its keys make its entries.")
+    echo(f"Next: {command('add', out, '--files', 'LIST', '--ticket', 'TICKET')}")

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from natmu.cli.requests.options import numbered
+from natmu.console import Console, Text
 
 if TYPE_CHECKING:
     from natmu.records.ledger import Tried
@@ -22,11 +21,6 @@ SOON_DAYS = 7
 
 SHOWN = ("forget_acc", "retain_acc", "test_acc", "holdout_acc", "mia_entropy")
 """Scores that are printed of a candidate; evidence has all of them."""
-
-
-def console() -> Console:
-    """Standard output; without colours where it is no terminal."""
-    return Console(highlight=False)
 
 
 def due_in_words(request: PendingRequest) -> Text:
@@ -53,7 +47,7 @@ def duration(seconds: float) -> str:
 
 def print_measured(made: Tried) -> None:
     """Print what was measured of a model, beside the original and retrained models, and what it took."""
-    where = console()
+    where = Console()
     if made.measured is not None:
         table = Table(box=None, pad_edge=False)
         table.add_column("in %")

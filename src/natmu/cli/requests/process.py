@@ -11,6 +11,7 @@ import typer
 from natmu.cli.options import Device, Json, Seed
 from natmu.cli.requests.options import Folder, GoOn, LiesAt, command, counted, numbered
 from natmu.errors import NatmuError, UsageError
+from natmu.terminal import echo
 
 if TYPE_CHECKING:
     from natmu.records.ledger import NotMade, Rejected, Tried
@@ -118,10 +119,10 @@ def _print_release(release: int, made: Tried, folder: Path) -> None:
     from natmu.cli.requests.output import print_measured
 
     answered = numbered(made.requests) if made.requests else "all requests"
-    typer.echo(f"Release {release} is deployed: {made.method} ({made.guarantee}), for {answered}.")
+    echo(f"Release {release} is deployed: {made.method} ({made.guarantee}), for {answered}.")
     print_measured(made)
     if made.requests:
-        typer.echo(f"Next: {command('evidence', folder, made.requests[0])}")
+        echo(f"Next: {command('evidence', folder, made.requests[0])}")
 
 
 def _refusal(outcome: Rejected | NotMade, service: Service, folder: Path) -> NatmuError:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from natmu.cli.requests.options import Folder, LiesAt, Request, counted
+from natmu.terminal import echo
 
 
 def confirm_purge(
@@ -27,16 +28,14 @@ def confirm_purge(
 
     with showing():
         done = Service.open(folder).confirm_purge(request, data=data, weights=weights)
-    typer.echo(
-        f"None of the samples of request {done.request} is in the data: {counted(done.files, 'file')} looked through."
-    )
+    echo(f"None of the samples of request {done.request} is in the data: {counted(done.files, 'file')} looked through.")
     if done.caches:
-        typer.echo(f"Deleted {counted(done.caches, 'file')} with decoded copies.")
+        echo(f"Deleted {counted(done.caches, 'file')} with decoded copies.")
     if done.weights:
-        typer.echo(f"Deleted the weights of {counted(len(done.weights), 'model')} that knew the samples.")
+        echo(f"Deleted the weights of {counted(len(done.weights), 'model')} that knew the samples.")
     if done.heads:
-        typer.echo(f"Deleted what {counted(len(done.heads), 'logistic head')} needed to forget; the weights stay.")
-    typer.echo("Backups and other copies were not looked at.")
+        echo(f"Deleted what {counted(len(done.heads), 'logistic head')} needed to forget; the weights stay.")
+    echo("Backups and other copies were not looked at.")
 
 
 def evidence(
@@ -52,8 +51,8 @@ def evidence(
 
     with showing():
         written = Service.open(folder).evidence(request, with_samples=with_samples)
-    typer.echo(f"Wrote the evidence of request {request}:")
+    echo(f"Wrote the evidence of request {request}:")
     for file in sorted(written.iterdir()):
-        typer.echo(f"  {file}")
+        echo(f"  {file}")
     if with_samples:
-        typer.echo("It names samples, which are personal data: give it to the person, and to nobody else.")
+        echo("It names samples, which are personal data: give it to the person, and to nobody else.")

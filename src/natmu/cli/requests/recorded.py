@@ -9,6 +9,7 @@ import typer
 from natmu.cli.options import Json, Manifest
 from natmu.cli.requests.options import Folder, counted
 from natmu.errors import UsageError
+from natmu.terminal import echo
 
 if TYPE_CHECKING:
     from natmu.records.ledger import Requested
@@ -54,10 +55,10 @@ def add(
         print_json(request.plain())
         return
     kind = "Already recorded: request" if known else "Request"
-    typer.echo(f"{kind} {request.request} (ticket {request.ticket}): {_what(request)}.")
-    typer.echo(f"Received {request.received[:10]}, to be answered by {request.due[:10]}.")
+    echo(f"{kind} {request.request} (ticket {request.ticket}): {_what(request)}.")
+    echo(f"Received {request.received[:10]}, to be answered by {request.due[:10]}.")
     if request.unseen:
-        typer.echo(
+        echo(
             f"It also names {counted(len(request.unseen), 'sample')} of parts that the service never trains on; delete "
             "them too, if they have to go."
         )
@@ -66,10 +67,10 @@ def add(
 def list_requests(folder: Folder, as_json: Json = False) -> None:
     """List all requests, with what became of each."""
     from rich.table import Table
-    from rich.text import Text
 
     from natmu.cli.output import print_json
-    from natmu.cli.requests.output import console, due_in_words
+    from natmu.cli.requests.output import due_in_words
+    from natmu.console import Console, Text
     from natmu.requests import Service
 
     service = Service.open(folder)
@@ -78,7 +79,7 @@ def list_requests(folder: Folder, as_json: Json = False) -> None:
         print_json([_plain(one, service.state.guarantee_of(number)) for number, one in requests.items()])
         return
     if not requests:
-        typer.echo("There is no request yet; natmu requests add records one.")
+        echo("There is no request yet; natmu requests add records one.")
         return
     waiting = {one.request: one for one in service.status().pending}
     table = Table(box=None, pad_edge=False)
@@ -94,7 +95,7 @@ def list_requests(folder: Folder, as_json: Json = False) -> None:
         asked = one.entry
         cells = str(number), asked.ticket, f"{len(asked.samples):,}", asked.received[:10]
         table.add_row(*map(Text, cells), state, (one.purged or "")[:10])
-    console().print(table)
+    Console().print(table)
 
 
 def _asked(ways: dict[str, list[str] | None]) -> str:

@@ -6,12 +6,12 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
 from rich.table import Table
-from rich.text import Text
 
 from natmu.cli.requests.options import command, counted, numbered
-from natmu.cli.requests.output import console, due_in_words
+from natmu.cli.requests.output import due_in_words
+from natmu.console import Console, Text, lines
+from natmu.terminal import echo
 
 if TYPE_CHECKING:
     from natmu.requests.status import Status
@@ -38,13 +38,13 @@ def show_status(found: Status, folder: Path) -> None:
         ("purge", _purge(found)),
     ):
         table.add_row(Text(title, "bold"), text)
-    console().print(table)
+    Console().print(table)
     if found.unfinished is not None:
-        typer.echo(
+        echo(
             f"Process {found.unfinished.process} of {numbered(found.unfinished.requests)} has not ended. If it does "
             "not run, go on with it:"
         )
-    typer.echo(f"Next: {_next(found, folder)}")
+    echo(f"Next: {_next(found, folder)}")
 
 
 def _due(found: Status) -> Text:
@@ -52,15 +52,14 @@ def _due(found: Status) -> Text:
     if not found.pending:
         return Text("nothing; all requests are honoured" if found.requests else "nothing; there is no request yet")
     late = f", {found.overdue} overdue" if found.overdue else ""
-    lines = [Text(f"{counted(len(found.pending), 'request')} pending{late}", "bold red" if late else "")]
+    shown = [Text(f"{counted(len(found.pending), 'request')} pending{late}", "bold red" if late else "")]
     for one in found.pending[:MOST_PENDING]:
         ticket = one.ticket if len(one.ticket) <= 20 else f"{one.ticket[:19]}…"
-        lines.append(
-            Text.assemble(due_in_words(one), f": request {one.request} ({ticket}), {counted(one.samples, 'sample')}")
-        )
+        request = f": request {one.request} ({ticket}), {counted(one.samples, 'sample')}"
+        shown.append(Text().append(due_in_words(one)).append(request))
     if len(found.pending) > MOST_PENDING:
-        lines.append(Text(f"and {len(found.pending) - MOST_PENDING} more; natmu requests list has all"))
-    return Text("\n").join(lines)
+        shown.append(Text(f"and {len(found.pending) - MOST_PENDING} more; natmu requests list has all"))
+    return lines(*shown)
 
 
 def _deployed(found: Status) -> Text:
@@ -70,7 +69,7 @@ def _deployed(found: Status) -> Text:
     one = found.deployed
     kind = "the original" if one.release == 0 else f"by {one.method} ({one.guarantee})"
     text = f"release {one.release}, {kind}, since {moment(one.since)} UTC"
-    return Text(f"{text}\nhonours {len(one.honours)} of {counted(found.requests, 'request')}")
+    return lines(text, f"honours {len(one.honours)} of {counted(found.requests, 'request')}")
 
 
 def _accuracy(found: Status) -> Text:
@@ -101,11 +100,10 @@ def _cost(found: Status) -> Text:
     ]
     refused = f"; {counted(costs.refused, 'candidate')} refused" if costs.refused else ""
     text = ", ".join(made) + refused
-    if costs.retraining_each_seconds is not None:
-        text += (
-            f"\nretraining for each of {counted(costs.answered, 'answer')}: {duration(costs.retraining_each_seconds)}"
-        )
-    return Text(text)
+    if costs.retraining_each_seconds is None:
+        return Text(text)
+    each = f"retraining for each of {counted(costs.answered, 'answer')}: {duration(costs.retraining_each_seconds)}"
+    return lines(text, each)
 
 
 def _retraining(found: Status) -> Text:
@@ -114,12 +112,12 @@ def _retraining(found: Status) -> Text:
     if not found.deployed.requests_since:
         return Text("not due; nothing was forgotten since the last training")
     if advice.due:
-        lines = [Text("now", "bold yellow")]
+        when = Text("now", "bold yellow")
     elif advice.in_requests is None:
-        lines = [Text("no limit comes nearer")]
+        when = Text("no limit comes nearer")
     else:
-        lines = [Text(f"in about {counted(math.ceil(advice.in_requests), 'request')}")]
-    return Text("\n").join([*lines, *map(Text, advice.reasons[:MOST_REASONS])])
+        when = Text(f"in about {counted(math.ceil(advice.in_requests), 'request')}")
+    return lines(when, *advice.reasons[:MOST_REASONS])
 
 
 def _purge(found: Status) -> Text:

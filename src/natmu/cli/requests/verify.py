@@ -10,6 +10,7 @@ import typer
 from natmu.cli.options import Json
 from natmu.cli.requests.options import LiesAt, counted
 from natmu.errors import UsageError
+from natmu.terminal import echo
 
 if TYPE_CHECKING:
     from natmu.requests.verifying import Verification
@@ -66,10 +67,10 @@ def _verified(target: Path, key: Path | None, data: str | None, *, read_only: bo
 def _print(found: Verification, *, unknown_author: bool) -> None:
     """Print problems, what is shown and what is not."""
     holds = "Its content is consistent; who wrote it was not checked." if unknown_author else "Everything holds."
-    typer.echo(holds if found.ok else f"{counted(len(found.problems), 'problem')} found:")
+    echo(holds if found.ok else f"{counted(len(found.problems), 'problem')} found:")
     parts = ("", found.problems), ("Shown:", found.shown), ("Not shown:", found.not_shown)
     for title, lines in parts:
         if title and lines:
-            typer.echo(title)
+            echo(title)
         for line in lines:
-            typer.echo(f"  - {line}")
+            echo(f"  - {line}")

@@ -21,6 +21,7 @@ from natmu.records.derived import title
 from natmu.records.digests import digest_of
 from natmu.records.files import write_atomically
 from natmu.records.lineage import AnyLineage
+from natmu.safe_text import for_log, one_line
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,9 @@ def sentence_of(error: BaseException) -> str:
         return str(exit_of(error))
     if (fault := passing(error)) is not None:
         return str(fault)
-    message = " ".join(str(error).split())[:300]
-    return message if isinstance(error, NatmuError) else f"{type(error).__name__}: {message or 'no message'}"
+    if isinstance(error, NatmuError):
+        return str(error)
+    return one_line(f"{type(error).__name__}: {one_line(str(error))[:300] or 'no message'}")
 
 
 def failure(name: str, reason: str, details: str, logs: Path | None, *, key: str | None = None) -> Outcome:
@@ -109,7 +111,7 @@ def failure(name: str, reason: str, details: str, logs: Path | None, *, key: str
     file = f"{readable}-{digest_of({'job': key or name})[:6]}.log"
     if processes.writes():
         logs.mkdir(parents=True, exist_ok=True)
-        write_atomically(logs / file, f"{name}\n{reason}\n\n{details}".encode())
+        write_atomically(logs / file, for_log(f"{name}\n{reason}\n\n{details}").encode())
     return Outcome(None, reason, file)
 
 

@@ -116,6 +116,6 @@ def _track(names: Sequence[str], folder: Path, runs: Sequence[TrackedRun], study
                 if study:
                     tracker.log_study(study)
         except tracker.errors as error:
-            failed.append(f"{name} failed ({type(error).__name__}: {' '.join(str(error).split())[:300]})")
+            failed.append(f"{name} failed ({type(error).__name__}: {str(error)[:300]})")
     if failed:
         raise TrackingError(f"{'; '.join(failed)}; the result in {folder} is complete, and the same command tracks it.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import Any
 import wandb
 
 from natmu.report.trackers.tracked import TrackedRun, TrackedStudy
+from natmu.terminal import echo
 
 LONGEST_NAME = 128
 NOTE = "natmu.json"
@@ -92,7 +92,7 @@ class WandbTracker:
         )
         fill(shown)
         if not shown.disabled:
-            (Path(shown.dir) / NOTE).write_text(note)
+            (Path(shown.dir) / NOTE).write_text(note, encoding="utf-8")
         shown.finish()
         for path in before:
             if shown.offline:
@@ -104,7 +104,7 @@ class WandbTracker:
         wandb.teardown()
         if keyless:
             kept = self._folder / "wandb"
-            sys.stderr.write(f"wandb has no API key; log in and send the runs with: wandb sync {kept}/offline-run-*\n")
+            echo(f"wandb has no API key; log in and send the runs with: wandb sync {kept}/offline-run-*", err=True)
 
 
 def _settings() -> wandb.Settings:

@@ -26,6 +26,7 @@ from natmu.records.derived import knows_initial_weights
 from natmu.records.digests import digest_of
 from natmu.records.files import write_atomically
 from natmu.records.recipe import Range, SearchSettings
+from natmu.safe_text import for_log
 from natmu.scores.objectives import Judgement, ranked
 from natmu.studies.bench import workspace_of
 from natmu.studies.originals import (
@@ -308,7 +309,7 @@ def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> Natm
             return fault
         reason = sentence_of(error)
         logs.mkdir(parents=True, exist_ok=True)
-        write_atomically(logs / f"{claim.name}.log", traceback.format_exc().encode())
+        write_atomically(logs / f"{claim.name}.log", for_log(traceback.format_exc()).encode())
     claim.finish(value, rows, reason)
     settings = ", ".join(
         f"{name} {one:.4g}" if isinstance(one, float) else f"{name} {one}" for name, one in claim.settings.items()
