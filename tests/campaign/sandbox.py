@@ -1,0 +1,292 @@
+"""One command in a forked process: with limits and a deadline, watched, and made to fail at a chosen file operation.
+
+What is watched are Python's own audit events: files opened, renamed, removed, folders made, processes started, names
+looked up on the network. Code in C that opens files itself is not seen: safetensors writes through Rust, and ``WRITERS``
+are counted for it instead; SQLite and PyTorch's C++ writer are not. A kill comes before an operation or, by a limit on
+the size of files, in the midst of a write; a write that only reached the cache of a machine that lost its power is not
+played.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+SIGNALLED = 1000
+"""Added to the number of a signal that ended a command, so that it is no exit status."""
+
+CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink"}
+STARTS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn"}
+CANARY = "natmu-campaign-canary"
+"""Name of a file that a pickle or a YAML tag would make if anything in it were executed."""
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+WRITERS = ("safetensors.torch.save_file", "safetensors.numpy.save_file", "os.fsync", "os.fdatasync")
+
+FaultKind = Literal["none", "kill", "full", "torn", "large", "files", "memory"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What befalls a command.
+
+    Attributes:
+        kind: ``kill`` and ``full`` (ENOSPC) come at file operation ``at``; ``torn`` kills at byte ``at`` of a file,
+            ``large`` lets that write fail (EFBIG); ``files`` and ``memory`` leave so many descriptors and megabytes.
+        at: Where or how much.
+    """
+
+    kind: FaultKind = "none"
+    at: int = 0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended, and what was seen.
+
+    Attributes:
+        status: Exit status; ``SIGNALLED`` and the signal's number if one ended it; None if it did not end.
+        out: Standard output.
+        err: Standard error.
+        seconds: Time it took.
+        operations: What it did to files, one text each, in order.
+        reads: Files that it opened for reading.
+        started: Programs that it started.
+        log: Details of a bug, which natmu writes into a file.
+        executed: Whether something in a file was executed that should have been read only.
+    """
+
+    status: int | None
+    out: str
+    err: str
+    seconds: float
+    operations: tuple[str, ...]
+    reads: tuple[str, ...]
+    started: tuple[str, ...]
+    log: str
+    executed: bool
+
+    @property
+    def killed(self) -> bool:
+        """Whether a signal ended it."""
+        return self.status is not None and self.status > SIGNALLED
+
+    def outside(self, *folders: Path) -> list[str]:
+        """Operations on files that lie in none of these folders."""
+        known = [os.path.realpath(folder) for folder in folders]
+        changed = [line.partition(" ")[2] for line in self.operations if not line.startswith("call ")]
+        return [path for path in changed if not path.startswith("/dev/") and not any(_in(path, one) for one in known)]
+
+
+def _in(path: str, folder: str) -> bool:
+    return os.path.realpath(path).startswith(folder)
+
+
+def run(
+    act: Callable[[], object], cwd: Path, *, fault: Fault = Fault(), seconds: float = 30.0, memory_mb: int = 4096
+) -> Ended:
+    """Do something in a forked process, in a folder.
+
+    Args:
+        act: What to do; ``natmu(words)`` for a command.
+        cwd: Its working folder; everything else is temporary.
+        fault: What befalls it.
+        seconds: After which it is ended, with its children.
+        memory_mb: Address space that it may take beyond what it has when it starts.
+    """
+    side = Path(tempfile.mkdtemp(prefix="campaign-"))
+    begun = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        status = 99
+        try:
+            status = _become(act, cwd, side, fault, memory_mb)
+        finally:
+            os._exit(status)
+    try:
+        ended = _wait(pid, begun + seconds)
+        for name in ("out", "err", "operations", "reads", "started"):
+            (side / name).touch()
+        texts = {name: _text(side / name) for name in ("out", "err", "operations", "reads", "started")}
+        executed = (side / CANARY).exists()
+        log = "\n".join(_text(path) for path in sorted(side.rglob("natmu-*.log")))
+    finally:
+        shutil.rmtree(side, ignore_errors=True)
+    lines = {name: tuple(texts[name].splitlines()) for name in ("operations", "reads", "started")}
+    return Ended(ended, texts["out"], texts["err"], time.monotonic() - begun, log=log, executed=executed, **lines)
+
+
+def natmu(words: list[str]) -> Callable[[], object]:
+    """A command of natmu."""
+
+    def act() -> None:
+        from natmu.cli.app import main
+
+        sys.argv = ["natmu", *words]
+        main()
+
+    return act
+
+
+def _text(path: Path) -> str:
+    return path.read_text("utf-8", "replace")
+
+
+def _wait(pid: int, deadline: float) -> int | None:
+    """Exit status of a child, which is ended at the deadline."""
+    pause = 0.002
+    while time.monotonic() < deadline:
+        done, how = os.waitpid(pid, os.WNOHANG)
+        if done:
+            _end_group(pid)
+            code = os.waitstatus_to_exitcode(how)
+            return code if code >= 0 else SIGNALLED - code
+        time.sleep(pause)
+        pause = min(0.05, 1.5 * pause)
+    _end_group(pid)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return None
+
+
+def _end_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
+
+
+def _become(act: Callable[[], object], cwd: Path, side: Path, fault: Fault, memory_mb: int) -> int:
+    """Be the command; returns its exit status."""
+    import torch
+
+    os.setsid()
+    (side / "tmp").mkdir()
+    tempfile.tempdir = None
+    os.environ |= {"TMPDIR": str(side / "tmp"), "HOME": str(side), "XDG_CACHE_HOME": str(side), "COLUMNS": "200"}
+    os.environ["NATMU_CANARY"] = str(side / CANARY)
+    os.chdir(cwd)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(side / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    watch = Watch(side, fault)
+    _limit(fault, memory_mb)
+    watch.begin()
+    status: Any = 0
+    try:
+        act()
+    except SystemExit as error:
+        status = error.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        status = 1
+    try:
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except Exception:  # noqa: BLE001  # what ends a command may fail in any way, and is told
+        traceback.print_exc()
+    watch.on = False
+    return status if isinstance(status, int) else (0 if status is None else 1)
+
+
+def _limit(fault: Fault, memory_mb: int) -> None:
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    room = (fault.at if fault.kind == "memory" else memory_mb) << 20
+    resource.setrlimit(resource.RLIMIT_AS, (held + room, held + room))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if fault.kind == "files":
+        resource.setrlimit(resource.RLIMIT_NOFILE, (fault.at, fault.at))
+    if fault.kind in ("torn", "large"):
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL if fault.kind == "torn" else signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (fault.at, fault.at))
+
+
+class Watch:
+    """Notes what a process does to files, and lets it fail.
+
+    Args:
+        side: Folder for the notes.
+        fault: What befalls the process.
+    """
+
+    def __init__(self, side: Path, fault: Fault) -> None:
+        self.side = str(side)
+        self.fault, self.count, self.on = fault, 0, False
+        self.notes = {
+            name: os.open(side / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            for name in ("operations", "reads", "started")
+        }
+
+    def begin(self) -> None:
+        """From here on."""
+        for name in WRITERS:
+            self._wrap(name)
+        self.on = True
+        sys.addaudithook(self._hear)
+
+    def _wrap(self, name: str) -> None:
+        """Count the calls of a function that writes without Python's knowledge, wherever it was imported."""
+        module, _, function = name.rpartition(".")
+        if module not in sys.modules:
+            return
+        real = getattr(sys.modules[module], function)
+
+        def counted(*values: Any, **named: Any) -> Any:
+            self._change("call", function)
+            return real(*values, **named)
+
+        for holder in [*sys.modules.values()]:
+            if getattr(holder, "__name__", "").startswith(("natmu", module)) and vars(holder).get(function) is real:
+                setattr(holder, function, counted)
+
+    def _hear(self, event: str, values: tuple[Any, ...]) -> None:
+        if not self.on:
+            return
+        if event == "open":
+            path, _, flags = values
+            if isinstance(path, int) or path is None:
+                return
+            name = os.path.abspath(os.fsdecode(path))
+            if name.startswith(self.side) or name in ("/dev/null", "/dev/tty"):
+                return
+            if flags & WRITING:
+                self._change("write", name)
+            else:
+                self._note("reads", name)
+        elif event in CHANGES and values and not isinstance(values[0], int):
+            paths = [os.fsdecode(one) for one in values[:2] if isinstance(one, str | bytes | os.PathLike)]
+            name = os.path.abspath(paths[-1])  # of a rename what it makes
+            if not name.startswith(self.side):
+                self._change(event, name)
+        elif event in STARTS:
+            self._note("started", f"{event} {values[:2]!r}")
+
+    def _change(self, what: str, name: str) -> None:
+        """An operation on files is about to be done."""
+        if not self.on:
+            return
+        if self.fault.kind == "kill" and self.count == self.fault.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._note("operations", f"{what} {name}")
+        self.count += 1
+        if self.fault.kind == "full" and self.count > self.fault.at and what in ("write", "os.mkdir", "call"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+
+    def _note(self, name: str, text: str) -> None:
+        os.write(self.notes[name], text.replace("\n", "\\n").encode("utf-8", "surrogateescape") + b"\n")
