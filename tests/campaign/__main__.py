@@ -80,7 +80,7 @@ def _start(
         campaign = _campaign(asked.out, worker, verbs, asked.seed)
         turn = worker
         while time.monotonic() < until:
-            group, number = groups[turn % len(groups)], turn
+            group, number = _at(turn, groups)
             if (group, number) not in done:
                 line = _play(campaign, group, number)
                 with (asked.out / "cases.jsonl").open("a", encoding="utf-8") as file:
@@ -94,6 +94,12 @@ def _start(
         if status == 1:
             sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
         os._exit(status)
+
+
+def _at(turn: int, groups: tuple[str, ...]) -> tuple[str, int]:
+    """The group of a turn, and the number of the case within it."""
+    group, place = groups[turn % len(groups)], turn % len(groups)
+    return group, turn // len(groups) * groups.count(group) + groups[:place].count(group)
 
 
 def _campaign(out: Path, worker: int, verbs: tuple, seed: int) -> Campaign:  # type: ignore[type-arg]

@@ -90,12 +90,20 @@ class Ended:
         return [path for path in changed if not path.startswith("/dev/") and not any(_in(path, one) for one in known)]
 
 
+NONE = Fault()
+BUSY_S = 20.0
+"""Seconds of a processor; undisturbed, each command needs less than two."""
+
+IDLE_S = 20.0
+"""Seconds on the clock without any work, after which a command waits for what never comes."""
+
+
 def _in(path: str, folder: str) -> bool:
     return os.path.realpath(path).startswith(folder)
 
 
 def run(
-    act: Callable[[], object], cwd: Path, *, fault: Fault = Fault(), seconds: float = 30.0, memory_mb: int = 4096
+    act: Callable[[], object], cwd: Path, *, fault: Fault = NONE, seconds: float = BUSY_S, memory_mb: int = 4096
 ) -> Ended:
     """Do something in a forked process, in a folder.
 
@@ -103,7 +111,7 @@ def run(
         act: What to do; ``natmu(words)`` for a command.
         cwd: Its working folder; everything else is temporary.
         fault: What befalls it.
-        seconds: After which it is ended, with its children.
+        seconds: Of work, after which it is ended, with its children.
         memory_mb: Address space that it may take beyond what it has when it starts.
     """
     side = Path(tempfile.mkdtemp(prefix="campaign-"))
@@ -116,7 +124,7 @@ def run(
         finally:
             os._exit(status)
     try:
-        ended = _wait(pid, begun + seconds)
+        ended = _wait(pid, seconds)
         for name in ("out", "err", "operations", "reads", "started"):
             (side / name).touch()
         texts = {name: _text(side / name) for name in ("out", "err", "operations", "reads", "started")}
@@ -144,21 +152,35 @@ def _text(path: Path) -> str:
     return path.read_text("utf-8", "replace")
 
 
-def _wait(pid: int, deadline: float) -> int | None:
-    """Exit status of a child, which is ended at the deadline."""
-    pause = 0.002
-    while time.monotonic() < deadline:
+def _wait(pid: int, seconds: float) -> int | None:
+    """Exit status of a child, which is ended when it has worked or waited for too long.
+
+    Work is counted, and not the clock: on a machine with much else to do a command may take long without any fault.
+    """
+    pause, worked, since = 0.002, 0.0, time.monotonic()
+    while True:
         done, how = os.waitpid(pid, os.WNOHANG)
         if done:
             _end_group(pid)
             code = os.waitstatus_to_exitcode(how)
             return code if code >= 0 else SIGNALLED - code
+        waits, work = _work(pid)
+        if work > worked or not waits:
+            worked, since = work, time.monotonic()
+        if work > seconds or time.monotonic() - since > IDLE_S:
+            break
         time.sleep(pause)
-        pause = min(0.05, 1.5 * pause)
+        pause = min(0.2, 1.5 * pause)
     _end_group(pid)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return None
+
+
+def _work(pid: int) -> tuple[bool, float]:
+    """Whether a process waits for something, and its seconds of work so far, with its children's."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0] in "SDT", sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _end_group(pid: int) -> None:

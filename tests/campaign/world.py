@@ -188,7 +188,7 @@ class World:
             if not verb.builds:
                 continue
             shutil.copytree(self.now, self.folder / "before" / verb.name, symlinks=True)
-            ended = run(natmu([*verb.words]), self.now, seconds=300)
+            ended = run(natmu([*verb.words]), self.now)
             assert ended.status == 0, f"{verb.name} ends with {ended.status}: {ended.err[-2000:]}"
             if verb.name == "train":
                 _export(self.now)
@@ -212,7 +212,7 @@ class World:
         """
         now = self.begin(verb)
         there = {str(path.relative_to(now)) for path in now.rglob("*") if path.is_file() and not path.is_symlink()}
-        ended = run(natmu([*verb.words]), now, seconds=120)
+        ended = run(natmu([*verb.words]), now)
         root = f"{os.path.realpath(now)}/"
         read = {os.path.realpath(path).removeprefix(root) for path in ended.reads} & there
         folders = {os.path.dirname(name) for name in read}
