@@ -1,4 +1,4 @@
-"""Ways to spoil binary files as far as their kind allows: arrays, archives, tensors, checkpoints, pictures, databases."""
+"""Ways to spoil binary files as far as their kind allows: arrays, tensors, checkpoints, pictures, databases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from tests.campaign.mutations import VALUES, bytes_spoilt, tree_spoilt
+from tests.campaign.hostile import VALUES
+from tests.campaign.mutations import bytes_spoilt, tree_spoilt
 
 
 class Executed:
@@ -138,7 +139,9 @@ def pt_spoilt(content: bytes, rng: random.Random) -> tuple[bytes, str]:
         "gone": lambda: {name: held for name, held in state.items() if name != key},
         "more": lambda: {**state, "more": weight},
         "renamed": lambda: {f"module.{name}": held for name, held in state.items()},
-        "half renamed": lambda: {(f"module.{name}" if row % 2 else name): held for row, (name, held) in enumerate(state.items())},
+        "half renamed": lambda: {
+            (f"module.{name}" if row % 2 else name): held for row, (name, held) in enumerate(state.items())
+        },
         "nested": lambda: {"state_dict": state, "epoch": 3, "ema": state},
         "list": lambda: [*state.values()],
         "number": lambda: 3,
@@ -187,13 +190,17 @@ def sqlite_spoilt(content: bytes, rng: random.Random) -> tuple[bytes, str]:
         path.write_bytes(content)
         base = sqlite3.connect(path)
         try:
-            tables = [name for (name,) in base.execute("select name from sqlite_master where type = 'table' order by name")]
+            tables = [
+                name for (name,) in base.execute("select name from sqlite_master where type = 'table' order by name")
+            ]
             table, way = rng.choice(tables), rng.randrange(5)
             columns = [row[1] for row in base.execute(f'pragma table_info("{table}")')]
             rows = [row for (row,) in base.execute(f'select rowid from "{table}" order by rowid')]
             column, row = rng.choice(columns), rng.choice(rows or [0])
             how = f"{table}.{column} of row {row}"
-            value = rng.choice([one for one in VALUES if isinstance(one, str | float) or one is None or one in (0, 1, -1)])
+            value = rng.choice(
+                [one for one in VALUES if isinstance(one, str | float) or one is None or one in (0, 1, -1)]
+            )
             if isinstance(value, str):
                 value = value.encode("utf-8", "surrogatepass") if rng.random() < 0.3 else value.replace("\ud800", "?")
             if way == 0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import warnings
@@ -14,9 +13,9 @@ from typing import Any
 
 from tests.campaign import mutations, options, readers
 from tests.campaign.judging import Finding, contents, faults_of, inputs_changed, result_of, unlike
-from tests.campaign.sandbox import Ended, Fault, natmu, run
+from tests.campaign.sandbox import Ended, natmu, run
+from tests.campaign.watch import Fault
 from tests.campaign.world import Verb, World
-
 
 OWN = ("runs/", "service/")
 """Where files lie that natmu wrote."""
@@ -71,7 +70,11 @@ class Usual:
         ended, reads = self.world.undisturbed(self.verb)
         assert ended.status == 0, f"{self.verb.name} ends with {ended.status} undisturbed: {ended.err[-1000:]}"
         self._twice.append(result_of(self.world, self.verb, ended))
-        self.sizes = {name: os.path.getsize(self.world.now / name) for name in contents(self.world.now) if name.startswith(self.verb.makes)}
+        self.sizes = {
+            name: (self.world.now / name).stat().st_size
+            for name in contents(self.world.now)
+            if name.startswith(self.verb.makes)
+        }
         return ended, reads
 
     @property

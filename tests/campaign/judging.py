@@ -14,7 +14,18 @@ from typing import Any
 from tests.campaign.sandbox import Ended, natmu, run
 from tests.campaign.world import Verb, World
 
-KINDS = ("traceback", "hang", "crash", "executed", "silent", "outside", "input changed", "leftover", "message", "control")
+KINDS = (
+    "traceback",
+    "hang",
+    "crash",
+    "executed",
+    "silent",
+    "outside",
+    "input changed",
+    "leftover",
+    "message",
+    "control",
+)
 """What can be wrong: a bug that natmu calls one; no end in time; an end by a signal; something in a file was executed;
 something wrong was accepted, or a result differs that must not; a file elsewhere was written; an input was changed;
 something unfinished stays after the next run; a refusal in no plain sentence, or an exit status that is none of ours;
@@ -25,10 +36,46 @@ LONGEST = 1_500
 """Characters of a refusal; lists of names and indices must be shortened."""
 
 VOLATILE = {
-    *("seconds", "peak_memory_mb", "finished", "hardware", "versions", "checksum", "files", "received", "time", "at", "opened"),
-    *("started", "day", "written", "deadline", "hash", "previous", "signature", "trial_seconds", "log", "threads", "key"),
+    *(
+        "seconds",
+        "peak_memory_mb",
+        "finished",
+        "hardware",
+        "versions",
+        "checksum",
+        "files",
+        "received",
+        "time",
+        "at",
+        "opened",
+    ),
+    *(
+        "started",
+        "day",
+        "written",
+        "deadline",
+        "hash",
+        "previous",
+        "signature",
+        "trial_seconds",
+        "log",
+        "threads",
+        "key",
+    ),
 }
-CHANGING = (".html", ".sqlite", ".sqlite-wal", ".sqlite-shm", ".journal", ".lock", ".head", ".sig", ".key", ".pub", ".log")
+CHANGING = (
+    ".html",
+    ".sqlite",
+    ".sqlite-wal",
+    ".sqlite-shm",
+    ".journal",
+    ".lock",
+    ".head",
+    ".sig",
+    ".key",
+    ".pub",
+    ".log",
+)
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -84,8 +131,10 @@ def faults_of(ended: Ended, now: Path, started: frozenset[str] = frozenset()) ->
 def brief(trace: str) -> str:
     """A traceback in one line: the innermost place in natmu, and the error."""
     places = re.findall(r'File "[^"]*/src/(natmu/[^"]*)", line (\d+), in (\S+)', trace)
-    where = "{0}:{1} {2}".format(*places[-1]) if places else "?"
-    errors = [line for line in trace.splitlines() if re.match(r"^[A-Za-z_.]*(Error|Exception|Exit|Interrupt|Warning)\b", line)]
+    where = ":".join(places[-1]) if places else "?"
+    errors = [
+        line for line in trace.splitlines() if re.match(r"^[A-Za-z_.]*(Error|Exception|Exit|Interrupt|Warning)\b", line)
+    ]
     return f"{where}: {(errors or trace.strip().splitlines())[-1][:160]}"
 
 
@@ -94,12 +143,12 @@ def contents(root: Path) -> dict[str, str]:
     found = {}
     for folder, folders, files in os.walk(root):
         for name in (*folders, *files):
-            path = os.path.join(folder, name)
+            path = Path(folder) / name
             mode = os.lstat(path).st_mode
             if stat.S_ISLNK(mode):
-                held = f"link to {os.readlink(path)}"
+                held = f"link to {path.readlink()}"
             elif stat.S_ISREG(mode):
-                held = hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+                held = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
             elif stat.S_ISDIR(mode):
                 continue
             else:
@@ -159,4 +208,3 @@ def unlike(result: dict[str, str], expected: dict[str, str], ignored: frozenset[
     """Names of what differs between two results."""
     names = {*result, *expected} - ignored
     return sorted(name for name in names if result.get(name) != expected.get(name))
-

@@ -12,25 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.campaign.hostile import ALIASES, NUMBERS, VALUES, YAML_VALUES
+
 Tree = Any
 """What JSON and YAML hold."""
-
-HUGE = (2**31, 2**63, -(2**63) - 1, 10**30, 1e308, 1e-320)
-VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 3, 0.5, 3.0, *HUGE, "", "x", "1", "true", "-1", "nan", "../x", "/", "\x00", "\x1b[31m"),
-    *("\ud800", "é" * 300, "=1+1", "class:ant", "a" * 100_000, [], [1], {}, {"a": 1}, [[]], "random:10%", "¹", "1_0", "0x1"),
-)
-NUMBERS = ("3.0", "+3", "-3", "3-", "_3", "1e0", "0x3", "٣", "³", "3 # mine", "03", "9" * 40, "nan", "", " ", "3;4", "true", "1_1")
-YAML_VALUES = (
-    *("!!python/object/apply:os.system ['touch $NATMU_CANARY']", "!!python/name:os.system", "!!int ''", "!!float x"),
-    *("!!binary '='", "!!timestamp '2001-99-99'", "!!set {a}", "!!omap [a: 1]", "&a [*a]", "*nothing", "[" * 1500, "{" * 1500),
-    *("|", ">", "%", "@", "`", "\t", "~", "yes", "on", "true", "1:20", "0o7", ".inf", "-.inf", ".nan", "2001-01-01", "-1", "1e400"),
-    *("2147483648", "9" * 500, "'", '"', "<<", "=", "null", "[1, 2]", "{a: 1}", "\u0085", "\ufeff", "\u2028"),
-)
-ALIASES = "a: &a [1]\n" + "".join(
-    f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefghi", "bcdefghij", strict=True)
-)
-"""Ten lines of YAML that stand for 9 to the power of 9 numbers."""
 
 
 def spoil(path: Path, others: list[Path], rng: random.Random) -> str:
@@ -110,7 +95,9 @@ def bytes_spoilt(content: bytes, rng: random.Random) -> tuple[bytes, str]:
 
 def _other_in_place(path: Path, rng: random.Random) -> str:
     """Something in the place of a file that is no file."""
-    how = rng.choice(("missing", "folder", "fifo", "socket", "dangling link", "link to itself", "endless device", "link"))
+    how = rng.choice(
+        ("missing", "folder", "fifo", "socket", "dangling link", "link to itself", "endless device", "link")
+    )
     content = path.read_bytes()
     path.unlink()
     if how == "folder":
@@ -119,7 +106,7 @@ def _other_in_place(path: Path, rng: random.Random) -> str:
         os.mkfifo(path)
     elif how == "socket":
         with socket.socket(socket.AF_UNIX) as server:
-            here = os.getcwd()
+            here = Path.cwd()
             os.chdir(path.parent)
             try:
                 server.bind(path.name)
@@ -162,7 +149,11 @@ def tree_spoilt(tree: Tree, rng: random.Random) -> tuple[Tree, str]:
         holder["unknown"] = 1
         return tree, f"a key beside {shown}"
     old = holder[path[-1]]
-    near = [old + 1, -old, old * 1.5, str(old)] if isinstance(old, int | float) and not isinstance(old, bool) else [f"{old}x"]
+    near = (
+        [old + 1, -old, old * 1.5, str(old)]
+        if isinstance(old, int | float) and not isinstance(old, bool)
+        else [f"{old}x"]
+    )
     value = rng.choice(near) if way < 0.4 else rng.choice(VALUES)
     holder[path[-1]] = value
     return tree, f"{shown} is {str(value)[:20]!a}"
@@ -227,7 +218,9 @@ def yaml_spoilt(content: bytes, rng: random.Random) -> tuple[bytes, str]:
                 holder = holder[step]
             holder[path[-1]] = "HERE"
             lines[row] = f"{key}: {json.dumps(tree).replace(json.dumps('HERE'), tag)}"
-            return "\n".join([*lines, ""]).encode("utf-8", "surrogatepass"), f"{key}.{'.'.join(map(str, path))}: {tag[:30]}"
+            return "\n".join([*lines, ""]).encode(
+                "utf-8", "surrogatepass"
+            ), f"{key}.{'.'.join(map(str, path))}: {tag[:30]}"
     tree, how = tree_spoilt({name: json.loads(held) for name, _, held in (line.partition(": ") for line in lines)}, rng)
     if not isinstance(tree, dict):
         return json.dumps(tree).encode(), how
@@ -261,5 +254,3 @@ def csv_spoilt(content: bytes, rng: random.Random) -> tuple[bytes, str]:
     how = ("row gone", "row twice", "header again", "cell more", "cell less", "row more", "column more", "cell")[way]
     text_of = "\n".join(",".join(line) for line in rows) + "\n"
     return text_of.encode("utf-8", "surrogatepass"), f"{how} at {row}: {text[:20]!a}"
-
-

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tests.campaign import mutations, options, readers
+from tests.campaign import hostile, mutations, readers
 from tests.campaign.cases import Case
 from tests.campaign.judging import LONGEST, Finding, brief
 from tests.campaign.sandbox import run
@@ -27,6 +27,8 @@ INPUTS = 200
 """Inputs of a case."""
 
 PATIENCE_S = 5
+"""Seconds of work for one input; an input that waits is found by the sandbox."""
+
 TOTAL = 32
 CLASSES: tuple[tuple[str, ...], ...] = (
     ("ant", "bee", "cow", "dog"),
@@ -51,19 +53,21 @@ def play(seed: int, number: int, folder: Path, inputs: int = INPUTS) -> Case:
     elif ended.status:
         found.append(Finding("traceback", brief(ended.err)))
     found += [Finding("executed", "the canary was obeyed")] if ended.executed else []
-    return Case("parsing", number, "parsing", f"{len(begun)} inputs", ended.status, ended.seconds, tuple(found), len(begun))
+    return Case(
+        "parsing", number, "parsing", f"{len(begun)} inputs", ended.status, ended.seconds, tuple(found), len(begun)
+    )
 
 
 def _all(seed: int, number: int, inputs: int) -> None:
     """Try all inputs, and say what is wrong with each."""
     from natmu.errors import NatmuError
 
-    signal.signal(signal.SIGALRM, _late)
+    signal.signal(signal.SIGPROF, _late)
     for row in range(inputs):
         rng = random.Random(f"{seed}/parsing/{number}/{row}")
         reader = rng.choice(READERS)
         print(json.dumps({"begin": f"{reader.__name__.strip('_')}, input {row}"}), flush=True)
-        signal.alarm(PATIENCE_S)
+        signal.setitimer(signal.ITIMER_PROF, PATIENCE_S)
         try:
             for finding in reader(rng):
                 _tell(finding)
@@ -75,7 +79,7 @@ def _all(seed: int, number: int, inputs: int) -> None:
         except Exception:  # noqa: BLE001  # any other error would reach the user as a bug
             _tell(Finding("traceback", f"{reader.__name__.strip('_')}: {brief(traceback.format_exc())}"))
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _late(*_: object) -> None:
@@ -88,8 +92,7 @@ def _tell(finding: Finding) -> None:
 
 def _message(text: str) -> list[Finding]:
     """What is wrong with a refusal."""
-    found = [Finding("message", f"a message of {len(text)} characters: {text[:80]}")] if len(text) > LONGEST else []
-    return found
+    return [Finding("message", f"a message of {len(text)} characters: {text[:80]}")] if len(text) > LONGEST else []
 
 
 def _accepted(what: str, seen: object, expected: object, shown: str) -> list[Finding]:
@@ -138,11 +141,15 @@ def _names(rng: random.Random) -> list[Finding]:
     from natmu.samples.listed import read_names
 
     suffix = rng.choice((".csv", ".txt", ".json"))
-    content = json.dumps(NAMES) if suffix == ".json" else "\n".join([*(["file"] if suffix == ".csv" else []), *NAMES, ""])
+    content = (
+        json.dumps(NAMES) if suffix == ".json" else "\n".join([*(["file"] if suffix == ".csv" else []), *NAMES, ""])
+    )
     path, shown = _spoilt(f"names{suffix}", content.encode(), rng)
     seen = tuple(name.strip() for name in read_names(path))
     expected = readers.names(path)
-    return _accepted(f"the {suffix} of names", seen, None if expected is None else tuple(map(str.strip, expected)), shown)
+    return _accepted(
+        f"the {suffix} of names", seen, None if expected is None else tuple(map(str.strip, expected)), shown
+    )
 
 
 def _request(rng: random.Random) -> list[Finding]:
@@ -152,13 +159,30 @@ def _request(rng: random.Random) -> list[Finding]:
 
     known = rng.choice(CLASSES)
     if rng.random() < 0.4:
-        parse_forget(rng.choice(options.TEXTS))
+        parse_forget(rng.choice(hostile.OPTION_TEXTS))
         return []
-    name = rng.choice((*known, *(str(row) for row in range(5)), *mutations.NUMBERS))
+    name = rng.choice((*known, *(str(row) for row in range(5)), *hostile.NUMBERS))
     edits: Sequence[Callable[[str], str]] = (
-        *(str.upper, lambda text: f"-{text}", lambda text: f"{text}-", lambda text: f"_{text}", lambda text: f"#{text}"),
-        *(lambda text: f"0{text}", lambda text: f"name={text}", lambda text: text, lambda text: f"{text} ", lambda text: f"+{text}"),
-        *(lambda text: text[1:], lambda text: f"{text}.0", lambda text: f"\u200b{text}", lambda text: text.replace("1", "¹")),
+        *(
+            str.upper,
+            lambda text: f"-{text}",
+            lambda text: f"{text}-",
+            lambda text: f"_{text}",
+            lambda text: f"#{text}",
+        ),
+        *(
+            lambda text: f"0{text}",
+            lambda text: f"name={text}",
+            lambda text: text,
+            lambda text: f"{text} ",
+            lambda text: f"+{text}",
+        ),
+        *(
+            lambda text: text[1:],
+            lambda text: f"{text}.0",
+            lambda text: f"\u200b{text}",
+            lambda text: text.replace("1", "¹"),
+        ),
     )
     asked = rng.choice(edits)(name)
     request = parse_forget(f"class:{asked}")
@@ -177,7 +201,11 @@ def _class_of(asked: str, known: tuple[str, ...]) -> int | None:
     if len(alike) == 1:
         return alike[0]
     number = asked.removeprefix("#")
-    return int(number) if not alike and re.fullmatch(r"0*[0-9]{1,9}", number, re.ASCII) and int(number) < len(known) else None
+    return (
+        int(number)
+        if not alike and re.fullmatch(r"0*[0-9]{1,9}", number, re.ASCII) and int(number) < len(known)
+        else None
+    )
 
 
 def _words(name: str) -> str:
@@ -223,7 +251,7 @@ def _setting(rng: random.Random) -> list[Finding]:
     from natmu.cli.options import parse_settings
     from natmu.methods import method_named
 
-    value = rng.choice((*mutations.NUMBERS, *mutations.YAML_VALUES, *options.NUMBERS, *options.TEXTS))
+    value = rng.choice((*hostile.NUMBERS, *hostile.YAML_VALUES, *hostile.OPTION_NUMBERS, *hostile.OPTION_TEXTS))
     key = rng.choice(("lr", "epochs", "momentum", "batch_size", "optimizer"))
     text = rng.choice((f"{key}={value}", value))
     settings = parse_settings([text])
@@ -238,4 +266,12 @@ def _setting(rng: random.Random) -> list[Finding]:
     return _accepted(f"--set {key}=", held[key], written, value)
 
 
-READERS: tuple[Callable[[random.Random], list[Finding]], ...] = (_positions, _positions, _names, _request, _mapping, _mapping, _setting)
+READERS: tuple[Callable[[random.Random], list[Finding]], ...] = (
+    _positions,
+    _positions,
+    _names,
+    _request,
+    _mapping,
+    _mapping,
+    _setting,
+)

@@ -43,7 +43,9 @@ def positions(path: Path, total: int) -> tuple[int, ...] | None:
         return UNCLEAR
     readers: dict[str, Callable[[str], list[Any] | None]] = {
         ".csv": _column_of_positions,
-        ".txt": lambda text: [line.partition("#")[0].strip() for line in text.splitlines() if line.partition("#")[0].strip()],
+        ".txt": lambda text: [
+            line.partition("#")[0].strip() for line in text.splitlines() if line.partition("#")[0].strip()
+        ],
         ".json": _list_of,
         ".npy": lambda _: _array(path),
     }
@@ -53,7 +55,10 @@ def positions(path: Path, total: int) -> tuple[int, ...] | None:
     if all(isinstance(row, bool) for row in rows):
         numbers = [place for place, row in enumerate(rows) if row] if len(rows) == total else []
     else:
-        whole = [isinstance(row, int) and not isinstance(row, bool) or isinstance(row, str) and INTEGER.fullmatch(row) for row in rows]
+        whole = [
+            (isinstance(row, int) and not isinstance(row, bool)) or (isinstance(row, str) and INTEGER.fullmatch(row))
+            for row in rows
+        ]
         numbers = [int(row) for row in rows] if all(whole) else []
     fits = bool(numbers) and len(set(numbers)) == len(numbers) and all(0 <= number < total for number in numbers)
     return tuple(sorted(numbers)) if fits else UNCLEAR
@@ -73,7 +78,7 @@ def _column_of_positions(text: str) -> list[str] | None:
         return [row[head.index("index")] for row in rows[1:]]
     if len(head) != 1:
         return None
-    titled = re.fullmatch(r"[a-z][a-z_ ]*", head[0]) is not None
+    titled = re.fullmatch(r"#.*|[a-z][a-z_ ]*", head[0]) is not None  # titles and comments
     return [row[0] for row in (rows[1:] if titled else rows)]
 
 
@@ -95,7 +100,8 @@ def _array(path: Path) -> list[Any] | None:
         size = int.from_bytes(content[8:begin], "little")
         head = ast.literal_eval(content[begin : begin + size].decode("latin-1"))
         array = np.frombuffer(content[begin + size :], np.dtype(head["descr"]))
-        assert array.dtype.kind in "iub" and head["shape"] == array.shape
+        assert array.dtype.kind in "iub"
+        assert head["shape"] == array.shape
     except (AssertionError, ValueError, SyntaxError, TypeError, KeyError, IndexError, RecursionError, MemoryError):
         return None
     return [value.item() for value in array]
@@ -125,7 +131,9 @@ def names(path: Path) -> tuple[str, ...] | None:
 def _rows(text: str) -> list[list[str]] | None:
     """Rows of as many cells each; empty lines are none."""
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if any(cell.strip() for cell in row)]
+        rows = [
+            row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if any(cell.strip() for cell in row)
+        ]
     except csv.Error:
         return None
     return rows if rows and len({len(row) for row in rows}) == 1 else None
@@ -157,7 +165,8 @@ def mapping(path: Path) -> Any:
     """A mapping of YAML, as JSON that tells 1 from 1.0, from true and from the text 1."""
     text = text_of(path)
     try:
-        held = yaml.load(text or "", _Strict)
+        held = yaml.load(text, _Strict) if text is not None else None
+        held = {} if held is None and text is not None else held  # an empty file is an empty mapping
         return json.dumps(held, sort_keys=True) if isinstance(held, dict) else UNCLEAR
     except (yaml.YAMLError, ValueError, TypeError, RecursionError, AttributeError, LookupError):
         return UNCLEAR
@@ -179,7 +188,9 @@ def arrays(path: Path) -> Any:
             if len(set(archive.namelist())) != len(archive.namelist()):
                 return UNCLEAR
         with np.load(path, allow_pickle=False) as held:
-            return tuple((name, held[name].shape, held[name].dtype.kind, _digest(held[name])) for name in sorted(held.files))
+            return tuple(
+                (name, held[name].shape, held[name].dtype.kind, _digest(held[name])) for name in sorted(held.files)
+            )
     except Exception:  # noqa: BLE001  # whatever NumPy raises, it is no archive of arrays
         return UNCLEAR
 
@@ -191,7 +202,11 @@ def weights(path: Path) -> Any:
         held = held.get("state_dict", held)
         if any(not (one.is_floating_point() or one.dtype == torch.int64) or one.is_quantized for one in held.values()):
             return UNCLEAR
-        return tuple(sorted((name.removeprefix("module."), _digest(one.double().numpy(force=True))) for name, one in held.items()))
+        return tuple(
+            sorted(
+                (name.removeprefix("module."), _digest(one.double().numpy(force=True))) for name, one in held.items()
+            )
+        )
     except Exception:  # noqa: BLE001  # whatever PyTorch raises, it is no checkpoint
         return UNCLEAR
 
@@ -209,7 +224,9 @@ def meaning_of(root: Path, name: str) -> Any:
         return names(path)
     if stem == "people.csv":
         rows = table(path)
-        return UNCLEAR if rows is UNCLEAR or len(rows[0]) != 2 else frozenset(row[0] for row in rows[1:] if row[1] == "1")
+        return (
+            UNCLEAR if rows is UNCLEAR or len(rows[0]) != 2 else frozenset(row[0] for row in rows[1:] if row[1] == "1")
+        )
     if stem in ("table.csv", "relabel.csv"):
         return table(path)
     by_suffix = {".yaml": mapping, ".png": picture, ".npz": arrays, ".pt": weights}

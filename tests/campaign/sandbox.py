@@ -1,16 +1,8 @@
-"""One command in a forked process: with limits and a deadline, watched, and made to fail at a chosen file operation.
-
-What is watched are Python's own audit events: files opened, renamed, removed, folders made, processes started, names
-looked up on the network. Code in C that opens files itself is not seen: safetensors writes through Rust, and ``WRITERS``
-are counted for it instead; SQLite and PyTorch's C++ writer are not. A kill comes before an operation or, by a limit on
-the size of files, in the midst of a write; a write that only reached the cache of a machine that lost its power is not
-played.
-"""
+"""One command in a forked process, with limits and a deadline; how it ended, and what ``watch`` saw."""
 
 from __future__ import annotations
 
 import atexit
-import errno
 import os
 import resource
 import shutil
@@ -22,34 +14,15 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from tests.campaign.watch import Fault, Watch
 
 SIGNALLED = 1000
 """Added to the number of a signal that ended a command, so that it is no exit status."""
 
-CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "os.link", "os.symlink"}
-STARTS = {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn"}
 CANARY = "natmu-campaign-canary"
 """Name of a file that a pickle or a YAML tag would make if anything in it were executed."""
-
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-WRITERS = ("safetensors.torch.save_file", "safetensors.numpy.save_file", "os.fsync", "os.fdatasync")
-
-FaultKind = Literal["none", "kill", "full", "torn", "large", "files", "memory"]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What befalls a command.
-
-    Attributes:
-        kind: ``kill`` and ``full`` (ENOSPC) come at file operation ``at``; ``torn`` kills at byte ``at`` of a file,
-            ``large`` lets that write fail (EFBIG); ``files`` and ``memory`` leave so many descriptors and megabytes.
-        at: Where or how much.
-    """
-
-    kind: FaultKind = "none"
-    at: int = 0
 
 
 @dataclass(frozen=True)
@@ -214,7 +187,7 @@ def _become(act: Callable[[], object], cwd: Path, side: Path, fault: Fault, memo
         act()
     except SystemExit as error:
         status = error.code
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # whatever it is, it is the command's end
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
         status = 1
     try:
@@ -237,78 +210,3 @@ def _limit(fault: Fault, memory_mb: int) -> None:
     if fault.kind in ("torn", "large"):
         signal.signal(signal.SIGXFSZ, signal.SIG_DFL if fault.kind == "torn" else signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.at, fault.at))
-
-
-class Watch:
-    """Notes what a process does to files, and lets it fail.
-
-    Args:
-        side: Folder for the notes.
-        fault: What befalls the process.
-    """
-
-    def __init__(self, side: Path, fault: Fault) -> None:
-        self.side = str(side)
-        self.fault, self.count, self.on = fault, 0, False
-        self.notes = {
-            name: os.open(side / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            for name in ("operations", "reads", "started")
-        }
-
-    def begin(self) -> None:
-        """From here on."""
-        for name in WRITERS:
-            self._wrap(name)
-        self.on = True
-        sys.addaudithook(self._hear)
-
-    def _wrap(self, name: str) -> None:
-        """Count the calls of a function that writes without Python's knowledge, wherever it was imported."""
-        module, _, function = name.rpartition(".")
-        if module not in sys.modules:
-            return
-        real = getattr(sys.modules[module], function)
-
-        def counted(*values: Any, **named: Any) -> Any:
-            self._change("call", function)
-            return real(*values, **named)
-
-        for holder in [*sys.modules.values()]:
-            if getattr(holder, "__name__", "").startswith(("natmu", module)) and vars(holder).get(function) is real:
-                setattr(holder, function, counted)
-
-    def _hear(self, event: str, values: tuple[Any, ...]) -> None:
-        if not self.on:
-            return
-        if event == "open":
-            path, _, flags = values
-            if isinstance(path, int) or path is None:
-                return
-            name = os.path.abspath(os.fsdecode(path))
-            if name.startswith(self.side) or name in ("/dev/null", "/dev/tty"):
-                return
-            if flags & WRITING:
-                self._change("write", name)
-            else:
-                self._note("reads", name)
-        elif event in CHANGES and values and not isinstance(values[0], int):
-            paths = [os.fsdecode(one) for one in values[:2] if isinstance(one, str | bytes | os.PathLike)]
-            name = os.path.abspath(paths[-1])  # of a rename what it makes
-            if not name.startswith(self.side):
-                self._change(event, name)
-        elif event in STARTS:
-            self._note("started", f"{event} {values[:2]!r}")
-
-    def _change(self, what: str, name: str) -> None:
-        """An operation on files is about to be done."""
-        if not self.on:
-            return
-        if self.fault.kind == "kill" and self.count == self.fault.at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        self._note("operations", f"{what} {name}")
-        self.count += 1
-        if self.fault.kind == "full" and self.count > self.fault.at and what in ("write", "os.mkdir", "call"):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
-
-    def _note(self, name: str, text: str) -> None:
-        os.write(self.notes[name], text.replace("\n", "\\n").encode("utf-8", "surrogateescape") + b"\n")

@@ -33,7 +33,9 @@ def markdown(lines: list[Line]) -> str:
     seen: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         for kind, what in line["findings"]:
-            seen.setdefault((kind, _short(what)), []).append(f"{line['group']} {line['number']}, {line['verb']}: {line['how']}")
+            seen.setdefault((kind, _short(what)), []).append(
+                f"{line['group']} {line['number']}, {line['verb']}: {line['how']}"
+            )
     rows = sorted(seen.items(), key=lambda item: (KINDS.index(item[0][0]), -len(item[1])))
     if rows:
         body = [f"| {kind} | {len(cases)} | {_cell(what)} | {_cell(cases[0])} |" for (kind, what), cases in rows]

@@ -14,7 +14,8 @@ KNOWN = """
 import json, sys
 from pathlib import Path
 from tests.campaign.judging import faults_of
-from tests.campaign.sandbox import Fault, natmu, run
+from tests.campaign.sandbox import run
+from tests.campaign.watch import Fault
 
 def tell(name, act, **limits):
     ended = run(act, Path.cwd(), **limits)
@@ -134,7 +135,15 @@ def test_a_file_is_spoilt_the_same_way_again_and_is_spoilt(tmp_path):
 
 
 def test_tables_count_inputs_and_findings(tmp_path):
-    line = {"group": "files", "number": 3, "verb": "plan", "how": "cut | here", "status": 2, "inputs": 1, "findings": []}
+    line = {
+        "group": "files",
+        "number": 3,
+        "verb": "plan",
+        "how": "cut | here",
+        "status": 2,
+        "inputs": 1,
+        "findings": [],
+    }
     found = line | {"findings": [["hang", "no end"]], "number": 4, "status": None}
     (tmp_path / "cases.jsonl").write_text(f"{json.dumps(line)}\n{json.dumps(found)}\n" + '{"group')
     table = tables.markdown(tables.read(tmp_path / "cases.jsonl"))

@@ -100,7 +100,9 @@ VERBS = (
         (*_UNLEARN, "--forget", "where:person=1", "--manifest", "people.csv", "--out", "runs/where"),
         ("runs", "data"),
     ),
-    Verb("unlearn relabel", (*_UNLEARN, "--relabel", "lists/relabel.csv", "--out", "runs/relabelled"), ("runs", "data")),
+    Verb(
+        "unlearn relabel", (*_UNLEARN, "--relabel", "lists/relabel.csv", "--out", "runs/relabelled"), ("runs", "data")
+    ),
     Verb(
         "unlearn file",
         (
@@ -139,7 +141,9 @@ VERBS = (
         builds=True,
     ),
     Verb("requests process", ("requests", "process", "service", "--force", *CPU), ("service", "data"), builds=True),
-    Verb("requests add files", ("requests", "add", "service", "--files", "lists/names.csv", "--ticket", "T-2"), _SERVICE),
+    Verb(
+        "requests add files", ("requests", "add", "service", "--files", "lists/names.csv", "--ticket", "T-2"), _SERVICE
+    ),
     Verb("requests list", ("requests", "list", "service", "--json"), _SERVICE),
     Verb("requests status", ("requests", "status", "service", "--json"), _SERVICE),
     Verb("requests evidence", ("requests", "evidence", "service", "1"), _SERVICE),
@@ -215,8 +219,10 @@ class World:
         ended = run(natmu([*verb.words]), now)
         root = f"{os.path.realpath(now)}/"
         read = {os.path.realpath(path).removeprefix(root) for path in ended.reads} & there
-        folders = {os.path.dirname(name) for name in read}
-        return ended, sorted(read | {name for name in there if name.endswith(".safetensors") and os.path.dirname(name) in folders})
+        folders = {str(Path(name).parent) for name in read}
+        return ended, sorted(
+            read | {name for name in there if name.endswith(".safetensors") and str(Path(name).parent) in folders}
+        )
 
 
 def _export(root: Path) -> None:
@@ -243,7 +249,9 @@ def _write_sources(root: Path) -> None:
                 labels[part].append(label)
     _write_csv(root / "people.csv", [("file", "person"), *people])
     _write_csv(root / "table.csv", [("file", "label", "split"), *table])
-    arrays = {f"{kind}_{part}": np.array(values[part]) for part in images for kind, values in (("x", images), ("y", labels))}
+    arrays = {
+        f"{kind}_{part}": np.array(values[part]) for part in images for kind, values in (("x", images), ("y", labels))
+    }
     np.savez(root / "arrays.npz", **arrays)
     (root / "classes.txt").write_text("\n".join(CLASSES) + "\n")
     lists = root / "lists"
