@@ -3,8 +3,8 @@
 What is watched are Python's own audit events: files opened, renamed, removed, folders made, programs started. Code in C
 that opens files itself is not seen: safetensors writes through Rust, and ``WRITERS`` are counted for it instead; SQLite
 and PyTorch's C++ writer are not. A kill comes before an operation or, by a limit on the size of files, in the midst
-of a write. What a machine that lost its power had in its cache only is not played, nor are other processes that a command
-starts.
+of a write. What a machine that lost its power had in its cache only is not played, nor are other processes that a
+command starts.
 """
 
 from __future__ import annotations
