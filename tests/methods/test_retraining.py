@@ -74,8 +74,9 @@ def test_no_forget_sample_is_ever_seen():
     net = nn.Sequential(Recorder(), small_net((3, 8, 8), 5))
     Recorder.seen.clear()
     Retrain()(problem_of(poisoned, FORGET, model=net, initial_model=lambda: net))
-    assert len(Recorder.seen) == TRAINING.epochs * (80 - len(FORGET))
-    assert max(Recorder.seen) < 100 / 255
+    pictures = [value for value in Recorder.seen if value != 0.5]  # grey ones try whether the model can learn
+    assert len(pictures) == TRAINING.epochs * (80 - len(FORGET))
+    assert max(pictures) < 100 / 255
 
 
 def test_it_equals_training_on_data_that_never_held_the_forget_set():

@@ -97,7 +97,7 @@ def test_the_rows_go_and_the_other_outputs_stay(network, outputs, layer):
 
 @pytest.mark.parametrize("name", ["small_cnn", "fast_cnn", "small_resnet", "vgg11", "small_vit"])
 def test_ours_have_a_layer_that_can_lose_rows(name):
-    size = (1, 32, 32) if name == "vgg11" else SHAPE
+    size = {"vgg11": (1, 32, 32), "fast_cnn": (1, 9, 9)}.get(name, SHAPE)
     model = build_model(name, num_classes=5, image_shape=size, mean=[0.5], std=[0.5], seed=0)
     assert model.get_submodule(head_of(model, num_classes=5, image_shape=size)).out_features == 5
 
