@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.numpy import save_file
 from torch import nn
 
@@ -99,6 +100,21 @@ def test_what_a_process_left_that_was_killed_after_it_had_published_is_removed(t
     assert store.obtain(MODEL, computation).path == tmp_path / MODEL.digest
     assert computation.calls == 1
     assert not work.exists()
+
+
+def test_what_a_killed_process_left_of_a_complete_run_goes_with_the_next_one(tmp_path):
+    """Also where nobody asks for that run any more; not while a process holds it, nor of a run that is not complete."""
+    store = Store(tmp_path)
+    done = store.obtain(MODEL, Computation()).record.digest
+    unfinished = "0" * len(done)
+    for digest in (done, unfinished):
+        (tmp_path / ".work" / digest).mkdir()
+    with FileLock(tmp_path / ".work" / f"{done}.lock"):
+        store.obtain(lineages.trained(1), Computation())
+        assert (tmp_path / ".work" / done).exists()
+    store.obtain(lineages.trained(2), Computation())
+    assert not (tmp_path / ".work" / done).exists()
+    assert (tmp_path / ".work" / unfinished).exists()
 
 
 def test_what_was_not_there_is_not_there_when_read(tmp_path):

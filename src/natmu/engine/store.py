@@ -270,6 +270,7 @@ class Store:
 
         def make_room() -> None:
             sweep(work.parent)
+            self._tidy(work)
             self._set_aside(lineage.digest)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True, exist_ok=True)
@@ -280,6 +281,16 @@ class Store:
             processes.agree(make_room)
             compute(Workplace(folder, lineage, Checkpoint(checkpoint, self.checkpoint_seconds)))
             return processes.agree(lambda: self._publish(folder, name or lineage.digest, lineage.digest))
+
+    def _tidy(self, own: Path) -> None:
+        """Remove the workplaces of complete runs, whose processes were killed before they had done so."""
+        for work in own.parent.iterdir():
+            if work == own or not DIGEST.fullmatch(work.name):
+                continue
+            with suppress(RunError, Timeout):  # it cannot be known whether it is complete, or a process is at work
+                if self.find(work.name) is not None:
+                    with FileLock(work.with_suffix(".lock"), blocking=False):
+                        shutil.rmtree(work, ignore_errors=True)
 
     def _copy(self, run: Run, name: str) -> Run:
         """The same run under another name."""
