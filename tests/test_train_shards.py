@@ -15,7 +15,7 @@ import natmu
 from natmu.engine.store import Run
 from natmu.errors import UsageError
 from natmu.models import Ensemble
-from natmu.records.promises import PROMISES
+from natmu.records.guarantees import PROMISES
 from natmu.testing.problems import digits
 
 COUNT, SHARDS = 90, 3

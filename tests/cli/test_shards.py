@@ -7,7 +7,7 @@ import torch
 
 from natmu.engine.store import Run
 from natmu.models import build_model, load_ensemble
-from natmu.records.promises import PROMISES
+from natmu.records.guarantees import PROMISES
 from natmu.records.run import RunFolder
 
 DATA = ["--data", "digits", "--train-size", 150, "--model", "small_cnn"]

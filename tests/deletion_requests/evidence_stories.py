@@ -13,8 +13,8 @@ from tests.deletion_requests.fakes import (
 )
 
 from natmu.records.audit import Answer
+from natmu.records.guarantees import PROMISES, HeadFacts
 from natmu.records.measurement import GuardrailResult, MeasuredScore, Measurement, Remeasured
-from natmu.records.promises import PROMISES, HeadFacts
 from natmu.requests.evidence import evidence_of
 from natmu.requests.state import fold
 

@@ -18,10 +18,10 @@ from natmu.opening import Place, Source, open_model
 from natmu.records.derived import SECRET_BITS, retrained
 from natmu.records.evidence import Evidence
 from natmu.records.forgetting import parse_forget
+from natmu.records.guarantees import CHOSEN_SEED, PROMISES
 from natmu.records.heads import FEATURES, HEAD, read_features
 from natmu.records.ledger import Released
 from natmu.records.lineage import Backbone, Stage
-from natmu.records.promises import CHOSEN_SEED, PROMISES
 from natmu.records.run import CONFIDENCE, WEIGHTS
 from natmu.records.settings import LogisticTraining
 from natmu.requests import Service

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from natmu.records.promises import PROMISES
+from natmu.records.guarantees import PROMISES
 
 PAGE = (Path(__file__).parents[2] / "docs/which-kind.md").read_text(encoding="utf-8")
 

@@ -16,7 +16,7 @@ from natmu.terminal import echo
 if TYPE_CHECKING:
     from natmu.planning import MethodPlan
     from natmu.records.audit import Audit
-    from natmu.records.promises import Promise
+    from natmu.records.guarantees import Promise
     from natmu.records.run import RunRecord
     from natmu.records.table import Results
     from natmu.studies.forecasting import Expected, Forecast

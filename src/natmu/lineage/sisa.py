@@ -20,8 +20,8 @@ from natmu.lineage.workspace import Workspace
 from natmu.models import Ensemble
 from natmu.progress import decide
 from natmu.records.derived import division_of, root_of, stages_of
+from natmu.records.guarantees import SISA
 from natmu.records.lineage import Everything, HalfOfPool, Imported, Initial, Referenced, Trained, Unlearned
-from natmu.records.promises import SISA
 from natmu.records.run import History
 from natmu.records.settings import Sharding, TrainSettings
 from natmu.types import ForgetSet, IntArray, positions_digest, seed_for

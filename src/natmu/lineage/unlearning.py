@@ -18,11 +18,11 @@ from natmu.lineage.workspace import Workspace
 from natmu.methods import Problem, method_named
 from natmu.models import without_outputs
 from natmu.records.derived import backbone_of, root_of
+from natmu.records.guarantees import DOWNDATE
 from natmu.records.lineage import (
     Trained,
     Unlearned,
 )
-from natmu.records.promises import DOWNDATE
 from natmu.records.run import DIVISION
 from natmu.records.settings import TrainSettings
 from natmu.types import FloatArray

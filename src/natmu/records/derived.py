@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from natmu.records.data_lineage import DataLineage
 from natmu.records.digests import Digest
+from natmu.records.guarantees import RETRAIN, Promise, promise_of
 from natmu.records.lineage import (
     AllBut,
     AnyLineage,
@@ -24,7 +25,6 @@ from natmu.records.lineage import (
     Trained,
     Unlearned,
 )
-from natmu.records.promises import RETRAIN, Promise, promise_of
 from natmu.records.settings import (
     AnyTraining,
     LogisticTraining,

@@ -12,10 +12,10 @@ from pydantic import Field
 
 from natmu.records.digests import Digest
 from natmu.records.files import File, Value
+from natmu.records.guarantees import Guarantee, HeadFacts
 from natmu.records.ledger import Asked, DeployedModel, Entry, Hash, Released, Retrained
 from natmu.records.measurement import GuardrailResult, Measurement, Remeasured
 from natmu.records.policy import Guardrails
-from natmu.records.promises import Guarantee, HeadFacts
 from natmu.records.run import Hardware
 
 

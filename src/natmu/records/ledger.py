@@ -15,9 +15,9 @@ from pydantic import Field, field_validator
 
 from natmu.records.digests import Digest
 from natmu.records.files import File, Value
+from natmu.records.guarantees import Guarantee, HeadFacts
 from natmu.records.measurement import GuardrailResult, Measurement, Remeasured
 from natmu.records.policy import Policy
-from natmu.records.promises import Guarantee, HeadFacts
 from natmu.records.run import Hardware
 
 KeyedDigest = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]

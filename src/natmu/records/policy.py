@@ -15,8 +15,8 @@ from pydantic import ConfigDict, Field, JsonValue
 from natmu.bounds import LARGEST_COUNT
 from natmu.errors import SettingError
 from natmu.records.digests import digest_of
+from natmu.records.guarantees import STRONGEST, Guarantee, is_at_least
 from natmu.records.policy_rules import contradictions, misspelt, remarks, unknown_methods
-from natmu.records.promises import STRONGEST, Guarantee, is_at_least
 from natmu.records.yaml_text import read_mapping
 from natmu.types import Settings
 

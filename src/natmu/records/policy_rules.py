@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from pydantic import BaseModel
 
 from natmu.errors import hint
-from natmu.records.promises import DOWNDATE, RETRAIN, SISA, is_at_least, promise_of
+from natmu.records.guarantees import DOWNDATE, RETRAIN, SISA, is_at_least, promise_of
 from natmu.records.settings import AnyTraining, HeadTraining, sharding_of
 
 if TYPE_CHECKING:

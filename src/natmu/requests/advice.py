@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from natmu.records.files import Value
+from natmu.records.guarantees import RETRAIN
 from natmu.records.ledger import Entry, Opening, Rejected, Tried
 from natmu.records.measurement import Measurement
-from natmu.records.promises import RETRAIN
 
 if TYPE_CHECKING:
     from natmu.requests.state import ReleaseState, State

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from natmu.errors import SettingError
 from natmu.records.derived import noise_is_secret
+from natmu.records.guarantees import DOWNDATE, RETRAIN
 from natmu.records.policy_rules import broken_promises, places
-from natmu.records.promises import DOWNDATE, RETRAIN
 
 if TYPE_CHECKING:
     from natmu.records.lineage import AnyLineage

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from natmu.records.evidence import Attempt, Evidence
+from natmu.records.guarantees import RETRAIN
 from natmu.records.ledger import Released, Retrained
 from natmu.records.measurement import MeasuredScore
-from natmu.records.promises import RETRAIN
 from natmu.requests.purging import NOT_LOOKED_FOR
 
 FEW = 100

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from natmu.records.guarantees import RETRAIN, SISA, Guarantee
 from natmu.records.measurement import GuardrailResult, Measurement, Remeasured
 from natmu.records.policy import Guardrails
-from natmu.records.promises import RETRAIN, SISA, Guarantee
 from natmu.requests.batch_norms import BatchNorm, mean_drift, variance_ratio
 from natmu.requests.exact_test import SIGNIFICANCE, came_back, chance_of
 from natmu.types import BoolArray

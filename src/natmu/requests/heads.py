@@ -13,9 +13,9 @@ from natmu.errors import RunError
 from natmu.records.derived import backbone_of, noise_is_secret
 from natmu.records.disk import sync
 from natmu.records.files import file_digest, write_atomically
+from natmu.records.guarantees import DOWNDATE, HeadFacts
 from natmu.records.heads import FEATURES, HEAD, FeatureRows, read_features, read_head, write_features
 from natmu.records.lineage import Imported, Trained, Unlearned
-from natmu.records.promises import DOWNDATE, HeadFacts
 from natmu.records.run import RECORD, RunFolder, content_of
 from natmu.records.settings import HeadTraining, LogisticTraining
 from natmu.requests.state import State

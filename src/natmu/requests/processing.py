@@ -21,10 +21,10 @@ from natmu.methods.exact import Downdate
 from natmu.methods.rate_trial import with_suitable_rate
 from natmu.progress import decide, deciding, say
 from natmu.records.derived import retrained, root_of
+from natmu.records.guarantees import RETRAIN, promise_of
 from natmu.records.ledger import DeployedModel, NotMade, ProcessStarted, Rejected, Released, Retrained, Tried
 from natmu.records.lineage import Forget, Imported, Referenced, Trained, Unlearned
 from natmu.records.policy import Candidate, Policy
-from natmu.records.promises import RETRAIN, promise_of
 from natmu.records.run import WEIGHTS
 from natmu.records.service import ServiceRecord
 from natmu.records.settings import LogisticTraining, TrainSettings

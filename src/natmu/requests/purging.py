@@ -21,8 +21,8 @@ from natmu.errors import UsageError
 from natmu.progress import say
 from natmu.records.census import Census, CensusPart
 from natmu.records.files import damaged
+from natmu.records.guarantees import DOWNDATE, RETRAIN, SISA
 from natmu.records.ledger import Purged
-from natmu.records.promises import DOWNDATE, RETRAIN, SISA
 from natmu.records.service import CENSUS, EVIDENCE, MODELS, ServiceRecord
 from natmu.report.html import for_html
 from natmu.requests.batch import requested

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from natmu.errors import RunError
+from natmu.records.guarantees import Guarantee
 from natmu.records.ledger import (
     FIRST,
     DeployedModel,
@@ -24,7 +25,6 @@ from natmu.records.ledger import (
     Verified,
 )
 from natmu.records.policy import Policy
-from natmu.records.promises import Guarantee
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from natmu.records.files import Value
+from natmu.records.guarantees import Guarantee
 from natmu.records.ledger import DeployedModel, Entry, Opening, Released, Retrained, RolledBack
-from natmu.records.promises import Guarantee
 from natmu.requests.advice import (
     HOLDOUT,
     RETAIN,

@@ -12,8 +12,8 @@ from natmu.errors import UsageError
 from natmu.terminal import echo
 
 if TYPE_CHECKING:
+    from natmu.records.guarantees import Guarantee
     from natmu.records.ledger import Requested
-    from natmu.records.promises import Guarantee
     from natmu.requests.state import RequestState
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from natmu.methods import SISA, Downdate, Retrain
 from natmu.methods.catalogue import row_of
-from natmu.records.promises import FUNCTION, PROMISES, STRONGEST, promise_of
+from natmu.records.guarantees import FUNCTION, PROMISES, STRONGEST, promise_of
 from natmu.records.settings import LogisticTraining, RidgeTraining, TrainSettings
 
 
