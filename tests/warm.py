@@ -27,6 +27,14 @@ SLOW = ["natmu.verbs", "natmu.cli.app", "sklearn.datasets", "sklearn.linear_mode
 
 NATMU = "from natmu.cli.app import main; main()"
 
+NEW_NATMU = """
+import sys
+for name in [*sys.modules]:
+    if name.partition(".")[0] == "natmu":
+        del sys.modules[name]
+"""
+"""Comes before code that is to import natmu from elsewhere, and keeps PyTorch."""
+
 
 @dataclass(frozen=True)
 class Done:
@@ -121,7 +129,7 @@ def _run(code: str, words: list[str], cwd: Path, environment: dict[str, str], fo
     os.chdir(cwd)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.path.insert(0, str(cwd))
+    sys.path[:0] = [str(cwd), *filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))]
     sys.argv = ["-c", *words]
     try:
         exec(code, {"__name__": "__main__"})

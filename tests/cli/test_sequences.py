@@ -6,8 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
+from natmu.audits import AuditModels
 from natmu.data import load
 from natmu.engine.store import Run
+from natmu.lineage import obtain
+from natmu.opening import Place, open_model
 from natmu.records.lineage import AllBut, Trained
 
 TINY = ["--data", "digits", "--model", "small_cnn", "--precision", "fp32", "--train-size", 300]
@@ -77,12 +80,10 @@ def test_what_is_gone_cannot_be_forgotten_again(natmu, refused, tmp_path, first,
 
 
 def test_a_part_of_an_audit_is_no_model_to_unlearn_from(natmu, refused, tmp_path, first):
-    words = ("unlearn", "--from", first, "--forget", "random:5%", "--method", "finetune", "--set", "epochs=1")
-    natmu(*words, "--out", "runs/c")
-    natmu("audit", "runs/c", "--level", "full", "--references", 2)
-    audit = json.loads((tmp_path / "runs/c/audit/audit.json").read_text())
-    shadow = f"runs/{audit['models']['shadows']['trained'][0]}"
-    assert "holds a part of an audit" in refused("unlearn", "--from", shadow, "--forget", "class:3")
+    original, place = open_model(tmp_path / "runs/a", Place(tmp_path, tmp_path / "runs"))
+    models = AuditModels(Run(first).record.lineage, original, "full", 2)
+    shadow = obtain(models.parts["shadow"][0], place)
+    assert "holds a part of an audit" in refused("unlearn", "--from", shadow.path, "--forget", "class:3")
 
 
 def test_a_sequence_may_begin_with_retraining(natmu, refused, tmp_path, first):

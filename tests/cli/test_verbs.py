@@ -268,10 +268,11 @@ def test_an_original_of_another_folder_is_used_and_not_made_again(natmu, tmp_pat
         for original, folder in (("runs/a", "of run"), (imported, "of import")):
             done = natmu("unlearn", "--from", original, *forget, "--out", f"{folder}/b")
             assert done.status == 0, done.err
+    few = ("--level", "quick", "--references", 2)
     for original, folder in (("runs/a", "of run"), (imported, "of import")):
         shutil.copytree(tmp_path / folder / "b", tmp_path / f"audit {folder}" / "b")
         told = [] if original == "runs/a" else ["--training", "{epochs: 1}"]
-        done = natmu("audit", f"audit {folder}/b", "--from", original, "--references", 2, *told)
+        done = natmu("audit", f"audit {folder}/b", "--from", original, *few, *told)
         assert done.status == 0, done.err
         assert "not in" not in done.err
         kept = [json.loads(path.read_text()) for path in (tmp_path / f"audit {folder}").glob("*/record.json")]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import numpy as np
 from scipy.special import log_softmax
 
+import warm
 from natmu.scores import Score, examine
 from natmu.testing.panels import panel_of
 
@@ -40,8 +39,8 @@ def test_the_score_gives_what_its_formula_says():
 
 def test_the_row_of_the_conformance_suite_passes_as_it_stands(tmp_path):
     (tmp_path / "test_mine.py").write_text("\n".join(blocks()))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    command = ("import pytest; pytest.console_main()", "-q", "-p", "no:cacheprovider", "test_mine.py")
+    done = warm.start(*command, cwd=tmp_path).join()
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^2\d passed", done.stdout, re.MULTILINE)
 

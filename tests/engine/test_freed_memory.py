@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import platform
-import subprocess
-import sys
 
 import pytest
+
+import warm
 
 pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such setting")
 
@@ -50,6 +50,5 @@ print(*(path.name for path in Path().iterdir()))
     ids=["library", "asked", "command line", "workers"],
 )
 def test_freed_memory_is_kept(tmp_path, program, kept):
-    command = [sys.executable, "-c", f"LOOK = {LOOK!r}\nexec(LOOK)\n{program}", "methods"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = warm.start(f"LOOK = {LOOK!r}\nexec(LOOK)\n{program}", "methods", cwd=tmp_path).join()
     assert done.stdout.split() == [kept], done.stderr

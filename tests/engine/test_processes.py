@@ -1,9 +1,7 @@
-"""Two real processes, started by torchrun, against one with the same global batch, started as torchrun does."""
+"""Two real processes against one with the same global batch, started as torchrun does."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,18 +17,13 @@ SYNCED = ["without batch norm", "synced", "twice", "resumed", "branching"]
 TRAINED = ["without batch norm", "synced", "apart", "resumed"]
 
 
-def torchrun(*command):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    launch += ["--local-addr", "127.0.0.1", *command]
-    return subprocess.run(launch, capture_output=True, text=True, timeout=200)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Where each process wrote."""
     folder = tmp_path_factory.mktemp("processes")
-    alone = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
-    for done in (warm.start_together(1, alone, SCRIPT, folder, cwd=folder), torchrun(str(SCRIPT), str(folder))):
+    code = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    for count in (1, 2):
+        done = warm.start_together(count, code, SCRIPT, folder, cwd=folder)
         assert done.returncode == 0, done.stderr[-3000:]
     return folder
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import warm
+
 PIP = ("-m", "pip", "--disable-pip-version-check", "--no-cache-dir", "install", "--quiet", "--no-index", "--no-deps")
 
 COMMANDS = """
@@ -30,12 +32,16 @@ def installed(example, tmp_path_factory):
     copied = shutil.copytree(example, built / example.name, ignore=shutil.ignore_patterns("build", "*.egg-info"))
     given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     paths = [str(site), *(str(Path(entry).absolute()) for entry in given)]  # commands run in other folders
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
+    env = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
 
     def run(*words, cwd=built):
-        done = subprocess.run([sys.executable, *map(str, words)], cwd=cwd, env=env, capture_output=True, text=True)
+        kind, what, *others = words
+        code = what if kind == "-c" else f"import runpy; runpy.run_module({what!r}, {{}}, '__main__', True)"
+        done = warm.start(code, *others, cwd=cwd, **env).join()
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    run(*PIP, "--no-build-isolation", "--target", site, copied)
+    install = [sys.executable, *PIP, "--no-build-isolation", "--target", site, copied]
+    done = subprocess.run(install, cwd=built, env=os.environ | env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     return run

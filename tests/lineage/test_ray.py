@@ -35,7 +35,7 @@ from natmu.studies.plan import plan_of
 from natmu.studies.recipe import MethodEntry
 from studies import fakes
 
-from . import cluster_methods, cluster_trainer
+from . import cluster_methods, cluster_trainer, warm_workers
 
 ray = pytest.importorskip("ray")
 
@@ -68,12 +68,27 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cluster(folder):
+def workers(folder, tmp_path_factory):
+    """Has workers begin with PyTorch loaded; the cluster of the last test has Ray's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        path = tmp_path_factory.mktemp("workers") / "socket"
+        patch.setenv(warm_workers.SOCKET, str(path))
+        server = warm.start(warm_workers.SERVER, cwd=Path(__file__).parents[1])
+        try:
+            cluster_methods.wait_until(path.exists)
+            yield {"setup_worker_path": warm_workers.__file__}
+        finally:
+            server.kill()
+            server.join()
+
+
+@pytest.fixture(scope="module")
+def cluster(workers):
     """A node with two CPUs and what it takes for a GPU, where the driver is, and one with one CPU."""
     from ray._private import services
     from ray.cluster_utils import Cluster
 
-    small = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
+    small = {"object_store_memory": 100 * 2**20, "include_dashboard": False, "include_log_monitor": False} | workers
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(services, "get_node_ip_address", lambda *_: "127.0.0.1")
         patch.setattr(services, "resolve_ip_for_localhost", lambda host: host)
