@@ -57,6 +57,9 @@ def _unpack(archive: Path, target: Path) -> None:
         raise DataError(f"This Python cannot unpack {archive.name} safely; use 3.11.4 or newer.")
     try:
         require_file(archive)
+    except OSError as error:
+        raise DataError(f"{archive} cannot be unpacked: {error.strerror or error}.") from None
+    try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as zipped:
                 _refuse_escapes(zipped)

@@ -145,8 +145,8 @@ def _where(text: str) -> ForgetRequest:
     match = _TABLE.fullmatch(text.partition(":")[2])
     if match is None:
         raise ForgetSetError(
-            f"{some([text])} does not name a column, a value and a table; write where:COLUMN=VALUE in TABLE.csv, or give "
-            "the table with --manifest."
+            f"{some([text])} does not name a column, a value and a table; write where:COLUMN=VALUE in TABLE.csv, or "
+            "give the table with --manifest."
         )
     return ForgetRequest(text.strip(), "indices", file=Path(match[3]), by_name=True, where=(match[1], match[2]))
 

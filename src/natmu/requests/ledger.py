@@ -229,17 +229,16 @@ class Ledger:
             RunError: Anything of SQLite's, or it is no file.
         """
         address = f"{self.path.absolute().as_uri()}?mode={mode}"
-        try:
-            if self.path.exists():
+        if self.path.exists():
+            try:
                 require_file(self.path)
+            except OSError as error:
+                raise self._unusable(error) from None
+        try:
             with closing(sqlite3.connect(address, timeout=_WAIT, isolation_level=None, uri=True)) as connection:
                 connection.execute("PRAGMA synchronous = FULL")
                 yield connection
-        except (
-            sqlite3.Error,
-            OSError,
-            UnicodeDecodeError,
-        ) as error:  # the latter of messages that quote a damaged file
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of messages that quote a damaged file
             raise self._unusable(error) from None
 
     def _reading_mode(self) -> str:
