@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from natmu.data import load, read_class_names
+from natmu.data.archives import extract
 from natmu.engine.checkpoint import read_weights
 from natmu.errors import NatmuError
 from natmu.models.containers import read_container
+from natmu.models.hub import hub_source
 from natmu.records.files import file_digest, read_array, read_arrays, read_rows
 from natmu.records.policy import Policy
 from natmu.records.service import ServiceRecord
@@ -48,6 +50,8 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "arrays.npz": read_arrays,
     "history.csv": read_rows,
     "any": file_digest,
+    "data.tar": lambda path: extract(path, "data", path.parent),
+    "config.json": lambda path: hub_source(f"hf:{path.parent}"),
 }
 
 

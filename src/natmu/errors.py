@@ -124,8 +124,7 @@ def require_utf8(text: str, what: str) -> None:
         UsageError: It is no text in UTF-8, as names of files in old encodings are.
     """
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        shown = text[:160].encode("utf-8", "backslashreplace").decode()
-        raise UsageError(f"{what} {shown!r} is no text in UTF-8; rename it.")
+        raise UsageError(f"{what} {_cut(text, 160)} is no text in UTF-8; rename it.")
 
 
 def importable(name: str, kind: str = "function") -> str:
@@ -146,9 +145,14 @@ def some(values: Collection[object], shown: int = 5) -> str:
     >>> some(["a", "b"]), some(range(10, 20), 3)
     ("'a', 'b'", '10, 11, 12 and 7 more')
     """
-    texts = [repr(value[:160]) if isinstance(value, str) else str(value)[:80] for value in islice(values, shown)]
+    texts = [_cut(value, 160) if isinstance(value, str) else str(value)[:80] for value in islice(values, shown)]
     more = f" and {len(values) - shown:,} more" if len(values) > shown else ""
     return f"{', '.join(texts)}{more}"
+
+
+def _cut(text: str, most: int) -> str:
+    """A text in quotation marks, with its end left out where it is long."""
+    return repr(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
 FAULTS = (

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+_SHOWN, _LONGEST_PATH = 5, 160
+
 CHOICE = "one of: "
 """Begins the name of a member of a union, which has no place in the path of a setting."""
 
@@ -33,20 +35,22 @@ def explained(error: ValidationError, where: str, settings: type[BaseModel]) -> 
         where: What the values belong to; empty for nothing in particular.
         settings: What was to be built.
     """
-    faults = []
+    faults, known = [], ""
     found = error.errors()
     for fault in found:
         if fault["type"] == "too_short" and any(_is_inside(other["loc"], fault["loc"]) for other in found):
             continue  # it is too short without its faulty items, which are told of
         path = ".".join(str(step) for step in fault["loc"] if not str(step).startswith(CHOICE)) or "the settings"
         if fault["type"] == "extra_forbidden":
-            names = ", ".join(sorted(settings.model_fields)) or "none"
-            known = f"; known here: {names}" if len(fault["loc"]) == 1 else ""
-            faults.append(f"{path} is not a setting{known}")
+            faults.append(f"{path[:_LONGEST_PATH]} is not a setting")
+            if len(fault["loc"]) == 1:  # their names stand in the sentence once, whatever the number of faults
+                known = f"; known here: {', '.join(sorted(settings.model_fields)) or 'none'}"
         else:
-            faults.append(f"{path}: {_wanted(fault)}")
+            faults.append(f"{path[:_LONGEST_PATH]}: {_wanted(fault)}")
+    more = f"; and {len(faults) - _SHOWN:,} more such faults" if len(faults) > _SHOWN else ""
     prefix = f"{where}: " if where else ""
-    return " ".join(f"{prefix}{'; '.join(faults).rstrip('.')}.".split())
+    told = f"{'; '.join(faults[:_SHOWN]).rstrip('.')}{more}{known}"
+    return " ".join(f"{prefix}{told}.".split())
 
 
 def _wanted(fault: ErrorDetails) -> str:

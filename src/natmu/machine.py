@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from natmu.errors import NatmuError, ResourceError, RunError, quoted
+from natmu.errors import NatmuError, ResourceError, RunError, UsageError, quoted
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FILES = {errno.EMFILE, errno.ENFILE}
@@ -80,6 +80,9 @@ def cannot_write(path: Path, error: BaseException) -> NatmuError:
     """
     reason = getattr(error, "strerror", None) or quoted(error)
     fault = _fault(error, path)
+    file = getattr(error, "filename", None)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and file not in (None, str(path)):
+        return UsageError(f"{file} is too long a name for this file system; give a shorter one.")
     return fault or RunError(f"Cannot write {path} ({reason}); choose a folder that can be written to.")
 
 

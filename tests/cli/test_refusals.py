@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import warm
-from natmu.cli.app import _report_bug
 
 TINY = ["--data", "digits", "--model", "small_cnn", "--epochs", "1", "--precision", "fp32"]
 
@@ -202,8 +201,3 @@ def test_interruption_ends_with_its_status_even_inside_the_exec_of_a_string(tmp_
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 130
     assert "Interrupted" in done.stderr
-
-
-def test_out_of_memory_says_what_to_do(capsys):
-    _report_bug(MemoryError, MemoryError(), None)
-    assert capsys.readouterr().err == "natmu: Out of memory; use a smaller --batch-size or another --device.\n"

@@ -132,10 +132,10 @@ def test_floats_that_are_bytes_divided_are_kept_as_bytes(tmp_path: Path) -> None
         ({"images": IMAGES, "labels": LABELS[:3]}, "one integer for each"),
         ({"images": IMAGES, "labels": LABELS - 1}, "number the classes"),
         ({"images": IMAGES, "labels": LABELS.astype(float)}, "one integer for each"),
-        ({"images": IMAGES}, "it holds images"),
+        ({"images": IMAGES}, "it holds 'images'"),
         ({"x_train": IMAGES, "y_train": LABELS}, "no test part"),
         ({"x_test": IMAGES, "y_test": LABELS}, "must hold"),
-        ({"a": IMAGES, "b": LABELS}, "it holds a, b"),
+        ({"a": IMAGES, "b": LABELS}, "it holds 'a', 'b'"),
         ({}, "nothing"),
         ({"images": IMAGES, "labels": np.array([object] * 20)}, "labels cannot be read"),
     ],
@@ -163,7 +163,7 @@ def test_one_array_under_the_wrong_name_is_refused(tmp_path: Path) -> None:
 
 def test_names_that_differ_by_capitals_alone_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x_train=IMAGES, X_train=IMAGES[::-1], y_train=np.zeros(len(IMAGES), np.int64))
-    with pytest.raises(DataError, match="holds X_train and x_train, which are the same name but for capitals"):
+    with pytest.raises(DataError, match="holds 'X_train', 'x_train', which are the same name but for capitals"):
         load(str(tmp_path / "d.npz"), tmp_path)
 
 

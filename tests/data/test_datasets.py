@@ -344,7 +344,7 @@ def test_what_only_looks_random_is_read() -> None:
         ([(COLOUR[0], 1, 2)], "more than one integer that may be the label"),
         ([{"image": COLOUR[0], "img": COLOUR[0], "label": 1}], "not exactly one is an image"),
         ([{"img": COLOUR[0], "fine_label": 1, "coarse_label": 0}], "rename or remove columns"),
-        ([{"photo": COLOUR[0], "label": 1}], "Item 0 of the data set has photo, label"),
+        ([{"photo": COLOUR[0], "label": 1}], "Item 0 of the data set has 'photo', 'label'"),
         (DataLoader([(COLOUR[0], 1)]), r"its \.dataset"),
         (_Stream(), "A _Stream is not a data set of images with numbered items"),
         (list(DataLoader(TensorDataset(torch.zeros(6, 1, 4, 4), torch.tensor(LABELS)), 3)), "before it is cut"),

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from natmu.errors import ForgetSetError
+from natmu.records.forgetting import parse_forget
 from natmu.samples.indices import check_indices, read_index_file
 
 FILES = {
@@ -208,3 +209,28 @@ def test_spans_of_time_are_no_positions(tmp_path: Path) -> None:
         read_index_file(tmp_path / "i.npy", 10)
     with pytest.raises(ForgetSetError, match="must be integers"):
         check_indices([np.timedelta64(3, "s")], 10, "The indices")
+
+
+def test_what_stands_after_an_array_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "i.npy"
+    np.save(path, np.arange(3))
+    assert read_index_file(path, 10).tolist() == [0, 1, 2]
+    with path.open("ab") as file:
+        np.save(file, np.arange(3, 6))
+    with pytest.raises(ForgetSetError, match=r"holds 152 more bytes than its array of shape \(3,\)"):
+        read_index_file(path, 10)
+
+
+@pytest.mark.parametrize("text", ["-0", "-00", "+-3"])
+def test_a_zero_with_a_minus_is_no_position(tmp_path: Path, text: str) -> None:
+    (tmp_path / "i.txt").write_text(text)
+    with pytest.raises(ForgetSetError, match="must be integers"):
+        read_index_file(tmp_path / "i.txt", 10)
+
+
+@pytest.mark.parametrize("kind", ["", "random:", "hardest:1:", "class:,", "where:", 'class:"', "indices"])
+def test_a_long_request_is_quoted_in_short(kind: str) -> None:
+    with pytest.raises(ForgetSetError) as caught:
+        parse_forget(f"{kind}{'x' * 10_000}")
+    assert len(str(caught.value)) < 800
+    assert "…" in str(caught.value)

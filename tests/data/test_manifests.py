@@ -77,6 +77,31 @@ def test_tables_that_are_refused(album: Path, tmp_path: Path, rows: list[tuple[o
         load(str(source), tmp_path, test_fraction=None if len(rows[0]) == 3 else 0.5)
 
 
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (("01", "1", "2"), "the labels '01' and '1', which are the same number"),
+        (("0", "1", "00"), "the labels '0' and '00', which are the same number"),
+        (("0", "1", "9" * 25), f"the label '{'9' * 25}', which is too large"),
+        (("0", "1", "9" * 5_000), "the label '9{159}…', which is too large"),
+        (("0", "1", "999999999"), "the label '999999999', which is too large"),
+    ],
+)
+def test_numbers_that_cannot_be_those_of_classes(
+    album: Path, tmp_path: Path, labels: tuple[str, ...], told: str
+) -> None:
+    rows = [(f"{number}.png", labels[number % 3]) for number in range(9)]
+    source = write_rows(album / "photos.csv", [("path", "label"), *rows])
+    with pytest.raises(DataError, match=told):
+        load(str(source), tmp_path, test=str(source))
+
+
+def test_numbers_with_zeros_before_them_are_numbers(album: Path, tmp_path: Path) -> None:
+    rows = [(f"{number}.png", f"{number % 3:020}") for number in range(9)]
+    source = write_rows(album / "photos.csv", [("path", "label"), *rows])
+    assert load(str(source), tmp_path, test=str(source)).train.labels.tolist() == [0, 1, 2] * 3
+
+
 def test_a_table_without_parts_is_not_divided_unasked(album: Path, tmp_path: Path) -> None:
     source = write_rows(album / "p.csv", [("file", "class"), *((f"{row}.png", "ab"[row % 2]) for row in range(8))])
     with pytest.raises(DataError, match="no test part"):

@@ -48,6 +48,17 @@ def test_a_whole_class_that_leads_nowhere(photos: Path) -> None:
         load(str(photos), photos.parent)
 
 
+def test_a_folder_in_a_class_that_leads_nowhere(photos: Path) -> None:
+    (photos / "train" / "cat" / "more").symlink_to("elsewhere")
+    with pytest.raises(DataError, match=r"cat holds 1 links to folders or files that are not there \(.*cat/more.*dvc"):
+        load(str(photos), photos.parent)
+
+
+def test_a_link_to_nothing_that_is_no_image(photos: Path) -> None:
+    (photos / "train" / "cat" / "notes.txt").symlink_to("elsewhere")
+    assert len(load(str(photos), photos.parent).train) == 8
+
+
 def test_links_to_nothing_in_a_table(photos: Path) -> None:
     rows = [f"{path.relative_to(photos)},{path.parent.name}" for path in sorted(photos.rglob("*.png"))]
     (photos / "table.csv").write_text("file,label\n" + "\n".join(rows))

@@ -96,7 +96,7 @@ def test_positions_in_a_table_are_those_of_the_source_and_in_python_those_of_the
         ([("index", "label"), (12, "cat")], "must be below 12"),
         ([("index", "label"), ("dog/001.png", "cat")], "must be integers, but these are not so: 'dog/001.png'"),
         ([("index", "label"), (1, "cat"), (1, "owl")], "must not repeat"),
-        ([("file", "right"), ("dog/001.png", "cat")], "one called label or class; it has file, right"),
+        ([("file", "right"), ("dog/001.png", "cat")], "one called label or class; it has 'file', 'right'"),
         ([("label",), ("cat",)], "needs a column called file, name, path or index"),
         ([("file", "label")], "at least one more line"),
         ([("index", "label"), *((row, (row + 1) % 3) for row in range(12))], "at least one must be retained"),

@@ -1,3 +1,4 @@
+import os
 import random
 import re
 import shutil
@@ -67,6 +68,13 @@ def test_a_ledger_is_never_replaced(ledger):
     with pytest.raises(RunError, match="is there already"):
         Ledger.create(ledger.path, ledger.key, opening())
     assert ledger.entries() == before
+
+
+def test_what_is_no_file_is_no_ledger(ledger):
+    ledger.path.unlink()
+    os.mkfifo(ledger.path)
+    with pytest.raises(RunError, match=r"ledger\.sqlite cannot be used \(it is a named pipe"):
+        ledger.entries()
 
 
 def test_nothing_is_appended_where_nothing_is_decided(ledger):

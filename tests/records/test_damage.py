@@ -222,7 +222,7 @@ def test_a_file_of_an_earlier_format_is_named_with_both_formats(runs):
     with (
         replaced((path, json.dumps(content).encode())),
         pytest.raises(
-            RunError, match=r"its format is 1, and this version of natmu reads format 3\); run the study again"
+            RunError, match=r"has format 1, and this version of natmu reads format 3; use .*, or run the study again"
         ),
     ):
         everything(path.parent)

@@ -18,6 +18,7 @@ from natmu.records.samples import SAMPLE_COLUMNS, Exposed, Sample, read_samples,
 from natmu.records.search import SearchFolder, Trial, read_trials, trials_text
 from natmu.records.study import StudyAudit, StudyAudits, StudyFolder, open_study, write_study
 from natmu.records.table import Row
+from natmu.safe_text import for_terminal
 from natmu.scores.exposure import COLUMNS
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**60), 2**60).map(float)
@@ -128,7 +129,7 @@ def test_trials_come_back(settings, value, reason, tmp_path_factory):
     path = tmp_path_factory.mktemp("trials") / "trials.csv"
     named = {"method": "a", "forget": "random:1%", "trial": 0, "settings": settings}
     done = Trial(**named, state="complete", value=value, terms={"kept": value}, seconds=1.0, run="ab")
-    failed = Trial(**named, state="failed", reason=" ".join(reason.replace("\0", "").split()))
+    failed = Trial(**named, state="failed", reason=for_terminal(" ".join(reason.split())))
     path.write_text(trials_text([done, failed], ["kept"]), encoding="utf-8", newline="")
     assert read_trials(path) == (done, failed)
 

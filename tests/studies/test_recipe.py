@@ -87,7 +87,7 @@ WRONG = [
     (("forget",), "random:1%", "forget"),
     (("forget",), ["random:1%", "randm:1%"], "randm:1%"),
     (("forget",), ["random:101%"], "forget"),
-    (("forget",), ["random:1%", "random:1%"], "named again: random:1%"),
+    (("forget",), ["random:1%", "random:1%"], "named again: 'random:1%'"),
     (("methods", 0, "method"), "natmoo", "methods.0"),
     (("methods", 0, "method"), "natmoo", "did you mean natmu"),
     (("methods", 1, "settings"), {"thresold": 1}, "methods.1"),
@@ -99,10 +99,10 @@ WRONG = [
     (("methods", 1, "grid"), {"lr": [1e-4, 0]}, "lr: "),
     (("methods", 1, "grid"), {"lr": []}, "methods.1.grid.lr"),
     (("methods", 1, "grid"), {"lr": 1e-4}, "methods.1.grid.lr"),
-    (("methods",), [{"method": "natmu"}] * 2, "taken twice or reserved: natmu"),
-    (("methods",), [{"method": "natmu"}, {"method": "salun", "label": "natmu"}], "reserved: natmu"),
-    (("methods", 0, "label"), "retrained", "taken twice or reserved: retrained"),
-    (("methods", 0, "label"), "original", "taken twice or reserved: original"),
+    (("methods",), [{"method": "natmu"}] * 2, "taken twice or reserved: 'natmu'"),
+    (("methods",), [{"method": "natmu"}, {"method": "salun", "label": "natmu"}], "reserved: 'natmu'"),
+    (("methods", 0, "label"), "retrained", "taken twice or reserved: 'retrained'"),
+    (("methods", 0, "label"), "original", "taken twice or reserved: 'original'"),
     (("seeds", "split"), [0, 1, 2], "one seed or the same number"),
     (("seeds", "training"), [], "seeds.training"),
     (("seeds", "training"), ["x", 1], "seeds.training.0"),
@@ -216,8 +216,8 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path, content):
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
-    for path in (tmp_path / "absent.yaml", tmp_path):
-        with pytest.raises(SettingError, match="There is no recipe"):
+    for path, told in ((tmp_path / "absent.yaml", "There is no recipe"), (tmp_path, "it is a folder, not a file")):
+        with pytest.raises(SettingError, match=told):
             read_recipe(path)
 
 

@@ -130,6 +130,9 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method; repeat for several.")
 ]
 
+_NOTHING = ("null", "~")
+"""How a value is written that is none."""
+
 
 def data_settings(*, classes: Path | None, mean: str | None, std: str | None, **values: object) -> dict[str, Any]:
     """Values for the settings of the data.
@@ -179,7 +182,7 @@ def parse_settings(pairs: list[str] | None, option: str = "--set", **flags: obje
         flags: Settings that have a flag of their own; None where it was not given.
 
     Raises:
-        SettingError: A text is not ``key=value``, a key comes twice, or a value cannot be read.
+        SettingError: A text is not ``key=value``, a key comes twice, or a value is missing or cannot be read.
     """
     from natmu.records.yaml_text import read_value
 
@@ -190,7 +193,13 @@ def parse_settings(pairs: list[str] | None, option: str = "--set", **flags: obje
             raise SettingError(f"{option} {pair!r} is not KEY=VALUE; write for example {option} lr=1e-3.")
         if key.strip() in settings:
             raise SettingError(f"{option} {key.strip()} is given twice; give it once.")
-        settings[key.strip()] = read_value(text, f"{option} {key.strip()}")
+        value = read_value(text, f"{option} {key.strip()}")
+        if value is None and text.strip().lower() not in _NOTHING:
+            raise SettingError(
+                f"{option} {pair.strip()!r} gives no value; write one, in quotes where it begins with #, or null for "
+                "none."
+            )
+        settings[key.strip()] = value
     return settings
 
 

@@ -41,7 +41,7 @@ def run(
         _print(found, folder)
     if all(method["best"] is None for method in found["methods"]):
         logs = folder / LOGS / "search"
-        typer.echo(f"natmu: All trials failed; {folder / 'trials.csv'} says why, and {logs} has the details.", err=True)
+        echo(f"natmu: All trials failed; {folder / 'trials.csv'} says why, and {logs} has the details.", err=True)
         raise typer.Exit(1)
 
 

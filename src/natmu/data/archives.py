@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from natmu.errors import DataError
 from natmu.records.disk import partial_of, publish, sweep
+from natmu.user_files import require_file
 
 _FAULTS = (
     tarfile.TarError,
@@ -54,6 +55,10 @@ def extract(archive: Path, folder: str, target_dir: Path) -> Path:
 def _unpack(archive: Path, target: Path) -> None:
     if not hasattr(tarfile, "data_filter"):
         raise DataError(f"This Python cannot unpack {archive.name} safely; use 3.11.4 or newer.")
+    try:
+        require_file(archive)
+    except OSError as error:
+        raise DataError(f"{archive} cannot be unpacked: {error.strerror or error}.") from None
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as zipped:

@@ -15,7 +15,7 @@ from natmu.data.images import ImageData
 from natmu.data.mapped import PixelArray
 from natmu.data.own import OwnParts
 from natmu.data.pixels import image_data, plain_names, to_labels, to_nchw
-from natmu.errors import DataError
+from natmu.errors import DataError, some
 from natmu.samples.npy import open_npy, opened_npz, read_member
 from natmu.types import IntArray
 
@@ -126,7 +126,7 @@ def _in_small_letters(readers: Mapping[str, _Reader], source: Path) -> dict[str,
     small = {name.lower(): reader for name, reader in readers.items()}
     if len(small) < len(readers):
         names = sorted(name for name in readers if sum(name.lower() == other.lower() for other in readers) > 1)
-        raise DataError(f"{source} holds {' and '.join(names)}, which are the same name but for capitals; keep one.")
+        raise DataError(f"{source} holds {some(names)}, which are the same name but for capitals; keep one.")
     return small
 
 
@@ -141,7 +141,7 @@ def _assemble(readers: Mapping[str, _Reader], source: Path, wanted: str) -> dict
     if "" in read:
         read["train"] = read.pop("")
     if wanted not in ("", *read):
-        raise DataError(f"{source} must hold {_LAYOUTS}; it holds {', '.join(sorted(readers)) or 'nothing'}.")
+        raise DataError(f"{source} must hold {_LAYOUTS}; it holds {some(sorted(readers), 10) or 'nothing'}.")
     return read
 
 

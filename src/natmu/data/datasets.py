@@ -20,7 +20,7 @@ from natmu.data.kinds import Growing, to_pixels
 from natmu.data.mapped import PixelArray
 from natmu.data.pixels import image_data, plain_names, say_if_flat, to_labels, to_nchw
 from natmu.data.randomness import refuse_random
-from natmu.errors import DataError
+from natmu.errors import DataError, some
 from natmu.progress import task
 from natmu.records.names import SampleNames
 from natmu.samples.indices import as_integer
@@ -172,7 +172,7 @@ def _pair(item: object, index: int) -> tuple[object, object]:
         images, labels = ([key for key in keys if key in item] for keys in (IMAGE_KEYS, LABEL_KEYS))
         if len(images) != 1 or len(labels) != 1:
             raise DataError(
-                f"{what} has {', '.join(map(str, item))}, of which not exactly one is an image "
+                f"{what} has {some([*item], 10)}, of which not exactly one is an image "
                 f"({', '.join(IMAGE_KEYS)}) and one a label ({', '.join(LABEL_KEYS)}); rename or remove columns."
             )
         return item[images[0]], item[labels[0]]

@@ -15,7 +15,7 @@ from natmu.data.class_order import require_same_classes
 from natmu.data.datasets import from_dataset
 from natmu.data.images import ImageData
 from natmu.data.own import OwnParts, Samples
-from natmu.errors import FAULTS, DataError, quoted
+from natmu.errors import FAULTS, DataError, quoted, some
 from natmu.functions import current_directory_first, function_named
 from natmu.types import IntArray
 
@@ -106,7 +106,7 @@ def _by_role(made: object, name: str) -> dict[str, Any]:
         return dict(zip(ROLES, made, strict=False))
     if isinstance(made, Mapping) and {"train", "test"} <= {*made} <= {*ROLES}:
         return dict(made)
-    what = f"a mapping with {', '.join(map(str, made))}" if isinstance(made, Mapping) else f"a {type(made).__name__}"
+    what = f"a mapping with {some([*made], 10)}" if isinstance(made, Mapping) else f"a {type(made).__name__}"
     raise DataError(
         f"{name} returned {what}; it must return a pair (training set, test set), or a mapping with train, test and, "
         "where there is one, holdout."

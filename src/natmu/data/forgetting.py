@@ -14,7 +14,7 @@ from natmu.data.images import ImageData, Labelling
 from natmu.data.relabelling import given_corrections, listed_corrections
 from natmu.data.sampling import balanced_draw
 from natmu.data.twins import copies_of, copies_told, with_copies
-from natmu.errors import ForgetSetError
+from natmu.errors import ForgetSetError, some
 from natmu.progress import say
 from natmu.records.forgetting import ALL, ForgetRequest
 from natmu.samples.classes import ClassLabels, class_members, subclass_members
@@ -271,7 +271,7 @@ def _require_something_of_each_class(forget: ForgetSet, data: ImageData) -> None
     gone = [str(names[label]) for label in forget.classes if label not in left] if len(forget.before) else []
     if gone:
         raise ForgetSetError(
-            f"{forget.request!r} names {', '.join(gone)}, of which nothing is left that was not forgotten before; "
+            f"{forget.request!r} names {some(gone, 10)}, of which nothing is left that was not forgotten before; "
             "leave it out."
         )
 

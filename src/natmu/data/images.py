@@ -16,7 +16,7 @@ from torch import Tensor
 
 from natmu.data.decoded import remembered_digest
 from natmu.data.mapped import Images, mapped
-from natmu.errors import DataError
+from natmu.errors import DataError, require_utf8
 from natmu.records.names import SampleNames
 from natmu.types import IntArray
 
@@ -65,6 +65,7 @@ class ImageData:
 
     Raises:
         DataError: Shapes, types or label values do not fit together.
+        UsageError: The name of a class is no text in UTF-8, which no record could hold.
     """
 
     images: Images
@@ -87,6 +88,8 @@ class ImageData:
             if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(names):
                 low, high = int(labels.min()), int(labels.max())
                 raise DataError(f"{what} run from {low} to {high}, but there are {len(names)} names for them.")
+            for name in names:
+                require_utf8(str(name), "The class")
         if len(self.names) not in (0, len(self.labels)):
             raise DataError(f"There are {len(self.names)} names for {len(self.labels)} samples; give one for each.")
         if not isinstance(self.names, SampleNames):

@@ -13,8 +13,8 @@ from natmu.data.class_order import ClassNames, arranged, first_label
 from natmu.data.folders import ROLES
 from natmu.data.forms import Form
 from natmu.data.image_files import ImageFiles, read_parts
-from natmu.data.pixels import plain_names
-from natmu.errors import DataError
+from natmu.data.pixels import MAX_CLASSES, plain_names
+from natmu.errors import DataError, some
 from natmu.samples.tables import NAME_COLUMNS, Table, read_table
 
 _LABEL_COLUMNS = ("label", "class")
@@ -55,7 +55,7 @@ def _rows(table: Table) -> _Rows:
     if key is None or label is None:
         raise DataError(
             f"{table.path} needs a column called {', '.join(NAME_COLUMNS)} and one called {', '.join(_LABEL_COLUMNS)}; "
-            f"it has {', '.join(table.columns)}."
+            f"it has {some(table.columns)}."
         )
     unlabelled = next((name for name, text in zip(table.cells(key), table.cells(label), strict=True) if not text), None)
     if unlabelled is not None:
@@ -91,6 +91,7 @@ def _numbered(parts: dict[str, _Rows], classes: ClassNames, source: Path) -> tup
     everywhere = found | {label for rows in parts.values() for _, label in rows}
     whole = all(label.isascii() and label.isdigit() for label in everywhere)
     if whole and not (classes.given and found <= {*classes.given}):
+        _require_one_writing(everywhere, source)
         numbers = np.array([int(label) for label in found], np.int64)
         shift = first_label(numbers, classes, f"Labels of {source}")
         labels = {label: int(label) - shift for label in everywhere}
@@ -102,6 +103,24 @@ def _numbered(parts: dict[str, _Rows], classes: ClassNames, source: Path) -> tup
     if unknown:
         raise DataError(f"{source} has the class {unknown[0]!r} for test images only; train on it or leave it out.")
     return names, {name: row for row, name in enumerate(names)}
+
+
+def _require_one_writing(labels: set[str], source: Path) -> None:
+    """Refuse labels that no class can have as its number, and two that are the same number."""
+    by_number: dict[str, str] = {}
+    for label in sorted(labels):
+        number = label.lstrip("0") or "0"
+        if len(number) >= len(str(MAX_CLASSES)):
+            raise DataError(
+                f"{source} has the label {some([label])}, which is too large; number the classes 0, 1, 2 and so on, or "
+                "write names."
+            )
+        other = by_number.setdefault(number, label)
+        if other != label:
+            raise DataError(
+                f"{source} has the labels {other!r} and {label!r}, which are the same number; write one of them in all "
+                "rows, or names where they are different classes."
+            )
 
 
 def _files(rows: Sequence[tuple[str, str]], folder: Path, number: dict[str, int], source: Path) -> ImageFiles:

@@ -66,7 +66,8 @@ def walk(folder: Path, *, below: bool = True) -> Iterator[tuple[Path, list[str]]
         below: Whether folders in it count.
 
     Raises:
-        DataError: A folder may not be read, or a link leads to a folder that it lies in, so that there is no end.
+        DataError: A folder may not be read, a link that may be one of a folder leads nowhere, or one leads to a folder
+            that it lies in, so that there is no end.
     """
     above: dict[str, frozenset[tuple[int, int]]] = {}
     found = []
@@ -78,6 +79,7 @@ def walk(folder: Path, *, below: bool = True) -> Iterator[tuple[Path, list[str]]
         above[root] = outside | {identity}
         for name in (root, *names):
             require_utf8(name, "The file or folder")
+        _refuse_lost([path for name in names if "." not in name and _is_lost(path := Path(root) / name)], root)
         found.append((root, names))
         if not below:
             break
@@ -95,13 +97,23 @@ def folders_in(folder: Path) -> list[Path]:
     except OSError as error:
         _refuse(error)
     links = sorted(Path(entry.path) for entry in entries if entry.is_symlink())
-    lost = [str(path) for path in links if not path.exists() and not path.suffix]
-    if lost:
-        raise DataError(
-            f"{folder} holds {len(lost):,} links to folders or files that are not there ({some(lost, 3)}), which may "
-            "be folders of images; get what they lead to (git annex get, dvc pull), or take the links away."
-        )
+    _refuse_lost([path for path in links if not path.suffix and _is_lost(path)], folder)
     return [Path(entry.path) for entry in entries if entry.is_dir()]
+
+
+def _is_lost(path: Path) -> bool:
+    """Whether a path is a link to nothing."""
+    return path.is_symlink() and not path.exists()
+
+
+def _refuse_lost(links: Sequence[Path], folder: Path | str) -> None:
+    """Refuse links to nothing that are not those of files which are no images."""
+    if links:
+        raise DataError(
+            f"{folder} holds {len(links):,} links to folders or files that are not there "
+            f"({some([*map(str, sorted(links))], 3)}), which may be folders of images; get what they lead to (git "
+            "annex get, dvc pull), or take the links away."
+        )
 
 
 def _refuse(error: OSError) -> NoReturn:

@@ -11,7 +11,7 @@ import torch
 
 from natmu.data.images import ImageData, Labelling
 from natmu.data.mapped import joined
-from natmu.errors import DataError, ForgetSetError
+from natmu.errors import DataError, ForgetSetError, some
 from natmu.records.names import SampleNames
 from natmu.samples.classes import class_named
 from natmu.samples.indices import as_integer, check_indices
@@ -47,7 +47,7 @@ def listed_corrections(path: Path, data: ImageData) -> IntArray:
     if place is None or label is None:
         raise ForgetSetError(
             f"{path} needs a column called {', '.join(NAME_COLUMNS)} or index, and one called "
-            f"{' or '.join(LABEL_COLUMNS)}; it has {', '.join(table.columns)}."
+            f"{' or '.join(LABEL_COLUMNS)}; it has {some(table.columns)}."
         )
     cells, what = table.cells(place), f"{path} lists"
     if key is None:

@@ -358,7 +358,19 @@ def _taken(folder: Path) -> UsageError:
 
 @contextmanager
 def _locked(work: Path) -> Iterator[None]:
-    """Nobody else computes this run meanwhile."""
+    """Nobody else computes this run meanwhile; one that is refused leaves no folder and no file behind."""
+    lock, folders = work.with_suffix(".lock"), (work.parent, work.parent.parent, *work.parent.parent.parents)
+    made = [folder for folder in folders if not folder.exists()]
     make_folder(work.parent)
-    with FileLock(work.with_suffix(".lock")):
-        yield
+    try:
+        with FileLock(lock):
+            yield
+    except UsageError as error:
+        # Whoever waits for the lock asks for the same, and is refused as well.
+        if not error.passes and not any(work.glob("checkpoint*")):
+            shutil.rmtree(work, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+            with suppress(OSError):  # another run lies there by now
+                for folder in made:
+                    folder.rmdir()
+        raise

@@ -15,7 +15,7 @@ from natmu.errors import ModelError
 from natmu.models.faults import FAULTS, quoted
 from natmu.models.initial import seeded
 from natmu.models.layers import ImageShape
-from natmu.user_files import read_text
+from natmu.user_files import read_file, read_text
 
 CONFIG = "config.json"
 """The file of a HuggingFace folder that describes the architecture."""
@@ -145,10 +145,19 @@ def hub_source(name: str) -> bytes:
 
     Args:
         name: A name that ``from_hub`` has accepted.
+
+    Raises:
+        ModelError: The configuration cannot be read.
     """
     kind, _, rest = name.partition(":")
     known = f"{PACKAGES[kind]} {version(PACKAGES[kind])}".encode()
-    return known + ((Path(rest) / CONFIG).read_bytes() if kind == "hf" else b"")
+    if kind != "hf":
+        return known
+    path = Path(rest) / CONFIG
+    try:
+        return known + read_file(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror or error}): save the model again.") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -134,6 +134,8 @@ def damaged(path: Path, error: object, remedy: str = File.remedy) -> RunError:
         remedy: What to do where it is missing or damaged.
     """
     if isinstance(error, FileNotFoundError | NotADirectoryError):
+        if path.is_symlink():
+            return _leads_nowhere(path)
         return RunError(f"{path} cannot be read, because it is missing; {remedy}.")
     reason = one_line(str(getattr(error, "strerror", None) or error))[:200].rstrip(".")
     if isinstance(error, OSError) and error.errno in CLOSED:
@@ -142,6 +144,13 @@ def damaged(path: Path, error: object, remedy: str = File.remedy) -> RunError:
             "try again."
         )
     return RunError(f"{path} cannot be read ({reason}); {remedy}.")
+
+
+def _leads_nowhere(path: Path) -> RunError:
+    """What is said of a link to a file that may lie on a disk that is not there now."""
+    return RunError(
+        f"{path} is a link to {os.path.realpath(path)}, which is not there; bring that back, and try again."
+    )
 
 
 def other_format(path: Path, stated: object, known: object, remedy: str) -> RunError:
@@ -171,9 +180,7 @@ def is_there(path: Path) -> bool:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
-            raise RunError(
-                f"{path} is a link to {os.path.realpath(path)}, which is not there; bring that back, and try again."
-            ) from None
+            raise _leads_nowhere(path) from None
         return False
     except OSError as error:
         if error.errno in CLOSED:
@@ -253,6 +260,8 @@ def read_array(path: Path) -> npt.NDArray[Any]:
     try:
         with open_file(path) as file:
             array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+            if file.read(1):
+                raise ValueError("something stands after its array")
             return array
     except UNREADABLE as error:
         raise damaged(path, error) from None

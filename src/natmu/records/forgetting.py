@@ -12,7 +12,8 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import PlainSerializer, PlainValidator
 
-from natmu.errors import ForgetSetError
+from natmu.errors import ForgetSetError, some
+from natmu.safe_text import LONGEST_WORD
 from natmu.types import Scenario
 
 Criterion = Literal["confidence", "loss"]
@@ -113,7 +114,7 @@ def parse_forget(text: str) -> ForgetRequest:
     kind, colon, rest = text.partition(":")
     kind, rest = kind.strip().lower(), rest.strip()
     if not colon or not rest or kind not in _KINDS:
-        raise ForgetSetError(f"{text!r} does not say what to forget{_of_file(text)}; write {FORMS}.")
+        raise ForgetSetError(f"{some([text])} does not say what to forget{_of_file(text)}; write {FORMS}.")
     if kind == "random":
         return ForgetRequest(text.strip(), "random", _amount(rest, text))
     if kind == "hardest":
@@ -129,14 +130,14 @@ def parse_forget(text: str) -> ForgetRequest:
         return ForgetRequest(text.strip(), "indices", file=Path(rest), by_name=True, relabels=True)
     names = _names(rest, text)
     if not all(names):
-        raise ForgetSetError(f"{text!r} has an empty class name; separate names by single commas.")
+        raise ForgetSetError(f"{some([text])} has an empty class name; separate names by single commas.")
     return ForgetRequest(text.strip(), "class" if kind == "class" else "subclass", names=names)
 
 
 def _of_file(text: str) -> str:
     """A question for a request by the list that a text may be the path of."""
     kind = {".npy": "indices", ".txt": "files", ".csv": "files", ".json": "files"}.get(Path(text.strip()).suffix)
-    return f" (did you mean {kind}:{text.strip()}?)" if kind and ":" not in text else ""
+    return f" (did you mean {kind}:{text.strip()}?)" if kind and len(text) <= LONGEST_WORD and ":" not in text else ""
 
 
 def _where(text: str) -> ForgetRequest:
@@ -144,8 +145,8 @@ def _where(text: str) -> ForgetRequest:
     match = _TABLE.fullmatch(text.partition(":")[2])
     if match is None:
         raise ForgetSetError(
-            f"{text!r} does not name a column, a value and a table; write where:COLUMN=VALUE in TABLE.csv, or give the "
-            "table with --manifest."
+            f"{some([text])} does not name a column, a value and a table; write where:COLUMN=VALUE in TABLE.csv, or "
+            "give the table with --manifest."
         )
     return ForgetRequest(text.strip(), "indices", file=Path(match[3]), by_name=True, where=(match[1], match[2]))
 
@@ -158,7 +159,7 @@ def _names(text: str, request: str) -> tuple[str, ...]:
         return tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True, strict=True)))
     except csv.Error:
         raise ForgetSetError(
-            f"{request!r} has a double quote that does not enclose a name; write names such as "
+            f"{some([request])} has a double quote that does not enclose a name; write names such as "
             'class:"sea, deep",rocket.'
         ) from None
 
@@ -166,11 +167,13 @@ def _names(text: str, request: str) -> tuple[str, ...]:
 def _amount(text: str, request: str) -> Amount:
     match = re.fullmatch(r"([0-9]{1,12})(\.[0-9]{1,12})?\s*(%?)", text)
     if match is None or (match[2] and not match[3]):
-        raise ForgetSetError(f"{request!r}: {text!r} is no amount; write a share such as 1% or a number such as 500.")
+        raise ForgetSetError(
+            f"{some([request])}: {some([text])} is no amount; write a share such as 1% or a number such as 500."
+        )
     amount = Amount(Fraction(match[1] + (match[2] or "")), bool(match[3]))
     if amount.number == 0 or (amount.percent and amount.number > 100):
         limit = "above 0 % and at most 100 %" if amount.percent else "at least 1"
-        raise ForgetSetError(f"{request!r}: the amount must be {limit}, not {text}.")
+        raise ForgetSetError(f"{some([request])}: the amount must be {limit}, not {text[:40]}.")
     return amount
 
 
@@ -179,7 +182,9 @@ def _criterion(text: str, rest: str, request: str) -> Criterion:
         return "loss"
     if text == "confidence" or ":" not in rest:
         return "confidence"
-    raise ForgetSetError(f"{request!r}: {text!r} is no criterion; write {' or '.join(get_args(Criterion))}.")
+    raise ForgetSetError(
+        f"{some([request])}: {some([text])} is no criterion; write {' or '.join(get_args(Criterion))}."
+    )
 
 
 def _parsed(value: object) -> ForgetRequest:

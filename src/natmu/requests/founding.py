@@ -25,6 +25,7 @@ from natmu.requests.keys import ServiceKey, create_signing_key
 from natmu.requests.ledger import Ledger
 from natmu.requests.processing import deployed
 from natmu.requests.remaining import take_census
+from natmu.user_files import read_file
 
 DEFAULT_POLICY = Path(__file__).with_name(POLICY)
 """The policy that stands where the user gives none; every key is explained in it."""
@@ -69,7 +70,7 @@ def found(
     create_signing_key(folder)
     census = take_census(workspace.splits, key)
     census.write(folder / CENSUS, key.seal)
-    write_atomically(folder / POLICY, policy.read_bytes())
+    write_atomically(folder / POLICY, read_file(policy))
     settings = workspace.settings
     ServiceRecord(
         original=run.record.digest,

@@ -19,6 +19,7 @@ from natmu.records.service import HEAD, KEY
 from natmu.requests.keys import ServiceKey
 from natmu.requests.state import State, fold
 from natmu.safe_text import one_line
+from natmu.user_files import require_file
 
 FORMAT = 1
 """``PRAGMA user_version`` of ledgers that this version of natmu reads."""
@@ -225,9 +226,14 @@ class Ledger:
         """A connection; what is not committed when it is closed is gone.
 
         Raises:
-            RunError: Anything of SQLite's.
+            RunError: Anything of SQLite's, or it is no file.
         """
         address = f"{self.path.absolute().as_uri()}?mode={mode}"
+        if self.path.exists():
+            try:
+                require_file(self.path)
+            except OSError as error:
+                raise self._unusable(error) from None
         try:
             with closing(sqlite3.connect(address, timeout=_WAIT, isolation_level=None, uri=True)) as connection:
                 connection.execute("PRAGMA synchronous = FULL")
@@ -244,7 +250,7 @@ class Ledger:
         """What SQLite says, in a sentence with what to do."""
         if not self.path.exists():
             return RunError(f"{self.path} is gone; {_RESTORE}.")
-        reason = one_line(str(error))[:200]
+        reason = one_line(str(getattr(error, "strerror", None) or error))[:200]
         remedies = {
             "full": "free some space and try again; nothing was added",
             "locked": f"another process has worked on it for {_WAIT:.0f} s; wait for that and try again",

@@ -25,7 +25,8 @@ _NO_INTEGERS = (bool, np.timedelta64)
 """What Python and NumPy count among the integers."""
 
 _HEADERS = frozenset(("id", "ids", "idx", "indices", "position", "positions", "row", "rows", "sample", "samples"))
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_INTEGER = re.compile(r"\+?[0-9]{1,18}|-0*[1-9][0-9]{0,17}")
+"""With -0 left out, of which nobody knows what it means."""
 
 
 def check_indices(values: object, total: int, what: str) -> IntArray:

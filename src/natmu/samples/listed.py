@@ -113,7 +113,7 @@ def _read_column(path: Path) -> list[str]:
         return read_table(path).cells(column) if len(rows) > 1 else []
     if any(len(row) > 1 for row in rows):
         raise DataError(
-            f"{path} has several columns, {', '.join(rows[0])}, and none is called {', '.join(NAME_COLUMNS)}; call the "
+            f"{path} has several columns, {some(rows[0])}, and none is called {', '.join(NAME_COLUMNS)}; call the "
             "one that names samples so."
         )
     if len(rows) > 1 and rows[0] == ("0",):

@@ -42,13 +42,19 @@ def open_npy(path: Path) -> npt.NDArray[Any]:
     """Map a ``.npy`` file read-only; pickled objects are refused.
 
     Raises:
-        DataError: The file is missing, damaged or something else.
+        DataError: The file is missing, damaged or something else, or holds more than one array.
     """
     head = _head(path)
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        array = np.lib.format.open_memmap(path, mode="r")
+        beyond = path.stat().st_size - array.offset - array.nbytes
     except NPY_FAULTS as error:
         raise DataError(f"{path} cannot be read as a .npy array of numbers: {_fault(head, error)}.") from None
+    if beyond > 0:
+        raise DataError(
+            f"{path} holds {beyond:,} more bytes than its array of shape {array.shape}; save one array in each file."
+        )
+    return array
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from natmu.errors import DataError, fold, hint
+from natmu.errors import DataError, fold, hint, some
 from natmu.user_files import read_file
 
 NAME_COLUMNS = ("file", "name", "path")
@@ -44,7 +44,7 @@ class Table:
         place = self.column([name])
         if place is None:
             raise DataError(
-                f"{self.path} has no column {name!r}{hint(name, self.columns)}; it has {', '.join(self.columns)}."
+                f"{self.path} has no column {name!r}{hint(name, self.columns)}; it has {some(self.columns)}."
             )
         return place
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from natmu.errors import NatmuError, SettingError
+from natmu.errors import NatmuError, SettingError, some
 from natmu.methods import SISA, method_named
 from natmu.methods.exact import SISASettings
 from natmu.records.forgetting import ForgetRequest
@@ -70,7 +70,7 @@ class Recipe(RecipeSettings):
         texts = [request.text for request in requests]
         twice = sorted({text for text in texts if texts.count(text) > 1})
         if twice:
-            raise ValueError(f"each forget set is named once; named again: {', '.join(twice)}")
+            raise ValueError(f"each forget set is named once; named again: {some(twice)}")
         return requests
 
     @model_validator(mode="after")
@@ -78,7 +78,7 @@ class Recipe(RecipeSettings):
         labels = [label for entry in self.methods for label, _, _ in entry.expanded()]
         twice = sorted({label for label in labels if labels.count(label) > 1} | ({*REFERENCES} & {*labels}))
         if twice:
-            raise ValueError(f"methods need different labels; taken twice or reserved: {', '.join(twice)}")
+            raise ValueError(f"methods need different labels; taken twice or reserved: {some(twice)}")
         head = isinstance(self.training, HeadTraining)
         if head and self.original is None and self.features_from is None:
             raise ValueError("a head is fitted on the features of a model; name that model under features_from")
