@@ -119,7 +119,7 @@ def test_a_pipe_is_written_into_and_stays(tmp_path):
 def refused(place, require):
     with pytest.raises(UsageError) as caught:
         require(place)
-    assert str(place) in str(caught.value)
+    assert str(place)[:100] in str(caught.value)  # a sentence may shorten names of hundreds of characters
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
