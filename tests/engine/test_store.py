@@ -420,13 +420,17 @@ def test_a_store_is_listed_again_only_after_something_came_or_went(tmp_path, mon
 def test_a_look_up_needs_no_room_on_the_disk(tmp_path, monkeypatch):
     store = Store(tmp_path)
     runs = [store.obtain(lineages.trained(seed), Computation(), name=f"run{seed}") for seed in range(10)]
+    (tmp_path / ".work" / "names.json").unlink()
+    tried = []
 
     def full(*_, **__):
+        tried.append(1)
         raise ResourceError("No space is left.")
 
     monkeypatch.setattr(run_names.RunNames, "write", full)
     _digest_in.cache_clear()
     assert store.find(runs[-1].record.digest) == runs[-1]
+    assert tried
 
 
 @pytest.fixture
