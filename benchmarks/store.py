@@ -1,11 +1,11 @@
 """How long a look-up takes among ten thousand runs, and what it costs that a run survives a power cut.
 
-    python benchmarks/store.py --runs 9
+    python benchmarks/store.py
 
-A look-up lists the store each time, so nothing can be out of date. ``--named`` of the runs have names of their own; the
-others are called by their digests. Run folders hold a record alone. ``first`` is a look-up that remembers nothing of
-those before it, as in a new process. Look-ups are timed by the processor, so
-that other work hardly lengthens them.
+A look-up asks for the folder that is called by the digest. Where there is none it looks at the records of the runs
+that have names of their own, ``--named`` of them, and lists the store unless nothing came or went since the last time.
+Run folders hold a record alone. ``first`` is a look-up that remembers nothing of those before it, as in a new process.
+Look-ups are timed by the processor, so that other work hardly lengthens them, and by the clock.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from tests.records import lineages
 from tests.records.folders import make_run
 
 from natmu.engine import run_names
+from natmu.engine.precision import described, processor_of
 from natmu.engine.store import Store
 from natmu.records.disk import sync_tree
 
@@ -52,73 +54,63 @@ def filled(root: Path, count: int, named: int) -> Store:
 def forget_all() -> None:
     """As a new process begins."""
     run_names._digest_in.cache_clear()
+    run_names._listed.cache_clear()
     run_names._read.cache_clear()
 
 
-def times(
-    runs: int,
-    work: Callable[[], object],
-    before: Callable[[], object] = lambda: None,
-    clock: Callable[[], float] = time.process_time,
-) -> list[float]:
-    """Milliseconds by a clock, sorted."""
+def row(name: str, runs: int, work: Callable[[], object], before: Callable[[], object] = lambda: None) -> str:
+    """A row of the table: milliseconds of the processor and of the clock."""
     found = []
     for _ in range(runs):
         before()
-        start = clock()
+        starts = time.process_time(), time.perf_counter()
         work()
-        found.append(1000 * (clock() - start))
-    return sorted(found)
+        found.append((time.process_time() - starts[0], time.perf_counter() - starts[1]))
+    processor, clock = (sorted(1000 * one for one in values) for values in zip(*found, strict=True))
+    spreads = " | ".join(f"{one[0]:.2f}, {statistics.median(one):.2f}, {one[-1]:.2f}" for one in (processor, clock))
+    return f"| {name} | {runs} | {spreads} |"
 
 
-def row(name: str, found: list[float]) -> str:
-    """A row of the table."""
-    return f"| {name} | {found[0]:.1f} | {statistics.median(found):.1f} | {found[-1]:.1f} |"
-
-
-def written(folder: Path, *, synced: bool) -> None:
-    """A run folder of six files, 45 MB in all, as a ResNet18 has."""
+def written(folder: Path) -> None:
+    """A run folder of six files, 48 MB in all, as a ResNet18 has."""
     folder.mkdir()
-    for name, size in (
-        ("model", 45_000_000),
-        ("predictions", 3_000_000),
-        ("history", 9000),
-        ("a", 9),
-        ("b", 9),
-        ("c", 9),
-    ):
-        (folder / name).write_bytes(os.urandom(size))
-    if synced:
-        sync_tree(folder)
+    for name, size in {"model": 45_000_000, "predictions": 3_000_000, "history": 9000, "a": 9, "b": 9, "c": 9}.items():
+        (folder / name).write_bytes(bytes(size))
+
+
+def removed(folder: Path) -> Path:
+    """The same folder, which is not there any more."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=9, help="repetitions of each")
+    parser.add_argument("--runs", type=int, default=20, help="repetitions of each look-up")
     parser.add_argument("--size", type=int, default=10_000, help="run folders in the store")
     parser.add_argument("--named", type=int, default=100, help="of them with a name of their own")
-    parser.add_argument("--disk", type=int, default=5, help="repetitions of what is written; 0 leaves it out")
+    parser.add_argument("--disk", type=int, default=20, help="repetitions of what is written; 0 leaves it out")
     options = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()},")
-    print(f"n = {options.runs}, load {os.getloadavg()[0]:.1f}.")
-    print("Milliseconds of the processor; of what is written, of wall time.\n")
-    print("| what | min | median | max |\n|---|---|---|---|")
+    print(f"{processor_of(described()).name}, {os.cpu_count()} cores, Python {platform.python_version()},")
+    print(f"{options.size:,} runs, {options.named:,} of them with names of their own; load {os.getloadavg()[0]:.1f}.")
+    print("Milliseconds: least, median, most.\n")
+    print("| what | n | processor | clock |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as temporary:
         store = filled(Path(temporary, "runs"), options.size, options.named)
         last = lineages.trained(options.named - 1).digest
         there = lineages.trained(options.size - 1).digest
         store.find(MISSING)
+        time.sleep(3.5)  # what was listed right after a change is not remembered
         cases = {"a run called by its digest": there, "the last named run": last, "a missing run": MISSING}
         for name, digest in cases.items():
             assert (store.find(digest) is None) == (digest == MISSING)
-            print(row(name, times(options.runs, lambda digest=digest: store.find(digest))))
-        print(row("a missing run, first", times(options.runs, lambda: store.find(MISSING), forget_all)))
-        for synced in (False, True) if options.disk else ():
-            places = iter(range(1000))
-            name = f"48 MB in six files written{' and synced' if synced else ''}"
-            work = lambda synced=synced: written(Path(temporary, f"run-{synced}-{next(places)}"), synced=synced)  # noqa: B023, E731
-            print(row(name, times(options.disk, work, clock=time.perf_counter)))
+            print(row(name, options.runs, lambda digest=digest: store.find(digest)))
+        print(row("a missing run, first", options.runs, lambda: store.find(MISSING), forget_all))
+        if options.disk:
+            folder = Path(temporary, "run")
+            print(row("48 MB in six files written", options.disk, lambda: written(folder), lambda: removed(folder)))
+            print(row("then synced", options.disk, lambda: sync_tree(folder), lambda: written(removed(folder))))
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ class Place:
         store = Store(self.root)
         if self.name is not None:
             store.refuse_other(self.name, fits)
-        store.require_writable(self.name)
+        store.require_usable(self.name)
 
     def workspace(
         self, data: DataSettings, model: str, outputs: Outputs = "logits", *, unit_head: bool = False

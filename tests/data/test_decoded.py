@@ -18,8 +18,9 @@ from filelock import FileLock
 from natmu.data import ImageData, decoding, load
 from natmu.data import pixels as pixels_module
 from natmu.data.mapped import MappedImages, mapped
-from natmu.errors import DataError
+from natmu.errors import DataError, ResourceError, RunError
 from natmu.progress import showing
+from natmu.records.decoded import DecodedImages
 
 from .fakes import write_image
 
@@ -153,10 +154,23 @@ def test_what_was_edited_is_named_and_decoded_again(
     assert said in capsys.readouterr().err
 
 
-def test_a_copy_of_the_folder_is_taken_after_one_look(files: list[Path], tmp_path: Path, decodings: list[int]) -> None:
+@pytest.mark.parametrize("error", [None, RunError, ResourceError])
+def test_a_copy_of_the_folder_is_taken_after_one_look(
+    files: list[Path],
+    tmp_path: Path,
+    decodings: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception] | None,
+) -> None:
     again(files, tmp_path)
     shutil.move(tmp_path / "data", tmp_path / "elsewhere")
     shutil.copytree(tmp_path / "elsewhere", tmp_path / "data", copy_function=shutil.copy)
+    if error is not None:  # what the look found cannot be noted
+
+        def fail(*_: object) -> None:
+            raise error("no space")
+
+        monkeypatch.setattr(DecodedImages, "write", fail)
     again(files, tmp_path)
     assert decodings == [COUNT]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.deletion_requests.fakes import chained, opening, released, requested, rolled_back, story
 
-from natmu.errors import RunError
+from natmu.errors import ResourceError, RunError
 from natmu.records.ledger import FIRST, Head, body_text, entry_hash
 from natmu.requests.keys import ServiceKey
 from natmu.requests.ledger import Ledger
@@ -131,9 +131,10 @@ def test_a_head_that_is_behind_is_no_problem_and_is_put_right(ledger):
     assert Head.read(head).number == len(story()) + 2
 
 
-def test_an_entry_stands_though_its_head_cannot_be_written(ledger, monkeypatch):
+@pytest.mark.parametrize("error", [RunError, ResourceError])
+def test_an_entry_stands_though_its_head_cannot_be_written(ledger, monkeypatch, error):
     def fail(self, path):
-        raise RunError("no space")
+        raise error("no space")
 
     monkeypatch.setattr(Head, "write", fail)
     ledger.append(lambda state: requested(4))

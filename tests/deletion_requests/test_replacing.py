@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from natmu.errors import RunError
+from natmu.errors import ResourceError
 from natmu.requests.replacing import replacing
 
 SCRIPT = """
@@ -53,7 +53,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(folder, tmp_path):
             (new / "names.txt").write_text("half")
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(RunError, match=r"0001 \(No space left on device\)"):
+    with pytest.raises(ResourceError, match=r"0001 \(No space left on device\)"):
         fail()
     assert held(folder) == {"names.txt": "old"}
     assert left_over(tmp_path) == []
@@ -68,7 +68,7 @@ def test_a_failure_of_the_last_step_leaves_what_was_there(folder, tmp_path, monk
         return rename(own, to)
 
     monkeypatch.setattr(type(folder), "rename", refuse)
-    with pytest.raises(RunError, match="Input/output error"):
+    with pytest.raises(ResourceError, match="Input/output error"):
         write(tmp_path, "new")
     assert held(folder) == {"names.txt": "old"}
     assert left_over(tmp_path) == []

@@ -14,6 +14,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from natmu.engine import fastest as timing
 from natmu.engine import precision
 from natmu.engine.precision import fastest, limit, precision_for, processor_of, reason_for
+from natmu.errors import ResourceError
 from natmu.models import convolution
 from natmu.progress import shown_on
 from natmu.records.precision import NEVER, PrecisionChoice, ProductLimits, cache_folder, choice_file_name
@@ -163,13 +164,19 @@ class Lines:
         self.say = self.said.append
 
 
-@pytest.mark.parametrize("place", ["file", "folder"])
-def test_where_nothing_can_be_written_each_process_measures_once_and_says_so(cache, place, tmp_path):
+@pytest.mark.parametrize("place", ["file", "folder", "full disk"])
+def test_where_nothing_can_be_written_each_process_measures_once_and_says_so(cache, place, tmp_path, monkeypatch):
     lines = Lines()
     if place == "file":
         (tmp_path / "cache").write_text("")
-    else:
+    elif place == "folder":
         kept().mkdir(parents=True)
+    else:
+
+        def fail(*_):
+            raise ResourceError("no space")
+
+        monkeypatch.setattr(PrecisionChoice, "write", fail)
     with shown_on(lines):
         assert fastest(AVX512) == fastest(AVX512)
     assert len(cache) == 1

@@ -8,6 +8,7 @@ import json
 import pickle
 import shutil
 import textwrap
+import time
 import zipfile
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from safetensors.numpy import save_file
 from torch import nn
 
 import warm
+from natmu.engine import run_names
 from natmu.engine.checkpoint import save_weights
 from natmu.engine.run_names import _digest_in
 from natmu.engine.store import Run, Store
-from natmu.errors import RunError, UsageError
+from natmu.errors import ResourceError, RunError, UsageError
 from natmu.lineage.same_weights import has_weights
 from natmu.records.run import RunRecord, open_run
 from natmu.types import ForgetSet, Outputs, Part
@@ -415,6 +417,77 @@ def test_nothing_that_was_copied_renamed_replaced_or_deleted_is_missed(tmp_path,
         assert found() == ["run1", None, *names[2:]]
 
 
+def test_a_store_is_listed_again_only_after_something_came_or_went(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    digests = [store.obtain(lineages.trained(seed), Computation(), name=f"run{seed}").record.digest for seed in (1, 2)]
+    listed, real = [], run_names._list
+    monkeypatch.setattr(run_names, "_list", lambda root: listed.append(root) or real(root))
+    monkeypatch.setattr(run_names, "_STEP", 50_000_000)
+    for count, change in enumerate((lambda: None, lambda: (tmp_path / "run2").rename(tmp_path / "other")), start=1):
+        change()
+        store.find("f" * 16)  # what was listed right after a change may miss another one of the same moment
+        time.sleep(0.1)
+        before = len(listed)
+        names = [store.find(digest).path.name for digest in (*digests, *digests)]
+        assert names == ["run1", ("run2", "other")[count - 1]] * 2
+        assert len(listed) == before + 1
+
+
+def test_a_look_up_needs_no_room_on_the_disk(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    runs = [store.obtain(lineages.trained(seed), Computation(), name=f"run{seed}") for seed in range(10)]
+    (tmp_path / ".work" / "names.json").unlink()
+    tried = []
+
+    def full(*_, **__):
+        tried.append(1)
+        raise ResourceError("No space is left.")
+
+    monkeypatch.setattr(run_names.RunNames, "write", full)
+    _digest_in.cache_clear()
+    assert store.find(runs[-1].record.digest) == runs[-1]
+    assert tried
+
+
+@pytest.fixture
+def read_only(monkeypatch):
+    """Make every folder one that may be read and not written; the tests may run as somebody who may do everything."""
+
+    def make():
+        def forbidden(self, *_, **__):
+            raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+        for name in ("touch", "mkdir", "rename", "unlink", "write_text"):
+            monkeypatch.setattr(Path, name, forbidden)
+        monkeypatch.setattr("natmu.engine.store.FileLock", lambda path, **_: forbidden(path))
+
+    return make
+
+
+def test_a_store_that_may_only_be_read_serves_what_it_holds_and_computes_nothing(tmp_path, read_only):
+    store, computation = Store(tmp_path), Computation()
+    by_digest = store.obtain(lineages.trained(1), computation)
+    named = store.obtain(lineages.trained(2), computation, name="mine")
+    killed = tmp_path / ".work" / by_digest.record.digest  # it had not tidied up
+    killed.mkdir()
+    read_only()
+    for name, run in ((None, by_digest), ("mine", named)):
+        store.require_usable(name)
+        assert store.obtain(run.record.lineage, computation, name=name) == run
+    store.require_usable()
+    assert not store.busy(by_digest.record.digest)
+    with pytest.raises(UsageError, match=r"Read-only file system\); the run is not there yet, so choose another --out"):
+        store.obtain(lineages.trained(3), computation)
+    for attempt in (
+        lambda: store.require_usable("other"),
+        lambda: store.obtain(named.record.lineage, computation, name="other"),
+        store.require_writable,
+    ):
+        with pytest.raises(UsageError, match=r"cannot be written \(Read-only file system\); choose another --out"):
+            attempt()
+    assert computation.calls == 2
+
+
 @pytest.mark.parametrize(
     ("file", "read"),
     [
@@ -439,7 +512,7 @@ def test_predictions_that_lack_a_part_are_damaged(tmp_path, monkeypatch):
     def write(_, path):
         save_file({"train_logits": np.zeros((1, 2))}, path)
 
-    monkeypatch.setattr("natmu.engine.store.write_outputs", write)
+    monkeypatch.setattr("natmu.engine.workplace.write_outputs", write)
     run = Store(tmp_path).obtain(MODEL, Computation())
     with pytest.raises(RunError, match="compute that again"):
         run.outputs()

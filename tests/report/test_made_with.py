@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 from tests.records import folders
 
-from natmu.report import csv_table, latex, markdown, print_tables
+from natmu.records.study import open_study
+from natmu.report import csv_table, latex, markdown, print_tables, write_report
 from natmu.report.made_with import usual
 
 NOW, BEFORE = {"natmu": "0.4.0", "torch": "2.9.0", "numpy": "2.0"}, {"natmu": "0.4.0", "torch": "2.8.0", "numpy": "2.0"}
@@ -60,3 +61,26 @@ def test_every_replicate_says_its_versions_in_csv():
     rows = {row["method"]: row["versions"] for row in csv.DictReader(io.StringIO(csv_table(study())))}
     assert rows["salun"] == "natmu 0.4.0 torch 2.8.0;natmu 0.4.0 torch 2.9.0"
     assert rows["natmu"] == "natmu 0.4.0 torch 2.9.0;natmu 0.4.0 torch 2.9.0"
+
+
+def test_a_mixed_row_is_marked_and_explained_on_the_page(tmp_path):
+    folder = folders.make_study(tmp_path, "study")
+    held = open_study(folder)
+    assert "Made with other versions" not in write_report(folder).read_text()
+    rows = [
+        row.model_copy(
+            update={
+                "replicates": tuple(
+                    one.model_copy(update={"versions": BEFORE if row.method == "natmu" else NOW})
+                    for one in row.replicates
+                )
+            }
+        )
+        for row in held.table.rows
+    ]
+    held.table.model_copy(update={"rows": tuple(rows)}).write(folder / "table.json")
+    page = write_report(folder).read_text()
+    assert "natmu*" in page
+    assert "retrained*" not in page
+    assert "natmu (1 with natmu 0.4.0 torch 2.8.0, of 1)" in page
+    assert page.count("<td>natmu 0.4.0 torch 2.9.0</td>") == 2

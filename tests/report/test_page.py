@@ -138,8 +138,8 @@ def test_sentences_of_a_caption_are_parted(made):
 
 def test_a_table_of_an_earlier_version_is_refused(made):
     folder, study = made
-    (folder / "table.json").write_text(json.dumps({"name": study.name, "columns": [], "rows": []}))
-    with pytest.raises(RunError, match="its format is None, and this version of natmu reads format 2"):
+    (folder / "table.json").write_text(json.dumps({"format": 1, "name": study.name, "rows": []}))
+    with pytest.raises(RunError, match="has format 1, and this version of natmu reads format"):
         write_report(folder)
 
 

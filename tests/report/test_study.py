@@ -51,6 +51,7 @@ def test_a_summary_has_the_means(study, tmp_path):
             "avg_gap": 2.9 / 3,
             "seconds": 2.4,
             "retrain_fraction": 0.011,
+            "passes": None,
         }
     )
     assert summary.rows[2].scores["avg_gap"] is None

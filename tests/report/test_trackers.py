@@ -17,6 +17,7 @@ from tests.report.tracked_folders import CURVES, DIGEST, lineages, write_audit, 
 from tests.report.tracker_files import curves_of, mlflow_curves, of_tensorboard, of_wandb, one_of_mlflow
 
 from natmu.errors import RunError, SettingError, TrackingError, UsageError
+from natmu.records.disk import host
 from natmu.records.run import RunFolder
 from natmu.report import read_study
 from natmu.report.trackers import known_trackers, track_run, track_study
@@ -191,6 +192,14 @@ def test_tensorboard_has_the_run_as_its_folder_has_it(runs):
     assert settings.session_start_info.hparams["settings.lr"].number_value == 0.001
     (links,) = found.Tensors("links")
     assert (runs / "mine").as_uri() in links.tensor_proto.string_val[0].decode()
+
+
+def test_tensorboard_shows_nothing_that_a_killed_process_left(runs):
+    left = runs / "tensorboard" / "natmu" / f".mine-{DIGEST}.{host()}.{2**22 + 1}.partial"
+    left.mkdir(parents=True)
+    (left / "events.out.tfevents.1").write_bytes(b"half")
+    track_run(["tensorboard"], write_run(runs, name="mine"))
+    assert [path.name for path in left.parent.iterdir()] == [f"mine-{DIGEST}"]
 
 
 def test_tensorboard_knows_a_run_again_and_takes_what_is_new(runs):

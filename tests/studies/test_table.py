@@ -30,7 +30,8 @@ def test_a_column_is_the_mean_and_the_spread_of_the_values_that_there_are():
 
 
 def run_of(number, seconds=1.0, hardware=MACHINE, passes=None):
-    record = SimpleNamespace(seconds=seconds, hardware=hardware, passes=passes, digest=f"{number:x}")
+    facts = {"seconds": seconds, "hardware": hardware, "passes": passes, "versions": {"torch": f"2.{number}"}}
+    record = SimpleNamespace(**facts, digest=f"{number:x}")
     return SimpleNamespace(path=Path(str(number)), record=record)
 
 
@@ -83,3 +84,4 @@ def test_passes_of_the_request_stand_apart_from_preparation_and_search():
     assert row.scores["passes"].values == (pytest.approx(0.6), None)
     assert (row.preparation, row.search) == (pytest.approx(2.0), 12.5)
     assert (other.scores["passes"], other.preparation, other.search) == (None, None, None)
+    assert [one.versions for one in row.replicates] == [{"torch": "2.0"}, {"torch": "2.1"}]

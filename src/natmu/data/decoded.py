@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from PIL import __version__ as pillow_version
 
 from natmu.data.forms import Form
-from natmu.errors import DataError, RunError
+from natmu.errors import DataError, ResourceError, RunError
 from natmu.progress import say
 from natmu.records.decoded import DecodedImages, identity_of
 from natmu.records.disk import sweep
@@ -253,7 +253,7 @@ def _opened(path: Path, record: DecodedImages, files: Sequence[Path]) -> Pixels 
 
 def _kept(path: Path, record: DecodedImages) -> None:
     """Note what is known, where that can be written."""
-    with suppress(RunError):
+    with suppress(RunError, ResourceError):
         record.write(path)
 
 

@@ -18,7 +18,7 @@ from filelock import FileLock
 
 from natmu.engine.fastest import bf16_speedup, product_ratios
 from natmu.engine.threads import threads
-from natmu.errors import RunError
+from natmu.errors import ResourceError, RunError
 from natmu.progress import say
 from natmu.records.precision import (
     NEVER,
@@ -102,7 +102,7 @@ def _chosen(this: Processor, folder: Path | None) -> PrecisionChoice:
                 choice = measured(this)
                 choice.write(path)
             return choice
-    except (OSError, RunError, NotImplementedError):  # a lock fails in these ways too
+    except (OSError, RunError, ResourceError, NotImplementedError):  # a lock fails in these ways too
         say(f"{folder} cannot be written, so each process measures anew whether bf16 is faster; say --precision.")
         return choice or measured(this)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from natmu.errors import RunError
+from natmu.errors import NatmuError, RunError
 from natmu.records.digests import Digest
 from natmu.records.files import File
 from natmu.records.run import DIGEST, RECORD, RunFolder
@@ -19,8 +20,11 @@ WORK, NAMES = ".work", "names.json"
 _WORTH_NOTING = 8
 """Records that one look-up reads before it notes what it found: a few are read as fast as they are noted."""
 
+_STEP = 3_000_000_000
+"""Nanoseconds that are longer than any file system's step of time."""
+
 Facts = tuple[int, int, int, int]
-"""Of a record: its times of modification and change in nanoseconds, its size, its inode."""
+"""Of a record or a folder: its times of modification and change in nanoseconds, its size, its inode."""
 
 
 class RunNames(File):
@@ -41,21 +45,17 @@ class RunNames(File):
 def find_named(root: Path, digest: str) -> Path | None:
     """The folder with a name of its own that holds a run, the first by its name; None where there is none.
 
-    Every look-up lists the store and looks at the facts of each such record, so nothing that was copied, renamed,
-    replaced or deleted meanwhile is missed.
+    Every look-up looks at the facts of each such record, and lists the store unless nothing came or went since it was
+    listed, so nothing that was copied, renamed, replaced or deleted meanwhile is missed.
 
     Args:
         root: The store.
         digest: Of the run.
     """
-    try:
-        entries = os.listdir(root)  # noqa: PTH208 - ten thousand names, of which few become paths
-        names = [name for name in entries if not (DIGEST.fullmatch(name) or name.startswith("."))]
-    except OSError:
-        return None  # no store yet
+    names = _names(root)
     noted, read = _noted(root), dict[str, tuple[Facts, str]]()
     found = None
-    for name in sorted(names):
+    for name in names:
         facts = _facts(f"{root}/{name}/{RECORD}")
         if facts is None:
             continue
@@ -73,8 +73,35 @@ def find_named(root: Path, digest: str) -> Path | None:
     return found
 
 
+def _names(root: Path) -> tuple[str, ...]:
+    """The folders of a store that are not called by digests, sorted; none where there is no store yet.
+
+    The times of a folder change whenever a name comes, goes or is given anew, in steps as coarse as two seconds. So
+    what was listed counts as long as they are the same, if they were older than that.
+    """
+    facts = _facts(str(root))
+    if facts is None:
+        return ()
+    if time.time_ns() - max(facts[:2]) < _STEP:
+        return _list(root)
+    return _listed(root, *facts)
+
+
+def _list(root: Path) -> tuple[str, ...]:
+    try:
+        entries = os.listdir(root)  # noqa: PTH208 - ten thousand names, of which few become paths
+    except OSError:
+        return ()
+    return tuple(sorted(name for name in entries if not (name.startswith(".") or DIGEST.fullmatch(name))))
+
+
+@lru_cache(maxsize=8)
+def _listed(root: Path, *_: int) -> tuple[str, ...]:
+    return _list(root)
+
+
 def _facts(path: str) -> Facts | None:
-    """What changes whenever a record does; None where there is none, or none that can be looked at."""
+    """What changes whenever a file or a folder does; None where there is none, or none that can be looked at."""
     try:
         facts = os.stat(path)  # noqa: PTH116 - likewise
     except OSError:
@@ -105,5 +132,5 @@ def _read(root: Path, *_: int) -> dict[str, tuple[Facts, str]]:
 def _note(root: Path, runs: dict[str, tuple[Facts, str]]) -> None:
     """Note what was found, where a folder for it is there and can be written."""
     if (root / WORK).is_dir():
-        with suppress(RunError):
+        with suppress(NatmuError):  # no room, or no permission
             RunNames(runs=runs).write(root / WORK / NAMES)

@@ -7,40 +7,23 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from filelock import FileLock, Timeout
-from torch import Tensor, nn
+from torch import Tensor
 
 from natmu.engine import processes
-from natmu.engine.checkpoint import Checkpoint, read_weights, save_weights
-from natmu.engine.compute import Compute, hardware, peak_memory_mb, versions
+from natmu.engine.checkpoint import Checkpoint, read_weights
 from natmu.engine.run_names import WORK, find_named
+from natmu.engine.workplace import Workplace
 from natmu.errors import RunError, UsageError
 from natmu.machine import room_in
 from natmu.progress import say
-from natmu.records.disk import make_folder, partial_of, publish, require_folder, sweep
+from natmu.records.disk import OTHER_OUT, is_read_only, make_folder, partial_of, publish, require_folder, sweep
 from natmu.records.files import is_there
-from natmu.records.forgotten import Forgotten, write_forget
 from natmu.records.lineage import AnyLineage
-from natmu.records.passes import Passes
-from natmu.records.predictions import write_outputs
-from natmu.records.run import (
-    CONFIDENCE,
-    DIGEST,
-    PREDICTIONS,
-    RECORD,
-    WEIGHTS,
-    History,
-    RunFolder,
-    RunRecord,
-    write_history,
-    write_run,
-)
-from natmu.types import ForgetSet, Outputs
+from natmu.records.run import DIGEST, PREDICTIONS, RECORD, WEIGHTS, RunFolder
 
 
 @dataclass(frozen=True)
@@ -54,85 +37,6 @@ class Run(RunFolder):
             RunError: They cannot be read, or belong to another run.
         """
         return read_weights(self.verified(WEIGHTS))
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """Where one run is computed before it is complete.
-
-    Attributes:
-        folder: What becomes the run's folder.
-        lineage: What is computed.
-        checkpoint: Where the state of the unfinished run is kept.
-    """
-
-    folder: Path
-    lineage: AnyLineage
-    checkpoint: Checkpoint
-
-    def finish(
-        self,
-        model: nn.Module,
-        outputs: Outputs | None,
-        compute: Compute,
-        *,
-        seconds: float,
-        scores: dict[str, float],
-        history: History,
-        confidence: Tensor | None = None,
-        forget: ForgetSet | None = None,
-        decisions: tuple[str, ...] = (),
-        passes: Passes | None = None,
-    ) -> None:
-        """Write everything that a run folder holds; of several processes the first does.
-
-        A model that is a step on the way to another has no predictions.
-        """
-        if not processes.writes():
-            return
-        save_weights(model, self.folder / WEIGHTS)
-        if outputs is not None:
-            write_outputs(outputs, self.folder / PREDICTIONS)
-        if confidence is not None:
-            np.save(self.folder / CONFIDENCE, confidence.numpy())
-        if forget is not None:
-            write_forget(forget, self.folder)
-        self._record(compute, seconds, scores, history, forget, decisions, passes)
-
-    def finish_curve(self, history: History, compute: Compute, *, seconds: float) -> None:
-        """Write a run folder of what was learnt about a model, which holds no model itself."""
-        if processes.writes():
-            self._record(compute, seconds, {}, history, None)
-
-    def _record(
-        self,
-        compute: Compute,
-        seconds: float,
-        scores: dict[str, float],
-        history: History,
-        forget: ForgetSet | None,
-        decisions: tuple[str, ...] = (),
-        passes: Passes | None = None,
-    ) -> None:
-        """Write what was asked for, how it went and what it took."""
-        write_history(history, self.folder)
-        write_run(
-            self.folder,
-            lambda files: RunRecord(
-                lineage=self.lineage,
-                digest=self.lineage.digest,
-                forgotten=None if forget is None else Forgotten.of(forget),
-                scores=scores,
-                decisions=decisions,
-                seconds=round(seconds, 4),
-                passes=passes,
-                peak_memory_mb=round(peak_memory_mb(), 1),
-                versions=versions(),
-                hardware=hardware(compute),
-                finished=datetime.now(UTC).isoformat(timespec="seconds"),
-                files=files,
-            ),
-        )
 
 
 class Store:
@@ -177,6 +81,8 @@ class Store:
                 return False
         except Timeout:
             return True
+        except OSError:  # of a store that may only be read
+            return False
 
     def obtain(
         self,
@@ -195,12 +101,14 @@ class Store:
             resume: Whether to continue an unfinished computation of the same lineage.
 
         Raises:
-            UsageError: ``name`` is taken by another run.
+            UsageError: ``name`` is taken by another run, or the run is missing and nothing can be written.
         """
         digest = lineage.digest
         work = self.root / WORK / digest
         found = processes.agree(lambda: self._known(name, digest))
-        if found is None or processes.agree(work.exists):  # by a process that ended before it had tidied up
+        if found is None:
+            processes.agree(lambda: self._require_writable(name, f"the run is not there yet, so {OTHER_OUT}"))
+        if found is None or processes.agree(lambda: self._is_left(work)):
             with _locked(work) if processes.writes() else nullcontext():
                 found = processes.agree(lambda: self.find(digest))
                 found = found or self._compute(lineage, work, compute, name, resume)
@@ -228,6 +136,24 @@ class Store:
         if processes.agree(lambda: there and not (known and fits(Run(folder).record.lineage))):
             raise _taken(folder)
 
+    def require_usable(self, name: str | None = None) -> None:
+        """Refuse, before any work is done, a store in which a run can neither be found nor kept.
+
+        A store that may only be read is used: what is missing there is refused once that is known, and not computed.
+
+        Args:
+            name: Of the run's folder, where it has one.
+
+        Raises:
+            UsageError: It cannot be written, and does not hold the run.
+        """
+
+        def check() -> None:
+            if (name is not None and not is_there(self.root / name / RECORD)) or not self._is_read_only():
+                self._require_writable(name)
+
+        processes.agree(check)
+
     def require_writable(self, name: str | None = None) -> None:
         """Refuse, before any work is done, a store in which no run can be kept.
 
@@ -237,13 +163,22 @@ class Store:
         Raises:
             UsageError: It cannot be written.
         """
+        processes.agree(lambda: self._require_writable(name))
 
-        def check() -> None:
-            work = self.root / WORK
-            require_folder(work if os.path.lexists(work) else self.root)
-            require_folder(self.root / name if name else self.root)
+    def _require_writable(self, name: str | None, remedy: str = OTHER_OUT) -> None:
+        work = self.root / WORK
+        require_folder(work if os.path.lexists(work) else self.root, remedy=remedy)
+        if name is None or not is_there(
+            self.root / name / RECORD
+        ):  # the folder of a run that is there may be protected
+            require_folder(self.root / name if name else self.root, remedy=remedy)
 
-        processes.agree(check)
+    def _is_read_only(self) -> bool:
+        return is_read_only(self.root) or is_read_only(self.root / WORK)
+
+    def _is_left(self, work: Path) -> bool:
+        """Whether a process ended before it had tidied up where it had computed a run, and that can be done now."""
+        return work.exists() and not self._is_read_only()
 
     def _known(self, name: str | None, digest: str) -> Run | None:
         """The run of a digest, if there is one and its name is free for it."""
@@ -294,6 +229,7 @@ class Store:
 
     def _copy(self, run: Run, name: str) -> Run:
         """The same run under another name."""
+        self._require_writable(name)
         copy = partial_of(self.root / WORK / name)
         shutil.rmtree(copy, ignore_errors=True)
         try:

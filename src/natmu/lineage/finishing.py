@@ -8,7 +8,7 @@ from torch import nn
 
 from natmu.engine.compute import Compute
 from natmu.engine.predict import outputs_of, part_of
-from natmu.engine.store import Workplace
+from natmu.engine.workplace import Workplace
 from natmu.lineage.heads import FittedHead
 from natmu.lineage.model_samples import ModelSamples
 from natmu.lineage.workspace import Workspace

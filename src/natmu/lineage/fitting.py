@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from natmu.data import ImageData
 from natmu.engine import processes
-from natmu.engine.store import Run, Workplace
+from natmu.engine.store import Run
+from natmu.engine.workplace import Workplace
 from natmu.errors import ModelError
 from natmu.lineage.backbone_weights import backbone_digest, backbone_state
 from natmu.lineage.features import extract

@@ -9,7 +9,8 @@ from torch import nn
 from natmu.data import require_sure_order
 from natmu.engine import processes
 from natmu.engine.predict import outputs_of
-from natmu.engine.store import Run, Workplace
+from natmu.engine.store import Run
+from natmu.engine.workplace import Workplace
 from natmu.errors import ModelError, SettingError
 from natmu.lineage.exporting import weights_digest
 from natmu.lineage.finishing import finish, scores_of

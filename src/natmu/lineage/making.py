@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from natmu.engine import processes
-from natmu.engine.store import Run, Workplace
+from natmu.engine.store import Run
+from natmu.engine.workplace import Workplace
 from natmu.errors import ModelError
 from natmu.lineage.finishing import finish
 from natmu.lineage.graph import sources

@@ -11,7 +11,7 @@ from natmu.data import ImageData
 from natmu.engine.compute import Compute
 from natmu.engine.features import features_of
 from natmu.engine.neighbours import right_nearby
-from natmu.engine.store import Workplace
+from natmu.engine.workplace import Workplace
 from natmu.lineage.workspace import Workspace
 from natmu.records.lineage import Forget, Imported, Probed, Referenced, Trained, Unlearned
 from natmu.records.run import History

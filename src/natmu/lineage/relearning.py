@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from natmu.engine.relearning import SETTINGS, SHOWN, STEPS, relearning_curve
-from natmu.engine.store import Workplace
+from natmu.engine.workplace import Workplace
 from natmu.lineage.workspace import Workspace
 from natmu.records.lineage import Forget, Relearned, Trained, Unlearned
 from natmu.records.run import History

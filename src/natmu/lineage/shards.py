@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from natmu.engine.checkpoint import Checkpoint
 from natmu.engine.predict import outputs_of
-from natmu.engine.store import Run, Workplace
+from natmu.engine.store import Run
 from natmu.engine.threads import threads
 from natmu.engine.together import WORTH_STARTING, run_together
+from natmu.engine.workplace import Workplace
 from natmu.errors import RunError, SharedMemoryError
 from natmu.lineage.division import Division, require_one_process, stage_epochs
 from natmu.lineage.repeating import train_stage

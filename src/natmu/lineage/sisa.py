@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from natmu.engine.checkpoint import Checkpoint
-from natmu.engine.store import Workplace
+from natmu.engine.workplace import Workplace
 from natmu.errors import ForgetSetError
 from natmu.lineage.division import Division, first_affected, require_one_process, stage_epochs, work_of
 from natmu.lineage.shard_training import Shards, divided, sharding_in, shards_of, shards_of_pool

@@ -9,8 +9,8 @@ import torch
 
 from natmu.engine.loop import load_optimizers
 from natmu.engine.passes import Counter, detached, of_all_processes
-from natmu.engine.store import Workplace
 from natmu.engine.training import train_classifier
+from natmu.engine.workplace import Workplace
 from natmu.errors import ForgetSetError
 from natmu.lineage.finishing import finish
 from natmu.lineage.heads import in_network

@@ -7,7 +7,8 @@ import shutil
 from torch import nn
 
 from natmu.data import without_earlier_classes
-from natmu.engine.store import Run, Workplace
+from natmu.engine.store import Run
+from natmu.engine.workplace import Workplace
 from natmu.lineage.difficulty import difficulty_of
 from natmu.lineage.finishing import finish
 from natmu.lineage.heads import FittedHead, head_of_run

@@ -24,6 +24,9 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 OTHER_OUT = "choose another --out, or let it be written"
 """What to do where a place cannot be written."""
 
+_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What is answered where somebody may not write."""
+
 _OLD_SECONDS = 3600.0
 """Age of an unfinished file that nobody holds, from which on it is nobody's, whoever wrote it."""
 
@@ -231,6 +234,15 @@ def require_folder(path: Path, named: str = "--out", remedy: str = OTHER_OUT) ->
         _try_folder(path, "record.json")
     except (OSError, ValueError) as error:
         raise _refused(path, error, named, remedy) from None
+
+
+def is_read_only(folder: Path) -> bool:
+    """Whether a folder is there that this process may read and not write."""
+    try:
+        _try_folder(folder, "record.json")
+    except OSError as error:
+        return error.errno in _READ_ONLY and folder.is_dir()
+    return False
 
 
 def _try_folder(folder: Path, name: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from natmu.errors import RunError
+from natmu.errors import ResourceError, RunError
 from natmu.records.files import first_fault
 from natmu.records.ledger import FIRST, Body, Entry, Head, Opening, body_text, entry_hash
 from natmu.records.service import HEAD, KEY
@@ -151,7 +151,7 @@ class Ledger:
 
         An entry that is in the ledger stands: a head that cannot be written now is put right by the next one.
         """
-        with suppress(RunError, sqlite3.Error):
+        with suppress(RunError, ResourceError, sqlite3.Error):
             connection.execute("BEGIN IMMEDIATE")
             row = connection.execute("SELECT number, hash FROM entries ORDER BY number DESC LIMIT 1").fetchone()
             number, last = int(row[0]), str(row[1])

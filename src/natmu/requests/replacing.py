@@ -24,7 +24,7 @@ def replacing(target: Path, service: Path) -> Iterator[Path]:
         service: The folder of the service.
 
     Raises:
-        RunError: Something cannot be written.
+        NatmuError: Something cannot be written; a ``ResourceError`` where no room is left.
     """
     home = target.parent
     new, old = (service / f".{home.name}-{target.name}.{end}" for end in ("new", "old"))

@@ -14,6 +14,7 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from natmu.records.disk import partial_of, sweep
 from natmu.report.trackers.tracked import TrackedRun, TrackedStudy
 
 LONGEST_NAME = 100
@@ -63,7 +64,8 @@ class TensorBoardTracker:
         before = [*folder.glob("events.out.tfevents.*")]
         if any(path.name.endswith(suffix) for path in before):
             return
-        partial = folder.with_name(f".{folder.name}.partial")
+        sweep(parent)
+        partial = partial_of(folder)
         shutil.rmtree(partial, ignore_errors=True)
         writer = EventFileWriter(str(partial), filename_suffix=suffix)
         for event in events:
