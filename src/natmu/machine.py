@@ -61,6 +61,16 @@ def passing(error: BaseException) -> NatmuError | None:
     return None
 
 
+def raise_passing(error: BaseException) -> None:
+    """Let a fault of the machine go on, as it says nothing about a file; of any other error the caller decides.
+
+    Raises:
+        NatmuError: It is one.
+    """
+    if (fault := passing(error)) is not None:
+        raise fault from None if fault is error else error
+
+
 def ends_all(error: BaseException) -> NatmuError | None:
     """What is said of a fault of the machine that whatever is tried next will meet too: any but a lack of memory."""
     found = passing(error)

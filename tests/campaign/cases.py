@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import warnings
@@ -14,11 +15,14 @@ from typing import Any
 from tests.campaign import mutations, options, readers
 from tests.campaign.judging import Finding, contents, faults_of, inputs_changed, result_of, unlike
 from tests.campaign.sandbox import Ended, natmu, run
-from tests.campaign.watch import Fault
+from tests.campaign.watch import Fault, FaultKind
 from tests.campaign.world import Verb, World
 
 OWN = ("runs/", "service/")
 """Where files lie that natmu wrote."""
+
+FAULTS: tuple[FaultKind, ...] = ("kill", "full", "kill", "torn", "kill", "files", "kill", "large", "memory")
+"""In turn, for each verb."""
 
 
 @dataclass(frozen=True)
@@ -201,17 +205,25 @@ class Campaign:
         return Case("faults", number, verb.name, how, ended.status, ended.seconds, tuple(found))
 
     def _fault(self, turn: int, usual: Usual, rng: random.Random) -> Fault:
-        """Kills at each operation come first, one after another; then all faults by turns, drawn."""
-        operations = usual.first[0].operations
-        if turn < 2 * len(operations):
-            return Fault("kill" if turn % 2 == 0 else "full", turn // 2)
-        kind = rng.choice(("torn", "torn", "large", "files", "memory", "kill", "full"))
+        """Kinds by turns; kills and full disks at operations far apart first, and at each once before any twice."""
+        kind, operations = FAULTS[turn % len(FAULTS)], len(usual.first[0].operations) or 1
         if kind in ("kill", "full"):
-            return Fault(kind, rng.randrange(len(operations) or 1))  # type: ignore[arg-type]
+            place = turn // len(FAULTS) * FAULTS.count(kind) + FAULTS[: turn % len(FAULTS)].count(kind)
+            return Fault(kind, spread(place, operations))
         if kind in ("torn", "large"):
             size = rng.choice([*usual.sizes.values()] or [1000])
-            return Fault(kind, rng.randrange(max(1, size)))  # type: ignore[arg-type]
-        return Fault("files", rng.randrange(8, 40)) if kind == "files" else Fault("memory", rng.randrange(0, 200))
+            return Fault(kind, rng.randrange(max(1, size)))
+        return Fault(kind, rng.randrange(8, 40) if kind == "files" else rng.randrange(0, 200))
+
+
+def spread(place: int, count: int) -> int:
+    """The place-th of so many numbers in an order in which neighbours are far apart.
+
+    >>> [spread(place, 8) for place in range(8)]
+    [4, 1, 6, 3, 0, 5, 2, 7]
+    """
+    step = next(step for step in range(round(0.618 * count), count + 2) if math.gcd(step, count) == 1)
+    return (count // 2 + place * step) % count
 
 
 def _kind(name: str) -> str:

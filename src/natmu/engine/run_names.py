@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from natmu.errors import RunError
+from natmu.machine import raise_passing
 from natmu.records.digests import Digest
 from natmu.records.files import File
 from natmu.records.run import DIGEST, RECORD, RunFolder
@@ -51,7 +52,8 @@ def find_named(root: Path, digest: str) -> Path | None:
     try:
         entries = os.listdir(root)  # noqa: PTH208 - ten thousand names, of which few become paths
         names = [name for name in entries if not (DIGEST.fullmatch(name) or name.startswith("."))]
-    except OSError:
+    except OSError as error:
+        raise_passing(error)
         return None  # no store yet
     noted, read = _noted(root), dict[str, tuple[Facts, str]]()
     found = None
@@ -63,7 +65,8 @@ def find_named(root: Path, digest: str) -> Path | None:
         if known is None or known[0] != facts:
             try:
                 known = read[name] = facts, _digest_in(root / name, *facts)
-            except RunError:
+            except RunError as error:
+                raise_passing(error)
                 continue  # a damaged run is none of another lineage's business
         if known[1] == digest:
             found = root / name

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from natmu.errors import UsageError
 from natmu.records.files import damaged, write_atomically
-from natmu.user_files import require_file
+from natmu.records.tensors import read_tensors
 
 State = Mapping[str, npt.NDArray[Any]]
 
@@ -74,10 +74,7 @@ def read_state(path: Path) -> tuple[str, dict[str, npt.NDArray[Any]]]:
     if not path.is_file():
         raise UsageError(f"There is no file {path}; name one that the save of a head has written.")
     try:
-        require_file(path)
-        with safe_open(path, framework="numpy") as file:
-            told = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        state, told = read_tensors(path, "numpy")
     except (OSError, SafetensorError) as error:
         raise damaged(path, error, REMEDY) from None
     if "head" not in told:

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from natmu.records.files import Arrays
+from natmu.records.tensors import read_tensors
 from natmu.types import FloatArray, Rows
-from natmu.user_files import require_file
 
 FEATURES, HEAD = "features.safetensors", "head.safetensors"
 """Names of the files in a run folder: of a backbone, and of a model with a head."""
@@ -77,6 +76,4 @@ def _write(arrays: Arrays, path: Path) -> None:
 
 
 def _read(path: Path) -> Arrays:
-    require_file(path)
-    with safe_open(path, "numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    return read_tensors(path, "numpy")[0]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from natmu.errors import RunError, UsageError
+from natmu.machine import raise_passing
 from natmu.progress import task
 from natmu.records.census import Census, CensusPart
 from natmu.records.files import file_digest
@@ -117,7 +118,8 @@ class ServiceChecks:
         """Whether a file is what was deployed."""
         try:
             holds = file_digest(path) == digest
-        except RunError:
+        except RunError as error:
+            raise_passing(error)
             self.problems.append(f"The weights of {what} are missing; restore {path} from a backup of the service.")
             return False
         if not holds:
@@ -289,7 +291,8 @@ def is_signed(path: Path, public_key: Path) -> bool:
     try:
         content = read_file(path)
         signature = read_file(path.with_name(SIGNATURE)).decode("utf-8", "replace").strip()
-    except OSError:
+    except OSError as error:
+        raise_passing(error)
         return False
     return signature_holds(public_key, content, signature)
 

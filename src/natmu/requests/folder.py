@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from natmu.errors import RunError, SettingError, UsageError
+from natmu.machine import raise_passing
 from natmu.progress import say
 from natmu.records.census import Census
 from natmu.records.disk import sync
@@ -119,7 +120,8 @@ class ServiceFolder:
             sound = run.record.files.get(WEIGHTS) == deployed.weights
             for name in files:
                 run.verified(name)
-        except RunError:
+        except RunError as error:
+            raise_passing(error)
             sound = False
         if not sound:
             raise RunError(

@@ -1,0 +1,60 @@
+"""Reading safetensors, so that a fault of the machine is told from a missing file and ends in an ordinary error.
+
+The library calls whatever it cannot open missing, gives no number of the system where PyTorch opens the file once more,
+and ends in a panic, which is no ``Exception``, where memory for an array cannot be had.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from safetensors import safe_open
+
+from natmu.user_files import open_file
+
+_AGAIN = re.compile(r"^unable to [^\n]*\((\d+)\)$", re.MULTILINE)
+"""What PyTorch says of a file that it cannot open or map, with the system's number."""
+
+
+@contextmanager
+def open_tensors(path: Path, framework: Literal["pt", "numpy"]) -> Iterator[safe_open]:
+    """A file of tensors, of which single ones can be read.
+
+    Args:
+        path: The file.
+        framework: Whose tensors.
+
+    Raises:
+        OSError: It is missing, no regular file, or cannot be opened now; with the system's number.
+        SafetensorError: It is damaged.
+    """
+    open_file(path).close()
+    try:
+        with safe_open(path, framework) as file:
+            yield file
+    except RuntimeError as error:
+        if (found := _AGAIN.search(str(error))) is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from error
+
+
+def read_tensors(path: Path, framework: Literal["pt", "numpy"]) -> tuple[dict[str, Any], dict[str, str]]:
+    """All tensors of a file by name, and its notes.
+
+    Args:
+        path: The file.
+        framework: Whose tensors.
+
+    Raises:
+        OSError, SafetensorError: See ``open_tensors``.
+        MemoryError: Memory cannot hold them.
+    """
+    with open_tensors(path, framework) as file:
+        np.empty(path.stat().st_size, np.uint8)  # asks for the memory, and touches none of it
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
