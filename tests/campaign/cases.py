@@ -22,7 +22,7 @@ OWN = ("runs/", "service/")
 """Where files lie that natmu wrote."""
 
 FAULTS: tuple[FaultKind, ...] = ("kill", "full", "kill", "torn", "kill", "files", "kill", "large", "memory")
-"""In turn, for each verb."""
+"""In turn, for each verb from a place of its own."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,11 @@ class Usual:
         ended, _ = self.world.undisturbed(self.verb)
         return frozenset(unlike(result_of(self.world, self.verb, ended), before))
 
+    def unlike(self, result: dict[str, str], *ignored: str) -> list[str]:
+        """What differs from the usual result that is always the same; the place where cases are played may change."""
+        left = unlike(result, self.result, frozenset(ignored))
+        return [name for name in left if name not in self.differing] if left else []
+
     @property
     def started(self) -> frozenset[str]:
         """Programs that it starts."""
@@ -142,8 +147,7 @@ class Campaign:
         ended = run(natmu([*verb.words]), now)
         found = faults_of(ended, now, usual.started) + inputs_changed(verb, before, contents(now))
         if ended.status == 0 and not found:
-            left = unlike(result_of(self.world, verb, ended), usual.result, frozenset({name}))
-            left = [one for one in left if one not in usual.differing] if left else []
+            left = usual.unlike(result_of(self.world, verb, ended), name)
             found += self._silence(name, means, meant, left)
         return Case("files", number, verb.name, how, ended.status, ended.seconds, tuple(found))
 
@@ -183,17 +187,18 @@ class Campaign:
     def disturbed(self, number: int, verb: Verb, rng: random.Random) -> Case:
         """A verb that is killed or starved, and run again."""
         usual = self.usual[verb.name]
-        fault, ignored = self._fault(number // len(self.verbs), usual, rng), usual.differing
+        fault = self._fault(number // len(self.verbs) + self.verbs.index(verb), usual, rng)
         now = self.world.begin(verb)
         ended = run(natmu([*verb.words]), now, fault=fault)
         own = fault.kind in ("kill", "torn") and ended.killed
         found = [] if own else faults_of(ended, now, usual.started)
-        if ended.status == 0:
-            left = unlike(result_of(self.world, verb, ended), usual.result, ignored)
-            found += [Finding("silent", f"status 0, and {_kind(left[0])} differs")] if left else []
+        there = result_of(self.world, verb, ended) if ended.status == 0 else usual.result
         again = run(natmu([*verb.words]), now)
         found += [one for one in faults_of(again, now, usual.started) if one not in found]
-        left = unlike(result_of(self.world, verb, again), usual.result, ignored | {"printed"})
+        after = result_of(self.world, verb, again)
+        if left := usual.unlike(there):
+            found.append(Finding("silent", f"status 0, and {_kind(left[0])} differs"))
+        left = usual.unlike(after, "printed")
         extra = [name for name in left if name not in usual.result]
         wrong = [name for name in left if name in usual.result]
         if again.status != 0 and wrong:

@@ -23,7 +23,7 @@ _AGAIN = re.compile(r"^unable to [^\n]*\((\d+)\)$", re.MULTILINE)
 
 
 @contextmanager
-def open_tensors(path: Path, framework: Literal["pt", "numpy"]) -> Iterator[safe_open]:
+def open_tensors(path: Path, framework: Literal["pt", "numpy"]) -> Iterator[Any]:
     """A file of tensors, of which single ones can be read.
 
     Args:
