@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import scipy.linalg  # noqa: F401  # whose OpenBLAS waits for ever where memory runs out while it is loaded
 from tests.campaign.watch import Fault, Watch
 
 SIGNALLED = 1000
