@@ -247,6 +247,7 @@ class Ledger:
         reason = one_line(str(error))[:200]
         remedies = {
             "full": "free some space and try again; nothing was added",
+            "disk I/O": "see to the disk, its room and limits on the size of files, and try again; nothing was added",
             "locked": f"another process has worked on it for {_WAIT:.0f} s; wait for that and try again",
             "readonly": "allow writing to the folder; nothing was added",
             "unable to open": "allow reading and writing in the folder; nothing was added",
