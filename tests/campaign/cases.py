@@ -190,7 +190,7 @@ class Campaign:
         fault = self._fault(number // len(self.verbs) + self.verbs.index(verb), usual, rng)
         now = self.world.begin(verb)
         ended = run(natmu([*verb.words]), now, fault=fault)
-        own = fault.kind in ("kill", "torn") and ended.killed
+        own = (fault.kind in ("kill", "torn") and ended.killed) or (fault.kind == "memory" and _library_gave_up(ended))
         found = [] if own else faults_of(ended, now, usual.started)
         there = result_of(self.world, verb, ended) if ended.status == 0 else usual.result
         again = run(natmu([*verb.words]), now)
@@ -229,6 +229,12 @@ def spread(place: int, count: int) -> int:
     """
     step = next(step for step in range(round(0.618 * count), count + 2) if math.gcd(step, count) == 1)
     return (count // 2 + place * step) % count
+
+
+def _library_gave_up(ended: Ended) -> bool:
+    """Whether a library ended the process itself where memory ran out, which nothing in Python can prevent."""
+    said = ("OpenBLAS error: Memory allocation", "memory allocation of", "backtrace")
+    return ended.status != 0 and any(text in ended.err for text in said) and not ended.log
 
 
 def _kind(name: str) -> str:

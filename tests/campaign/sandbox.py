@@ -109,7 +109,10 @@ def run(
     heard = {reading: bytearray() for reading, _ in pipes.values()}
     try:
         ended = _wait(pid, seconds, heard)
-        texts = {name: heard[reading].decode("utf-8", "replace") for name, (reading, _) in pipes.items()}
+        texts = {
+            name: heard[reading].decode("utf-8", "replace").replace("\r\n", "\n")
+            for name, (reading, _) in pipes.items()
+        }
         executed = (side / CANARY).exists()
         log = "\n".join(_text(path) for path in sorted(side.rglob("natmu-*.log")))
     finally:

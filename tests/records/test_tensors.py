@@ -16,12 +16,12 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from engine import fakes
-from natmu.engine.checkpoint import Checkpoint, read_weights
+from natmu.engine.checkpoint import Checkpoint, read_weights, save_weights
 from natmu.engine.store import Run, Store
 from natmu.errors import NatmuError, RunError
 from natmu.lineage.same_weights import has_weights
 from natmu.machine import OutOfMemoryError, passing
-from natmu.records.tensors import open_tensors, read_tensors
+from natmu.records.tensors import open_tensors, read_tensors, room_for
 from natmu.requests.checks import is_signed
 
 
@@ -85,6 +85,23 @@ def test_memory_that_runs_out_is_an_ordinary_error(tmp_path, framework):
     with memory_left(768), pytest.raises((MemoryError, RuntimeError, OSError)) as raised:
         read_tensors(path, framework)
     assert isinstance(passing(raised.value), OutOfMemoryError)
+
+
+def test_memory_that_runs_out_while_tensors_are_packed_is_an_ordinary_error(tmp_path):
+    model = torch.nn.Linear(1 << 16, 1 << 10, bias=False)  # 256 MiB, copied before it is packed
+    with memory_left(300), pytest.raises((MemoryError, RuntimeError)) as raised:
+        save_weights(model, tmp_path / "model.safetensors")
+    assert isinstance(passing(raised.value), OutOfMemoryError)
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_panics_go_on():
+    class PanicException(BaseException):
+        """As Rust's."""
+
+    for text, kind in (("PyObject pointer is null", MemoryError), ("index out of range", PanicException)):
+        with pytest.raises(kind), room_for(1):
+            raise PanicException(text)
 
 
 def test_a_missing_and_a_damaged_file_are_told_apart(tmp_path):

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from natmu.errors import UsageError
 from natmu.records.files import damaged, write_atomically
-from natmu.records.tensors import read_tensors
+from natmu.records.tensors import read_tensors, room_for
 
 State = Mapping[str, npt.NDArray[Any]]
 
@@ -57,7 +57,9 @@ class SavedHead:
         """
         state = {name: np.array(array, order="C") for name, array in self.state().items()}  # the format has no strides
         told = {"format": FORMAT, "head": self.kind, "checksum": _checksum(self.kind, state)}
-        write_atomically(Path(path), save(state, told))
+        with room_for(2 * sum(array.nbytes for array in state.values())):
+            content = save(state, told)
+        write_atomically(Path(path), content)
         return Path(path)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from natmu.records.files import Arrays
-from natmu.records.tensors import read_tensors
+from natmu.records.tensors import read_tensors, room_for
 from natmu.types import FloatArray, Rows
 
 FEATURES, HEAD = "features.safetensors", "head.safetensors"
@@ -71,7 +71,8 @@ def read_head(path: Path) -> Arrays:
 def _write(arrays: Arrays, path: Path) -> None:
     path.touch()
     mode = path.stat().st_mode  # which everyone gets whom the umask lets; safetensors gives the owner alone a file
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    with room_for(sum(array.nbytes for array in arrays.values())):
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
     path.chmod(mode)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from natmu.records.files import Arrays
-from natmu.records.tensors import open_tensors, read_tensors
+from natmu.records.tensors import open_tensors, read_tensors, room_for
 from natmu.types import IntArray, Outputs, Part, Rows
 
 
@@ -26,7 +26,8 @@ def write_outputs(outputs: Outputs, path: Path) -> None:
             arrays |= {} if part.fine_labels is None else {f"{name}_fine_labels": part.fine_labels}
     path.touch()
     mode = path.stat().st_mode  # which everyone gets whom the umask lets; safetensors gives the owner alone a file
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    with room_for(sum(array.nbytes for array in arrays.values())):
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
     path.chmod(mode)
 
 

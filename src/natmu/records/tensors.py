@@ -23,6 +23,27 @@ _AGAIN = re.compile(r"^unable to [^\n]*\((\d+)\)$", re.MULTILINE)
 
 
 @contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Let safetensors end in an ordinary error where it cannot have the memory that it needs.
+
+    It ends the whole process, or in a panic. So the memory is asked for beforehand, and none of it touched.
+
+    Args:
+        size: Bytes that it needs.
+
+    Raises:
+        MemoryError: It cannot have them.
+    """
+    np.empty(size, np.uint8)
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ == "PanicException" and "pointer is null" in str(error):
+            raise MemoryError("safetensors cannot have the memory that it needs") from error
+        raise
+
+
+@contextmanager
 def open_tensors(path: Path, framework: Literal["pt", "numpy"]) -> Iterator[Any]:
     """A file of tensors, of which single ones can be read.
 
@@ -55,6 +76,5 @@ def read_tensors(path: Path, framework: Literal["pt", "numpy"]) -> tuple[dict[st
         OSError, SafetensorError: See ``open_tensors``.
         MemoryError: Memory cannot hold them.
     """
-    with open_tensors(path, framework) as file:
-        np.empty(path.stat().st_size, np.uint8)  # asks for the memory, and touches none of it
+    with open_tensors(path, framework) as file, room_for(path.stat().st_size):
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118

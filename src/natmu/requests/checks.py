@@ -64,6 +64,7 @@ class ServiceChecks:
         try:
             record = ServiceRecord.read(self.folder / SERVICE)
         except RunError as error:
+            raise_passing(error)
             self.problems.append(str(error))
             return None
         if record.original != self.state.opening.original.run:
@@ -76,6 +77,7 @@ class ServiceChecks:
         try:
             census = Census.read(path, self.key.seal)
         except RunError as error:
+            raise_passing(error)
             self.problems.append(str(error))
             return None
         if census.digest != self.state.census:
@@ -170,6 +172,7 @@ class ServiceChecks:
         try:
             evidence = Evidence.read(path)
         except RunError as error:
+            raise_passing(error)
             return [str(error)]
         by_number = {entry.number: entry for entry in self.entries}
         wrong = [

@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from natmu.errors import RunError
+from natmu.machine import raise_passing
 from natmu.records.files import first_fault
 from natmu.records.ledger import FIRST, Body, Entry, Head, Opening, body_text, entry_hash
 from natmu.records.service import HEAD, KEY
@@ -129,6 +130,7 @@ class Ledger:
             if not problems:
                 fold(entries)
         except RunError as error:
+            raise_passing(error)
             return [str(error)]
         return problems
 
