@@ -22,6 +22,10 @@ _AGAIN = re.compile(r"^unable to [^\n]*\((\d+)\)$", re.MULTILINE)
 """What PyTorch says of a file that it cannot open or map, with the system's number."""
 
 
+_BESIDE = 16 << 20
+"""Bytes for what lies beside tensors while they are read or packed."""
+
+
 @contextmanager
 def room_for(size: int) -> Iterator[None]:
     """Let safetensors end in an ordinary error where it cannot have the memory that it needs.
@@ -34,7 +38,7 @@ def room_for(size: int) -> Iterator[None]:
     Raises:
         MemoryError: It cannot have them.
     """
-    np.empty(size, np.uint8)
+    np.empty(size + _BESIDE, np.uint8)
     try:
         yield
     except BaseException as error:
