@@ -218,7 +218,7 @@ class Campaign:
         if kind in ("torn", "large"):
             size = rng.choice([*usual.sizes.values()] or [1000])
             return Fault(kind, rng.randrange(max(1, size)))
-        return Fault(kind, rng.randrange(7, 22) if kind == "files" else rng.randrange(0, 200))
+        return Fault(kind, rng.randrange(5, 13) if kind == "files" else rng.randrange(0, 200))
 
 
 def spread(place: int, count: int) -> int:
