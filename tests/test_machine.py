@@ -38,6 +38,7 @@ def caused(error, cause):
         (OSError("100000 requested and 109 written"), "No room is left"),
         (caused(RunError("a/b cannot be written; make room."), system(errno.ENOSPC)), "a/b cannot be written"),
         (caused(RunError("Delete a/b."), system(errno.EMFILE, "a/b")), "ulimit -n"),
+        (ImportError("libm.so: cannot open shared object file: Too many open files"), "ulimit -n"),
     ],
 )
 def test_what_the_system_lacks_is_said_with_what_to_do_and_ends_everything(error, words):
@@ -55,6 +56,8 @@ def test_what_the_system_lacks_is_said_with_what_to_do_and_ends_everything(error
         np._core._exceptions._ArrayMemoryError((10**9,), np.dtype(float)),
         torch.OutOfMemoryError("CUDA out of memory."),
         system(errno.ENOMEM),
+        ImportError("libopenblas.so: failed to map segment from shared object"),
+        OSError("libopenblas.so: cannot open shared object file: Cannot allocate memory"),
         caused(ModelError("mine:factory failed; it is called without arguments."), MemoryError()),
     ],
 )

@@ -22,7 +22,8 @@ _OTHER = {errno.EINTR, errno.EIO, errno.ESTALE}
 
 _MEMORY = re.compile(
     "DefaultCPUAllocator|CUDA(?: error:)? out of memory|HIP out of memory|MPS backend out of memory|_ALLOC_FAILED|"
-    "[Cc]annot allocate memory|not enough memory|could not create a (?:primitive|memory object)"
+    "[Cc]annot allocate memory|not enough memory|could not create a (?:primitive|memory object)|"
+    "failed to map segment from shared object"
 )
 """What messages of PyTorch and of its libraries say where memory ran out."""
 
@@ -59,6 +60,16 @@ def passing(error: BaseException) -> NatmuError | None:
             named = file is not None or isinstance(fault, OutOfMemoryError) or told is None
             return fault if named else ResourceError(str(told))  # which names the file
     return None
+
+
+def raise_passing(error: BaseException) -> None:
+    """Let a fault of the machine go on, as it says nothing about a file; of any other error the caller decides.
+
+    Raises:
+        NatmuError: It is one.
+    """
+    if (fault := passing(error)) is not None:
+        raise fault from None if fault is error else error
 
 
 def ends_all(error: BaseException) -> NatmuError | None:
@@ -170,13 +181,17 @@ def _number(error: BaseException) -> int | None:
         return None if found is None else int(found[1])
     if isinstance(error, OSError):
         return error.errno
+    if isinstance(error, ImportError) and "Too many open files" in str(error):  # of a library that is loaded
+        return errno.EMFILE
     if type(error).__name__ == "SafetensorError" and (found := _SYSTEM.search(str(error))):
         return int(found[1])
     return None
 
 
 def _is_memory(error: BaseException) -> bool:
-    return isinstance(error, RuntimeError) and _MEMORY.search(str(error)) is not None
+    """Whether an error without a number of the system says that memory ran out, as where a library is loaded."""
+    plain = isinstance(error, RuntimeError | ImportError) or (isinstance(error, OSError) and error.errno is None)
+    return plain and _MEMORY.search(str(error)) is not None
 
 
 def _is_full(error: BaseException) -> bool:

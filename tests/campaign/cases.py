@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import warnings
@@ -14,11 +15,14 @@ from typing import Any
 from tests.campaign import mutations, options, readers
 from tests.campaign.judging import Finding, contents, faults_of, inputs_changed, result_of, unlike
 from tests.campaign.sandbox import Ended, natmu, run
-from tests.campaign.watch import Fault
+from tests.campaign.watch import Fault, FaultKind
 from tests.campaign.world import Verb, World
 
 OWN = ("runs/", "service/")
 """Where files lie that natmu wrote."""
+
+FAULTS: tuple[FaultKind, ...] = ("kill", "full", "kill", "torn", "kill", "files", "kill", "large", "memory")
+"""In turn, for each verb from a place of its own."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,11 @@ class Usual:
         ended, _ = self.world.undisturbed(self.verb)
         return frozenset(unlike(result_of(self.world, self.verb, ended), before))
 
+    def unlike(self, result: dict[str, str], *ignored: str) -> list[str]:
+        """What differs from the usual result that is always the same; the place where cases are played may change."""
+        left = unlike(result, self.result, frozenset(ignored))
+        return [name for name in left if name not in self.differing] if left else []
+
     @property
     def started(self) -> frozenset[str]:
         """Programs that it starts."""
@@ -138,8 +147,7 @@ class Campaign:
         ended = run(natmu([*verb.words]), now)
         found = faults_of(ended, now, usual.started) + inputs_changed(verb, before, contents(now))
         if ended.status == 0 and not found:
-            left = unlike(result_of(self.world, verb, ended), usual.result, frozenset({name}))
-            left = [one for one in left if one not in usual.differing] if left else []
+            left = usual.unlike(result_of(self.world, verb, ended), name)
             found += self._silence(name, means, meant, left)
         return Case("files", number, verb.name, how, ended.status, ended.seconds, tuple(found))
 
@@ -179,17 +187,18 @@ class Campaign:
     def disturbed(self, number: int, verb: Verb, rng: random.Random) -> Case:
         """A verb that is killed or starved, and run again."""
         usual = self.usual[verb.name]
-        fault, ignored = self._fault(number // len(self.verbs), usual, rng), usual.differing
+        fault = self._fault(number // len(self.verbs) + self.verbs.index(verb), usual, rng)
         now = self.world.begin(verb)
         ended = run(natmu([*verb.words]), now, fault=fault)
-        own = fault.kind in ("kill", "torn") and ended.killed
+        own = (fault.kind in ("kill", "torn") and ended.killed) or (fault.kind == "memory" and _library_gave_up(ended))
         found = [] if own else faults_of(ended, now, usual.started)
-        if ended.status == 0:
-            left = unlike(result_of(self.world, verb, ended), usual.result, ignored)
-            found += [Finding("silent", f"status 0, and {_kind(left[0])} differs")] if left else []
+        there = result_of(self.world, verb, ended) if ended.status == 0 else usual.result
         again = run(natmu([*verb.words]), now)
         found += [one for one in faults_of(again, now, usual.started) if one not in found]
-        left = unlike(result_of(self.world, verb, again), usual.result, ignored | {"printed"})
+        after = result_of(self.world, verb, again)
+        if left := usual.unlike(there):
+            found.append(Finding("silent", f"status 0, and {_kind(left[0])} differs"))
+        left = usual.unlike(after, "printed")
         extra = [name for name in left if name not in usual.result]
         wrong = [name for name in left if name in usual.result]
         if again.status != 0 and wrong:
@@ -201,17 +210,31 @@ class Campaign:
         return Case("faults", number, verb.name, how, ended.status, ended.seconds, tuple(found))
 
     def _fault(self, turn: int, usual: Usual, rng: random.Random) -> Fault:
-        """Kills at each operation come first, one after another; then all faults by turns, drawn."""
-        operations = usual.first[0].operations
-        if turn < 2 * len(operations):
-            return Fault("kill" if turn % 2 == 0 else "full", turn // 2)
-        kind = rng.choice(("torn", "torn", "large", "files", "memory", "kill", "full"))
+        """Kinds by turns; kills and full disks at operations far apart first, and at each once before any twice."""
+        kind, operations = FAULTS[turn % len(FAULTS)], len(usual.first[0].operations) or 1
         if kind in ("kill", "full"):
-            return Fault(kind, rng.randrange(len(operations) or 1))  # type: ignore[arg-type]
+            place = turn // len(FAULTS) * FAULTS.count(kind) + FAULTS[: turn % len(FAULTS)].count(kind)
+            return Fault(kind, spread(place, operations))
         if kind in ("torn", "large"):
             size = rng.choice([*usual.sizes.values()] or [1000])
-            return Fault(kind, rng.randrange(max(1, size)))  # type: ignore[arg-type]
-        return Fault("files", rng.randrange(8, 40)) if kind == "files" else Fault("memory", rng.randrange(0, 200))
+            return Fault(kind, rng.randrange(max(1, size)))
+        return Fault(kind, rng.randrange(5, 13) if kind == "files" else rng.randrange(0, 200))
+
+
+def spread(place: int, count: int) -> int:
+    """The place-th of so many numbers in an order in which neighbours are far apart.
+
+    >>> [spread(place, 8) for place in range(8)]
+    [4, 1, 6, 3, 0, 5, 2, 7]
+    """
+    step = next(step for step in range(round(0.618 * count), count + 2) if math.gcd(step, count) == 1)
+    return (count // 2 + place * step) % count
+
+
+def _library_gave_up(ended: Ended) -> bool:
+    """Whether a library ended the process itself where memory ran out, which nothing in Python can prevent."""
+    said = ("OpenBLAS error: Memory allocation", "memory allocation of", "backtrace")
+    return ended.status != 0 and any(text in ended.err for text in said) and not ended.log
 
 
 def _kind(name: str) -> str:

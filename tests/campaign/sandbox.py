@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import resource
+import select
 import shutil
 import signal
 import sys
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import scipy.linalg  # noqa: F401  # whose OpenBLAS waits for ever where memory runs out while it is loaded
 from tests.campaign.watch import Fault, Watch
 
 SIGNALLED = 1000
@@ -63,6 +65,9 @@ class Ended:
         return [path for path in changed if not path.startswith("/dev/") and not any(_in(path, one) for one in known)]
 
 
+PRINTED, NOTES = ("out", "err"), ("operations", "reads", "started")
+"""What is heard of a command, through pipes, to which no limit on the size of files applies."""
+
 NONE = Fault()
 BUSY_S = 20.0
 """Seconds of a processor; undisturbed, each command needs less than two."""
@@ -89,23 +94,32 @@ def run(
     """
     side = Path(tempfile.mkdtemp(prefix="campaign-"))
     begun = time.monotonic()
+    pipes = {name: os.pipe() for name in (*PRINTED, *NOTES)}
     pid = os.fork()
     if pid == 0:
         status = 99
         try:
-            status = _become(act, cwd, side, fault, memory_mb)
+            for reading, _ in pipes.values():
+                os.close(reading)
+            status = _become(act, cwd, side, fault, memory_mb, {name: writing for name, (_, writing) in pipes.items()})
         finally:
             os._exit(status)
+    for _, writing in pipes.values():
+        os.close(writing)
+    heard = {reading: bytearray() for reading, _ in pipes.values()}
     try:
-        ended = _wait(pid, seconds)
-        for name in ("out", "err", "operations", "reads", "started"):
-            (side / name).touch()
-        texts = {name: _text(side / name) for name in ("out", "err", "operations", "reads", "started")}
+        ended = _wait(pid, seconds, heard)
+        texts = {
+            name: heard[reading].decode("utf-8", "replace").replace("\r\n", "\n")
+            for name, (reading, _) in pipes.items()
+        }
         executed = (side / CANARY).exists()
         log = "\n".join(_text(path) for path in sorted(side.rglob("natmu-*.log")))
     finally:
+        for reading in heard:
+            os.close(reading)
         shutil.rmtree(side, ignore_errors=True)
-    lines = {name: tuple(texts[name].splitlines()) for name in ("operations", "reads", "started")}
+    lines = {name: tuple(texts[name].splitlines()) for name in NOTES}
     return Ended(ended, texts["out"], texts["err"], time.monotonic() - begun, log=log, executed=executed, **lines)
 
 
@@ -125,7 +139,7 @@ def _text(path: Path) -> str:
     return path.read_text("utf-8", "replace")
 
 
-def _wait(pid: int, seconds: float) -> int | None:
+def _wait(pid: int, seconds: float, heard: dict[int, bytearray]) -> int | None:
     """Exit status of a child, which is ended when it has worked or waited for too long.
 
     Work is counted, and not the clock: on a machine with much else to do a command may take long without any fault.
@@ -133,6 +147,7 @@ def _wait(pid: int, seconds: float) -> int | None:
     pause, worked, since = 0.002, 0.0, time.monotonic()
     while True:
         done, how = os.waitpid(pid, os.WNOHANG)
+        _hear(heard)
         if done:
             _end_group(pid)
             code = os.waitstatus_to_exitcode(how)
@@ -147,7 +162,18 @@ def _wait(pid: int, seconds: float) -> int | None:
     _end_group(pid)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
+    _hear(heard)
     return None
+
+
+def _hear(heard: dict[int, bytearray]) -> None:
+    """Take what stands in pipes by now."""
+    while ready := select.select([*heard], [], [], 0)[0]:
+        more = [(reading, os.read(reading, 1 << 16)) for reading in ready]
+        for reading, some in more:
+            heard[reading] += some
+        if not any(some for _, some in more):  # their writers have gone
+            return
 
 
 def _work(pid: int) -> tuple[bool, float]:
@@ -163,7 +189,9 @@ def _end_group(pid: int) -> None:
         return
 
 
-def _become(act: Callable[[], object], cwd: Path, side: Path, fault: Fault, memory_mb: int) -> int:
+def _become(
+    act: Callable[[], object], cwd: Path, side: Path, fault: Fault, memory_mb: int, pipes: dict[str, int]
+) -> int:
     """Be the command; returns its exit status."""
     import torch
 
@@ -175,11 +203,11 @@ def _become(act: Callable[[], object], cwd: Path, side: Path, fault: Fault, memo
     os.chdir(cwd)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
-    for number, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(side / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    for number, name in enumerate(PRINTED, 1):
+        os.dup2(pipes[name], number)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    watch = Watch(side, fault)
+    watch = Watch(side, fault, pipes)
     _limit(fault, memory_mb)
     watch.begin()
     status: Any = 0

@@ -3,15 +3,18 @@
 import json
 import random
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from tests import warm
 from tests.campaign import judging, mutations, readers, tables
+from tests.campaign.cases import spread
 
 SHORT = "import sys; from tests.campaign.short import main; main(sys.argv[1])"
 KNOWN = """
 import json, sys
+from itertools import pairwise
 from pathlib import Path
 from tests.campaign.judging import faults_of
 from tests.campaign.sandbox import run
@@ -152,3 +155,10 @@ def test_tables_count_inputs_and_findings(tmp_path):
     assert f"| all | 2 | {' | '.join(cells)} |" in table
     assert "| hang | 1 | no end | files 4, plan: cut \\| here |" in table
     assert "2: 1, None: 1" in table
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 97])
+def test_places_of_faults_lie_far_apart_and_leave_none_out(count):
+    places = [spread(place, count) for place in range(count)]
+    assert sorted(places) == [*range(count)]
+    assert count < 8 or min(abs(one - other) for one, other in pairwise(places)) > count / 4

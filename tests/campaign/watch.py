@@ -47,17 +47,15 @@ class Watch:
     """Notes what a process does to files, and lets it fail.
 
     Args:
-        side: Folder for the notes.
+        side: Folder of temporary files, which do not count.
         fault: What befalls the process.
+        notes: Where to write of ``operations``, ``reads`` and programs ``started``.
     """
 
-    def __init__(self, side: Path, fault: Fault) -> None:
+    def __init__(self, side: Path, fault: Fault, notes: dict[str, int]) -> None:
         self.side = str(side)
         self.fault, self.count, self.on = fault, 0, False
-        self.notes = {
-            name: os.open(side / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            for name in ("operations", "reads", "started")
-        }
+        self.notes = notes
 
     def begin(self) -> None:
         """From here on."""

@@ -1,6 +1,7 @@
 import os
 import random
 import re
+import resource
 import shutil
 import sqlite3
 import subprocess
@@ -373,6 +374,18 @@ def test_a_full_disk_is_said_and_changes_nothing(ledger, monkeypatch):
     with pytest.raises(RunError, match=r"disk is full\); free some space and try again; nothing was added"):
         ledger.append(lambda state: requested(4, samples=2000))
     monkeypatch.undo()
+    assert ledger.path.read_bytes() == before
+    assert ledger.problems() == []
+
+
+def test_files_that_may_grow_no_more_are_said_to_be_and_change_nothing(ledger):
+    before, limits = ledger.path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(RunError, match=r"limits on the size of files, and try again; nothing was added"):
+            ledger.append(lambda state: requested(4, samples=2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert ledger.path.read_bytes() == before
     assert ledger.problems() == []
 

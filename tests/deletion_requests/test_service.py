@@ -9,9 +9,11 @@ from tests.deletion_requests.world import CLASSES, PEOPLE, World, make_world
 from natmu.engine.store import Run, Store
 from natmu.errors import DataError, UsageError
 from natmu.opening import Source
+from natmu.records.disk import host
 from natmu.records.ledger import NotMade, Rejected, Released, Retrained
 from natmu.records.lineage import AllBut, Referenced, Trained, Unlearned
 from natmu.requests import Service
+from natmu.requests.folder import ServiceFolder
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,14 @@ def test_what_was_asked_before_stays_forgotten_though_its_photographs_are_gone(w
     assert [(one.request, one.samples) for one in two.remeasured] == [(1, 0)]
     assert (service.state.honoured, service.state.pending) == ((1, 2), ())
     assert service.files.path.joinpath("current").resolve().name == two.result.run
+
+
+def test_what_a_killed_writer_left_goes_when_a_service_is_opened(world):
+    folder = world.service().files.path
+    left = folder / f".ledger.head.{host()}.{2**30}.partial"  # of a process that cannot run
+    left.touch()
+    ServiceFolder.open(folder)
+    assert not left.exists()
 
 
 def test_earlier_requests_are_measured_beside_models_that_never_saw_any(world):

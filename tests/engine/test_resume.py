@@ -198,7 +198,7 @@ def test_damaged_weights_are_named_in_one_sentence(tmp_path, content):
     path = tmp_path / "model.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(RunError, match=r"model\.safetensors.*compute it again\.$"):
+    with pytest.raises(RunError, match=r"model\.safetensors.*compute that again\.$"):
         read_weights(path)
 
 

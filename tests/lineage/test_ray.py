@@ -21,7 +21,7 @@ import torch
 import yaml
 
 import warm
-from natmu.errors import SettingError, UsageError
+from natmu.errors import ResourceError, SettingError, UsageError
 from natmu.lineage.executors import ray as on_ray
 from natmu.lineage.executors.ray import driver_compute, make_on_ray
 from natmu.lineage.executors.ray_worker import Shared, packed, unpacked
@@ -382,3 +382,14 @@ def test_interrupted_it_ends_the_cluster_that_it_started(folder, tmp_path):
         assert done.stderr.splitlines()[-1].startswith("natmu: Interrupted")
         cluster_methods.wait_until(lambda: not processes_of(process.pid), 10)  # what was killed takes a moment to go
     assert list((tmp_path / "runs" / ".work").glob("*.token")) == []
+
+
+def test_a_worker_that_cannot_begin_for_want_of_room_says_so(monkeypatch):
+    full = ray.exceptions.RayTaskError("work", "trace", OSError(28, "No space left on device", "runs/a"))
+
+    def get(reference):
+        raise full
+
+    monkeypatch.setattr(ray, "get", get)
+    with pytest.raises(ResourceError, match="No room is left for runs/a"):
+        on_ray._outcome(None)

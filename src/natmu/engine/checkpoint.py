@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors import SafetensorError
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from natmu.engine import processes
+from natmu.machine import raise_passing
 from natmu.models import network_of
 from natmu.records.files import damaged, write_atomically
 from natmu.records.run import History
-from natmu.user_files import require_file
+from natmu.records.tensors import read_tensors, room_for
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -25,7 +26,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     if processes.writes():
         state = network_of(model).state_dict()
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-        write_atomically(path, save(tensors))
+        write_atomically(path, _packed(tensors))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -35,8 +36,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         RunError: The file is missing or damaged.
     """
     try:
-        require_file(path)
-        return load_file(path)
+        return read_tensors(path, "pt")[0]
     except (OSError, SafetensorError) as error:
         raise damaged(path, error) from None
 
@@ -63,20 +63,20 @@ class Checkpoint:
         state = network_of(model).state_dict()
         tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
         metadata = {"history": json.dumps(history), "seconds": str(seconds)}
-        write_atomically(self.stage(name).path, save(tensors, metadata))
+        write_atomically(self.stage(name).path, _packed(tensors, metadata))
 
     def kept(self, name: str, model: nn.Module) -> tuple[History, float] | None:
-        """Fill a model with one that was kept; None where there is none that can be read.
+        """Fill a model with one that was kept; None where there is none, or a damaged one.
 
         Returns:
             What was noted epoch by epoch, and the seconds that it took.
+
+        Raises:
+            NatmuError: The machine cannot read it now, as when too many files are open.
         """
-        try:
-            with safe_open(self.stage(name).path, "pt") as file:
-                metadata = file.metadata()
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError):
+        if (found := _read(self.stage(name).path)) is None:
             return None
+        tensors, metadata = found
         network_of(model).load_state_dict(tensors)
         history: History = json.loads(metadata["history"])
         return history, float(metadata["seconds"])
@@ -98,25 +98,43 @@ class Checkpoint:
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         metadata = {"epochs": str(epochs), "history": json.dumps(history)}
         if processes.writes():
-            write_atomically(self.path, save(plain, metadata))
+            write_atomically(self.path, _packed(plain, metadata))
         self._written = time.monotonic()
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Tensor], History] | None:
-        """Put the saved state into model and optimiser; None where there is none that can be read.
+        """Put the saved state into model and optimiser; None where there is none, or a damaged one.
 
         Returns:
             Finished epochs, extra tensors, history.
+
+        Raises:
+            NatmuError: The machine cannot read it now, as when too many files are open.
         """
-        try:
-            with safe_open(self.path, "pt") as file:
-                metadata = file.metadata()
-                tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError):
+        if (found := _read(self.path)) is None:
             return None
+        tensors, metadata = found
         model.load_state_dict(below(tensors, "model/"))
         load_optimizer(optimizer, below(tensors, "optimizer/"))
         history: History = json.loads(metadata["history"])
         return int(metadata["epochs"]), below(tensors, "extra/"), history
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """Tensors and notes of a file; None where there is none, or a damaged one.
+
+    A fault of the machine says nothing about the file: to begin anew because of it would throw finished work away.
+    """
+    try:
+        return read_tensors(path, "pt")
+    except (OSError, SafetensorError) as error:
+        raise_passing(error)
+        return None
+
+
+def _packed(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Tensors as a file holds them."""
+    with room_for(2 * sum(tensor.nbytes for tensor in tensors.values())):  # as parts, and as a whole
+        return save(tensors, metadata)
 
 
 def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from natmu.errors import NatmuError, RunError
+from natmu.machine import raise_passing
 from natmu.records.digests import Digest
 from natmu.records.files import File
 from natmu.records.run import DIGEST, RECORD, RunFolder
@@ -63,7 +64,8 @@ def find_named(root: Path, digest: str) -> Path | None:
         if known is None or known[0] != facts:
             try:
                 known = read[name] = facts, _digest_in(root / name, *facts)
-            except RunError:
+            except RunError as error:
+                raise_passing(error)
                 continue  # a damaged run is none of another lineage's business
         if known[1] == digest:
             found = root / name
@@ -90,7 +92,8 @@ def _names(root: Path) -> tuple[str, ...]:
 def _list(root: Path) -> tuple[str, ...]:
     try:
         entries = os.listdir(root)  # noqa: PTH208 - ten thousand names, of which few become paths
-    except OSError:
+    except OSError as error:
+        raise_passing(error)
         return ()
     return tuple(sorted(name for name in entries if not (name.startswith(".") or DIGEST.fullmatch(name))))
 

@@ -18,7 +18,7 @@ from natmu.engine.checkpoint import Checkpoint, read_weights
 from natmu.engine.run_names import WORK, find_named
 from natmu.engine.workplace import Workplace
 from natmu.errors import RunError, UsageError
-from natmu.machine import room_in
+from natmu.machine import raise_passing, room_in
 from natmu.progress import say
 from natmu.records.disk import OTHER_OUT, is_read_only, make_folder, partial_of, publish, require_folder, sweep
 from natmu.records.files import is_there
@@ -67,8 +67,10 @@ class Store:
         runs = []
         for path in sorted(self.root.glob(f"*/{RECORD}")):
             run = Run(path.parent)
-            with suppress(RunError):  # a damaged run is nobody's
+            try:
                 runs += [run] if run.record else []
+            except RunError as error:  # a damaged run is nobody's
+                raise_passing(error)
         return runs
 
     def busy(self, digest: str) -> bool:

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from natmu.errors import UsageError
 from natmu.records.files import damaged, write_atomically
-from natmu.user_files import require_file
+from natmu.records.tensors import read_tensors, room_for
 
 State = Mapping[str, npt.NDArray[Any]]
 
@@ -57,7 +57,9 @@ class SavedHead:
         """
         state = {name: np.array(array, order="C") for name, array in self.state().items()}  # the format has no strides
         told = {"format": FORMAT, "head": self.kind, "checksum": _checksum(self.kind, state)}
-        write_atomically(Path(path), save(state, told))
+        with room_for(2 * sum(array.nbytes for array in state.values())):
+            content = save(state, told)
+        write_atomically(Path(path), content)
         return Path(path)
 
 
@@ -74,10 +76,7 @@ def read_state(path: Path) -> tuple[str, dict[str, npt.NDArray[Any]]]:
     if not path.is_file():
         raise UsageError(f"There is no file {path}; name one that the save of a head has written.")
     try:
-        require_file(path)
-        with safe_open(path, framework="numpy") as file:
-            told = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        state, told = read_tensors(path, "numpy")
     except (OSError, SafetensorError) as error:
         raise damaged(path, error, REMEDY) from None
     if "head" not in told:

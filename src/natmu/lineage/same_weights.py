@@ -6,15 +6,16 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from natmu.engine.store import Run, Store
 from natmu.errors import ModelError, RunError
+from natmu.machine import raise_passing
 from natmu.records.derived import forget_of
 from natmu.records.lineage import AnyLineage, Referenced, Trained, Unlearned
 from natmu.records.run import WEIGHTS
-from natmu.user_files import require_file
+from natmu.records.tensors import open_tensors
 
 CONSTANTS = frozenset({"normalize.mean", "normalize.std"})
 """Names of what normalises the images of our own models; files from elsewhere lack them."""
@@ -54,14 +55,14 @@ def has_weights(run: Run, state: Mapping[str, Tensor], left_out: Collection[str]
         left_out: Names that do not matter.
     """
     try:
-        require_file(run.path / WEIGHTS)
-        with safe_open(run.path / WEIGHTS, "pt") as file:
+        with open_tensors(run.path / WEIGHTS, "pt") as file:
             weighed = {name for name, value in state.items() if value.is_floating_point()} - set(left_out)
             stored = set(file.keys())
             if not weighed <= stored or not all(_alike(file.get_tensor(name), state[name]) for name in sorted(weighed)):
                 return False
         return bool(run.verified(WEIGHTS))  # last, as it reads the whole file
-    except (OSError, SafetensorError, RunError):
+    except (OSError, SafetensorError, RunError) as error:
+        raise_passing(error)
         return False  # a damaged run, or one without a model, is nobody's
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from natmu.errors import ModelError
 from natmu.models.faults import FAULTS, quoted
 from natmu.models.hub import is_pretrained_folder, read_json
+from natmu.records.tensors import read_tensors
 from natmu.user_files import pointed_to, require_file
 
 State = Mapping[str, Tensor]
@@ -170,8 +171,8 @@ def _read(path: Path) -> tuple[Any, Mapping[str, str] | None]:
         if held is not None:
             raise ModelError(f"{path} only points to a file in {held}.")
         if path.suffix == ".safetensors":
-            with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+            content, metadata = read_tensors(path, "pt")
+            return content, metadata or None
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             # A namespace holds attributes and runs nothing; much research code keeps its arguments in one.
             warnings.simplefilter("ignore")  # remarks on the pickle protocol; what cannot be read is an error

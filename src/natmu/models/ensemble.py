@@ -9,11 +9,10 @@ from typing import Literal
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from natmu.errors import ModelError
-from natmu.user_files import require_file
+from natmu.records.tensors import read_tensors
 
 Combine = Literal["probabilities", "logits", "votes"]
 
@@ -66,8 +65,7 @@ def load_ensemble(path: Path | str, build: Callable[[], nn.Module], combine: Com
         ModelError: The file holds no models of shards, or other models.
     """
     try:
-        require_file(Path(path))
-        state = load_file(path)
+        state, _ = read_tensors(Path(path), "pt")
     except (OSError, SafetensorError) as error:
         raise ModelError(
             f"{path} cannot be read ({error}); name a .safetensors file that natmu export wrote."

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, get_args
 from pydantic import Field
 
 from natmu.errors import RunError, UsageError
-from natmu.machine import cannot_write
+from natmu.machine import cannot_write, raise_passing
 from natmu.records.digests import Digest
 from natmu.records.disk import sweep
 from natmu.records.files import File, Value, file_digest, is_there, write_atomically
@@ -264,7 +264,8 @@ def refuse_lesser(run: RunFolder, level: Level, references: int, *, force: bool)
         return
     try:
         known = there.audit
-    except RunError:
+    except RunError as error:
+        raise_passing(error)  # it may be whole, and is not replaced
         return
     levels, count = get_args(Level), len(known.models.retrained)
     if levels.index(known.level) > levels.index(level) or count > references:

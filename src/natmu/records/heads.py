@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from natmu.records.files import Arrays
+from natmu.records.tensors import read_tensors, room_for
 from natmu.types import FloatArray, Rows
-from natmu.user_files import require_file
 
 FEATURES, HEAD = "features.safetensors", "head.safetensors"
 """Names of the files in a run folder: of a backbone, and of a model with a head."""
@@ -72,11 +71,10 @@ def read_head(path: Path) -> Arrays:
 def _write(arrays: Arrays, path: Path) -> None:
     path.touch()
     mode = path.stat().st_mode  # which everyone gets whom the umask lets; safetensors gives the owner alone a file
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    with room_for(sum(array.nbytes for array in arrays.values())):
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
     path.chmod(mode)
 
 
 def _read(path: Path) -> Arrays:
-    require_file(path)
-    with safe_open(path, "numpy") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    return read_tensors(path, "numpy")[0]

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from natmu.records.files import Arrays
+from natmu.records.tensors import open_tensors, read_tensors, room_for
 from natmu.types import IntArray, Outputs, Part, Rows
-from natmu.user_files import require_file
 
 
 def write_outputs(outputs: Outputs, path: Path) -> None:
@@ -27,7 +26,8 @@ def write_outputs(outputs: Outputs, path: Path) -> None:
             arrays |= {} if part.fine_labels is None else {f"{name}_fine_labels": part.fine_labels}
     path.touch()
     mode = path.stat().st_mode  # which everyone gets whom the umask lets; safetensors gives the owner alone a file
-    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    with room_for(sum(array.nbytes for array in arrays.values())):
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
     path.chmod(mode)
 
 
@@ -37,17 +37,14 @@ def read_outputs(path: Path) -> Outputs:
     Raises:
         KeyError, OSError, SafetensorError, ValueError: The file is missing, damaged, or not of these shapes and types.
     """
-    require_file(path)
-    with safe_open(path, "numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    arrays, _ = read_tensors(path, "numpy")
     holdout = _part(arrays, "holdout") if "holdout_logits" in arrays else None
     return Outputs(_part(arrays, "train"), _part(arrays, "test"), holdout, _rows(arrays))
 
 
 def has_gaps(path: Path) -> bool:
     """Whether some of the data was gone when the model was made; reads no more than a header."""
-    require_file(path)
-    with safe_open(path, "numpy") as file:
+    with open_tensors(path, "numpy") as file:
         return "train_rows" in file.keys()  # noqa: SIM118 - it is no mapping
 
 
@@ -55,8 +52,7 @@ def training_samples(path: Path) -> int | None:
     """How many samples the training data has; None where some of it was gone. Reads no more than a header."""
     if has_gaps(path):
         return None
-    require_file(path)
-    with safe_open(path, "numpy") as file:
+    with open_tensors(path, "numpy") as file:
         return int(file.get_slice("train_labels").get_shape()[0])
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from natmu.errors import RunError, UsageError
+from natmu.machine import raise_passing
 from natmu.progress import task
 from natmu.records.census import Census, CensusPart
 from natmu.records.files import file_digest
@@ -63,6 +64,7 @@ class ServiceChecks:
         try:
             record = ServiceRecord.read(self.folder / SERVICE)
         except RunError as error:
+            raise_passing(error)
             self.problems.append(str(error))
             return None
         if record.original != self.state.opening.original.run:
@@ -75,6 +77,7 @@ class ServiceChecks:
         try:
             census = Census.read(path, self.key.seal)
         except RunError as error:
+            raise_passing(error)
             self.problems.append(str(error))
             return None
         if census.digest != self.state.census:
@@ -117,7 +120,8 @@ class ServiceChecks:
         """Whether a file is what was deployed."""
         try:
             holds = file_digest(path) == digest
-        except RunError:
+        except RunError as error:
+            raise_passing(error)
             self.problems.append(f"The weights of {what} are missing; restore {path} from a backup of the service.")
             return False
         if not holds:
@@ -168,6 +172,7 @@ class ServiceChecks:
         try:
             evidence = Evidence.read(path)
         except RunError as error:
+            raise_passing(error)
             return [str(error)]
         by_number = {entry.number: entry for entry in self.entries}
         wrong = [
@@ -289,7 +294,8 @@ def is_signed(path: Path, public_key: Path) -> bool:
     try:
         content = read_file(path)
         signature = read_file(path.with_name(SIGNATURE)).decode("utf-8", "replace").strip()
-    except OSError:
+    except OSError as error:
+        raise_passing(error)
         return False
     return signature_holds(public_key, content, signature)
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from natmu.errors import RunError, SettingError, UsageError
+from natmu.machine import raise_passing
 from natmu.progress import say
 from natmu.records.census import Census
-from natmu.records.disk import sync
+from natmu.records.disk import sweep, sync
 from natmu.records.files import is_there
 from natmu.records.policy import Policy
 from natmu.records.run import WEIGHTS, RunFolder
@@ -119,7 +120,8 @@ class ServiceFolder:
             sound = run.record.files.get(WEIGHTS) == deployed.weights
             for name in files:
                 run.verified(name)
-        except RunError:
+        except RunError as error:
+            raise_passing(error)
             sound = False
         if not sound:
             raise RunError(
@@ -159,6 +161,7 @@ class ServiceFolder:
         state = self.state
         self._link(Path(MODELS) / state.deployed.model.run)
         finish_erasing(self.models)
+        sweep(self.path)
         if state.deleted_weights or state.deleted_heads:
             from natmu.requests.purging import complete_purge
 

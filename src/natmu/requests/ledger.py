@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from natmu.errors import ResourceError, RunError
+from natmu.machine import raise_passing
 from natmu.records.files import first_fault
 from natmu.records.ledger import FIRST, Body, Entry, Head, Opening, body_text, entry_hash
 from natmu.records.service import HEAD, KEY
@@ -130,6 +131,7 @@ class Ledger:
             if not problems:
                 fold(entries)
         except RunError as error:
+            raise_passing(error)
             return [str(error)]
         return problems
 
@@ -253,6 +255,7 @@ class Ledger:
         reason = one_line(str(getattr(error, "strerror", None) or error))[:200]
         remedies = {
             "full": "free some space and try again; nothing was added",
+            "disk I/O": "see to the disk, its room and limits on the size of files, and try again; nothing was added",
             "locked": f"another process has worked on it for {_WAIT:.0f} s; wait for that and try again",
             "readonly": "allow writing to the folder; nothing was added",
             "unable to open": "allow reading and writing in the folder; nothing was added",

@@ -19,6 +19,7 @@ from natmu.lineage.executors.local import make_here
 from natmu.lineage.executors.outcomes import Outcome, Outcomes, attempt, failure
 from natmu.lineage.executors.ray import driver_compute, make_on_ray
 from natmu.lineage.refusal import refuse
+from natmu.machine import raise_passing
 from natmu.methods import NatMU, Problem
 from natmu.methods.examples import hybrid_examples
 from natmu.opening import Place as OpenPlace
@@ -163,6 +164,7 @@ class _Study:
             elif run.has(PREDICTIONS):
                 run.outputs()
         except RunError as error:
+            raise_passing(error)
             return failure(name, str(error), traceback.format_exc(), self.logs, key=run.path.name)
         return outcome
 

@@ -60,6 +60,21 @@ def test_memory_that_ran_out_puts_a_trial_off_and_others_go_on(out, monkeypatch)
     assert values(out, "memory")[0] == values(out, "whole")[0]
 
 
+def test_a_trial_that_memory_never_holds_fails_at_the_third_attempt_and_says_why(out, monkeypatch):
+    def too_large(*given, **words):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(search, "outcome_of", too_large)
+    for _ in range(2):
+        with pytest.raises(ResourceError, match="2 of 2 trials could not be run"):
+            found_by(named("large"), out)
+    assert [(method.trials, method.failed) for method in found_by(named("large"), out).methods] == [(2, 2)]
+    assert {row["reason"] for row in trials_in(out, "large")} == {
+        "Memory ran out in 3 attempts, so it may never hold this trial. Out of memory; use a smaller --batch-size or "
+        "another --device, or end other programs, and run the same command again."
+    }
+
+
 def test_a_full_disk_ends_the_search_and_leaves_no_result(out, monkeypatch):
     failing_once(monkeypatch, OSError(errno.ENOSPC, "No space left on device"))
     with pytest.raises(ResourceError, match="run the same command again"):

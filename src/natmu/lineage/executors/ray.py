@@ -28,6 +28,7 @@ from natmu.lineage.executors.outcomes import Outcome, Outcomes, failure, sentenc
 from natmu.lineage.executors.ray_worker import Shared, packed, work
 from natmu.lineage.graph import in_order, is_ready, sources
 from natmu.lineage.workspace import Workspace
+from natmu.machine import raise_passing
 from natmu.progress import say
 from natmu.records.derived import title
 from natmu.records.lineage import AnyLineage
@@ -181,6 +182,7 @@ def _outcome(reference: Any) -> Outcome | str:  # noqa: ANN401 - references have
     except RayTaskError as error:  # of what comes before the model, whose own errors are part of its outcome
         if isinstance(error.cause, NatmuError):
             raise error.cause from None
+        raise_passing(error.cause)
         raise UsageError(
             f"A machine of the Ray cluster cannot begin its work ({sentence_of(error.cause)}); install the same natmu "
             "and PyTorch on all of them, and keep the data where all of them see it."

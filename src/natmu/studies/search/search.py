@@ -19,7 +19,7 @@ from natmu.errors import NatmuError, ResourceError, SettingError
 from natmu.lineage import Workspace, obtain, outcome_of
 from natmu.lineage.executors.outcomes import sentence_of
 from natmu.lineage.refusal import refuse
-from natmu.machine import ends_all, passing
+from natmu.machine import OutOfMemoryError, ends_all, passing
 from natmu.methods import SISA, Downdate, Retrain, method_named
 from natmu.progress import say, showing, task
 from natmu.records.derived import knows_initial_weights
@@ -42,7 +42,7 @@ from natmu.studies.recipe import MethodEntry, Recipe
 from natmu.studies.search.judging import Judge, judge_of
 from natmu.studies.search.ranges import LR, Searched, is_whole, variations
 from natmu.studies.search.results import write_found
-from natmu.studies.search.trials import Claim, Storage, Trials, require_optuna
+from natmu.studies.search.trials import MOST_SHORT, Claim, Storage, Trials, require_optuna
 from natmu.studies.table import LOGS
 from natmu.types import seed_for
 
@@ -280,7 +280,8 @@ def _work(scene: Scene, found: list[tuple[Searched, Trials]], folder: Path) -> l
 def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> NatmuError | None:
     """One trial; one that fails is a result, and does not stop the others.
 
-    One that the machine cannot run is none: it is given back, to be run again.
+    One that the machine cannot run is none: it is given back, to be run again. Only what ran out of memory time and
+    again counts as failed.
 
     Returns:
         Why the trial was given back.
@@ -301,13 +302,16 @@ def _run_trial(scene: Scene, method: Searched, claim: Claim, logs: Path) -> Natm
             rows.append({"forget": text, **asdict(judgements[-1]), **_cost(run)})
         value = ranked(judgements)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a method may be anybody's, and the other trials go on
-        if (fault := passing(error)) is not None:
+        fault = passing(error)
+        if isinstance(fault, OutOfMemoryError) and claim.short_of_memory() >= MOST_SHORT:
+            reason = f"Memory ran out in {MOST_SHORT} attempts, so it may never hold this trial. {fault}"
+        elif fault is not None:
             claim.give_back()
             if ends_all(error) is not None:
                 raise fault from None if fault is error else error
             say(f"{method.label}, trial {claim.trial.number}: put off. {fault}")
             return fault
-        reason = sentence_of(error)
+        reason = reason or sentence_of(error)
         logs.mkdir(parents=True, exist_ok=True)
         write_atomically(logs / f"{claim.name}.log", for_log(traceback.format_exc()).encode())
     claim.finish(value, rows, reason)

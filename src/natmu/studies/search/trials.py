@@ -44,6 +44,9 @@ RANDOM_TRIALS = 10
 MOST_WORKERS = 10
 """Workers that take up a trial and end before it does, until it counts as failed: it may be what ends them."""
 
+MOST_SHORT = 3
+"""Workers whose memory does not hold a trial, until it counts as failed: it may never fit, as a batch too large."""
+
 
 def require_optuna() -> None:
     """Refuse to search without Optuna, and keep its own messages off standard error.
@@ -331,6 +334,13 @@ class Claim:
             self.trials.study.tell(self.trial.number, value, state=TrialState.FAIL if value is None else None)
             self.lock.release()
             Path(self.lock.lock_file).unlink(missing_ok=True)
+
+    def short_of_memory(self) -> int:
+        """Note that memory ran out; how many workers met that so far, this one included."""
+        short = int(self.trial.user_attrs.get("short", 0)) + 1
+        with self.trials.storage.writing():
+            self.trial.set_user_attr("short", short)
+        return short
 
     def give_back(self) -> None:
         """Leave the trial unfinished, as if no worker had taken it up."""
