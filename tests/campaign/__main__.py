@@ -103,16 +103,15 @@ def _at(turn: int, groups: tuple[str, ...]) -> tuple[str, int]:
 
 
 def _campaign(out: Path, worker: int, verbs: tuple, seed: int) -> Campaign:  # type: ignore[type-arg]
-    """A campaign in a world of the worker's own."""
-    world = World((out / f"world-{worker}").resolve())
-    world.make()
-    return Campaign(world, verbs, seed)
+    """A campaign in a world of the worker's own, which is made when it is needed."""
+    return Campaign(World((out / f"world-{worker}").resolve()), verbs, seed)
 
 
 def _play(campaign: Campaign, group: str, number: int) -> str:
     """A case as a line of the record."""
     if group == "parsing":
         return parsing.play(campaign.seed, number, campaign.world.folder / "parsing").line()
+    campaign.world.make()
     return campaign.play(group, number).line()
 
 

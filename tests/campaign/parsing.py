@@ -46,6 +46,7 @@ def play(seed: int, number: int, folder: Path, inputs: int = INPUTS) -> Case:
     told = [json.loads(line) for line in ended.out.splitlines() if line.startswith("{")]
     begun = [one["begin"] for one in told if "begin" in one]
     found = [Finding(one["kind"], one["what"]) for one in told if "kind" in one]
+    rows = sorted({one["row"] for one in told if "kind" in one})
     if ended.status is None:
         found.append(Finding("hang", begun[-1]))
     elif ended.killed:
@@ -53,9 +54,8 @@ def play(seed: int, number: int, folder: Path, inputs: int = INPUTS) -> Case:
     elif ended.status:
         found.append(Finding("traceback", brief(ended.err)))
     found += [Finding("executed", "the canary was obeyed")] if ended.executed else []
-    return Case(
-        "parsing", number, "parsing", f"{len(begun)} inputs", ended.status, ended.seconds, tuple(found), len(begun)
-    )
+    how = f"{len(begun)} inputs" + (f", found in {', '.join(map(str, rows))}" if rows else "")
+    return Case("parsing", number, "parsing", how, ended.status, ended.seconds, tuple(found), len(begun))
 
 
 def _all(seed: int, number: int, inputs: int) -> None:
@@ -70,14 +70,14 @@ def _all(seed: int, number: int, inputs: int) -> None:
         signal.setitimer(signal.ITIMER_PROF, PATIENCE_S)
         try:
             for finding in reader(rng):
-                _tell(finding)
+                _tell(row, finding)
         except NatmuError as error:
             for finding in _message(str(error)):
-                _tell(finding)
+                _tell(row, finding)
         except TimeoutError:
-            _tell(Finding("hang", f"{reader.__name__.strip('_')}, input {row}"))
+            _tell(row, Finding("hang", f"{reader.__name__.strip('_')}, input {row}"))
         except Exception:  # noqa: BLE001  # any other error would reach the user as a bug
-            _tell(Finding("traceback", f"{reader.__name__.strip('_')}: {brief(traceback.format_exc())}"))
+            _tell(row, Finding("traceback", f"{reader.__name__.strip('_')}: {brief(traceback.format_exc())}"))
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
 
@@ -86,8 +86,8 @@ def _late(*_: object) -> None:
     raise TimeoutError
 
 
-def _tell(finding: Finding) -> None:
-    sys.stdout.write(json.dumps({"kind": finding.kind, "what": finding.what}) + "\n")
+def _tell(row: int, finding: Finding) -> None:
+    sys.stdout.write(json.dumps({"row": row, "kind": finding.kind, "what": finding.what}) + "\n")
 
 
 def _message(text: str) -> list[Finding]:
