@@ -237,6 +237,8 @@ def _contained(written: Any, held: Any, where: str) -> list[Finding]:
         return [one for mine, theirs in zip(written, held, strict=True) for one in _contained(mine, theirs, where)]
     if isinstance(written, str) and re.fullmatch(r"[0-9.e+-]+", written) and isinstance(held, int | float):
         written = float(written) if str(held) != written else held  # a number in quotes is that number
+    if isinstance(held, bool) and not isinstance(written, dict | list):
+        written = {"1": True, "yes": True, "on": True, "true": True, "0": False, "no": False}.get(str(written), written)
     numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (written, held))
     if (numbers and written == held) or (type(written) is type(held) and written == held) or written is None:
         return []
@@ -259,7 +261,7 @@ def _setting(rng: random.Random) -> list[Finding]:
     if key not in settings or not isinstance(held.get(key), int | float) or isinstance(held[key], bool):
         return []
     try:
-        written: float | None = float(value)
+        written: float | None = float(re.sub(r"\s#.*", "", value))  # a comment of YAML
     except ValueError:
         written = None
     written = int(value, 0) if written is None and re.fullmatch(r"0[xo][0-9a-f]+", value) else written
