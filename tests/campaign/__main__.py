@@ -2,7 +2,7 @@
 
     python -m tests.campaign --out campaign --hours 8 --seed 0      # goes on where it was stopped
     python -m tests.campaign --out campaign --seed 0 --group files --only 173    # one case again, in full
-    python -m tests.campaign --out campaign --table                 # the tables of benchmarks/results/campaign.md
+    python -m tests.campaign --out campaign --seed 0 --table        # benchmarks/results/campaign.md
 
 Cases are lines of ``OUT/cases.jsonl``. ``--workers`` play in worlds of their own, which takes a minute each to make.
 """
@@ -46,7 +46,7 @@ def main() -> None:
     torch.set_num_threads(1)
     record = asked.out / "cases.jsonl"
     if asked.table:
-        print(tables.markdown(tables.read(record)))
+        print(tables.page(tables.read(record), asked.seed), end="")
         sys.exit(0)
     verbs = tuple(verb for verb in VERBS if not asked.verb or verb.name in asked.verb)
     groups = tuple(group for group in GROUPS if not asked.group or group in asked.group)

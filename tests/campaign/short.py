@@ -9,15 +9,15 @@ from tests.campaign.cases import Campaign, Case
 from tests.campaign.world import BY_NAME, World
 
 SEED = 0
-MADE = ("train", "unlearn", "requests init", "requests add")
-PLAYED = ("plan", "export", "export like", "requests add", "requests list")
+MADE = ("train", "requests init", "requests add")
+PLAYED = ("plan", "export original", "requests add", "requests list")
 KILLS, FULL = 2 * len(PLAYED), len(PLAYED)
 """A turn kills each verb at its next operation, and then lets the disk be full there."""
 
 CASES = {
-    "files": range(10),
-    "options": range(14),
-    "faults": (3 * KILLS + 1, 2 * KILLS + FULL + 2, 4 * KILLS + 3, 5 * KILLS + FULL + 3),
+    "files": range(8),
+    "options": range(12),
+    "faults": (3 * KILLS + 1, 2 * KILLS + FULL + 1, 5 * KILLS + 2),
 }
 INPUTS = 150
 """Of the one case of parsing."""
