@@ -147,7 +147,7 @@ def table(path: Path) -> Any:
 
 
 class _Strict(yaml.BaseLoader):
-    """Plain values by the rules of YAML 1.2 with decimal digits; keys that stand twice, aliases and tags are refused."""
+    """Plain values by the rules of YAML 1.2, in decimal digits; refuses keys that stand twice, aliases and tags."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):

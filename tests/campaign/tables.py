@@ -12,7 +12,7 @@ from typing import Any
 from tests.campaign.judging import KINDS
 
 from natmu.engine.compute import versions
-from natmu.engine.precision import described, fastest, processor_of, reason_for
+from natmu.engine.precision import described, processor_of
 
 Line = dict[str, Any]
 

@@ -10,7 +10,6 @@ import typer
 from natmu.errors import UsageError
 from natmu.terminal import echo, echo_document
 
-
 Form = Literal["html", "markdown", "csv", "latex"]
 
 
