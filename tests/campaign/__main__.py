@@ -4,7 +4,7 @@
     python -m tests.campaign --out campaign --seed 0 --group files --only 173    # one case again, in full
     python -m tests.campaign --out campaign --seed 0 --table        # benchmarks/results/campaign.md
 
-Cases are lines of ``OUT/cases-SEED.jsonl``. ``--workers`` play in worlds of their own, which takes a minute each to make.
+Cases are lines of ``OUT/cases-SEED.jsonl``. ``--workers`` play in worlds of their own, each a minute's work to make.
 """
 
 from __future__ import annotations
