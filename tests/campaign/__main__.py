@@ -2,9 +2,9 @@
 
     python -m tests.campaign --out campaign --hours 8 --seed 0      # goes on where it was stopped
     python -m tests.campaign --out campaign --seed 0 --group files --only 173    # one case again, in full
-    python -m tests.campaign --out campaign --table                 # the tables of benchmarks/results/campaign.md
+    python -m tests.campaign --out campaign --seed 0 --table        # benchmarks/results/campaign.md
 
-Cases are lines of ``OUT/cases.jsonl``. ``--workers`` play in worlds of their own, which takes a minute each to make.
+Cases are lines of ``OUT/cases-SEED.jsonl``. ``--workers`` play in worlds of their own, each a minute's work to make.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ GROUPS = ("files", "files", "options", "faults", "parsing")
 def main() -> None:
     """Play cases until the time is over; exit status 1 where something was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("campaign"), help="folder of the worlds and of cases.jsonl")
+    parser.add_argument("--out", type=Path, default=Path("campaign"), help="folder of the worlds and of the cases")
     parser.add_argument("--hours", type=float, default=0.1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
@@ -44,9 +44,9 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the tables of the cases so far")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    record = asked.out / "cases.jsonl"
+    record = _record(asked)
     if asked.table:
-        print(tables.markdown(tables.read(record)))
+        print(tables.page(tables.read(record), asked.seed), end="")
         sys.exit(0)
     verbs = tuple(verb for verb in VERBS if not asked.verb or verb.name in asked.verb)
     groups = tuple(group for group in GROUPS if not asked.group or group in asked.group)
@@ -60,6 +60,12 @@ def main() -> None:
     failed = [os.waitpid(worker, 0)[1] for worker in workers]
     print(tables.markdown(tables.read(record)))
     sys.exit(any(failed) or any(one["findings"] for one in tables.read(record)))
+
+
+def _record(asked: argparse.Namespace) -> Path:
+    """The file of the cases of a seed."""
+    folder: Path = asked.out
+    return folder / f"cases-{asked.seed}.jsonl"
 
 
 def _start(
@@ -83,7 +89,7 @@ def _start(
             group, number = _at(turn, groups)
             if (group, number) not in done:
                 line = _play(campaign, group, number)
-                with (asked.out / "cases.jsonl").open("a", encoding="utf-8") as file:
+                with _record(asked).open("a", encoding="utf-8") as file:
                     file.write(line + "\n")
             turn += asked.workers
         status = 0
@@ -103,16 +109,15 @@ def _at(turn: int, groups: tuple[str, ...]) -> tuple[str, int]:
 
 
 def _campaign(out: Path, worker: int, verbs: tuple, seed: int) -> Campaign:  # type: ignore[type-arg]
-    """A campaign in a world of the worker's own."""
-    world = World((out / f"world-{worker}").resolve())
-    world.make()
-    return Campaign(world, verbs, seed)
+    """A campaign in a world of the worker's own, which is made when it is needed."""
+    return Campaign(World((out / f"world-{worker}").resolve()), verbs, seed)
 
 
 def _play(campaign: Campaign, group: str, number: int) -> str:
     """A case as a line of the record."""
     if group == "parsing":
         return parsing.play(campaign.seed, number, campaign.world.folder / "parsing").line()
+    campaign.world.make()
     return campaign.play(group, number).line()
 
 

@@ -7,12 +7,20 @@ import os
 import random
 import socket
 import struct
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.campaign.hostile import ALIASES, NUMBERS, VALUES, YAML_VALUES
+
+UNREADABLE = (
+    *(ValueError, LookupError, ArithmeticError, AttributeError, TypeError, SyntaxError, EOFError, MemoryError),
+    *(RuntimeError, SystemError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""What libraries raise on files that were spoilt already."""
 
 Tree = Any
 """What JSON and YAML hold."""
@@ -63,7 +71,7 @@ def meaning_spoilt(content: bytes, suffix: str, rng: random.Random) -> tuple[byt
     }
     try:
         return spoilers.get(suffix, bytes_spoilt)(content, rng)
-    except (ValueError, KeyError, IndexError, struct.error, zipfile.BadZipFile, RecursionError):
+    except UNREADABLE:  # it was spoilt before
         return bytes_spoilt(content, rng)
 
 

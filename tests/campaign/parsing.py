@@ -46,6 +46,7 @@ def play(seed: int, number: int, folder: Path, inputs: int = INPUTS) -> Case:
     told = [json.loads(line) for line in ended.out.splitlines() if line.startswith("{")]
     begun = [one["begin"] for one in told if "begin" in one]
     found = [Finding(one["kind"], one["what"]) for one in told if "kind" in one]
+    rows = sorted({one["row"] for one in told if "kind" in one})
     if ended.status is None:
         found.append(Finding("hang", begun[-1]))
     elif ended.killed:
@@ -53,9 +54,8 @@ def play(seed: int, number: int, folder: Path, inputs: int = INPUTS) -> Case:
     elif ended.status:
         found.append(Finding("traceback", brief(ended.err)))
     found += [Finding("executed", "the canary was obeyed")] if ended.executed else []
-    return Case(
-        "parsing", number, "parsing", f"{len(begun)} inputs", ended.status, ended.seconds, tuple(found), len(begun)
-    )
+    how = f"{len(begun)} inputs" + (f", found in {', '.join(map(str, rows))}" if rows else "")
+    return Case("parsing", number, "parsing", how, ended.status, ended.seconds, tuple(found), len(begun))
 
 
 def _all(seed: int, number: int, inputs: int) -> None:
@@ -70,14 +70,14 @@ def _all(seed: int, number: int, inputs: int) -> None:
         signal.setitimer(signal.ITIMER_PROF, PATIENCE_S)
         try:
             for finding in reader(rng):
-                _tell(finding)
+                _tell(row, finding)
         except NatmuError as error:
             for finding in _message(str(error)):
-                _tell(finding)
+                _tell(row, finding)
         except TimeoutError:
-            _tell(Finding("hang", f"{reader.__name__.strip('_')}, input {row}"))
+            _tell(row, Finding("hang", f"{reader.__name__.strip('_')}, input {row}"))
         except Exception:  # noqa: BLE001  # any other error would reach the user as a bug
-            _tell(Finding("traceback", f"{reader.__name__.strip('_')}: {brief(traceback.format_exc())}"))
+            _tell(row, Finding("traceback", f"{reader.__name__.strip('_')}: {brief(traceback.format_exc())}"))
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
 
@@ -86,8 +86,8 @@ def _late(*_: object) -> None:
     raise TimeoutError
 
 
-def _tell(finding: Finding) -> None:
-    sys.stdout.write(json.dumps({"kind": finding.kind, "what": finding.what}) + "\n")
+def _tell(row: int, finding: Finding) -> None:
+    sys.stdout.write(json.dumps({"row": row, "kind": finding.kind, "what": finding.what}) + "\n")
 
 
 def _message(text: str) -> list[Finding]:
@@ -237,6 +237,8 @@ def _contained(written: Any, held: Any, where: str) -> list[Finding]:
         return [one for mine, theirs in zip(written, held, strict=True) for one in _contained(mine, theirs, where)]
     if isinstance(written, str) and re.fullmatch(r"[0-9.e+-]+", written) and isinstance(held, int | float):
         written = float(written) if str(held) != written else held  # a number in quotes is that number
+    if isinstance(held, bool) and not isinstance(written, dict | list):
+        written = {"1": True, "yes": True, "on": True, "true": True, "0": False, "no": False}.get(str(written), written)
     numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in (written, held))
     if (numbers and written == held) or (type(written) is type(held) and written == held) or written is None:
         return []
@@ -259,7 +261,7 @@ def _setting(rng: random.Random) -> list[Finding]:
     if key not in settings or not isinstance(held.get(key), int | float) or isinstance(held[key], bool):
         return []
     try:
-        written: float | None = float(value)
+        written: float | None = float(re.sub(r"\s#.*", "", value))  # a comment of YAML
     except ValueError:
         written = None
     written = int(value, 0) if written is None and re.fullmatch(r"0[xo][0-9a-f]+", value) else written

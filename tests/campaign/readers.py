@@ -146,19 +146,34 @@ def table(path: Path) -> Any:
     return UNCLEAR if rows is None else tuple(tuple(cell.strip() for cell in row) for row in rows)
 
 
-class _Strict(yaml.SafeLoader):
-    """Refuses keys that stand twice, and aliases."""
+class _Strict(yaml.BaseLoader):
+    """Plain values by the rules of YAML 1.2, in decimal digits; refuses keys that stand twice, aliases and tags."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("an alias")
         return super().compose_node(parent, index)
 
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        if not node.tag.endswith((":str", ":seq", ":map")):
+            raise yaml.YAMLError("a tag")
+        if not isinstance(node, yaml.ScalarNode) or node.style is not None:
+            return super().construct_object(node, deep=deep)
+        words = {"": None, "~": None, "null": None, "true": True, "false": False}
+        exact, text = ("", node.value.lower(), node.value.capitalize(), node.value.upper()), node.value
+        if text.lower() in words and text in exact:
+            return words[text.lower()]
+        if INTEGER.fullmatch(text):
+            return int(text)
+        if re.fullmatch(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?", text, re.ASCII):
+            return float(text)
+        return float(text.replace(".", "")) if re.fullmatch(r"[+-]?[.]inf|[.]nan", text, re.IGNORECASE) else text
+
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         keys = [key.value for key, _ in node.value]
         if len({str(key) for key in keys}) != len(keys):
             raise yaml.YAMLError("a key twice")
-        return super().construct_mapping(node, deep)
+        return super().construct_mapping(node, deep=True)
 
 
 def mapping(path: Path) -> Any:

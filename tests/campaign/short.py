@@ -9,10 +9,17 @@ from tests.campaign.cases import Campaign, Case
 from tests.campaign.world import BY_NAME, World
 
 SEED = 0
-MADE = ("train", "unlearn", "requests init", "requests add")
-PLAYED = ("train", "plan", "unlearn", "export", "report run", "requests add", "requests status", "requests list")
-CASES = {"files": 20, "options": 16, "faults": 8}
-INPUTS = 120
+MADE = ("train", "requests init", "requests add")
+PLAYED = ("plan", "export original", "requests add", "requests list")
+KILLS, FULL = 2 * len(PLAYED), len(PLAYED)
+"""A turn kills each verb at its next operation, and then lets the disk be full there."""
+
+CASES = {
+    "files": range(8),
+    "options": range(12),
+    "faults": (3 * KILLS + 1, 2 * KILLS + FULL + 1, 5 * KILLS + 2),
+}
+INPUTS = 150
 """Of the one case of parsing."""
 
 
@@ -21,7 +28,7 @@ def play(folder: Path) -> list[Case]:
     world = World(folder.resolve() / "world")
     world.make(tuple(BY_NAME[name] for name in MADE))
     campaign = Campaign(world, tuple(BY_NAME[name] for name in PLAYED), SEED)
-    cases = [campaign.play(group, number) for group, count in CASES.items() for number in range(count)]
+    cases = [campaign.play(group, number) for group, numbers in CASES.items() for number in numbers]
     return [*cases, parsing.play(SEED, 0, folder / "parsing", INPUTS)]
 
 

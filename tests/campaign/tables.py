@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tests.campaign.judging import KINDS
 
+from natmu.engine.compute import versions
+from natmu.engine.precision import described, processor_of
+
 Line = dict[str, Any]
+
+TITLE = """# Hostile files and options, kills and faults of the machine
+
+What `tests/campaign` tried on natmu, and what it found. `files`: one file that a verb reads is spoilt; `options`: one
+word of a command is hostile; `faults`: a verb is killed or starved, and run again; `parsing`: many small inputs to the
+readers of what users write. What each kind of finding is: `tests/campaign/judging.py`; what is not seen:
+`tests/campaign/watch.py`.
+"""
 
 
 def read(record: Path) -> list[Line]:
@@ -21,6 +34,23 @@ def read(record: Path) -> list[Line]:
         except ValueError:
             continue
     return lines
+
+
+def page(lines: list[Line], seed: int) -> str:
+    """The tables, and how they came about: ``benchmarks/results/campaign.md``."""
+    told = versions()
+    rows = {
+        "commands": f"`python -m tests.campaign --out campaign --hours H --seed {seed}`, as often as one likes, then "
+        f"`python -m tests.campaign --out campaign --seed {seed} --table`",
+        "seed": str(seed),
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{processor_of(described()).name}, {os.cpu_count()} processors, no GPU is used; Linux",
+        "software": ", ".join(f"{name} {number}" for name, number in told.items()),
+        "n": f"{len(lines):,} cases with {sum(line['inputs'] for line in lines):,} inputs",
+        "time": f"{sum(line['seconds'] for line in lines) / 3600:.1f} hours within the commands that were watched",
+    }
+    head = "\n".join(["| | |", "|---|---|", *(f"| {name} | {text} |" for name, text in rows.items())])
+    return f"{TITLE}\n{head}\n\n{markdown(lines)}"
 
 
 def markdown(lines: list[Line]) -> str:

@@ -119,6 +119,7 @@ VERBS = (
         builds=True,
     ),
     Verb("export", ("export", "runs/unlearned", "--out", "out/model.pt"), ("out",)),
+    Verb("export original", ("export", "runs/original", "--out", "out/original.pt"), ("out",)),
     Verb("export like", ("export", "runs/unlearned", "--out", "out/like.pt", "--like", "weights.pt"), ("out",)),
     Verb("bench", ("bench", "recipe.yaml", *CPU), ("runs", "data"), builds=True),
     Verb("search", ("search", "search.yaml", *CPU), ("runs", "data"), builds=True),

@@ -63,6 +63,15 @@ def test_tables_are_printed_or_written_as_text(natmu, study, tmp_path):
     assert r"\begin{tabular}" in natmu("report", "runs/tiny", "--format", "latex").out
 
 
+@pytest.mark.parametrize("form", ["html", "markdown", "csv", "latex"])
+def test_no_recipe_is_replaced_by_a_report(natmu, study, tmp_path, form):
+    (tmp_path / "mine.yaml").write_text("name: mine\n")
+    outcome = natmu("report", "runs/tiny", "--format", form, "--out", "mine.yaml")
+    assert outcome.status == 2
+    assert "mine.yaml is there, and its name does not end in" in outcome.err
+    assert (tmp_path / "mine.yaml").read_text() == "name: mine\n"
+
+
 def test_what_is_no_result_is_refused(natmu):
     outcome = natmu("report", "nowhere")
     assert outcome.status == 2

@@ -203,6 +203,15 @@ def test_no_row_is_dropped_without_a_word(tmp_path: Path, lines: list[str], endi
     assert found == (sorted(map(int, wanted)) if sound else None)
 
 
+def test_texts_with_what_is_no_character_are_damaged(tmp_path: Path) -> None:
+    np.save(tmp_path / "texts.npy", np.array(["3", "8"]))
+    content = bytearray((tmp_path / "texts.npy").read_bytes())
+    content[-1] = 0x7F
+    (tmp_path / "texts.npy").write_bytes(content)
+    with pytest.raises(ForgetSetError, match="what is no character"):
+        read_index_file(tmp_path / "texts.npy", 10)
+
+
 def test_spans_of_time_are_no_positions(tmp_path: Path) -> None:
     np.save(tmp_path / "i.npy", np.array([3, 5], "m8[s]"))
     with pytest.raises(ForgetSetError, match="must be integers, not timedelta64"):

@@ -10,12 +10,14 @@ import typer
 from natmu.errors import UsageError
 from natmu.terminal import echo, echo_document
 
+Form = Literal["html", "markdown", "csv", "latex"]
+
 
 def run(
     folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a study, a run or a saved result.")],
     out: Annotated[Path | None, typer.Option("--out", help="File to write; report.html in the folder if none.")] = None,
     form: Annotated[
-        Literal["html", "markdown", "csv", "latex"],
+        Form,
         typer.Option("--format", help="html: one page that opens offline; the others: a study's tables as text."),
     ] = "html",
 ) -> None:
@@ -28,6 +30,7 @@ def run(
     from natmu.report import write_report
 
     if out is not None:
+        _require_name(out, form)
         require_file(out)
     if form == "html":
         echo(write_report(folder, out))
@@ -40,7 +43,29 @@ def run(
         echo(out)
 
 
-def _written(form: Literal["markdown", "csv", "latex"], folder: Path) -> str:
+ENDINGS: dict[Form, tuple[str, ...]] = {
+    "html": (".html", ".htm"),
+    "markdown": (".md", ".markdown", ".txt"),
+    "csv": (".csv", ".txt"),
+    "latex": (".tex", ".txt"),
+}
+"""How the names of files end that a report may replace, beside names without an ending."""
+
+
+def _require_name(out: Path, form: Form) -> None:
+    """Refuse to replace what is no report by its name: a recipe, weights, images.
+
+    Raises:
+        UsageError: Such a file is there.
+    """
+    if out.suffix and out.suffix.lower() not in ENDINGS[form] and out.is_file():
+        raise UsageError(
+            f"--out {out} is there, and its name does not end in {ENDINGS[form][0]}, as a report's does; it is left "
+            "as it is: name another file."
+        )
+
+
+def _written(form: Form, folder: Path) -> str:
     """A study's tables as text."""
     from natmu.report import csv_table, latex, markdown, read_study
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -48,6 +49,7 @@ def open_npy(path: Path) -> npt.NDArray[Any]:
     try:
         array = np.lib.format.open_memmap(path, mode="r")
         beyond = path.stat().st_size - array.offset - array.nbytes
+        _require_characters(array)
     except NPY_FAULTS as error:
         raise DataError(f"{path} cannot be read as a .npy array of numbers: {_fault(head, error)}.") from None
     if beyond > 0:
@@ -87,11 +89,24 @@ def read_member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> npt.NDAr
     """
     try:
         array = archive[key]
+        _require_characters(array)
     except NPY_FAULTS as error:
         raise DataError(f"{path}: {key} cannot be read as an array of numbers: {_fault(MAGIC, error)}.") from None
     if not isinstance(array, np.ndarray):  # NumPy hands out the bytes of files that are no arrays
         raise DataError(f"{path}: {key} is no array; save the arrays again with numpy.savez.")
     return array
+
+
+def _require_characters(array: object) -> None:
+    """Refuse texts with numbers that are no characters, which NumPy reads and Python cannot make a string of.
+
+    Raises:
+        ValueError: There are such.
+    """
+    if isinstance(array, np.ndarray) and array.dtype.kind == "U" and array.size:
+        numbers = np.ascontiguousarray(array).reshape(-1).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+        if int(numbers.max(initial=0)) > sys.maxunicode:
+            raise ValueError("a text in it holds what is no character")
 
 
 def _head(path: Path) -> bytes:
