@@ -12,7 +12,8 @@ from natmu.errors import ResourceError
 from natmu.methods import method_named
 from natmu.records.recipe import Range
 from natmu.studies.search import search
-from natmu.studies.search.trials import JOURNAL, Storage, Trials
+from natmu.studies.search.storage import JOURNAL, Storage
+from natmu.studies.search.trials import Trials
 
 from .test_search import found_by, recipe, trials_in
 

@@ -30,7 +30,8 @@ from natmu.studies import Recipe, read_recipe, run_recipe, run_search
 from natmu.studies.search import search
 from natmu.studies.search import trials as module
 from natmu.studies.search.ranges import Range
-from natmu.studies.search.trials import Storage, Trials
+from natmu.studies.search.storage import Storage
+from natmu.studies.search.trials import Trials
 from studies.fakes import DIVERGING
 
 
@@ -401,7 +402,7 @@ def test_a_trial_that_another_worker_runs_is_left_to_it(tmp_path):
 
 def test_a_trial_that_ends_every_worker_counts_as_failed(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MOST_WORKERS", 2)
-    storage = module.Storage(tmp_path, None)
+    storage = Storage(tmp_path, None)
     trials = module.Trials(storage, "made up/method/0", {"lr": (Range(low=0, high=1), False)}, 2, 0)
     for _ in range(2):
         claim = trials.claim()
@@ -489,7 +490,7 @@ def test_a_journal_that_holds_no_trials_is_kept_beside_a_fresh_one(tmp_path, mon
 def journal_of(folder, monkeypatch, content):
     """What is said when a journal of this content is opened."""
     said = []
-    monkeypatch.setattr("natmu.studies.search.trials.say", said.append)
+    monkeypatch.setattr("natmu.studies.search.storage.say", said.append)
     (folder / "search.journal").write_bytes(content)
     Storage(folder, None)
     return said

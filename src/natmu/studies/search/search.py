@@ -42,7 +42,8 @@ from natmu.studies.recipe import MethodEntry, Recipe
 from natmu.studies.search.judging import Judge, judge_of
 from natmu.studies.search.ranges import LR, Searched, is_whole, variations
 from natmu.studies.search.results import write_found
-from natmu.studies.search.trials import MOST_SHORT, Claim, Storage, Trials, require_optuna
+from natmu.studies.search.storage import Storage
+from natmu.studies.search.trials import MOST_SHORT, Claim, Trials, require_optuna
 from natmu.studies.table import LOGS
 from natmu.types import seed_for
 
