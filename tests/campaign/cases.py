@@ -138,7 +138,7 @@ class Campaign:
         ended = run(natmu([*verb.words]), now)
         found = faults_of(ended, now, usual.started) + inputs_changed(verb, before, contents(now))
         if ended.status == 0 and not found:
-            left = unlike(result_of(self.world, verb, ended), usual.result, frozenset({name}))
+            left = unlike(result_of(self.world, verb, ended), usual.result, frozenset({name, f"{name}.real"}))
             left = [one for one in left if one not in usual.differing] if left else []
             found += self._silence(name, means, meant, left)
         return Case("files", number, verb.name, how, ended.status, ended.seconds, tuple(found))
