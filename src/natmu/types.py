@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 
 from natmu.errors import RunError, SettingError
 from natmu.explaining import explained
-from natmu.truth_values import require_numbers
+from natmu.numbers_only import require_numbers
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]

@@ -147,7 +147,7 @@ class Campaign:
         ended = run(natmu([*verb.words]), now)
         found = faults_of(ended, now, usual.started) + inputs_changed(verb, before, contents(now))
         if ended.status == 0 and not found:
-            left = usual.unlike(result_of(self.world, verb, ended), name)
+            left = usual.unlike(result_of(self.world, verb, ended), name, f"{name}.real")
             found += self._silence(name, means, meant, left)
         return Case("files", number, verb.name, how, ended.status, ended.seconds, tuple(found))
 

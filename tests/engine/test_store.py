@@ -314,6 +314,15 @@ def test_a_run_of_another_folder_is_adopted_once(tmp_path):
     assert store.adopt(run).path == store.adopt(adopted).path == adopted.path
 
 
+@pytest.mark.parametrize("file", ["history.csv", "model.safetensors"])
+def test_a_run_whose_files_were_changed_is_not_copied(tmp_path, file):
+    run = Store(tmp_path / "theirs").obtain(MODEL, Computation())
+    (run.path / file).write_bytes((run.path / file).read_bytes()[:-2])
+    with pytest.raises(RunError, match=f"{file} is not what this run wrote"):
+        Store(tmp_path / "ours").adopt(run)
+    assert not (tmp_path / "ours" / MODEL.digest).exists()
+
+
 def test_a_folder_whose_copying_was_broken_off_is_set_aside_and_the_run_computed_once(tmp_path, monkeypatch):
     store, computation, said = Store(tmp_path), Computation(), []
     monkeypatch.setattr("natmu.engine.store.say", said.append)

@@ -38,6 +38,21 @@ def test_true_is_no_number(settings: type[Settings], values: dict[str, Any]) -> 
         settings.parse(values)
 
 
+@pytest.mark.parametrize(
+    ("settings", "values"),
+    [
+        (TrainSettings, {"batch_size": "1_0"}),
+        (TrainSettings, {"lr": "1_0.5"}),
+        (Seeds, {"training": [0, "1_0"]}),
+        (Range, {"low": "1_0", "high": 20}),
+    ],
+)
+def test_underscores_make_a_text_of_a_number(settings: type[Settings], values: dict[str, Any]) -> None:
+    """YAML 1.2 reads 1_0 as a text, which Python would take for 10."""
+    with pytest.raises(SettingError, match=r"write a (whole )?number \(got '.*1_0"):
+        settings.parse(values)
+
+
 def test_true_is_still_a_truth_value() -> None:
     assert TrainSettings.parse({"augment": True}).augment is True
     assert Range.parse({"choices": [True, 1]}).choices == (True, 1)

@@ -230,7 +230,13 @@ class Store:
                         shutil.rmtree(work, ignore_errors=True)
 
     def _copy(self, run: Run, name: str) -> Run:
-        """The same run under another name."""
+        """The same run under another name.
+
+        Raises:
+            RunError: A file of it is missing or was changed, which a copy would hide.
+        """
+        for file in run.record.files:
+            run.verified(file)
         self._require_writable(name)
         copy = partial_of(self.root / WORK / name)
         shutil.rmtree(copy, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Truth values where a number is wanted: ``true`` is none, though Python takes it for 1."""
+"""What is no number where one is wanted: ``true``, which Python takes for 1, and ``1_0``, which it takes for 10."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from pydantic_core import PydanticCustomError
 
 
 def require_numbers(value: object, annotation: object) -> None:
-    """Refuse a truth value in a field that takes numbers and no truth values, also as an item of a list.
+    """Refuse a truth value in a field that takes numbers and no truth values, and a text in it that is none.
+
+    Items of lists are looked at too.
 
     Args:
         value: What is given.
@@ -21,8 +23,13 @@ def require_numbers(value: object, annotation: object) -> None:
         PydanticCustomError: There is one.
     """
     kind = _number_kind(annotation)
-    if kind and any(isinstance(item, bool) for item in _items(value)):
+    if kind and any(isinstance(item, bool) or _is_underscored(item, annotation) for item in _items(value)):
         raise PydanticCustomError(f"{kind}_type", "write a number")
+
+
+def _is_underscored(item: object, annotation: object) -> bool:
+    """Whether it is a text such as ``1_0``, where no texts are wanted."""
+    return isinstance(item, str) and "_" in item and str not in _leaves(annotation)
 
 
 @lru_cache(maxsize=4096)
