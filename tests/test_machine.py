@@ -12,8 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from natmu.errors import LostProcessError, ModelError, ResourceError, RunError, SharedMemoryError, TrainingError
-from natmu.machine import OutOfMemoryError, cannot_write, ends_all, exit_of, passing, room_in
+from natmu.errors import (
+    LostProcessError,
+    ModelError,
+    ResourceError,
+    RunError,
+    SharedMemoryError,
+    TrainingError,
+    UsageError,
+)
+from natmu.machine import OutOfMemoryError, cannot_write, ends_all, exit_of, name_too_long, passing, room_in
 
 
 def system(number, file=None):
@@ -158,3 +166,16 @@ def test_whoever_writes_a_file_that_is_too_large_is_understood(tmp_path):
     assert len(said) == 5
     assert all("run the same command again" in line for line in said)
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
+
+
+def test_faults_that_pass_end_with_status_2():
+    passes = [kind for kind in (LostProcessError, SharedMemoryError, ResourceError) if kind.passes]
+    assert {kind.exit_status for kind in passes} == {2}
+    assert len(passes) == 3
+
+
+def test_a_name_that_is_too_long_is_said_once_and_for_all(tmp_path):
+    fault = cannot_write(tmp_path, OSError(errno.ENAMETOOLONG, "File name too long", "x"))
+    assert str(fault) == "x is too long a name for this file system; give a shorter one."
+    assert isinstance(cannot_write(tmp_path, OSError(errno.ENAMETOOLONG, "File name too long")), UsageError)
+    assert name_too_long(system(errno.ENOSPC)) is None

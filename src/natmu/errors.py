@@ -20,7 +20,8 @@ class NatmuError(Exception):
 
     Attributes:
         exit_status: Of the command line.
-        passes: Whether it comes from the machine and not from what was asked for, so that the same may succeed later.
+        passes: Whether it comes from the machine and not from what was asked for, so that the same may succeed later;
+            the exit status is 2 then.
     """
 
     exit_status = 1
@@ -37,12 +38,14 @@ class TrainingError(NatmuError):
 class LostProcessError(TrainingError):
     """A process that trained a model has gone, as when the system ends it because memory ran out."""
 
+    exit_status = 2
     passes = True
 
 
 class SharedMemoryError(NatmuError):
     """Shared memory cannot hold what several processes should share."""
 
+    exit_status = 2
     passes = True
 
 

@@ -15,6 +15,7 @@ from natmu.opening import Place
 from natmu.opening_backbones import open_backbone
 from natmu.progress import decide
 from natmu.records.derived import SECRET_BITS, original
+from natmu.records.files import is_there
 from natmu.records.lineage import AnyLineage, Trained
 from natmu.records.run import RECORD, open_run
 from natmu.records.settings import AnyTraining, HeadTraining, LogisticTraining, training_of
@@ -70,7 +71,7 @@ def _seed(recipe: AnyTraining, seed: int | None, place: Place) -> int:
             "--seed out for one that nobody knows."
         )
         return seed
-    if place.name is not None and ((folder := place.root / place.name) / RECORD).exists():
+    if place.name is not None and is_there((folder := place.root / place.name) / RECORD):
         return int(open_run(folder).record.lineage.seed)  # type: ignore[union-attr]  # it fits, so that it has one
     decide(
         "The seed of the noise was drawn from the operating system; keep it secret, with the run folder that has it."

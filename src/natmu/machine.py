@@ -89,12 +89,22 @@ def cannot_write(path: Path, error: BaseException) -> NatmuError:
         path: The file.
         error: What the system says.
     """
+    if (fault := name_too_long(error, path) or _fault(error, path)) is not None:
+        return fault
     reason = getattr(error, "strerror", None) or quoted(error)
-    fault = _fault(error, path)
-    file = getattr(error, "filename", None)
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and file not in (None, str(path)):
-        return UsageError(f"{file} is too long a name for this file system; give a shorter one.")
-    return fault or RunError(f"Cannot write {path} ({reason}); choose a folder that can be written to.")
+    return RunError(f"Cannot write {path} ({reason}); choose a folder that can be written to.")
+
+
+def name_too_long(error: BaseException, path: Path | None = None) -> UsageError | None:
+    """What is said of a name that the file system does not take; None of any other error.
+
+    Args:
+        error: Any.
+        path: The file, where the error does not name one.
+    """
+    if not isinstance(error, OSError) or error.errno != errno.ENAMETOOLONG:
+        return None
+    return UsageError(f"{error.filename or path} is too long a name for this file system; give a shorter one.")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from natmu.machine import cannot_write
 from natmu.records.audit import AUDIT, AUDIT_FOLDER, Audit, AuditedForget, ComparedModels, write_audit
 from natmu.records.audit import Answer as StoredAnswer
 from natmu.records.disk import make_folder, partial_of, publish, sweep
-from natmu.records.files import file_digest, write_atomically
+from natmu.records.files import file_digest, is_there, write_atomically
 from natmu.records.forgetting import parse_forget
 from natmu.records.forgotten import Forgotten, write_forget
 from natmu.records.passes import Passes
@@ -193,9 +193,9 @@ class AuditResult:
             RunError: It cannot be written.
         """
         path = Path(folder)
-        if (path / AUDIT_FOLDER / AUDIT).exists():
+        if is_there(path / AUDIT_FOLDER / AUDIT):
             raise UsageError(f"{path} holds an audit already; name another folder.")
-        if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / RESULT).exists())):
+        if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not is_there(path / RESULT))):
             raise UsageError(f"{path} holds something else; name the folder of a saved result, or a new one.")
         try:
             path.mkdir(parents=True, exist_ok=True)

@@ -31,8 +31,8 @@ def test_what_is_not_a_study_is_refused_in_one_sentence(content, tmp_path):
 
 
 def test_what_failed_is_known_from_its_log(study):
-    assert has_failures(study)
-    assert not has_failures(changed_row(study, 2, log=None))
+    assert has_failures(study, ())
+    assert not has_failures(changed_row(study, 2, log=None), ())
 
 
 def test_a_summary_has_the_means(study, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import tempfile
@@ -33,7 +32,7 @@ from natmu.cli import (
 from natmu.cli.interrupts import INTERRUPTED, say_interrupted
 from natmu.cli.torchrun import all_processes
 from natmu.errors import NatmuError, quoted, require_utf8
-from natmu.machine import exit_of, passing
+from natmu.machine import exit_of, name_too_long, passing
 from natmu.safe_text import for_log, for_message
 from natmu.terminal import echo
 
@@ -78,7 +77,7 @@ def main() -> None:
                 raise KeyboardInterrupt
     except NatmuError as error:
         told = passing(error) or error
-        _end(str(told), 2 if told.passes else told.exit_status)
+        _end(str(told), told.exit_status)
     except typer.TyperException as error:
         message = error.format_message().replace("Value error, ", "")
         command = getattr(getattr(error, "ctx", None), "command_path", "natmu")
@@ -90,10 +89,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            _end(f"{error.filename} is too long a name for this file system; give a shorter one.", 2)
-        if (fault := passing(error)) is not None:
-            _end(str(fault), 2)
+        if (fault := name_too_long(error) or passing(error)) is not None:
+            _end(str(fault), fault.exit_status)
         if not isinstance(error, OSError):
             raise
         _end(f"{error.filename or 'The system'}: {error.strerror or error}; choose another folder or make room.", 1)

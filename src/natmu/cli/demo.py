@@ -25,6 +25,7 @@ def run(
     """
     start = time.perf_counter()
     from natmu.cli.output import print_json, print_study
+    from natmu.records.study import open_study
     from natmu.report import has_failures, illustrate, read_study, write_report, write_summary
     from natmu.studies import demo_recipe, run_recipe
 
@@ -39,5 +40,5 @@ def run(
         print_study(study, as_json=False)
         for path in [summary, *written]:
             echo(path)
-    if has_failures(study):
+    if has_failures(study, open_study(folder).audits):
         raise typer.Exit(1)

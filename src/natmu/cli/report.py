@@ -67,9 +67,11 @@ def _require_name(out: Path, form: Form) -> None:
 
 def _written(form: Form, folder: Path) -> str:
     """A study's tables as text."""
+    from natmu.records.files import is_there
+    from natmu.records.study import TABLE
     from natmu.report import csv_table, latex, markdown, read_study
 
-    if not (folder / "table.json").exists():
+    if not is_there(folder / TABLE):
         raise UsageError(
             f"--format {form} is for the tables of a study, and {folder} holds none; name a study's folder."
         )

@@ -85,6 +85,7 @@ def run(
     from natmu.cli.output import print_run
     from natmu.opening import Place
     from natmu.progress import showing
+    from natmu.records.files import is_there
     from natmu.records.run import RECORD
     from natmu.report.relatives import relatives, scores_beside
     from natmu.report.trackers import known_trackers, track_run
@@ -92,7 +93,7 @@ def run(
     from natmu.verbs import Asked, unlearn_run
 
     trackers = known_trackers(track)
-    beside = source.resolve().parent if (source / RECORD).exists() else Path("runs")
+    beside = source.resolve().parent if is_there(source / RECORD) else Path("runs")
     root, name = store_and_name(out, beside)
     request = asked_request(forget, relabel, drop_class)
     given = parse_settings(

@@ -71,7 +71,8 @@ def find_named(root: Path, digest: str) -> Path | None:
             found = root / name
             break
     if len(read) > _WORTH_NOTING:
-        _note(root, {name: known for name, known in noted.items() if name in set(names)} | read)
+        there = set(names)
+        _note(root, {name: known for name, known in noted.items() if name in there} | read)
     return found
 
 

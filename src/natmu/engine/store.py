@@ -23,7 +23,7 @@ from natmu.progress import say
 from natmu.records.disk import OTHER_OUT, is_read_only, make_folder, partial_of, publish, require_folder, sweep
 from natmu.records.files import is_there
 from natmu.records.lineage import AnyLineage
-from natmu.records.run import DIGEST, PREDICTIONS, RECORD, WEIGHTS, RunFolder
+from natmu.records.run import DIGEST, RECORD, WEIGHTS, RunFolder, half_copied
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,9 @@ class Store:
                 return False
         except Timeout:
             return True
-        except OSError:  # of a store that may only be read
-            return False
+        except OSError as error:
+            raise_passing(error)
+            return False  # a store that may only be read
 
     def obtain(
         self,
@@ -170,9 +171,8 @@ class Store:
     def _require_writable(self, name: str | None, remedy: str = OTHER_OUT) -> None:
         work = self.root / WORK
         require_folder(work if os.path.lexists(work) else self.root, remedy=remedy)
-        if name is None or not is_there(
-            self.root / name / RECORD
-        ):  # the folder of a run that is there may be protected
+        # The folder of a run that is there may be protected.
+        if name is None or not is_there(self.root / name / RECORD):
             require_folder(self.root / name if name else self.root, remedy=remedy)
 
     def _is_read_only(self) -> bool:
@@ -289,12 +289,8 @@ class Store:
 
 def _taken(folder: Path) -> UsageError:
     """What is said of a name that another run has."""
-    files = [name for name in (WEIGHTS, PREDICTIONS) if (folder / name).exists()]
-    if files and not (folder / RECORD).exists():
-        return UsageError(
-            f"{folder} holds {files[0]} and no {RECORD}: the copying of a run was broken off there; copy it again, or "
-            "choose another --out."
-        )
+    if (fault := half_copied(folder)) is not None:
+        return UsageError(f"{fault}, or choose another --out.")
     if folder.is_symlink() and not folder.exists():
         return UsageError(f"{folder} is a link to what is not there; bring that back, or choose another --out.")
     return UsageError(f"{folder} already holds something else; choose another --out.")
@@ -303,8 +299,8 @@ def _taken(folder: Path) -> UsageError:
 @contextmanager
 def _locked(work: Path) -> Iterator[None]:
     """Nobody else computes this run meanwhile; one that is refused leaves no folder and no file behind."""
-    lock, folders = work.with_suffix(".lock"), (work.parent, work.parent.parent, *work.parent.parent.parents)
-    made = [folder for folder in folders if not folder.exists()]
+    lock = work.with_suffix(".lock")
+    made = [folder for folder in (work.parent, *work.parent.parents) if not folder.exists()]
     make_folder(work.parent)
     try:
         with FileLock(lock):

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json, to_json
 
 from natmu.errors import RunError
-from natmu.machine import cannot_write
+from natmu.machine import cannot_write, name_too_long
 from natmu.records.disk import destination, is_stream, make_folder, partial_of, sweep, sync, write_stream
 from natmu.safe_text import csv_lines, for_json, from_csv, one_line
 from natmu.user_files import open_file, read_file
@@ -175,6 +175,7 @@ def is_there(path: Path) -> bool:
 
     Raises:
         RunError: That cannot be known, as of a link that leads nowhere or a folder that may not be read.
+        UsageError: Its name is too long for the file system.
     """
     try:
         path.stat()
@@ -185,7 +186,9 @@ def is_there(path: Path) -> bool:
     except OSError as error:
         if error.errno in CLOSED:
             raise damaged(path, error) from None
-        return False  # as a name that is too long
+        if (fault := name_too_long(error)) is not None:
+            raise fault from None
+        return False
     except ValueError:
         return False
     return True

@@ -78,7 +78,7 @@ class ResultFolder:
     def audit(self) -> Audit | None:
         """The audit; None where none was saved."""
         path = self.path / AUDIT_FOLDER / AUDIT
-        return Audit.read(path) if path.exists() else None
+        return Audit.read(path) if is_there(path) else None
 
     def samples(self) -> tuple[Sample, ...]:
         """The table of samples of the audit."""

@@ -257,13 +257,18 @@ def open_run(path: Path) -> RunFolder:
         UsageError: There is none.
     """
     if not is_there(path / RECORD):
-        files = [name for name in (WEIGHTS, PREDICTIONS) if (path / name).exists()]
-        if files:
-            raise UsageError(
-                f"{path} holds {files[0]} and no {RECORD}: the copying of that run was broken off; copy it again."
-            )
+        if (fault := half_copied(path)) is not None:
+            raise UsageError(f"{fault}.")
         raise UsageError(f"{path} is not a run folder: it holds no {RECORD}; name one that natmu has completed.")
     return RunFolder(path)
+
+
+def half_copied(folder: Path) -> str | None:
+    """What is said of a folder that holds files of a run and no record; None of any other folder."""
+    files = [name for name in (WEIGHTS, PREDICTIONS) if is_there(folder / name)]
+    if not files or is_there(folder / RECORD):
+        return None
+    return f"{folder} holds {files[0]} and no {RECORD}: the copying of that run was broken off; copy it again"
 
 
 def read_history(path: Path) -> History:

@@ -48,7 +48,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         content = study_page(folder)
     elif is_there(folder / RECORD):
         content = run_page(folder)
-    elif is_there(folder / RESULT) or (folder / AUDIT_FOLDER / AUDIT).exists():
+    elif is_there(folder / RESULT) or is_there(folder / AUDIT_FOLDER / AUDIT):
         content = result_page(folder)
     elif is_there(folder / SEARCH):
         best = folder / BEST

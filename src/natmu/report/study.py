@@ -22,7 +22,7 @@ def read_study(folder: Path) -> Table:
     return open_study(folder).table
 
 
-def has_failures(study: Results, audits: Iterable[StudyAudit] = ()) -> bool:
+def has_failures(study: Results, audits: Iterable[StudyAudit]) -> bool:
     """Whether a job of a study failed, or one of its audits; what a method cannot serve was never a job."""
     return any(row.log is not None for row in study.rows) or any(audit.failed is not None for audit in audits)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from natmu.errors import DataError, RunError
 from natmu.records.census import Census
+from natmu.records.files import is_there
 from natmu.records.heads import HEAD
 from natmu.records.lineage import AllBut, Backbone, Initial, Stage, Trained, Unlearned
 from natmu.records.run import CONFIDENCE, RECORD, WEIGHTS, RunFolder
@@ -108,7 +109,7 @@ def delete_weights(models: Path, runs: frozenset[str], deployed: str) -> None:
     """
     for digest in sorted(runs - {deployed}):
         folder = models / digest
-        if (folder / RECORD).exists() and isinstance(RunFolder(folder).record.lineage, Stage):
+        if is_there(folder / RECORD) and isinstance(RunFolder(folder).record.lineage, Stage):
             _delete(folder)
         _delete(folder / WEIGHTS)  # its record still names it, as the ledger does
         _forsake(folder, HEAD, CONFIDENCE)
@@ -130,7 +131,7 @@ def delete_heads(models: Path, runs: frozenset[str]) -> None:
 
 def _forsake(folder: Path, *names: str) -> None:
     """Delete files of a run, once its record does not name them any more: after an interruption again, and no less."""
-    if (folder / RECORD).exists():
+    if is_there(folder / RECORD):
         record = RunFolder(folder).record
         files = {name: digest for name, digest in record.files.items() if name not in names}
         if files != record.files:

@@ -15,7 +15,7 @@ from natmu.engine.store import Run
 from natmu.errors import ForgetSetError, TrainingError, UsageError
 from natmu.lineage import Workspace, obtain, outcome_of, problem_of
 from natmu.lineage.own_training import require_trainer
-from natmu.machine import passing
+from natmu.machine import raise_passing
 from natmu.methods import Method, Retrain, method_named
 from natmu.methods.exact import Downdate
 from natmu.methods.rate_trial import with_suitable_rate
@@ -110,8 +110,7 @@ class Processing:
             with deciding():  # runs keep what is decided, such as that a head was fitted again
                 run = self._made(candidate)
         except (UsageError, TrainingError) as error:
-            if (fault := passing(error)) is not None:  # nothing that speaks against the candidate
-                raise fault from None if fault is error else error
+            raise_passing(error)  # it does not speak against the candidate
             refusal = NotMade(
                 process=started.process,
                 requests=started.requests,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from natmu.errors import RunError
 from natmu.progress import say
+from natmu.records.files import is_there
 from natmu.records.search import SEARCH, SearchFolder
 from natmu.studies.recipe import Recipe
 
@@ -21,7 +22,7 @@ def searched_in(folder: Path, recipe: Recipe) -> dict[str, float]:
     Returns:
         By the label of the method; those are left out of which it is not known.
     """
-    if not (folder / SEARCH).exists():
+    if not is_there(folder / SEARCH):
         return {}
     try:
         methods = {method.label: method for method in SearchFolder(folder).search.methods}
