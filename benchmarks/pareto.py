@@ -28,6 +28,7 @@ from natmu.report import read_study
 from natmu.report.cost_figure import cost_table
 from natmu.report.costs import YARDSTICKS, Costs
 from natmu.report.label_places import Named, places
+from natmu.safe_text import for_markdown
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
 WIDTH, HEIGHT = 7.2, 4.2
@@ -101,9 +102,10 @@ def section(tables: Sequence[Table], found: dict[str, Costs]) -> str:
         assert table is not None, "it has methods"
         seeds = sorted({row.n for row in costs.rows if row.method not in REFERENCES and row.n})
         front = ", ".join(one.label for one in costs.methods if one.standing == "front")
-        lines = [table.headers, ["---", *["---:"] * (len(table.headers) - 1)], *table.rows]
-        parts.append(f"### {text}")
-        parts.append("\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines))
+        headers, *rows = ([*map(for_markdown, line)] for line in (table.headers, *table.rows))
+        lines = [headers, ["---", *["---:"] * (len(headers) - 1)], *rows]
+        parts.append(f"### {for_markdown(text)}")
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
         parts.append(
             f"{' to '.join(map(str, seeds[:1] + seeds[1:][-1:]))} seeds. On the front: {front}. {table.caption}"
         )

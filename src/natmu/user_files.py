@@ -78,14 +78,15 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
     return read_file(path).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
 
 
-def pointed_to(path: Path) -> str | None:
-    """What a small text file that stands for a large file leads to, and how to get it; None for all other files."""
+def pointer_fault(path: Path) -> str | None:
+    """What is said of a small text file that stands for a large file, and how to get that; None of all other files."""
     try:
         with open_file(path) as file:
             head = file.read(64)
     except OSError:
         return None
-    return next((told for start, told in _POINTERS.items() if start in head), None)
+    held = next((told for start, told in _POINTERS.items() if start in head), None)
+    return None if held is None else f"{path} only points to a file in {held}."
 
 
 def _require_regular(mode: int, path: Path) -> None:

@@ -29,7 +29,7 @@ from natmu.opening import Place, Source, open_model, refuse_part_of_service
 from natmu.progress import deciding, say
 from natmu.records.audit import AUDIT_FOLDER, Audit, refuse_lesser
 from natmu.records.derived import forget_of, original_of, root_of
-from natmu.records.disk import require_folder
+from natmu.records.disk import require_writable_folder
 from natmu.records.lineage import AnyLineage, Trained, Unlearned
 from natmu.records.originals import originals_of
 from natmu.records.run import open_run
@@ -256,7 +256,7 @@ def audit_run(
     audit = RunAudit(run, original, store, level, references or NUMBERS[level], told=told)
     recipe = recipe_of_references(audit, offline=offline)
     refuse_lesser(run, level, len(audit.runs["retrained"]) if offline else audit.number, force=force)
-    processes.agree(lambda: require_folder(run.path / AUDIT_FOLDER, "The folder", "let it be written"))
+    processes.agree(lambda: require_writable_folder(run.path / AUDIT_FOLDER, "The folder", "let it be written"))
     data = None
     if not offline:
         arithmetic = audit.models.subject.arithmetic

@@ -14,7 +14,14 @@ import pytest
 from natmu.errors import RunError, UsageError
 from natmu.records import disk
 from natmu.records.digests import Digest
-from natmu.records.disk import partial_of, publish, replace_folder, require_file, require_folder, sweep
+from natmu.records.disk import (
+    partial_of,
+    publish,
+    replace_folder,
+    require_writable_file,
+    require_writable_folder,
+    sweep,
+)
 from natmu.records.files import File, is_there, write_atomically
 from natmu.safe_text import for_message
 
@@ -80,7 +87,7 @@ def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path):
     target.parent.mkdir()
     link.symlink_to(target)
     for content in (b"new", b"again"):  # at first it leads to nothing
-        require_file(link)
+        require_writable_file(link)
         write_atomically(link, content)
         assert link.is_symlink()
         assert target.read_bytes() == content
@@ -91,7 +98,7 @@ def test_a_link_into_a_folder_that_is_not_there_is_refused(tmp_path):
     link = tmp_path / "page.html"
     link.symlink_to(tmp_path / "unmounted" / "page.html")
     with pytest.raises(UsageError, match=r"--out .*page\.html cannot be written .*a link to .*folder is not there"):
-        require_file(link)
+        require_writable_file(link)
     with pytest.raises(RunError, match="whose folder is not there"):
         write_atomically(link, b"x")
     assert not (tmp_path / "unmounted").exists()
@@ -100,7 +107,7 @@ def test_a_link_into_a_folder_that_is_not_there_is_refused(tmp_path):
 def test_a_pipe_is_written_into_and_stays(tmp_path):
     pipe, received = tmp_path / "pipe", []
     os.mkfifo(pipe)
-    require_file(pipe)
+    require_writable_file(pipe)
     with pytest.raises(RunError, match="nobody reads from it"):
         write_atomically(pipe, b"x")
     reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
@@ -130,23 +137,23 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_left(tmp_path, monkeyp
     (tmp_path / "dangling").symlink_to(tmp_path / "gone")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     before = sorted(path.name for path in tmp_path.iterdir())
-    assert "is no folder" in refused(tmp_path / "file", require_folder)
-    assert "is no folder" in refused(tmp_path / "file" / "runs", require_folder)
-    assert "a link to what is not there" in refused(tmp_path / "dangling", require_folder)
-    refused(tmp_path / "loop", require_folder)
-    assert "directory" in refused(tmp_path, require_file).lower()
-    refused(tmp_path / "file" / "a.html", require_file)
-    refused(tmp_path / ("x" * 300), require_file)
-    refused(tmp_path / "a\0b", require_file)
-    require_folder(tmp_path / "new" / "runs")
-    require_file(tmp_path / "new" / "a.html")
-    require_file(tmp_path / "file")
+    assert "is no folder" in refused(tmp_path / "file", require_writable_folder)
+    assert "is no folder" in refused(tmp_path / "file" / "runs", require_writable_folder)
+    assert "a link to what is not there" in refused(tmp_path / "dangling", require_writable_folder)
+    refused(tmp_path / "loop", require_writable_folder)
+    assert "directory" in refused(tmp_path, require_writable_file).lower()
+    refused(tmp_path / "file" / "a.html", require_writable_file)
+    refused(tmp_path / ("x" * 300), require_writable_file)
+    refused(tmp_path / "a\0b", require_writable_file)
+    require_writable_folder(tmp_path / "new" / "runs")
+    require_writable_file(tmp_path / "new" / "a.html")
+    require_writable_file(tmp_path / "file")
 
     def forbidden(self, *_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(Path, "touch", forbidden)  # the tests may run as somebody who may do everything
-    for require in (require_folder, require_file):
+    for require in (require_writable_folder, require_writable_file):
         assert "Permission denied" in refused(tmp_path / "new", require)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 

@@ -25,13 +25,13 @@ def run(
 
     Or print the tables of a study for a document.
     """
-    from natmu.records.disk import require_file
+    from natmu.records.disk import require_writable_file
     from natmu.records.files import write_atomically
     from natmu.report import write_report
 
     if out is not None:
         _require_name(out, form)
-        require_file(out)
+        require_writable_file(out)
     if form == "html":
         echo(write_report(folder, out))
         return

@@ -27,7 +27,7 @@ from natmu.data.images import ByteArray
 from natmu.data.reachable import require_reachable, walk
 from natmu.errors import DataError
 from natmu.progress import say, showing, task
-from natmu.user_files import pointed_to, read_file
+from natmu.user_files import pointer_fault, read_file
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
@@ -85,9 +85,8 @@ def _opened(path: Path, content: IO[bytes] | None = None) -> Iterator[Image.Imag
         with Image.open(content or path, formats=_FORMATS) as image:
             yield image
     except _FAULTS as error:
-        held = pointed_to(path)
-        if held is not None:
-            raise DataError(f"{path} only points to a file in {held}.") from None
+        if (fault := pointer_fault(path)) is not None:
+            raise DataError(fault) from None
         raise DataError(f"{path} cannot be read as an image ({error}); repair or remove it.") from None
 
 

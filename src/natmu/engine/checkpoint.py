@@ -18,7 +18,7 @@ from natmu.machine import raise_passing
 from natmu.models import network_of
 from natmu.records.files import damaged, write_atomically
 from natmu.records.run import History
-from natmu.records.tensors import read_tensors, room_for
+from natmu.records.tensors import packed, read_tensors
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -26,7 +26,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     if processes.writes():
         state = network_of(model).state_dict()
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
-        write_atomically(path, _packed(tensors))
+        write_atomically(path, packed(save, tensors))
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -63,7 +63,7 @@ class Checkpoint:
         state = network_of(model).state_dict()
         tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
         metadata = {"history": json.dumps(history), "seconds": str(seconds)}
-        write_atomically(self.stage(name).path, _packed(tensors, metadata))
+        write_atomically(self.stage(name).path, packed(save, tensors, metadata))
 
     def kept(self, name: str, model: nn.Module) -> tuple[History, float] | None:
         """Fill a model with one that was kept; None where there is none, or a damaged one.
@@ -98,7 +98,7 @@ class Checkpoint:
         plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         metadata = {"epochs": str(epochs), "history": json.dumps(history)}
         if processes.writes():
-            write_atomically(self.path, _packed(plain, metadata))
+            write_atomically(self.path, packed(save, plain, metadata))
         self._written = time.monotonic()
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, dict[str, Tensor], History] | None:
@@ -129,12 +129,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     except (OSError, SafetensorError) as error:
         raise_passing(error)
         return None
-
-
-def _packed(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
-    """Tensors as a file holds them."""
-    with room_for(2 * sum(tensor.nbytes for tensor in tensors.values())):  # as parts, and as a whole
-        return save(tensors, metadata)
 
 
 def below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from natmu.engine.workplace import Workplace
 from natmu.errors import RunError, UsageError
 from natmu.machine import raise_passing, room_in
 from natmu.progress import say
-from natmu.records.disk import OTHER_OUT, is_read_only, make_folder, partial_of, publish, require_folder, sweep
+from natmu.records.disk import OTHER_OUT, is_read_only, make_folder, partial_of, publish, require_writable_folder, sweep
 from natmu.records.files import is_there
 from natmu.records.lineage import AnyLineage
 from natmu.records.run import DIGEST, RECORD, WEIGHTS, RunFolder, half_copied
@@ -170,10 +170,10 @@ class Store:
 
     def _require_writable(self, name: str | None, remedy: str = OTHER_OUT) -> None:
         work = self.root / WORK
-        require_folder(work if os.path.lexists(work) else self.root, remedy=remedy)
+        require_writable_folder(work if os.path.lexists(work) else self.root, remedy=remedy)
         # The folder of a run that is there may be protected.
         if name is None or not is_there(self.root / name / RECORD):
-            require_folder(self.root / name if name else self.root, remedy=remedy)
+            require_writable_folder(self.root / name if name else self.root, remedy=remedy)
 
     def _is_read_only(self) -> bool:
         return is_read_only(self.root) or is_read_only(self.root / WORK)

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from natmu.errors import UsageError
 from natmu.records.files import damaged, write_atomically
-from natmu.records.tensors import read_tensors, room_for
+from natmu.records.tensors import packed, read_tensors
 
 State = Mapping[str, npt.NDArray[Any]]
 
@@ -57,9 +57,7 @@ class SavedHead:
         """
         state = {name: np.array(array, order="C") for name, array in self.state().items()}  # the format has no strides
         told = {"format": FORMAT, "head": self.kind, "checksum": _checksum(self.kind, state)}
-        with room_for(2 * sum(array.nbytes for array in state.values())):
-            content = save(state, told)
-        write_atomically(Path(path), content)
+        write_atomically(Path(path), packed(save, state, told))
         return Path(path)
 
 

@@ -18,7 +18,14 @@ from natmu.models.hub import from_hub, is_hub, stored_names
 from natmu.progress import say
 from natmu.records.derived import classes_without_output, division_of, root_of
 from natmu.records.digests import digest_of
-from natmu.records.disk import is_stream, make_folder, partial_of, replace_folder, require_file, require_folder
+from natmu.records.disk import (
+    is_stream,
+    make_folder,
+    partial_of,
+    replace_folder,
+    require_writable_file,
+    require_writable_folder,
+)
 from natmu.records.files import file_digest
 from natmu.records.lineage import DroppedOutputs, Imported, Probed, Relearned, Trained, Unlearned
 
@@ -62,9 +69,9 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
     if isinstance(lineage, Relearned | Probed):
         raise ModelError(f"{run.path} holds no model; name the run of one.")
     if like is None or not like.is_dir():
-        require_file(out)
+        require_writable_file(out)
     else:
-        require_folder(out.parent)
+        require_writable_folder(out.parent)
     if out.exists() and not is_stream(out) and not force:
         raise UsageError(f"{out} is there already; choose another --out, or replace it with --force.")
     weights: State = run.weights()

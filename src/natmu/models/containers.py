@@ -22,7 +22,7 @@ from natmu.errors import ModelError
 from natmu.models.faults import FAULTS, quoted
 from natmu.models.hub import is_pretrained_folder, read_json
 from natmu.records.tensors import read_tensors
-from natmu.user_files import pointed_to, require_file
+from natmu.user_files import pointer_fault, require_file
 
 State = Mapping[str, Tensor]
 Place = tuple[str, ...]
@@ -167,9 +167,8 @@ def _read(path: Path) -> tuple[Any, Mapping[str, str] | None]:
     """The content of one file, and the metadata of a safetensors file."""
     try:
         require_file(path)
-        held = pointed_to(path)
-        if held is not None:
-            raise ModelError(f"{path} only points to a file in {held}.")
+        if (fault := pointer_fault(path)) is not None:
+            raise ModelError(fault)
         if path.suffix == ".safetensors":
             content, metadata = read_tensors(path, "pt")
             return content, metadata or None

@@ -17,7 +17,7 @@ from natmu.errors import ModelError
 from natmu.models.containers import SUFFIXES, Container, Place, State, read_container
 from natmu.models.foreign import Found, find_weights
 from natmu.records.files import write_atomically
-from natmu.records.tensors import room_for
+from natmu.records.tensors import packed
 
 Copies = Literal["drop", "keep"]
 
@@ -100,9 +100,7 @@ def write_container(content: object, path: Path, metadata: Mapping[str, str] | N
     if path.suffix == ".safetensors":
         assert isinstance(content, Mapping), "it was read from such a file, or is a state dict"
         plain = {name: tensor.detach().contiguous().clone() for name, tensor in content.items()}
-        with room_for(2 * sum(tensor.nbytes for tensor in plain.values())):
-            packed = save(plain, None if metadata is None else dict(metadata))
-        write_atomically(path, packed)
+        write_atomically(path, packed(save, plain, metadata))
         return
     buffer = io.BytesIO()
     torch.save(content, buffer)

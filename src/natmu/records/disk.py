@@ -198,7 +198,7 @@ def write_stream(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def require_file(path: Path, named: str = "--out", remedy: str = OTHER_OUT) -> None:
+def require_writable_file(path: Path, named: str = "--out", remedy: str = OTHER_OUT) -> None:
     """Refuse, before any work is done, a file that cannot be written.
 
     Args:
@@ -219,7 +219,7 @@ def require_file(path: Path, named: str = "--out", remedy: str = OTHER_OUT) -> N
         raise _refused(path, error, named, remedy) from None
 
 
-def require_folder(path: Path, named: str = "--out", remedy: str = OTHER_OUT) -> None:
+def require_writable_folder(path: Path, named: str = "--out", remedy: str = OTHER_OUT) -> None:
     """Refuse, before any work is done, a folder in which nothing can be written; one that is missing may be made.
 
     Args:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from natmu.records.files import Arrays
-from natmu.records.tensors import read_tensors, room_for
+from natmu.records.tensors import read_tensors, write_tensors
 from natmu.types import FloatArray, Rows
 
 FEATURES, HEAD = "features.safetensors", "head.safetensors"
@@ -40,7 +39,7 @@ def write_features(features: FeatureRows, path: Path) -> None:
     """Write rows of features: ``train`` ``(N, P)``, ``test`` and, where there is one, ``holdout``."""
     arrays = {"train": features.train, "test": features.test}
     arrays |= {} if features.holdout is None else {"holdout": features.holdout}
-    _write({**arrays}, path)
+    write_tensors({**arrays}, path)
 
 
 def read_features(path: Path) -> FeatureRows:
@@ -66,14 +65,6 @@ def read_head(path: Path) -> Arrays:
         OSError, SafetensorError: The file is missing or damaged.
     """
     return _read(path)
-
-
-def _write(arrays: Arrays, path: Path) -> None:
-    path.touch()
-    mode = path.stat().st_mode  # which everyone gets whom the umask lets; safetensors gives the owner alone a file
-    with room_for(sum(array.nbytes for array in arrays.values())):
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
-    path.chmod(mode)
 
 
 def _read(path: Path) -> Arrays:

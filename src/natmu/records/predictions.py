@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from natmu.records.files import Arrays
-from natmu.records.tensors import open_tensors, read_tensors, room_for
+from natmu.records.tensors import open_tensors, read_tensors, write_tensors
 from natmu.types import IntArray, Outputs, Part, Rows
 
 
@@ -24,11 +23,7 @@ def write_outputs(outputs: Outputs, path: Path) -> None:
             arrays |= {} if outputs.rows is None else {f"{name}_rows": getattr(outputs.rows, name)}
             arrays |= {f"{name}_logits": part.logits, f"{name}_labels": part.labels}
             arrays |= {} if part.fine_labels is None else {f"{name}_fine_labels": part.fine_labels}
-    path.touch()
-    mode = path.stat().st_mode  # which everyone gets whom the umask lets; safetensors gives the owner alone a file
-    with room_for(sum(array.nbytes for array in arrays.values())):
-        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
-    path.chmod(mode)
+    write_tensors(arrays, path)
 
 
 def read_outputs(path: Path) -> Outputs:

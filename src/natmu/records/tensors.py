@@ -1,4 +1,4 @@
-"""Reading safetensors, so that a fault of the machine is told from a missing file and ends in an ordinary error.
+"""Reading and writing safetensors, so that a fault of the machine ends in an ordinary error that tells it from others.
 
 The library calls whatever it cannot open missing, gives no number of the system where PyTorch opens the file once more,
 and ends in a panic, which is no ``Exception``, where memory for an array cannot be had.
@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
+from natmu.records.files import Arrays
 from natmu.user_files import open_file
 
 _AGAIN = re.compile(r"^unable to [^\n]*\((\d+)\)$", re.MULTILINE)
 """What PyTorch says of a file that it cannot open or map, with the system's number."""
-
 
 _BESIDE = 16 << 20
 """Bytes for what lies beside tensors while they are read or packed."""
@@ -82,3 +83,31 @@ def read_tensors(path: Path, framework: Literal["pt", "numpy"]) -> tuple[dict[st
     """
     with open_tensors(path, framework) as file, room_for(path.stat().st_size):
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+
+def packed(save: Callable[..., bytes], tensors: Mapping[str, Any], notes: Mapping[str, str] | None = None) -> bytes:
+    """Tensors as a file holds them.
+
+    Args:
+        save: The ``save`` of safetensors for the framework of the tensors.
+        tensors: By name, contiguous.
+        notes: What else the file says.
+
+    Raises:
+        MemoryError: Memory cannot hold them.
+    """
+    with room_for(2 * sum(tensor.nbytes for tensor in tensors.values())):  # as parts, and as a whole
+        return save(dict(tensors), None if notes is None else dict(notes))
+
+
+def write_tensors(arrays: Arrays, path: Path) -> None:
+    """Write arrays of NumPy as tensors, with the permissions that new files have.
+
+    Raises:
+        MemoryError, OSError, SafetensorError: They cannot be written.
+    """
+    path.touch()
+    mode = path.stat().st_mode  # which everyone gets whom the umask lets; safetensors gives the owner alone a file
+    with room_for(sum(array.nbytes for array in arrays.values())):
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    path.chmod(mode)

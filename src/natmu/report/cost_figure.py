@@ -22,8 +22,6 @@ ROOM = 1.5
 MARKED = (0.01, 0.1, 1.0)
 """Fractions of the yardsticks that have a mark on the axis."""
 
-GREY = FAINT
-
 STANDINGS = {"front": "yes", "near": "within noise", "behind": "no"}
 
 
@@ -88,7 +86,9 @@ def cost_table(costs: Costs) -> Table | None:
     for one in costs.methods:
         fractions = [_digits(100 * one.passes / whole) for whole in yardsticks.values()]
         apart = [_digits(one.preparation), _digits(one.search)]
-        rows.append((one.label, _gap(one.gap, one.interval), _digits(one.passes), *fractions, *apart, _standing(one)))
+        rows.append(
+            (one.label, _gap(one.gap, one.interval), _digits(one.passes), *fractions, *apart, STANDINGS[one.standing])
+        )
     if costs.baseline is not None and costs.retraining is not None:
         fractions = [_digits(100 * costs.retraining / whole) for whole in yardsticks.values()]
         rows.append((RETRAINED, _gap(*costs.baseline), _digits(costs.retraining), *fractions, "-", "-", "-"))
@@ -152,7 +152,7 @@ def _point(model: Model, one: Measured, x: float, place: str | None, costs: Cost
         "cliponaxis": False,
         "text": [name],
         "textposition": place or "top center",
-        "textfont": {"color": INK if on_front else GREY, "size": 11},
+        "textfont": {"color": INK if on_front else FAINT, "size": 11},
         "marker": {"color": colour, "size": 10 if on_front else 7},
         "error_y": {"type": "data", "array": [short(half)], "visible": half > 0, "color": colour, "thickness": 1},
         "hovertemplate": f"{name}<br>{_digits(one.passes)} passes{of_retraining}<br>"
@@ -204,7 +204,7 @@ def _words(costs: Costs, top: float) -> Iterator[Figure]:
                 "yanchor": "bottom" if gap < top / 2 else "top",
                 "text": words,
                 "showarrow": False,
-                "font": {"size": 10, "color": GREY},
+                "font": {"size": 10, "color": FAINT},
             }
 
 
@@ -224,7 +224,7 @@ def _marks(costs: Costs, low: float, high: float) -> Iterator[tuple[Figure, Figu
                 where | {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line, "layer": "below"},
                 where
                 | {"x": math.log10(x), "y": 1, "yanchor": "bottom", "text": "<br>".join(sorted(words, key=len))}
-                | {"showarrow": False, "font": {"size": 10, "color": GREY}},
+                | {"showarrow": False, "font": {"size": 10, "color": FAINT}},
             )
 
 
@@ -237,7 +237,3 @@ def _gap(gap: float, interval: tuple[float, float] | None) -> str:
     if interval is None:
         return rounded(gap, None)[0]
     return f"{gap:.2f} [{interval[0]:.2f}, {interval[1]:.2f}]"
-
-
-def _standing(one: Measured) -> str:
-    return STANDINGS[one.standing]

@@ -88,8 +88,8 @@ class Costs:
 
         The retain set counts as the whole where nobody says how large it is.
         """
-        share = self.retraining / self.epochs if self.retraining is not None and self.epochs else 1.0
-        return epochs * share
+        each = self.retraining / self.epochs if self.retraining is not None and self.epochs else 1.0
+        return epochs * each
 
     def _column(self, label: str, name: str) -> Column | None:
         return next((row.scores.get(name) for row in self.rows if row.method == label), None)

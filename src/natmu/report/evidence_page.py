@@ -55,33 +55,29 @@ def evidence_page(evidence: Evidence) -> str:
     styles = (
         files("natmu.report").joinpath(f"templates/{name}.css").read_text("utf-8") for name in ("report", "evidence")
     )
-    return (
-        templates()
-        .get_template("evidence.html")
-        .render(
-            evidence=evidence,
-            version=version("natmu"),
-            style=Markup("\n".join(styles)),
-            policy=POLICY,
-            summary=_summary(evidence),
-            answer=answer,
-            attempts=[_attempt_cells(one) for one in evidence.attempts[-SHOWN_ATTEMPTS:]],
-            more_attempts=max(0, len(evidence.attempts) - SHOWN_ATTEMPTS),
-            promised=[] if made is None else _promised(made),
-            seed=None if made is None else _seed(made),
-            power=f"{100 * POWER:.3g} %",
-            measured=measured,
-            scores=[] if measured is None else _scores(measured),
-            more_scores=0 if measured is None else sum(name not in NAMES for name in measured.scores),
-            later=[_later_cells(one) for one in evidence.later[-SHOWN_LATER:]],
-            more_later=max(0, len(evidence.later) - SHOWN_LATER),
-            picture=picture(points, _original(evidence)) if len(points) > 1 else None,
-            sample_rows=[
-                (one.name, one.label, _probability(one.before), _probability(one.after))
-                for one in evidence.samples or ()
-            ],
-            day=_day,
-        )
+    template = templates().get_template("evidence.html")
+    return template.render(
+        evidence=evidence,
+        version=version("natmu"),
+        style=Markup("\n".join(styles)),
+        policy=POLICY,
+        summary=_summary(evidence),
+        answer=answer,
+        attempts=[_attempt_cells(one) for one in evidence.attempts[-SHOWN_ATTEMPTS:]],
+        more_attempts=max(0, len(evidence.attempts) - SHOWN_ATTEMPTS),
+        promised=[] if made is None else _promised(made),
+        seed=None if made is None else _seed(made),
+        power=f"{100 * POWER:.3g} %",
+        measured=measured,
+        scores=[] if measured is None else _scores(measured),
+        more_scores=0 if measured is None else sum(name not in NAMES for name in measured.scores),
+        later=[_later_cells(one) for one in evidence.later[-SHOWN_LATER:]],
+        more_later=max(0, len(evidence.later) - SHOWN_LATER),
+        picture=picture(points, _original(evidence)) if len(points) > 1 else None,
+        sample_rows=[
+            (one.name, one.label, _probability(one.before), _probability(one.after)) for one in evidence.samples or ()
+        ],
+        day=_day,
     )
 
 

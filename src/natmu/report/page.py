@@ -69,17 +69,14 @@ def render(content: Mapping[str, Any]) -> str:
         content: As ``study_page`` or ``run_page`` return it.
     """
     scripts = [get_plotlyjs(), _asset("report.js")]
-    return (
-        templates()
-        .get_template(f"{content['kind']}.html")
-        .render(
-            **content,
-            version=version("natmu"),
-            figures=embedded({plot.key: plot.figure for plot in plots_of(content)}),
-            scripts=[Markup(script) for script in scripts],
-            style=Markup(_asset("report.css")),
-            policy=_policy(scripts),
-        )
+    template = templates().get_template(f"{content['kind']}.html")
+    return template.render(
+        **content,
+        version=version("natmu"),
+        figures=embedded({plot.key: plot.figure for plot in plots_of(content)}),
+        scripts=[Markup(script) for script in scripts],
+        style=Markup(_asset("report.css")),
+        policy=_policy(scripts),
     )
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from natmu.errors import UsageError
 from natmu.machine import cannot_write
-from natmu.records.disk import make_folder, partial_of, publish, require_folder, sweep
+from natmu.records.disk import make_folder, partial_of, publish, require_writable_folder, sweep
 from natmu.records.forgetting import with_manifest
 from natmu.records.ledger import NotMade, Purged, Rejected, Released, Requested, Retrained, RolledBack
 from natmu.records.run import WEIGHTS
@@ -70,7 +70,7 @@ class Service:
 
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"{folder} already holds something; name a folder that does not exist yet.")
-        require_folder(folder)
+        require_writable_folder(folder)
         partial = partial_of(folder.resolve())
         shutil.rmtree(partial, ignore_errors=True)
         try:
