@@ -117,8 +117,10 @@ def exit_of(error: SystemExit) -> NatmuError:
     """What is said of code that ended the program, and where it did."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if "site-packages" not in frame.filename]  # libraries wrap sys.exit
-    last = (own or frames or [None])[-1]
-    where = "code that natmu called" if last is None else f"{last.filename}, line {last.lineno},"
+    where = "code that natmu called"
+    if frames:
+        last = (own or frames)[-1]
+        where = f"{last.filename}, line {last.lineno},"
     code = "" if error.code is None else " ".join(str(error.code).split())[:100]
     return RunError(f"{where} ended the program with sys.exit({code}); raise an error there instead.")
 
