@@ -41,6 +41,8 @@ def caused(error, cause):
         (system(errno.EFBIG, "a/b"), "ulimit -f"),
         (system(errno.EMFILE, "a/b"), "ulimit -n"),
         (system(errno.EIO, "a/b"), "see to the disk"),
+        (system(errno.ETIMEDOUT, "a/b"), "or the network"),
+        (system(errno.EHOSTDOWN, "a/b"), "or the network"),
         (system(errno.EAGAIN), "end other programs"),
         (RuntimeError("can't start new thread"), "end other programs"),
         (OSError("100000 requested and 109 written"), "No room is left"),

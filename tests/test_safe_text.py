@@ -197,8 +197,8 @@ CONSTANT = {("cli/interrupts.py", "sys.stderr.write")}
 """What prints nothing but a sentence of its own."""
 
 
-def past_the_doors(tree):
-    """Names that a module uses, with where they come from, that only a door may use."""
+def prints_directly(tree):
+    """Names that a module uses, with where they come from, that only the functions for each medium may use."""
     known = {"print": "print"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -228,16 +228,16 @@ def past_the_doors(tree):
         ("import csv\nwriter = csv.writer", "csv.writer"),
     ],
 )
-def test_what_is_printed_past_the_doors_is_found(text, found):
-    assert found in past_the_doors(ast.parse(text))
+def test_what_is_printed_directly_is_found(text, found):
+    assert found in prints_directly(ast.parse(text))
 
 
-def test_nothing_is_printed_past_the_doors():
+def test_nothing_is_printed_directly():
     found = {
         (name, what)
         for path in SOURCES.rglob("*.py")
         if (name := path.relative_to(SOURCES).as_posix()) not in DOORS
-        for what in past_the_doors(ast.parse(path.read_text(encoding="utf-8")))
+        for what in prints_directly(ast.parse(path.read_text(encoding="utf-8")))
     }
     assert found == CONSTANT
 

@@ -19,6 +19,10 @@ from natmu.errors import NatmuError, ResourceError, RunError, UsageError, quoted
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FILES = {errno.EMFILE, errno.ENFILE}
 _OTHER = {errno.EINTR, errno.EIO, errno.ESTALE}
+_NETWORK = {errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH}
+
+PASSING = frozenset({errno.ENOMEM, errno.EFBIG, errno.EAGAIN} | _FULL | _FILES | _OTHER | _NETWORK)
+"""Numbers of errors that pass."""
 
 _MEMORY = re.compile(
     "DefaultCPUAllocator|CUDA(?: error:)? out of memory|HIP out of memory|MPS backend out of memory|_ALLOC_FAILED|"
@@ -180,7 +184,7 @@ def _fault(error: BaseException, path: object) -> ResourceError | None:
             f"No further process or thread can be started ({reason}); end other programs or raise the limit (ulimit "
             "-u), and run the same command again."
         )
-    if number in _OTHER:
+    if number in _OTHER | _NETWORK:
         return ResourceError(
             f"The system could not read or write {name} ({reason}); see to the disk or the network, and run the same "
             "command again."

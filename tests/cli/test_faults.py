@@ -128,5 +128,5 @@ def test_a_test_set_of_the_forgotten_class_alone_is_refused_before_any_training(
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(recipe))
     sentence = refused("bench", tmp_path / "tiny.yaml", "--device", "cpu")
-    assert "The test set holds no sample but of classes that class:1 forgets" in sentence
+    assert "All samples of the test set are of classes that class:1 forgets" in sentence
     assert not [*(tmp_path / "runs").glob("*/record.json")]

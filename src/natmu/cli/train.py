@@ -49,7 +49,8 @@ def run(
         str,
         typer.Option(
             "--augment",
-            help="default (random crop and horizontal flip), flip (in turns), none, or package.module:function.",
+            help="default (random crop and horizontal flip), flip (mirrored in every second epoch), none, or "
+            "package.module:function.",
         ),
     ] = "default",
     shards: Annotated[

@@ -8,11 +8,11 @@ from natmu.data.forgetting import (
     forget_after,
     forget_from_indices,
     forget_relabelled,
+    holds_kept_classes,
     resolve_forget,
     say_what_is_forgotten,
     unseen_rows,
     without_earlier_classes,
-    without_forgotten_classes,
 )
 from natmu.data.images import ImageData, Labelling, Splits
 from natmu.data.own import OwnParts, own_parts
@@ -32,6 +32,7 @@ __all__ = [
     "forget_from_indices",
     "forget_relabelled",
     "from_dataset",
+    "holds_kept_classes",
     "load",
     "own_parts",
     "parse_forget",
@@ -45,5 +46,4 @@ __all__ = [
     "with_copies",
     "with_corrections",
     "without_earlier_classes",
-    "without_forgotten_classes",
 ]

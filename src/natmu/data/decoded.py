@@ -137,7 +137,7 @@ class Shelf:
 
 
 def clear_unfinished(folder: Path) -> None:
-    """Delete what decoders left that were killed: files that are not complete, and pixels of which nothing is known.
+    """Delete what killed decoders left: files that are not complete, and pixels without a record.
 
     Args:
         folder: The folder of decoded images.

@@ -196,9 +196,9 @@ def without_earlier_classes(holdout: ImageData | None, forget: ForgetSet) -> Ima
     return holdout if (own | others).all() else holdout.subset(np.flatnonzero(own | others))
 
 
-def without_forgotten_classes(unseen: ImageData, forget: ForgetSet) -> IntArray:
-    """Positions of unseen samples of classes that were never forgotten as a whole."""
-    return np.flatnonzero(_divided(unseen, forget)[1])
+def holds_kept_classes(unseen: ImageData, forget: ForgetSet) -> bool:
+    """Whether an unseen sample is of a class that was never forgotten as a whole."""
+    return bool(_divided(unseen, forget)[1].any())
 
 
 def _divided(unseen: ImageData, forget: ForgetSet) -> tuple[BoolArray, BoolArray]:

@@ -68,8 +68,8 @@ class Compute:
         if chosen.type == "cuda" and processes.count() > 1:
             chosen = _own_gpu(chosen)
         if chosen.type == "cpu":
-            # MKL divides its work as told once a number of threads is set, as measuring does. So that last bits do not
-            # hang on whether this process measured, all set it.
+            # Once a number of threads is set, as the measurement does, MKL divides its work in another way. All
+            # processes set it, so that last bits do not depend on whether this one measured.
             torch.set_num_threads(torch.get_num_threads())
         reason = f"{precision}, as asked."
         if precision == "auto":

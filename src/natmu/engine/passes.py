@@ -17,7 +17,7 @@ from natmu.records.passes import Shown
 class Counter:
     """Counts the samples that go through the models that it is attached to, and through all copies of these.
 
-    A sample counts as trained once a gradient arrives at the model's answer, and as forward alone until then. Where a
+    A sample counts as trained once a gradient arrives at the model's outputs, and as forward alone until then. Where a
     second gradient arrives, the sample counts once more; so it does where the gradient is to be differentiated itself.
 
     Attributes:
@@ -35,13 +35,13 @@ class Counter:
         """A copy of a model is counted with the model."""
         return self
 
-    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], answer: Tensor) -> None:  # noqa: ARG002
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:  # noqa: ARG002
         """Count a call of a model; this is its forward hook."""
         if self.paused:
             return
         rows = len(inputs[0])
         self.forward += rows
-        if not answer.requires_grad:
+        if not outputs.requires_grad:
             return
         passed_back = False
 
@@ -53,7 +53,7 @@ class Counter:
             self.trained += 2 * rows if torch.is_grad_enabled() else rows  # which it is for a second derivative
             passed_back = True
 
-        answer.register_hook(count)  # type: ignore[no-untyped-call]
+        outputs.register_hook(count)  # type: ignore[no-untyped-call]
 
     def attached(self, model: nn.Module) -> nn.Module:
         """Count what goes through a model; through an ensemble, what goes through each of its members."""

@@ -1,4 +1,4 @@
-"""Which weights of a model its answer depends on."""
+"""Which weights of a model its outputs depends on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from natmu.models.faults import FAULTS, quoted
 
 
 def reached(model: nn.Module, image_shape: tuple[int, int, int], compute: Compute) -> set[int]:
-    """The parameters that take part in a model's answer in eval mode, frozen ones among them, as their ``id``.
+    """The parameters that take part in a model's outputs in eval mode, frozen ones among them, as their ``id``.
 
     Auxiliary heads, or layers that were left over when a head was replaced, do not.
 
@@ -30,9 +30,9 @@ def reached(model: nn.Module, image_shape: tuple[int, int, int], compute: Comput
     weights = list(trial.parameters())
     floating = [weight.requires_grad_() for weight in weights if weight.is_floating_point()]
     with compute.private_randomness(), torch.enable_grad():
-        answer = trial(torch.full((2, *image_shape), 0.5, device=compute.device))
-        _require_gradient(model, answer)
-        gradients = torch.autograd.grad(answer.float().sum(), floating, allow_unused=True)
+        outputs = trial(torch.full((2, *image_shape), 0.5, device=compute.device))
+        _require_gradient(model, outputs)
+        gradients = torch.autograd.grad(outputs.float().sum(), floating, allow_unused=True)
     own = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
     return {id(weight) for weight, gradient in zip(own, gradients, strict=True) if gradient is not None}
 
@@ -55,24 +55,24 @@ def require_learning(model: nn.Module, image_shape: tuple[int, int, int], num_cl
     trial = compute.place(detached(copy.deepcopy(model))).eval()
     try:
         with compute.private_randomness(), torch.enable_grad():
-            answer = trial(torch.full((2, *image_shape), 0.5, device=compute.device))
+            outputs = trial(torch.full((2, *image_shape), 0.5, device=compute.device))
     except FAULTS as error:
         raise ModelError(
             f"{what} fails on two images of shape {image_shape} ({quoted(error)}); it must accept those of the data."
         ) from error
-    if not isinstance(answer, Tensor) or answer.dim() != 2 or len(answer) != 2:
-        shape = f"shape {tuple(answer.shape)}" if isinstance(answer, Tensor) else type(answer).__name__
+    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or len(outputs) != 2:
+        shape = f"shape {tuple(outputs.shape)}" if isinstance(outputs, Tensor) else type(outputs).__name__
         raise ModelError(f"{what} returns {shape} for two images; one row of logits per image is needed.")
-    if answer.shape[1] < num_classes:
+    if outputs.shape[1] < num_classes:
         raise ModelError(
-            f"{what} has {answer.shape[1]} outputs and the data {num_classes} classes; give a model with an output for "
-            "each class, or data of its classes alone."
+            f"{what} has {outputs.shape[1]} outputs and the data {num_classes} classes; give a model with an output "
+            "for each class, or data of its classes alone."
         )
-    _require_gradient(model, answer)
+    _require_gradient(model, outputs)
 
 
-def _require_gradient(model: nn.Module, answer: Tensor) -> None:
-    if not answer.requires_grad:
+def _require_gradient(model: nn.Module, outputs: Tensor) -> None:
+    if not outputs.requires_grad:
         raise ModelError(
             f"The outputs of {type(model).__name__} have no gradient by its weights, as under torch.no_grad or after "
             "detach(); let its forward pass keep the gradient."

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
-from natmu.data import Splits, resolve_forget, without_earlier_classes, without_forgotten_classes
+from natmu.data import Splits, holds_kept_classes, resolve_forget, without_earlier_classes
 from natmu.errors import DataError
 from natmu.lineage.sisa import Untrained, untrained
 from natmu.lineage.workspace import Workspace
@@ -109,11 +109,11 @@ def require_scored(splits: Splits, forget: ForgetSet, part: Literal["test", "hol
     unseen = splits.test if part == "test" else splits.holdout
     if unseen is None or not len(unseen):
         return
-    if not len(without_forgotten_classes(unseen, forget)):
+    if not holds_kept_classes(unseen, forget):
         name = "test set" if part == "test" else part
         raise DataError(
-            f"The {name} holds no sample but of classes that {forget.request} forgets, so nothing would tell what the "
-            "model still knows; give unseen samples of the other classes too."
+            f"All samples of the {name} are of classes that {forget.request} forgets, so no score could tell what the "
+            "model still knows; add samples of other classes."
         )
 
 

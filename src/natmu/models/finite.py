@@ -8,9 +8,9 @@ from natmu.errors import ModelError
 
 
 def broken_weight(model: nn.Module) -> str | None:
-    """Name of the first parameter or buffer that holds NaN or infinity; None where none does.
+    """Name of the first parameter that holds NaN or infinity, or buffer that holds NaN; None where there is none.
 
-    A buffer of infinities alone, such as a mask, is meant so.
+    Infinity in a buffer is intended, as in the mask of an attention.
     """
     for name, value in model.named_parameters():
         if value.is_floating_point() and not bool(value.isfinite().all()):

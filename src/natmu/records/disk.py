@@ -1,4 +1,4 @@
-"""Files and folders that survive a power cut, and the doors through which what users name is written.
+"""Writing files and folders so that they survive a power cut, and checks that what users name can be written.
 
 A file's content reaches the disk before its name does, and its name before anything is said of it.
 """
@@ -28,7 +28,7 @@ _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 """What is answered where somebody may not write."""
 
 _OLD_SECONDS = 3600.0
-"""Age of an unfinished file that nobody holds, from which on it is nobody's, whoever wrote it."""
+"""Age from which on an unfinished file that no process holds is deleted, whoever wrote it."""
 
 PARTIAL = re.compile(r"\..+\.(?P<host>[^.]+)\.(?P<process>\d+)\.partial")
 """Names of files that are being written: after the name of the file itself come the machine and the process."""

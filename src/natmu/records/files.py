@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json, to_json
 
 from natmu.errors import RunError
-from natmu.machine import cannot_write, name_too_long
+from natmu.machine import PASSING, cannot_write, name_too_long
 from natmu.records.disk import destination, is_stream, make_folder, partial_of, sweep, sync, write_stream
 from natmu.safe_text import csv_lines, for_json, from_csv, one_line
 from natmu.user_files import open_file, read_file
@@ -49,13 +49,7 @@ UNREADABLE = (
 )
 """What NumPy raises on damaged files."""
 
-CLOSED = frozenset(
-    (
-        *(errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE),
-        *(errno.ENOMEM, errno.EAGAIN, errno.EBUSY, errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN),
-        *(errno.EHOSTUNREACH, errno.ENOLCK, errno.ELOOP),
-    )
-)
+CLOSED = PASSING | {errno.EACCES, errno.EPERM, errno.EBUSY, errno.ENODEV, errno.ENXIO, errno.ENOLCK, errno.ELOOP}
 """Numbers of errors that say nothing of a file's content: it may be whole, and cannot be read now."""
 
 

@@ -46,7 +46,7 @@ def driver_compute(
 ) -> Compute:
     """What the process that holds the plan works with: its CPU, in the precision of the jobs.
 
-    The precision is part of what a run is named by, so it must not hang on the machine that a job happens to get.
+    The precision is part of what a run is named by, so it must not depend on the machine that a job happens to get.
     ``auto`` is therefore settled here, once: bf16 where jobs have GPUs, and what this machine's CPU does best where
     they have none.
 
