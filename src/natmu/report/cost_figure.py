@@ -13,7 +13,7 @@ from natmu.report.views import Table
 from natmu.safe_text import for_plotly
 from natmu.types import RETRAINED
 
-WIDTHS, HEIGHT, MARGINS = (250.0, 560.0, 1100.0), 480, {"l": 56, "r": 16, "t": 44, "b": 48}
+WIDTHS, HEIGHT, MARGINS = (250.0, 560.0, 1100.0), 480, {"l": 56, "r": 28, "t": 44, "b": 48}
 """Pixels: of the plot without its margins on phones, tablets and large screens; of the figure; beside the plot."""
 
 ROOM = 1.5
