@@ -19,6 +19,11 @@ NAMES = (ESCAPES, RETURNS, BIDI, UNSEEN, MARKUP, TEX, *FORMULAS, NO_UTF_8, LONG)
 BLANK = {*"\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0", *map(chr, range(0xE0100, 0xE01F0))}
 """Blank, though Unicode calls them letters and accents; with the last ones whole texts can be hidden."""
 
+RESERVED = {*map(chr, (0x2065, *range(0x13439, 0x13440), *range(0xE0000, 0xE1000)))}
+"""Formats of later versions of Unicode, or set apart for such, which older ones do not know."""
+
+INVISIBLE = BLANK | RESERVED
+
 VISIBLE_FORMATS = {
     *range(0x600, 0x606),
     0x6DD,
@@ -35,7 +40,7 @@ VISIBLE_FORMATS = {
 def unseen(letter):
     """Whether a letter acts on what shows it instead of being seen."""
     kind = unicodedata.category(letter)
-    return (kind in {"Cc", "Cf", "Cs", "Zl", "Zp"} and ord(letter) not in VISIBLE_FORMATS) or letter in BLANK
+    return (kind in {"Cc", "Cf", "Cs", "Zl", "Zp"} and ord(letter) not in VISIBLE_FORMATS) or letter in INVISIBLE
 
 
 def seen(letter):

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from natmu.report.digits import rounded
+from natmu.report.units import decimals_of
 
 MEANS = st.floats(-1e6, 1e6)
 SPREADS = st.floats(1e-9, 1e6)
@@ -66,3 +67,8 @@ def test_rounding_moves_neither_number_by_more_than_half_a_place(mean, std):
     half = max(Decimal(10) ** Decimal(std).adjusted(), Decimal("0.01")) / 2
     for value, text in zip((mean, std), rounded(mean, std), strict=True):
         assert abs(Decimal(text) - Decimal(value)) <= half * Decimal("1.000001")
+
+
+def test_passes_that_all_seeds_share_have_three_decimals():
+    assert rounded(1.98052851, 0.0, decimals_of("passes")) == ("1.981", "0.000")
+    assert rounded(0.99026, None, decimals_of("passes")) == ("0.99", "")

@@ -47,7 +47,12 @@ def header_of(score: str, score_on: str) -> str:
 
 
 def decimals_of(score: str) -> int:
-    """Decimals that a column has at most: two of what is given in percent, points or seconds, four of smaller units."""
+    """Decimals that a column has at most: two of percent, points and seconds, three of passes, four of smaller units.
+
+    Passes are often the same for all seeds, so that their spread does not limit the digits.
+    """
+    if unit_of(score) == "passes":
+        return 3
     return 2 if score == FRACTION or unit_of(score) in ("%", "pp", "s") else 4
 
 
