@@ -13,7 +13,7 @@ from tests.campaign.cases import spread
 
 SHORT = "import sys; from tests.campaign.short import main; main(sys.argv[1])"
 KNOWN = """
-import json, sys
+import json, sys, time
 from itertools import pairwise
 from pathlib import Path
 from tests.campaign.judging import faults_of
@@ -41,9 +41,13 @@ def waits():
     os.mkfifo("fifo"); open("fifo").read()
 def spins():
     while True: pass
+def prints():
+    while True: sys.stderr.write("x" * 4096)
+def polls():
+    while True: time.sleep(0.02); [*range(30_000)]
 
 import tests.campaign.sandbox as sandbox
-sandbox.IDLE_S = 1.0
+sandbox.IDLE_S, sandbox.LONGEST_S = 1.0, 2.0
 tell("fine", says("natmu: no.", 2))
 tell("traceback", trace)
 tell("executed", canary)
@@ -53,6 +57,8 @@ tell("status", says("natmu: no.", 3))
 tell("control", says("natmu: \\x1b[31m.", 2))
 tell("waits", waits)
 tell("spins", spins, seconds=0.5)
+tell("prints", prints, seconds=0.2)
+tell("polls", polls)
 tell("two", two)
 tell("kill", two, fault=Fault("kill", 1))
 tell("full", two, fault=Fault("full", 0))
@@ -92,6 +98,8 @@ def test_what_is_wrong_is_seen(tmp_path):
         "control": ["control"],
         "waits": ["hang"],
         "spins": ["hang"],
+        "prints": ["hang"],
+        "polls": ["hang"],
         "two": [],
         "kill": ["crash"],
         "full": ["traceback"],
@@ -111,7 +119,9 @@ def test_what_is_wrong_is_seen(tmp_path):
         ("positions.csv", "index\nindex\n3\n", None),
         ("positions.txt", "7 # mine\n", (7,)),
         ("positions.txt", "3\n3\n", None),
+        ("positions.csv", "name;index\na;8\n", (8,)),
         ("positions.json", "[true, 1]", None),
+        ("names.txt", "a\x1db\nc\r\n", ("a\x1db", "c")),
         ("names.csv", "file\na\n", ("a",)),
         ("recipe.yaml", "a: 1\na: 1\n", None),
         ("recipe.yaml", "a: true\n", '{"a": true}'),

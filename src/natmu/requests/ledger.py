@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from natmu.errors import ResourceError, RunError
-from natmu.machine import raise_passing
+from natmu.errors import NatmuError, ResourceError, RunError
+from natmu.machine import passing, raise_passing
 from natmu.records.files import first_fault
 from natmu.records.ledger import FIRST, Body, Entry, Head, Opening, body_text, entry_hash
 from natmu.records.service import HEAD, KEY
@@ -27,6 +27,9 @@ FORMAT = 1
 
 _WAIT = 60.0
 """Seconds that a writer waits for another."""
+
+_OPENED = 4
+"""Files that SQLite opens at most: the ledger, its log, what processes share of that, and the folder to flush it."""
 
 _SCHEMA = {
     "entries": "CREATE TABLE entries (number INTEGER PRIMARY KEY, time TEXT NOT NULL, body TEXT NOT NULL, "
@@ -229,6 +232,7 @@ class Ledger:
 
         Raises:
             RunError: Anything of SQLite's, or it is no file.
+            ResourceError: Too many files are open for SQLite.
         """
         address = f"{self.path.absolute().as_uri()}?mode={mode}"
         if self.path.exists():
@@ -248,10 +252,12 @@ class Ledger:
         log = self.path.with_name(f"{self.path.name}-wal")
         return "rw" if os.access(self.path.parent, os.W_OK) or log.exists() else "ro&immutable=1"
 
-    def _unusable(self, error: Exception) -> RunError:
+    def _unusable(self, error: Exception) -> NatmuError:
         """What SQLite says, in a sentence with what to do."""
         if not self.path.exists():
             return RunError(f"{self.path} is gone; {_RESTORE}.")
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CANTOPEN and (fault := _no_more_files(self.path)):
+            return fault
         reason = one_line(str(getattr(error, "strerror", None) or error))[:200]
         remedies = {
             "full": "free some space and try again; nothing was added",
@@ -262,6 +268,18 @@ class Ledger:
         }
         remedy = next((remedy for word, remedy in remedies.items() if word in reason), _RESTORE)
         return RunError(f"{self.path} cannot be used ({reason}); {remedy}.")
+
+
+def _no_more_files(path: Path) -> NatmuError | None:
+    """What is said where fewer files can be opened than SQLite needs, which does not say so itself."""
+    with ExitStack() as held:
+        try:
+            for _ in range(_OPENED):
+                held.enter_context(Path(os.devnull).open("rb"))
+        except OSError as error:
+            error.filename = str(path)
+            return passing(error)
+    return None
 
 
 def _examined_rows(rows: list[tuple[object, ...]], key: ServiceKey) -> tuple[list[Entry], list[str]]:
