@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from natmu.errors import NatmuError, ResourceError, RunError
-from natmu.machine import passing, raise_passing
+from natmu.machine import no_more_files, raise_passing
 from natmu.records.files import first_fault
 from natmu.records.ledger import FIRST, Body, Entry, Head, Opening, body_text, entry_hash
 from natmu.records.service import HEAD, KEY
@@ -27,9 +27,6 @@ FORMAT = 1
 
 _WAIT = 60.0
 """Seconds that a writer waits for another."""
-
-_OPENED = 4
-"""Files that SQLite opens at most: the ledger, its log, what processes share of that, and the folder to flush it."""
 
 _SCHEMA = {
     "entries": "CREATE TABLE entries (number INTEGER PRIMARY KEY, time TEXT NOT NULL, body TEXT NOT NULL, "
@@ -231,8 +228,7 @@ class Ledger:
         """A connection; what is not committed when it is closed is gone.
 
         Raises:
-            RunError: Anything of SQLite's, or it is no file.
-            ResourceError: Too many files are open for SQLite.
+            NatmuError: Anything of SQLite's, or it is no file.
         """
         address = f"{self.path.absolute().as_uri()}?mode={mode}"
         if self.path.exists():
@@ -256,7 +252,7 @@ class Ledger:
         """What SQLite says, in a sentence with what to do."""
         if not self.path.exists():
             return RunError(f"{self.path} is gone; {_RESTORE}.")
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CANTOPEN and (fault := _no_more_files(self.path)):
+        if "unable to open" in str(error) and (fault := no_more_files(self.path)):
             return fault
         reason = one_line(str(getattr(error, "strerror", None) or error))[:200]
         remedies = {
@@ -268,18 +264,6 @@ class Ledger:
         }
         remedy = next((remedy for word, remedy in remedies.items() if word in reason), _RESTORE)
         return RunError(f"{self.path} cannot be used ({reason}); {remedy}.")
-
-
-def _no_more_files(path: Path) -> NatmuError | None:
-    """What is said where fewer files can be opened than SQLite needs, which does not say so itself."""
-    with ExitStack() as held:
-        try:
-            for _ in range(_OPENED):
-                held.enter_context(Path(os.devnull).open("rb"))
-        except OSError as error:
-            error.filename = str(path)
-            return passing(error)
-    return None
 
 
 def _examined_rows(rows: list[tuple[object, ...]], key: ServiceKey) -> tuple[list[Entry], list[str]]:
