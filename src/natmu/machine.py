@@ -130,7 +130,11 @@ def no_more_files(path: Path) -> NatmuError | None:
 def exit_of(error: SystemExit) -> NatmuError:
     """What is said of code that ended the program, and where it did."""
     frames = traceback.extract_tb(error.__traceback__)
-    where = f"{frames[-1].filename}, line {frames[-1].lineno}," if frames else "code that natmu called"
+    own = [frame for frame in frames if "site-packages" not in frame.filename]  # libraries wrap sys.exit
+    where = "code that natmu called"
+    if frames:
+        last = (own or frames)[-1]
+        where = f"{last.filename}, line {last.lineno},"
     code = "" if error.code is None else " ".join(str(error.code).split())[:100]
     return RunError(f"{where} ended the program with sys.exit({code}); raise an error there instead.")
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from natmu.cli.app import main
-from natmu.engine import store
+from natmu.engine import workplace
 
 from .test_search import written
 
@@ -58,7 +58,7 @@ def test_what_the_machine_lacks_is_one_sentence_and_the_same_command_works_later
     refused, natmu, tmp_path, monkeypatch, error, words
 ):
     with monkeypatch.context() as lacking:
-        lacking.setattr(store, "write_outputs", failing(error)(store.write_outputs))
+        lacking.setattr(workplace, "write_outputs", failing(error)(workplace.write_outputs))
         assert words in refused(*TRAIN, "--out", "runs/o")
     assert not (tmp_path / "runs" / "o").exists()
     assert natmu(*TRAIN, "--out", "runs/o").status == 0

@@ -76,10 +76,11 @@ def make_study(root, labels=("natmu", "amnesiac", "salun"), scenario="random:10%
             "avg_gap": (1.0 + 10.0 / (place + 1), 1.5),
             "seconds": (3.0 + place, 4.0),
             "retrain_fraction": (0.5 + place / 10, 0.6),
+            "passes": (1.0 + place, 2.0 + place),
         }
         numbers = {score: pair[: len(replicates)] for score, pair in values.items()}
         if label == "original":
-            del numbers["seconds"], numbers["retrain_fraction"]
+            del numbers["seconds"], numbers["retrain_fraction"], numbers["passes"]
         rows.append(folders.row(scenario, label, replicates, columns=COLUMNS, **numbers))
     failed = f"It diverged {name}; use a smaller lr."
     rows.append(folders.row(scenario, labels[-1], failed=failed, log=f"logs/{name[:8]}.log", columns=COLUMNS))

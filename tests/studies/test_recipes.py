@@ -21,7 +21,10 @@ ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "src/natmu/studies/demo.yaml"
 PAPER = sorted((ROOT / "recipes/paper").glob("*.yaml"))
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
-COMMANDS = {path: f"natmu bench {path.relative_to(ROOT).as_posix()}" for path in RECIPES} | {DEMO: "natmu demo"}
+COMMANDS = {
+    path: f"natmu {'search' if read_recipe(path).search else 'bench'} {path.relative_to(ROOT).as_posix()}"
+    for path in RECIPES
+} | {DEMO: "natmu demo"}
 
 SHARES = ("random:1%", "random:10%", "hardest:1%", "hardest:10%")
 FINE = ("rocket", "mushroom", "baby", "lamp", "sea")

@@ -281,16 +281,6 @@ class Unfreezing(Noise):
         return super().run(replace(problem, model=problem.model.requires_grad_(True)))
 
 
-class Mending(Noise):
-    """Take weights that are not numbers for zeros."""
-
-    def run(self, problem):
-        with torch.no_grad():
-            for value in problem.model.parameters():
-                value.nan_to_num_()
-        return super().run(problem)
-
-
 class Everywhere(Noise):
     """Serve forget sets that it does not claim."""
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from natmu.engine.checkpoint import Checkpoint, read_weights
-from natmu.errors import ForgetSetError, NatmuError, TrainingError, UsageError
+from natmu.errors import ForgetSetError, TrainingError, UsageError
 from natmu.methods.base import Method
 from natmu.methods.problem import Problem
 from natmu.testing.contract import require_apart, require_sound, require_untouched, wired, with_model
@@ -117,16 +117,6 @@ def stops_when_it_diverges(row: Row) -> None:
         wild[0].get_parameter("weight").mul_(1e3)
     name, value = next(iter(settings.items()))
     _require_stop(row, row.build(**settings), with_model(problem, wild), rf"\b{name}={value}\b")
-
-
-def never_gives_a_model_for_a_damaged_original(row: Row) -> None:
-    """An original with weights that are not numbers is an error of ours, and no model."""
-    problem = problem_for(usual(row.method))
-    with torch.no_grad():
-        for parameter in problem.model.parameters():
-            parameter[0] = float("nan")
-    error = raised(NatmuError, lambda: perform(row.build(), with_model(problem, problem.model), seconds=row.seconds))
-    assert error is not None, f"{row.name} gives a model for an original with weights that are NaN"
 
 
 def _require_stop(row: Row, method: Method, problem: Problem, names: str) -> None:

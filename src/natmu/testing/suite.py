@@ -93,7 +93,6 @@ CHECKS: tuple[Check, ...] = (
     Check(edges.never_shows_a_model_an_empty_batch, _augmented),
     Check(edges.stops_on_a_loss_that_is_not_finite, lambda _: ["first", "last"]),
     Check(edges.stops_when_it_diverges, _diverging),
-    Check(edges.never_gives_a_model_for_a_damaged_original),
     Check(updates.moves_the_weights),
     Check(updates.trains_the_student_in_training_mode, lambda row: [] if row.eval_mode else _augmented(row)),
     Check(updates.keeps_teachers_frozen, _augmented),
