@@ -1,6 +1,7 @@
 """The campaign in small, and that it finds what it is there for."""
 
 import json
+import os
 import random
 import sys
 from itertools import pairwise
@@ -10,6 +11,7 @@ import pytest
 from tests import warm
 from tests.campaign import judging, mutations, readers, tables
 from tests.campaign.cases import spread
+from tests.campaign.world import World
 
 SHORT = "import sys; from tests.campaign.short import main; main(sys.argv[1])"
 KNOWN = """
@@ -71,6 +73,14 @@ print(json.dumps(["there", Path("one").exists(), Path("two").exists(), Path("big
 def linux():
     if sys.platform != "linux":
         pytest.skip("processes are watched through /proc")
+
+
+def test_two_campaigns_do_not_play_in_one_world(tmp_path):
+    first = World(tmp_path / "world").take()
+    with pytest.raises(SystemExit, match="is played in already"):
+        World(tmp_path / "world").take()
+    os.close(first)
+    os.close(World(tmp_path / "world").take())
 
 
 def test_a_short_campaign_finds_nothing(tmp_path):
