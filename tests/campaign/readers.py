@@ -242,6 +242,8 @@ def _digest(array: Any) -> str:
 def meaning_of(root: Path, name: str) -> Any:
     """What a file of the world means to natmu; ``NotImplemented`` for those that have no second reader."""
     path, stem = root / name, name.rpartition("/")[2]
+    if path.exists() and not path.is_file():
+        return UNCLEAR  # a named pipe would be waited for
     if stem.startswith("positions."):
         return positions(path, 32)
     if stem.startswith("names."):

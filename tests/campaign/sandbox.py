@@ -126,7 +126,7 @@ def run(
         for reading in heard:
             os.close(reading)
         shutil.rmtree(side, ignore_errors=True)
-    lines = {name: tuple(texts[name].splitlines()) for name in NOTES}
+    lines = {name: tuple(texts[name].split("\n")[:-1]) for name in NOTES}
     return Ended(ended, texts["out"], texts["err"], time.monotonic() - begun, log=log, executed=executed, **lines)
 
 

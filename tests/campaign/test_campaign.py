@@ -31,6 +31,7 @@ def trace(): raise ValueError("a bug")
 def canary():
     import os
     os.system('touch "$NATMU_CANARY"')
+def named(): Path("a\\r\u2028b").write_text("x")
 def outside(): Path("../elsewhere").write_text("x")
 def two():
     Path("one").write_text("x"); Path("one").rename("two")
@@ -53,6 +54,7 @@ sandbox.IDLE_S, sandbox.LONGEST_S = 1.0, 2.0
 tell("fine", says("natmu: no.", 2))
 tell("traceback", trace)
 tell("executed", canary)
+tell("named", named)
 tell("outside", outside)
 tell("message", says("oh", 2))
 tell("status", says("natmu: no.", 3))
@@ -102,6 +104,7 @@ def test_what_is_wrong_is_seen(tmp_path):
         "fine": [],
         "traceback": ["traceback"],
         "executed": ["executed", "executed"],
+        "named": [],
         "outside": ["outside"],
         "message": ["message"],
         "status": ["message"],
@@ -143,6 +146,13 @@ def test_what_is_wrong_is_seen(tmp_path):
 def test_second_readers_are_strict(tmp_path, name, content, meaning):
     (tmp_path / name).write_text(content)
     assert readers.meaning_of(tmp_path, name) == meaning
+
+
+@pytest.mark.parametrize("name", ["photos/a.png", "arrays.npz", "weights.pt", "lists/names.txt", "recipe.yaml"])
+def test_second_readers_do_not_wait_for_a_named_pipe(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    assert readers.meaning_of(tmp_path, name) is readers.UNCLEAR
 
 
 def test_a_file_is_spoilt_the_same_way_again_and_is_spoilt(tmp_path):
