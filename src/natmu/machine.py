@@ -11,7 +11,7 @@ import re
 import shutil
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from natmu.errors import NatmuError, ResourceError, RunError, UsageError, quoted
@@ -35,6 +35,9 @@ _FULL_TEXT = re.compile(r"No space left on device|disk is full|disk I/O error|Di
 
 _SHORT = re.compile(r"\d+ requested and \d+ written")
 """What NumPy says of an array that it could write in part only, without a number of the system."""
+
+_SQLITE_OPENS = 4
+"""Files at most: the database, its log, what processes share of that, and the folder to flush it."""
 
 _NUMBERED = re.compile(r"\[Errno (\d+)\]")
 
@@ -125,6 +128,17 @@ def room_in(folder: Path) -> Iterator[None]:
         if fault is None or isinstance(fault, OutOfMemoryError):
             raise
         raise fault from error
+
+
+def no_more_files(path: Path) -> NatmuError | None:
+    """What is said where SQLite, which does not say why, cannot open a file, if too many files are open for it."""
+    with ExitStack() as held:
+        try:
+            for _ in range(_SQLITE_OPENS):
+                held.enter_context(Path(os.devnull).open("rb"))
+        except OSError as error:
+            return _fault(error, path)
+    return None
 
 
 def exit_of(error: SystemExit) -> NatmuError:

@@ -55,7 +55,7 @@ def main() -> None:
         print(json.dumps(json.loads(found), indent=1))
         sys.exit(0)
     until = time.monotonic() + 3600 * asked.hours
-    done = {(one["group"], one["number"]) for one in tables.read(record)} if record.exists() else set()
+    done = {(one["group"], one["number"]) for one in tables.read(record)}
     workers = [_start(asked, worker, verbs, groups, until, done) for worker in range(asked.workers)]
     failed = [os.waitpid(worker, 0)[1] for worker in workers]
     print(tables.markdown(tables.read(record)))
@@ -78,14 +78,14 @@ def _start(
 ) -> int:
     """Fork a worker that plays every so-many-th case."""
     asked.out.mkdir(parents=True, exist_ok=True)
-    process = os.fork()
+    parent, process = os.getpid(), os.fork()
     if process:
         return process
     status = 1
     try:
         campaign = _campaign(asked.out, worker, verbs, asked.seed)
         turn = worker
-        while time.monotonic() < until:
+        while time.monotonic() < until and os.getppid() == parent:  # which may have been killed
             group, number = _at(turn, groups)
             if (group, number) not in done:
                 line = _play(campaign, group, number)
@@ -93,6 +93,9 @@ def _start(
                     file.write(line + "\n")
             turn += asked.workers
         status = 0
+    except SystemExit as error:  # another campaign plays there
+        sys.stderr.write(f"{error}\n")
+        status = 2
     except KeyboardInterrupt:
         status = 130
     finally:
@@ -110,7 +113,9 @@ def _at(turn: int, groups: tuple[str, ...]) -> tuple[str, int]:
 
 def _campaign(out: Path, worker: int, verbs: tuple, seed: int) -> Campaign:  # type: ignore[type-arg]
     """A campaign in a world of the worker's own, which is made when it is needed."""
-    return Campaign(World((out / f"world-{worker}").resolve()), verbs, seed)
+    world = World((out / f"world-{worker}").resolve())
+    world.take()
+    return Campaign(world, verbs, seed)
 
 
 def _play(campaign: Campaign, group: str, number: int) -> str:

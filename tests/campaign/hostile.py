@@ -121,6 +121,9 @@ OPTION_NUMBERS = (
     "1,5",
     "true",
 )
+WHOLE_MACHINE = ("/", "/proc/self/mem")
+"""Places from which links lead to every file of the machine."""
+
 OPTION_TEXTS = (
     *(
         "",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import typer
-from tests.campaign.hostile import OPTION_NUMBERS, OPTION_TEXTS
+from tests.campaign.hostile import OPTION_NUMBERS, OPTION_TEXTS, WHOLE_MACHINE
 
 from natmu.cli.app import application
 
@@ -36,21 +36,23 @@ def hostile(words: tuple[str, ...], rng: random.Random) -> tuple[list[str], str]
     name = max((one for one in known if " ".join(words).startswith(one)), key=len)
     options = [one for one in known[name].params if getattr(one, "opts", ()) and one.opts[0].startswith("--")]
     asked, way = [*words], rng.random()
+    searches = "confirm-purge" in words  # all files of where it is told to, which would take hours
+    texts = [one for one in OPTION_TEXTS if not (searches and one in WHOLE_MACHINE)]
     if way < 0.1:
         row = rng.randrange(len(name.split()), len(words)) if len(words) > len(name.split()) else 0
-        asked[row] = rng.choice((*OPTION_TEXTS, *OPTION_NUMBERS))
+        asked[row] = rng.choice((*texts, *OPTION_NUMBERS))
         return asked, f"word {row} is {asked[row][:20]!a}"
     if way < 0.15:
         row = rng.randrange(len(name.split()), len(words)) if len(words) > len(name.split()) else 0
         del asked[row]
         return asked, f"without {words[row]}"
     if not options:
-        return [*asked, rng.choice(OPTION_TEXTS)], "a word more"
+        return [*asked, rng.choice(texts)], "a word more"
     option = rng.choice(options)
     flag = option.opts[0]
     if option.is_flag:
         return [*asked, flag], flag
-    value = rng.choice(OPTION_NUMBERS if rng.random() < 0.3 else OPTION_TEXTS)
+    value = rng.choice(OPTION_NUMBERS if rng.random() < 0.3 else texts)
     if flag in asked and rng.random() < 0.9:
         asked[asked.index(flag) + 1] = value
     else:

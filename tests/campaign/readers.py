@@ -13,7 +13,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,17 @@ def text_of(path: Path) -> str | None:
         return None
 
 
+def lines_of(text: str) -> list[str]:
+    """Lines, each ended as systems do; a separator among the control characters ends none."""
+    return re.split(r"\r\n|\r|\n", text)
+
+
+def _csv(text: str) -> Iterator[list[str]]:
+    """Rows of cells between commas, semicolons or tabs, whichever the first line has most of."""
+    delimiter = max(",;\t", key=lines_of(text)[0].count)
+    return csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=delimiter)
+
+
 def positions(path: Path, total: int) -> tuple[int, ...] | None:
     """Positions that an index file lists, sorted: every row one integer in range, none twice."""
     text = text_of(path) if path.suffix != ".npy" else ""
@@ -44,7 +55,7 @@ def positions(path: Path, total: int) -> tuple[int, ...] | None:
     readers: dict[str, Callable[[str], list[Any] | None]] = {
         ".csv": _column_of_positions,
         ".txt": lambda text: [
-            line.partition("#")[0].strip() for line in text.splitlines() if line.partition("#")[0].strip()
+            line.partition("#")[0].strip() for line in lines_of(text) if line.partition("#")[0].strip()
         ],
         ".json": _list_of,
         ".npy": lambda _: _array(path),
@@ -67,7 +78,7 @@ def positions(path: Path, total: int) -> tuple[int, ...] | None:
 def _column_of_positions(text: str) -> list[str] | None:
     """A column called index, or the only one, which may have a title that is no number and looks like none."""
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""), strict=True)]
+        rows = [[cell.strip() for cell in row] for row in _csv(text)]
     except csv.Error:
         return None
     rows = [row for row in rows if any(row)]
@@ -113,7 +124,7 @@ def names(path: Path) -> tuple[str, ...] | None:
     if text is None:
         return UNCLEAR
     if path.suffix == ".txt":
-        lines = [line.strip() for line in text.splitlines()]
+        lines = [line.strip() for line in lines_of(text)]
         return tuple(line for line in lines if line and line[0] != "#") or UNCLEAR
     if path.suffix == ".json":
         held = _list_of(text)
@@ -131,9 +142,7 @@ def names(path: Path) -> tuple[str, ...] | None:
 def _rows(text: str) -> list[list[str]] | None:
     """Rows of as many cells each; empty lines are none."""
     try:
-        rows = [
-            row for row in csv.reader(io.StringIO(text, newline=""), strict=True) if any(cell.strip() for cell in row)
-        ]
+        rows = [row for row in _csv(text) if any(cell.strip() for cell in row)]
     except csv.Error:
         return None
     return rows if rows and len({len(row) for row in rows}) == 1 else None
@@ -233,6 +242,8 @@ def _digest(array: Any) -> str:
 def meaning_of(root: Path, name: str) -> Any:
     """What a file of the world means to natmu; ``NotImplemented`` for those that have no second reader."""
     path, stem = root / name, name.rpartition("/")[2]
+    if path.exists() and not path.is_file():
+        return UNCLEAR  # a named pipe would be waited for
     if stem.startswith("positions."):
         return positions(path, 32)
     if stem.startswith("names."):

@@ -76,6 +76,13 @@ IDLE_S = 20.0
 """Seconds on the clock without any work, after which a command waits for what never comes."""
 
 
+LONGEST_S = 300.0
+"""Seconds on the clock, for what does a little again and again and waits in between."""
+
+_AT_ONCE = 64
+"""Pieces that are taken from a pipe before the command is looked at again, as it may print without an end."""
+
+
 def _in(path: str, folder: str) -> bool:
     return os.path.realpath(path).startswith(folder)
 
@@ -119,7 +126,7 @@ def run(
         for reading in heard:
             os.close(reading)
         shutil.rmtree(side, ignore_errors=True)
-    lines = {name: tuple(texts[name].splitlines()) for name in NOTES}
+    lines = {name: tuple(texts[name].split("\n")[:-1]) for name in NOTES}
     return Ended(ended, texts["out"], texts["err"], time.monotonic() - begun, log=log, executed=executed, **lines)
 
 
@@ -144,7 +151,8 @@ def _wait(pid: int, seconds: float, heard: dict[int, bytearray]) -> int | None:
 
     Work is counted, and not the clock: on a machine with much else to do a command may take long without any fault.
     """
-    pause, worked, since = 0.002, 0.0, time.monotonic()
+    begun = time.monotonic()
+    pause, worked, since = 0.002, 0.0, begun
     while True:
         done, how = os.waitpid(pid, os.WNOHANG)
         _hear(heard)
@@ -155,7 +163,7 @@ def _wait(pid: int, seconds: float, heard: dict[int, bytearray]) -> int | None:
         waits, work = _work(pid)
         if work > worked or not waits:
             worked, since = work, time.monotonic()
-        if work > seconds or time.monotonic() - since > IDLE_S:
+        if work > seconds or time.monotonic() - since > IDLE_S or time.monotonic() - begun > LONGEST_S:
             break
         time.sleep(pause)
         pause = min(0.2, 1.5 * pause)
@@ -168,7 +176,9 @@ def _wait(pid: int, seconds: float, heard: dict[int, bytearray]) -> int | None:
 
 def _hear(heard: dict[int, bytearray]) -> None:
     """Take what stands in pipes by now."""
-    while ready := select.select([*heard], [], [], 0)[0]:
+    for _ in range(_AT_ONCE):
+        if not (ready := select.select([*heard], [], [], 0)[0]):
+            return
         more = [(reading, os.read(reading, 1 << 16)) for reading in ready]
         for reading, some in more:
             heard[reading] += some

@@ -27,8 +27,8 @@ readers of what users write. What each kind of finding is: `tests/campaign/judgi
 
 def read(record: Path) -> list[Line]:
     """The cases so far; a line that a kill left half is no case."""
-    lines = []
-    for text in record.read_text("utf-8").splitlines():
+    lines: list[Line] = []
+    for text in record.read_text("utf-8").splitlines() if record.exists() else []:
         try:
             lines.append(json.loads(text))
         except ValueError:

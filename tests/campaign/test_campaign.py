@@ -1,6 +1,7 @@
 """The campaign in small, and that it finds what it is there for."""
 
 import json
+import os
 import random
 import sys
 from itertools import pairwise
@@ -10,10 +11,11 @@ import pytest
 from tests import warm
 from tests.campaign import judging, mutations, readers, tables
 from tests.campaign.cases import spread
+from tests.campaign.world import World
 
 SHORT = "import sys; from tests.campaign.short import main; main(sys.argv[1])"
 KNOWN = """
-import json, sys
+import json, sys, time
 from itertools import pairwise
 from pathlib import Path
 from tests.campaign.judging import faults_of
@@ -29,6 +31,7 @@ def trace(): raise ValueError("a bug")
 def canary():
     import os
     os.system('touch "$NATMU_CANARY"')
+def named(): Path("a\\r\u2028b").write_text("x")
 def outside(): Path("../elsewhere").write_text("x")
 def two():
     Path("one").write_text("x"); Path("one").rename("two")
@@ -41,18 +44,25 @@ def waits():
     os.mkfifo("fifo"); open("fifo").read()
 def spins():
     while True: pass
+def prints():
+    while True: sys.stderr.write("x" * 4096)
+def polls():
+    while True: time.sleep(0.02); [*range(30_000)]
 
 import tests.campaign.sandbox as sandbox
-sandbox.IDLE_S = 1.0
+sandbox.IDLE_S, sandbox.LONGEST_S = 1.0, 2.0
 tell("fine", says("natmu: no.", 2))
 tell("traceback", trace)
 tell("executed", canary)
+tell("named", named)
 tell("outside", outside)
 tell("message", says("oh", 2))
 tell("status", says("natmu: no.", 3))
 tell("control", says("natmu: \\x1b[31m.", 2))
 tell("waits", waits)
 tell("spins", spins, seconds=0.5)
+tell("prints", prints, seconds=0.2)
+tell("polls", polls)
 tell("two", two)
 tell("kill", two, fault=Fault("kill", 1))
 tell("full", two, fault=Fault("full", 0))
@@ -65,6 +75,14 @@ print(json.dumps(["there", Path("one").exists(), Path("two").exists(), Path("big
 def linux():
     if sys.platform != "linux":
         pytest.skip("processes are watched through /proc")
+
+
+def test_two_campaigns_do_not_play_in_one_world(tmp_path):
+    first = World(tmp_path / "world").take()
+    with pytest.raises(SystemExit, match="is played in already"):
+        World(tmp_path / "world").take()
+    os.close(first)
+    os.close(World(tmp_path / "world").take())
 
 
 def test_a_short_campaign_finds_nothing(tmp_path):
@@ -86,12 +104,15 @@ def test_what_is_wrong_is_seen(tmp_path):
         "fine": [],
         "traceback": ["traceback"],
         "executed": ["executed", "executed"],
+        "named": [],
         "outside": ["outside"],
         "message": ["message"],
         "status": ["message"],
         "control": ["control"],
         "waits": ["hang"],
         "spins": ["hang"],
+        "prints": ["hang"],
+        "polls": ["hang"],
         "two": [],
         "kill": ["crash"],
         "full": ["traceback"],
@@ -111,7 +132,9 @@ def test_what_is_wrong_is_seen(tmp_path):
         ("positions.csv", "index\nindex\n3\n", None),
         ("positions.txt", "7 # mine\n", (7,)),
         ("positions.txt", "3\n3\n", None),
+        ("positions.csv", "name;index\na;8\n", (8,)),
         ("positions.json", "[true, 1]", None),
+        ("names.txt", "a\x1db\nc\r\n", ("a\x1db", "c")),
         ("names.csv", "file\na\n", ("a",)),
         ("recipe.yaml", "a: 1\na: 1\n", None),
         ("recipe.yaml", "a: true\n", '{"a": true}'),
@@ -123,6 +146,13 @@ def test_what_is_wrong_is_seen(tmp_path):
 def test_second_readers_are_strict(tmp_path, name, content, meaning):
     (tmp_path / name).write_text(content)
     assert readers.meaning_of(tmp_path, name) == meaning
+
+
+@pytest.mark.parametrize("name", ["photos/a.png", "arrays.npz", "weights.pt", "lists/names.txt", "recipe.yaml"])
+def test_second_readers_do_not_wait_for_a_named_pipe(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(tmp_path / name)
+    assert readers.meaning_of(tmp_path, name) is readers.UNCLEAR
 
 
 def test_a_file_is_spoilt_the_same_way_again_and_is_spoilt(tmp_path):

@@ -113,4 +113,6 @@ class Watch:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
 
     def _note(self, name: str, text: str) -> None:
-        os.write(self.notes[name], text.replace("\n", "\\n").encode("utf-8", "surrogateescape") + b"\n")
+        os.write(
+            self.notes[name], text.replace("\n", "\\n").replace("\r", "\\r").encode("utf-8", "surrogateescape") + b"\n"
+        )

@@ -7,6 +7,7 @@ that a file which a later version reads joins by itself.
 from __future__ import annotations
 
 import csv
+import fcntl
 import json
 import os
 import shutil
@@ -177,6 +178,21 @@ class World:
     def now(self) -> Path:
         """Where cases are played."""
         return self.folder / "now"
+
+    def take(self) -> int:
+        """Keep other campaigns out, until this process and all that it starts have ended; the descriptor of the lock.
+
+        Raises:
+            SystemExit: One plays in it, as a worker does whose parent was killed.
+        """
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(f"{self.folder}.lock", os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise SystemExit(f"{self.folder} is played in already; wait, or give another --out.") from None
+        return lock
 
     def make(self, verbs: tuple[Verb, ...] = VERBS) -> None:
         """Make the world, unless it is there.

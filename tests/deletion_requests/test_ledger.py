@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -387,6 +388,19 @@ def test_files_that_may_grow_no_more_are_said_to_be_and_change_nothing(ledger):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert ledger.path.read_bytes() == before
+    assert ledger.problems() == []
+
+
+@pytest.mark.parametrize("left", [1, 2])
+def test_where_no_more_files_can_be_opened_that_is_said_and_nothing_is_wrong_with_the_ledger(ledger, left):
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as held:
+        first = held.enter_context(Path(os.devnull).open())
+        resource.setrlimit(resource.RLIMIT_NOFILE, (first.fileno() + 1 + left, limits[1]))
+        held.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        for act in (ledger.entries, ledger.problems, lambda: ledger.append(lambda state: requested(4))):
+            with pytest.raises(ResourceError, match=r"Too many files are open to open .*ledger\.sqlite"):
+                act()
     assert ledger.problems() == []
 
 

@@ -54,6 +54,15 @@ def said(monkeypatch):
     return lines
 
 
+def test_a_file_that_gives_bytes_without_an_end_is_refused(monkeypatch):
+    endless = Path("/proc/self/pagemap")
+    if not endless.exists():
+        pytest.skip("there is no such file")
+    monkeypatch.setattr(searching, "WHOLE_BYTES", 400)
+    with pytest.raises(DataError, match="it should be empty, and gives bytes without an end"):
+        searching.search([[endless]], wanted=None)
+
+
 def confirm(small, *, data=None, weights=False):
     listed = Census.read(small.folder / CENSUS, KEY.seal)
     return confirm_purge(small.folder, small.record, listed, KEY, small.state, 1, data=data, weights=weights)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from natmu.errors import ResourceError, RunError
-from natmu.machine import raise_passing
+from natmu.errors import NatmuError, ResourceError, RunError
+from natmu.machine import no_more_files, raise_passing
 from natmu.records.files import first_fault
 from natmu.records.ledger import FIRST, Body, Entry, Head, Opening, body_text, entry_hash
 from natmu.records.service import HEAD, KEY
@@ -228,7 +228,7 @@ class Ledger:
         """A connection; what is not committed when it is closed is gone.
 
         Raises:
-            RunError: Anything of SQLite's, or it is no file.
+            NatmuError: Anything of SQLite's, or it is no file.
         """
         address = f"{self.path.absolute().as_uri()}?mode={mode}"
         if self.path.exists():
@@ -248,10 +248,12 @@ class Ledger:
         log = self.path.with_name(f"{self.path.name}-wal")
         return "rw" if os.access(self.path.parent, os.W_OK) or log.exists() else "ro&immutable=1"
 
-    def _unusable(self, error: Exception) -> RunError:
+    def _unusable(self, error: Exception) -> NatmuError:
         """What SQLite says, in a sentence with what to do."""
         if not self.path.exists():
             return RunError(f"{self.path} is gone; {_RESTORE}.")
+        if "unable to open" in str(error) and (fault := no_more_files(self.path)):
+            return fault
         reason = one_line(str(getattr(error, "strerror", None) or error))[:200]
         remedies = {
             "full": "free some space and try again; nothing was added",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hmac
 import io
 import os
@@ -124,6 +125,9 @@ def _in_file(path: Path, wanted: Wanted, known: set[bytes]) -> tuple[list[str], 
     try:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
+            if not size and len(file.read(WHOLE_BYTES)) == WHOLE_BYTES:  # as of /proc/self/pagemap
+                raise OSError(errno.EFBIG, "it should be empty, and gives bytes without an end")
+            file.seek(0)
             limit = Limit(ARCHIVE_RATIO * size + ARCHIVE_BYTES)
             return list(_Search(wanted, str(path), limit, notes, known).within(file, "", 0)), notes
     except FileNotFoundError:
