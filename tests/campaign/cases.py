@@ -146,7 +146,8 @@ class Campaign:
         before = contents(now)
         ended = run(natmu([*verb.words]), now)
         found = faults_of(ended, now, usual.started) + inputs_changed(verb, before, contents(now))
-        if ended.status == 0 and not found:
+        looks = bool(verb.gone) and name.startswith("photos/")  # for samples that are gone, whatever the others show
+        if ended.status == 0 and not found and not looks:
             left = usual.unlike(result_of(self.world, verb, ended), name, f"{name}.real")
             found += self._silence(name, means, meant, left)
         return Case("files", number, verb.name, how, ended.status, ended.seconds, tuple(found))
