@@ -535,13 +535,18 @@ def test_predictions_of_another_run_are_refused(tmp_path):
     second.outputs()
 
 
-def test_a_damaged_run_does_not_stand_in_the_way_of_others(tmp_path):
+def test_a_damaged_run_is_named_and_does_not_stand_in_the_way_of_others(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("natmu.engine.run_names.say", said.append)
     store = Store(tmp_path)
     store.obtain(MODEL, Computation(), name="broken")
     (tmp_path / "broken" / "record.json").write_text("{")
     computation = Computation()
     store.obtain(lineages.trained(1), computation)
     assert computation.calls == 1
+    (told,) = said  # though every look-up passes it
+    assert told.startswith(f"{tmp_path / 'broken' / 'record.json'} cannot be read")
+    assert told.endswith(" It is not used.")
     with pytest.raises(RunError):
         store.obtain(MODEL, computation, name="broken")
 

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from natmu.errors import NatmuError, RunError
 from natmu.machine import raise_passing
+from natmu.progress import say
 from natmu.records.digests import Digest
 from natmu.records.files import File
 from natmu.records.run import DIGEST, RECORD, RunFolder
@@ -66,7 +67,8 @@ def find_named(root: Path, digest: str) -> Path | None:
                 known = read[name] = facts, _digest_in(root / name, *facts)
             except RunError as error:
                 raise_passing(error)
-                continue  # a damaged run is none of another lineage's business
+                _say_unused(str(error))
+                continue  # a damaged run does not stop what may have nothing to do with it
         if known[1] == digest:
             found = root / name
             break
@@ -111,6 +113,12 @@ def _facts(path: str) -> Facts | None:
     except OSError:
         return None
     return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
+
+
+@lru_cache(maxsize=1024)
+def _say_unused(fault: str) -> None:
+    """Say of a damaged run, once, that it is passed over: it may be the one that is looked for."""
+    say(f"{fault} It is not used.")
 
 
 @lru_cache(maxsize=16384)
