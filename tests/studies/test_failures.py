@@ -59,7 +59,7 @@ def test_some_seeds_that_fail_leave_the_others_in_the_row(tmp_path):
     assert sorted(text.splitlines()[0] for text in logs) == [
         f"faulty, class:3, seed {seed} from original, seed 0" for seed in (1, 2)
     ]
-    assert has_failures(table)
+    assert has_failures(table, ())
 
 
 def test_the_logs_of_what_has_been_mended_are_gone(tmp_path, monkeypatch):
@@ -77,7 +77,7 @@ def test_the_logs_of_what_has_been_mended_are_gone(tmp_path, monkeypatch):
     folder, table, rows = study(tmp_path)
     assert (rows["faulty"].n, rows["faulty"].failed, rows["faulty"].log) == (3, None, None)
     assert list((folder / "logs").iterdir()) == []
-    assert not has_failures(table)
+    assert not has_failures(table, ())
 
 
 def test_an_original_that_cannot_be_trained_fails_what_needs_it_and_no_more(tmp_path, monkeypatch):
@@ -153,7 +153,7 @@ def test_a_method_that_serves_not_all_forget_sets_is_no_failure(tmp_path):
     )
     assert [row.log for row in table.rows] == [None] * 6
     assert table.rows[2].failed.startswith("unsir serves class")
-    assert not has_failures(table)
+    assert not has_failures(table, ())
 
 
 def test_settings_of_one_method_that_fail_alike_have_logs_of_their_own(tmp_path, monkeypatch):
