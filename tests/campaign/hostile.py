@@ -146,7 +146,7 @@ OPTION_TEXTS = (
         "..",
         "/",
         "~",
-        "../../x",
+        "runs/../x",
         "/dev/full/x",
         "/proc/self/mem",
         "lists",

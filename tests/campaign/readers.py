@@ -251,7 +251,7 @@ def meaning_of(root: Path, name: str) -> Any:
     if stem == "people.csv":
         rows = table(path)
         return (
-            UNCLEAR if rows is UNCLEAR or len(rows[0]) != 2 else frozenset(row[0] for row in rows[1:] if row[1] == "1")
+            UNCLEAR if rows is UNCLEAR or len(rows[0]) < 2 else frozenset(row[0] for row in rows[1:] if row[1] == "1")
         )
     if stem in ("table.csv", "relabel.csv"):
         return table(path)
