@@ -17,7 +17,6 @@ import argparse
 import json
 import math
 import statistics
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -228,13 +227,12 @@ class Bench:
         )
         problem = problem_of(wanted, self.workspace)
         try:
-            start = time.perf_counter()
-            model = lead(problem).model
-            seconds = time.perf_counter() - start
-            outputs = outputs_of(model, self.workspace.on_device, problem.compute)
+            unlearned = lead(problem)
+            outputs = outputs_of(unlearned.model, self.workspace.on_device, problem.compute)
         except TrainingError as error:
             return str(error)
-        return outputs, lead.samples / len(problem.data), seconds
+        assert unlearned.passes is not None, "what goes through the model is counted"
+        return outputs, unlearned.passes.passes, unlearned.seconds
 
 
 def draws(name: str, request: str, count: int) -> list[Settings]:

@@ -32,11 +32,7 @@ STEPS = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 class Lead(NatMU):
-    """NatMU with everything that may make it cheap; with the defaults, on a part of the retain set.
-
-    Attributes:
-        samples: What went through the model, in units of a forward and a backward pass of one sample.
-    """
+    """NatMU with everything that may make it cheap; with the defaults, on a part of the retain set."""
 
     class Config(NatMU.Config):
         """Settings of the leads, beside those of ``natmu``."""
@@ -57,10 +53,8 @@ class Lead(NatMU):
     def run(self, problem: Problem) -> nn.Module:
         """Fine-tune on hybrids, forget samples with matched targets, and the chosen retain samples."""
         config = self.config
-        self.samples = 0.0
         original = problem.frozen_copy()
         classes_FN = self._classes(problem) if config.blends else None
-        self.samples += len(problem.forget) / 3
         parts = [self._retained(problem, original)]
         targets = [self._targets(problem, original, parts[0], config.keep)]
         if config.matched:
@@ -76,11 +70,11 @@ class Lead(NatMU):
         def loss(model: nn.Module, batch: Batch) -> Tensor:
             return functional.cross_entropy(model(batch.images).float(), table[batch.rows])
 
-        norms = batch_norms(problem.model) if config.statistics != "batch" else []
+        norms = batch_norms(problem.model) if config.statistics == "frozen" else []
         if config.blocks:
             _freeze_all_but(problem.model, config.blocks)
         mask = self._mask(problem) if config.mask < 1 else None
-        best = _Best(problem, original, self) if config.stop else None
+        best = _Best(problem, original) if config.stop else None
         model = fine_tune(
             self,
             problem,
@@ -90,8 +84,6 @@ class Lead(NatMU):
             direction=None if mask is None else lambda terms: [g * m for g, m in zip(terms[0], mask, strict=True)],
             before_epoch=None if best is None else best,
         )
-        done = config.epochs if best is None else best.epochs
-        self.samples += done * len(samples)
         if best is not None:
             best.restore(model)
         if config.statistics == "recalibrated":
@@ -124,14 +116,12 @@ class Lead(NatMU):
     def _thin(self, problem: Problem, original: nn.Module, positions: Tensor, count: int) -> np.ndarray:
         """Half of the places are those with the smallest margins between the two most probable classes."""
         logits = logits_of(original, problem.data, positions, problem.compute).sort(1).values
-        self.samples += len(positions) / 3
         return (logits[:, -1] - logits[:, -2]).argsort()[: count // 2].numpy()
 
     def _near(self, problem: Problem, original: nn.Module, positions: Tensor, count: int) -> np.ndarray:
         """Half of the places are nearest in the last features to forget samples, each of which has its turn."""
         own = torch.from_numpy(features_of(original, problem.data, problem.forget_positions, problem.compute)[-1])
         others = torch.from_numpy(features_of(original, problem.data, positions, problem.compute)[-1])
-        self.samples += (len(own) + len(others)) / 3
         own, others = functional.normalize(own), functional.normalize(others)
         near = torch.cat([(rows @ others.T).topk(min(count, 20)).indices for rows in own.split(500)])
         return near.T.flatten().numpy()[np.sort(np.unique(near.T.flatten().numpy(), return_index=True)[1])][
@@ -142,7 +132,6 @@ class Lead(NatMU):
         """What rows are taught, ``(M, C)``."""
         if of == "labels":
             return functional.one_hot(rows.labels, problem.data.num_classes).float()
-        self.samples += len(rows) / 3
         return logits_of(original, problem.data, rows.positions, problem.compute).softmax(1)
 
     def _matched(self, problem: Problem, original: nn.Module) -> Tensor:
@@ -155,7 +144,6 @@ class Lead(NatMU):
         assert problem.holdout is not None, "the leads have a holdout"
         own = logits_of(original, problem.data, problem.forget_positions, problem.compute)
         seen = logits_of(original, problem.holdout, torch.arange(len(problem.holdout)), problem.compute).softmax(1)
-        self.samples += (len(own) + len(seen)) / 3
         labels, unseen_labels = problem.labels(problem.forget_positions), problem.holdout.labels
         if problem.difficulty is not None:
             hardness = torch.from_numpy(problem.difficulty[problem.forget_positions.numpy()])
@@ -177,7 +165,6 @@ class Lead(NatMU):
     def _mask(self, problem: Problem) -> list[Tensor]:
         """For each weight, 1 where the forget gradient is among the largest of all, else 0."""
         gradients = summed_gradient(problem, problem.forget_samples())
-        self.samples += len(problem.forget)
         sizes = torch.cat([gradient.abs().flatten() for gradient in gradients])
         threshold = sizes.kthvalue(max(1, round((1 - self.config.mask) * len(sizes)))).values
         return [(gradient.abs() > threshold).float() for gradient in gradients]
@@ -192,12 +179,11 @@ class Lead(NatMU):
             for places in rows.positions.split(problem.batch_size):
                 if len(places) > 1:
                     model(problem.data.take(places).float() / 255)
-        self.samples += len(rows) / 3
 
     def _between(self, problem: Problem, original: nn.Module, model: nn.Module) -> nn.Module:
         """The model on the line between original and result that forgets best of those tried."""
         start, end = original.state_dict(), copy.deepcopy(model.state_dict())
-        probe = _Probe(problem, original, self)
+        probe = _Probe(problem, original)
         values = {}
         for step in STEPS:
             model.load_state_dict(_mixed(start, end, step))
@@ -209,9 +195,9 @@ class Lead(NatMU):
 class _Probe:
     """What can be known of a model without retrained ones: the objective ``no-retrain``, in short."""
 
-    def __init__(self, problem: Problem, original: nn.Module, lead: Lead) -> None:
+    def __init__(self, problem: Problem, original: nn.Module) -> None:
         assert problem.holdout is not None, "the leads have a holdout"
-        self.problem, self.lead, self.holdout = problem, lead, problem.holdout
+        self.problem, self.holdout = problem, problem.holdout
         rng = problem.rng("probe")
         kept = problem.retain_positions
         forget = problem.forget_positions
@@ -241,24 +227,21 @@ class _Probe:
             logits, labels = logits_of(model, data, rows, problem.compute), data.labels[rows]
             losses = functional.cross_entropy(logits, labels, reduction="none")
             found.append((losses.numpy(), float((logits.argmax(1) == labels).float().mean()) * 100))
-            self.lead.samples += len(rows) / 3
         return found
 
 
 class _Best:
     """Ends a run where the model has become worse by the probe twice, and keeps the best."""
 
-    def __init__(self, problem: Problem, original: nn.Module, lead: Lead) -> None:
-        self.probe = _Probe(problem, original, lead)
+    def __init__(self, problem: Problem, original: nn.Module) -> None:
+        self.probe = _Probe(problem, original)
         self.values: list[float] = []
         self.state: dict[str, Tensor] = {}
-        self.epochs = 0
 
-    def __call__(self, epoch: int, model: nn.Module) -> bool:
+    def __call__(self, epoch: int, model: nn.Module) -> bool:  # noqa: ARG002
         """Look at the model before an epoch; whether to go on."""
         self.look(model)
         worse = len(self.values) - 1 - int(np.argmin(self.values))
-        self.epochs = epoch + (worse < 2)
         return worse < 2
 
     def look(self, model: nn.Module) -> None:

@@ -139,15 +139,17 @@ class Campaign:
         kind = rng.choice(kinds)  # or photographs would take all
         name = rng.choice([one for one in reads if _kind(one) == kind])
         now = self.world.begin(verb)
-        meant = None if name.startswith(OWN) else readers.meaning_of(now, name)
+        read = readers.form_of if name in verb.forms else readers.meaning_of
+        meant = None if name.startswith(OWN) else read(now, name)
         others = [now / one for one in reads if one != name and (now / one).is_file()]
         how = f"{name}: {mutations.spoil(now / name, others, rng)}"
-        means = None if name.startswith(OWN) else readers.meaning_of(now, name)
+        means = None if name.startswith(OWN) else read(now, name)
         before = contents(now)
         ended = run(natmu([*verb.words]), now)
         found = faults_of(ended, now, usual.started) + inputs_changed(verb, before, contents(now))
         looks = bool(verb.gone) and name.startswith("photos/")  # for samples that are gone, whatever the others show
-        if ended.status == 0 and not found and not looks:
+        told = name.startswith(OWN) and "It is not used." in ended.err
+        if ended.status == 0 and not found and not looks and not told:
             left = usual.unlike(result_of(self.world, verb, ended), name, f"{name}.real")
             found += self._silence(name, means, meant, left)
         return Case("files", number, verb.name, how, ended.status, ended.seconds, tuple(found))

@@ -219,18 +219,15 @@ def arrays(path: Path) -> Any:
         return UNCLEAR
 
 
-def weights(path: Path) -> Any:
-    """Floating numbers by name, whatever their precision; checkpoints hold them under state_dict."""
+def weights(path: Path, of: Callable[[torch.Tensor], Any] | None = None) -> Any:
+    """Floating numbers by name, whatever their precision, or something of them; checkpoints keep a state_dict."""
+    of = of or (lambda numbers: _digest(numbers.double().numpy(force=True)))
     try:
         held = torch.load(path, weights_only=True)
         held = held.get("state_dict", held)
         if any(not (one.is_floating_point() or one.dtype == torch.int64) or one.is_quantized for one in held.values()):
             return UNCLEAR
-        return tuple(
-            sorted(
-                (name.removeprefix("module."), _digest(one.double().numpy(force=True))) for name, one in held.items()
-            )
-        )
+        return tuple(sorted((name.removeprefix("module."), of(one)) for name, one in held.items()))
     except Exception:  # noqa: BLE001  # whatever PyTorch raises, it is no checkpoint
         return UNCLEAR
 
@@ -257,3 +254,9 @@ def meaning_of(root: Path, name: str) -> Any:
         return table(path)
     by_suffix = {".yaml": mapping, ".png": picture, ".npz": arrays, ".pt": weights}
     return by_suffix[path.suffix](path) if path.suffix in by_suffix else NotImplemented
+
+
+def form_of(root: Path, name: str) -> Any:
+    """Names, shapes and types of weights."""
+    path = root / name
+    return weights(path, lambda one: f"{tuple(one.shape)} {one.dtype}") if path.is_file() else UNCLEAR

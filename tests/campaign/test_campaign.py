@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 from tests import warm
 from tests.campaign import judging, mutations, readers, tables
 from tests.campaign.cases import spread
@@ -153,6 +154,19 @@ def test_second_readers_do_not_wait_for_a_named_pipe(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     os.mkfifo(tmp_path / name)
     assert readers.meaning_of(tmp_path, name) is readers.UNCLEAR
+
+
+def test_weights_have_a_form_beside_their_numbers(tmp_path):
+    held = {"a": torch.zeros(2), "b": torch.ones(2)}
+    for name, state in (
+        ("1.pt", held),
+        ("2.pt", held | {"a": torch.full((2,), torch.nan)}),
+        ("3.pt", {"a": held["a"]}),
+    ):
+        torch.save(state, tmp_path / name)
+    forms = [readers.form_of(tmp_path, f"{number}.pt") for number in (1, 2, 3)]
+    assert forms[0] == forms[1] != forms[2]
+    assert readers.meaning_of(tmp_path, "1.pt") != readers.meaning_of(tmp_path, "2.pt")
 
 
 def test_a_file_is_spoilt_the_same_way_again_and_is_spoilt(tmp_path):

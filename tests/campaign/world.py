@@ -61,6 +61,7 @@ class Verb:
         makes: Where it may write, as the beginnings of paths; nothing else may change.
         builds: Whether it is part of making the world; it then runs on what was made before it.
         gone: Files that are deleted before it, as patterns.
+        forms: Files of which it takes the form alone: names and shapes of weights, and not the numbers.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Verb:
     makes: tuple[str, ...] = ()
     builds: bool = False
     gone: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
 
 
 _TRAIN = ("train", "--data", "photos", "--holdout", "--model", "small_cnn", "--epochs", "1", "--batch-size", "16")
@@ -121,7 +123,12 @@ VERBS = (
     ),
     Verb("export", ("export", "runs/unlearned", "--out", "out/model.pt"), ("out",)),
     Verb("export original", ("export", "runs/original", "--out", "out/original.pt"), ("out",)),
-    Verb("export like", ("export", "runs/unlearned", "--out", "out/like.pt", "--like", "weights.pt"), ("out",)),
+    Verb(
+        "export like",
+        ("export", "runs/unlearned", "--out", "out/like.pt", "--like", "weights.pt"),
+        ("out",),
+        forms=("weights.pt",),
+    ),
     Verb("bench", ("bench", "recipe.yaml", *CPU), ("runs", "data"), builds=True),
     Verb("search", ("search", "search.yaml", *CPU), ("runs", "data"), builds=True),
     Verb("report run", ("report", "runs/unlearned", "--out", "out/run.html"), ("out",)),
