@@ -31,7 +31,8 @@ _END = re.compile(r"(?P<word>\S*?)(?P<mark>[.!?…]+)(?P<quote>[\"')\]*_]*)\s+(?
 def blocks(markdown: str) -> list[str]:
     """The paragraphs and list items of a page, each on one line, without marks of Markdown."""
     text = _FENCE.sub("\n", _HIDDEN.sub("\n", markdown))
-    found, current = [], []
+    found: list[str] = []
+    current: list[str] = []
     for line in map(_unquoted, text.splitlines()):
         item = _ITEM.match(line)
         skipped = not line or _SKIPPED.match(line)

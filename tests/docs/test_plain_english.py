@@ -90,6 +90,7 @@ def test_a_page_has_its_running_text_alone():
         ("It waits … then goes on… And ends.", 2),
         ("It waits ... then goes on... And ends.", 2),
         ("`a. b` is code. `natmu` too.", 2),
+        ("One thing: The colon ends nothing; Nor does this.", 1),
         ("Nothing ends here", 1),
         ("", 0),
         ("…", 0),
@@ -105,7 +106,7 @@ def test_sentences_end_where_a_reader_stops(text, count):
     [
         ("One two, three ± four.", 4),
         ("[Two words](https://a.long/address) and `one code span` here", 5),
-        ("[One][reference] and <https://an.address/>", 2),
+        ("[One][a reference] and <https://an.address/>", 2),
         ("± 3 of 0.5 %", 3),
         ("a well-kept file's name", 4),
         ("**Bold** and ``code with ` a tick``", 3),
