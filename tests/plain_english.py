@@ -1,6 +1,7 @@
 """How long a page's sentences are, and which are the longest: ``python -m tests.plain_english [FILES] [--worst N]``.
 
-What counts is running text. Blocks of code, tables, headings, pictures and the addresses of links are left out.
+What counts is running text. Blocks of code, tables, headings, pictures, references and the addresses of links are left
+out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ SENTENCE_LIMIT = 40
 _FENCE = re.compile(r"^(?P<indent>[ >]*)(?P<fence>```+|~~~+).*?^[ >]*(?P=fence)[`~]*\s*?$", re.DOTALL | re.MULTILINE)
 _HIDDEN = re.compile(r"\A---\n.*?\n---\n|<!--.*?-->", re.DOTALL)
 _ITEM = re.compile(r"^(?:[-*+]|\d+[.)]|\[\^\w+\]:|:(?= {3}))\s+")
-_SKIPPED = re.compile(r"^(?:#{1,6} |\||!!! |\?\?\?|=== |::: |\[[^\]]+\]: |[-=*_ ]{3,}$)")
+# A list of references is titles and authors, and no sentence.
+_SKIPPED = re.compile(r"^(?:#{1,6} |\||!!! |\?\?\?|=== |::: |\*References\.\* |\[[^\]]+\]: |[-=*_ ]{3,}$)")
 _ABBREVIATIONS = frozenset(("e.g", "i.e", "cf", "vs", "al", "approx", "resp", "incl", "dr"))
 _BEFORE_NUMBERS = frozenset(("no", "fig", "eq", "sec", "p", "pp"))
 _END = re.compile(r"(?P<word>\S*?)(?P<mark>[.!?…]+)(?P<quote>[\"')\]*_]*)\s+(?=(?P<next>\S))")

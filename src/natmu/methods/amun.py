@@ -38,20 +38,20 @@ class AMUN(Method):
         ``use_forget: false`` leaves D_f out too.
 
     Cost:
-        Before training, one forward and backward pass over D_f per step of the attack: ``attack_steps`` steps for each
-        radius that is tried, on CIFAR images at most twelve times ``attack_steps`` in all. Samples whose prediction has
-        changed take no further part. Then ``epochs`` forward and backward passes over D_r, D_f and D_a. Memory for D_a
-        as float32 images on the device.
+        Before training, one forward and backward pass over D_f per step of the attack. Each radius that is tried takes
+        ``attack_steps`` steps; on CIFAR images there are at most twelve radii. Samples whose prediction has changed
+        take no further part. Then ``epochs`` forward and backward passes over D_r, D_f and D_a. Memory for D_a as
+        float32 images on the device.
 
     Decisions:
-        - As in the code: steps of ε / 10 along the normalised gradient, projected to the ball and then to the range of
-          the data, in whose units ε is, for each channel ([0, 1] for images of 8 bits); no random start; the search in
-          a larger ball starts where that in the smaller one ended; the first image whose prediction has changed is
-          taken; a sample that the original gets wrong is its own adversarial example.
+        - The attack is that of the code. It takes steps of ε / 10 along the normalised gradient, projected to the ball
+          and then to the range of each channel ([0, 1] for images of 8 bits). ε is in units of that range. There is no
+          random start: the search in a larger ball starts where the search in the smaller one ended. It takes the first
+          image whose prediction has changed. A sample that the original gets wrong is its own adversarial example.
         - The ascent climbs the logsumexp of the other logits minus the true one. Its gradient has the direction of the
-          cross-entropy's, and does not round to 0 where the original is certain; the code's does.
-        - Where ε has reached the diagonal of the image cube and the prediction has still not changed, the attack gives
-          up: the sample has no example and is left out of D_a. The authors' code would never stop there.
+          cross-entropy's. It does not round to 0 where the original is certain, as the code's gradient does.
+        - If ε has reached the diagonal of the image cube and the prediction has still not changed, the attack gives up.
+          The sample has no example and is left out of D_a. The authors' code would never stop there.
         - The code crops and flips D_r and D_f and never D_a; here that is ``augment_retain`` and ``augment_forget``.
           Its authors search the learning rate and the schedule for each network.
 

@@ -15,7 +15,7 @@ from natmu.methods.settings import SGDRetainSettings, SGDSettings
 
 
 class GradAscent(Method):
-    """Climb the cross-entropy of the forget set, with nothing that holds the rest in place.
+    """Ascend on the cross-entropy of the forget set, and do nothing to keep the rest.
 
     Each step follows the gradient of CE(D_f) upwards, by SGD, with its norm clipped.
 
@@ -29,13 +29,12 @@ class GradAscent(Method):
 
     Decisions:
         The paper names the rule and no recipe. The learning rate and the number of epochs are those with which Jia et
-        al. (2023) compare. Cross-entropy has no upper bound, and its gradient grows as the samples are forgotten, so
-        the gradient's norm is clipped, as in the code of Huang et al. (2024, there at 0.1); the default of 1 leaves
-        the small gradients of fitted samples as they are and lets the default recipe move the weights by at most
-        ``lr / (1 - momentum)`` = 0.001 a step.
-        Batch normalisation keeps the original's statistics, and dropout is off: those of the forget set alone would
-        spoil the answers on everything else, and could not be had from a single sample. The same code does so too; that
-        of others (Unlearn-Sparse, SalUn) trains in training mode.
+        al. (2023) compare. Cross-entropy has no upper bound, and its gradient grows as the samples are forgotten. So
+        the gradient's norm is clipped, as in the code of Huang et al. (2024, there at 0.1). The default of 1 leaves the
+        small gradients of fitted samples as they are. With it the default recipe moves the weights by at most ``lr / (1
+        - momentum)`` = 0.001 a step. Batch normalisation keeps the original's statistics, and dropout is off.
+        Statistics of the forget set alone would spoil the predictions on everything else, and a single sample has none.
+        The same code does so too; the code of others (Unlearn-Sparse, SalUn) trains in training mode.
 
     References:
         Eternal Sunshine of the Spotless Net: Selective Forgetting in Deep Networks (Aditya Golatkar, Alessandro
@@ -80,18 +79,18 @@ class NegGradPlus(Method):
     When to use:
         As a simple baseline that forgets and keeps accuracy at the same time. ``retain_weight`` must be tuned to the
         sizes of both sets. The default is the published one for CIFAR-10; on the digits (one seed) it changed nothing.
-        A forget set that is small beside the retain set is seen many times per epoch: if the ascent has too much
-        weight, the model gets worse on it than a retrained model is.
+        If the forget set is much smaller than the retain set, each epoch sees it many times. With too much weight on
+        the ascent, the model gets worse on it than a retrained model is.
 
     Cost:
         Per epoch, one forward and one backward pass over D_r, and as many over batches of D_f: twice fine-tuning, less
         where D_f is smaller than a batch. No extra memory but the activations of both batches.
 
     Decisions:
-        As in the paper's code, both batches are seen in training mode, one after the other, and nothing bounds the
-        ascent, by a clip or otherwise; a run that diverges stops with an error. SGD is without momentum and weight
-        decay, as there. The code has ``alpha`` 0.9999 where 100 samples of CIFAR-10 are forgotten, the default, and
-        0.95 for data sets of some hundred samples, where it also pulls the weights towards the original's, which is
+        As in the paper's code, both batches are seen in training mode, one after the other. Nothing bounds the ascent,
+        by a clip or otherwise; a run that diverges stops with an error. SGD has no momentum and no weight decay, as in
+        that code. The code has ``alpha`` 0.9999 where 100 samples of CIFAR-10 are forgotten, which is the default. For
+        data sets of some hundred samples it has 0.95. There it also pulls the weights towards the original's, which is
         left out here. Forget sets of thousands need less: 0.97 to 0.99 in the code of Zhao et al. (2024).
 
     References:

@@ -43,31 +43,31 @@ class BoundarySettings(SGDSettings):
 class BoundaryShrink(Method):
     """Teach each forget sample the wrong class nearest to it, so that the neighbours take over its region.
 
-    An adversarial step leads from each forget image to the other side of the boundary next to it: every pixel moves by
+    An adversarial step leads from each forget image to the other side of the nearest boundary. Every pixel moves by
     ``bound`` in the direction that raises the original's cross-entropy (the fast gradient sign method). The class that
     the original sees there becomes the sample's label, and the model is fine-tuned on the relabelled forget set alone.
 
     When to use:
-        No retain images are at hand, and whole classes, or a small part of the data, are to be forgotten. Search
-        ``lr`` and ``epochs``: too little forgets nothing, and nothing protects the accuracy on the retain set from too
-        much. The defaults are the code's for CIFAR-10; on the digits (one seed) they left a class as it was.
+        There are no retain images, and whole classes, or a small part of the data, are to be forgotten. Search ``lr``
+        and ``epochs``: too little forgets nothing, and too much destroys the accuracy on the retain set. The defaults
+        are the code's for CIFAR-10; on the digits (one seed) they left a class as it was.
 
     Cost:
         Two forward passes and one backward pass over D_f, then ``epochs`` passes of training over D_f; one more copy of
         the model while the labels are found.
 
     Decisions:
-        - The official code attacks a frozen copy of the original anew in each epoch; it always finds the same labels,
-          which are computed once here, in full precision, because the step is a sign.
-        - Where the step does not leave the class, the official code keeps the true label and so teaches what is to be
-          forgotten. The paper asks for the nearest wrong class: here it is the largest logit that is not the true
-          one's.
-        - Where several whole classes are forgotten, none of them is given as a label, because they would only change
-          places; neither paper nor code forgets more than one.
+        - The official code attacks a frozen copy of the original anew in each epoch, and always finds the same labels.
+          Here they are computed once, in full precision, because the step is a sign.
+        - If the step does not leave the class, the official code keeps the true label and so teaches what is to be
+          forgotten. The paper asks for the nearest wrong class: here the one with the largest logit apart from the true
+          class.
+        - If several whole classes are forgotten, none of them is given as a label, because they would only change
+          places. Neither paper nor code forgets more than one class.
         - The step is taken on images as the model is given them, in units of the range of each channel (``[0, 1]`` for
-          images of 8 bits), and clipped to that range. The official code means to do so with a bound of 0.1, but its
-          images are in ``[-1, 1]`` and it takes them for images normalised by CIFAR-10's deviations of about 0.2: its
-          step is 0.25 of ``[0, 1]``, the default here. Its clip, in the same mistaken scale, hardly acts, so that its
+          images of 8 bits), and clipped to that range. The official code means to do so with a bound of 0.1. But its
+          images are in ``[-1, 1]``, and it takes them for images normalised by CIFAR-10's deviations of about 0.2. So
+          its step is 0.25 of ``[0, 1]``, the default here. Its clip has the same wrong scale and hardly acts, so its
           images leave ``[0, 1]``. It also rounds to 256 grey levels, which is left out.
         - The official code has batches of 64 and no weight decay; so has the default.
 
@@ -174,12 +174,12 @@ def nearest_wrong(logits_BC: Tensor, labels_B: Tensor, gone: Sequence[int] = ())
 class BoundaryExpand(Method):
     """Move the forget set into an extra class, then cut that class off.
 
-    The head gets one more output with a drawn initial weight, the model is fine-tuned to answer it for every forget
-    sample, and the output is cut off again. What is left answers for the forget samples with whatever is second best.
+    The head gets one more output with a drawn initial weight. The model is fine-tuned to predict it for every forget
+    sample. Then the output is cut off again, and the model predicts the second-best class for each forget sample.
 
     When to use:
-        Neither retain images nor labels are at hand, and whole classes, or a small part of the data, are to be
-        forgotten. The rate and the number of epochs decide when to stop: nothing holds the retain set's accuracy. The
+        There are neither retain images nor labels, and whole classes, or a small part of the data, are to be forgotten.
+        The rate and the number of epochs decide when to stop: nothing protects the accuracy on the retain set. The
         model must end in a linear layer with one output per class.
 
     Cost:

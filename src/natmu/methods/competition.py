@@ -30,9 +30,10 @@ PAPER = Paper(
 class MSG(Method):
     """Draw anew the convolution weights with the smallest gradients, and fine-tune on the retain set.
 
-    In each convolution the ``reset_share`` of weights is drawn anew whose gradient of the difference between retain and
-    forget loss, ``|∇CE(D_r) - ∇CE(D_f)|``, is smallest (mask small gradients). Then the model is fine-tuned on the
-    retain set, where the gradients of the other weights of convolutions count ``kept_scale`` times.
+    In each convolution, a fraction ``reset_share`` of the weights is drawn anew: those with the smallest gradient of
+    the difference between retain and forget loss, ``|∇CE(D_r) - ∇CE(D_f)|`` (mask small gradients). Then the model is
+    fine-tuned on the retain set. There the gradients of the other weights of convolutions are multiplied by
+    ``kept_scale``.
 
     When to use:
         For convolutional networks and random forget sets, as the strongest of the challenge's methods that need no
@@ -43,10 +44,10 @@ class MSG(Method):
         three more numbers per weight while weights are chosen, and one per convolution weight during training.
 
     Decisions:
-        - Weights are chosen in each convolution by itself, as in the code, which keeps any layer from being wiped out;
-          their number is rounded up to whole weights. Frozen ones stay as they are.
+        - Weights are chosen in each convolution by itself, as in the code, so that no layer is wiped out. Their number
+          is rounded up to whole weights. Frozen weights stay as they are.
         - The gradient is that of the difference of mean losses in eval mode, over all of D_f and as many retain
-          samples, drawn at random; the code adds up the means of batches, in the mode that the model comes in.
+          samples, drawn at random. The code adds up the means of batches, in the mode that the model comes in.
         - New weights are drawn in the layer's own way, as when the model is retrained from fresh weights; the code
           draws all from Kaiming's normal distribution.
         - The code's learning rate rises over the first half of the epochs and falls linearly to 0; here it rises for
@@ -71,8 +72,10 @@ class MSG(Method):
         lr: float = Field(1e-3, gt=0, le=100, description="base learning rate")
         schedule: Schedule = Field("cosine", description="learning-rate schedule")
         warmup_epochs: float = Field(1, ge=0, le=100_000, description="epochs of linear warm-up")
-        reset_share: float = Field(0.3, gt=0, le=1, description="share of each convolution's weights to draw anew")
-        kept_scale: float = Field(0.1, ge=0, le=1, description="factor on the gradients of its other weights")
+        reset_share: float = Field(0.3, gt=0, le=1, description="fraction of each convolution's weights to draw anew")
+        kept_scale: float = Field(
+            0.1, ge=0, le=1, description="factor on the gradients of a convolution's other weights"
+        )
 
     def check(self, problem: Problem) -> None:
         """Refuse models without convolutions, and optimisers that undo the scaling."""
@@ -102,8 +105,8 @@ class MSG(Method):
 class ConvTranspose(Method):
     """Transpose the two spatial axes of every convolution kernel, then fine-tune on the retain set.
 
-    A transposed kernel sees what the original one sees in the image mirrored at its diagonal: scales and channels stay
-    in place, while everything finer is lost and learnt again from the retain set.
+    A transposed kernel sees what the original one sees in the image mirrored at its diagonal. Scales and channels stay
+    in place; everything finer is lost and learnt again from the retain set.
 
     When to use:
         For convolutional networks and random forget sets, where simplicity counts: there is nothing to set but the
@@ -116,8 +119,8 @@ class ConvTranspose(Method):
     Decisions:
         - Kernels that are not square stay as they are, as do frozen ones. So do 1 x 1 kernels, by the rule itself; a
           model that has no others is refused.
-        - Rate 1e-3 on half a cosine over three epochs, with momentum and weight decay, is the code's; it lowers the
-          rate between epochs, and here it falls at every step.
+        - The code has rate 1e-3 on half a cosine over three epochs, with momentum and weight decay. It lowers the rate
+          between epochs; here the rate falls at every step.
         - Running statistics of normalisation are not reset: fine-tuning moves them.
 
     References:

@@ -27,12 +27,12 @@ class RUM(Method):
     """Divide the forget set by how far each sample was memorised, and unlearn each part with a method that suits it.
 
     The forget set is sorted by difficulty and cut into thirds. The easiest third is unlearned by the method ``low``,
-    the next by ``medium`` and the hardest by ``high``, one after the other on the same model. What is easy was learnt
-    from what such samples share with others: a retrained model would answer them as well, so that ``none`` is a good
-    method for them. What is hard was learnt by heart, and takes a method that removes it.
+    the next by ``medium`` and the hardest by ``high``, one after the other on the same model. Easy samples were learnt
+    from what they share with others. A retrained model would predict them as well, so ``none`` is a good method for
+    them. Hard samples were learnt by heart, and need a method that removes them.
 
     When to use:
-        Where a forget set holds samples of all kinds, as random ones do, and one method does too much to some of them
+        Where a forget set holds samples of all kinds, as random sets do, and one method does too much to some samples
         and too little to others. It has two or three methods to tune instead of one.
 
     Cost:
@@ -40,19 +40,19 @@ class RUM(Method):
         largest need. Where the difficulty is not known, one forward pass over D_f.
 
     Decisions:
-        - The difficulty stands for memorisation, which takes hundreds of models to estimate. It is the problem's own
-          where it has one: a study gives the mean confidence that training recorded, with its sign reversed, one of the
-          proxies of the authors' later work. Otherwise, and after an earlier request, it is the cross-entropy of the
-          model that is to forget on each sample.
-        - Thirds are by rank. The paper takes as many samples from both ends and from the middle of the scale, which
-          needs scores that are comparable; there, its forget sets are made of three such groups. What does not divide
-          by three goes to the harder parts, so that a single sample is unlearned by ``high``.
-        - While a part is unlearned, the parts after it still belong to the retain set and those before it to neither,
-          as in the authors' code. Where whole classes are forgotten the parts after it are left out too: methods count
-          on a forgotten class to be absent from the retain set.
-        - A part without samples is skipped, and one with ``none`` is left alone but no longer retained afterwards.
-        - The default methods follow the paper's finding that little is to be done to easy samples and much to hard
-          ones; their settings are their own. ``retrain`` is no method for a part, since it undoes the parts before it.
+        - The difficulty stands for memorisation, which takes hundreds of models to estimate. A study gives it: the mean
+          confidence that training recorded, with its sign reversed, which is one of the proxies of the authors' later
+          work. Otherwise, and after an earlier request, it is the cross-entropy on each sample of the model that is to
+          forget.
+        - Thirds are by rank. The paper makes its forget sets of three groups of equal size, from both ends and the
+          middle of the scale, which needs scores that are comparable. If the samples do not divide by three, the harder
+          parts get the rest, so ``high`` unlearns a single sample.
+        - While a part is unlearned, later parts still belong to the retain set, and earlier parts belong to neither
+          set, as in the authors' code. If whole classes are forgotten, later parts are left out too, because methods
+          expect a forgotten class to be absent from the retain set.
+        - A part without samples is skipped. A part with ``none`` is left alone, but is no longer retained afterwards.
+        - The default methods follow the paper's finding that easy samples need little and hard ones much. Each has its
+          own default settings. ``retrain`` cannot be the method of a part, because it undoes the parts before it.
 
     References:
         What makes unlearning hard and what to do about it (Kairan Zhao, Meghdad Kurmanji, George-Octavian Barbulescu,
@@ -71,11 +71,11 @@ class RUM(Method):
         """Settings of ``rum``."""
 
         low: str = Field(NONE, description="method for the easiest third, or none")
-        low_settings: dict[str, Any] = Field({}, description="its settings")
-        medium: str = Field("finetune", description="method for the third between, or none")
-        medium_settings: dict[str, Any] = Field({}, description="its settings")
+        low_settings: dict[str, Any] = Field({}, description="settings of that method")
+        medium: str = Field("finetune", description="method for the middle third, or none")
+        medium_settings: dict[str, Any] = Field({}, description="settings of that method")
         high: str = Field("salun", description="method for the hardest third, or none")
-        high_settings: dict[str, Any] = Field({}, description="its settings")
+        high_settings: dict[str, Any] = Field({}, description="settings of that method")
 
         @field_validator(*PARTS)
         @classmethod

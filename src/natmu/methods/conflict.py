@@ -36,13 +36,13 @@ OPPOSED = 1e-3
 class MUNBa(Method):
     """Let keeping and forgetting bargain for each step's direction, so that neither gradient rules the other.
 
-    Each step takes the gradients ``g_r`` of CE(D_r) and ``g_f`` of the forgetting loss, and follows the sum
-    ``a_r g_r + a_f g_f`` that is the two players' Nash bargaining solution: the one that maximises the product of what
-    either gains. It is the bisector of the two directions, whatever the gradients' lengths.
+    Each step takes the gradients ``g_r`` of CE(D_r) and ``g_f`` of the forgetting loss, and follows a sum ``a_r g_r +
+    a_f g_f``. This sum is the Nash bargaining solution of the two players: it maximises the product of what they gain.
+    It is the bisector of the two directions, whatever the gradients' lengths.
 
     When to use:
-        Where the forget set's gradient is so much longer or shorter than the retain set's that a fixed weight between
-        them, as in ``neggrad_plus``, is hard to find.
+        Where a fixed weight between the two gradients, as in ``neggrad_plus``, is hard to find because one of them is
+        much longer than the other.
 
     Cost:
         Per epoch, one forward and one backward pass over D_r, and as many over batches of D_f: twice fine-tuning. Two
@@ -50,20 +50,18 @@ class MUNBa(Method):
 
     Decisions:
         The sum has the norm ``sqrt(2)`` at every step (see ``nash_weights``), and like the authors' code we clip it, at
-        1 by default. So the gradients' lengths decide nothing, steps do not get shorter as the losses do, and the
-        learning rate is the distance that the weights move in a step: 0.001 here, or 0.01 with momentum, where the
-        authors' code has 0.01. For the same reason the rate falls to 0 over the run, by default: at a constant one the
-        model would never settle.
-        The code adds 1e-8 to a denominator that is of the sixth power of the gradients' lengths. Where these are below
-        0.05, as near a minimum, it outweighs them, and the code's weights are far from the bargain's; ours have no such
-        term.
-        Both sets are cropped and flipped, as in the code.
-        The text ascends on the true labels and the authors' code descends on labels that are drawn anew at each visit;
-        ``forget_loss`` offers both. Ascent has no end: with steps of constant length it goes on long after the set is
-        forgotten, and at the rate of the code it destroys the model. Every step bargains, as in the text; the code goes
-        through the forget set once per epoch and takes plain steps on D_r after that.
-        Where the two gradients are opposed (``1 + cos`` < 0.001) or one is zero, there is nothing to bargain for, and
-        the step follows ``g_r`` alone, clipped alike; the code takes ``g_r + 0.1 g_f`` then.
+        1 by default. So the gradients' lengths decide nothing, and steps do not get shorter as the losses fall. The
+        learning rate is the distance that the weights move in a step: 0.001 here, or 0.01 with momentum; the authors'
+        code has 0.01. For the same reason the rate falls to 0 over the run, by default: at a constant rate the model
+        would never settle. The code adds 1e-8 to a denominator that is of the sixth power of the gradients' lengths. If
+        these are below 0.05, as near a minimum, that number outweighs them, and the code's weights are far from the
+        bargain's; ours have no such term. Both sets are cropped and flipped, as in the code. The text ascends on the
+        true labels. The authors' code descends on labels that are drawn anew at each visit. ``forget_loss`` offers
+        both. Ascent has no end: with steps of constant length it goes on long after the set is forgotten, and at the
+        rate of the code it destroys the model. Every step bargains, as in the text. The code goes through the forget
+        set once per epoch and takes plain steps on D_r after that. If the two gradients are opposed (``1 + cos`` <
+        0.001) or one is zero, there is nothing to bargain for. Then the step follows ``g_r`` alone, clipped in the same
+        way; the code takes ``g_r + 0.1 g_f``.
 
     References:
         MUNBa: Machine Unlearning via Nash Bargaining (Jing Wu, Mehrtash Harandi, 2025),
@@ -81,7 +79,8 @@ class MUNBa(Method):
         lr: float = Field(1e-3, gt=0, le=100, description="base learning rate, the length of a step without momentum")
         schedule: Schedule = Field("cosine", description="learning-rate schedule")
         forget_loss: Literal["ascent", "random_label"] = Field(
-            "ascent", description="climb the loss of the true labels, or descend that of labels drawn at each visit"
+            "ascent",
+            description="ascend on the loss of the true labels, or descend on that of labels drawn at each visit",
         )
         max_grad_norm: float = Field(1.0, gt=0, description="norm at which the combined gradient is clipped")
 
@@ -135,38 +134,37 @@ def nash_weights(retain: Gradients, forget: Gradients) -> tuple[Tensor, Tensor]:
 class SFRon(Method):
     """Fine-tune on the retain set, and now and then ascend on the forget set with the weights that matter to it.
 
-    Every step descends CE(D_r). Every fifth one also ascends CE(D_f): its samples weighted in proportion to
-    ``1 / CE^lambda``, so that those already forgotten count for less; its gradient limited to the weights whose Fisher
-    information on D_f is at least ``gamma`` times that on D_r; and the result scaled and clipped. The retain steps in
-    between lead back to where the retain set is answered well, which stands in for a Hessian of its loss.
+    Every step descends CE(D_r). Every fifth one also ascends CE(D_f). Its samples are weighted in proportion to ``1 /
+    CE^lambda``, so that those already forgotten count for less. Its gradient is limited to the weights whose Fisher
+    information on D_f is at least ``gamma`` times that on D_r. The result is scaled and clipped. The retain steps in
+    between lead back to where the retain set is predicted well, which replaces a Hessian of its loss.
 
     When to use:
-        With the retain data at hand and a budget of steps rather than of epochs. For whole classes the defaults go far
-        beyond forgetting: the ascent has no end, and a forget loss in the thousands is easy to tell from a retrained
-        model's; take fewer steps or a smaller ``forget_scale`` there.
+        Where you have the retain data and a budget of steps rather than of epochs. For whole classes the defaults go
+        far beyond forgetting, because the ascent has no end. A forget loss in the thousands is easily distinguishable
+        from a retrained model's. Take fewer steps or a smaller ``forget_scale`` there.
 
     Cost:
         ``steps`` forward and backward passes over batches of D_r (1,500 of 128 samples are 4.3 epochs of CIFAR-10), and
-        a fifth as many over batches of D_f. Before that, one pass over D_f and over the share of D_r that is trained on
-        with the gradient of every sample on its own, which is slower than a plain pass; ``retain_fraction`` shortens
-        it. Memory for two copies of the weights, and for the gradients of a chunk of samples.
+        a fifth as many over batches of D_f. Before that, one pass takes the gradient of every single sample of D_f and
+        of the part of D_r that is trained on. It is slower than a plain pass; ``retain_fraction`` shortens it. Memory
+        for two copies of the weights, and for the gradients of a chunk of samples.
 
     Decisions:
         The Fisher information is the mean of squared gradients of single samples, as the paper defines it, on
-        un-augmented images in eval mode; the authors' code squares the gradients of whole batches instead, which is
-        cheaper and blurs what single samples need. Weights that neither set reaches count as salient, as in the code.
-        A forget step and the retain step after it are one step here, on the sum of both gradients taken at the same
-        weights; in the code the retain gradient is taken after the forget step. Momentum carries the forget gradient
+        un-augmented images in eval mode. The authors' code squares the gradients of whole batches instead, which is
+        cheaper and blurs what single samples need. Weights that neither set reaches count as salient, as in the code. A
+        forget step and the retain step after it are one step here, on the sum of both gradients taken at the same
+        weights. In the code the retain gradient is taken after the forget step. Momentum carries the forget gradient
         through the steps that follow in either form. With ``forget_lr`` (DualOptim) each has an optimiser of its own,
-        and the retain gradient is taken after the forget step, as in the authors' code.
-        As in the code, only the forget gradient is clipped, after mask and scale, and the scale follows the schedule of
-        the learning rate, so that with ``cosine`` forgetting fades with its square.
-        A cross-entropy is taken to be at least 1.2e-7, the spacing of float32 at 1, before it is raised to the power:
-        a sample whose loss rounds to 0 has no gradient and must not take all of the weight.
-        Both sets are cropped and flipped, as in the code, but not for the Fisher information.
-        Steps are counted across rounds of the retain set, each in an order of its own. A round that ends within a batch
-        is followed by the next one there, and no batch shows a sample twice. Where fewer samples are retained than a
-        batch has, a step takes all of them, and no more of the forget set.
+        and the retain gradient is taken after the forget step, as in the authors' code. As in the code, only the forget
+        gradient is clipped, after mask and scale. The scale follows the learning-rate schedule, so with ``cosine``
+        forgetting fades with its square. A cross-entropy is taken to be at least 1.2e-7, the spacing of float32 at 1,
+        before it is raised to the power. A sample whose loss rounds to 0 has no gradient and must not take all of the
+        weight. Both sets are cropped and flipped, as in the code, but not for the Fisher information. Steps are counted
+        across rounds of the retain set, each in an order of its own. If a round ends within a batch, the next round
+        fills the batch, and no batch shows a sample twice. If fewer samples are retained than a batch has, a step takes
+        all of them, and as many of the forget set at most.
 
     References:
         Unified Gradient-Based Machine Unlearning with Remain Geometry Enhancement (Zhehao Huang, Xinwen Cheng,
@@ -193,11 +191,13 @@ class SFRon(Method):
         momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; the others ignore it")
         weight_decay: float = Field(5e-4, ge=0, le=1, description="weight decay, decoupled for adamw")
         schedule: Schedule = Field("cosine", description="learning-rate schedule and of the forget scale")
-        forget_every: int = Field(5, ge=1, le=100_000, description="every how many steps the forget loss is climbed")
+        forget_every: int = Field(
+            5, ge=1, le=100_000, description="number of steps from one ascent on the forget loss to the next"
+        )
         forget_scale: float = Field(25, gt=0, description="factor on the forget gradient")
         loss_power: float = Field(0.5, ge=0, le=10, description="lambda, the power of the loss that weights divide by")
         saliency_ratio: float = Field(
-            1, ge=0, description="gamma, the ratio of Fisher information from which on a weight is climbed with"
+            1, ge=0, description="gamma: weights with at least this ratio of Fisher information take part in the ascent"
         )
         max_grad_norm: float = Field(7, gt=0, description="norm at which the scaled forget gradient is clipped")
 

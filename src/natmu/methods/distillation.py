@@ -28,20 +28,22 @@ class BadTeacher(Method):
     temperature, without a factor of its square and without a cross-entropy term. Teachers are frozen and in eval mode.
 
     When to use:
-        Where a random forget set should be predicted as if at random. A whole class is forgotten too, but a random
-        network's predictions on it look unlike those of a retrained model, which tells an attacker what was forgotten.
+        Where predictions for a random forget set should be as good as random. A whole class is forgotten too, but a
+        random network's predictions on it look unlike those of a retrained model, so an attacker sees what was
+        forgotten.
 
     Cost:
         One forward and backward pass over D_r and D_f per epoch, and one forward pass of the teachers before it, or
         with ``augment_retain`` one over every batch. Memory for a second model, and C numbers per sample.
 
     Decisions:
-        - The bad teacher draws all weights that are not frozen anew; those that no layer draws, such as a class token,
-          are those of the model before training.
+        - The bad teacher draws all weights anew that are not frozen. Weights that no layer draws, such as a class
+          token, are those of the model before training.
         - A teacher's predictions on images that never change are computed once, before the first step.
-        - The paper's code averages over classes too (``reduction=mean``), which makes the loss C times smaller: Adam
-          hardly notices, SGD and weight decay do. With it go temperature 1, Adam at 1e-4 without weight decay, batches
-          of 256, a random 30 % of the retain set and one epoch: the preset ``paper``.
+        - The paper's code averages over classes too (``reduction=mean``), which makes the loss C times smaller. This
+          hardly matters for Adam, but it does for SGD and for weight decay. The other settings of that code are
+          temperature 1, Adam at 1e-4 without weight decay, batches of 256, a random 30 % of the retain set and one
+          epoch: the preset ``paper``.
 
     References:
         Can Bad Teaching Induce Forgetting? Unlearning in Deep Networks using an Incompetent Teacher (Vikram S.
@@ -96,13 +98,13 @@ class BadTeacher(Method):
 
 
 class DELETE(Method):
-    """Answer each forget sample as the original would if its true class did not exist.
+    """Predict each forget sample as the original would if its true class did not exist.
 
-    Descends on KL(target ‖ student) over the forget set, where the target is the original's softmax with the true
-    class's logit removed: zero for that class, the others in the proportions that they had.
+    Descends on KL(target ‖ student) over the forget set. The target is the original's softmax without the true class's
+    logit: zero for that class, and the others in the same proportions as before.
 
     When to use:
-        To forget whole classes where no retain data is left: the original's own view of the other classes is what keeps
+        To forget whole classes where no retain data is left: the original's own predictions for the other classes keep
         them. A random sample is pushed out of its class too, which a retrained model would not do.
 
     Cost:
@@ -113,9 +115,9 @@ class DELETE(Method):
         - The removed logit is minus infinity; the code writes -1e10, which is the same in float32.
         - Forget images are not augmented, so that the targets are computed once; the code augments them.
         - Batch normalisation is trained on the forget set, and its running statistics with it, as in the code, which
-          keeps them for Tiny ImageNet alone; ``freeze_statistics`` keeps them, and is worth trying whenever other
-          classes suffer. A single forget sample always leaves them as they are.
-        - SGD without weight decay, as in the code; nothing that is trained on would hold against it. The code's rate is
+          keeps them for Tiny ImageNet alone. ``freeze_statistics`` keeps them: try it whenever other classes suffer. A
+          single forget sample always leaves them as they are.
+        - SGD without weight decay, as in the code, because no training loss would counteract it. The code's rate is
           1e-4 for ResNet-18 on CIFAR-10, and 5e-5 for its other networks and data.
 
     References:

@@ -29,9 +29,9 @@ class DualOptimSettings(Settings):
         None,
         gt=0,
         le=100,
-        description="learning rate of forget steps, which get an AdamW of their own (DualOptim); one optimiser if none",
+        description="learning rate of a second AdamW for forget steps (DualOptim); one optimiser for all steps if none",
     )
-    forget_weight_decay: float = Field(0.05, ge=0, le=1, description="weight decay of that AdamW")
+    forget_weight_decay: float = Field(0.05, ge=0, le=1, description="weight decay of the second AdamW")
 
 
 def _published(file: str, **settings: Any) -> Preset:  # noqa: ANN401 - checked by the method

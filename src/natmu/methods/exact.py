@@ -32,11 +32,13 @@ class SISASettings(Settings):
     """How the original is divided; a model that was trained in shards has its division."""
 
     shards: int | None = Field(
-        None, ge=1, le=1000, description="in a recipe, shards of an original of its own; else those of the original"
+        None, ge=1, le=1000, description="shards of an original of its own, in a recipe; if none, those of the original"
     )
-    slices: int | None = Field(None, ge=1, le=1000, description="likewise slices of each shard; 1 beside shards")
+    slices: int | None = Field(
+        None, ge=1, le=1000, description="slices of each shard, likewise; 1 if only shards is set"
+    )
     combine: Literal["probabilities", "logits", "votes"] | None = Field(
-        None, description="likewise what of the shards' models is averaged; probabilities beside shards"
+        None, description="what of the shards' models is averaged, likewise; probabilities if only shards is set"
     )
 
     @property
@@ -54,21 +56,21 @@ class SISA(Method):
     """Train each shard that holds forgotten samples again, from its last stage that saw none of them.
 
     The training data of the original is divided into S shards, and each shard into R slices, by a keyed hash of the
-    samples' names. Each shard has a model of its own, which learns slice after slice and is kept after each; what the
-    models of all shards give is averaged. A forgotten sample had a part in one shard alone, and there from its slice
-    on, so that shard goes back to the stage before that slice and learns the slices from there on again without the
-    sample. All other shards stay as they are.
+    samples' names. Each shard has a model of its own, which learns slice after slice and is kept after each. The
+    predictions of all shards' models are averaged. A forgotten sample had a part in one shard alone, and there from its
+    slice on. So that shard goes back to the stage before that slice, and learns that slice and all later ones again
+    without the sample. All other shards stay as they are.
 
-    What is promised: The weights are, bit for bit, those of a training of the same shards that never had the forgotten
-    samples. It is assumed:
+    What is promised: Bit for bit, the weights are those of a training of the same shards without the forgotten samples.
+    It is assumed:
 
-    - Bit for bit holds in fp32 on one machine; elsewhere the last digits may differ, as between any two trainings.
-    - A training function that the user wrote uses its samples and its seed alone: nothing that an earlier call left
-      behind, no weights or files that know the forgotten samples, and no other random numbers.
-    - What was chosen before training stays as it was, although the forgotten samples may have had a part in it: the
-      recipe, the normalisation of images, the seed.
-    - Samples that show the same, such as another photograph of the same person, count as other samples.
-    - Former versions of the model are deleted: whoever compares them with this one sees what was forgotten.
+    - Bit for bit holds in fp32 on one machine. Elsewhere the last digits may differ, as between any two trainings.
+    - A training function that the user wrote uses only its samples and its seed. It uses nothing that an earlier call
+      left, no weights or files made from the forgotten samples, and no other random numbers.
+    - What was chosen before training stays as it was: the recipe, the normalisation of images, the seed. The forgotten
+      samples may have had a part in these choices.
+    - Other samples with the same content, such as another photograph of the same person, are not forgotten.
+    - Former versions of the model are deleted: a comparison of them with this one shows what was forgotten.
 
     When to use:
         Where exact removal is asked for, the model may be trained in shards, and requests are few samples at a time.
@@ -76,17 +78,17 @@ class SISA(Method):
         of shards, because each model has seen a part of the data only; measure it on your data before you choose one.
 
     Cost:
-        That of the affected stages. One forgotten sample costs (2R + 1) / (3R) of the training of one shard on
-        average, that is 1 / S of the original's training where R is 1, and about 2 / (3S) of it where R is large. S
-        models are kept after each of R slices, S R files of weights, and S models answer every prediction.
+        That of the affected stages. On average one forgotten sample costs (2R + 1) / (3R) of the training of one shard.
+        That is 1 / S of the original's training if R is 1, and about 2 / (3S) of it if R is large. S models are kept
+        after each of R slices, which makes S R files of weights. Every prediction takes all S models.
 
     Decisions:
-        - Stage i of a shard trains on slices 1 to i for its share of the recipe's epochs, so that all stages together
-          show the samples to the model as often as the recipe does without slices. The paper fixes the same sum.
+        - Stage i of a shard trains on slices 1 to i for a part of the recipe's epochs. All stages together show the
+          samples to the model as often as the recipe does without slices. The paper fixes the same sum.
         - Shard and slice of a sample follow from a hash of its name, keyed by the training seed, and not from its
-          position: they stay the same when other samples are deleted.
+          position. So they stay the same when other samples are deleted.
         - Nothing in the training of a shard depends on the other shards, and its seeds follow from those of the
-          original; there is nothing random left for this method to choose, so that its own seed changes nothing.
+          original. Nothing random is left for this method to choose, so its own seed changes nothing.
         - In a recipe the settings ask for an original of its own, which has this division and all else of the other
           originals. Anywhere else the division is that of the original, and other settings are refused.
 
@@ -119,52 +121,52 @@ class SISA(Method):
 class Downdate(Method):
     """Take the forgotten samples out of a head that was fitted on the features of a frozen backbone.
 
-    A ridge head is decided by two sums over samples, of products of features and of features with labels: the parts
-    of the forgotten samples are subtracted, and the head solved again. A logistic head takes a Newton step that
-    removes the samples; what the step leaves of the gradient is bounded, and noise that the head was fitted with hides
-    so much. Where a sum has lost its accuracy, or the budget of the noise is spent, the head is fitted again on the
-    stored features of what is left.
+    Two sums over samples decide a ridge head: products of features, and of features with labels. The parts of the
+    forgotten samples are subtracted, and the head is solved again. A logistic head takes a Newton step that removes the
+    samples. What the step leaves of the gradient is bounded, and the noise with which the head was fitted hides that
+    much. If a sum has lost its accuracy, or the budget of the noise is spent, the head is fitted again on the stored
+    features of the samples that are left.
 
-    What is promised of a ridge head: The weights of the head are those of a fit that never had the forgotten samples:
-    the sums that decide them are exact, and the forgotten samples were taken out of them.
+    What is promised of a ridge head: The weights of the head are those of a fit without the forgotten samples. The sums
+    that decide the weights are exact, and the forgotten samples were taken out of them.
 
-    What is promised of a logistic head: No test can tell the weights of the head from those of a fit that never had
-    the forgotten samples better than (epsilon, delta) allows: any outcome is at most exp(epsilon) times as likely, but
-    for a probability of delta.
+    What is promised of a logistic head: The weights of the head are distinguishable from those of a fit without the
+    forgotten samples only as far as (epsilon, delta) allows. Any outcome of a test is at most exp(epsilon) times as
+    likely, but for a probability of delta.
 
     Of both, it is assumed:
 
     - The guarantee covers the head alone: the backbone is frozen, and was not trained on the forgotten samples.
-    - What was chosen before training stays as it was, although the forgotten samples may have had a part in it: the
-      recipe, the normalisation of images, the seed.
-    - Samples that show the same, such as another photograph of the same person, count as other samples.
-    - Former versions of the model are deleted: whoever compares them with this one sees what was forgotten.
+    - What was chosen before training stays as it was: the recipe, the normalisation of images, the seed. The forgotten
+      samples may have had a part in these choices.
+    - Other samples with the same content, such as another photograph of the same person, are not forgotten.
+    - Former versions of the model are deleted: a comparison of them with this one shows what was forgotten.
 
     Of a logistic head, it is assumed further:
 
-    - The seed of the noise stays secret: whoever knows it, as from the run folder, can subtract the noise.
-    - Each fit has its own noise, and all removals since then share one budget; once it is spent the head is fitted
+    - The seed of the noise stays secret. Anyone who knows it, for example from the run folder, can subtract the noise.
+    - Each fit has its own noise, and all removals since then share one budget. When it is spent, the head is fitted
       again.
     - The bound on what removals leave is computed for the noise that was drawn, and assumed to hold for any other
       noise.
     - What removals leave is assumed not to depend on the noise, as in the proof (Guo et al., 2020).
     - Whether the head is fitted again is assumed not to depend on the noise either.
     - Which samples are to be forgotten does not depend on weights that were released.
-    - The state of the head, which holds the weights of the last fit, stays with whoever holds the training data.
+    - Only people who have the training data have the state of the head, which contains the weights of the last fit.
 
     When to use:
         Where a head on the features of a pretrained backbone is accurate enough, and requests come often. It is the
         quickest way to forget exactly, or with a certificate.
 
     Cost:
-        None of it is in the network: stored features are read, and a system of as many equations as there are features
-        is solved. Removing a sample in Python takes 0.1 ms from a ridge head on 64 features and 3 ms on 512, and from a
-        logistic head of 10 classes 0.4 ms and 10 ms (one core of an AMD EPYC, 10,000 samples, median of 3 draws). The
-        command line takes seconds to start and to read the data, and small heads are fitted again as fast. The features
-        of all samples are kept, four bytes a number.
+        No pass through the network: stored features are read, and a system of as many equations as there are features
+        is solved. In Python, a ridge head on 64 features removes a sample in 0.1 ms, and on 512 features in 3 ms. A
+        logistic head of 10 classes takes 0.4 ms and 10 ms (one core of an AMD EPYC, 10,000 samples, median of 3 draws).
+        The command line takes seconds to start and to read the data; to fit a small head again takes no longer. The
+        features of all samples are kept, four bytes a number.
 
     Decisions:
-        - Ridge regression is not of the paper; its sums are kept on a grid on which they are exact, so that the order
+        - Ridge regression is not in the paper. Its sums are kept on a grid on which they are exact, so that the order
           of removals does not matter.
         - The paper has two classes, and one class against the rest for several; the budget is shared by the classes.
         - The method reads no image, and no sample that is kept, unless the head has to be fitted again.

@@ -15,23 +15,23 @@ from natmu.methods.settings import SGDRetainSettings
 
 
 class FineTune(Method):
-    """Go on training on the retain set, and count on the forget set to fade.
+    """Continue to train on the retain set, and let the forget set fade.
 
-    The loss is the cross-entropy on the retain set. Nothing pushes the forget set out: what is not rehearsed is
-    overwritten at the pace of the learning rate.
+    The loss is the cross-entropy on the retain set. Nothing pushes the forget set out. What is not trained on any more
+    is overwritten, faster at a higher learning rate.
 
     When to use:
         As the first baseline of every comparison: a method that does not beat it is not worth its complexity. With a
-        large learning rate it forgets whole classes; single samples that resemble retained ones it hardly forgets.
+        large learning rate it forgets whole classes. It hardly forgets single samples that resemble retained ones.
 
     Cost:
         ``epochs`` forward and backward passes over D_r; D_f is never read. No extra memory.
 
     Decisions:
-        - The paper compares with fine-tuning without giving settings; the defaults are those of the code of Jia et al.
+        - The paper compares with fine-tuning and gives no settings. The defaults are those of the code of Jia et al.
           (2023) and Fan et al. (2024): SGD with momentum 0.9, rate 0.01, weight decay 5e-4, ten epochs.
-        - The rate is constant and retain images are not augmented by default, as in the other methods here that
-          fine-tune with SGD, so that they differ by their rule alone.
+        - By default the rate is constant and retain images are not augmented. The other methods here that fine-tune
+          with SGD have the same defaults, so that methods differ by their rule alone.
 
     References:
         Machine Unlearning of Features and Labels (Alexander Warnecke, Lukas Pirch, Christian Wressnegger, Konrad Rieck,
@@ -55,9 +55,9 @@ class FineTune(Method):
 class L1Sparse(Method):
     """Fine-tune on the retain set with an L1 penalty on all weights that fades away.
 
-    The loss is the cross-entropy on the retain set plus ``λ_t ‖θ‖₁``, where ``λ_t`` falls linearly from ``l1`` in the
+    The loss is the cross-entropy on the retain set plus ``λ_t ‖θ‖₁``. Here ``λ_t`` falls linearly from ``l1`` in the
     first epoch to ``l1 / epochs`` in the last, and would be 0 in the one after it. A sparse model has less room to
-    remember single samples by.
+    remember single samples.
 
     When to use:
         Where plain fine-tuning forgets too little and some accuracy can be spared: a larger ``l1`` forgets more. The
@@ -68,11 +68,11 @@ class L1Sparse(Method):
         to each step, and while it lasts memory for one more copy of them.
 
     Decisions:
-        - The penalty is part of the loss, on every parameter that may move, those of normalisation too, as in the
-          paper's code; the subgradient at 0 is 0. With adam and adamw it passes through their scaling like the rest.
-        - ``λ_t`` changes between epochs, not steps, as in the paper's code, which can also end it some epochs before
-          the last; here it ends with the last.
-        - No weight becomes exactly 0 but by chance: gradient steps cross 0 rather than stop at it. The paper prunes
+        - The penalty is part of the loss, on every parameter that may move, also in normalisation, as in the paper's
+          code. The subgradient at 0 is 0. With adam and adamw it passes through their scaling like the rest.
+        - ``λ_t`` changes between epochs, not steps, as in the paper's code. That code can also end it some epochs
+          before the last; here it ends with the last.
+        - A weight becomes exactly 0 only by chance: gradient steps cross 0 and do not stop at it. The paper prunes
           nothing either; sparse means small.
 
     References:

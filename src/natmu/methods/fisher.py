@@ -20,38 +20,38 @@ from natmu.types import Settings, seed_for
 
 
 class Fisher(Method):
-    """Add normal noise to each weight, the more the less the retain set's predictions depend on it.
+    """Add normal noise to each weight: more noise where the retain set's predictions depend on the weight less.
 
-    The noise of weight ``i`` has the standard deviation ``(alpha / F_i)^(1/4)``, where ``alpha`` stands for the paper's
-    ``λ σ²`` and ``F`` is the diagonal of the Fisher information of the model on the retain set. Nothing is trained.
+    The noise of weight ``i`` has the standard deviation ``(alpha / F_i)^(1/4)``. Here ``alpha`` stands for the paper's
+    ``λ σ²``, and ``F`` is the diagonal of the Fisher information of the model on the retain set. Nothing is trained.
 
     When to use:
         As the baseline that forgets by destroying: it needs neither the forget samples nor any labels. It works best
-        where the forget set has weights of its own, so for classes more than for random samples, and at a price in
-        accuracy. ``alpha`` and ``cap`` have to be searched for each model: the Fisher information of one that fits its
-        training set closely is smaller by orders of magnitude than that of one that does not. In a small network
-        ``alpha`` decides; in a large one most weights matter so little that their noise is ``cap``.
+        where the forget set has weights of its own, so for classes more than for random samples. It costs accuracy.
+        ``alpha`` and ``cap`` have to be searched for each model: if a model fits its training set closely, its Fisher
+        information is smaller by orders of magnitude. In a small network ``alpha`` decides. In a large one most weights
+        matter so little that their noise is ``cap``.
 
     Cost:
         ``draws`` forward and backward passes over D_r with a gradient per sample, none over D_f; memory for the
         gradients of one chunk of samples and for one number per weight.
 
     Decisions:
-        - The scale follows the paper. Its code, and the code of SalUn after it, draw noise of *variance*
-          ``alpha / F``; enlarge it for the head and for one-dimensional weights, and average it over each filter.
+        - The scale follows the paper. Its code, and the code of SalUn after it, draw noise of *variance* ``alpha / F``.
+          They enlarge it for the head and for one-dimensional weights, and average it over each filter.
         - The Fisher information is that of the model's own predictions, with a gradient per sample, as in the paper and
-          in its code, which goes through all C labels of each sample; with ``draws`` of C and above this is done here
-          too. (The code of Jia et al., 2023, squares the mean gradient of batches of 32.) C labels take C backward
-          passes; fewer ``draws`` are drawn evenly, whatever their probability, and weighted by it. This is unbiased,
-          and unlike labels drawn from the predictions it sees the rare labels, which the information of a confident
-          model consists of.
+          in its code. The code goes through all C labels of each sample, and so does this method if ``draws`` is at
+          least C. (The code of Jia et al., 2023, squares the mean gradient of batches of 32.) C labels take C backward
+          passes. Fewer ``draws`` are drawn evenly, whatever their probability, and weighted by it. This is unbiased.
+          Unlike labels drawn from the predictions, it sees the rare labels, which make up the information of a
+          confident model.
         - Where ``F`` is 0 the rule asks for infinite noise; the code limits the variance by a constant. Here the
-          deviation is at most ``cap`` times the root mean square of the weights of the same tensor, so that the limit
-          means the same in all layers. A tensor of zeros stays as it is.
+          deviation is at most ``cap`` times the root mean square of the weights of the same tensor. So the limit means
+          the same in all layers. A tensor of zeros stays as it is.
         - The code sets the head's row to 0 when a class is forgotten, so that the class is never predicted whatever
           the noise does. That is no part of the paper's rule, and it is not done here.
         - Gradients are taken in eval mode. Batch normalisation's scale and shift are weights like all others; its
-          running statistics are none, and stay as they are.
+          running statistics are not, and stay as they are.
 
     References:
         Eternal Sunshine of the Spotless Net: Selective Forgetting in Deep Networks (Aditya Golatkar, Alessandro
@@ -66,9 +66,13 @@ class Fisher(Method):
         """Settings of ``fisher``."""
 
         alpha: float = Field(1e-7, gt=0, le=1, description="fourth power of a weight's noise times its information")
-        cap: float = Field(0.3, gt=0, le=100, description="most noise, in root mean squares of a tensor's weights")
+        cap: float = Field(
+            0.3, gt=0, le=100, description="largest deviation of noise, in root mean squares of a tensor's weights"
+        )
         draws: int = Field(1, ge=1, le=100_000, description="labels per sample; the number of classes is exact")
-        retain_fraction: float = Field(1, gt=0, le=1, description="random share of the retain set to take gradients on")
+        retain_fraction: float = Field(
+            1, gt=0, le=1, description="random fraction of the retain set to take gradients on"
+        )
 
     def check(self, problem: Problem) -> None:
         """Refuse a model without a weight that may change."""

@@ -28,11 +28,11 @@ class DampeningSettings(Settings):
         None,
         gt=0,
         le=1e9,
-        description="how many times more important for D_f than for D the selected weights are; if None, 10; "
-        "for importances per sample it is below |D| / |D_f|, and if None, 10 or half of that, whichever is less",
+        description="a weight is selected if it is this many times more important for D_f than for D; 10 if none. With "
+        "importance_batch=1 it must be below |D| / |D_f|, and if none it is 10 or half of that, whichever is less",
     )
     dampening: float = Field(1, ge=0, le=1e9, description="the paper's lambda: larger leaves more of a selected weight")
-    data_fraction: float = Field(1, gt=0, le=1, description="evenly spread share of D to take its importances on")
+    data_fraction: float = Field(1, gt=0, le=1, description="evenly spread fraction of D to take its importances on")
     importance_batch: int = Field(
         128, ge=1, le=65536, description="samples whose mean loss is differentiated at once; 1 for each on its own"
     )
@@ -111,16 +111,16 @@ class _Dampening(Method):
 class SSD(_Dampening):
     """Dampen the weights whose Fisher importance for the forget set is far above that for all data.
 
-    The importance of a weight on a set of samples is the mean over batches of the squared gradient of the batch's mean
-    cross-entropy; batches of one sample (``importance_batch=1``) give the diagonal of the empirical Fisher information.
+    The importance of a weight on a set of samples is a mean over batches: of the squared gradient of the batch's mean
+    cross-entropy. Batches of one sample (``importance_batch=1``) give the diagonal of the empirical Fisher information.
     With ``I_D`` on all training data and ``I_f`` on the forget set, each weight with ``I_f > alpha I_D`` is multiplied
     by ``min(lambda I_D / I_f, 1)``, and all others stay as they are. Nothing is trained.
 
     When to use:
-        When a quick answer is wanted and the forget set is a small part of the data that has weights of its own: a
-        class of many, or a sub-class. The smaller ``alpha`` is, the more is forgotten and the more accuracy is lost.
-        Search it, which is cheap with this method: for a class of the digits (one seed) the published 10 selected no
-        weight, so that nothing changed, and 2 forgot the class.
+        When a quick result is wanted and the forget set is a small part of the data that has weights of its own: a
+        class of many, or a sub-class. A smaller ``alpha`` forgets more and loses more accuracy. Search it, which is
+        cheap with this method. For a class of the digits (one seed) the published 10 selected no weight, so nothing
+        changed; 2 forgot the class.
 
     Cost:
         One forward and backward pass over D and one over D_f; ``data_fraction`` shortens the first. Memory for three
@@ -129,21 +129,21 @@ class SSD(_Dampening):
 
     Decisions:
         - The paper defines the importance by the gradient of each sample. Its code, with which its ``alpha`` was found,
-          squares the gradients of mean losses of batches, 128 samples where random ones are forgotten and 64 where
-          classes are. These are smaller than those of samples, which cancel at a minimum, but less so on a forget set
-          whose samples are alike. The code's form is the default, ``importance_batch=1`` the paper's; the same
-          ``alpha`` selects very different numbers of weights in the two.
+          squares the gradients of mean losses of batches: 128 samples where random samples are forgotten, 64 where
+          classes are. Gradients of samples cancel at a minimum, so those of batches are smaller, but less so on a
+          forget set whose samples are alike. The default is the code's form; ``importance_batch=1`` is the paper's. The
+          same ``alpha`` selects very different numbers of weights in the two.
         - D is retain and forget set together, as in the paper. Batches take the retain set before the forget set, and
-          class by class where classes are forgotten, because the code builds its data so; the last batch is smaller and
+          class by class where classes are forgotten, because the code builds its data so. The last batch is smaller and
           counts as much as the others.
-        - Per sample, ``I_f`` is never above ``|D| / |D_f|`` times ``I_D``, and an ``alpha`` of 10 selects nothing where
-          a tenth of the data or more is forgotten. There the default is 10 or half of that bound, whichever is less,
-          and a larger ``alpha`` is refused.
+        - Per sample, ``I_f`` is never above ``|D| / |D_f|`` times ``I_D``. So an ``alpha`` of 10 selects nothing if a
+          tenth of the data or more is forgotten. Per sample the default is therefore 10 or half of that bound,
+          whichever is less, and an ``alpha`` above the bound is refused.
         - ``alpha`` and ``dampening`` are the code's ``selection_weighting`` and ``dampening_constant``; its
           ``exponent`` and ``lower_bound``, always 1, are left out.
         - Images are shown un-augmented, to the model in eval mode, and gradients are in full precision whatever the
-          precision of training. Running statistics of batch normalisation are no weights, and stay.
-        - ``data_fraction`` is ours. The share is spread evenly over D, so that no seed changes the result.
+          precision of training. Running statistics of batch normalisation are not weights, and stay.
+        - ``data_fraction`` is ours. Its samples are spread evenly over D, so that no seed changes the result.
 
     References:
         Fast Machine Unlearning Without Retraining Through Selective Synaptic Dampening (Jack Foster, Stefan Schoepf,
@@ -169,9 +169,9 @@ class LFSSD(_Dampening):
     I_f, 1)``, and all others stay as they are. Nothing is trained.
 
     When to use:
-        Where ``ssd`` would be used but labels are missing or wrong, or where the model fits its data so closely that
-        the gradients of the loss vanish: the length of the logits has a gradient at every sample. Search ``alpha`` as
-        for ``ssd``: a value that is too large for the model selects no weight, and nothing changes.
+        In place of ``ssd`` where labels are missing or wrong, or where the model fits its data so closely that the
+        gradients of the loss vanish. The length of the logits has a gradient at every sample. Search ``alpha`` as for
+        ``ssd``: too large a value selects no weight, and nothing changes.
 
     Cost:
         As ``ssd``: one forward and backward pass over D and one over D_f; ``data_fraction`` shortens the first. Memory
@@ -180,8 +180,8 @@ class LFSSD(_Dampening):
 
     Decisions:
         - The paper takes the absolute value of the gradient of each sample. The authors published this method's code
-          with a later paper (Schoepf et al., 2024, https://arxiv.org/abs/2406.09173), where it is that of a batch's
-          mean, as in ``ssd``: the default. ``importance_batch=1`` is the paper's.
+          with a later paper (Schoepf et al., 2024, https://arxiv.org/abs/2406.09173), where the gradient is that of a
+          batch's mean, as in ``ssd``. This is the default; ``importance_batch=1`` is the paper's.
         - Batches take the retain set in the order of the data, and then the forget set: labels are not read.
         - ``f(x)`` is the logits, before the softmax.
         - Absolute values spread over fewer powers of ten than squares, so the same ``alpha`` selects fewer weights

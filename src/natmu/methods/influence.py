@@ -24,34 +24,33 @@ BLOCK_BYTES = 2**31
 class Influence(Method):
     """Take one Newton step from the original towards the optimum without the forget set.
 
-    ``θ = θ0 + alpha · |D_f| / |D_r| · H⁻¹ ∇CE(D_f)``: if the original is at a minimum of the loss on all of its
-    training data, the gradient on the retain set is that on the forget set times ``-|D_f| / |D_r|``, and with ``alpha``
-    of 1 this is Newton's step on the retain set. The Hessian is taken to be the Fisher information of some retain
+    ``θ = θ0 + alpha · |D_f| / |D_r| · H⁻¹ ∇CE(D_f)``: If the original is at a minimum of the loss on all of its
+    training data, the gradient on the retain set is the one on the forget set times ``-|D_f| / |D_r|``. Then ``alpha``
+    of 1 gives Newton's step on the retain set. The Hessian is taken to be the Fisher information of some retain
     samples, ``H = damping · I + (1/N) Σ g gᵀ``, and the step solves for it exactly.
 
     When to use:
         For small forget sets and models near their optimum, for which a second-order expansion holds; there it is the
-        cheapest method. The further the step, the less the expansion holds: search ``damping`` first. It is what keeps
-        the step finite along the directions that none of the N gradients has, where the step is the gradient times
-        ``alpha / damping``; the default suits a model that fits its training set closely, and one that does not, whose
-        gradients are larger, needs ten times as much.
+        cheapest method. The longer the step, the less the expansion holds: search ``damping`` first. It keeps the step
+        finite along directions that none of the N gradients has, where the step is the gradient times ``alpha /
+        damping``. The default suits a model that fits its training set closely. A model that does not has larger
+        gradients and needs ten times as much.
 
     Cost:
-        One forward and backward pass over D_f and two over ``gradients`` samples of D_r, with a gradient per sample.
-        Where those of D_r take B blocks of 2 GiB, the blocks before each are computed once more, which makes it about
-        ``B / 2 + 2`` passes: 12 for 1,000 gradients of a ResNet-18. Memory: one block, and a square matrix of
-        ``gradients`` in double precision.
+        One forward and backward pass over D_f and two over ``gradients`` samples of D_r, with a gradient per sample. If
+        those of D_r take B blocks of 2 GiB, the blocks before each block are computed once more. This makes about ``B /
+        2 + 2`` passes: 12 for 1,000 gradients of a ResNet-18. Memory: one block, and a square matrix of ``gradients``
+        in double precision.
 
     Decisions:
-        - The papers' code keeps one running direction that starts as the first sample's gradient and is only ever
-          rescaled, so that its result is the plain gradient, changed along this one direction. Here the matrix is
-          inverted: by Woodbury's identity, from the inner products of all pairs of gradients, which takes no matrix of
-          the size of weights times samples at once. It equals what WoodFisher's recursion gives with all of its
-          intermediate vectors kept.
-        - That code also subtracts the gradient on the retain set, and starts from ``damping`` 1; our step is the one
-          that follows from the minimum, and ``damping`` is a setting. WoodFisher's 1e-5 suits pruning, where a small
-          change of one weight is asked for; along directions that no retain gradient reaches it multiplies the
-          gradient of the forget set by 1e5.
+        - The papers' code keeps one running direction, which starts as the first sample's gradient and is only
+          rescaled. So its result is the plain gradient, changed along this one direction. Here the matrix is inverted
+          by Woodbury's identity, from the inner products of all pairs of gradients. This never needs a whole matrix of
+          weights times samples. The result is that of WoodFisher's recursion with all of its intermediate vectors kept.
+        - That code also subtracts the gradient on the retain set, and starts from ``damping`` 1. Our step is the one
+          that follows from the minimum, and ``damping`` is a setting. WoodFisher's 1e-5 suits pruning, where one weight
+          changes a little. Along directions that no retain gradient reaches, it multiplies the gradient of the forget
+          set by 1e5.
         - Gradients are those of single samples with their true labels, in eval mode; batch normalisation's running
           statistics stay as they are.
 

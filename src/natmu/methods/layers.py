@@ -55,10 +55,10 @@ class CFk(Method):
           comes last in all common models.
         - The paper's code leaves the body in training mode: it normalises with the batch's statistics, and its running
           statistics drift. Here the body is in eval mode, dropout included, so that it is one fixed function.
-        - Parameters that were frozen before stay so, also in the last ``k`` layers; so do weights that these share
-          with the body. Layers that take no part in the answer are not counted.
+        - Parameters that were frozen before stay so, also in the last ``k`` layers; so do weights that these share with
+          the body. Layers that take no part in the prediction are not counted.
         - Retain images are cropped and flipped, as in the paper's code.
-        - The paper's code trains for half as long as the original was, with a rate that falls and starts anew; ten
+        - The paper's code trains half as long as the original was trained, with a rate that falls and starts anew. Ten
           epochs at rate 0.01 are the default of later comparisons.
 
     References:
@@ -91,8 +91,8 @@ class EUk(Method):
     set.
 
     When to use:
-        Where the last layers must provably hold nothing of the forget set but what the body's features let through.
-        More thorough than ``cf_k``, and in need of more epochs the larger ``k`` is.
+        Where the last layers must provably hold nothing of the forget set but what the body's features let through. It
+        is more thorough than ``cf_k``, and needs more epochs for a larger ``k``.
 
     Cost:
         ``epochs`` forward passes over D_r, and backward passes through the last ``k`` layers alone; D_f is never read.

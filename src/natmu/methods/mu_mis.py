@@ -23,13 +23,13 @@ from natmu.models.faults import FAULTS, quoted
 class MUMis(Method):
     """Lower the sensitivity of each forget sample's own logit to its image, and raise that of another class's logit.
 
-    Descends on the mean over the forget set of ``‖∇ₓ f_c(x)‖² - ‖∇ₓ f_c'(x)‖²``, where ``f`` gives logits, ``c`` is
-    the sample's class and ``c'`` another one, drawn anew for each visit. Training on a sample makes the first norm
-    larger than the second; a retrained model never saw it, and has less of that gap. The run ends early when the mean
+    Descends on the mean over the forget set of ``‖∇ₓ f_c(x)‖² - ‖∇ₓ f_c'(x)‖²``. Here ``f`` gives logits, ``c`` is the
+    sample's class and ``c'`` another one, drawn anew for each visit. Training on a sample makes the first norm larger
+    than the second. A retrained model never saw the sample, and has less of that gap. The run ends early when the mean
     of ``‖∇ₓ f_c'‖`` over D_f has passed its lowest value and risen above ``delta`` times that of the original.
 
     When to use:
-        No retain data is at hand, and whole classes or sub-classes are to be forgotten. On random samples, methods that
+        There is no retain data, and whole classes or sub-classes are to be forgotten. On random samples, methods that
         see retain data do better, as its authors report too. Search ``lr`` for each model: the loss has the scale of
         squared logits per squared pixel.
 
@@ -40,15 +40,15 @@ class MUMis(Method):
 
     Decisions:
         - Norms are taken in units of the range of each channel, [0, 1] for images of 8 bits, before the model's own
-          normalisation, which not every model has as a layer of its own.
-        - The model is in eval mode, and batch normalisation uses its running statistics: with the statistics of a
-          batch, the gradient of one sample's logit would reach the images of all others, but the formula is for single
-          samples. A single forget sample can be forgotten, too.
+          normalisation, because not every model has a layer for that.
+        - The model is in eval mode, and batch normalisation uses its running statistics, because the formula is for
+          single samples. With the statistics of a batch, the gradient of one sample's logit would reach the images of
+          all others. A single forget sample can be forgotten, too.
         - The stopping rule is checked between epochs, with one class ``c'`` per sample that is drawn once, so that its
           ratio does not vary with the draws. The paper checks the same rule between steps. We found no source for
           ``delta`` and for the rates of its tables; 1 is where the paper sees the accuracy of other classes recover. On
-          small networks the sensitivity may rise at once, so that the run ends after an epoch; a larger ``delta``
-          prevents that.
+          small networks the sensitivity may rise at once, and the run ends after an epoch; a larger ``delta`` prevents
+          that.
         - SGD without weight decay, because no training loss would counteract it. All is computed in full precision and
           with plain attention, because its fast forms have no second derivative.
 

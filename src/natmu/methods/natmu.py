@@ -60,16 +60,16 @@ def forget_weights(height: int, width: int, delta: float) -> Tensor:
 class NatMU(Method):
     """Blend each forget image with retain images of the classes it resembles, and learn the blends as the latter.
 
-    For each forget image, the ``n`` classes that the original finds most probable apart from its own each give one
-    retain image, drawn without replacement over the whole forget set. The two are blended with a mask that falls off
-    over rows or columns, and the hybrid has the retain image's own, true label. Fine-tuning is with cross-entropy on
-    the retain set and all hybrids, shuffled together. The model learns from correct information laid over each forget
-    image, so that what it knew of that image fades without teaching it anything false.
+    For each forget image, the original ranks all classes but the image's own. Each of the ``n`` most probable ones
+    gives one retain image, drawn without replacement over the whole forget set. The two images are blended with a mask
+    that falls off over rows or columns, and the hybrid has the true label of the retain image. The model is fine-tuned
+    with cross-entropy on the retain set and all hybrids, shuffled together. It learns from correct information laid
+    over each forget image. So what it knew of that image fades, and it learns nothing false.
 
     When to use:
-        For single samples: in benchmarks/results it came as close to retraining as any other, or closer. It forgets
-        difficult samples and whole classes as well. It needs retain images: where a forget set is large or few are
-        left of the rest, each of them has to serve several hybrids.
+        For single samples: in benchmarks/results it came as close to retraining as any other method, or closer. It
+        forgets difficult samples and whole classes as well. It needs retain images. If the forget set is large or few
+        retain images are left, each of them has to serve several hybrids.
 
     Cost:
         One forward pass over D_f, then ``epochs`` forward and backward passes over D_r and ``n`` hybrids per forget
@@ -77,17 +77,18 @@ class NatMU(Method):
 
     Decisions:
         - Partners are assigned exactly, in time linear in their number: where a class has no unused image left, a
-          sample takes its next most probable class. The research code permutes until labels match, which need not
-          end, and has a second script for difficult samples; this serves both, and never hands a sample its own class.
-        - Classes are ranked by their logits. Where these are so large that probabilities round to 0 and 1, the research
-          code, which ranks probabilities, falls to ties, the sample's own class among them.
+          sample takes its next most probable class. The research code permutes until labels match, which need not end,
+          and has a second script for difficult samples. This rule serves both, and never gives a sample its own class.
+        - Classes are ranked by their logits. The research code ranks probabilities. If logits are so large that
+          probabilities round to 0 and 1, many classes are equal there, and the sample's own class may be among those
+          chosen.
         - With fewer than five classes there are as many hybrids per sample as there are other classes, one for a binary
-          classifier. Where there are fewer retain images of other classes than hybrids, each may serve several, drawn
-          with replacement; with ``reuse_partners=false`` this is refused. The paper has neither case.
+          classifier. If there are fewer retain images of other classes than hybrids, each may serve several, drawn with
+          replacement. ``reuse_partners=false`` refuses this. The paper has neither case.
         - Hybrids are rounded down to bytes, as the research code stores them.
         - Masks of odd and of oblong images, which the paper does not define, keep its symmetry and its sums.
-        - Of a sub-class, partners of the true coarse class are left out as in the research code, although a retrained
-          model may rightly answer with it; ``allow_true_class`` lets them in.
+        - For a sub-class, partners of the true coarse class are left out, as in the research code, although a retrained
+          model may rightly predict that class. ``allow_true_class`` lets them in.
         - ``reset_head`` re-initialises the head after the classes were chosen, as the research code does for classes.
 
     References:

@@ -28,7 +28,7 @@ SCALES = tuple(step / 20 for step in range(1, 21))
 """What ``search_scale`` tries: 0.05, 0.1, ..., 1."""
 
 KEPT = 0.95
-"""The share of the original's accuracy on the holdout that it keeps."""
+"""The fraction of the original's accuracy on the holdout that it keeps."""
 
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -37,9 +37,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class NegMerge(Method):
     """Fine-tune on the forget set in several ways, and subtract the changes that have the same sign in all of them.
 
-    From the original's weights ``w``, one model is fine-tuned on D_f alone for each combination of the grids. Of the
-    differences to ``w``, the coordinates are kept that have one sign, and not 0, in all of them. The result is
-    ``w - scale · mean`` there, and ``w`` elsewhere.
+    From the original's weights ``w``, one model is fine-tuned on D_f alone for each combination of the grids. A
+    coordinate is kept if its differences to ``w`` have the same sign in all models, and none is 0. The result is ``w -
+    scale · mean`` there, and ``w`` elsewhere.
 
     When to use:
         No retain data is at hand, and some accuracy on it may be lost. ``scale`` decides how much is forgotten. More
@@ -47,9 +47,9 @@ class NegMerge(Method):
         digits (one seed) the default of 0.5 hardly forgot anything, and the search went further.
 
     Cost:
-        The sum over the grids of their epochs, as passes over D_f: 1,350 by default, which for a tenth of the data is
-        135 epochs of training. Memory for three copies of the weights, whatever the number of models. ``search_scale``
-        adds 20 forward passes over D_f and the holdout.
+        As many passes over D_f as the models have epochs together: 1,350 by default. For a tenth of the data this
+        equals 135 epochs of training. Memory for three copies of the weights, whatever the number of models.
+        ``search_scale`` adds 20 forward passes over D_f and the holdout.
 
     Decisions:
         - The models differ in epochs, weight decay and label smoothing, as in the paper's standard classification. The
@@ -57,14 +57,14 @@ class NegMerge(Method):
         - The authors' code searches the scale on validation data. It tries 0.05, 0.1, ..., 1 and takes the one with the
           lowest accuracy on the forget data among those that keep 95 % of the original's accuracy on other data.
           ``search_scale`` does the same with the training images of the forget set and with the holdout, without the
-          classes that are forgotten as a whole. Where no scale keeps so much, the smallest is taken; of equally good
-          ones the smallest, too.
+          classes that are forgotten as a whole. If no scale keeps so much, the smallest is taken; of equally good ones
+          the smallest, too.
         - Without a search, which needs a holdout, the scale is 0.5, the middle of that range. It is a compromise and
           fits no model in particular: too small a scale has no effect, and too large a one destroys the model.
-        - Running statistics of batch normalisation are the original's: they are no weights, and extrapolated variances
+        - Running statistics of batch normalisation are the original's: they are not weights, and extrapolated variances
           could be negative. During the fine-tuning they follow the forget set, as in all code that we know.
-        - The grids, and SGD with momentum at a rate that falls from 0.05 to 0 along a cosine, are those of a
-          re-implementation that names Appendix A of the paper; the authors' code leaves this part out.
+        - A re-implementation that names Appendix A of the paper has these grids, and SGD with momentum at a rate that
+          falls from 0.05 to 0 along a cosine. The authors' code leaves this part out.
         - A single forget sample is shown twice in its batch, because batch normalisation cannot learn from one.
 
     References:
@@ -104,7 +104,7 @@ class NegMerge(Method):
         epoch_grid: list[Epochs] = Field([40, 50, 60], min_length=1, description="passes over the forget set to try")
         weight_decay_grid: list[Share] = Field([1e-4, 5e-5, 1e-5], min_length=1, description="weight decays to try")
         label_smoothing_grid: list[Share] = Field([0.0, 0.05, 0.1], min_length=1, description="label smoothings to try")
-        repeats: int = Field(1, ge=1, le=1000, description="models of each combination")
+        repeats: int = Field(1, ge=1, le=1000, description="models for each combination")
         optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="update rule")
         lr: float = Field(0.05, gt=0, le=100, description="base learning rate")
         momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD; the others ignore it")
@@ -218,6 +218,6 @@ def _kept_holdout(problem: Problem) -> Tensor:
 
 
 def _accuracy(problem: Problem, data: ImageData, positions: Tensor) -> float:
-    """The share of samples that the model predicts rightly, 0 … 1."""
+    """The fraction of samples that the model predicts correctly, 0 … 1."""
     predicted = logits_of(problem.model, data, positions, problem.compute).argmax(1).cpu()
     return float((predicted == data.labels[positions].cpu()).double().mean())

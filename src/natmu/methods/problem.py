@@ -150,7 +150,7 @@ class Problem:
         return plain(self.forget_positions, self.labels(self.forget_positions), augment=augment)
 
     def retain_samples(self, settings: RetainSettings) -> Samples:
-        """The retain set with its true labels, or the random share of it that the settings ask for."""
+        """The retain set with its true labels, or the random fraction of it that the settings ask for."""
         positions = self.retain_positions
         if settings.retain_fraction < 1:
             count = max(1, round(settings.retain_fraction * len(positions)))

@@ -278,7 +278,7 @@ RUM: Presets = {
             "high": "salun",
             "high_settings": SPARSE | {"epochs": 5, "lr": 0.1, "relabel": "any"},
         },
-        "kairanzhao/RUM, main_rum.py, lines 48-52; 3,000 samples of CIFAR-10, ResNet18; it leaves the share of weights "
-        "that salun moves open",
+        "kairanzhao/RUM, main_rum.py, lines 48-52; 3,000 samples of CIFAR-10, ResNet18; it leaves the fraction of "
+        "weights that salun moves open",
     )
 }

@@ -17,24 +17,25 @@ from natmu.methods.settings import FineTuneSettings, SGDRetainSettings
 class Amnesiac(Method):
     """Give each forget sample one fixed wrong label and fine-tune on it together with the retain set.
 
-    Labels are drawn once: for single samples uniformly over the classes that are not their own, and where a whole class
-    or sub-class is forgotten that of a random retain image of another class. The loss is the cross-entropy on the
-    retain set and the relabelled forget set, shuffled together.
+    Labels are drawn once. A single sample gets one of the classes that are not its own, all equally probable. If a
+    whole class or sub-class is forgotten, a sample gets the label of a random retain image of another class. The loss
+    is the cross-entropy on the retain set and the relabelled forget set, shuffled together.
 
     When to use:
         As the plainest of the relabelling methods, and to forget whole classes. On random samples it forgets too much:
-        the model learns a wrong answer to them, which a retrained model would not give, and membership attacks see it.
+        the model learns to predict a wrong class for them, which a retrained model would not do, and membership attacks
+        see it.
 
     Cost:
         ``epochs`` forward and backward passes over D_r and D_f together. No extra memory.
 
     Decisions:
         - The paper calls this relabelling "unlearning" and trains on all data with random wrong labels of the class to
-          forget; its "amnesiac unlearning" is another method, which subtracts the updates that were recorded in
-          training when batches with forget samples came. Later work, the research code of NatMU among it, compares the
-          relabelling under the name of amnesiac, and so it is called here.
-        - Retain images are not augmented unless ``augment_retain`` says so, as in that code; NatMU's are, which has to
-          be kept in mind when the two are compared.
+          forget. Its "amnesiac unlearning" is another method: training records the updates of batches that hold forget
+          samples, and unlearning subtracts them. Later work, such as the research code of NatMU, calls the relabelling
+          "amnesiac", and so do we.
+        - Retain images are not augmented unless ``augment_retain`` says so, as in that code. NatMU's are: keep this in
+          mind when you compare the two.
 
     References:
         Amnesiac Machine Learning (Laura Graves, Vineel Nagisetty, Vijay Ganesh, 2021), https://arxiv.org/abs/2010.10981,
@@ -65,21 +66,21 @@ class RandomLabel(Method):
     """Give each forget sample another wrong label at every visit, and fine-tune on them together with the retain set.
 
     The loss is the cross-entropy on the retain set and the relabelled forget set, shuffled together. With one fixed
-    wrong label the model learns a new answer; with one drawn anew in each epoch there is no answer to learn, and it
-    becomes unsure of the forget set.
+    wrong label the model learns a wrong class. With a label drawn anew in each epoch there is no class to learn, and
+    the model becomes unsure of the forget set.
 
     When to use:
-        As a simple baseline that keeps accuracy well. It leaves a trace: forget samples end up less sure than unseen
-        ones are, which membership attacks pick up. ``amnesiac`` is the form with one fixed wrong label.
+        As a simple baseline that keeps accuracy well. It leaves a trace: the model becomes less sure of forget samples
+        than of unseen ones, and membership attacks see that. ``amnesiac`` is the form with one fixed wrong label.
 
     Cost:
         ``epochs`` forward and backward passes over D_r and D_f together. No extra memory.
 
     Decisions:
         - A visit is an epoch: every forget sample comes once in each, and its label depends on the seed and the epoch.
-        - Labels are uniform over the wrong classes. Much code of the field draws from all classes, so that in one of C
-          visits a sample is taught its true label; here none is. Where a class or sub-class is forgotten, a label is
-          that of a random retain image of another class, as for ``amnesiac`` and ``salun``.
+        - Labels are uniform over the wrong classes. Much code of the field draws from all classes, so that one of C
+          visits teaches a sample its true label; here none does. If a class or sub-class is forgotten, a sample gets
+          the label of a random retain image of another class, as in ``amnesiac`` and ``salun``.
         - Retain and forget samples share batches; some code goes through the whole forget set first, then through the
           retain set, which ends each epoch with a repair.
         - The defaults are those with which Fan et al. (2024) compare: SGD with rate 0.01 for ten epochs.

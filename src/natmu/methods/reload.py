@@ -20,17 +20,17 @@ from natmu.types import seed_for
 class RELOAD(Method):
     """Step up the forget loss once, draw anew weights chosen by their gradients, and fine-tune on the retain set.
 
-    With the sums of gradients over all data, ``g``, and over the retain set, ``g_r``, at the original's weights, the
+    At the original's weights, ``g`` is the sum of gradients over all data and ``g_r`` that over the retain set. The
     difference ``g - g_r`` is the forget set's. The weights take one step of ``ascent_lr`` along it, divided by the
-    number of forget samples. Then the ``reset_share`` of weights with the lowest knowledge value ``(|g - g_r| + ε) /
-    (|g| + ε)`` is drawn anew, and the model is fine-tuned on D_r.
+    number of forget samples. Then a fraction ``reset_share`` of the weights is drawn anew: those with the lowest
+    knowledge value ``(|g - g_r| + ε) / (|g| + ε)``. Last, the model is fine-tuned on D_r.
 
     When to use:
-        Where ``g`` can be stored when training ends, so that samples may be deleted before they are unlearned; see the
-        decisions for what is done here. It needs enough retain data to learn the new weights with. ``reset_share`` is
-        the setting to search: on the digits (one seed) the reset did the forgetting, with 0.5, while an ``ascent_lr``
-        of 0, 0.1 and 1 gave the same forget accuracy. Forget gradients are short where training has converged, so that
-        the step has little effect there.
+        Where ``g`` can be stored when training ends. Then samples may be deleted before they are unlearned; the
+        decisions say what is done here. It needs enough retain data to learn the new weights with. ``reset_share`` is
+        the setting to search: on the digits (one seed) the reset did the forgetting, with 0.5, and an ``ascent_lr`` of
+        0, 0.1 and 1 gave the same forget accuracy. Forget gradients are short where training has converged, so the step
+        has little effect there.
 
     Cost:
         One forward and backward pass over all data, then ``epochs`` over D_r. Memory for four more numbers per weight
@@ -38,12 +38,12 @@ class RELOAD(Method):
 
     Decisions:
         - Our runs do not store the gradient of their last step. So ``g`` is computed once, from the original and all of
-          its data, as the sum of two passes, and this implementation does read the forget set. The result is the same
-          as with a stored ``g``, except for batch statistics: both gradients are taken in eval mode.
+          its data, as the sum of two passes. This implementation does read the forget set. The result is the same as
+          with a stored ``g``, except for batch statistics: both gradients are taken in eval mode.
         - As in the paper, the weights with the lowest knowledge values are drawn anew: those whose forget gradient is
           small compared with the whole one.
-        - The share is of all weights together, and exact: of equal values some are taken. The code resets at least 5 %,
-          and more for a larger forget set; ``reset_share`` is a plain share.
+        - The fraction is of all weights together, and exact: of equal values some are taken. The code resets at least 5
+          %, and more for a larger forget set; ``reset_share`` does not depend on its size.
         - New weights are drawn in the layer's own way, as when the model is retrained from fresh weights; the code
           offers eight ways. Running statistics stay. Frozen weights neither take the step nor are drawn anew.
         - The paper fine-tunes until convergence, its code for 35 epochs with falling rates. Both search the length of
@@ -66,7 +66,7 @@ class RELOAD(Method):
         """Settings of ``reload``."""
 
         ascent_lr: float = Field(0.1, ge=0, le=1000, description="length of the step up, per mean forget gradient")
-        reset_share: float = Field(0.1, gt=0, le=1, description="share of weights to draw anew")
+        reset_share: float = Field(0.1, gt=0, le=1, description="fraction of weights to draw anew")
         epsilon: float = Field(1e-10, gt=0, description="added to both sides of a knowledge value")
 
     def check(self, problem: Problem) -> None:
@@ -103,7 +103,7 @@ def knowledge_values(of_all: Tensor, of_retain: Tensor, epsilon: float) -> Tenso
 
 
 def lowest(values: Sequence[Tensor], share: float) -> list[Tensor]:
-    """Masks of the share of lowest values, of all tensors together."""
+    """Masks of the fraction of lowest values, of all tensors together."""
     chosen = smallest(torch.cat([value.flatten() for value in values]), share)
     pieces = torch.split(chosen, [value.numel() for value in values])
     return [piece.view_as(value) for piece, value in zip(pieces, values, strict=True)]

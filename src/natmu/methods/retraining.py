@@ -34,19 +34,19 @@ class Retrain(Method):
     A model with initial weights is trained as the original was, with the same settings, on everything but the forget
     set. It has never seen a forget sample, so nothing has to be shown about what it remembers.
 
-    What is promised: The model was trained anew without the forgotten samples, so that nothing in its weights comes
-    from them. It is assumed:
+    What is promised: The model was trained anew without the forgotten samples, so nothing in its weights comes from
+    them. It is assumed:
 
-    - A training function that the user wrote uses its samples and its seed alone: nothing that an earlier call left
-      behind, no weights or files that know the forgotten samples, and no other random numbers.
-    - What was chosen before training stays as it was, although the forgotten samples may have had a part in it: the
-      recipe, the normalisation of images, the seed.
-    - Samples that show the same, such as another photograph of the same person, count as other samples.
-    - Former versions of the model are deleted: whoever compares them with this one sees what was forgotten.
+    - A training function that the user wrote uses only its samples and its seed. It uses nothing that an earlier call
+      left, no weights or files made from the forgotten samples, and no other random numbers.
+    - What was chosen before training stays as it was: the recipe, the normalisation of images, the seed. The forgotten
+      samples may have had a part in these choices.
+    - Other samples with the same content, such as another photograph of the same person, are not forgotten.
+    - Former versions of the model are deleted: a comparison of them with this one shows what was forgotten.
 
     When to use:
         As the reference that other methods are measured against, and wherever exact removal is promised or asked for.
-        Several of them, with different seeds, tell how far apart two models that both forgot may lie.
+        Several of them, with different seeds, show how much two models differ that both forgot.
 
     Cost:
         The original's training, on D_r: as many forward and backward passes as its recipe has epochs, 100 in the
@@ -54,11 +54,11 @@ class Retrain(Method):
 
     Decisions:
         - The original's own initial weights are the default, as in the research code of NatMU: the two models then
-          differ by the forget set alone. Fresh ones (``init=fresh``) make the more independent reference, and are the
+          differ by the forget set alone. Fresh ones (``init=fresh``) make a more independent reference. They are the
           only choice for a model whose initial weights nobody kept.
-        - What is frozen, such as a pretrained backbone, was never trained: it stays as it is, running statistics too,
+        - What is frozen, such as a pretrained backbone, was never trained. It stays as it is, running statistics too,
           also with ``init=fresh``. Parameters that no layer draws, such as a class token, are then those of the model
-          before training, where it is known.
+          before training, if it is known.
         - The seed of the run decides order and augmentation. A study gives each reference the training seed of its
           original.
     """

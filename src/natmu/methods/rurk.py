@@ -22,7 +22,7 @@ from natmu.records.settings import Schedule
 
 
 class RURK(Method):
-    """Descend on the retain set while climbing the loss of the forget samples and of images near them.
+    """Descend on the retain set while ascending on the forget samples and on images near them.
 
     Each step descends ``CE(D_r) - forget_weight CE(D_f) - neighbour_weight CE(V)``. ``V`` has ``neighbours`` images
     close to each forget sample of the step, with its label. With ``search=noise`` they are the sample plus normal noise
@@ -41,13 +41,13 @@ class RURK(Method):
 
     Decisions:
         - The loss is that of the paper's Algorithm 1. The paper's text has the neighbours' term alone, and line 18 of
-          the algorithm climbs the loss that it has defined; the step descends here.
+          the algorithm ascends on the loss that it has defined; the step descends here.
         - The text defines ``V`` as the neighbours that are still predicted correctly. The paper's experiments take any
           neighbour, by noise (Appendix B.2). ``recognised_only`` predicts in eval mode and counts the loss of wrongly
           predicted neighbours as 0, in a mean over all.
         - ``search=pgd`` is that of the text, ``min CE`` with the true label in the cube of half-width ``tau``; the step
-          of 2/255 is that of the appendix. The authors' library can only maximise, so that their code aims at a random
-          wrong label and changes the sign of the term.
+          of 2/255 is that of the appendix. The authors' library can only maximise, so their code aims at a random wrong
+          label and changes the sign of the term.
         - Noise is added to images as the model is given them, in units of the range of each channel (``[0, 1]`` for
           images of 8 bits), and clipped to it.
         - The three kinds of rows are seen in training mode, one after the other, as in Algorithm 1.
@@ -78,8 +78,8 @@ class RURK(Method):
 
         epochs: int = Field(2, ge=1, le=100_000, description="passes over the retain set")
         schedule: Schedule = Field("cosine", description="learning-rate schedule")
-        forget_weight: float = Field(0.03, ge=0, le=1000, description="weight of the climb on forget samples")
-        neighbour_weight: float = Field(0.00045, ge=0, le=1000, description="weight of the climb on their neighbours")
+        forget_weight: float = Field(0.03, ge=0, le=1000, description="weight of the ascent on forget samples")
+        neighbour_weight: float = Field(0.00045, ge=0, le=1000, description="weight of the ascent on their neighbours")
         neighbours: int = Field(1, ge=1, le=1000, description="neighbours of each forget sample in a step")
         tau: float = Field(
             0.03,
@@ -90,7 +90,7 @@ class RURK(Method):
         search: Literal["noise", "pgd"] = Field("noise", description="how neighbours are found")
         search_steps: int = Field(10, ge=1, le=1000, description="steps of pgd")
         search_step: float = Field(2 / 255, gt=0, le=1, description="length of a step of pgd")
-        recognised_only: bool = Field(False, description="climb only on neighbours that are still predicted correctly")
+        recognised_only: bool = Field(False, description="ascend only on neighbours that are still predicted correctly")
         max_grad_norm: float = Field(1.0, gt=0, description="norm at which the gradient is clipped")
         augment_forget: bool = Field(False, description="random crop and flip of forget images")
 

@@ -28,8 +28,9 @@ class SalUn(Method):
     forget set with wrong labels, as ``amnesiac`` draws them. All other weights stay as they are to the bit.
 
     When to use:
-        Where relabelling alone does too much harm: what is not salient cannot be damaged. It needs a search, for a good
-        ``threshold`` ranges from 0.01 to 0.7 between data sets, and it shares the trace of wrong labels.
+        Where relabelling alone does too much harm: what is not salient cannot be damaged. It needs a search, because a
+        good ``threshold`` ranges from 0.01 to 0.7 between data sets. Like all relabelling it leaves the trace of wrong
+        labels.
 
     Cost:
         One forward and backward pass over D_f for the gradients, then ``epochs`` over D_r and D_f together; memory for
@@ -37,22 +38,23 @@ class SalUn(Method):
 
     Decisions:
         - Weights outside the mask are put back after each step, as in the official code since February 2026. Before,
-          and in the research code of NatMU, only their gradients were masked, and weight decay moved them (momentum
-          alone does not, since it is made of masked gradients). Running statistics of batch normalisation are no
+          and in the research code of NatMU, only their gradients were masked, and weight decay moved them. (Momentum
+          alone does not, because it is made of masked gradients.) Running statistics of batch normalisation are not
           weights, and follow the data.
-        - ``threshold`` is the share that may move, as in the research code of NatMU. The top is taken over all weights
-          together; equal gradients never let more weights move than that.
-        - Every forget sample counts the same. That code adds up the means of batches of 500, which is the same for the
-          published sets, all multiples of it.
-        - The code of NatMU draws one wrong label for good, the default here. The official code draws anew at each visit
-          and from all classes, so that one visit in C teaches the true label: ``relabel=any``. ``each_epoch`` draws
-          anew from the wrong ones.
+        - ``threshold`` is the fraction that may move, as in the research code of NatMU. The top is taken over all
+          weights together; equal gradients never let more weights move than that.
+        - Every forget sample counts the same. That code adds up the means of batches of 500. For the published sets,
+          whose sizes are multiples of 500, this is the same.
+        - The code of NatMU draws one wrong label once and for all, the default here. The official code draws a label
+          from all classes at each visit, so one visit in C teaches the true label: ``relabel=any``. ``each_epoch``
+          draws anew from the wrong classes.
         - On CIFAR-10 the official code goes through the forget set first, then through the retain set, in each epoch
-          (``order=forget_first``); on CIFAR-100 and Tiny-ImageNet it shuffles both together, as does that of NatMU.
-          With ``forget_first`` the history has one row for each of the two passes, and errors of training count them.
+          (``order=forget_first``). On CIFAR-100 and Tiny-ImageNet it shuffles both together, and so does the code of
+          NatMU. With ``forget_first`` the history has one row for each of the two passes, and errors of training count
+          them.
         - Forget images are shown as they are; the official code crops and flips them too.
-        - With ``forget_lr`` (DualOptim) both passes are apart too, and that over the forget set has its own optimiser.
-          The authors' AdamW decays weights outside the mask; here they stay.
+        - With ``forget_lr`` (DualOptim) both passes are separate too, and the pass over the forget set has its own
+          optimiser. The authors' AdamW decays weights outside the mask; here they stay.
 
     References:
         SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency in Both Image Classification and
@@ -70,7 +72,7 @@ class SalUn(Method):
 
         lr: float = Field(5e-5, gt=0, le=100, description="base learning rate")
         weight_decay: float = Field(3e-4, ge=0, le=1, description="decoupled weight decay")
-        threshold: float = Field(0.05, gt=0, le=1, description="share of the weights that may move")
+        threshold: float = Field(0.05, gt=0, le=1, description="fraction of the weights that may move")
         relabel: Literal["fixed", "each_epoch", "any"] = Field(
             "fixed",
             description="one wrong label per forget sample, or one drawn anew each epoch, "

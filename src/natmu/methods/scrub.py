@@ -25,13 +25,14 @@ class SCRUB(Method):
 
     Each of the first ``max_steps`` epochs begins with a pass over D_f that *ascends* KL(θ0 ‖ student); every epoch ends
     with a pass over D_r that *descends* ``alpha`` · KL(θ0 ‖ student) + ``gamma`` · CE. The divergence is that of
-    answers softened by the temperature, times its square. With ``rewind`` (SCRUB+R) the result is the checkpoint, of
-    those at the ends of epochs, whose error on D_f is closest to the last one's error on the holdout.
+    predictions softened by the temperature, times its square. With ``rewind`` (SCRUB+R) the result is one of the
+    checkpoints at the ends of epochs: the one whose error on D_f is closest to the error of the last one on the
+    holdout.
 
     When to use:
-        As the strong all-round method where the retain set is at hand. Without ``rewind`` the error on D_f becomes as
-        high as it gets, which is right for removing wrong labels and biases; for privacy, where an error above that of
-        unseen data gives the forget set away, use ``rewind``.
+        As the strong all-round method where you still have the retain set. Without ``rewind`` the error on D_f becomes
+        as high as it gets, which is right for removing wrong labels and biases. For privacy use ``rewind``: an error
+        above that of unseen data shows which samples were forgotten.
 
     Cost:
         ``epochs`` passes over D_r and ``max_steps`` over D_f, forward and backward, and one forward pass of the teacher
@@ -40,16 +41,16 @@ class SCRUB(Method):
 
     Decisions:
         - One optimiser with its momentum goes through all passes, as in the official notebooks. (The official
-          ``scrub.py``, on the branch ``barebones``, builds it on the weights of the model that it is given, of which
-          student and teacher are copies, so that neither ever moves; and it ascends once more often than it is told.)
-          The notebooks use Adam or SGD; the defaults are theirs for CIFAR-10, with SGD.
+          ``scrub.py``, on the branch ``barebones``, builds the optimiser on the model that it is given. Student and
+          teacher are copies of that model, so neither ever moves. It also ascends once more than its setting says.) The
+          notebooks use Adam or SGD; the defaults are theirs for CIFAR-10, with SGD.
         - With ``forget_lr`` (DualOptim) the ascending passes have an optimiser of their own.
-        - Both kinds of pass have the same batch size; the paper tunes them apart.
+        - Both kinds of pass have the same batch size; the paper tunes one for each.
         - The factor T² is in the code and not in the paper. It matters for ``alpha`` and for how far an ascent goes.
-        - Rewinding compares with the holdout at the end of training, as in the paper, whose holdout has the classes of
-          the forget set: here the holdout's errors are weighted by how frequent each class, or sub-class where
-          sub-classes are forgotten, is in the forget set. Of equally close checkpoints the last is taken, which has
-          been repaired the most. The original model is none of them.
+        - Rewinding compares with the holdout at the end of training, as in the paper. The paper's holdout has the
+          classes of the forget set. So here the holdout's errors are weighted by how frequent each class is in the
+          forget set, or each sub-class if sub-classes are forgotten. Of equally close checkpoints the last is taken,
+          which has been repaired the most. The original model is none of them.
         - The history has one row per pass, and errors of training count passes as epochs.
 
     References:
@@ -70,7 +71,9 @@ class SCRUB(Method):
         temperature: float = Field(4, gt=0, le=1000, description="divides the logits of teacher and student")
         alpha: float = Field(0.001, ge=0, le=1000, description="weight of the divergence on the retain set")
         gamma: float = Field(0.99, ge=0, le=1000, description="weight of the cross-entropy on the retain set")
-        rewind: bool = Field(False, description="return the epoch that errs on the forget set as on unseen data")
+        rewind: bool = Field(
+            False, description="return the epoch with the same error on the forget set as on unseen data"
+        )
 
     def check(self, problem: Problem) -> None:
         """Refuse to descend on nothing, and to rewind without unseen samples to compare with."""

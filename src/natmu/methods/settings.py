@@ -18,7 +18,7 @@ class RetainSettings(Settings):
     """Settings of all methods that train on retain images."""
 
     augment_retain: bool = Field(False, description="random crop and flip of retain images")
-    retain_fraction: float = Field(1, gt=0, le=1, description="random share of the retain set to fine-tune on")
+    retain_fraction: float = Field(1, gt=0, le=1, description="random fraction of the retain set to fine-tune on")
 
 
 class ForgetSettings(Settings):

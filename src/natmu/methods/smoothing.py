@@ -17,14 +17,14 @@ from natmu.methods.settings import SGDSettings
 
 
 class JiT(Method):
-    """Smooth the model around each forget sample, with nothing but the forget images at hand.
+    """Smooth the model around each forget sample, with nothing but the forget images.
 
-    Descends on the mean over ``draws`` of ``‖f(x) - f(x + ξ)‖ / ‖ξ‖``, summed over the forget images ``x`` of a step,
-    where ``f`` gives logits, ``ξ`` is normal noise of deviation ``sigma`` in each pixel, and both norms are Euclidean.
+    Descends on the mean over ``draws`` of ``‖f(x) - f(x + ξ)‖ / ‖ξ‖``, summed over the forget images ``x`` of a step.
+    Here ``f`` gives logits, ``ξ`` is normal noise of deviation ``sigma`` in each pixel, and both norms are Euclidean.
 
     When to use:
-        Where there is no retain data and no labels are known. ``lr`` has to be searched for each model, and so with
-        care: between forgetting nothing and losing accuracy everywhere there is a factor of less than ten.
+        Where there is no retain data and no labels are known. ``lr`` has to be searched for each model, in small steps:
+        the rate that forgets nothing and the rate that loses accuracy everywhere differ by a factor of less than ten.
 
     Cost:
         One forward and backward pass over D_f per epoch and ``draws`` forward passes, none over D_r; no extra memory.
@@ -37,12 +37,12 @@ class JiT(Method):
           touched a whole class at rates where other classes suffered.
         - The loss is a sum over the images of a step, as in the code: with a mean the same ``lr`` would be a hundred
           times less. An epoch then moves the weights about as far, whatever the batch size.
-        - Training mode, as in the code, so that batch normalisation's running statistics drift towards the forget set;
-          ``freeze_statistics`` keeps them, and so does a single forget sample.
+        - The model is in training mode, as in the code, so the running statistics of batch normalisation drift towards
+          the forget set. ``freeze_statistics`` keeps them, and so does a single forget sample.
         - ``sigma`` is in units of the range of each channel, ``[0, 1]`` for images of 8 bits, before the model's own
-          normalisation, which not every model has as a layer of its own. The code adds noise after normalisation, where
-          the same number is about a quarter of it; since a ratio is taken, that is mostly a matter of ``lr``. Noisy
-          images are not clipped; the code clips them, which is no longer normal noise.
+          normalisation, because not every model has a layer for that. The code adds noise after normalisation, where
+          the same number is about a quarter of it. The loss is a ratio, so this mostly changes which ``lr`` is right.
+          Noisy images are not clipped; the code clips them, which is no longer normal noise.
         - Plain SGD without momentum and weight decay, as in the code. All is computed in full precision, as differences
           of close predictions are lost in bfloat16.
 

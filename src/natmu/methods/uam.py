@@ -37,9 +37,9 @@ class UAM(Method):
     ``rho`` falls to 0.
 
     When to use:
-        With retain data at hand, where methods that climb the forget loss do too much harm: no step follows that loss
-        itself. ``rho`` decides how much is forgotten, and has to be searched for each model: memorised samples of the
-        digits (one seed) stayed as they were with the default of 0.1, and were forgotten with 4.
+        Where you have retain data, and methods that ascend on the forget loss do too much harm: no step follows that
+        loss itself. ``rho`` decides how much is forgotten, and has to be searched for each model. Memorised samples of
+        the digits (one seed) stayed as they were with the default of 0.1, and were forgotten with 4.
 
     Cost:
         Per epoch, two forward passes and one backward pass over D_r, and a forward and a backward pass over as many
@@ -47,11 +47,11 @@ class UAM(Method):
         batches at once.
 
     Decisions:
-        - The authors' code, in all of its published versions, has a function that removes a component of a gradient
-          where two gradients are opposed, with ``gamma`` as here, but never calls it: its optimiser follows all of
-          ``g_r``. At the raised weights ``g_r`` points down the forget loss too, so that on the digits the forget set
-          was learnt even better in this way. So the component is removed by default, with all weights taken as one
-          vector; ``projection=false`` is the code's rule.
+        - The authors' code has a function that removes a component of a gradient where two gradients are opposed, with
+          ``gamma`` as here. No published version calls it: the optimiser follows all of ``g_r``. At the raised weights
+          ``g_r`` points down the forget loss too, so on the digits the model even learnt the forget set better in this
+          way. So the component is removed by default, with all weights taken as one vector; ``projection=false`` is the
+          code's rule.
         - As in the code, the forget loss is computed on a batch that holds the rows of both sets, in training mode, so
           that batch normalisation sees both. The retain rows are then seen once more, alone, at the raised weights.
           Running statistics follow both passes. A single forget sample can be forgotten in this way.
@@ -85,9 +85,7 @@ class UAM(Method):
         projection: bool = Field(
             True, description="remove the part of the retain gradient that would lower the forget loss"
         )
-        gamma: float = Field(
-            0, ge=0, le=1000, description="how many times more than that part is removed; 1 mirrors it"
-        )
+        gamma: float = Field(0, ge=0, le=1000, description="how many times more of that part to remove; 1 mirrors it")
         augment_forget: bool = Field(False, description="random crop and flip of forget images")
 
     def run(self, problem: Problem) -> nn.Module:

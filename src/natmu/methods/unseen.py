@@ -33,12 +33,12 @@ class ReGUn(Method):
     retain_weight`` times the mean over the forget batch of KL(q ‖ student).
 
     When to use:
-        For single samples, where samples that were never trained on can be set aside. All forget samples of a batch are
-        taught the same ``q``, a mixture of the batch's classes, and this costs accuracy. On the digits (70 memorised
-        samples with wrong labels, one seed) the defaults forgot half of them and lost 11 points of test accuracy;
-        ``retain_weight=0.9`` kept test accuracy and forgot hardly any. Search ``retain_weight`` and ``epochs``. A whole
-        class stays known, because the original recognises its unseen samples too; ``selector: uniform`` draws from all
-        classes instead.
+        For single samples, where you can keep a holdout of samples that were never trained on. All forget samples of a
+        batch are taught the same ``q``, a mixture of the batch's classes, and this costs accuracy. On the digits (70
+        memorised samples with wrong labels, one seed) the defaults forgot half of them and lost 11 points of test
+        accuracy. ``retain_weight=0.9`` kept test accuracy and forgot hardly any. Search ``retain_weight`` and
+        ``epochs``. A whole class stays known, because the original recognises its unseen samples too; ``selector:
+        uniform`` draws from all classes instead.
 
     Cost:
         One forward pass over the holdout, then ``epochs`` forward and backward passes over D_f and over as many batches
@@ -124,30 +124,30 @@ class LoTUS(Method):
     """Teach forget samples the original's smoothed predictions until they are right less often than unseen samples.
 
     The student follows targets by cross-entropy. For a retained sample the target is a class drawn from the original's
-    softmax. For a forget sample it is a Gumbel-softmax, ``softmax((z + g) / τ)`` with the original's logits ``z`` and
-    Gumbel noise ``g``, where ``τ = exp(alpha · gap)`` grows with the gap between the student's accuracy on D_f and the
+    softmax. For a forget sample it is a Gumbel-softmax, ``softmax((z + g) / τ)``, with the original's logits ``z`` and
+    Gumbel noise ``g``. Here ``τ = exp(alpha · gap)`` grows with the gap between the student's accuracy on D_f and the
     original's on the holdout. The gap is measured before each epoch. The run ends when it is ``-tolerance`` or less:
-    when the student is right on D_f at least ``tolerance`` less often than the original on unseen samples.
+    the student's accuracy on D_f is then at least ``tolerance`` below the original's on unseen samples.
 
     When to use:
-        For single samples, where samples that were never trained on can be set aside, and forgetting should stop by
-        itself just below the accuracy on them. For whole classes the accuracy to reach is 0 and no holdout is needed;
-        the run never stops by itself there, and part of the class may stay known. The code takes a larger ``alpha`` for
-        classes (see the presets); on a class of the digits it made no difference (one seed).
+        For single samples, where you can keep a holdout of samples that were never trained on, and forgetting should
+        stop by itself just below the accuracy on them. For whole classes the accuracy to reach is 0 and no holdout is
+        needed. There the run never stops by itself, and part of the class may stay known. The code takes a larger
+        ``alpha`` for classes (see the presets); on a class of the digits it made no difference (one seed).
 
     Cost:
         At most ``epochs`` forward and backward passes over D_f and ``retain_fraction`` of D_r, and before each a
-        forward pass over D_f; one forward pass of the original over all of it, or with ``augment_retain`` one over
-        every batch. Memory for a second model, and C numbers per sample.
+        forward pass over D_f. One forward pass of the original over all of it, or with ``augment_retain`` over every
+        batch. Memory for a second model, and C numbers per sample.
 
     Decisions:
         - Targets of retained samples are drawn, as in the code, whose one-hot Gumbel-softmax is a random draw and not
-          the most probable class. Where the original is certain both are the same. Noise is drawn anew at each visit.
-        - Accuracies are shares of samples, whatever their classes, as in the code. The code rounds them to whole
+          the most probable class. If the original is certain, both are the same. Noise is drawn anew at each visit.
+        - Accuracies are fractions of samples, whatever their classes, as in the code. The code rounds them to whole
           percents, so that its gap of -0.01 is anything from -0.015 to -0.005.
-        - Where the original itself is right on D_f at least ``tolerance`` less often than on unseen samples, there is
-          nothing to forget by this measure, and the original is returned unchanged. For whole classes the gap is never
-          negative, so that all epochs are run.
+        - If the original's own accuracy on D_f is at least ``tolerance`` below that on unseen samples, there is nothing
+          to forget by this measure, and the original is returned unchanged. For whole classes the gap is never
+          negative, so all epochs are run.
         - Sub-classes are compared with the whole holdout, as single samples are, because their class remains.
         - The code crops all images of CIFAR at random and does not flip them; ``augment_retain`` crops and flips those
           of D_r.
@@ -182,10 +182,12 @@ class LoTUS(Method):
     class Config(SGDRetainSettings):
         """Settings of ``lotus``; the defaults are its code's for CIFAR-10 and ResNet-18."""
 
-        epochs: int = Field(10, ge=1, le=100_000, description="passes over forget set and retain share at most")
+        epochs: int = Field(
+            10, ge=1, le=100_000, description="most passes over the forget set and the fraction of the retain set"
+        )
         optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="update rule")
         lr: float = Field(1e-4, gt=0, le=100, description="base learning rate")
-        retain_fraction: float = Field(0.3, gt=0, le=1, description="random share of the retain set to fine-tune on")
+        retain_fraction: float = Field(0.3, gt=0, le=1, description="random fraction of the retain set to fine-tune on")
         alpha: float = Field(8, ge=0, le=80, description="how fast the temperature grows with the gap of accuracies")
         tolerance: float = Field(0.01, gt=0, le=1, description="the run ends where the gap is minus this, or less")
 
@@ -276,6 +278,6 @@ def _required_holdout(method: str, problem: Problem) -> ImageData:
 
 
 def _accuracy(problem: Problem, model: nn.Module, data: ImageData, positions: Tensor) -> float:
-    """The share of some samples that are predicted rightly."""
+    """The fraction of some samples that are predicted correctly."""
     predicted = logits_of(model, data, positions, problem.compute).argmax(1).cpu()
     return float((predicted == data.labels[positions].cpu()).double().mean())

@@ -29,38 +29,39 @@ from natmu.types import IntArray, seed_for
 class UNSIR(Method):
     """Overwrite a class with noise that the original finds least like it, then repair on a sample of the retain set.
 
-    For each forgotten class a batch of noise images is learned that maximises the original's cross-entropy for that
-    class. The impair stage trains on these images, labelled as the class, together with a random sample of the retain
-    set: what the class means to the model is overwritten. The repair stage trains on the retain sample alone.
+    For each forgotten class the method learns a batch of noise images that maximises the original's cross-entropy for
+    that class. The impair stage trains on these images, labelled as the class, together with a random sample of the
+    retain set. This overwrites what the class means to the model. The repair stage trains on the retain sample alone.
 
     When to use:
         Whole classes are to be forgotten and their images must not be used any more: it reads no forget image. It is
         quick, but loses more accuracy on the retain set than methods that see all of it, most of all on small data.
 
     Cost:
-        Per forgotten class ``noise_steps`` forward and backward passes over ``noise_images`` images; then two passes of
-        training over the retain sample, one of them joined with ``noise_images * noise_copies`` rows per class. One
+        Per forgotten class ``noise_steps`` forward and backward passes over ``noise_images`` images. Then two passes of
+        training over the retain sample, one of them together with ``noise_images * noise_copies`` rows per class. One
         more copy of the model while the noise is learned, and the noise.
 
     Decisions:
         - The official code learns noise in the space of normalised images, from a standard normal start and with a
-          penalty on its square. Here images may be normalised or not, and a model may do it itself: the noise ``z``
-          stands for the image ``mean + std * z`` with each channel's statistics in the retain sample, so that scale,
-          penalty and rate mean the same for every model. Neither there nor here is the image clipped.
-        - The original is frozen in eval mode while the noise is learned; the official code leaves it in training mode,
+          penalty on its square. Here images may be normalised or not, and a model may normalise them itself. So the
+          noise ``z`` stands for the image ``mean + std * z`` with each channel's statistics in the retain sample, and
+          scale, penalty and rate mean the same for every model. The image is not clipped, in the code or here.
+        - The original is frozen in eval mode while the noise is learned. The official code leaves it in training mode,
           where its running statistics follow the noise.
-        - With several classes the official code labels all noise as class 0; the paper, and this one, as its own class.
+        - With several classes the official code labels all noise as class 0. The paper, and this method, label each
+          noise image as its own class.
         - The official code takes the first 1,000 images of each retained class; here they are drawn.
-        - A forgotten sub-class is overwritten as the class that the model knows it by, as benchmarks of later papers
-          do: the images of its siblings in the retain sample keep that class alive.
+        - A forgotten sub-class is overwritten under the class that the model knows, as in the benchmarks of later
+          papers. The other sub-classes in the retain sample keep that class alive.
         - The official code learns 256 noise images per class and means to show them 20 times, but its loop goes over
-          the channels of one image: it shows the first 3, so that the impair stage has 60 rows of noise per class and
-          not 5,120. 3 is the default of ``noise_images``. 256 is what was meant, and costs more accuracy on the retain
-          set; on small data it can destroy the model, as it did on the digits (one seed). Noise images do not affect
-          each other, since Adam's steps do not depend on the scale of the gradient.
+          the channels of one image. It shows the first 3, so the impair stage has 60 rows of noise per class and not
+          5,120. The default of ``noise_images`` is 3. The authors meant 256, which costs more accuracy on the retain
+          set. On small data it can destroy the model, as it did on the digits (one seed). Noise images do not affect
+          each other, because Adam's steps do not depend on the scale of the gradient.
         - The number of steps, and so the batch size, decides how much is forgotten. The preset ``paper`` has the
-          official code's batches of 256 and is otherwise the default: on the digits, where that means few steps, it
-          left part of a class known that the default forgot (one seed).
+          official code's batches of 256 and is otherwise the default. On the digits that means few steps: the model
+          still knew part of a class that the default forgot (one seed).
         - The 40 steps of Adam that learn the noise, its 20 copies, and Adam at the rates of both stages are the
           official code's, too.
 
@@ -91,7 +92,9 @@ class UNSIR(Method):
         )
         augment_retain: bool = Field(False, description="random crop and flip of retain images")
         noise_images: int = Field(3, ge=1, le=65536, description="noise images learned per forgotten class")
-        noise_copies: int = Field(20, ge=1, le=65536, description="times that a pass of the impair stage shows each")
+        noise_copies: int = Field(
+            20, ge=1, le=65536, description="how often a pass of the impair stage shows each noise image"
+        )
         noise_steps: int = Field(40, ge=1, le=100_000, description="steps of Adam that learn the noise")
         noise_lr: float = Field(0.1, gt=0, le=100, description="learning rate of the noise")
         noise_penalty: float = Field(0.1, ge=0, description="weight of the noise's mean squared norm in its loss")

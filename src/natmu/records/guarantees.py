@@ -34,7 +34,7 @@ class Promise(Value):
 
     Attributes:
         guarantee: Its kind.
-        promise: What is promised, and for what, in a sentence.
+        promise: What is promised, and for what, in a sentence or two.
         assumptions: Under which assumptions, a sentence each.
     """
 
@@ -44,15 +44,14 @@ class Promise(Value):
 
 
 AS_BEFORE = (
-    "What was chosen before training stays as it was, although the forgotten samples may have had a part in "
-    "it: the recipe, "
-    "the normalisation of images, the seed."
+    "What was chosen before training stays as it was: the recipe, the normalisation of images, the seed. The forgotten "
+    "samples may have had a part in these choices."
 )
-COPIES = "Samples that show the same, such as another photograph of the same person, count as other samples."
-FORMER = "Former versions of the model are deleted: whoever compares them with this one sees what was forgotten."
+COPIES = "Other samples with the same content, such as another photograph of the same person, are not forgotten."
+FORMER = "Former versions of the model are deleted: a comparison of them with this one shows what was forgotten."
 FUNCTION = (
-    "A training function that the user wrote uses its samples and its seed alone: nothing that an earlier call left "
-    "behind, no weights or files that know the forgotten samples, and no other random numbers."
+    "A training function that the user wrote uses only its samples and its seed. It uses nothing that an earlier call "
+    "left, no weights or files made from the forgotten samples, and no other random numbers."
 )
 BACKBONE = "The guarantee covers the head alone: the backbone is frozen, and was not trained on the forgotten samples."
 
@@ -60,17 +59,15 @@ PROMISES: dict[str, Promise] = {
     RETRAIN: Promise(
         guarantee="exact",
         promise=(
-            "The model was trained anew without the forgotten samples, so that nothing in its weights comes from them."
+            "The model was trained anew without the forgotten samples, so nothing in its weights comes from them."
         ),
         assumptions=(FUNCTION, AS_BEFORE, COPIES, FORMER),
     ),
     SISA: Promise(
         guarantee="exact",
-        promise=(
-            "The weights are, bit for bit, those of a training of the same shards that never had the forgotten samples."
-        ),
+        promise="Bit for bit, the weights are those of a training of the same shards without the forgotten samples.",
         assumptions=(
-            "Bit for bit holds in fp32 on one machine; elsewhere the last digits may differ, as between any two "
+            "Bit for bit holds in fp32 on one machine. Elsewhere the last digits may differ, as between any two "
             "trainings.",
             FUNCTION,
             AS_BEFORE,
@@ -81,31 +78,31 @@ PROMISES: dict[str, Promise] = {
     "ridge": Promise(
         guarantee="exact",
         promise=(
-            "The weights of the head are those of a fit that never had the forgotten samples: the sums that decide "
-            "them are "
-            "exact, and the forgotten samples were taken out of them."
+            "The weights of the head are those of a fit without the forgotten samples. The sums that decide the "
+            "weights are exact, and the forgotten samples were taken out of them."
         ),
         assumptions=(BACKBONE, AS_BEFORE, COPIES, FORMER),
     ),
     "logistic": Promise(
         guarantee="certified",
         promise=(
-            "No test can tell the weights of the head from those of a fit that never had the forgotten samples "
-            "better than (epsilon, delta) allows: any outcome is at most exp(epsilon) times as likely, but for a "
+            "The weights of the head are distinguishable from those of a fit without the forgotten samples only as "
+            "far as (epsilon, delta) allows. Any outcome of a test is at most exp(epsilon) times as likely, but for a "
             "probability of delta."
         ),
         assumptions=(
             BACKBONE,
-            "The seed of the noise stays secret: whoever knows it, as from the run folder, can subtract the noise.",
-            "Each fit has its own noise, and all removals since then share one budget; once it is spent the head is "
+            "The seed of the noise stays secret. Anyone who knows it, for example from the run folder, can subtract "
+            "the noise.",
+            "Each fit has its own noise, and all removals since then share one budget. When it is spent, the head is "
             "fitted again.",
             "The bound on what removals leave is computed for the noise that was drawn, and assumed to hold for any "
             "other noise.",
             "What removals leave is assumed not to depend on the noise, as in the proof (Guo et al., 2020).",
             "Whether the head is fitted again is assumed not to depend on the noise either.",
             "Which samples are to be forgotten does not depend on weights that were released.",
-            "The state of the head, which holds the weights of the last fit, stays with whoever holds the training "
-            "data.",
+            "Only people who have the training data have the state of the head, which contains the weights of the "
+            "last fit.",
             AS_BEFORE,
             COPIES,
             FORMER,
@@ -113,14 +110,14 @@ PROMISES: dict[str, Promise] = {
     ),
     "approximate": Promise(
         guarantee="approximate",
-        promise="None is made: how far the model has forgotten is what was measured, and no more.",
+        promise="Nothing is promised: the measurements show how far the model has forgotten, and no more.",
     ),
 }
 """By what makes them: a method, a kind of head that a method takes samples out of, or anything else."""
 
 
 CHOSEN_SEED = (
-    "The seed of the noise was chosen by whoever trained the head: anybody who guesses it can subtract the noise, and "
+    "The person who trained the head chose the seed of the noise. Anyone who guesses it can subtract the noise, and "
     "nothing is certified against them."
 )
 """What is said of a logistic head whose seed natmu did not draw."""
