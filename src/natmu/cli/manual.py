@@ -24,9 +24,9 @@ TEXTS = {"when_to_use": "When to use", "cost": "Cost", "decisions": "Decisions",
 
 INTRODUCTION = """# Methods
 
-What each method does, when to use it, what it costs, what it needs and what was decided where its paper leaves room.
-`natmu methods` prints the table below, and `natmu methods NAME` all about one of them. This page is made from the
-docstrings by `make catalogue`; change those.
+This page says what each method does, when to use it, what it costs and what it needs. It also says what we decided
+where the paper is not clear. `natmu methods` prints the table below, and `natmu methods NAME` prints all about one of
+them. `make catalogue` makes this page from the docstrings; change those.
 
 D_r is the retain set, D_f the forget set. "Labels", "retain set" and "holdout" say what a method reads, and "seed
 matters" whether another seed gives another model.

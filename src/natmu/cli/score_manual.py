@@ -30,36 +30,37 @@ QUESTIONS = {
     "neither": "none, because it mixes both parts or says nothing of either",
 }
 SYMBOLS = (
-    "D_r is the retain set, D_f the forget set, x a sample and y its class, p the softmax of the logits, φ the margin "
-    "log p_y - log Σ of the other p, and E a mean over samples. The modified entropy is -(1 - p_y) log p_y - Σ over "
-    "the other classes of p_i log(1 - p_i)."
+    "D_r is the retain set, D_f the forget set, x a sample and y its class. p is the softmax of the logits, φ the "
+    "margin log p_y - log Σ of the other p, and E a mean over samples. The modified entropy is "
+    "-(1 - p_y) log p_y - Σ over the other classes of p_i log(1 - p_i)."
 )
 LEGEND = (
     f"Levels: {'; '.join(f'{level} {words}' for level, words in LEVELS.items())}. Units: pp is percentage points. "
-    "No score means anything without that of retrained models and of the original: natmu scores NAME tells both."
+    "Compare every score with that of retrained models and of the original: natmu scores NAME says both."
 )
 
 INTRODUCTION = f"""# Scores
 
-Which scores there are, what each measures, what it costs and how to read it. `natmu scores` prints the table below, and
-`natmu scores NAME` all about one of them. This page is made from `natmu.scores.catalogue` by `make catalogue`; change
-that.
+This page says which scores there are, what each measures, what it costs and how to read it. `natmu scores` prints the
+table below, and `natmu scores NAME` prints all about one of them. `make catalogue` makes this page from
+`natmu.scores.catalogue`; change that.
 
-No number here means anything by itself. It is read between two others: the **retraining baseline**, the same score of
-retrained models, which never saw the forget set, and that of the **original**, on which nothing was unlearned. A
-retrained model differs from the next one, so the baseline has a width. A model with a value outside of it is
-distinguishable from retrained models; one with a value within it is not, at this power, which is not the same as
-forgotten. With fewer than two retrained models nothing can be concluded.
+No number here means anything by itself. Read it between two others. The **retraining baseline** is the same score of
+retrained models, which never saw the forget set. The other is the score of the **original**, on which nothing was
+unlearned. Two retrained models differ, so the baseline has a width. A model with a value outside of it is
+distinguishable from retrained models. A model with a value within it is not distinguishable at this power, which is
+not the same as forgotten. With fewer than two retrained models nothing can be concluded.
 
-The verdict has two parts. *Forgotten?* asks the scores of the forget set, and says whether the model remembers it,
-knows less of it than models that never saw it, or is not distinguishable from retrained models. *Kept?* compares the
-accuracies on the retain set, the test set and the holdout with those of the original and of retrained models.
+The verdict has two parts. *Forgotten?* reads the scores of the forget set. The model remembers it, or knows less of it
+than models that never saw it, or is not distinguishable from retrained models. *Kept?* compares the accuracies on the
+retain set, the test set and the holdout with those of the original and of retrained models.
 
-Papers call several different numbers "MIA". Here each has a name of its own; the sections say who means which. Where
-the code of a paper computes a score otherwise, the line *published code* says how, and how far the two are apart on
-made-up models: run `python -m tests.scores.differences` and, for `mia_efficacy_*`, `python benchmarks/audit.py`.
+Papers call several different numbers "MIA". Here each has a name of its own; the sections say who means which. If the
+code of a paper computes a score in another way, the line *published code* says how, and how much the two differ on
+made-up models. `python -m tests.scores.differences` prints these differences, and `python benchmarks/audit.py` those of
+`mia_efficacy_*`.
 
-A package of yours can bring more, as [examples/score](../examples/score/README.md) does. `natmu scores` lists
+Your own package can bring more scores, as [examples/score](../examples/score/README.md) does. `natmu scores` lists
 those that are installed, and audits and tables have them as well.
 
 {SYMBOLS}

@@ -18,7 +18,7 @@ ENTROPY_ATTACK = (
         low=0,
         high=100,
         measures="How much of the forget set an attack on the entropy calls training data.",
-        formula="logistic regression (C = 2) on entropy, retain against test, classes balanced; share of D_f called "
+        formula="logistic regression (C = 2) on entropy, retain against test, classes balanced; fraction of D_f called "
         "member; 50 where all entropies are equal",
         source=papers.NATMU,
         baseline="that of retraining, which is not 0",
@@ -26,8 +26,8 @@ ENTROPY_ATTACK = (
         question="forgotten",
         remembers="above",
         called_mia_by=("SSD (Foster et al. 2024)", "JiT (Foster et al. 2024)", "NatMU (He et al. 2025)"),
-        published="The code of SSD, JiT and NatMU differs in the solver alone: 45.8 in both. They took the attack from "
-        "Chundawat et al. 2023, whose code today fits a support vector machine to sides of unequal size: 70.9 on the "
+        published="The code of SSD, JiT and NatMU differs only in the solver: both give 45.8. They took the attack "
+        "from Chundawat et al. 2023. That code now fits a support vector machine to sides of unequal size: 70.9 on the "
         "same predictions.",
     ),
 )
@@ -47,15 +47,15 @@ EFFICACY = tuple(
             low=0,
             high=100,
             measures="How much of the forget set an attack on * calls unseen.",
-            formula="SVC (C = 3, rbf) on as many retain as test samples; share of D_f called non-member",
+            formula="SVC (C = 3, rbf) on as many retain as test samples; fraction of D_f called non-member",
             source=papers.SPARSITY,
             baseline="that of retraining, far from 100",
             original="near 0",
             question="forgotten",
             remembers="below",
-            published="The authors' code learns from as many retain as test samples; ours draws 1,500 of each at most, "
+            published="The authors' code learns from as many retain as test samples. Ours draws at most 1,500 of each, "
             "which have the weight of all. With 10,000 of each, the mean of 20 draws is within 0.15 points of the "
-            "authors' score for all five, and a draw has a standard deviation of 0.8 points at most. Their modified "
+            "authors' score for all five. A draw has a standard deviation of 0.8 points at most. Their modified "
             "entropy replaces the columns of all labels of a batch, not each sample's own: 38.5 nats for 0.29.",
         ),
         {
@@ -77,7 +77,7 @@ SEPARATION = ScoreInfo(
     unit="0-1",
     low=0,
     high=1,
-    measures="How well * tells forget samples from unseen ones.",
+    measures="How well * distinguishes forget samples from unseen ones.",
     formula="P(forget sample looks more like a member than an unseen one does) + ½ P(equal); "
     "low loss, low entropy, high confidence and high margin look like a member",
     source=papers.SONG,
@@ -108,8 +108,8 @@ POPULATION = (
             name="tpr_at_fpr_*",
             unit="%",
             high=100,
-            measures="How much of the forget set the margin gives away while it accuses * unseen samples.",
-            formula="share of D_f above the threshold that at most this share of unseen samples exceeds",
+            measures="How much of the forget set the margin exposes, if it takes * unseen samples for members.",
+            formula="fraction of D_f above the threshold that at most this fraction of unseen samples exceeds",
             source=papers.LIRA,
             baseline="about the rate of false alarms",
             original="several times the rate of false alarms",

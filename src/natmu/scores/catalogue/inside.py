@@ -50,8 +50,8 @@ BEHIND = (
         unit="ratio",
         low=None,
         high=None,
-        measures="How much more about the forget set can be read from the features of all blocks than after "
-        "retraining; the original has 1.",
+        measures="How much more the features of all blocks say about the forget set than after retraining; the "
+        "original has 1.",
         formula="IDI = (I(unlearned) - I(retrained)) / (I(original) - I(retrained)); I = Σ over blocks of "
         "(H(Y) + E[log q(Y; features)]), q a logistic regression measured on samples that it was not fitted to; "
         "Y is forgotten or not for whole classes, else the class of a forget sample",

@@ -17,7 +17,7 @@ def _exposed(family: str, name: str, **fields: Any) -> tuple[ScoreInfo, ...]:  #
         unit="0-1",
         low=0,
         high=1,
-        measures=f"How well {family} tells forget samples from unseen ones.",
+        measures=f"How well {family} distinguishes forget samples from unseen ones.",
         baseline=CHANCE,
         original="above `auc_forget_test_*`, up to 1",
         question="forgotten",
@@ -30,7 +30,7 @@ def _exposed(family: str, name: str, **fields: Any) -> tuple[ScoreInfo, ...]:  #
         level="full",
         unit="%",
         high=100,
-        measures=f"How much of the forget set {family} gives away while it accuses * unseen samples.",
+        measures=f"How much of the forget set {family} exposes, if it takes * unseen samples for members.",
         baseline="about the rate of false alarms",
         original="many times the rate of false alarms",
     )
@@ -43,13 +43,13 @@ RMIA = _exposed(
     level="standard",
     needs=("predictions", "references"),
     cost="1 to 4 reference models",
-    formula="samples ranked by ratio = p_θ / (½ [(1 + a) p_out + 1 - a]), a = 0.3, as they are by RMIA's share of "
+    formula="samples ranked by ratio = p_θ / (½ [(1 + a) p_out + 1 - a]), a = 0.3, as they are by RMIA's fraction of "
     "population samples z with ratio(x) ≥ ratio(z)",
     source=papers.RMIA,
-    published="The authors' code ranks a sample by the share of a separate population that has a smaller ratio. Ours "
-    "is the limit for a large population: with 10,000 samples theirs finds 2.60 % at 1 in 1,000, ours 2.67 %, and the "
-    "AUC is the same. Their code takes a = 0.3, as ours does, or tunes it on a model whose members are known: the AUC "
-    "is 0.746 with 0.3, 0.748 with the best a and 0.717 with the worst.",
+    published="The authors' code ranks a sample by the fraction of a separate population that has a smaller ratio. "
+    "Ours is the limit for a large population. With 10,000 samples theirs finds 2.60 % at 1 in 1,000, ours 2.67 %, and "
+    "the AUC is the same. Their code takes a = 0.3, as ours does, or tunes it on a model whose members are known. The "
+    "AUC is 0.746 with 0.3, 0.748 with the best a and 0.717 with the worst.",
 )
 _LIRA = _exposed(
     "LiRA",
@@ -71,8 +71,8 @@ LIRA = (
         name="lira_offline_auc",
         measures="How well LiRA does without shadow models that were trained on the forget samples.",
         formula="(φ - mean) / deviation of the margin φ over shadow models that were not trained on x",
-        published="The authors' code ranks by the density, so that samples with margins far below the mean count as "
-        "members too. Its AUC is 0.727 with 16 shadows and 0.738 with 64; ours is 0.841 and 0.850.",
+        published="The authors' code ranks by the density, so samples with margins far below the mean count as members "
+        "too. Its AUC is 0.727 with 16 shadows and 0.738 with 64; ours is 0.841 and 0.850.",
     ),
     *_LIRA[1:],
 )
@@ -83,7 +83,7 @@ _ULIRA = replace(
     family="U-LiRA",
     needs=("shadows", "many unlearned"),
     cost="64 shadows, 64 unlearning runs",
-    measures="How well an attacker who knows the method tells forgotten samples from never seen ones.",
+    measures="How well an attacker who knows the method distinguishes forgotten samples from unseen ones.",
     formula="log N(φ; models that trained on x and unlearned it) - log N(φ; models that unlearned without x); "
     "the model attacked is left out of the fit",
     source=papers.ULIRA,
@@ -114,8 +114,8 @@ SWAP = (
         unit="0-1",
         low=0,
         high=1,
-        measures="How much more often attackers say 'forgotten' of forgotten samples than of unseen ones, over pairs "
-        "of models of which one forgot what the other never saw.",
+        measures="How much more often attackers call forgotten samples 'forgotten' than unseen ones, over pairs of "
+        "models: one forgot the samples that the other never saw.",
         formula="largest over attackers (best rule on the margin, U-LiRA; both learn from other pairs) of "
         "|mean over pairs of ½ [TPR - FPR, half H forgotten] + ½ [TPR - FPR, the other half forgotten]|",
         source=papers.SWAP,
@@ -140,9 +140,9 @@ _KLOM = ScoreInfo(
     formula="per sample KL(unlearned ‖ retrained) of histograms of margins: 20 bins, clipped at ±100, at least 1e-5",
     source=papers.KLOM,
     published="The authors' code has the same direction, but leaves the largest margin of each sample out and scales "
-    "the raised shares back. Its mean is 4.215 where half of 100 models over-forget (4.201 here) and 0.818 where all "
-    "collapse (0.828 here); a single sample of these differs by 0.13 at most. A sample differs by several nats where "
-    "a retrained model has the largest margin and is the only retrained one in a bin with half of the unlearned ones.",
+    "the raised fractions back. Its mean is 4.215 if half of 100 models over-forget (4.201 here) and 0.818 if all "
+    "collapse (0.828 here). A single sample of these differs by 0.13 at most. A sample differs by several nats if a "
+    "retrained model has the largest margin and is the only retrained one in a bin with half of the unlearned ones.",
     baseline="that of two groups of retrained models, above 0",
     original="up to ln 1e5 = 11.5",
     side="above",
@@ -166,13 +166,14 @@ _CHALLENGE = ScoreInfo(
     unit="nats",
     low=0,
     high=50,
-    measures="How clearly simple rules tell unlearned from retrained models by one forget sample: median over samples.",
+    measures="How clearly simple rules distinguish unlearned from retrained models by one forget sample: median over "
+    "samples.",
     formula="per sample the largest log((1 - δ - FPR) / FNR) or log((1 - δ - FNR) / FPR) over rules with one threshold "
     "on the margin or with two, which lie within 2 nats of the narrower kind; δ = 1e-5, 0 to 50",
     source=papers.CHALLENGE,
     published="The challenge's code tries thresholds in steps of 0.01 nats. Ours tries all within the same bounds, so "
-    "that our F is 0.001 to 0.009 lower with 16, 64 and 512 models of a kind. The challenge's code also gives an "
-    "epsilon of 50 wherever one range is below 1 % of the other, which lowers F by less than 0.01 with 64 models.",
+    "our F is 0.001 to 0.009 lower with 16, 64 and 512 models of a kind. The challenge's code also gives an epsilon of "
+    "50 wherever one range is below 1 % of the other, which lowers F by less than 0.01 with 64 models.",
     baseline="that of two groups of retrained models, above 0",
     original="up to 50",
     side="above",
@@ -184,7 +185,7 @@ QUALITY = (
         name="forgetting_quality",
         unit="0-1",
         high=1,
-        measures="Epsilon as points: each half of an epsilon halves those of a sample; mean over samples.",
+        measures="Epsilon as points: every 0.5 of epsilon halves the points of a sample; mean over samples.",
         formula="F = E[2^(-⌊ε / 0.5⌋)]",
         baseline="that of two groups of retrained models, below 1",
         original="near 0",
