@@ -199,7 +199,7 @@ def test_a_trainer_of_one_network_trains_no_shards_again(world, trained):
 @pytest.mark.parametrize(
     ("rows", "options", "sentence"),
     [
-        ([*range(COUNT - 1)], {"names": None}, "which of them are gone; give names="),
+        ([*range(COUNT - 1)], {"names": None}, "which of them are gone. Give names="),
         ([*range(COUNT), 5], {}, "Two samples are called 'scan-5.png'"),
         ([*range(COUNT)], {"names": ["a"]}, "There are 1 names for 90 samples"),
         ([*range(COUNT)], {"names": "scan"}, "names must be one text for each of 90 samples, not str"),

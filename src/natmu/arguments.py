@@ -102,12 +102,12 @@ def refuse_unprepared(method: Method) -> None:
     """Refuse a method that goes back to what was kept when the model was trained: a model alone does not hold it."""
     if method.needs_shards:
         raise SettingError(
-            f"{method.name} trains shards again, and a model in memory does not hold them; train with "
+            f"{method.name} trains shards again, and a model in memory does not hold them. Train with "
             "natmu.train_shards, whose result forgets with .forget(…), or take a method that serves any model."
         )
     if method.needs_head:
         raise SettingError(
-            f"{method.name} takes samples out of a head, and a model in memory does not hold what that needs; fit a "
+            f"{method.name} takes samples out of a head, and a model in memory does not hold what that needs. Fit a "
             "head of natmu.heads on features and call its remove, or take a method that serves any model."
         )
 

@@ -28,7 +28,7 @@ def refuse_without_outputs(model: nn.Module) -> None:
     """Refuse to forget more with a model that lost outputs."""
     if isinstance(model, WithoutOutputs):
         raise ModelError(
-            "model has no output any more for a class that it forgot, so no method can go on from it; start from the "
+            "model no longer has an output for a class that it forgot, so no method can start from it. Start from the "
             "model before that, and drop the class with the last request."
         )
 

@@ -167,8 +167,8 @@ class Source:
         workspace = place.workspace(DataSettings.parse(self.data, "data"), name, self.outputs)
         if workspace.settings.test_fraction is not None:
             decide(
-                f"{self.path} may have been trained on the samples that --test-fraction makes the test set; then its "
-                "test accuracy and every attack that compares with unseen samples mean nothing, so give --test-data."
+                f"{self.path} may have been trained on the samples that --test-fraction makes the test set. Then its "
+                "test accuracy and every attack that compares with unseen samples mean nothing. Give --test-data."
             )
         recipe = None if self.training is None else resolved(training_of(self.training))
         require_undivided(recipe)
@@ -235,8 +235,8 @@ def open_model(
         raise ModelError(f"{path} holds a part of an audit; name the run of an original or of an unlearned model.")
     if classes_without_output(model):
         raise ModelError(
-            f"{path} has no output any more for a class that it forgot, so no method can go on from it; start from the "
-            "run that it was made from, and drop the class with the last request."
+            f"{path} no longer has an output for a class that it forgot, so no method can start from it. Start from "
+            "the run that it was made from, and drop the class with the last request."
         )
     if place.precision == "auto":
         place = replace(place, precision=model.arithmetic.precision)

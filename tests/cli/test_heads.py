@@ -107,7 +107,7 @@ def test_the_seed_of_a_logistic_head_is_secret(natmu, backbone, tmp_path):
     assert again.json == first.json
     given = natmu(*command, "runs/c", "--seed", 7, "--json")
     assert Run(tmp_path / "runs/c").record.lineage.seed == 7
-    assert "whoever guesses it can subtract the noise" in given.err
+    assert "Anyone who guesses it can subtract the noise" in given.err
     down = natmu("unlearn", "--from", "runs/a", "--forget", "random:1", "--method", "downdate", "--json")
     assert down.status == 0, down.err
     assert str(seeds[0]) not in down.out + down.err

@@ -342,7 +342,7 @@ def test_what_only_looks_random_is_read() -> None:
         ([], "empty"),
         ([COLOUR[0]], "not a pair"),
         ([(COLOUR[0], 1, 2)], "more than one integer that may be the label"),
-        ([{"image": COLOUR[0], "img": COLOUR[0], "label": 1}], "not exactly one is an image"),
+        ([{"image": COLOUR[0], "img": COLOUR[0], "label": 1}], "must have exactly one image"),
         ([{"img": COLOUR[0], "fine_label": 1, "coarse_label": 0}], "rename or remove columns"),
         ([{"photo": COLOUR[0], "label": 1}], "Item 0 of the data set has 'photo', 'label'"),
         (DataLoader([(COLOUR[0], 1)]), r"its \.dataset"),

@@ -83,5 +83,5 @@ def test_a_misspelt_name_is_corrected(tmp_path: Path) -> None:
 def test_files_of_other_kinds_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "images.npy"
     np.save(path, np.zeros((2, 2, 2), np.uint8))
-    with pytest.raises(DataError, match="not data that is understood"):
+    with pytest.raises(DataError, match="not data that natmu can read"):
         load(str(path), tmp_path)

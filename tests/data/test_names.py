@@ -207,12 +207,12 @@ def test_a_column_that_pandas_left_unnamed_is_refused(tmp_path: Path, content: s
     data = load("digits", tmp_path).train
     path = tmp_path / "i.csv"
     path.write_text(content)
-    with pytest.raises(ForgetSetError, match=r"first line is 0.*write the line 'index'"):
+    with pytest.raises(ForgetSetError, match=r"first line is 0.*Write the line 'index'"):
         meant(f"indices:{path}", data)
     path.write_text("index\n" + content)
     assert meant(f"indices:{path}", data) == ["0", "17", "42"]
     path.write_text(content)
-    with pytest.raises(ForgetSetError, match=r"first line of .* is 0.*write the line 'name'"):
+    with pytest.raises(ForgetSetError, match=r"first line of .* is 0.*Write the line 'name'"):
         meant(f"files:{path}", data)
     path.write_text("17\n42\n")
     assert meant(f"indices:{path}", data) == ["17", "42"]

@@ -114,7 +114,7 @@ def test_samples_that_no_part_holds_are_told_and_left_out(census, tmp_path):
 
 @pytest.mark.parametrize("names", [["test/ann.jpg", "ann/3.jpg"], ["eve/0.jpg"]])
 def test_a_request_without_any_training_sample_is_refused(names, census, tmp_path):
-    with pytest.raises(ForgetSetError, match=r"names no training sample of .*; name a training sample too, or delete"):
+    with pytest.raises(ForgetSetError, match=r"names no training sample of .*\. Name a training sample too, or delete"):
         found(listed(tmp_path, *names), census)
 
 

@@ -21,7 +21,7 @@ from natmu.records.policy import Policy
 from natmu.requests.advice import RETAIN, TEST, costs_of, retraining_advice, since_training, slope_of
 from natmu.requests.state import fold
 
-NONE = {"samples": None, "share": None, "requests": None, "drift": None}
+NONE = {"samples": None, "fraction": None, "requests": None, "drift": None}
 
 
 def policy(**limits):
@@ -59,15 +59,15 @@ def test_the_forecast_goes_on_from_the_last_release_with_the_slope_of_all():
 
 
 def test_a_limit_of_the_share():
-    later = advice([10, 20], share=0.05)
+    later = advice([10, 20], fraction=0.05)
     assert later.in_requests == pytest.approx(3)
     assert later.reasons[0].startswith("2 % of the training data (20 of 1000 samples) of at most 5 % since")
-    assert advice([10, 50], share=0.05).due
-    assert not advice([10, 49], share=0.05).due
+    assert advice([10, 50], fraction=0.05).due
+    assert not advice([10, 49], fraction=0.05).due
 
 
 def test_a_share_that_no_float_has_is_reached_exactly():
-    entries = service(policy(share=0.07), [7], samples=100)
+    entries = service(policy(fraction=0.07), [7], samples=100)
     assert retraining_advice(fold(entries)).due
 
 
@@ -119,10 +119,10 @@ def test_a_release_that_was_not_measured_is_left_out_of_the_drift():
 
 
 def test_the_soonest_limit_counts_and_stands_first():
-    all_of_them = advice([10, 20], drifting(99.9, 99.8), samples=50, share=0.06, requests=7, drift=1)
+    all_of_them = advice([10, 20], drifting(99.9, 99.8), samples=50, fraction=0.06, requests=7, drift=1)
     assert all_of_them.in_requests == pytest.approx(3)
     assert [one.split(" ")[0] for one in all_of_them.reasons] == ["20", "2", "2", "0.20"]
-    due = advice([10, 20], drifting(99.9, 99.8), samples=50, share=0.02, requests=7, drift=1)
+    due = advice([10, 20], drifting(99.9, 99.8), samples=50, fraction=0.02, requests=7, drift=1)
     assert due.due
     assert due.reasons[0].startswith("Retraining is due: 2 % of the training data")
 
@@ -134,7 +134,7 @@ def test_without_limits_nothing_is_advised():
 
 
 def test_a_new_service_has_nothing_to_forecast():
-    new = retraining_advice(fold(service(policy(samples=5, share=0.1, requests=3, drift=1), [])))
+    new = retraining_advice(fold(service(policy(samples=5, fraction=0.1, requests=3, drift=1), [])))
     assert (new.due, new.in_requests) == (False, None)
     assert len(new.reasons) == 4
     assert new.reasons[3] == "No accuracy was measured since the last training, so nothing is known of drift."

@@ -302,7 +302,7 @@ def test_photographs_may_be_deleted_and_confirmed_to_be_gone_before_the_process(
     service = world.begun(kind)
     service.add("where:person=3", "T-3")
     world.delete(3)
-    with pytest.raises(UsageError, match="in use; run natmu requests process first, or confirm without --weights"):
+    with pytest.raises(UsageError, match=r"in use\. Run natmu requests process first, or confirm without --weights"):
         service.confirm_purge(1, weights=True)
     service.confirm_purge(1)
     released = service.process()
@@ -325,8 +325,8 @@ def test_a_spent_budget_is_a_refit_and_evidence_says_so(world):
     ("kind", "policy", "sentence"),
     [
         ("logistic", {"guarantee": "exact"}, "downdate of a logistic head is certified, and guarantee is exact"),
-        ("ridge", {"method": "sisa"}, "the original was not trained in shards; begin a service with"),
-        ("shards", {"method": "downdate"}, "the original has none; begin a service with"),
+        ("ridge", {"method": "sisa"}, "the original was not trained in shards. Begin a service with"),
+        ("shards", {"method": "downdate"}, "the original has none. Begin a service with"),
     ],
 )
 def test_what_the_original_cannot_give_is_refused_at_init(world, kind, policy, sentence):

@@ -34,7 +34,7 @@ def test_a_new_service():
     new = status(opening())
     assert (new.requests, new.pending, new.overdue, new.unfinished, new.not_purged) == (0, (), 0, None, ())
     assert (new.deployed.release, new.deployed.method, new.deployed.since) == (0, "original", time_of(1))
-    assert (new.forgotten, new.share) == (0, 0.0)
+    assert (new.forgotten, new.fraction) == (0, 0.0)
     assert [(one.score, one.original, one.now, one.lost) for one in new.drift] == [
         ("retain_acc", 100.0, 100.0, 0.0),
         ("test_acc", 97.5, 97.5, 0.0),
@@ -104,7 +104,7 @@ def test_a_rollback_is_when_the_model_was_deployed_last():
     assert back.deployed.made == time_of(4)
     assert [one.request for one in back.pending] == [2]
     assert back.not_purged == (1,)
-    assert (back.forgotten, back.share) == (10, 0.01)
+    assert (back.forgotten, back.fraction) == (10, 0.01)
 
 
 def test_a_purge_does_not_change_since_when_a_model_is_deployed():

@@ -305,7 +305,7 @@ def test_a_model_that_another_method_changed_cannot_be_downdated(place, whole):
     name = unit_head_of(place.build(0))[0]
     changed = {key for key, value in backbone.items() if not torch.equal(value, place.require(root).weights()[key])}
     assert changed == {f"{name}.weight", f"{name}.bias"}
-    with pytest.raises(ModelError, match="another method has changed the model since"):
+    with pytest.raises(ModelError, match="Another method has changed the model since"):
         obtain(downdated(place, tuned, "class:3"), place)
     asked = place.forget(parse_forget("class:3"), 0, tuned)
     again = outcome_of(Downdate(refit=True), tuned, asked, seed=0, batch_size=32, at=root.arithmetic)

@@ -104,13 +104,13 @@ def test_ours_have_a_layer_that_can_lose_rows(name):
 
 @pytest.mark.parametrize(("network", "classes"), [(Scaled(), 5), (Tied(), 64)])
 def test_what_cannot_lose_rows_is_refused(network, classes):
-    with pytest.raises(ModelError, match="not the rows of a linear layer"):
+    with pytest.raises(ModelError, match="do not come from a linear layer"):
         head_of(network, num_classes=classes, image_shape=SHAPE)
 
 
 def test_two_classes_must_stay():
     require_enough(3, [1])
-    with pytest.raises(ModelError, match=r"Without 1 of 2 outputs.*two classes must stay"):
+    with pytest.raises(ModelError, match=r"Without 1 of 2 outputs.*fewer than two classes"):
         require_enough(2, [1])
 
 

@@ -135,7 +135,7 @@ def test_a_common_class_that_is_never_predicted_is_refused_unless_it_was_forgott
     labels = np.repeat(np.arange(4), 50)
     predicted = np.where(labels == 2, 1, labels)
     names = ["a", "b", "c", "d"]
-    with pytest.raises(ModelError, match=r"hardly ever predicted \(c\).* forgotten before, say so"):
+    with pytest.raises(ModelError, match=r"hardly ever predicted \(c\).* forgot those before, say so"):
         check_original(outputs(labels, predicted, 4), None, names).require()
     earlier = ForgetSet(np.flatnonzero(labels == 2), "class:c", "class", (2,))
     later = ForgetSet(np.array([0, 1]), "indices:x", "indices").after(earlier)

@@ -32,8 +32,8 @@ NOTHING_TO_RELEARN = "relearn_time needs an output for what was forgotten, and t
 """Why this score is missing of a model that lost its outputs."""
 
 ALIKE_WITHOUT = (
-    "The model has no output for what it forgot; the original and all other models are compared as if they had none "
-    "either, so that the comparison is about what is left."
+    "The model has no output for what it forgot. The original and all other models are compared as if they had none "
+    "either, so the comparison is about what is left."
 )
 """What is decided for such a model."""
 

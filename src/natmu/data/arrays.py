@@ -126,7 +126,7 @@ def _in_small_letters(readers: Mapping[str, _Reader], source: Path) -> dict[str,
     small = {name.lower(): reader for name, reader in readers.items()}
     if len(small) < len(readers):
         names = sorted(name for name in readers if sum(name.lower() == other.lower() for other in readers) > 1)
-        raise DataError(f"{source} holds {some(names)}, which are the same name but for capitals; keep one.")
+        raise DataError(f"{source} holds {some(names)}, which differ only in capital letters; keep one.")
     return small
 
 

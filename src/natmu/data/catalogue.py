@@ -186,7 +186,9 @@ def _divided_once(parts: Parts, fraction: float | None) -> tuple[ImageData, Imag
     assert fraction is not None, "data without a test part was refused"
     rest, part = fixed_part(parts.train.labels.numpy(), fraction)
     if not len(rest):
-        raise DataError("The data has a single sample, of which no test part can be taken; add samples.")
+        raise DataError(
+            "The data has a single sample, so it cannot be divided into training and test set; add samples."
+        )
     decide(f"A fixed class-balanced part of the data, {len(part)} samples, is the test set, as --test-fraction asks.")
     return parts.train.subset(rest), parts.train.subset(part)
 
@@ -245,13 +247,13 @@ def _load_path(path: Path, data_dir: Path, form: Form, classes: ClassNames, unse
     names = [info.name for info in sources()]
     if path.is_file():
         raise DataError(
-            f"{path} is not data that is understood; give an .npz file, a .csv table of images, or a folder of .npy "
+            f"{path} is not data that natmu can read; give an .npz file, a .csv table of images, or a folder of .npy "
             "files or images."
         )
     raise DataError(
-        f"There is no data set or path {str(path)!r}{hint(str(path), names)}; the names are {', '.join(names)}, and a "
-        "folder of images per class, a .csv table of images, an .npz file, a folder of .npy files or "
-        "package.module:function is taken too."
+        f"There is no data set or path {str(path)!r}{hint(str(path), names)}; the names are {', '.join(names)}, or "
+        "give a folder of images per class, a .csv table of images, an .npz file, a folder of .npy files or "
+        "package.module:function."
     )
 
 
@@ -275,7 +277,7 @@ def _reduced(train: ImageData, size: int | None) -> ImageData:
 def _divided(test: ImageData) -> tuple[ImageData, ImageData]:
     """Four fifths of the test set, and a fifth for tuning."""
     if len(test) < 2:
-        raise DataError("The test set has a single image, of which no holdout can be taken; add test images.")
+        raise DataError("The test set has a single image, so no holdout can be taken from it; add test images.")
     rest, fifth = fixed_part(test.labels.numpy())
     return test.subset(rest), test.subset(fifth)
 

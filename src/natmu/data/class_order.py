@@ -105,7 +105,7 @@ def require_sure_order(names: Sequence[str], source: str, *, chosen: bool) -> No
     if not chosen and is_doubtful(names):
         raise SettingError(
             f"The classes of {source} are numbered: sorted as text, as torchvision's ImageFolder does, they are "
-            f"{', '.join(names[:4])} …, and counted {', '.join(natural(names)[:4])} …; say which order the weights "
+            f"{', '.join(names[:4])} …, and counted {', '.join(natural(names)[:4])} …. Say which order the weights "
             "have: --class-order string, --class-order natural, or --classes FILE."
         )
 
@@ -176,9 +176,8 @@ def first_label(labels: IntArray, classes: ClassNames, what: str) -> int:
     low, high = (int(labels.min()), int(labels.max())) if len(labels) else (0, 0)
     if classes.given is None and low > 0:
         raise DataError(
-            f"{what} run from {low} to {high} and none is 0, the number of the first class; count them from 0, or "
-            f"give --classes FILE with the class names: {high} names if they count from 1, {high + 1} if one has no "
-            "samples."
+            f"{what} run from {low} to {high} and none is 0, the number of the first class. Count them from 0, or give "
+            f"--classes FILE with the class names: {high} names if they count from 1, {high + 1} if one has no samples."
         )
     if classes.given is not None and low == 1 and high == len(classes.given):
         say(f"{what} count from 1: label 1 is class {classes.given[0]!r}, label {high} is {classes.given[-1]!r}.")

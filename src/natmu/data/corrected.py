@@ -61,8 +61,8 @@ def corrected_samples(samples: Samples, train: ImageData, forget: ForgetSet) -> 
     unknown = next((label for label in forget.corrections[:, 1].tolist() if label not in first), None)
     if unknown is not None:
         raise DataError(
-            f"No training sample is of the class {train.class_names[unknown]!r}, so that its label in your own data "
-            "set is not known; retrain without a trainer, or forget these samples without a right label."
+            f"No training sample is of the class {train.class_names[unknown]!r}, so its label in your own data set is "
+            "not known. Retrain without a trainer, or forget these samples without a right label."
         )
     alike = np.array([first[label] for label in forget.corrections[:, 1].tolist()], np.int64)
     return CorrectedSamples(samples, forget.corrections[:, 0], alike)

@@ -172,8 +172,8 @@ def _pair(item: object, index: int) -> tuple[object, object]:
         images, labels = ([key for key in keys if key in item] for keys in (IMAGE_KEYS, LABEL_KEYS))
         if len(images) != 1 or len(labels) != 1:
             raise DataError(
-                f"{what} has {some([*item], 10)}, of which not exactly one is an image "
-                f"({', '.join(IMAGE_KEYS)}) and one a label ({', '.join(LABEL_KEYS)}); rename or remove columns."
+                f"{what} has {some([*item], 10)}, but it must have exactly one image ({', '.join(IMAGE_KEYS)}) and one "
+                f"label ({', '.join(LABEL_KEYS)}); rename or remove columns."
             )
         return item[images[0]], item[labels[0]]
     if not isinstance(item, tuple | list) or len(item) < 2:

@@ -166,7 +166,7 @@ def _refuse_deep(path: Path, image: Image.Image) -> None:
     """Name an image that has more than eight bits per channel."""
     if image.mode not in GREY | _COLOUR:
         raise DataError(
-            f"{path} has more than eight bits per channel (mode {image.mode}); save it with eight bits, or give the "
+            f"{path} has more than eight bits per channel (mode {image.mode}). Save it with eight bits, or give the "
             "images as an array of floats in a .npy or .npz file."
         )
 

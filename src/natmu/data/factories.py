@@ -119,7 +119,7 @@ def _beside(train: ImageData, part: ImageData, role: str) -> ImageData:
     highest = int(part.labels.max())
     if highest >= train.num_classes:
         raise DataError(
-            f"The {role} data has the label {highest}, and the training data has {train.num_classes} classes; give "
+            f"The {role} data has the label {highest}, and the training data has {train.num_classes} classes. Give "
             "training samples of each class, or leave the others out of the test."
         )
     return replace(part, class_names=train.class_names)

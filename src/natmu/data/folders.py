@@ -121,7 +121,7 @@ def _class_names(folder: Path, inside: Mapping[str, Sequence[Path]], classes: Cl
         below = ", ".join(sorted(path.name for path in folders_in(folder / unclear[0]))[:3])
         raise DataError(
             f"{folder / unclear[0]} holds folders ({below}) and no images of its own, so it may be a class or a part "
-            "of the data; call the parts train and test, or list the classes in a file for --classes."
+            "of the data. Call the parts train and test, or list the classes in a file for --classes."
         )
     return names
 

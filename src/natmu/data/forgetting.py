@@ -246,9 +246,9 @@ def _difficulty(request: ForgetRequest, total: int, difficulty: Mapping[str, Flo
     """The checked difficulty that a request needs."""
     if request.criterion not in difficulty:
         raise ForgetSetError(
-            f"{request.text!r} needs the {request.criterion} of every training sample, which is recorded while the "
-            "original model trains; train the original on this data with natmu first, or write "
-            f"{request.text.removesuffix(':confidence')}:loss to go by the loss at the end."
+            f"{request.text!r} needs the {request.criterion} of every training sample, which natmu records while it "
+            "trains the original. Train the original on this data with natmu first, or write "
+            f"{request.text.removesuffix(':confidence')}:loss to use the loss at the end."
         )
     values = np.asarray(difficulty[request.criterion], np.float32)
     if values.shape != (total,) or not np.isfinite(values).all():
@@ -271,8 +271,7 @@ def _require_something_of_each_class(forget: ForgetSet, data: ImageData) -> None
     gone = [str(names[label]) for label in forget.classes if label not in left] if len(forget.before) else []
     if gone:
         raise ForgetSetError(
-            f"{forget.request!r} names {some(gone, 10)}, of which nothing is left that was not forgotten before; "
-            "leave it out."
+            f"{forget.request!r} names {some(gone, 10)}, but earlier requests have forgotten all of it; leave it out."
         )
 
 

@@ -46,7 +46,7 @@ def to_pixels(images: npt.NDArray[Any], what: str) -> PixelArray:
         return images
     if not np.issubdtype(images.dtype, np.floating):
         raise DataError(
-            f"{what} must be uint8 or floats, not {images.dtype}; give floats as the model takes them, such as "
+            f"{what} must be uint8 or floats, not {images.dtype}. Give floats as the model takes them, such as "
             "images.astype('float32') / 65535 for 16 bits, or uint8, which natmu divides by 255."
         )
     _require_finite(images, what)

@@ -45,8 +45,8 @@ def check_augmentation(function: Augmentation, images_BCHW: Tensor) -> None:
         first, again = (_called(function, images_BCHW.clone(), 0) for _ in range(2))
     except FAULTS as error:
         raise SettingError(
-            f"augment: {name} failed on a batch of shape {shape} ({quoted(error)}); it is given float32 images on the "
-            "device, as the model is given them, and returns as many of the same shape."
+            f"augment: {name} failed on a batch of shape {shape} ({quoted(error)}). It gets float32 images on the "
+            "device, as the model gets them, and must return as many of the same shape."
         ) from error
     _require_images(function, first, images_BCHW)
     if not bool(torch.isfinite(first).all()):

@@ -103,8 +103,8 @@ def say_if_flat(data: ImageData) -> None:
         say(f"All pixels of the images that were looked at are {low:g}; the model has nothing to tell them apart by.")
     elif not data.floating and high - low < _FEW_LEVELS:
         say(
-            f"The images have few grey levels, {low:g} to {high:g} of 255; if they were floats once, give the floats, "
-            "which natmu hands to the model as they are."
+            f"The images have few grey levels, {low:g} to {high:g} of 255. If they were floats once, give the floats: "
+            "natmu passes them to the model as they are."
         )
 
 

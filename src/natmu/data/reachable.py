@@ -111,8 +111,8 @@ def _refuse_lost(links: Sequence[Path], folder: Path | str) -> None:
     if links:
         raise DataError(
             f"{folder} holds {len(links):,} links to folders or files that are not there "
-            f"({some([*map(str, sorted(links))], 3)}), which may be folders of images; get what they lead to (git "
-            "annex get, dvc pull), or take the links away."
+            f"({some([*map(str, sorted(links))], 3)}), which may be folders of images. Get their targets (git annex "
+            "get, dvc pull), or remove the links."
         )
 
 

@@ -52,7 +52,7 @@ def require_single(model: nn.Module, image_shape: tuple[int, int, int], compute:
             trial(torch.full((2, *image_shape), 0.5, device=compute.device))
     except FAULTS as error:
         raise ModelError(
-            f"The weights of {type(model).__name__} are in half precision, in which small steps are lost, and it fails "
-            f"with them in single precision ({quoted(error)}): give model.float(), and let its forward pass convert "
-            "images to the type of its weights."
+            f"The weights of {type(model).__name__} are in half precision, which loses small steps, and the model "
+            f"fails in single precision ({quoted(error)}). Give model.float(), and let its forward pass convert images "
+            "to the type of its weights."
         ) from None

@@ -239,8 +239,8 @@ class _Worker:
         except (EOFError, OSError):
             self._process.join()
             raise LostProcessError(
-                f"A process that trained a model has ended without an answer (exit status {self._process.exitcode}), "
-                "most often because memory ran out; the same command continues, and with the environment variable "
+                f"A process that trained a model ended without a result (exit status {self._process.exitcode}), most "
+                "often because memory ran out. Run the same command again to continue. With the environment variable "
                 "OMP_NUM_THREADS=1 it trains one model at a time."
             ) from None
 

@@ -133,8 +133,8 @@ class RidgeHead(SavedHead):
         if not head.error <= TOLERANCE:
             raise RefitNeeded(
                 f"Rounding may have moved the weights by {head.error:.0e} of their norm, and at most {TOLERANCE:g} is "
-                f"allowed (condition number {head.condition:.0e}); fit the head again on the samples that are left, "
-                "and on rows_of(features), where nothing is rounded, if this happens often."
+                f"allowed (condition number {head.condition:.0e}). Fit the head again on the samples that are left. If "
+                "this happens often, fit it on rows_of(features), where nothing is rounded."
             )
         return head
 

@@ -81,8 +81,8 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
     if lineage.architecture.unit_head:
         if like is not None:
             raise ModelError(
-                f"The last layer of {run.path} expects features of length 1, so that {like}, which has a plain one, "
-                "would give other predictions with its weights; export without --like, and give the network a "
+                f"The last layer of {run.path} expects features of length 1, so {like}, whose last layer is plain, "
+                "would give other predictions with its weights. Export without --like, and give the network a "
                 "natmu.models.UnitLinear as its last layer."
             )
         say(

@@ -123,7 +123,7 @@ def _fill(network: nn.Module, state: Mapping[str, Tensor], origin: str) -> None:
     misfits = [name for name, value in own.items() if name not in state or state[name].shape != value.shape]
     if misfits:
         raise ModelError(
-            f"The weights of {origin} do not fit this architecture and images of this size, as at {misfits[0]}; give "
+            f"The weights of {origin} do not fit this architecture and images of this size, as at {misfits[0]}. Give "
             "the architecture that they were trained with, and images of their size (--image-size, --channels)."
         )
     network_of(network).load_state_dict({name: state[name] for name in own}, strict=False)
@@ -134,7 +134,7 @@ def _built_state(network: nn.Module, workspace: Workspace) -> Mapping[str, Tenso
     state, other = backbone_state(network), backbone_state(workspace.build(1))
     if any(not torch.equal(value, other[name]) for name, value in state.items()):
         raise ModelError(
-            f"{workspace.model} draws its weights at random, and nothing is ever downloaded: name a file of trained "
+            f"{workspace.model} draws its weights at random, and nothing is ever downloaded. Name a file of trained "
             f"weights, as in --features-from FILE --model {workspace.model}, or a factory of your own that loads them."
         )
     return state
@@ -169,8 +169,8 @@ def _refuse_same_data(lineage: AnyLineage, what: str, workspace: Workspace) -> N
     seen = theirs.digests.train in (own.digests.train, own.digests.test, own.digests.holdout)
     if seen or theirs.source == own.source or _same_place(theirs.source, own.source):
         raise ModelError(
-            f"{what} was trained on {theirs.source}, which is this data or another part of it, so that the features "
-            "would know the samples that the head is to forget; take a backbone that was trained on other data."
+            f"{what} was trained on {theirs.source}, which is this data or another part of it. So the features would "
+            "know the samples that the head is to forget. Take a backbone that was trained on other data."
         )
 
 

@@ -27,7 +27,7 @@ def positions_of(known: ShardSamples, data: ImageData, names: Digests, contents:
     if data.sample_names.listing.texts is None and len(data) < len(known):
         raise DataError(
             f"The data has {len(data)} samples, and the shards in {store} were trained on {len(known)}. Positions do "
-            "not say which of them are gone; give names=…, one text per sample, from the first call on."
+            "not say which of them are gone. Give names=…, one text per sample, from the first call on."
         )
     positions = known.positions(names)
     if len(new := np.flatnonzero(positions < 0)):
@@ -38,7 +38,7 @@ def positions_of(known: ShardSamples, data: ImageData, names: Digests, contents:
     if len(changed := np.flatnonzero((known.contents[positions] != contents).any(1))):
         raise DataError(
             f"{len(changed)} samples have other inputs or another label than when the shards in {store} were trained, "
-            f"such as {data.names[int(changed[0])]!r}; give them as they were, or train in another folder."
+            f"such as {data.names[int(changed[0])]!r}. Give them as they were, or train in another folder."
         )
     return positions
 

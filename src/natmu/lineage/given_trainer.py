@@ -48,8 +48,8 @@ def recipe_of(trainer: object, *, kept: bool) -> tuple[OwnTraining, Trainer | No
     known = inspect.isfunction(function) and "<" not in function.__qualname__
     if not known and kept:
         raise SettingError(
-            "With folder, trainer must be a function of a module, so that its models are known again; define it at the "
-            "top of a file, and give further arguments with functools.partial(train, lr=…)."
+            "With folder, trainer must be a function of a module, so that natmu finds its models again. Define it at "
+            "the top of a file, and give further arguments with functools.partial(train, lr=…)."
         )
     if not known:
         name = getattr(function, "__qualname__", type(function).__name__)
@@ -73,8 +73,8 @@ def require_one_network(model: nn.Module) -> None:
     """
     if isinstance(network_of(model), Ensemble):
         raise ModelError(
-            "The model is made of shards, and a call of trainer gives one network; train shards with "
-            "natmu.train_shards on the data without the samples, with seed=1, 2, … and another store for each, and "
+            "The model is made of shards, and a call of trainer gives one network. Train shards with "
+            "natmu.train_shards on the data without the samples, with seed=1, 2, … and another store for each. Then "
             "give natmu.audit retrained=[…] instead of trainer."
         )
 

@@ -32,8 +32,8 @@ from natmu.records.settings import LogisticTraining, RidgeTraining
 from natmu.types import FloatArray, ForgetSet, IntArray, Outputs, Part, positions_digest, seed_for
 
 HEADLESS = (
-    "downdate takes samples out of a head that was fitted or downdated, and this run does not hold what that needs: "
-    "another method has changed the model since, or a purge deleted it; fit the head again with --set refit=true."
+    "downdate takes samples out of a head that was fitted or downdated, and this run does not hold what that needs. "
+    "Another method has changed the model since, or a purge deleted it. Fit the head again with --set refit=true."
 )
 """Refuses to take samples out of a head without its state."""
 

@@ -27,8 +27,8 @@ from natmu.records.lineage import (
 from natmu.records.settings import AnyTraining, sharding_of
 
 DIVIDED = (
-    "A model from elsewhere is one model, whatever it was trained on, so that sharding cannot be told of it; leave it "
-    "out, or train shards here with natmu train --shards 5."
+    "A model from elsewhere is one model, whatever it was trained on, so it has no sharding. Leave sharding out, or "
+    "train shards here with natmu train --shards 5."
 )
 """Refuses a division that nobody can go back to."""
 

@@ -152,7 +152,7 @@ def fill(network: nn.Module, trained: object, name: str) -> None:
     if misfits:
         raise ModelError(
             f"{name} returned a {type(trained).__name__} that is not of the architecture of the original: "
-            f"{len(misfits)} of its weights, such as {misfits[0]}, are missing, new or of another shape; return the "
+            f"{len(misfits)} of its weights, such as {misfits[0]}, are missing, new or of another shape. Return the "
             "same architecture."
         )
     empty = next((key for key, value in given.items() if value.is_meta), None)

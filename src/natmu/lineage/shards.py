@@ -34,8 +34,8 @@ Chain = tuple[Stage, ...]
 """The stages of a shard."""
 
 POSITIONS = (
-    "The samples of this data have no names, so that shards go by positions: forget samples by requests, and leave the "
-    "data as it is; who deletes samples from it and trains anew gets other shards."
+    "The samples of this data have no names, so positions decide the shards. Forget samples by requests, and leave the "
+    "data as it is. If you delete samples and train anew, you get other shards."
 )
 """What is said of data whose samples have no names."""
 

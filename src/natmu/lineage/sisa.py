@@ -33,7 +33,7 @@ NOTHING = (
 """Refuses to forget everything."""
 
 BACK = (
-    "sisa goes back to the shards as they were trained and leaves out all that was forgotten until now; what {methods} "
+    "sisa goes back to the shards as they were trained and leaves out all that was forgotten until now. What {methods} "
     "changed in the model is not kept."
 )
 """What is said where other methods have changed the model since its shards were trained."""

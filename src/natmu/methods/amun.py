@@ -141,7 +141,7 @@ def adversarial_examples(problem: Problem, epsilon: float, steps: int) -> tuple[
     processes.same_everywhere([images, answers])
     if not bool((answers >= 0).any()):
         raise ModelError(
-            "amun: no change of a forget image changes the model's answer, so that there are no adversarial examples; "
+            "amun: no change of a forget image changes the model's prediction, so there are no adversarial examples; "
             "choose another method."
         )
     return images, answers

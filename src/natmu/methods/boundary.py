@@ -283,4 +283,4 @@ def _require_head(problem: Problem) -> None:
             f"{wanted}, and {what} fails with one more ({quoted(error)}); choose another method."
         ) from None
     if answer != (2, classes + 1):
-        raise ModelError(f"{wanted}, and the last one of {what} does not give its answer; choose another method.")
+        raise ModelError(f"{wanted}, and the last one of {what} does not give its logits; choose another method.")

@@ -15,14 +15,14 @@ from natmu.records.settings import Sharding
 from natmu.types import Settings
 
 UNSHARDED = (
-    "sisa trains the shards of a model again, and this one was not trained in shards; train one with natmu train "
+    "sisa trains the shards of a model again, and this one was not trained in shards. Train one with natmu train "
     "--shards 5, or give sisa the setting shards in a recipe."
 )
 """Refuses any other model."""
 
 UNFITTED = (
-    "downdate takes samples out of a ridge or logistic head that no other method has changed, and this model has none; "
-    "start from the head as it was fitted or as downdate left it, or train one with natmu train --head ridge "
+    "downdate takes samples out of a ridge or logistic head that no other method has changed, and this model has none. "
+    "Start from the head as it was fitted or as downdate left it. Or train one with natmu train --head ridge "
     "--features-from MODEL."
 )
 """Refuses any other model."""

@@ -58,7 +58,7 @@ class _Dampening(Method):
         if bounded and config.alpha is not None and config.alpha >= limit:
             raise SettingError(
                 f"{self.name}: alpha must be below {limit:.4g}, the size of the data over that of the forget set, not "
-                f"{config.alpha:g}: no weight can be more important for a part than that many times its importance for "
+                f"{config.alpha:g}. No weight can be more important for a part than that many times its importance for "
                 "all."
             )
         if not trainable(problem.model):

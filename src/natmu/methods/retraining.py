@@ -16,13 +16,13 @@ from natmu.records.settings import RetrainSettings
 from natmu.types import seed_for
 
 DIVIDED = (
-    "retrain: this model was trained in shards, and in memory only one model is trained; use natmu unlearn or a study, "
+    "retrain: this model was trained in shards, and in memory only one model is trained. Use natmu unlearn or a study, "
     "which train the shards again, or --method sisa, which trains only those that it must."
 )
 """Refuses to train one model where there were several."""
 
 UNTOLD = (
-    "retrain: nobody has said how the original was trained; say it with --training FILE or --trainer, in Python with "
+    "retrain: nobody has said how the original was trained. Say it with --training FILE or --trainer, in Python with "
     "training=… or trainer=…."
 )
 """Refuses to train with a recipe that is only natmu's default."""

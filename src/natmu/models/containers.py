@@ -180,8 +180,8 @@ def _read(path: Path) -> tuple[Any, Mapping[str, str] | None]:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f", as it holds {named[1]}" if named else ""
         raise ModelError(
-            f"{path} is not a plain state dict: it is damaged, or reading it would run code stored in it{what}; where "
-            "you trust it, load it yourself and save it again with torch.save(model.state_dict(), path)."
+            f"{path} is not a plain state dict: it is damaged, or reading it would run code stored in it{what}. If you "
+            "trust it, load it yourself and save it again with torch.save(model.state_dict(), path)."
         ) from error
     except (*FAULTS, SafetensorError, struct.error) as error:
         if isinstance(error, OSError) and error.filename:

@@ -72,7 +72,7 @@ def exported(
         elif copies is None:
             raise ModelError(
                 f"{like} also holds {entry.name}, which has the shapes of the original's weights and may know what was "
-                "forgotten: say --copies drop to leave it out, or --copies keep."
+                "forgotten. Say --copies drop to leave it out, or --copies keep."
             )
         elif copies == "drop":
             for place in entry.places:

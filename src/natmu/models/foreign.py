@@ -203,8 +203,8 @@ def _check_constants(constants: State, path: Path) -> None:
         if not values.isfinite().all() or (name.endswith("std") and (values <= 0).any()):
             raise ModelError(
                 f"The weights in {path} come with {name} = {values.flatten().tolist()}, but normalisation constants "
-                "must be finite and deviations positive: mend the file, or save the weights without their "
-                "normalisation, and that of the data is taken."
+                "must be finite and deviations positive. Correct the file, or save the weights without their "
+                "normalisation; then natmu takes that of the data."
             )
 
 

@@ -47,8 +47,8 @@ def head_of(model: nn.Module, *, num_classes: int, image_shape: ImageShape) -> s
         if _gives_logits(model, name, image_shape):
             return name
     raise ModelError(
-        f"The logits of {type(network).__name__} are not the rows of a linear layer or a 1x1 convolution at its end, "
-        "so that of a class cannot be taken out: forget the class and keep its output."
+        f"The logits of {type(network).__name__} do not come from a linear layer or a 1x1 convolution at its end, so "
+        "the output of a class cannot be removed. Forget the class and keep its output."
     )
 
 
@@ -88,8 +88,8 @@ def require_enough(num_classes: int, classes: Collection[int]) -> None:
     """Refuse to drop so many outputs that nothing is left to tell apart."""
     if num_classes - len(classes) < FEWEST_CLASSES:
         raise ModelError(
-            f"Without {len(classes)} of {num_classes} outputs, the model would tell nothing apart: two classes must "
-            "stay; forget the class and keep its output."
+            f"Without {len(classes)} of {num_classes} outputs, the model would have fewer than two classes. Forget the "
+            "class and keep its output."
         )
 
 

@@ -76,7 +76,7 @@ def _undrawn(name: str, module: nn.Module, missing: list[str]) -> str:
     owner = f"{name or 'the model'} ({type(module).__name__})"
     return (
         f"The weights of {owner} cannot be drawn anew, because it has no method reset_parameters that sets "
-        f"{', '.join(missing)}: add one, or give an initial model, which is the model as it was before training."
+        f"{', '.join(missing)}. Add one, or give an initial model: the model as it was before training."
     )
 
 

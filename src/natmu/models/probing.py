@@ -197,7 +197,7 @@ def check_numbers(what: str, numbers: Tensor, *, binary: bool, probabilities: bo
     never = (numbers == -torch.inf).any(0).reshape(-1).nonzero().flatten().tolist()
     if never and not probabilities:
         raise ModelError(
-            f"{what} returns -inf for class {never[0]}, whose loss is then infinite: mask a class with a large "
+            f"{what} returns -inf for class {never[0]}, whose loss is then infinite. Mask a class with a large "
             "negative number, such as -1e4, or leave it out of the model."
         )
     ends_in_sigmoid = _ending(numbers).startswith("Sigmoid")

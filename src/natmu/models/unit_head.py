@@ -136,6 +136,6 @@ def _require_plain_logits(model: nn.Module, layer: nn.Linear, image_shape: Image
 def _unsuited(network: nn.Module, why: str) -> str:
     """Why a network cannot carry a head."""
     return (
-        f"A head takes the place of a linear layer at the end of a network, and {type(network).__name__} has none that "
-        f"fits: {why}. Choose a network that ends in nn.Linear."
+        f"A head replaces a linear layer at the end of a network, and {type(network).__name__} has none that fits: "
+        f"{why}. Choose a network that ends in nn.Linear."
     )

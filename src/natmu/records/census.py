@@ -159,8 +159,7 @@ class Census:
         if not known.all():
             raise RunError(
                 f"The service's list of samples has none of the {part} part for {int((~known).sum())} of {len(known)} "
-                "digests; restore the service from one backup, because its ledger and its census.npz do not fit "
-                "together."
+                "digests. Its ledger and its census.npz do not fit together: restore the service from one backup."
             )
         return rows
 

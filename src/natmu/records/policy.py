@@ -82,7 +82,7 @@ class RetrainingDue(PolicySettings):
     """When the service advises to retrain; whatever comes first."""
 
     samples: int | None = Field(None, ge=1, le=LARGEST_COUNT, description="samples forgotten since the last training")
-    share: float | None = Field(0.05, gt=0, le=1, description="share of the training data forgotten since then")
+    fraction: float | None = Field(0.05, gt=0, le=1, description="fraction of the training data forgotten since then")
     requests: int | None = Field(None, ge=1, le=LARGEST_COUNT, description="requests since then")
     drift: float | None = Field(1.0, gt=0, le=100, description="retain or holdout accuracy lost since then, in points")
 

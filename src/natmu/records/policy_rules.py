@@ -69,12 +69,12 @@ def broken_promises(policy: Policy, recipe: AnyTraining | None) -> list[str]:
         gives = promise_of(one.method, recipe).guarantee
         if one.method == SISA and sharding_of(recipe) is None:
             faults.append(
-                f"{place}: sisa trains the shards of a model again, and the original was not trained in shards; begin "
+                f"{place}: sisa trains the shards of a model again, and the original was not trained in shards. Begin "
                 "a service with a model that natmu train --shards 5 has trained, or write another method"
             )
         elif one.method == DOWNDATE and not isinstance(recipe, HeadTraining):
             faults.append(
-                f"{place}: downdate takes samples out of a ridge or logistic head, and the original has none; begin a "
+                f"{place}: downdate takes samples out of a ridge or logistic head, and the original has none. Begin a "
                 "service with a model that natmu train --head ridge has made, or write another method"
             )
         elif not is_at_least(gives, policy.guarantee):
@@ -97,8 +97,8 @@ def remarks(policy: Policy) -> list[str]:
     if promised and (count := policy.audit.references):
         models = "a model" if count == 1 else f"{count} models"
         told.append(
-            f"audit.references is {count}, so a process retrains {models} to compare with, though such a comparison "
-            "refuses no exact or certified candidate; write audit: {references: 0} to save that time."
+            f"audit.references is {count}, so a process retrains {models} to compare with. Such a comparison refuses "
+            "no exact or certified candidate. Write audit: {references: 0} to save that time."
         )
     if policy.audit.references == 0 and not promised:
         told.append(

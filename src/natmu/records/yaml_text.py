@@ -69,12 +69,12 @@ class _Loader(yaml.SafeLoader):
         return super().construct_object(node, deep)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping, unless one of its keys stands twice; PyYAML itself lets the last of them win without a word."""
+        """A mapping, unless one of its keys appears twice; PyYAML itself lets the last of them win without a word."""
         seen = set()
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             name = (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else None
             if name is not None and name in seen:
-                raise _UnreadableError(problem=f"the key {key.value[:80]} stands twice", problem_mark=key.start_mark)
+                raise _UnreadableError(problem=f"the key {key.value[:80]} appears twice", problem_mark=key.start_mark)
             seen.add(name)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
@@ -191,7 +191,7 @@ def is_mapping(values: object) -> bool:
 def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """A mapping whose keys are all different; any other is read as YAML, which names the key."""
     if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError("a key appears twice")
     return dict(pairs)
 
 

@@ -68,8 +68,8 @@ def resolve(request: ForgetRequest, census: Census) -> Resolved:
     meant = {role: np.union1d(named.get(role, nothing), others.get(role, nothing)) for role in census.parts}
     if not len(meant["train"]):
         raise ForgetSetError(
-            f"{request.text!r} names no training sample of the service, so there is nothing that it could unlearn; "
-            "name a training sample too, or delete the files without a request."
+            f"{request.text!r} names no training sample of the service, so there is nothing to unlearn. Name a "
+            "training sample too, or delete the files without a request."
         )
     return Resolved(
         rows=meant.pop("train"),

@@ -135,10 +135,10 @@ def retraining_advice(state: State) -> Advice:
     grown = []
     if limits.samples is not None:
         grown.append(Grown(limits.samples, requests, samples, f"{samples[-1]:.0f} of {limits.samples} samples"))
-    if limits.share is not None:
+    if limits.fraction is not None:
         percent = f"{100 * samples[-1] / total:.3g} % of the training data ({samples[-1]:.0f} of {total} samples)"
-        text = f"{percent} of at most {100 * limits.share:.3g} %"
-        grown.append(Grown(limits.share, requests, [one / total for one in samples], text))
+        text = f"{percent} of at most {100 * limits.fraction:.3g} %"
+        grown.append(Grown(limits.fraction, requests, [one / total for one in samples], text))
     if limits.requests is not None:
         grown.append(Grown(limits.requests, requests, requests, f"{requests[-1]:.0f} of {limits.requests} requests"))
     drifts = [] if limits.drift is None else _drifts(releases, requests, limits.drift)

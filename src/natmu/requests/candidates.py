@@ -76,9 +76,9 @@ def check_noise(policy: Policy, original: AnyLineage | None, where: str) -> None
     certifies = policy.guarantee == "certified" and any(one.method == DOWNDATE for one in policy.candidates)
     if certifies and original is not None and not noise_is_secret(original):
         raise SettingError(
-            f"{where}: guarantee is certified, but the seed of the head's noise was given by hand, and whoever guesses "
-            "it can subtract the noise; begin a service with a head that natmu train --head logistic has fitted "
-            "without --seed, or write guarantee: approximate, and evidence says how the seed was chosen."
+            f"{where}: guarantee is certified, but the seed of the head's noise was given by hand. Anyone who guesses "
+            "it can subtract the noise. Begin a service with a head that natmu train --head logistic has fitted "
+            "without --seed. Or write guarantee: approximate; then evidence says how the seed was chosen."
         )
 
 
@@ -93,6 +93,6 @@ def _require_recipe(policy: Policy, recipe: AnyTraining | None, where: str, reme
     if clauses:
         raise SettingError(
             f"{where}: {' and '.join(clauses)}, but nobody says how the original was trained, so nothing can be "
-            f"retrained: {remedy}, or write audit: {{references: 0}} and leave retrain out, and nothing is compared "
-            "with retrained models then."
+            f"retrained. {remedy}, or write audit: {{references: 0}} and leave retrain out; then nothing is compared "
+            "with retrained models."
         )

@@ -81,7 +81,7 @@ def _roots(path: Path, census: Census) -> list[Path]:
     if path.is_dir():
         return [path]
     if not path.is_file():
-        raise DataError(f"There is no data at {path} to be looked through; say with --data where it lies now.")
+        raise DataError(f"There is no data at {path} to search. Give its new place with --data.")
     if path.suffix.lower() == ".csv":
         return _folders_of_table(path, census)
     return [file for file in sorted(path.parent.iterdir()) if file.is_file()]

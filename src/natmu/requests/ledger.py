@@ -22,7 +22,7 @@ from natmu.requests.state import State, fold
 from natmu.safe_text import one_line
 from natmu.user_files import require_file
 
-FORMAT = 1
+FORMAT = 2
 """``PRAGMA user_version`` of ledgers that this version of natmu reads."""
 
 _WAIT = 60.0

@@ -197,8 +197,8 @@ class Processing:
         gone = np.setdiff1d(needed, remaining.train)
         if len(gone):
             raise ForgetSetError(
-                f"{candidate.method} needs the samples that it is to forget, and {len(gone)} of {len(needed)} "
-                "are gone from the data; put them back until the requests are processed, or retrain."
+                f"{candidate.method} needs the samples that it is to forget, and {len(gone)} of {len(needed)} are gone "
+                "from the data. Put them back until the requests are processed, or retrain."
             )
 
     def _retrained(self, number: int) -> Trained:

@@ -120,8 +120,8 @@ def confirm_purge(
     heads = tuple(run for run in outdated_heads(runs) if run not in knowing) if weights else ()
     if state.deployed.model.run in heads:
         say(
-            "what the deployed head needs to forget is deleted, as it holds weights of a fit on samples that were "
-            "taken out since; its weights stay, and for the next request the head is fitted again"
+            "the state of the deployed head is deleted, because it holds weights of a fit on samples that were taken "
+            "out since. The head itself stays, and for the next request it is fitted again"
         )
     return Purged(
         request=request,
@@ -157,13 +157,13 @@ def _refuse_early(state: State, request: int, *, weights: bool) -> None:
     without = all(candidate.method in (RETRAIN, SISA, DOWNDATE) for candidate in state.policy.candidates)
     if asked.status != "honoured" and without and weights:
         raise UsageError(
-            f"The deployed model does not honour request {request} yet, so weights that know the samples are in use; "
-            "run natmu requests process first, or confirm without --weights that the samples are gone."
+            f"The deployed model does not honour request {request} yet, so weights that know the samples are in use. "
+            "Run natmu requests process first, or confirm without --weights that the samples are gone."
         )
     if asked.status != "honoured" and not without:
         raise UsageError(
-            f"The deployed model does not honour request {request} yet, and unlearning needs the samples; run natmu "
-            "requests process first, delete the samples then, and confirm that they are gone."
+            f"The deployed model does not honour request {request} yet, and unlearning needs the samples. Run natmu "
+            "requests process first. Then delete the samples, and confirm that they are gone."
         )
     if weights and state.unfinished is not None:
         raise UsageError(
@@ -210,8 +210,8 @@ def _require_the_data(census: Census, state: State, known: Collection[bytes], ro
     there = len(expected.intersection(known))
     if expected and there < (1 - LOST) * len(expected):
         raise UsageError(
-            f"{', '.join(map(str, roots))} holds {there} of {len(expected)} files that nobody asked to delete, so it "
-            "is not the data of the service, and nothing is confirmed; say with --data where that lies now."
+            f"{', '.join(map(str, roots))} holds {there} of {len(expected)} files that nobody asked to delete. So it "
+            "is not the data of the service, and nothing is confirmed. Give the place of the data with --data."
         )
 
 
@@ -259,8 +259,8 @@ def _refuse_evidence(folder: Path, names: list[str]) -> None:
     for path in sorted(folder.glob("*/*")):
         if path.is_file() and pattern.search(_text(path)):
             raise UsageError(
-                f"{path} names samples of the request, because it was written with --with-samples; write that "
-                "evidence again without, or move it out of the service, and run natmu requests confirm-purge again."
+                f"{path} names samples of the request, because it was written with --with-samples. Write that evidence "
+                "again without, or move it out of the service. Then run natmu requests confirm-purge again."
             )
 
 
@@ -281,7 +281,7 @@ def _say_what_goes(knowing: Iterable[str]) -> None:
     runs = [*knowing]
     if runs:
         say(
-            f"weights of {len(runs)} models that know the samples are deleted: {', '.join(runs[:_SHOWN])}"
-            f"{', …' if len(runs) > _SHOWN else ''}; nobody can roll back to these models, go on from them, or measure "
-            "anything new on them. Their predictions stay, for audits of other requests."
+            f"weights of {len(runs)} models that know the samples are deleted: "
+            f"{', '.join(runs[:_SHOWN])}{', …' if len(runs) > _SHOWN else ''}. Nobody can roll back to these models, "
+            "unlearn from them, or measure anything new on them. Their predictions stay, for audits of other requests."
         )

@@ -126,6 +126,6 @@ def _require_something_left(state: State, samples: tuple[KeyedDigest, ...], cens
     asked = {*samples}.union(*(one.entry.samples for one in state.requests.values()))
     if len(census.rows([*asked])) >= len(census.train):
         raise UsageError(
-            f"With this request all {len(census.train)} training samples would be withdrawn, so that no model can be "
-            "released any more; take the model out of use, and delete the service."
+            f"With this request all {len(census.train)} training samples would be withdrawn, so no model could be "
+            "released any more. Stop using the model, and delete the service."
         )

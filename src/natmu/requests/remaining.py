@@ -127,7 +127,7 @@ def open_remaining(
     """
     source, test = data or record.source, record.test_beside(data)
     if Path(source).is_absolute() and not Path(source).exists():
-        raise DataError(f"There is no data at {source}; say with --data where it lies now.")
+        raise DataError(f"There is no data at {source}. Give its new place with --data.")
     told = record.data.model_dump(exclude={"digests"}) | {"source": source, "test": test}
     settings = DataSettings.parse(told, "data")
     with deciding(), without_lines():  # the parts of the data were decided when the service began, and are others now
@@ -265,8 +265,8 @@ def _require_same(
         there = sum(int(one.edited.sum()) for one in found.values())
         if there and there == sum(len(one.live) for one in found.values()) - changes.requested - changes.lost.count:
             raise DataError(
-                f"All images of {source} have other pixels than when the service began, under the same names; they are "
-                "decoded or resized in another way now, so use the version of Pillow and the files of that time."
+                f"All images of {source} have other pixels than when the service began, under the same names. They are "
+                "now decoded or resized in another way. Use the version of Pillow and the files of that time."
             )
     total = sum(len(part) for part in census.parts.values()) - sum(len(rows) for rows in gone.values())
     if changes.missing <= LARGEST_LOSS * total or force:
@@ -274,8 +274,8 @@ def _require_same(
     kinds = {"gone": changes.lost, "changed": changes.edited, "of another class": changes.relabelled}
     what = ", ".join(f"{some} {kind}" for kind, some in kinds.items() if some.count)
     raise DataError(
-        f"{source} is other data than the service began with: of {total} samples that nobody asked to forget, {what}; "
-        "give the folder that it lies in now with --data, or go on without these samples with --force."
+        f"{source} is not the data that the service began with: of {total} samples that nobody asked to forget, "
+        f"{what}. Give the new place of the data with --data, or continue without these samples with --force."
     )
 
 

@@ -126,7 +126,7 @@ class Status(Value):
         deployed: The release that is deployed.
         not_purged: Numbers of honoured requests whose samples nobody has confirmed to be gone from the data.
         forgotten: How many training samples the deployed model has forgotten.
-        share: What part of the original's training samples that is, 0 to 1.
+        fraction: What fraction of the original's training samples that is, 0 to 1.
         drift: Accuracies beside the original's; no ``holdout_acc`` where there is no holdout.
         costs: What all this has cost.
         advice: Whether to retrain, and when.
@@ -144,7 +144,7 @@ class Status(Value):
     deployed: Deployed
     not_purged: tuple[int, ...]
     forgotten: int
-    share: float
+    fraction: float
     drift: tuple[Drift, ...]
     costs: Costs
     advice: Advice
@@ -178,7 +178,7 @@ def status_of(entries: Sequence[Entry], state: State, now: datetime) -> Status:
         deployed=_deployed(current, state.releases[current.trained], since),
         not_purged=tuple(one.entry.request for one in honoured if one.purged is None),
         forgotten=forgotten_by(current),
-        share=forgotten_by(current) / state.opening.samples,
+        fraction=forgotten_by(current) / state.opening.samples,
         drift=_drift(current, state.opening.accuracies),
         costs=costs_of(entries, state.opening),
         advice=retraining_advice(state),

@@ -182,11 +182,11 @@ def _read_csv(path: Path) -> list[int | _Content]:
     if "index" in head:
         column, header = head.index("index"), True
     elif len(head) > 1:
-        raise ValueError(f"it has the columns {some(head)}, of which none is called index")
+        raise ValueError(f"it has the columns {some(head)}, and none is called index")
     elif head[0] == "0" and len(rows) > 1:
         raise ValueError(
-            "its first line is 0, which is either a sample or the header that pandas writes where a column has no "
-            "name; write the line 'index' before the samples"
+            "its first line is 0: either a sample, or the header that pandas writes for a column without a name. Write "
+            "the line 'index' before the samples"
         )
     else:
         column, header = 0, head[0] in _HEADERS

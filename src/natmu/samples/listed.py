@@ -99,8 +99,8 @@ def _read_lines(path: Path) -> list[str]:
     called = next((row for row, line in lines.items() if _NAME_OR_COMMENT.fullmatch(line)), None)
     if called is not None:
         raise DataError(
-            f"Row {called} of {path}, {lines[called][:80]!r}, begins as a comment does and ends as the name of a file "
-            "does; write a blank after # where it is a comment, or list names in a .json or .csv file."
+            f"Row {called} of {path}, {lines[called][:80]!r}, begins like a comment and ends like the name of a file. "
+            "If it is a comment, write a blank after #; else list names in a .json or .csv file."
         )
     return [line for line in lines.values() if line and not line.startswith("#")]
 
@@ -118,8 +118,8 @@ def _read_column(path: Path) -> list[str]:
         )
     if len(rows) > 1 and rows[0] == ("0",):
         raise DataError(
-            f"The first line of {path} is 0, which is either a sample or the header that pandas writes where a column "
-            "has no name; write the line 'name' before the samples."
+            f"The first line of {path} is 0: either a sample, or the header that pandas writes for a column without a "
+            "name. Write the line 'name' before the samples."
         )
     return [row[0] for row in rows]
 
@@ -168,7 +168,8 @@ def _names_column(table: Table) -> int:
     if twice is not None:
         raise DataError(
             f"{table.path} has no column called {', '.join(NAME_COLUMNS)}, and its first column, {table.columns[0]!r}, "
-            f"does not name samples: {twice!r} stands there more than once. Call the column that names samples so."
+            f"does not name samples: {twice!r} is in it more than once. Give the column with the names of samples that "
+            "name."
         )
     return 0
 

@@ -143,8 +143,8 @@ def require_different_models(retrained: Sequence[Predictions], original: Predict
         if earlier is not None:
             raise UsageError(
                 f"Retrained models {earlier + 1} and {number + 1} have the same predictions on every sample, so they "
-                "do not show by how much retrained models differ; train each with a seed of its own, and let a trainer "
-                "use the seed that it is given. Where training draws nothing at random, compare with a single one."
+                "do not show how much retrained models differ. Train each with its own seed, and let a trainer use the "
+                "seed that it gets. If training draws nothing at random, compare with a single retrained model."
             )
 
 

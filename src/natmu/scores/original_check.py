@@ -83,7 +83,7 @@ class OriginalCheck:
             raise ModelError(
                 f"The original is right on {self.accuracies['train_acc']:.1f} % of its own training data (chance "
                 f"{self.chance:.1f} %), so weights and data do not seem to belong together: {'; '.join(self.causes)}. "
-                "Mend that, or go on with --force (in Python force=True)."
+                "Correct that, or continue with --force (in Python force=True)."
             )
 
 
@@ -239,8 +239,8 @@ def never_predicted(labels_N: IntArray, predicted_N: IntArray, class_names: Sequ
         return []
     names = ", ".join(class_names[row] for row in np.flatnonzero(missed)[:4])
     return [
-        f"some classes are hardly ever predicted ({names}) although it is right on most others; look at the order of "
-        "the classes, and if those were forgotten before, say so"
+        f"some classes are hardly ever predicted ({names}) although it is right on most others. Check the order of the "
+        "classes, and if the model forgot those before, say so"
     ]
 
 

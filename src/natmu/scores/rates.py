@@ -120,7 +120,7 @@ def tpr_at_fpr(members: npt.ArrayLike, non_members: npt.ArrayLike, fpr: float) -
 def _allowed_alarms(non_members_count: int, fpr: float) -> int:
     """How many non-members may be taken for members."""
     if not 0 < fpr <= 1:
-        raise UsageError(f"A false positive rate lies above 0 and is at most 1 (got {fpr}); give it as a share.")
+        raise UsageError(f"A false positive rate is above 0 and at most 1 (got {fpr}); give a fraction, not percent.")
     return math.floor(fpr * non_members_count * (1 + _ROUNDING))
 
 

@@ -38,6 +38,6 @@ def relearn_time(losses: Sequence[float], original_loss: float, within: float = 
     if not len(losses):
         raise UsageError("The time to relearn needs at least the loss before any step; give it first.")
     if not (0 <= original_loss < math.inf and 0 <= within < math.inf):
-        raise UsageError("The original's loss and the share allowed above it must be finite and not negative.")
+        raise UsageError("The original's loss and the fraction allowed above it must be finite and not negative.")
     target = max((1 + within) * original_loss, FLOOR)
     return next((step for step, value in enumerate(losses) if value <= target), None)

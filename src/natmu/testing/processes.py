@@ -76,8 +76,8 @@ def gives_the_model_of_one_process_in_two(row: Row) -> None:
     for number, answer in enumerate((first, second)):
         assert not isinstance(answer, BaseException), f"{row.name} fails in process {number} of two: {answer!r}"
     assert same_state(first, second), (
-        f"{row.name} ends with other weights in the second of two processes: {_unlike(first, second)}; let processes."
-        "share() divide the rows of each step, and let the first process decide what all must do alike"
+        f"{row.name} ends with other weights in the second of two processes: {_unlike(first, second)}. Let "
+        "processes.share() divide the rows of each step, and let the first process decide what all must do alike"
     )
     alone, before = state_of(one.model), state_of(one.problem.model)
     way, apart = _distance(alone, before), _distance(first, alone)

@@ -32,7 +32,7 @@ def show_status(found: Status, folder: Path) -> None:
         ("due", _due(found)),
         ("deployed", _deployed(found)),
         ("accuracy", _accuracy(found)),
-        ("forgotten", Text(f"{found.forgotten:,} training samples, {100 * found.share:.2g} % of the original's")),
+        ("forgotten", Text(f"{found.forgotten:,} training samples, {100 * found.fraction:.2g} % of the original's")),
         ("cost", _cost(found)),
         ("retraining", _retraining(found)),
         ("purge", _purge(found)),

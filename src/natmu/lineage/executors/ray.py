@@ -62,8 +62,8 @@ def driver_compute(
     own = "cuda" if settings.gpus else "cpu"
     if device not in ("auto", own):
         raise SettingError(
-            f"Device {device!r} does not fit executor.gpus: {settings.gpus:g}; leave --device out, because with Ray "
-            "jobs run on a GPU where executor.gpus is above 0, and on CPUs where it is not."
+            f"Device {device!r} does not fit executor.gpus: {settings.gpus:g}. Leave --device out: with Ray, jobs run "
+            "on a GPU if executor.gpus is above 0, and on CPUs if it is 0."
         )
     if precision == "auto" and settings.gpus:
         precision = "bf16"
@@ -184,8 +184,8 @@ def _outcome(reference: Any) -> Outcome | str:  # noqa: ANN401 - references have
             raise error.cause from None
         raise_passing(error.cause)
         raise UsageError(
-            f"A machine of the Ray cluster cannot begin its work ({sentence_of(error.cause)}); install the same natmu "
-            "and PyTorch on all of them, and keep the data where all of them see it."
+            f"A machine of the Ray cluster cannot begin its work ({sentence_of(error.cause)}). Install the same natmu "
+            "and PyTorch on all machines, and keep the data where all of them see it."
         ) from error
     except RayError as error:
         return f"{type(error).__name__}: {error}"
@@ -211,8 +211,8 @@ def _connected(address: str | None) -> Iterator[bool]:
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UsageError(
-            f"Ray cannot be reached or started ({sentence_of(error)}); run ray start on this machine to make it part "
-            "of a cluster, ray stop to forget one that has crashed, and set RAY_AUTH_MODE=token for one with a token."
+            f"Ray cannot be reached or started ({sentence_of(error)}). Run ray start on this machine to join a "
+            "cluster, or ray stop to forget a crashed one. If the cluster has a token, set RAY_AUTH_MODE=token."
         ) from error
     try:
         yield True

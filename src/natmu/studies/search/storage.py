@@ -122,8 +122,8 @@ class Storage:
         write_atomically(aside, path.read_bytes())
         write_atomically(path, sound)
         say(
-            f"warning: {path} is damaged ({reason}), and is kept as {aside}; the search goes on with the trials before "
-            "the damage, and finds the runs of the others that it tries again."
+            f"warning: {path} is damaged ({reason}), and is kept as {aside}. The search continues with the trials "
+            "before the damage. It finds the runs of the other trials when it tries them again."
         )
 
 
