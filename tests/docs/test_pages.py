@@ -63,6 +63,24 @@ def test_the_start_page_leads_to_every_guide():
     assert {*re.findall(r"\]\(how-to/([\w-]+)\.md", text_of(DOCS / "start.md"))} == {page.stem for page in GUIDES}
 
 
+def test_figures_on_methods_stand_in_the_tables_that_are_named():
+    page = DOCS / "which-method.md"
+    rows = [line for line in text_of(page).splitlines() if " ± " in line and line.startswith("| ")]
+    assert len(rows) > 8
+    for row in rows:
+        sources = [(DOCS / path).read_text(encoding="utf-8") for path in re.findall(r"\]\(([^)#]+)", row)]
+        for figure in re.findall(r"[\d.]+ ± [\d.]*\d", row):
+            assert any(figure in source for source in sources), f"{figure} is in no table of: {row}"
+
+
+def test_the_page_on_attacks_has_all_scores_of_attacks_and_no_others():
+    names = {info.name for info in SCORES}
+    named = {*re.findall(r"`([a-z_]+(?:_[\d.]+)?)`", text_of(DOCS / "your-mia.md"))}
+    attacks = {name for name in names if re.match("mia_|auc_|tpr_|rmia_|lira_|ulira_|swap_", name)}
+    assert attacks <= named
+    assert {name for name in named if "_" in name} <= names | {"m_entropy"}
+
+
 def test_the_guide_to_an_audit_knows_the_scores_the_verdicts_and_the_answers():
     """Its run is not repeated here: what it shows of it are the scores and the words that an audit has."""
     text, quick = text_of(AUDIT), [info.name for info in SCORES if info.level == "quick"]
