@@ -154,7 +154,7 @@ def prose(path):
 
 
 def first_lines(path):
-    """The first line of each docstring of a module, of its constants too; read as text, which is quicker than parsing."""
+    """The first line of each docstring, of constants too; read as text, which is quicker than parsing."""
     return "\n".join(re.findall(r'^ *r?"""(\S.*)', path.read_text(encoding="utf-8"), re.MULTILINE))
 
 
