@@ -22,7 +22,7 @@ LEAST = 1e-12
 
 
 class Adapted(nn.Module):
-    """A classifier whose logits are taken from what it returns; see :func:`adapted`.
+    """A classifier whose logits are taken from what it returns; see ``adapted``.
 
     Args:
         network: The classifier, with float32 weights.

@@ -22,7 +22,7 @@ class Ensemble(nn.Module):
 
     Args:
         members: By number of the shard, a model that returns logits.
-        combine: What of their logits is averaged; see :func:`combined`.
+        combine: What of their logits is averaged; see ``combined``.
 
     Example:
         >>> members = {0: nn.Linear(4, 3), 2: nn.Linear(4, 3)}

@@ -46,7 +46,7 @@ class Whitening(nn.Module):
 
 
 def whitening(channels: int) -> Tensor:
-    """The filters of :class:`Whitening`, those with the largest eigenvalues first.
+    """The filters of ``Whitening``, those with the largest eigenvalues first.
 
     Returns:
         float32 ``(8 * channels, channels, 2, 2)``.

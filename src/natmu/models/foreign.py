@@ -51,7 +51,7 @@ class Found:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Copy the weights in a file into a model, whose names and shapes they must match exactly.
 
-    See :func:`natmu.models.matching.matches` for the names, and :func:`find_weights` for the places.
+    See ``natmu.models.matching.matches`` for the names, and ``find_weights`` for the places.
 
     Normalisation constants belong to the weights that were trained with them: those in the file replace the model's.
     Where the file has none, as most checkpoints from elsewhere, the model's own are kept. Counters of batches, which

@@ -36,7 +36,7 @@ def head_of(model: nn.Module, *, num_classes: int, image_shape: ImageShape) -> s
         image_shape: Channels, height, width.
 
     Returns:
-        The name within :func:`natmu.models.network_of` the model.
+        The name within ``natmu.models.network_of`` the model.
 
     Raises:
         ModelError: There is no such layer, or its weight is used elsewhere too or computed from others.
@@ -57,7 +57,7 @@ def without_outputs(model: nn.Module, layer: str, classes: Collection[int]) -> W
 
     Args:
         model: A model that returns logits.
-        layer: The name of the layer that gives them, as of :func:`head_of`.
+        layer: The name of the layer that gives them, as of ``head_of``.
         classes: Which outputs are dropped.
 
     Raises:

@@ -33,7 +33,7 @@ def reinitialised(
 
     Frozen parts stay as they are, running statistics included: whoever trains the copy could not learn them. Each other
     module draws its own weights and clears its running statistics with its ``reset_parameters`` method, as all
-    of PyTorch's and ours do. A buffer that no such method sets, such as the mean of :class:`~natmu.models.Normalize`,
+    of PyTorch's and ours do. A buffer that no such method sets, such as the mean of ``natmu.models.Normalize``,
     is a constant and stays. Train or eval mode, device and memory format stay too.
 
     Args:
@@ -134,8 +134,8 @@ def reset_head(
     Args:
         model: The classifier to change.
         seed: All that the new weight depends on, apart from its shape.
-        num_classes: As for :func:`last_linear`.
-        among: As for :func:`last_linear`.
+        num_classes: As for ``last_linear``.
+        among: As for ``last_linear``.
 
     Raises:
         ModelError: There is no linear layer, or its weight is computed from other parameters.

@@ -101,11 +101,11 @@ def build_model(
     """Build a classifier that takes images and returns logits ``(B, num_classes)``.
 
     Args:
-        name: One of ours, see :func:`models`; ``timm:NAME``, ``torchvision:NAME`` or ``hf:FOLDER``; or
+        name: One of ours, see ``models``; ``timm:NAME``, ``torchvision:NAME`` or ``hf:FOLDER``; or
             ``package.module:factory`` for a model of the user's own.
         num_classes: Number of classes, at least 2.
         image_shape: Channels, height, width of the images.
-        mean: Mean of each channel of the training images; ours begin with a :class:`Normalize` layer.
+        mean: Mean of each channel of the training images; ours begin with a ``Normalize`` layer.
         std: Standard deviation of each channel.
         outputs: What a model that is not ours returns.
         always_normalize: Whether a model that is not ours gets such a layer in front too.

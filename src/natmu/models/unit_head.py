@@ -68,7 +68,7 @@ def with_unit_head(model: nn.Module, *, num_classes: int, image_shape: ImageShap
 
 
 def unit_head_of(model: nn.Module) -> tuple[str, UnitLinear]:
-    """The head of a model of :func:`with_unit_head`, and its name within :func:`natmu.models.network_of` the model."""
+    """The head of a model of ``with_unit_head``, and its name within ``natmu.models.network_of`` the model."""
     heads = [(name, part) for name, part in network_of(model).named_modules() if isinstance(part, UnitLinear)]
     assert len(heads) == 1, "it was built with one"
     return heads[0]
@@ -78,7 +78,7 @@ def set_unit_head(model: nn.Module, weight: npt.NDArray[np.float64], bias: npt.N
     """Give the head of a model other weights, in place.
 
     Args:
-        model: A model of :func:`with_unit_head`.
+        model: A model of ``with_unit_head``.
         weight: ``(C, D)``.
         bias: ``(C,)``.
     """

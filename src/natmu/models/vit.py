@@ -19,7 +19,7 @@ class ViT(nn.Module):
 
     Args:
         normalize: First layer, applied to images in [0, 1].
-        image_shape: Channels, height, width; at least 8 pixels high and wide, see :func:`patch_size`.
+        image_shape: Channels, height, width; at least 8 pixels high and wide, see ``patch_size``.
         num_classes: Number of classes.
         width: Length of a token.
         depth: Number of blocks.

@@ -1,7 +1,7 @@
 """The scores by name: ours, and those of installed packages.
 
 A package brings scores of its own through the entry-point group ``natmu.scores``: the name of an entry is the score's,
-its value is ``package.module:object``, a :class:`~natmu.scores.base.Score`. Nothing of such a package is imported
+its value is ``package.module:object``, a ``natmu.scores.base.Score``. Nothing of such a package is imported
 before scores are asked for.
 """
 
