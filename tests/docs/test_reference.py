@@ -54,3 +54,15 @@ def test_every_public_name_has_an_example_that_runs(
             runner.run(test, out=said.append)
     assert runner.failures == 0, "".join(said)
     assert [test.name for test in tests if not test.examples] == []
+
+
+def test_every_other_example_runs() -> None:
+    public, runner = {test.docstring for package in PACKAGES for test in examples(package)}, doctest.DocTestRunner()
+    paths = [path for path in (ROOT / "src").rglob("*.py") if ">>> " in path.read_text(encoding="utf-8")]
+    for path in paths:
+        name = ".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__")
+        tests = doctest.DocTestFinder(exclude_empty=True).find(import_module(name))
+        for test in (test for test in tests if inspect.cleandoc(test.docstring) not in public):
+            runner.run(test)
+    assert runner.failures == 0
+    assert runner.tries > 20

@@ -84,15 +84,18 @@ class LogisticHead(SavedHead):
         unfitted: Norm of the gradient that the fit left, by class ``(C,)``.
         drift: ``|w0 - a|_K`` over all rows of the fit, by class ``(C,)``; over those that are left it is no more.
 
-    >>> rows = np.tile(0.9 * np.eye(4), (50, 1))
-    >>> labels = np.tile([0, 1, 0, 1], 50)
-    >>> settings = {"num_classes": 2, "l2": 10.0, "epsilon": 1.0, "delta": 1e-5, "noise": 1.0}
-    >>> head = LogisticHead.fit(rows, labels, **settings, seed=20)
-    >>> less = head.remove(rows[:2], labels[:2])
-    >>> less.removed, head.spent < less.spent < less.budget
-    (2, True)
-    >>> residual_of(less, rows[2:], labels[2:]) <= less.spent
-    True
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.heads.logistic import residual_of
+        >>> rows = np.tile(0.9 * np.eye(4), (50, 1))
+        >>> labels = np.tile([0, 1, 0, 1], 50)
+        >>> settings = {"num_classes": 2, "l2": 10.0, "epsilon": 1.0, "delta": 1e-5, "noise": 1.0}
+        >>> head = LogisticHead.fit(rows, labels, **settings, seed=20)
+        >>> less = head.remove(rows[:2], labels[:2])
+        >>> less.removed, head.spent < less.spent < less.budget
+        (2, True)
+        >>> residual_of(less, rows[2:], labels[2:]) <= less.spent
+        True
     """
 
     kind: ClassVar[str] = "logistic"

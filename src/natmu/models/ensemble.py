@@ -25,9 +25,10 @@ class Ensemble(nn.Module):
         combine: What of their logits is averaged; see ``combined``.
 
     Example:
-        >>> members = {0: nn.Linear(4, 3), 2: nn.Linear(4, 3)}
-        >>> Ensemble(members)(torch.zeros(2, 4)).shape
-        torch.Size([2, 3])
+        Examples:
+            >>> members = {0: nn.Linear(4, 3), 2: nn.Linear(4, 3)}
+            >>> Ensemble(members)(torch.zeros(2, 4)).shape
+            torch.Size([2, 3])
     """
 
     def __init__(self, members: Mapping[int, nn.Module], combine: Combine = "probabilities") -> None:

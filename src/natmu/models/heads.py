@@ -96,8 +96,9 @@ def require_enough(num_classes: int, classes: Collection[int]) -> None:
 def moved_outputs(class_names: Sequence[str], classes: Collection[int]) -> str:
     """A sentence that says which output belongs to which class once those of some classes are gone.
 
-    >>> moved_outputs(["ant", "bee", "cat"], [1])
-    'The model has no output for bee any more; its outputs are now, in this order: ant, cat.'
+    Examples:
+        >>> moved_outputs(["ant", "bee", "cat"], [1])
+        'The model has no output for bee any more; its outputs are now, in this order: ant, cat.'
     """
     gone = ", ".join(class_names[row] for row in sorted(classes))
     kept = ", ".join(name for row, name in enumerate(class_names) if row not in classes)

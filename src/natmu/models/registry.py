@@ -118,11 +118,12 @@ def build_model(
         ModelError: The name is unknown, the factory cannot be used, or the model does not fit the images.
 
     Example:
-        >>> model = build_model(
-        ...     "small_cnn", num_classes=10, image_shape=(1, 8, 8), mean=[0.5], std=[0.25], seed=0
-        ... )
-        >>> model(torch.zeros(4, 1, 8, 8)).shape
-        torch.Size([4, 10])
+        Examples:
+            >>> model = build_model(
+            ...     "small_cnn", num_classes=10, image_shape=(1, 8, 8), mean=[0.5], std=[0.25], seed=0
+            ... )
+            >>> model(torch.zeros(4, 1, 8, 8)).shape
+            torch.Size([4, 10])
     """
     if num_classes < 2 or min(image_shape) < 1:
         raise ModelError(

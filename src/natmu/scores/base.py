@@ -45,6 +45,13 @@ class Score:
 
     Raises:
         SettingError: The row is not complete.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> retain_acc = score_named("retain_acc")
+        >>> retain_acc(panel) == accuracy(panel.model.retain)
+        True
     """
 
     row: ScoreInfo
@@ -144,6 +151,15 @@ def score(
 
     Returns:
         What makes a ``Score`` of the function.
+
+    Examples:
+        >>> @score(unit="nats", low=0, high=None, formula="mean of -log p_y", baseline="higher", original="lower")
+        ... def mean_forget_loss(panel):
+        ...     '''Mean loss on the forget set.'''
+        ...     return float(loss(panel.model.forget).mean())
+        >>> from natmu.testing.panels import panel_of
+        >>> mean_forget_loss(panel_of(0)) > 0
+        True
     """
     pairs = kind == "distance"
 
