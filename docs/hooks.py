@@ -97,7 +97,9 @@ def missing_names(page: str, package: str) -> list[str]:
     """The public names of a package that its page of the reference lacks."""
     source = ROOT / "src" / package.replace(".", "/") / "__init__.py"
     tree = ast.parse(source.read_text(encoding="utf-8"))
-    (public,) = (one.value for one in tree.body if isinstance(one, ast.Assign) and ast.unparse(one.targets) == "__all__")
+    (public,) = (
+        one.value for one in tree.body if isinstance(one, ast.Assign) and ast.unparse(one.targets) == "__all__"
+    )
     names = {f"{package}.{name}" for name in ast.literal_eval(public)}
     return sorted(names - {*re.findall(r"\bid=\"([\w.]+)\"", page)})
 

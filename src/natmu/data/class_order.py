@@ -146,14 +146,14 @@ def listed(names: Sequence[str], counts: Sequence[int] | None = None) -> str:
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """Class names from a text file, one a line, in the order of their numbers.
+    r"""Class names from a text file, one a line, in the order of their numbers.
 
     Raises:
         DataError: The file cannot be read, or names fewer than two classes, or one twice.
 
     Examples:
         >>> from pathlib import Path
-        >>> _ = Path("classes.txt").write_text("cat\\ndog\\n")
+        >>> _ = Path("classes.txt").write_text("cat\ndog\n")
         >>> read_class_names(Path("classes.txt"))
         ('cat', 'dog')
     """

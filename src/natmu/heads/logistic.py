@@ -40,7 +40,7 @@ class LogisticHead(SavedHead):
     far, ``K`` the Hessian of the rows that are left, taken at the anchor ``a`` near ``w0``. The weights are ``w0 + e``
     with ``K e = g``: the paper's removal of all these rows as one batch, whatever the order and number of the calls.
 
-    **What it leaves.** The gradient on the rows that are left, at ``w0 + e``, is::
+    **What it leaves.** The gradient on the rows that are left, at ``w0 + e``, is:
 
         (gradient that the fit left) + (K e - g)
         + sum_i (mean over t in 0..1 of h(x_i.(w0 + t e)) - h(x_i.a)) (x_i.e) x_i

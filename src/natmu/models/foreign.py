@@ -64,6 +64,16 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         ModelError: The file is missing, damaged, of another kind, would have to run code, or does not fit the model; or
             nothing can be normalised with its constants.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from safetensors.torch import save_file
+        >>> from torch import nn
+        >>> first, second = nn.Linear(4, 2), nn.Linear(4, 2)
+        >>> save_file(first.state_dict(), "weights.safetensors")
+        >>> load_weights(second, Path("weights.safetensors"))
+        >>> bool((first.weight == second.weight).all())
+        True
     """
     network = network_of(model)
     own, constants = network.state_dict(), _normalisation(network)

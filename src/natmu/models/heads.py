@@ -15,7 +15,12 @@ from natmu.models.initial import seeded
 from natmu.models.layers import ImageShape
 
 FEWEST_CLASSES = 2
-"""Classes that must stay, so that there is something to tell apart."""
+"""Classes that must stay, so that there is something to tell apart.
+
+Examples:
+    >>> FEWEST_CLASSES
+    2
+"""
 
 PROBED = 4
 """Images on which a layer is tried."""
@@ -40,6 +45,13 @@ def head_of(model: nn.Module, *, num_classes: int, image_shape: ImageShape) -> s
 
     Raises:
         ModelError: There is no such layer, or its weight is used elsewhere too or computed from others.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> head_of(model, num_classes=10, image_shape=(1, 8, 8))
+        '3'
     """
     network = network_of(model)
     names: list[str] = [name for name, module in network.named_modules() if _has_rows(network, module, num_classes)]
@@ -62,6 +74,15 @@ def without_outputs(model: nn.Module, layer: str, classes: Collection[int]) -> W
 
     Raises:
         ModelError: Fewer than two classes would be left.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> model = without_outputs(model, "3", [7])
+        >>> logits = model(torch.rand(1, 1, 8, 8))
+        >>> int(logits.argmin())  # its filler never wins
+        7
     """
     head = network_of(model).get_submodule(layer)
     assert isinstance(head, nn.Linear | nn.Conv2d), "it was found so"
@@ -85,7 +106,11 @@ def _without_rows(model: nn.Module, head: nn.Linear | nn.Conv2d, classes: Collec
 
 
 def require_enough(num_classes: int, classes: Collection[int]) -> None:
-    """Refuse to drop so many outputs that nothing is left to tell apart."""
+    """Refuse to drop so many outputs that nothing is left to tell apart.
+
+    Examples:
+        >>> require_enough(10, [7])  # raises where fewer than two classes would stay
+    """
     if num_classes - len(classes) < FEWEST_CLASSES:
         raise ModelError(
             f"Without {len(classes)} of {num_classes} outputs, the model would tell nothing apart: two classes must "

@@ -37,6 +37,11 @@ class ModelInfo:
         parameters: Number of parameters for RGB images of 32 pixels and 10 classes.
         paper: Address of the paper, empty where there is none.
         min_size: Smallest height and width of an image, in pixels.
+
+    Examples:
+        >>> info = models()[0]
+        >>> info.name, info.parameters > 0
+        ('small_cnn', True)
     """
 
     name: str
@@ -117,13 +122,13 @@ def build_model(
     Raises:
         ModelError: The name is unknown, the factory cannot be used, or the model does not fit the images.
 
-    Example:
-        Examples:
-            >>> model = build_model(
-            ...     "small_cnn", num_classes=10, image_shape=(1, 8, 8), mean=[0.5], std=[0.25], seed=0
-            ... )
-            >>> model(torch.zeros(4, 1, 8, 8)).shape
-            torch.Size([4, 10])
+    Examples:
+        >>> import torch
+        >>> model = build_model(
+        ...     "small_cnn", num_classes=10, image_shape=(1, 8, 8), mean=[0.5], std=[0.25], seed=0
+        ... )
+        >>> model(torch.zeros(4, 1, 8, 8)).shape
+        torch.Size([4, 10])
     """
     if num_classes < 2 or min(image_shape) < 1:
         raise ModelError(
@@ -159,7 +164,12 @@ def build_model(
 
 
 def models() -> tuple[ModelInfo, ...]:
-    """All models of ours, small ones first."""
+    """All models of ours, small ones first.
+
+    Examples:
+        >>> "small_cnn" in [info.name for info in models()]
+        True
+    """
     return tuple(
         ModelInfo(name, entry.description, _count_parameters(entry), entry.paper, entry.family.min_size)
         for name, entry in _MODELS.items()

@@ -1,6 +1,6 @@
 """The conformance suites: what any unlearning method and any score must satisfy, for their authors.
 
-A method is ready for others when these tests pass. One import and one row run all of them::
+A method is ready for others when these tests pass. One import and one row run all of them:
 
     # test_my_method.py
     from natmu.testing import Row, conformance
@@ -20,7 +20,7 @@ run, with the method, the step and the settings named; teachers stay frozen and 
 batch normalisation and odd grey images serve as well.
 
 What holds for some kinds of method is tested for rows that say so. ``Row`` explains all of its fields; a method
-that distils, alternates between the two parts of the data and must not move its first layer might say::
+that distils, alternates between the two parts of the data and must not move its first layer might say:
 
     Row(
         MyMethod,
@@ -58,7 +58,7 @@ Every check is a function of a row in ``natmu.testing.contract`` (what every met
 ``natmu.testing.processes`` (in several processes), ``natmu.testing.edges`` (at the edge of what can be asked for)
 or ``natmu.testing.updates`` (what moves and what does not), and ``CHECKS`` lists them all.
 
-A score is tested in the same way::
+A score is tested in the same way:
 
     from natmu.testing import ScoreRow, score_conformance
 

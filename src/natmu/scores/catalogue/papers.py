@@ -10,7 +10,7 @@ class Source:
     """A publication; ``url`` is None where it has no stable address.
 
     Examples:
-        >>> score_named("ulira_auc").source.year
+        >>> score_named("ulira_auc").row.source.year
         2024
     """
 
