@@ -100,8 +100,9 @@ def missing_names(page: str, package: str) -> list[str]:
     (public,) = (
         one.value for one in tree.body if isinstance(one, ast.Assign) and ast.unparse(one.targets) == "__all__"
     )
-    names = {f"{package}.{name}" for name in ast.literal_eval(public)}
-    return sorted(names - {*re.findall(r"\bid=\"([\w.]+)\"", page)})
+    shown = {*re.findall(r"\bid=\"([\w.]+)\"", page)}
+    places = {name: {f"{package}.{name}", f"{package}.{name}.{name}"} for name in ast.literal_eval(public)}
+    return sorted(name for name, ids in places.items() if not ids & shown)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -24,13 +24,12 @@ class Ensemble(nn.Module):
         members: By number of the shard, a model that returns logits.
         combine: What of their logits is averaged; see ``combined``.
 
-    Example:
-        Examples:
-            >>> import torch
+    Examples:
+        >>> import torch
         >>> from torch import nn
         >>> members = {0: nn.Linear(4, 3), 2: nn.Linear(4, 3)}
-            >>> Ensemble(members)(torch.zeros(2, 4)).shape
-            torch.Size([2, 3])
+        >>> Ensemble(members)(torch.zeros(2, 4)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(self, members: Mapping[int, nn.Module], combine: Combine = "probabilities") -> None:
