@@ -28,6 +28,7 @@ REFERENCE = ("", ".methods", ".scores", ".data", ".models", ".heads", ".requests
 
 FENCED = re.compile(r"(^ *```.*?^ *```)", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<=\]\()([^)\s#]+)(?=[)#])")
+ITEM = re.compile(r"(?:-|\d\.) ")
 OUTSIDE = re.compile(r"[a-z]+:|/")
 LOADED = re.compile(
     r"<(?:script|img|iframe|source|video|audio|embed)\b[^>]*?\bsrc=[\"']?((?:https?:)?//[^\"'\s>]+)"
@@ -73,6 +74,19 @@ def with_links(text: str, source: Path) -> str:
     return "".join(parts)
 
 
+def with_deep_lists(text: str) -> str:
+    """A page whose lists have their further paragraphs and blocks where Python-Markdown looks for them, at 4 spaces."""
+    lines, deeper, fence = [], 0, False
+    for line in text.split("\n"):
+        fence ^= line.startswith("```")
+        if item := None if fence else ITEM.match(line):
+            deeper = 4 - len(item[0])
+        elif line.strip() and not line.startswith(" "):
+            deeper = 0
+        lines.append(" " * deeper + line if line.startswith("  ") else line)
+    return "\n".join(lines)
+
+
 def files_beyond_docs() -> list[Path]:
     """All results, and every other file outside of `docs` that a page of the site links to."""
     found, pages = set[Path](), [*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", *RESULTS.glob("*.md")]
@@ -115,8 +129,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Write the links of a page anew."""
-    return with_links(markdown, Path(page.file.abs_src_path))
+    """Write the links and lists of a page as MkDocs needs them."""
+    return with_links(with_deep_lists(markdown), Path(page.file.abs_src_path))
 
 
 def on_post_build(config: MkDocsConfig) -> None:
