@@ -40,7 +40,8 @@ def test_what_pages_link_to_is_in_the_site():
 
 
 def test_blocks_of_lists_stand_where_python_markdown_looks_for_them():
-    page = "1. One:\n\n   ```python\n   if x:\n       y\n   ```\n\n- Two\n  goes on.\n\nText\n\n```text\n- no\n  list\n```\n"
+    page = "1. One:\n\n   ```python\n   if x:\n       y\n   ```\n\n- Two\n  goes on.\n\nText\n"
+    page += "\n```text\n- no\n  list\n```\n"
     deep = page.replace("   ```", "    ```").replace("   if", "    if").replace("       y", "        y")
     assert HOOKS.with_deep_lists(page) == deep.replace("  goes", "    goes")
 
