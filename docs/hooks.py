@@ -76,15 +76,18 @@ def with_links(text: str, source: Path) -> str:
 
 def with_deep_lists(text: str) -> str:
     """A page whose lists have their further paragraphs and blocks where Python-Markdown looks for them, at 4 spaces."""
-    lines, deeper, fence = [], 0, False
+    lines, deeper, fence, broken = [""], 0, False, False
     for line in text.split("\n"):
         fence ^= line.startswith("```")
         if item := None if fence else ITEM.match(line):
-            deeper = 4 - len(item[0])
+            lines += [""] if broken and lines[-1].strip() else []
+            deeper, broken = 4 - len(item[0]), False
         elif line.strip() and not line.startswith(" "):
-            deeper = 0
+            deeper, broken = 0, False
+        elif line.strip() and deeper:
+            broken |= not lines[-1].strip()
         lines.append(" " * deeper + line if line.startswith("  ") else line)
-    return "\n".join(lines)
+    return "\n".join(lines[1:])
 
 
 def files_beyond_docs() -> list[Path]:

@@ -44,6 +44,7 @@ def test_blocks_of_lists_stand_where_python_markdown_looks_for_them():
     page += "\n```text\n- no\n  list\n```\n"
     deep = page.replace("   ```", "    ```").replace("   if", "    if").replace("       y", "        y")
     assert HOOKS.with_deep_lists(page) == deep.replace("  goes", "    goes")
+    assert HOOKS.with_deep_lists("- One\n\n  goes on\n- Two\n- Three") == "- One\n\n    goes on\n\n- Two\n- Three"
 
 
 @pytest.mark.parametrize(
