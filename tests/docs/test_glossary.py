@@ -182,6 +182,12 @@ def said():
     return {**named, "--help": help_texts(), "keys of files": "\n".join(keys)}
 
 
+def test_names_that_do_not_exist_are_noticed():
+    assert not any(map(is_in_python, ("natmu.forget", "natmu.audits.nowhere", "natmu.types.ForgetSet.nothing")))
+    assert not any(map(is_on_the_command_line, ("natmu forget", "natmu unlearn --level", "--gold")))
+    assert not any(map(is_in_files, ("gold` in `audit.json", "ticket` in `record.json", "gold.json", "mia")))
+
+
 def test_rejected_words_are_not_said():
     found = set()
     for word in REJECTED:
