@@ -282,7 +282,7 @@ FORGERIES = {
     "no file": (lambda one: one.path.unlink(), [r"ledger\.sqlite is gone"]),
     "another format": (
         lambda one: forge(one, "PRAGMA user_version = 7"),
-        ["is a ledger of format 7, and this version of natmu reads format 1"],
+        ["is a ledger of format 7, and this version of natmu reads format 2"],
     ),
     "an unknown kind": (lambda one: forge(one, UNKNOWN), ["Entry 4 was changed", "Entry 4 cannot be understood"]),
     "a body that is no JSON": (

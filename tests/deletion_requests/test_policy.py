@@ -71,8 +71,8 @@ WRONG = {
     "guarantee: exakt": "guarantee: input should be 'exact', 'certified' or 'approximate'",
     "method: natmuu": "method: there is no method 'natmuu' (did you mean natmu",
     "fallbacks: [{method: retrian}]": "fallbacks.0.method: there is no method 'retrian' (did you mean retrain",
-    "guardrails:\n  no_op: 1\n  no_op: 1": "the key no_op stands twice in line 3",
-    "method: natmu\n'method': natmu": "the key method stands twice in line 2",
+    "guardrails:\n  no_op: 1\n  no_op: 1": "the key no_op appears twice in line 3",
+    "method: natmu\n'method': natmu": "the key method appears twice in line 2",
     "method: [": "is not readable as YAML",
     "method: !!int ''": "is not readable as YAML",
     "- method": "holds no policy",
@@ -149,7 +149,7 @@ def test_remarks_say_that_references_refuse_nothing_that_is_promised():
     exact = {"method": "sisa", "fallbacks": [{"method": "retrain"}]}
     (dear,) = Policy.from_values({"audit": {"references": 2}} | exact).remarks
     assert "a process retrains 2 models" in dear
-    assert "write audit: {references: 0}" in dear
+    assert "Write audit: {references: 0}" in dear
     assert Policy.from_values({"audit": {"references": 0}} | exact).remarks == ()
 
 

@@ -189,7 +189,7 @@ def test_half_precision_that_the_forward_pass_insists_on_is_refused(data):
         def forward(self, images):
             return self.layers(images.half())
 
-    with pytest.raises(ModelError, match=r"Insisting are in half precision, .* give model\.float\(\)"):
+    with pytest.raises(ModelError, match=r"Insisting are in half precision, .* Give model\.float\(\)"):
         method_named("finetune")()(problem_with("half", data, model=Insisting()))
 
 

@@ -56,8 +56,8 @@ def test_infinity_and_nan_are_read() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("a: 1\nb: 2\na: 3", "the key a stands twice in line 3"),
-        ("a: {b: 1, b: 1}", "the key b stands twice in line 1"),
+        ("a: 1\nb: 2\na: 3", "the key a appears twice in line 3"),
+        ("a: {b: 1, b: 1}", "the key b appears twice in line 1"),
         ("[" * 1500, "nested more than 32 deep|did not find|expected"),
         ("[" * 1500 + "]" * 1500, "nested more than 32 deep"),
         ("{a: " * 1500 + "1" + "}" * 1500, "nested more than 32 deep"),
@@ -98,7 +98,7 @@ def test_values_on_the_command_line(text: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"a": 1, "a": 2}', "the key a stands twice"),
+        ('{"a": 1, "a": 2}', "the key a appears twice"),
         ("[" * 1500 + "]" * 1500, "nested more than 32 deep"),
         ("[" * 600 + "]" * 600, "nested more than 32 deep"),
         ("[" * 100_000, "nested more than 32 deep"),

@@ -60,8 +60,8 @@ class ShardedModel:
     def forget(self, samples: str | Samples | ForgetSet, *, seed: int = 0) -> ShardedModel:
         """The model that never had some samples, nor those that this one has forgotten.
 
-        Each shard that holds one of them is trained again, from the slice of the earliest on. The weights are, bit for
-        bit, those of a training of the same shards that never had the forgotten samples. This model stays as it is.
+        Each shard that holds one of them is trained again, from the slice of the earliest on. Bit for bit, the weights
+        are those of a training of the same shards without the forgotten samples. This model stays as it is.
 
         Args:
             samples: Positions in the data that was given to ``train_shards``, or names, or a mask, or a forget request,

@@ -118,7 +118,7 @@ def read_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - any value
         where: Where it comes from, named in errors.
 
     Raises:
-        SettingError: It is not YAML, a key stands twice, or it is nested deeper or stands for more than any of ours.
+        SettingError: It is not YAML, a key appears twice, or it is nested deeper or stands for more than any of ours.
     """
     try:
         return yaml.load(text, _Loader)
