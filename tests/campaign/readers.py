@@ -118,25 +118,25 @@ def _array(path: Path) -> list[Any] | None:
     return [value.item() for value in array]
 
 
-def names(path: Path) -> frozenset[str] | None:
-    """Names that a list holds; in which order, and how often, means nothing."""
+def names(path: Path) -> tuple[str, ...] | None:
+    """Names that a list holds, in its order."""
     text = text_of(path)
     if text is None:
         return UNCLEAR
     if path.suffix == ".txt":
         lines = [line.strip() for line in lines_of(text)]
-        return frozenset(line for line in lines if line and line[0] != "#") or UNCLEAR
+        return tuple(line for line in lines if line and line[0] != "#") or UNCLEAR
     if path.suffix == ".json":
         held = _list_of(text)
-        return frozenset(held) if held and all(isinstance(one, str) for one in held) else UNCLEAR
+        return tuple(held) if held and all(isinstance(one, str) for one in held) else UNCLEAR
     rows = _rows(text)
     if not rows:
         return UNCLEAR
     head = [cell.strip().lower() for cell in rows[0]]
     column = next((head.index(name) for name in ("file", "name", "path") if name in head), None)
     if column is None:
-        return frozenset(row[0].strip() for row in rows) if len(head) == 1 else UNCLEAR
-    return frozenset(row[column].strip() for row in rows[1:]) or UNCLEAR
+        return tuple(row[0].strip() for row in rows) if len(head) == 1 else UNCLEAR
+    return tuple(row[column].strip() for row in rows[1:]) or UNCLEAR
 
 
 def _rows(text: str) -> list[list[str]] | None:
@@ -244,7 +244,8 @@ def meaning_of(root: Path, name: str) -> Any:
     if stem.startswith("positions."):
         return positions(path, 32)
     if stem.startswith("names."):
-        return names(path)
+        listed = names(path)
+        return UNCLEAR if listed is UNCLEAR else frozenset(listed)  # naming one twice means nothing
     if stem == "people.csv":
         rows = table(path)
         return (
