@@ -1,0 +1,287 @@
+"""What a study came to, for readers who look at nothing else: a few sentences on each forget set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from natmu.records.audit import Audit
+from natmu.records.table import Column, Comparison, Results, Row
+from natmu.report.audit_sentences import audit_sentences
+from natmu.report.costs import interval_of
+from natmu.report.digits import MOST_DECIMALS, first_place, fixed, rounded
+from natmu.report.tables import references_first
+from natmu.report.units import FRACTION
+from natmu.scores.uncertainty import Interval
+from natmu.types import ORIGINAL, REFERENCES, RETRAINED
+
+Audits = Mapping[str, Audit | None]
+"""The audits of a forget set by the label of the method; None for one that failed."""
+
+Place = Literal["inside", "outside", "open", "not known"]
+"""Where a gap lies: below the upper end of the retraining baseline, above it, on both sides, or nobody knows."""
+
+NAMED = 3
+"""Methods that a sentence names at most."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The facts of one forget set that a conclusion is made of.
+
+    Attributes:
+        study: The study.
+        scenario: Text of the forget request.
+        audits: Those of this forget set.
+    """
+
+    study: Results
+    scenario: str
+    audits: Audits
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """The original, the retrained models, then the methods."""
+        return sorted((row for row in self.study.rows if row.scenario == self.scenario), key=references_first)
+
+    @cached_property
+    def ranked(self) -> list[Row]:
+        """The methods with a gap of which no seed failed, the lowest gap first."""
+        return sorted((row for row in self.rows if competes(row)), key=gap_of)
+
+    @property
+    def best(self) -> Row | None:
+        """The method with the lowest mean gap."""
+        return self.ranked[0] if self.ranked else None
+
+    @property
+    def failed(self) -> list[Row]:
+        """The methods that were not measured, or not with every seed."""
+        return [row for row in self.rows if row.failed and row.method not in REFERENCES]
+
+    @property
+    def baseline(self) -> Column | None:
+        """The ``avg_gap`` of retrained models."""
+        return self._gap(RETRAINED)
+
+    @property
+    def original(self) -> Column | None:
+        """The ``avg_gap`` of the original."""
+        return self._gap(ORIGINAL)
+
+    @property
+    def original_is_closer(self) -> bool:
+        """Whether the best method is no closer to retraining than the original is."""
+        return self.original is not None and self.best is not None and self.original.mean <= gap_of(self.best)
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """The best method with every other one over the seeds that both have."""
+        label = None if self.best is None else self.best.method
+        return [
+            pair
+            for pair in self.study.comparisons
+            if (pair.scenario, pair.score, pair.best) == (self.scenario, "avg_gap", label)
+        ]
+
+    @property
+    def tied(self) -> list[Row]:
+        """The methods that the seeds do not distinguish from the best, the lowest gap first."""
+        alike = {pair.method for pair in self.comparisons if pair.within_noise or pair.difference == 0}
+        return [row for row in self.ranked if row.method in alike]
+
+    @property
+    def undecided(self) -> bool:
+        """Whether some method shares too few seeds with the best to be compared with it."""
+        decided = {pair.method for pair in self.comparisons if pair.within_noise is not None or pair.difference == 0}
+        return any(row.method not in decided for row in self.ranked[1:])
+
+    @property
+    def place(self) -> Place:
+        """Where the best method lies beside the retraining baseline."""
+        best = self.best
+        column = None if best is None else best.scores["avg_gap"]
+        return "not known" if column is None else place_of(column, self.baseline)
+
+    def _gap(self, label: str) -> Column | None:
+        return next((row.scores["avg_gap"] for row in self.rows if row.method == label), None)
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """One forget set in a few sentences.
+
+    Attributes:
+        title: The forget set, or what was made.
+        closest: Which method came closest to retraining, and how close.
+        cost: What it took; empty where nothing is known.
+        audit: What the audit saw, or that there is none.
+        steps: What to do next, the most urgent first.
+    """
+
+    title: str
+    closest: tuple[str, ...]
+    cost: str
+    audit: tuple[str, ...]
+    steps: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All that was found, in order."""
+        return (*self.closest, *([self.cost] if self.cost else []), *self.audit)
+
+
+def competes(row: Row) -> bool:
+    """Whether a row is of a method that was measured with every seed."""
+    return row.method not in REFERENCES and not row.failed and row.scores["avg_gap"] is not None
+
+
+def gap_of(row: Row) -> float:
+    """The mean gap of a row that competes."""
+    gap = row.scores["avg_gap"]
+    assert gap is not None, "it competes"
+    return gap.mean
+
+
+def place_of(gap: Column, baseline: Column | None) -> Place:
+    """Where a gap lies beside the retraining baseline.
+
+    Args:
+        gap: The ``avg_gap`` of a method.
+        baseline: That of retrained models; None where it is not known.
+
+    Returns:
+        ``inside`` if its whole 95 % interval lies below the upper end of the baseline's interval, ``outside`` if all of
+        it lies above, ``open`` if the end lies within it. Where one seed leaves an interval unknown, the mean stands
+        for it.
+    """
+    if baseline is None:
+        return "not known"
+    low, high = interval_of(gap) or (gap.mean, gap.mean)
+    end = (interval_of(baseline) or (baseline.mean, baseline.mean))[1]
+    return "inside" if high <= end else "outside" if low > end else "open"
+
+
+def written(column: Column) -> str:
+    """A mean gap with its interval, which starts at 0 at least because no gap is negative."""
+    interval = interval_of(column)
+    if interval is None:
+        return rounded(column.mean, None)[0]
+    decimals = _decimals(interval)
+    low, high = (fixed(max(0.0, end), decimals) for end in interval)
+    return f"{fixed(column.mean, decimals)} (95 % interval {low} to {high})"
+
+
+def listed(labels: Sequence[str], others: str) -> str:
+    """Some labels and how many more there are."""
+    shown = list(labels[:NAMED]) if len(labels) > NAMED + 1 else list(labels)
+    more = len(labels) - len(shown)
+    parts = [*shown, f"{more} {others}"] if more else shown
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def findings(outcome: Outcome) -> Conclusion:
+    """What one forget set came to, without what to do next.
+
+    Args:
+        outcome: Its facts.
+    """
+    best = outcome.best
+    failed = _failed(outcome)
+    if best is None:
+        what = "No method was measured with every seed" if outcome.failed else "There is no method to compare"
+        return Conclusion(outcome.scenario, (f"{what}.", *failed), "", (), ())
+    closest = (_closest(outcome, best), *_beside_original(outcome), *_beside_others(outcome), *failed)
+    audited = _audit(outcome, best.method)
+    return Conclusion(outcome.scenario, closest, _cost(best), audited, ())
+
+
+def _closest(outcome: Outcome, best: Row) -> str:
+    """The best method beside the retraining baseline."""
+    gap, baseline = best.scores["avg_gap"], outcome.baseline
+    assert gap is not None, "it competes"
+    text = f"{best.method} comes closest to retraining: its avg_gap is {written(gap)} percentage points"
+    if baseline is None:
+        return f"{text}; the retraining baseline is not known."
+    if interval_of(gap) is None:
+        relation = "no more than" if outcome.place == "inside" else "more than"
+        return f"{text}, {relation} the retraining baseline of {written(baseline)}; one seed gives no interval."
+    relation = {"inside": "inside", "outside": "outside", "open": "perhaps inside, perhaps outside"}[outcome.place]
+    return f"{text}, {relation} the retraining baseline of {written(baseline)}."
+
+
+def _beside_original(outcome: Outcome) -> list[str]:
+    """The gap of the original."""
+    original = outcome.original
+    if original is None:
+        return []
+    number = rounded(original.mean, original.std)[0]
+    if outcome.original_is_closer:
+        return [f"The original, without any unlearning, is no farther away ({number})."]
+    return [f"The original is {number} away."]
+
+
+def _beside_others(outcome: Outcome) -> list[str]:
+    """Whether the seeds distinguish the best method from the others, and which of equals is the cheapest."""
+    tied, best, others = outcome.tied, outcome.best, outcome.ranked[1:]
+    if not others or best is None:
+        return []
+    seeds = min((pair.n for pair in outcome.comparisons), default=0)
+    if tied:
+        names = listed([row.method for row in tied], "other methods")
+        cheapest = _cheapest([best, *tied])
+        text = f"At n = {seeds} it is not distinguishable from {names}"
+        return [f"{text}{f'; {cheapest} is the cheapest of these' if cheapest else ''}."]
+    if outcome.undecided:
+        return [f"At n = {max(seeds, 1)} the order of the methods is not certain."]
+    return [f"At n = {seeds} its gap is lower than that of every other method, beyond noise."]
+
+
+def _cheapest(rows: Sequence[Row]) -> str | None:
+    """The method with the lowest fraction of retraining's time; None where not all are known."""
+    columns = {row.method: row.scores.get(FRACTION) for row in rows}
+    known = {label: column.mean for label, column in columns.items() if column is not None}
+    return min(known, key=known.__getitem__) if len(known) == len(rows) else None
+
+
+def _cost(row: Row) -> str:
+    """What a method takes beside retraining."""
+    fraction, passes = row.scores.get(FRACTION), row.scores.get("passes")
+    parts = [] if fraction is None else [f"{significant(100 * fraction.mean)} % of retraining's time"]
+    if passes is not None:
+        plural = "pass" if significant(passes.mean) == "1" else "passes"
+        parts.append(f"{significant(passes.mean)} {plural} over the training set")
+    if not parts:
+        return ""
+    text = f"It takes {', '.join(parts)}"
+    return f"{text}, so it is no cheaper than retraining." if fraction and fraction.mean >= 1 else f"{text}."
+
+
+def _audit(outcome: Outcome, label: str) -> tuple[str, ...]:
+    """What the audit of a method saw."""
+    if outcome.study.score_on == "holdout":
+        return ("A study on the holdout is not audited, because audits look at the test set.",)
+    if label in outcome.audits:
+        audit = outcome.audits[label]
+        return ("Its audit failed.",) if audit is None else audit_sentences(audit)
+    return ("It was not audited, so nothing here says whether attacks still recognise single samples.",)
+
+
+def _failed(outcome: Outcome) -> list[str]:
+    """The methods without a complete result."""
+    if not outcome.failed:
+        return []
+    return [f"Not measured, or not with every seed: {listed([row.method for row in outcome.failed], 'others')}."]
+
+
+def significant(value: float) -> str:
+    """Two significant digits, all of them before the point."""
+    return f"{value:.0f}" if abs(value) >= 10 else f"{float(f'{value:.2g}'):g}"
+
+
+def _decimals(interval: Interval) -> int:
+    """As many as the interval's half width deserves."""
+    half = (interval[1] - interval[0]) / 2
+    return max(0, min(MOST_DECIMALS, 1 - first_place(half))) if half > 0 else MOST_DECIMALS
