@@ -23,11 +23,12 @@ HEADS = {
 """By outcome, what the audit does."""
 
 
-def audit_sentences(audit: Audit) -> tuple[str, ...]:
+def audit_sentences(label: str, audit: Audit) -> tuple[str, ...]:
     """What an audit says of the forget set, and of the rest where accuracy was lost.
 
     Args:
-        audit: The audit of the model that the sentences before speak of.
+        label: What the audited model is called.
+        audit: Its audit.
     """
     outcome, verdicts = audit.forgotten.outcome, _of_forget_set(audit)
     models = len(audit.models.retrained)
@@ -35,7 +36,7 @@ def audit_sentences(audit: Audit) -> tuple[str, ...]:
     details = _power(verdicts) if outcome == "not distinguishable" else _seen(verdicts)
     if outcome == "cannot be said":
         details = ": not even the original is distinguishable" if verdicts else ": it takes more retrained models"
-    sentences = (f"The audit ({which}) {HEADS[outcome]}{details}.",)
+    sentences = (f"The audit of {label} ({which}) {HEADS[outcome]}{details}.",)
     return (
         (*sentences, "The audit also sees lost accuracy on the other data.")
         if audit.kept.outcome == "no"

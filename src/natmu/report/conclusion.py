@@ -117,20 +117,22 @@ class Conclusion:
         title: The forget set, or what was made.
         closest: Which method came closest to retraining, and how close.
         cost: What it took; empty where nothing is known.
+        others: How the original and the other methods compare with it, and which of them failed.
         audit: What the audit saw, or that there is none.
         steps: What to do next, the most urgent first.
     """
 
     title: str
-    closest: tuple[str, ...]
+    closest: str
     cost: str
+    others: tuple[str, ...]
     audit: tuple[str, ...]
     steps: tuple[str, ...]
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """All that was found, in order."""
-        return (*self.closest, *([self.cost] if self.cost else []), *self.audit)
+        return (self.closest, *([self.cost] if self.cost else []), *self.others, *self.audit)
 
 
 def competes(row: Row) -> bool:
@@ -164,14 +166,19 @@ def place_of(gap: Column, baseline: Column | None) -> Place:
     return "inside" if high <= end else "outside" if low > end else "open"
 
 
-def written(column: Column) -> str:
-    """A mean gap with its interval, which starts at 0 at least because no gap is negative."""
+def written(column: Column, words: str = "") -> str:
+    """A mean gap with its interval, which starts at 0 at least because no gap is negative.
+
+    Args:
+        column: The gap.
+        words: What the interval is called.
+    """
     interval = interval_of(column)
     if interval is None:
         return rounded(column.mean, None)[0]
     decimals = _decimals(interval)
     low, high = (fixed(max(0.0, end), decimals) for end in interval)
-    return f"{fixed(column.mean, decimals)} (95 % interval {low} to {high})"
+    return f"{fixed(column.mean, decimals)} ({words}{low} to {high})"
 
 
 def listed(labels: Sequence[str], others: str) -> str:
@@ -192,17 +199,18 @@ def findings(outcome: Outcome) -> Conclusion:
     failed = _failed(outcome)
     if best is None:
         what = "No method was measured with every seed" if outcome.failed else "There is no method to compare"
-        return Conclusion(outcome.scenario, (f"{what}.", *failed), "", (), ())
-    closest = (_closest(outcome, best), *_beside_original(outcome), *_beside_others(outcome), *failed)
-    audited = _audit(outcome, best.method)
-    return Conclusion(outcome.scenario, closest, _cost(best), audited, ())
+        return Conclusion(outcome.scenario, f"{what}.", "", tuple(failed), (), ())
+    others = (*_beside_original(outcome), *_beside_others(outcome), *failed)
+    return Conclusion(outcome.scenario, _closest(outcome, best), _cost(best), others, _audit(outcome, best.method), ())
 
 
 def _closest(outcome: Outcome, best: Row) -> str:
     """The best method beside the retraining baseline."""
     gap, baseline = best.scores["avg_gap"], outcome.baseline
     assert gap is not None, "it competes"
-    text = f"{best.method} comes closest to retraining: its avg_gap is {written(gap)} percentage points"
+    text = (
+        f"{best.method} comes closest to retraining: its avg_gap is {written(gap, '95 % interval ')} percentage points"
+    )
     if baseline is None:
         return f"{text}; the retraining baseline is not known."
     if interval_of(gap) is None:
@@ -219,8 +227,8 @@ def _beside_original(outcome: Outcome) -> list[str]:
         return []
     number = rounded(original.mean, original.std)[0]
     if outcome.original_is_closer:
-        return [f"The original, without any unlearning, is no farther away ({number})."]
-    return [f"The original is {number} away."]
+        return [f"The original is no farther away without any unlearning: its avg_gap is {number}."]
+    return [f"The avg_gap of the original is {number}."]
 
 
 def _beside_others(outcome: Outcome) -> list[str]:
@@ -232,11 +240,11 @@ def _beside_others(outcome: Outcome) -> list[str]:
     if tied:
         names = listed([row.method for row in tied], "other methods")
         cheapest = _cheapest([best, *tied])
-        text = f"At n = {seeds} it is not distinguishable from {names}"
+        text = f"At n = {seeds}, {best.method} is not distinguishable from {names}"
         return [f"{text}{f'; {cheapest} is the cheapest of these' if cheapest else ''}."]
     if outcome.undecided:
-        return [f"At n = {max(seeds, 1)} the order of the methods is not certain."]
-    return [f"At n = {seeds} its gap is lower than that of every other method, beyond noise."]
+        return [f"At n = {max(seeds, 1)}, the order of the methods is not certain."]
+    return [f"At n = {seeds}, every other method has a higher gap, beyond noise."]
 
 
 def _cheapest(rows: Sequence[Row]) -> str | None:
@@ -255,7 +263,7 @@ def _cost(row: Row) -> str:
         parts.append(f"{significant(passes.mean)} {plural} over the training set")
     if not parts:
         return ""
-    text = f"It takes {', '.join(parts)}"
+    text = f"{row.method} takes {' and '.join(parts)}"
     return f"{text}, so it is no cheaper than retraining." if fraction and fraction.mean >= 1 else f"{text}."
 
 
@@ -265,8 +273,8 @@ def _audit(outcome: Outcome, label: str) -> tuple[str, ...]:
         return ("A study on the holdout is not audited, because audits look at the test set.",)
     if label in outcome.audits:
         audit = outcome.audits[label]
-        return ("Its audit failed.",) if audit is None else audit_sentences(audit)
-    return ("It was not audited, so nothing here says whether attacks still recognise single samples.",)
+        return (f"The audit of {label} failed.",) if audit is None else audit_sentences(label, audit)
+    return (f"{label} was not audited, so nothing here says whether attacks still recognise single samples.",)
 
 
 def _failed(outcome: Outcome) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -23,6 +24,9 @@ SHOWN = 6
 
 LONGEST = 16
 """Characters of a name that fit before the axis."""
+
+TICKS = 4
+"""Parts of the axis at most."""
 
 ROOM = 1.08
 """Factor that the axis goes beyond what it shows."""
@@ -95,12 +99,19 @@ def _baseline(baseline: Column | None, most: float, lower: int) -> str:
 
 
 def _axis(most: float, lower: int) -> str:
-    """The axis with its ends and its middle."""
+    """The axis with round numbers."""
+    step = _step(most)
     ticks = "".join(
-        f'<text x="{_x(value, most):.1f}" y="{lower + 15}" text-anchor="{anchor}">{significant(value)}</text>'
-        for value, anchor in ((0.0, "middle"), (most / 2, "middle"), (most, "middle"))
+        f'<text x="{_x(count * step, most):.1f}" y="{lower + 15}" text-anchor="middle">{count * step:g}</text>'
+        for count in range(math.floor(most / step) + 1)
     )
     return f'<path class="grid" d="M{LEFT} {lower}H{RIGHT}"/>{ticks}'
+
+
+def _step(most: float) -> float:
+    """The smallest of 1, 2 or 5 times a power of ten that divides the axis into four parts at most."""
+    power = 10.0 ** math.floor(math.log10(most / TICKS))
+    return next(factor * power for factor in (1, 2, 5, 10) if most / (factor * power) <= TICKS)
 
 
 def _method(row: Row, place: int, most: float, *, best: bool) -> str:
