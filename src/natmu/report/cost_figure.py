@@ -16,7 +16,7 @@ from natmu.types import RETRAINED
 WIDTHS, HEIGHT, MARGINS = (205.0, 240.0, 420.0, 570.0, 780.0, 1000.0), 480, {"l": 56, "r": 28, "t": 44, "b": 48}
 """Pixels: of the plot without its margins, from a phone to a large screen; of the figure; beside the plot."""
 
-MARK_CHARACTER = 5.8
+MARK_CHARACTER = 5.3
 """Pixels of a character of what stands above the plot."""
 
 ROOM = 1.5
@@ -240,7 +240,7 @@ def _marks(costs: Costs, low: float, high: float) -> Iterator[tuple[Figure, Figu
                 where | {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line, "layer": "below"},
                 where
                 | {"x": math.log10(x), "y": 1, "yanchor": "bottom", "text": "<br>".join(sorted(words, key=len))}
-                | {"showarrow": False, "font": {"size": 10, "color": FAINT}}
+                | {"showarrow": False, "font": {"size": 9, "color": FAINT}}
                 if free
                 else None,
             )
