@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from natmu.records.audit import Audit
@@ -21,7 +22,7 @@ HIGHER = {"quick": "standard", "standard": "full"}
 NOTHING_LEFT = "The recipe leaves nothing open. Stronger attacks may still see more than these."
 
 
-def conclusions(study: Results, audits: dict[str, Audits]) -> list[Conclusion]:
+def conclusions(study: Results, audits: Mapping[str, Audits]) -> list[Conclusion]:
     """What each forget set of a study came to, and what to do next.
 
     Args:

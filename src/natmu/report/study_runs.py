@@ -9,8 +9,9 @@ from natmu.records.audit import Audit, AuditFolder, audit_of
 from natmu.records.run import RunFolder
 from natmu.records.study import StudyFolder
 from natmu.records.table import Replicate, Row
-from natmu.report.conclusion import Audits
+from natmu.report.conclusion import Audits, Conclusion
 from natmu.report.digits import rounded
+from natmu.report.next_steps import conclusions
 from natmu.report.relatives import run_beside
 from natmu.report.units import FRACTION, decimals_of, header_of
 from natmu.report.views import Table
@@ -130,3 +131,15 @@ def audits_by_scenario(study: StudyFolder) -> dict[str, Audits]:
         found[name] = {label: folder.audit for label, folder in folders.items()}
         found[name] |= {audit.label: audit.audit for audit in study.audits if audit.scenario == name}
     return dict(found)
+
+
+def conclusions_of(study: StudyFolder) -> list[Conclusion]:
+    """What each forget set of a study came to, and what to do next.
+
+    Args:
+        study: The study.
+
+    Raises:
+        RunError: Something stored cannot be read.
+    """
+    return conclusions(study.table, audits_by_scenario(study))
