@@ -115,7 +115,7 @@ def test_failed_rows_do_not_win_and_are_named():
     lost = row(FORGET, "lost", 1, avg_gap=[0.1], failed="It diverged.", log="logs/lost.log")
     found = concluded(RETRAINED, a_method("natmu", 0.7, 0.8, 0.75), lost, audits={"natmu": judged()})
     assert found.closest.startswith("natmu comes closest")
-    assert found.others == ("Not measured, or not with every seed: lost.",)
+    assert found.others == ("At least one seed failed: lost.",)
     assert found.steps == (
         "Read why a method failed (below its table), change its settings, and run natmu bench again.",
     )
@@ -126,10 +126,11 @@ def test_where_all_failed_nothing_is_compared():
     found = concluded(RETRAINED, lost)
     assert found.sentences == (
         "No method was measured with every seed.",
-        "Not measured, or not with every seed: lost.",
+        "At least one seed failed: lost.",
     )
     assert len(found.steps) == 1
     unserved = concluded(RETRAINED, row(FORGET, "unsir", 0, failed="It needs whole classes."))
+    assert unserved.others == ("Not run here: unsir.",)
     assert unserved.steps == ("Add a method to the recipe that can serve this forget set.",)
     assert concluded(RETRAINED).sentences == ("There is no method to compare.",)
 
@@ -196,6 +197,8 @@ def test_an_audit_that_catches_the_best_method_prefers_an_equal_that_it_does_not
     assert alone.steps[0] == "Try another method, or search the settings (natmu search)."
     instead = concluded(*rows, audits={"natmu": caught, "salun": judged()})
     assert instead.steps[0].startswith("Prefer salun: ")
+    neither = concluded(*rows, audits={"natmu": judged(), "salun": judged()})
+    assert not [step for step in neither.steps if step.startswith(("Prefer", "Try"))]
 
 
 @pytest.mark.parametrize(

@@ -89,13 +89,13 @@ class Outcome:
     @property
     def tied(self) -> list[Row]:
         """The methods that the seeds do not distinguish from the best, the lowest gap first."""
-        alike = {pair.method for pair in self.comparisons if pair.within_noise or pair.difference == 0}
+        alike = {pair.method for pair in self.comparisons if pair.within_noise}
         return [row for row in self.ranked if row.method in alike]
 
     @property
     def undecided(self) -> bool:
         """Whether some method shares too few seeds with the best to be compared with it."""
-        decided = {pair.method for pair in self.comparisons if pair.within_noise is not None or pair.difference == 0}
+        decided = {pair.method for pair in self.comparisons if pair.within_noise is not None}
         return any(row.method not in decided for row in self.ranked[1:])
 
     @property
@@ -278,10 +278,11 @@ def _audit(outcome: Outcome, label: str) -> tuple[str, ...]:
 
 
 def _failed(outcome: Outcome) -> list[str]:
-    """The methods without a complete result."""
-    if not outcome.failed:
-        return []
-    return [f"Not measured, or not with every seed: {listed([row.method for row in outcome.failed], 'others')}."]
+    """The methods without a complete result: those that failed, then those that were never tried."""
+    failed = [row.method for row in outcome.failed if row.log]
+    unserved = [row.method for row in outcome.failed if not row.log]
+    found = [f"At least one seed failed: {listed(failed, 'others')}."] if failed else []
+    return [*found, *([f"Not run here: {listed(unserved, 'others')}."] if unserved else [])]
 
 
 def significant(value: float) -> str:
