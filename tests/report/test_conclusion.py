@@ -14,9 +14,10 @@ from natmu.records.audit import Answer, AuditedScore, ComparedModels
 from natmu.records.study import open_study
 from natmu.report import print_conclusions, study_markdown
 from natmu.report.audit_sentences import audit_sentences
-from natmu.report.conclusion import Outcome, listed, place_of, significant, written
+from natmu.report.conclusion import listed, significant, written
 from natmu.report.conclusion_picture import SHOWN, picture
 from natmu.report.next_steps import NOTHING_LEFT, conclude, conclusions
+from natmu.report.outcome import Outcome, place_of
 from natmu.report.run_conclusion import conclude_run
 
 from . import folders
@@ -32,7 +33,7 @@ def a_method(label, *gaps, fraction=0.04, passes=0.5, **more):
     return row(FORGET, label, len(gaps), avg_gap=list(gaps), **costs, **more)
 
 
-def judged(outcome="not distinguishable", level="full", kept="yes", verdicts=None, references=3):
+def judged(outcome="not distinguishable", level="full", kept="yes", verdicts=None, references=3, blind=()):
     """An audit with an outcome; verdicts are p-values of scores of the forget set."""
     scores = {
         name: AuditedScore(
@@ -45,6 +46,7 @@ def judged(outcome="not distinguishable", level="full", kept="yes", verdicts=Non
                 baseline_low=0.45,
                 baseline_high=0.55,
                 detectable=0.0314,
+                sees_original=name not in blind,
             ),
         )
         for name, (p_value, original) in (verdicts or {}).items()
@@ -161,7 +163,9 @@ def test_a_baseline_that_is_hardly_known_asks_for_seeds():
 def test_an_original_that_is_closer_is_named():
     near = row(FORGET, "original", 3, avg_gap=[0.3, 0.6, 0.9])
     found = concluded(near, RETRAINED, a_method("natmu", 2.0, 2.1, 2.2))
-    assert found.others == ("The original is no farther away without any unlearning: its avg_gap is 0.6.",)
+    assert found.closest.startswith("No method comes closer to retraining than the original, whose avg_gap is 0.6. ")
+    assert "The closest is natmu: its avg_gap is 2.10 (" in found.closest
+    assert found.others == ()
     assert found.steps[0].startswith("Try another method")
 
 
@@ -226,6 +230,8 @@ def test_an_audit_that_sees_nothing_says_what_it_would_have_seen():
     audit = judged(verdicts={"forget_acc": (0.4, 0.56), "rmia_auc": (0.3, 0.95)})
     (sentence,) = audit_sentences("natmu", audit)
     assert sentence.endswith("by 2 scores; a difference of 0.032 in rmia_auc would be seen with 80 % probability.")
+    audit = judged(verdicts={"forget_acc": (0.4, 0.56), "rmia_auc": (0.3, 0.95)}, blind=("forget_acc",))
+    assert "by 2 scores, of which 1 does not distinguish the original either; a" in audit_sentences("natmu", audit)[0]
     assert audit_sentences("natmu", judged("cannot be said", verdicts={"zrf": (0.4, 0.5)}))[0].endswith(
         "cannot say whether the samples are forgotten: not even the original is distinguishable."
     )

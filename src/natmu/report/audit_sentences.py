@@ -69,11 +69,12 @@ def _power(verdicts: Sequence[ScoreVerdict]) -> str:
         return ""
     telling = max(known, key=_clearness)
     seen = _rounded_up(telling.detectable or 0.0)
-    plural = "" if len(verdicts) == 1 else "s"
-    return (
-        f" by {len(verdicts)} score{plural}; a difference of {seen} in {telling.score} would be seen with "
-        f"{100 * POWER:.3g} % probability"
-    )
+    blind = sum(one.sees_original is False for one in verdicts)
+    doing = "does" if blind == 1 else "do"
+    also = f", of which {blind} {doing} not distinguish the original either" if blind else ""
+    counted = f"{len(verdicts)} score{'' if len(verdicts) == 1 else 's'}"
+    power = f"a difference of {seen} in {telling.score} would be seen with {100 * POWER:.3g} % probability"
+    return f" by {counted}{also}; {power}"
 
 
 def _clearness(verdict: ScoreVerdict) -> float:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from natmu.records.table import Column, Row
-from natmu.report.conclusion import Outcome, gap_of, significant, written
+from natmu.report.conclusion import significant, written
 from natmu.report.costs import interval_of
 from natmu.report.html import for_html
+from natmu.report.outcome import Outcome, gap_of
 from natmu.report.units import FRACTION
 
 WIDTH, LEFT, RIGHT = 350, 116, 286

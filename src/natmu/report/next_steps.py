@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from natmu.records.audit import Audit
 from natmu.records.table import Results
-from natmu.report.conclusion import Audits, Conclusion, Outcome, findings
+from natmu.report.conclusion import Conclusion, findings
 from natmu.report.costs import interval_of
+from natmu.report.outcome import Audits, Outcome
 
 ENOUGH = 3
 """Seeds below which a study should have more in any case."""

@@ -17,7 +17,7 @@ from natmu.records.settings import TrainSettings
 from natmu.records.study import StudyAudit, StudyFolder, open_study
 from natmu.records.table import Place, Row, Table
 from natmu.report.commands import launched
-from natmu.report.conclusion import Audits, Conclusion, Outcome, competes
+from natmu.report.conclusion import Conclusion
 from natmu.report.conclusion_picture import picture
 from natmu.report.cost_figure import cost_figure, cost_table
 from natmu.report.costs import Costs
@@ -27,6 +27,7 @@ from natmu.report.figures import Model, bars
 from natmu.report.images import Hybrid, galleries, hybrids
 from natmu.report.made_with import made_with
 from natmu.report.next_steps import conclude
+from natmu.report.outcome import Audits, Outcome, competes
 from natmu.report.study_runs import audit_folders, audits_by_scenario, replicate_table, replicates, run_of
 from natmu.report.tables import ScenarioTable, table_of
 from natmu.report.units import FRACTION, name_of

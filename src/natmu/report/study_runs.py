@@ -9,9 +9,10 @@ from natmu.records.audit import Audit, AuditFolder, audit_of
 from natmu.records.run import RunFolder
 from natmu.records.study import StudyFolder
 from natmu.records.table import Replicate, Row
-from natmu.report.conclusion import Audits, Conclusion
+from natmu.report.conclusion import Conclusion
 from natmu.report.digits import rounded
 from natmu.report.next_steps import conclusions
+from natmu.report.outcome import Audits
 from natmu.report.relatives import run_beside
 from natmu.report.units import FRACTION, decimals_of, header_of
 from natmu.report.views import Table
