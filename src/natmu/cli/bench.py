@@ -37,9 +37,10 @@ def run(
     The same command continues an interrupted run.
     """
     from natmu.cli.output import print_forecast, print_study
+    from natmu.console import Console
     from natmu.records.settings import training_of
     from natmu.records.study import open_study
-    from natmu.report import has_failures, illustrate, read_study, write_report
+    from natmu.report import has_failures, illustrate, print_conclusions, read_study, write_report
     from natmu.report.trackers import known_trackers, track_study
     from natmu.studies import forecast, read_recipe, run_recipe
 
@@ -58,8 +59,9 @@ def run(
     written = [*illustrate(folder), write_report(folder)]
     study = read_study(folder)
     print_study(study, as_json=as_json)
-    for path in [] if as_json else written:
-        echo(path)
+    if not as_json:
+        print_conclusions(open_study(folder), Console())
+        echo("", *written)
     track_study(trackers, folder)
     if has_failures(study, open_study(folder).audits):
         raise typer.Exit(1)

@@ -68,12 +68,13 @@ def _require_name(out: Path, form: Form) -> None:
 def _written(form: Form, folder: Path) -> str:
     """A study's tables as text."""
     from natmu.records.files import is_there
-    from natmu.records.study import TABLE
-    from natmu.report import csv_table, latex, markdown, read_study
+    from natmu.records.study import TABLE, open_study
+    from natmu.report import csv_table, latex, read_study, study_markdown
 
     if not is_there(folder / TABLE):
         raise UsageError(
             f"--format {form} is for the tables of a study, and {folder} holds none; name a study's folder."
         )
-    writers = {"markdown": markdown, "csv": csv_table, "latex": latex}
-    return writers[form](read_study(folder))
+    if form == "markdown":
+        return study_markdown(open_study(folder))
+    return {"csv": csv_table, "latex": latex}[form](read_study(folder))
