@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from natmu.bounds import LARGEST_COUNT
+from natmu.cli import completing
 from natmu.cli.option_groups import TrainingOptions, takes_groups
 from natmu.cli.options import DataDir, Device, Json, Track
 from natmu.cli.torchrun import first_process_goes_on
@@ -15,14 +16,22 @@ from natmu.cli.torchrun import first_process_goes_on
 
 @takes_groups
 def run(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of an unlearned model.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="Run folder of an unlearned model.", autocompletion=completing.run_folders),
+    ],
     *,
     level: Annotated[
         Literal["quick", "standard", "full"],
         typer.Option("--level", help="quick: 1 retrained model; standard: 8, and reruns; full: 64, and shadow models."),
     ] = "quick",
     source: Annotated[
-        Path | None, typer.Option("--from", help="Run folder of the original, if it does not lie beside RUN.")
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Run folder of the original, if it does not lie beside RUN.",
+            autocompletion=completing.run_folders,
+        ),
     ] = None,
     references: Annotated[
         int | None,

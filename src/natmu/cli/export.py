@@ -7,11 +7,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from natmu.cli import completing
 from natmu.terminal import echo
 
 
 def run(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of a model.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Run folder of a model.", autocompletion=completing.run_folders)
+    ],
     out: Annotated[Path, typer.Option("--out", help="File to write: .pt, .pth, .ckpt, .bin or .safetensors.")],
     like: Annotated[
         Path | None,
@@ -23,7 +26,7 @@ def run(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:
-    """Write a run's model as a file that loads where the original was loaded.
+    """Write a run's model as a file for other programs.
 
     Without --like, it is a state dict with the names of your own model. Heads and models in shards are loaded in their
     own way, which is printed.

@@ -6,12 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
+from natmu.cli import completing
 from natmu.cli.options import Json
 from natmu.terminal import echo
 
 
 def run(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Tell all about one method.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Tell all about one method.", autocompletion=completing.methods),
+    ] = None,
     without_retain: Annotated[
         bool, typer.Option("--without-retain", help="Only those that read nothing but the samples to forget.")
     ] = False,

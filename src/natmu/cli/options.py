@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from natmu.bounds import LARGEST_COUNT, LARGEST_SEED
+from natmu.cli import completing
 from natmu.errors import SettingError
 
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder that holds the data sets.")]
@@ -54,7 +55,11 @@ Outputs = Annotated[
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Architecture; timm:NAME, torchvision:NAME or hf:FOLDER; or package.module:factory."),
+    typer.Option(
+        "--model",
+        help="Architecture; timm:NAME, torchvision:NAME or hf:FOLDER; or package.module:factory.",
+        autocompletion=completing.architectures,
+    ),
 ]
 Head = Annotated[
     Literal["ridge", "logistic"] | None,
@@ -111,8 +116,15 @@ WithCopies = Annotated[
 ]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, max=LARGEST_COUNT, help="Samples per step.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of everything random.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Precision = Annotated[str, typer.Option("--precision", help="fp32, bf16, or auto: the faster one here.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", autocompletion=completing.devices)]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="fp32, bf16, or auto: the faster one here.",
+        autocompletion=completing.one_of("auto", "fp32", "bf16"),
+    ),
+]
 SyncBatchNorm = Annotated[
     bool, typer.Option("--sync-batch-norm", help="Under torchrun: batch statistics over all processes.")
 ]
@@ -120,7 +132,12 @@ Out = Annotated[Path | None, typer.Option("--out", help="Run folder to write; ru
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same settings.")]
 Track = Annotated[
     list[str] | None,
-    typer.Option("--track", metavar="TRACKER", help="Show the result in wandb, mlflow or tensorboard; repeatable."),
+    typer.Option(
+        "--track",
+        metavar="TRACKER",
+        help="Show the result in wandb, mlflow or tensorboard; repeatable.",
+        autocompletion=completing.one_of("wandb", "mlflow", "tensorboard"),
+    ),
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Go on with an original that does not seem to belong to the data.")

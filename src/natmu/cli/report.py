@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from natmu.cli import completing
 from natmu.errors import UsageError
 from natmu.terminal import echo, echo_document
 
@@ -14,14 +15,21 @@ Form = Literal["html", "markdown", "csv", "latex"]
 
 
 def run(
-    folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a study, a run or a saved result.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_STUDY",
+            help="Folder of a study, a run or a saved result.",
+            autocompletion=completing.run_folders,
+        ),
+    ],
     out: Annotated[Path | None, typer.Option("--out", help="File to write; report.html in the folder if none.")] = None,
     form: Annotated[
         Form,
         typer.Option("--format", help="html: one page that opens offline; the others: a study's tables as text."),
     ] = "html",
 ) -> None:
-    """Write a page with tables and plots of a study, a run or a saved result.
+    """Write a page on a study, a run or a saved result.
 
     Or print the tables of a study for a document.
     """

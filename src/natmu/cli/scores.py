@@ -6,12 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
+from natmu.cli import completing
 from natmu.cli.options import Json
 from natmu.terminal import echo
 
 
 def run(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Tell all about one score.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Tell all about one score.", autocompletion=completing.scores)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the scores, or tell all about one."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from natmu.cli import completing
 from natmu.cli.option_groups import DataOptions, HeadOptions, TrainingOptions, takes_groups
 from natmu.cli.options import (
     Device,
@@ -28,7 +29,9 @@ def run(
     data: Annotated[
         str,
         typer.Option(
-            "--data", help="Name of a data set, a path, or package.module:function; natmu data lists the names."
+            "--data",
+            help="Name of a data set, a path, or package.module:function; natmu data lists the names.",
+            autocompletion=completing.data_sets,
         ),
     ],
     context: typer.Context,
@@ -38,10 +41,22 @@ def run(
     heads: HeadOptions,
     reading: DataOptions,
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the data.")] = 100,
-    optimizer: Annotated[str, typer.Option("--optimizer", help="sgd, adam or adamw.")] = "sgd",
+    optimizer: Annotated[
+        str,
+        typer.Option(
+            "--optimizer", help="sgd, adam or adamw.", autocompletion=completing.one_of("sgd", "adam", "adamw")
+        ),
+    ] = "sgd",
     lr: Annotated[float, typer.Option("--lr", help="Base learning rate.")] = 0.1,
     momentum: Annotated[float, typer.Option("--momentum", help="Momentum of SGD.")] = 0.9,
-    schedule: Annotated[str, typer.Option("--schedule", help="constant, cosine or step.")] = "step",
+    schedule: Annotated[
+        str,
+        typer.Option(
+            "--schedule",
+            help="constant, cosine or step.",
+            autocompletion=completing.one_of("constant", "cosine", "step"),
+        ),
+    ] = "step",
     warmup_epochs: Annotated[float, typer.Option("--warmup-epochs", help="Epochs of linear warm-up.")] = 2,
     weight_decay: Annotated[float, typer.Option("--weight-decay", help="Weight decay.")] = 5e-4,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per step.")] = 128,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from natmu.bounds import LARGEST_SEED
+from natmu.cli import completing
 from natmu.cli.option_groups import OriginalOptions, takes_groups
 from natmu.cli.options import (
     BatchSize,
@@ -38,6 +39,7 @@ def run(
         Path,
         typer.Option(
             "--from",
+            autocompletion=completing.run_folders,
             help="Run folder, or weights trained elsewhere: .safetensors, .pt, .pth, .ckpt, .bin or a HF folder.",
         ),
     ],
@@ -50,11 +52,28 @@ def run(
     ] = None,
     manifest: Manifest = None,
     with_copies: WithCopies = False,
-    method: Annotated[str, typer.Option("--method", help="Unlearning method; natmu methods lists them.")] = "natmu",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", help="Unlearning method; natmu methods lists them.", autocompletion=completing.methods
+        ),
+    ] = "natmu",
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None,
-    optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd, adam or adamw.")] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            "--optimizer", help="sgd, adam or adamw.", autocompletion=completing.one_of("sgd", "adam", "adamw")
+        ),
+    ] = None,
     lr: Annotated[float | None, typer.Option("--lr", help="Base learning rate.")] = None,
-    schedule: Annotated[str | None, typer.Option("--schedule", help="constant, cosine or step.")] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            "--schedule",
+            help="constant, cosine or step.",
+            autocompletion=completing.one_of("constant", "cosine", "step"),
+        ),
+    ] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Weight decay.")] = None,
     settings: Set = None,
     original: OriginalOptions,

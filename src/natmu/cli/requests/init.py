@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from natmu.cli import completing
 from natmu.cli.option_groups import OriginalOptions, takes_groups
 from natmu.cli.options import Device, Force, Precision
 from natmu.errors import DataError
@@ -19,6 +20,7 @@ def init(
         Path,
         typer.Option(
             "--from",
+            autocompletion=completing.run_folders,
             help="The original: a run folder, or weights trained elsewhere, .safetensors, .pt, .pth, .ckpt, .bin or a "
             "HF folder.",
         ),
