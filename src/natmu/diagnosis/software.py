@@ -46,7 +46,7 @@ EXTRAS = (
     _extra("track", "--track", "wandb", "mlflow", "sqlalchemy", "alembic", "tensorboard"),
     _extra("ray", "studies on a cluster", "ray"),
     _extra("sign", "signed evidence of deletion requests", "cryptography"),
-    _extra("figures", "figures of studies as files", "matplotlib"),
+    _extra("figures", "the figure of benchmarks/pareto.py", "matplotlib"),
     _extra("testing", "tests of methods and scores of your own", "pytest"),
     *map(_library, ("timm", "torchvision", "transformers")),
 )
@@ -60,7 +60,7 @@ def extra_finding(extra: Extra, faults: Mapping[str, str | None]) -> Finding:
         extra: The extra.
         faults: What is wrong with each of its modules; see ``import_faults``.
     """
-    subject, name = f"extra {extra.name}", extra.name
+    subject = f"extra {extra.name}"
     broken = [f"{module} ({faults[module]})" for module in extra.modules if faults[module]]
     missing = [module for module in extra.modules if faults[module] == MISSING]
     if broken:
