@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from tests.data.fakes import write_cifar10, write_cifar100, write_tiny_imagenet
+from tests.records.folders import a_retrained, an_original, make_run
 
-from data.fakes import write_cifar10, write_cifar100, write_tiny_imagenet
 from natmu.data.downloads import official_archives
 from natmu.diagnosis import storage
 from natmu.diagnosis.storage import cache_finding, data_findings, store_findings
 from natmu.records.run import PREDICTIONS, RECORD
-from records.folders import a_retrained, an_original, make_run
 
 
 def told(findings, state):
