@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from natmu.diagnosis import diagnosing, system
+from natmu.diagnosis import diagnosing, speed, system
 
 
 @pytest.fixture(autouse=True)
@@ -12,6 +12,7 @@ def well(monkeypatch, tmp_path):
     """A machine and an installation without faults, whatever the one that this runs on has."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(diagnosing, "import_faults", lambda modules: dict.fromkeys(modules))
+    monkeypatch.setattr(speed, "STEPS", {"cpu": (1, 8)})
     monkeypatch.setattr(system, "has_nvidia_gpu", lambda: False)
     monkeypatch.setattr(system, "shared_memory", lambda: None)
     monkeypatch.setattr(system, "memory_of", lambda *_: (2**35, 2**34))
