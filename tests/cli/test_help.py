@@ -57,7 +57,8 @@ def test_the_first_steps_are_commands_that_are_understood():
     steps = [line.split()[1:] for line in app.FIRST_STEPS.splitlines() if line.startswith("  natmu ")]
     assert len(steps) == 4
     for verb, *words in steps:
-        root.commands[verb].make_context(verb, list(words))
+        given = root.commands[verb].make_context(verb, list(words)).params
+        assert verb != "train" or given["model"] is not None
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 FIRST_STEPS = """\b
 First steps:
   natmu demo
-  natmu train --data digits --out runs/original
+  natmu train --data digits --model small_cnn --out runs/original
   natmu unlearn --from runs/original --forget random:1% --out runs/unlearned
   natmu audit runs/unlearned"""
 """What stands below the list of verbs; the first line keeps the others as they are."""

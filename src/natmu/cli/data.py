@@ -41,7 +41,10 @@ def download(
         str | None, typer.Option("--base-url", help="Mirror that serves the official archives.")
     ] = None,
 ) -> None:
-    """Download a data set, check it, and unpack it; an interrupted download continues."""
+    """Download a data set, check it and unpack it.
+
+    An interrupted download continues where it stopped.
+    """
     from natmu.data.downloads import download as fetch
 
     echo(fetch(name, data_dir, base_url))

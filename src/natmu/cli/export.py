@@ -18,11 +18,11 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="File to write: .pt, .pth, .ckpt, .bin or .safetensors.")],
     like: Annotated[
         Path | None,
-        typer.Option("--like", help="The original's file or HuggingFace folder; what is written is of the same form."),
+        typer.Option("--like", help="File or HuggingFace folder of the original; write the same form."),
     ] = None,
     copies: Annotated[
         Literal["drop", "keep"] | None,
-        typer.Option("--copies", help="What becomes of further weights in that file, such as averages over training."),
+        typer.Option("--copies", help="Keep or drop other weights in that file, such as averages over training."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:

@@ -40,7 +40,7 @@ def run(
     with_copies: WithCopies = False,
     original: OriginalOptions,
     split_seed: Annotated[
-        int, typer.Option("--split-seed", min=0, max=LARGEST_SEED, help="Of a random forget set.")
+        int, typer.Option("--split-seed", min=0, max=LARGEST_SEED, help="Seed of a random forget set.")
     ] = 0,
     device: Device = "auto",
     precision: Precision = "auto",

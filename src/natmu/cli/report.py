@@ -23,7 +23,9 @@ def run(
             autocompletion=completing.run_folders,
         ),
     ],
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; report.html in the folder if none.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; report.html in the folder by default.")
+    ] = None,
     form: Annotated[
         Form,
         typer.Option("--format", help="html: one page that opens offline; the others: a study's tables as text."),
@@ -31,7 +33,7 @@ def run(
 ) -> None:
     """Write a page on a study, a run or a saved result.
 
-    Or print the tables of a study for a document.
+    Or print the tables of a study as Markdown, CSV or LaTeX.
     """
     from natmu.records.disk import require_writable_file
     from natmu.records.files import write_atomically

@@ -70,14 +70,17 @@ def run(
     ] = "default",
     shards: Annotated[
         int | None,
-        typer.Option("--shards", help="Train a model on each of so many parts of the data, to forget exactly by sisa."),
+        typer.Option(
+            "--shards", help="Number of parts of the data, each with a model of its own; sisa then forgets exactly."
+        ),
     ] = None,
     slices: Annotated[
-        int | None, typer.Option("--slices", help="Parts of each shard, which its model learns one after another.")
+        int | None,
+        typer.Option("--slices", help="Number of parts of each shard, which its model learns one after another."),
     ] = None,
     combine: Annotated[
         str | None,
-        typer.Option("--combine", help="What of the shards' models is averaged: probabilities, logits or votes."),
+        typer.Option("--combine", help="What is averaged over the shards' models: probabilities, logits or votes."),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -88,7 +91,7 @@ def run(
     track: Track = None,
     as_json: Json = False,
 ) -> None:
-    """Train an original model and keep it in a run folder."""
+    """Train an original model, and keep it in a run folder."""
     from natmu.cli.output import print_run
     from natmu.opening import Place
     from natmu.progress import showing

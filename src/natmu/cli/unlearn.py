@@ -48,7 +48,7 @@ def run(
     relabel: Relabel = None,
     drop_class: Annotated[
         str | None,
-        typer.Option("--drop-class", metavar="NAME", help="Instead: forget a class, and take its output away."),
+        typer.Option("--drop-class", metavar="NAME", help="Forget a class and remove its output; replaces --forget."),
     ] = None,
     manifest: Manifest = None,
     with_copies: WithCopies = False,
@@ -79,13 +79,17 @@ def run(
     original: OriginalOptions,
     batch_size: BatchSize = None,
     forget_only: Annotated[
-        bool, typer.Option("--forget-only", help="Read only samples to forget; natmu methods --without-retain.")
+        bool,
+        typer.Option(
+            "--forget-only",
+            help="Read only the samples to forget; natmu methods --without-retain lists methods for that.",
+        ),
     ] = False,
     seed: Seed = 0,
     split_seed: Annotated[
         int | None,
         typer.Option(
-            "--split-seed", min=0, max=LARGEST_SEED, help="Of a random forget set; that of --seed if not given."
+            "--split-seed", min=0, max=LARGEST_SEED, help="Seed of a random forget set; that of --seed by default."
         ),
     ] = None,
     device: Device = "auto",
@@ -97,9 +101,9 @@ def run(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Forget training samples, and keep the model in a run folder.
+    """Forget training samples, and keep the new model in a run folder.
 
-    What is not given keeps the method's default; natmu methods lists every setting.
+    Settings that are not given are the method's defaults; natmu methods NAME lists them.
     """
     from natmu.cli.output import print_run
     from natmu.opening import Place

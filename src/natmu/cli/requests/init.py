@@ -25,7 +25,7 @@ def init(
             "HF folder.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the service, which is new.")],
+    out: Annotated[Path, typer.Option("--out", help="New folder for the service.")],
     *,
     original: OriginalOptions,
     manifest: Annotated[
@@ -33,7 +33,7 @@ def init(
         typer.Option("--manifest", metavar="TABLE.csv", help="Table of samples that add --where looks into."),
     ] = None,
     policy: Annotated[
-        Path | None, typer.Option("--policy", metavar="FILE", help="The policy, a YAML file; the default if not given.")
+        Path | None, typer.Option("--policy", metavar="FILE", help="YAML file of the policy; natmu's own by default.")
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",
