@@ -49,7 +49,7 @@ def test_no_line_of_an_overview_is_cut_off(natmu):
 def test_a_group_without_a_verb_prints_its_help_on_standard_error_and_ends_with_2(natmu, words):
     outcome = natmu(*words)
     assert (outcome.out, outcome.status) == ("", 2)
-    assert outcome.err == natmu(*words, "--help").out
+    assert outcome.err == f"{natmu(*words, '--help').out}natmu: Name one of these commands.\n"
 
 
 def test_the_first_steps_are_commands_that_are_understood():

@@ -21,7 +21,7 @@ class Verbs(TyperGroup):
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Print the help where nothing was asked for; the exit status is then 2, as of a command that is not whole."""
         if not args and not ctx.resilient_parsing:
-            echo(*ctx.get_help().split("\n"), err=True)
+            echo(*ctx.get_help().split("\n"), f"{ctx.find_root().info_name}: Name one of these commands.", err=True)
             ctx.exit(2)
         return super().parse_args(ctx, args)
 
