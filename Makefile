@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format bench-speed catalogue golden clean
+.PHONY: demo test check docs format bench-speed catalogue golden clean
 
 demo: $(STAMP)
 	$(BIN)/natmu demo
@@ -16,6 +16,10 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(MAKE) --no-print-directory docs
+
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -28,6 +32,7 @@ catalogue: $(STAMP)
 	$(BIN)/python -m tests.methods.test_catalogue
 	$(BIN)/python -m tests.scores.test_catalogue
 	$(BIN)/python -m tests.records.test_formats
+	$(BIN)/python -m tests.cli.test_command_line
 
 golden: $(STAMP)
 	$(BIN)/python -m tests.methods.golden $(NAMES)

@@ -92,7 +92,7 @@ HALF: Mapping[str, Settings] = {
     "random:1%": {"retain_fraction": 0.05, "epochs": 5, "n": 2},
     "random:10%": {"retain_fraction": 0.08, "epochs": 2, "n": 1},
 }
-"""The same within half a pass; leads are named with ``, half``."""
+"""The same within half a pass; ``--leads`` names a lead with ``, half`` for it."""
 
 
 def main() -> None:
@@ -102,8 +102,8 @@ def main() -> None:
     parser.add_argument("stage", choices=["tune", "test", "report"])
     parser.add_argument("--data-dir", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("runs"))
-    parser.add_argument("--trials", type=int, default=6)
-    parser.add_argument("--leads", nargs="+", default=[*LEADS, *(f"{name}, half" for name in LEADS)])
+    parser.add_argument("--trials", type=int, default=4)
+    parser.add_argument("--leads", nargs="+", default=[*LEADS])
     parser.add_argument("--forget", nargs="+", default=[*BASE])
     parser.add_argument("--recipe", type=Path, default=RECIPE)
     parser.add_argument("--results", type=Path, default=Path("one-percent.json"))

@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from natmu.api import AuditResult, ShadowModels, ShardedModel, UnlearnResult, audit, train_shards, unlearn
 
 __version__ = "0.2.0"
+"""The version of the package.
+
+Examples:
+    >>> import natmu
+    >>> [part.isdigit() for part in natmu.__version__.split(".")]
+    [True, True, True]
+"""
 __all__ = [
     "AuditResult",
     "ShadowModels",

@@ -55,6 +55,17 @@ class UnlearnResult:
         hardware: What it ran on.
         names: One name per forget sample, where samples have names.
         passes: What unlearning sent through models; None where the user's own function trained.
+
+    Examples:
+        >>> import natmu
+        >>> from natmu.testing import digits, trained
+        >>> result = natmu.unlearn(trained(), digits(), "class:3", "finetune", epochs=1, progress=False)
+        >>> result.settings["method"], result.settings["settings"]["epochs"]
+        ('finetune', 1)
+        >>> sorted(result.summary["result"])
+        ['forget_acc', 'retain_acc']
+        >>> result.save("forgotten").joinpath("model.safetensors").exists()
+        True
     """
 
     model: nn.Module
@@ -165,6 +176,15 @@ class AuditResult:
         decisions: What was decided for the user, a sentence each.
         record: All of this as it is saved.
         samples: The forget samples from the most exposed on, and the retain samples whose exposure rose.
+
+    Examples:
+        >>> import natmu
+        >>> from natmu.testing import digits, trained
+        >>> audit = natmu.audit(trained(), digits(), digits(60), [3, 14, 15], progress=False)
+        >>> audit.scores["forget_acc"], audit.retrained
+        (100.0, None)
+        >>> "avg_gap" in audit.missing  # it needs a retrained model
+        True
     """
 
     scores: dict[str, float]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.campaign import readers
 from tests.campaign.sandbox import Ended, natmu, run
 from tests.campaign.world import Verb, World
 
@@ -189,6 +190,8 @@ def _content(path: Path) -> str:
             return "no JSON"
     if path.suffix == ".csv":
         return _plain_text(_untimed(path.read_text("utf-8", "replace")))
+    if path.suffix == ".yaml" and (meaning := readers.mapping(path)) is not readers.UNCLEAR:
+        return str(meaning)
     content = path.read_bytes()
     if path.suffix == ".safetensors" and len(content) > 8:  # whose notes stand in any order
         end = 8 + int.from_bytes(content[:8], "little")

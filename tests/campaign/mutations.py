@@ -37,7 +37,7 @@ def spoil(path: Path, others: list[Path], rng: random.Random) -> str:
     kind = rng.random()
     if kind < 0.08:
         return _other_in_place(path, rng)
-    if kind < 0.18:
+    if kind < 0.18 and others:
         alike = [other for other in others if other.suffix == path.suffix and other != path] or others
         other = rng.choice(alike)
         path.write_bytes(other.read_bytes())

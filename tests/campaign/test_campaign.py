@@ -183,6 +183,14 @@ def test_a_file_is_spoilt_the_same_way_again_and_is_spoilt(tmp_path):
     assert len(ways) > 30
 
 
+def test_a_file_that_is_the_only_one_of_its_verb_is_spoilt_too(tmp_path):
+    for seed in range(40):
+        path = tmp_path / str(seed) / "a.csv"
+        path.parent.mkdir()
+        path.write_text("index\n3\n")
+        assert mutations.spoil(path, [], random.Random(seed))
+
+
 def test_tables_count_inputs_and_findings(tmp_path):
     line = {
         "group": "files",

@@ -196,3 +196,18 @@ def test_an_encrypted_or_strange_zip_is_refused(tmp_path: Path) -> None:
         zipped.writestr("labels.txt", b"1")
     with pytest.raises(DataError):
         load(str(tmp_path / "d.npz"), tmp_path)
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_bytes_after_an_array_of_an_archive_are_refused(tmp_path: Path, version: tuple[int, int]) -> None:
+    arrays = {"x_train": IMAGES, "x_test": IMAGES, "y_train": LABELS, "y_test": LABELS}
+    for beyond in (b"", b"12345"):
+        with zipfile.ZipFile(tmp_path / "d.npz", "w") as zipped:
+            for name, array in arrays.items():
+                with zipped.open(f"{name}.npy", "w") as member:
+                    np.lib.format.write_array(member, array, version)
+                    member.write(beyond if name == "y_test" else b"")
+        if not beyond:
+            load(str(tmp_path / "d.npz"), tmp_path)
+    with pytest.raises(DataError, match=r"y_test holds 5 more bytes than its array of shape \(20,\)"):
+        load(str(tmp_path / "d.npz"), tmp_path)

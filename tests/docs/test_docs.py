@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import shlex
 import textwrap
 import tomllib
 from datetime import date
+from functools import cache
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import typer
 import yaml
 from torch import Tensor
 
 import natmu
+from natmu.cli.app import application
 from natmu.data import load, parse_forget, resolve_forget
 from natmu.engine.compute import Compute
 from natmu.engine.training import train_classifier
@@ -26,7 +33,9 @@ from natmu.records.settings import DataSettings, TrainSettings
 from natmu.studies.recipe import MethodEntry, Recipe
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+FOLDERS = ("docs", "examples", "benchmarks/results")
+PAGES = sorted([*ROOT.glob("*.md"), *(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md"))])
+SHELL = ("|", ">", "&&", "&", ";")
 SETTINGS = {"epochs": 3, "lr": 3e-3, "weight_decay": 0.1}
 
 
@@ -35,6 +44,15 @@ def _prose(path: Path) -> str:
     return re.sub(r"^ *```.*?^ *```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
+def _blocks(path: Path, kind: str) -> list[str]:
+    """A page's blocks of code of one kind."""
+    found = re.findall(
+        rf"^( *)```{kind}\n(.*?)^ *```", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    return [textwrap.dedent(block) for _, block in found]
+
+
+@cache
 def _anchors(path: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ +(.+)$", _prose(path), flags=re.MULTILINE)
@@ -53,8 +71,51 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_python_compiles(page: Path) -> None:
+    for block in _blocks(page, "python"):
+        compile(block, page.name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_commands_have_the_options_that_they_are_given(page: Path) -> None:
+    for words in commands_of(page):
+        parsed(words)
+
+
+def test_commands_are_found_and_a_wrong_option_is_refused() -> None:
+    assert ["methods"] in [words[:1] for words in commands_of(ROOT / "examples/plugin/README.md")]
+    assert len(commands_of(ROOT / "README.md")) > 20
+    with pytest.raises(typer.TyperException, match="No such option"):
+        parsed(["audit", "runs/natmu", "--levle", "full"])
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """The words of each command of ours in a page's blocks."""
+    found = []
+    for kind, prompt in (("console", r"\$ "), ("bash", ""), ("sh", "")):
+        for block in _blocks(page, kind):
+            lines = re.sub(r"\\\n\s*", " ", block)
+            found += re.findall(rf"^{prompt}(?:\w+=\S+ )*natmu\b(.*)$", lines, flags=re.MULTILINE)
+    return [[*takewhile(lambda word: word not in SHELL, shlex.split(line, comments=True))] for line in found]
+
+
+@cache
+def whole_command() -> Any:
+    """The command line with all its verbs."""
+    return typer.main.get_command(application())
+
+
+def parsed(words: list[str]) -> None:
+    """Parse a command as the command line does, without carrying it out."""
+    command = whole_command()
+    while words and words[0] in getattr(command, "commands", {}):
+        command, words = command.commands[words[0]], words[1:]
+    command.make_context(command.name, words)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_forget_sets_in_commands_are_understood(page: Path) -> None:
-    for text, table in re.findall(r"--forget ([^\s`]+)(?: --manifest (\S+))?", page.read_text(encoding="utf-8")):
+    for text, table in re.findall(r"--forget ([^\s`<]+)(?: --manifest (\S+))?", page.read_text(encoding="utf-8")):
         request = with_manifest(text, table) if table else text
         assert parse_forget(request).text == request
 

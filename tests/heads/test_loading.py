@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
-import pkgutil
 import re
 import subprocess
 import sys
@@ -12,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 
-import natmu.heads
 from natmu.errors import RunError, UsageError
 from natmu.heads import BudgetSpent, LogisticHead, RidgeHead, load_head, rows_of
 from natmu.heads.saving import SavedHead
@@ -76,13 +72,6 @@ def test_another_head_is_one_sentence(tmp_path, kind, sentence):
     path = Other(kind).save(tmp_path / "head.safetensors")
     with pytest.raises((RunError, UsageError), match=re.escape(sentence)):
         load_head(path)
-
-
-def test_the_examples_run():
-    names = [f"natmu.heads.{module.name}" for module in pkgutil.iter_modules(natmu.heads.__path__)]
-    results = [doctest.testmod(module) for module in map(importlib.import_module, names)]
-    assert all(result.failed == 0 for result in results)
-    assert sum(result.attempted for result in results) >= 16
 
 
 def test_heads_need_no_pytorch():

@@ -107,6 +107,17 @@ def audit(
 
     Raises:
         UsageError: Something asked for cannot be done; the message says what to do.
+
+    Examples:
+        >>> import natmu
+        >>> from natmu.testing import digits, trained
+        >>> train, test = digits(), digits(60)
+        >>> result = natmu.unlearn(trained(), train, [3, 14, 15], "salun", epochs=2, progress=False)
+        >>> audit = natmu.audit(result, train, test, result.forget, original=trained(), progress=False)
+        >>> sorted(audit.original.keys() & {"forget_acc", "retain_acc", "test_acc"})
+        ['forget_acc', 'retain_acc', 'test_acc']
+        >>> audit.original["forget_acc"]  # the original knows all three
+        100.0
     """
     compute, seed = Compute.choose(device, precision), whole_seed(seed)
     result, model = (model, model.model) if isinstance(model, UnlearnResult) else (None, model)

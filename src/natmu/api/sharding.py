@@ -38,6 +38,16 @@ class ShardedModel:
             found in the store is not there.
         forgotten: What it has forgotten of the data that was given, after what it forgot before; None of a model of all
             of that. ``natmu.audit`` takes it.
+
+    Examples:
+        >>> import natmu
+        >>> from natmu.testing import digits, small_net
+        >>> recipe = {"epochs": 1, "warmup_epochs": 0, "batch_size": 16}
+        >>> model = small_net((1, 8, 8), 10)
+        >>> sharded = natmu.train_shards(digits(), recipe, model=model, shards=3, store="shards", progress=False)
+        >>> without = sharded.forget([3])
+        >>> len(without.retrained)  # the one shard that held the sample
+        1
     """
 
     model: nn.Module
@@ -138,6 +148,15 @@ def train_shards(
     Raises:
         UsageError: Something asked for cannot be done; the message says what to do.
         TrainingError: A loss is no longer finite, or the trainer fails.
+
+    Examples:
+        >>> import natmu
+        >>> from natmu.testing import digits, small_net
+        >>> recipe = {"epochs": 1, "warmup_epochs": 0, "batch_size": 16}
+        >>> model = small_net((1, 8, 8), 10)
+        >>> sharded = natmu.train_shards(digits(), recipe, model=model, shards=3, store="shards", progress=False)
+        >>> sorted(sharded.retrained)  # every shard was trained
+        [0, 1, 2]
     """
     sharding = Sharding.parse({"shards": shards, "slices": slices, "combine": combine}, "sharding")
     recipe, function = _recipe(trainer, sharding)

@@ -125,6 +125,14 @@ def unlearn(
     Raises:
         UsageError: Something asked for cannot be done; the message says what to do.
         TrainingError: The loss is no longer finite.
+
+    Examples:
+        >>> import natmu
+        >>> from natmu.testing import digits, trained
+        >>> model, data = trained(), digits()  # a small network, and 60 images that it has learnt
+        >>> result = natmu.unlearn(model, data, [3, 14, 15], "salun", epochs=2, progress=False)
+        >>> len(result.forget), result.model is model
+        (3, False)
     """
     chosen, seed = chosen_method(method, settings), whole_seed(seed)
     refuse_unprepared(chosen)

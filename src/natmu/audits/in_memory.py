@@ -39,6 +39,14 @@ class ShadowModels:
         non_members: Positions in the test data of the non-members, int ``(P - F,)``.
         unlearned: The same models, in the same order, after unlearning what they had of the pool; none for attacks that
             do without.
+
+    Examples:
+        >>> import natmu, numpy as np
+        >>> from natmu.testing import trained
+        >>> member = np.array([[True, False], [False, True]])  # one forget sample, and one non-member
+        >>> shadows = natmu.ShadowModels([trained(), trained()], member, non_members=[0])
+        >>> len(shadows.trained), shadows.member.mean(axis=0).tolist()
+        (2, [0.5, 0.5])
     """
 
     trained: Sequence[nn.Module]

@@ -44,6 +44,11 @@ class SourceInfo:
         train: Number of training images.
         test: Number of test images.
         downloadable: Whether ``download`` can get it; False means that it comes with a dependency.
+
+    Examples:
+        >>> digits = sources()[0]
+        >>> digits.name, digits.shape, digits.classes, digits.downloadable
+        ('digits', (1, 8, 8), 10, False)
     """
 
     name: str
@@ -100,8 +105,9 @@ def _catalogue() -> dict[str, _Source]:
 def sources() -> tuple[SourceInfo, ...]:
     """The sources known by name, the one that needs no download first.
 
-    >>> [info.name for info in sources()]
-    ['digits', 'cifar10', 'cifar100', 'cifar20', 'tiny-imagenet']
+    Examples:
+        >>> [info.name for info in sources()]
+        ['digits', 'cifar10', 'cifar100', 'cifar20', 'tiny-imagenet']
     """
     return tuple(source.info for source in _catalogue().values())
 
@@ -146,6 +152,12 @@ def load(
 
     Raises:
         DataError: The data cannot be found or read, has no test part, or a size is out of range.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> splits = load("digits", Path("data"), train_size=100)
+        >>> len(splits.train), splits.train.image_shape
+        (100, (1, 8, 8))
     """
     form = Form(image_size, resize, crop, channels)
     known = _catalogue().get(source)

@@ -101,6 +101,9 @@ def require_sure_order(names: Sequence[str], source: str, *, chosen: bool) -> No
 
     Raises:
         SettingError: Two orders are plausible, and the user has not said which one it is.
+
+    Examples:
+        >>> require_sure_order(("cat", "dog"), "photographs", chosen=True)  # raises where the order would be a guess
     """
     if not chosen and is_doubtful(names):
         raise SettingError(
@@ -120,6 +123,9 @@ def require_same_classes(train: Sequence[str], other: Sequence[str], what: str) 
 
     Raises:
         DataError: A label stands for one class here and for another one there.
+
+    Examples:
+        >>> require_same_classes(("cat", "dog"), ("cat", "dog"), "the test data")  # raises where they differ
     """
     if any(tuple(names) == tuple(map(str, range(len(names)))) for names in (train, other)):
         return
@@ -140,10 +146,16 @@ def listed(names: Sequence[str], counts: Sequence[int] | None = None) -> str:
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """Class names from a text file, one a line, in the order of their numbers.
+    r"""Class names from a text file, one a line, in the order of their numbers.
 
     Raises:
         DataError: The file cannot be read, or names fewer than two classes, or one twice.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> _ = Path("classes.txt").write_text("cat\ndog\n")
+        >>> read_class_names(Path("classes.txt"))
+        ('cat', 'dog')
     """
     try:
         lines = [line.strip() for line in read_text(path, "utf-8-sig").split("\n")]

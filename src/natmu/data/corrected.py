@@ -53,6 +53,16 @@ def corrected_samples(samples: Samples, train: ImageData, forget: ForgetSet) -> 
 
     Raises:
         DataError: No sample has a right label, so that nobody knows how the user's data writes it.
+
+    Examples:
+        >>> from natmu.testing import digits
+        >>> data = digits()  # 60 images of ten classes
+        >>> forget = forget_relabelled({3: "8"}, data)  # sample 3 is said to be an 8
+
+        >>> from torch.utils.data import TensorDataset
+        >>> samples = TensorDataset(data.images, data.labels)
+        >>> len(corrected_samples(samples, data, forget))
+        61
     """
     if not len(forget.corrections):
         return samples

@@ -56,6 +56,12 @@ def from_dataset(dataset: object, class_names: Sequence[str] | None = None) -> I
 
     Raises:
         DataError: The data set is something else, is empty, or its images or labels do not fit together.
+
+    Examples:
+        >>> import numpy as np
+        >>> data = from_dataset((np.zeros((4, 1, 8, 8), np.uint8), np.array([0, 1, 0, 1])))
+        >>> len(data), data.image_shape
+        (4, (1, 8, 8))
     """
     if isinstance(dataset, ImageData):
         names = dataset.class_names if class_names is None else tuple(class_names)

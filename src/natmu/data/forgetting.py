@@ -52,6 +52,13 @@ def resolve_forget(
     Raises:
         ForgetSetError: The request does not fit the data, or leaves nothing to forget; or nothing to retain, unless it
             is ``all``.
+
+    Examples:
+        >>> from natmu.testing import digits
+        >>> data = digits()  # 60 images of ten classes
+
+        >>> len(resolve_forget(parse_forget("random:10%"), data, seed=0))
+        6
     """
     if request.relabels and request.file is not None:
         forget = _corrected(listed_corrections(request.file, data), request.text, data, after)
@@ -86,6 +93,13 @@ def forget_from_indices(
     Raises:
         ForgetSetError: They are none, neither integers nor names nor a mask, negative, out of range, unknown, repeated
             or forgotten before, or leave nothing to retain.
+
+    Examples:
+        >>> from natmu.testing import digits
+        >>> data = digits()  # 60 images of ten classes
+
+        >>> forget_from_indices([14, 3], data).indices.tolist()
+        [3, 14]
     """
     if isinstance(samples, Tensor):
         samples = samples.detach().cpu().numpy()
@@ -109,6 +123,14 @@ def forget_relabelled(labels: Mapping[object, object], data: ImageData, after: F
 
     Raises:
         ForgetSetError: An entry is no correction of a training sample, or of one that was forgotten before.
+
+    Examples:
+        >>> from natmu.testing import digits
+        >>> data = digits()  # 60 images of ten classes
+        >>> forget = forget_relabelled({3: "8"}, data)  # sample 3 is said to be an 8
+
+        >>> forget.indices.tolist()
+        [3]
     """
     corrections = given_corrections(labels, data)
     known = ForgetSet(corrections[:, 0], "", "indices", corrections=corrections)
@@ -125,6 +147,15 @@ def forget_after(forget: ForgetSet, data: ImageData, after: ForgetSet | None) ->
 
     Raises:
         ForgetSetError: It does not fit the data, names samples that were forgotten before, or leaves nothing to retain.
+
+    Examples:
+        >>> from natmu.testing import digits
+        >>> data = digits()  # 60 images of ten classes
+
+        >>> first = forget_from_indices([3, 14], data)
+        >>> second = forget_after(forget_from_indices([15], data), data, first)
+        >>> second.indices.tolist(), second.left_out.tolist()
+        ([15], [3, 14, 15])
     """
     check_indices(forget.indices, len(data), "The indices to forget")
     if (forget.corrections[:, 1] >= data.num_classes).any():
@@ -141,6 +172,12 @@ def say_what_is_forgotten(forget: ForgetSet, train: ImageData, **unseen: ImageDa
         forget: The forget set.
         train: The training data.
         unseen: Other parts of the data by name, such as ``test``.
+
+    Examples:
+        >>> from natmu.testing import digits
+        >>> data = digits()  # 60 images of ten classes
+
+        >>> say_what_is_forgotten(forget_from_indices([3], data), data)
     """
     if forget.scenario not in ("random", "hardest"):
         say(chosen(forget, train))
@@ -178,6 +215,13 @@ def unseen_rows(test: ImageData, forget: ForgetSet) -> IntArray:
     Args:
         test: The test data.
         forget: The forget set.
+
+    Examples:
+        >>> from natmu.testing import digits
+        >>> train, test = digits(), digits(60)
+        >>> threes = unseen_rows(test, resolve_forget(parse_forget("class:3"), train, seed=0))
+        >>> set(test.labels[threes].tolist())
+        {3}
     """
     own, others = _divided(test, forget)
     return np.flatnonzero(own if forget.class_wise else others).astype(np.int64)
@@ -189,6 +233,14 @@ def without_earlier_classes(holdout: ImageData | None, forget: ForgetSet) -> Ima
     Args:
         holdout: The holdout, where there is one.
         forget: What is forgotten now.
+
+    Examples:
+        >>> from natmu.testing import digits
+        >>> train, holdout = digits(), digits(60)
+        >>> earlier = resolve_forget(parse_forget("class:3"), train, seed=0)
+        >>> forget = forget_after(forget_from_indices([15], train), train, earlier)
+        >>> 3 in without_earlier_classes(holdout, forget).labels
+        False
     """
     if holdout is None:
         return None
@@ -197,7 +249,15 @@ def without_earlier_classes(holdout: ImageData | None, forget: ForgetSet) -> Ima
 
 
 def holds_kept_classes(unseen: ImageData, forget: ForgetSet) -> bool:
-    """Whether an unseen sample is of a class that was never forgotten as a whole."""
+    """Whether an unseen sample is of a class that was never forgotten as a whole.
+
+    Examples:
+        >>> from natmu.testing import digits
+        >>> data = digits()  # 60 images of ten classes
+
+        >>> holds_kept_classes(data, forget_from_indices([3], data))
+        True
+    """
     return bool(_divided(unseen, forget)[1].any())
 
 

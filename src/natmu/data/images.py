@@ -42,6 +42,12 @@ class Labelling:
     Attributes:
         labels: int64 ``(N,)``.
         names: One name per value of ``labels``.
+
+    Examples:
+        >>> import torch
+        >>> breeds = Labelling(torch.tensor([0, 1, 2]), ("poodle", "beagle", "siamese"))
+        >>> breeds.names[2]
+        'siamese'
     """
 
     labels: Tensor
@@ -66,6 +72,12 @@ class ImageData:
     Raises:
         DataError: Shapes, types or label values do not fit together.
         UsageError: The name of a class is no text in UTF-8, which no record could hold.
+
+    Examples:
+        >>> import torch
+        >>> data = ImageData(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]), ("cat", "dog"))
+        >>> len(data), data.image_shape, data.num_classes
+        (4, (1, 8, 8), 2)
     """
 
     images: Images
@@ -221,6 +233,12 @@ class Splits:
         mean: Channel means of the training images as a model is given them, for its normalisation layer.
         std: Channel standard deviations, likewise.
         own: The samples of ``train`` and ``test`` as the user's own loader has them, where there is one.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> splits = load("digits", Path("data"), train_size=100, holdout=True)
+        >>> splits.name, splits.holdout is None
+        ('digits', False)
     """
 
     name: str

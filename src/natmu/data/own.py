@@ -43,6 +43,12 @@ class OwnParts:
     Attributes:
         train: Map-style data set of (input, label).
         test: Likewise.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> parts = own_parts(load("digits", Path("data"), train_size=100))
+        >>> len(parts.train)
+        100
     """
 
     train: Samples
@@ -54,7 +60,15 @@ class OwnParts:
 
 
 def own_parts(splits: Splits) -> OwnParts:
-    """The samples as their own loader has them, or from the arrays that natmu keeps."""
+    """The samples as their own loader has them, or from the arrays that natmu keeps.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> splits = load("digits", Path("data"), train_size=100)
+        >>> image, label = own_parts(splits).train[0]
+        >>> label == int(splits.train.labels[0])
+        True
+    """
     return splits.own or OwnParts(ArraySamples(splits.train), ArraySamples(splits.test))
 
 

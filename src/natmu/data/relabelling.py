@@ -90,6 +90,15 @@ def with_corrections(data: ImageData, forget: ForgetSet) -> ImageData:
 
     Returns:
         The same object where nothing was corrected. Images that are mapped from a file stay so; others are copied.
+
+    Examples:
+        >>> from natmu.testing import digits
+        >>> data = digits()  # 60 images of ten classes
+        >>> forget = forget_relabelled({3: "8"}, data)  # sample 3 is said to be an 8
+
+        >>> corrected = with_corrections(data, forget)
+        >>> len(corrected), corrected.class_names[int(corrected.labels[60])]
+        (61, '8')
     """
     if not len(forget.corrections):
         return data

@@ -45,6 +45,12 @@ def with_copies(forget: ForgetSet, train: ImageData) -> ForgetSet:
 
     Raises:
         ForgetSetError: Whole classes are forgotten and a copy is in another class, or nothing would be retained.
+
+    Examples:
+        >>> from natmu.testing import digits
+        >>> data = digits().subset([3, 14, 3])  # the last is a copy of the first
+        >>> with_copies(forget_from_indices([0], data), data).indices.tolist()
+        [0, 2]
     """
     if forget.corrected is not None:
         raise ForgetSetError(

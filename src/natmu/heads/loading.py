@@ -23,17 +23,17 @@ def load_head(path: str | PathLike[str]) -> RidgeHead | LogisticHead:
         UsageError: There is none, or it holds something else.
         RunError: It is damaged, was changed, or has another format.
 
-    >>> import tempfile
-    >>> import numpy as np
-    >>> from natmu.heads import RidgeHead, rows_of
-    >>> rows, labels = rows_of(np.eye(6)), np.array([0, 1, 2, 0, 1, 2])
-    >>> head = RidgeHead.fit(rows, labels, num_classes=3)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     head = load_head(head.save(Path(folder, "head.safetensors")))
-    >>> head = head.remove(rows[:2], labels[:2])
-    >>> refit = RidgeHead.fit(rows[2:], labels[2:], num_classes=3)
-    >>> head.count, np.array_equal(head.weights, refit.weights)
-    (4, True)
+    Examples:
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from natmu.heads import RidgeHead, rows_of
+        >>> rows, labels = rows_of(np.eye(6)), np.array([0, 1, 2, 0, 1, 2])
+        >>> head = RidgeHead.fit(rows, labels, num_classes=3)
+        >>> head = load_head(head.save(Path("head.safetensors")))
+        >>> head = head.remove(rows[:2], labels[:2])
+        >>> refit = RidgeHead.fit(rows[2:], labels[2:], num_classes=3)
+        >>> head.count, np.array_equal(head.weights, refit.weights)
+        (4, True)
     """
     kind, state = read_state(Path(path))
     if kind not in _KINDS:

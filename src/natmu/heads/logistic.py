@@ -40,7 +40,7 @@ class LogisticHead(SavedHead):
     far, ``K`` the Hessian of the rows that are left, taken at the anchor ``a`` near ``w0``. The weights are ``w0 + e``
     with ``K e = g``: the paper's removal of all these rows as one batch, whatever the order and number of the calls.
 
-    **What it leaves.** The gradient on the rows that are left, at ``w0 + e``, is::
+    **What it leaves.** The gradient on the rows that are left, at ``w0 + e``, is:
 
         (gradient that the fit left) + (K e - g)
         + sum_i (mean over t in 0..1 of h(x_i.(w0 + t e)) - h(x_i.a)) (x_i.e) x_i
@@ -84,15 +84,18 @@ class LogisticHead(SavedHead):
         unfitted: Norm of the gradient that the fit left, by class ``(C,)``.
         drift: ``|w0 - a|_K`` over all rows of the fit, by class ``(C,)``; over those that are left it is no more.
 
-    >>> rows = np.tile(0.9 * np.eye(4), (50, 1))
-    >>> labels = np.tile([0, 1, 0, 1], 50)
-    >>> settings = {"num_classes": 2, "l2": 10.0, "epsilon": 1.0, "delta": 1e-5, "noise": 1.0}
-    >>> head = LogisticHead.fit(rows, labels, **settings, seed=20)
-    >>> less = head.remove(rows[:2], labels[:2])
-    >>> less.removed, head.spent < less.spent < less.budget
-    (2, True)
-    >>> residual_of(less, rows[2:], labels[2:]) <= less.spent
-    True
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.heads.logistic import residual_of
+        >>> rows = np.tile(0.9 * np.eye(4), (50, 1))
+        >>> labels = np.tile([0, 1, 0, 1], 50)
+        >>> settings = {"num_classes": 2, "l2": 10.0, "epsilon": 1.0, "delta": 1e-5, "noise": 1.0}
+        >>> head = LogisticHead.fit(rows, labels, **settings, seed=20)
+        >>> less = head.remove(rows[:2], labels[:2])
+        >>> less.removed, head.spent < less.spent < less.budget
+        (2, True)
+        >>> residual_of(less, rows[2:], labels[2:]) <= less.spent
+        True
     """
 
     kind: ClassVar[str] = "logistic"

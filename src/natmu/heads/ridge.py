@@ -51,12 +51,14 @@ class RidgeHead(SavedHead):
         sums: Sums over its samples.
         l2: Weight of the squared norm of the weights, beside a sum over samples.
 
-    >>> features, labels = 2 * np.eye(4), np.array([0, 1, 0, 1])
-    >>> head = RidgeHead.fit(features, labels, num_classes=2, l2=1.0)
-    >>> head.weights.round(3).tolist()
-    [[0.4, 0.0, 0.4, 0.0], [0.0, 0.4, 0.0, 0.4]]
-    >>> head.remove(features[:1], labels[:1]).weights.round(3).tolist()
-    [[0.0, 0.0, 0.4, 0.0], [0.0, 0.4, 0.0, 0.4]]
+    Examples:
+        >>> import numpy as np
+        >>> features, labels = 2 * np.eye(4), np.array([0, 1, 0, 1])
+        >>> head = RidgeHead.fit(features, labels, num_classes=2, l2=1.0)
+        >>> head.weights.round(3).tolist()
+        [[0.4, 0.0, 0.4, 0.0], [0.0, 0.4, 0.0, 0.4]]
+        >>> head.remove(features[:1], labels[:1]).weights.round(3).tolist()
+        [[0.0, 0.0, 0.4, 0.0], [0.0, 0.4, 0.0, 0.4]]
     """
 
     kind: ClassVar[str] = "ridge"

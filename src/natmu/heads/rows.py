@@ -35,8 +35,9 @@ def rows_of(features: npt.ArrayLike) -> FloatArray:
     Returns:
         float32 ``(N, D + 1)``, multiples of ``GRID``; no row is longer than 1.
 
-    >>> rows_of([[0.0, 5.0, 0.0], [0.0, 0.0, -2.0]]).tolist()
-    [[0.0, 0.75, 0.0, 0.625], [0.0, 0.0, -0.75, 0.625]]
+    Examples:
+        >>> rows_of([[0.0, 5.0, 0.0], [0.0, 0.0, -2.0]]).tolist()
+        [[0.0, 0.75, 0.0, 0.625], [0.0, 0.0, -0.75, 0.625]]
     """
     raw = np.asarray(features, np.float64)
     norms = np.linalg.norm(raw, axis=1, keepdims=True)

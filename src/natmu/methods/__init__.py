@@ -74,6 +74,12 @@ METHODS: tuple[type[Method], ...] = (
     MUMis,
     RELOAD,
 )
+"""All methods of natmu; those of installed packages come by ``method_named``.
+
+Examples:
+    >>> [method.name for method in METHODS][:4]
+    ['retrain', 'sisa', 'downdate', 'natmu']
+"""
 
 
 __all__ = [

@@ -58,6 +58,12 @@ class AMUN(Method):
     References:
         Not All Wrong is Bad: Using Adversarial Examples for Unlearning (Ali Ebrahimpour-Boroojeny, Hari Sundaram,
         Varun Chandrasekaran, 2025), https://arxiv.org/abs/2503.00917
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = AMUN(epochs=2, attack_steps=10)(problem_for("random"))
+        >>> unlearned.passes.passes > 0  # over the training set
+        True
     """
 
     name = "amun"

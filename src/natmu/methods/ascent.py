@@ -40,6 +40,12 @@ class GradAscent(Method):
     References:
         Eternal Sunshine of the Spotless Net: Selective Forgetting in Deep Networks (Aditya Golatkar, Alessandro
         Achille, Stefano Soatto, 2020), https://arxiv.org/abs/1911.04933
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = GradAscent(epochs=2, lr=0.001, batch_size=6)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        0.4
     """
 
     name = "grad_ascent"
@@ -97,6 +103,12 @@ class NegGradPlus(Method):
     References:
         Towards Unbounded Machine Unlearning (Meghdad Kurmanji, Peter Triantafillou, Jamie Hayes, Eleni Triantafillou,
         2023), https://arxiv.org/abs/2302.09880
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = NegGradPlus(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        2.8
     """
 
     name = "neggrad_plus"

@@ -38,7 +38,12 @@ EVERY_SCENARIO: tuple[Scenario, ...] = ("random", "hardest", "class", "subclass"
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a method was published."""
+    """Where a method was published.
+
+    Examples:
+        >>> NatMU.paper.title
+        'Towards Natural Machine Unlearning'
+    """
 
     title: str
     authors: str
@@ -123,6 +128,12 @@ class Unlearned:
         model: The unlearned model, on the compute device.
         seconds: Wall time that it took.
         passes: What it sent through models; None where nobody can tell.
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = FineTune(epochs=1)(problem_for("random"))
+        >>> unlearned.passes.request.trained  # all samples but the 12 to forget, once
+        48
     """
 
     model: nn.Module
@@ -154,6 +165,24 @@ class Method(ABC):
 
     Raises:
         SettingError: A setting or a preset is unknown, or a setting is out of its range.
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> from natmu.types import Settings
+        >>> class Shrink(Method):
+        ...     name = "shrink"
+        ...
+        ...     class Config(Settings):
+        ...         factor: float = 0.5
+        ...
+        ...     def run(self, problem):
+        ...         for weight in problem.model.parameters():
+        ...             weight.data *= self.config.factor
+        ...         return problem.model
+        >>> problem = problem_for("random")
+        >>> shrunk = Shrink(factor=0.0)(problem).model  # a copy: problem.model stays as it is
+        >>> any(bool(weight.any()) for weight in shrunk.parameters())
+        False
     """
 
     name: ClassVar[str]

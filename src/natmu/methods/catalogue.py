@@ -26,7 +26,13 @@ PACKAGE = "natmu"
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """Our methods, one row each."""
+    """Our methods, one row each.
+
+    Examples:
+        >>> row = next(row for row in catalogue() if row["name"] == "salun")
+        >>> row["paper"]["year"], row["needs_retain"]
+        (2024, True)
+    """
     return [row_of(method) for method in ours().values()]
 
 

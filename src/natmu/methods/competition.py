@@ -59,6 +59,12 @@ class MSG(Method):
         Triantafillou, Peter Kairouz, Fabian Pedregosa, Jamie Hayes, Meghdad Kurmanji, Kairan Zhao, Vincent Dumoulin,
         Julio Jacques Junior, Ioannis Mitliagkas, Jun Wan, Lisheng Sun Hosoya, Sergio Escalera, Gintare Karolina
         Dziugaite, Peter Triantafillou, Isabelle Guyon, 2024), https://arxiv.org/abs/2406.09073
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = MSG(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        2.0
     """
 
     name = "msg"
@@ -125,6 +131,12 @@ class ConvTranspose(Method):
         Triantafillou, Peter Kairouz, Fabian Pedregosa, Jamie Hayes, Meghdad Kurmanji, Kairan Zhao, Vincent Dumoulin,
         Julio Jacques Junior, Ioannis Mitliagkas, Jun Wan, Lisheng Sun Hosoya, Sergio Escalera, Gintare Karolina
         Dziugaite, Peter Triantafillou, Isabelle Guyon, 2024), https://arxiv.org/abs/2406.09073
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = ConvTranspose(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        1.6
     """
 
     name = "conv_transpose"

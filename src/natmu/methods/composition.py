@@ -59,6 +59,12 @@ class RUM(Method):
         Eleni Triantafillou, Peter Triantafillou, 2024), https://arxiv.org/abs/2406.01257, and for the proxies
         Scalability of memorization-based machine unlearning (Kairan Zhao, Peter Triantafillou, 2024),
         https://arxiv.org/abs/2410.16516
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = RUM(medium_settings={"epochs": 2}, high_settings={"epochs": 2})(problem_for("random"))
+        >>> unlearned.passes.passes > 0  # over the training set
+        True
     """
 
     name = "rum"

@@ -68,6 +68,12 @@ class MUNBa(Method):
     References:
         MUNBa: Machine Unlearning via Nash Bargaining (Jing Wu, Mehrtash Harandi, 2025),
         https://arxiv.org/abs/2411.15537
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = MUNBa(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        2.8
     """
 
     name = "munba"
@@ -171,6 +177,12 @@ class SFRon(Method):
     References:
         Unified Gradient-Based Machine Unlearning with Remain Geometry Enhancement (Zhehao Huang, Xinwen Cheng,
         JingHao Zheng, Haoran Wang, Zhengbao He, Tao Li, Xiaolin Huang, 2024), https://arxiv.org/abs/2409.19732
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = SFRon(steps=24, forget_every=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        9.8
     """
 
     name = "sfron"

@@ -47,6 +47,12 @@ class BadTeacher(Method):
         Can Bad Teaching Induce Forgetting? Unlearning in Deep Networks using an Incompetent Teacher (Vikram S.
         Chundawat, Ayush K. Tarun, Murari Mandal, Mohan Kankanhalli, 2023), https://arxiv.org/abs/2205.08096,
         as defined by the research code of Towards Natural Machine Unlearning (He et al., 2024).
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = BadTeacher(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        2.3
     """
 
     name = "bad_teacher"
@@ -121,6 +127,12 @@ class DELETE(Method):
     References:
         Decoupled Distillation to Erase: A General Unlearning Method for Any Class-centric Tasks (Yu Zhou, Dian Zheng,
         Qijie Mo, Renjie Lu, Kun-Yu Lin, Wei-Shi Zheng, 2025), https://arxiv.org/abs/2503.23751
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = DELETE(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        0.5
     """
 
     name = "delete"

@@ -92,6 +92,10 @@ class SISA(Method):
 
     References:
         Machine Unlearning (Bourtoule et al., 2021), https://arxiv.org/abs/1912.03817
+
+    Examples:
+        >>> SISA(shards=3, slices=2).config.division
+        Sharding(shards=3, slices=2, combine='probabilities', threads=None)
     """
 
     name = "sisa"
@@ -173,6 +177,13 @@ class Downdate(Method):
 
     References:
         Certified Data Removal from Machine Learning Models (Guo et al., 2020), https://arxiv.org/abs/1911.03030
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> from natmu.testing.exact_problems import equipped
+        >>> problem = equipped(Downdate, problem_for("random"))  # its model ends in a ridge head
+        >>> Downdate()(problem).passes.passes  # no image is read
+        0.0
     """
 
     name = "downdate"

@@ -36,6 +36,12 @@ class FineTune(Method):
     References:
         Machine Unlearning of Features and Labels (Alexander Warnecke, Lukas Pirch, Christian Wressnegger, Konrad Rieck,
         2021), https://arxiv.org/abs/2108.11577
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = FineTune(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        1.6
     """
 
     name = "finetune"
@@ -78,6 +84,12 @@ class L1Sparse(Method):
     References:
         Model Sparsity Can Simplify Machine Unlearning (Jinghan Jia, Jiancheng Liu, Parikshit Ram, Yuguang Yao, Gaowen
         Liu, Yang Liu, Pranay Sharma, Sijia Liu, 2023), https://arxiv.org/abs/2304.04934
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = L1Sparse(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        1.6
     """
 
     name = "l1_sparse"

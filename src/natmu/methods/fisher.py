@@ -56,6 +56,12 @@ class Fisher(Method):
     References:
         Eternal Sunshine of the Spotless Net: Selective Forgetting in Deep Networks (Aditya Golatkar, Alessandro
         Achille, Stefano Soatto, 2020), https://arxiv.org/abs/1911.04933
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = Fisher()(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        0.8
     """
 
     name = "fisher"

@@ -148,6 +148,12 @@ class SSD(_Dampening):
     References:
         Fast Machine Unlearning Without Retraining Through Selective Synaptic Dampening (Jack Foster, Stefan Schoepf,
         Alexandra Brintrup, 2024), https://arxiv.org/abs/2308.07707
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = SSD(alpha=1.05, importance_batch=7)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        1.2
     """
 
     name = "ssd"
@@ -191,6 +197,12 @@ class LFSSD(_Dampening):
     References:
         Loss-Free Machine Unlearning (Jack Foster, Stefan Schoepf, Alexandra Brintrup, 2024),
         https://arxiv.org/abs/2402.19308
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = LFSSD(alpha=1.05, importance_batch=7)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        1.2
     """
 
     name = "lfssd"

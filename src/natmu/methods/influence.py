@@ -62,6 +62,12 @@ class Influence(Method):
         Liu, Yang Liu, Pranay Sharma, Sijia Liu, 2023), https://arxiv.org/abs/2304.04934;
         WoodFisher: Efficient Second-Order Approximation for Neural Network Compression (Sidak Pal Singh, Dan Alistarh,
         2020), https://arxiv.org/abs/2004.14340
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = Influence(gradients=16)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        0.7
     """
 
     name = "influence"

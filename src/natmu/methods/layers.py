@@ -64,6 +64,12 @@ class CFk(Method):
     References:
         Towards Adversarial Evaluations for Inexact Machine Unlearning (Shashwat Goel, Ameya Prabhu, Amartya Sanyal,
         Ser-Nam Lim, Philip Torr, Ponnurangam Kumaraguru, 2022), https://arxiv.org/abs/2201.06640
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = CFk(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        1.6
     """
 
     name = "cf_k"
@@ -110,6 +116,12 @@ class EUk(Method):
     References:
         Towards Adversarial Evaluations for Inexact Machine Unlearning (Shashwat Goel, Ameya Prabhu, Amartya Sanyal,
         Ser-Nam Lim, Philip Torr, Ponnurangam Kumaraguru, 2022), https://arxiv.org/abs/2201.06640
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = EUk(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        1.6
     """
 
     name = "eu_k"

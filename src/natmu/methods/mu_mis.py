@@ -55,6 +55,12 @@ class MUMis(Method):
     References:
         Remaining-data-free Machine Unlearning by Suppressing Sample Contribution (Xinwen Cheng, Zhehao Huang, Wenxing
         Zhou, Zhengbao He, Ruikai Yang, Yingwen Wu, Xiaolin Huang, 2024), https://arxiv.org/abs/2402.15109
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = MUMis(epochs=2, delta=100)(problem_for("random"))
+        >>> unlearned.passes.passes > 0  # over the training set
+        True
     """
 
     name = "mu_mis"

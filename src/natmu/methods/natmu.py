@@ -93,6 +93,12 @@ class NatMU(Method):
     References:
         Towards Natural Machine Unlearning (Zhengbao He, Tao Li, Xinwen Cheng, Zhehao Huang, Xiaolin Huang, 2024),
         https://arxiv.org/abs/2405.15495
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = NatMU(epochs=2, n=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        2.5
     """
 
     name = "natmu"

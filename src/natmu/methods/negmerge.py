@@ -70,6 +70,12 @@ class NegMerge(Method):
     References:
         NegMerge: Sign-Consensual Weight Merging for Machine Unlearning (Hyo Seo Kim, Dongyoon Han, Junsuk Choe, 2025),
         https://arxiv.org/abs/2410.05583
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> method = NegMerge(epoch_grid=[2], weight_decay_grid=[1e-4], label_smoothing_grid=[0.0, 0.1])
+        >>> method(problem_for("random")).passes.passes > 0  # over the training set
+        True
     """
 
     name = "negmerge"

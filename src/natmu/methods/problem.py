@@ -83,6 +83,12 @@ class Problem:
         sharded: The shards that the model was trained in; None where it was not.
         fitted: The head that was fitted on features; None where the model was trained otherwise.
         gone: How many samples to forget are not in the data any more, so that ``forget`` lacks them.
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> problem = problem_for("random")
+        >>> len(problem.data), len(problem.forget_positions), len(problem.retain_positions)
+        (60, 12, 48)
     """
 
     model: nn.Module

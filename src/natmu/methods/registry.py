@@ -50,6 +50,10 @@ def method_named(name: str) -> type[Method]:
 
     Raises:
         SettingError: There is none, which names the closest ones; or the package that brings it is broken.
+
+    Examples:
+        >>> method_named("salun") is SalUn
+        True
     """
     known = ours()
     if name in known:
@@ -66,6 +70,10 @@ def checked_method(found: object) -> type[Method]:
 
     Raises:
         SettingError: It is not.
+
+    Examples:
+        >>> checked_method(SalUn) is SalUn
+        True
     """
     fault = _fault(found, getattr(found, "__name__", "it"))
     if fault is not None:

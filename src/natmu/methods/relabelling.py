@@ -39,6 +39,12 @@ class Amnesiac(Method):
     References:
         Amnesiac Machine Learning (Laura Graves, Vineel Nagisetty, Vijay Ganesh, 2021), https://arxiv.org/abs/2010.10981,
         as defined by the research code of Towards Natural Machine Unlearning (He et al., 2024).
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = Amnesiac(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        2.0
     """
 
     name = "amnesiac"
@@ -87,6 +93,12 @@ class RandomLabel(Method):
     References:
         Eternal Sunshine of the Spotless Net: Selective Forgetting in Deep Networks (Aditya Golatkar, Alessandro
         Achille, Stefano Soatto, 2020), https://arxiv.org/abs/1911.04933
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = RandomLabel(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        2.0
     """
 
     name = "random_label"

@@ -52,6 +52,12 @@ class RELOAD(Method):
     References:
         Mitigating Privacy Risk via Forget Set-Free Unlearning (Aviraj Newatia, Michael Cooper, Viet Nguyen, Rahul G.
         Krishnan, 2026), https://arxiv.org/abs/2604.10636
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = RELOAD(epochs=2)(problem_for("random"))
+        >>> unlearned.passes.passes > 0  # over the training set
+        True
     """
 
     name = "reload"

@@ -57,6 +57,12 @@ class RURK(Method):
     References:
         The Unseen Threat: Residual Knowledge in Machine Unlearning under Perturbed Samples (Hsiang Hsu, Pradeep
         Niroula, Zichang He, Ivan Brugere, Freddy Lecue, Chun-Fu Chen, 2025), https://arxiv.org/abs/2601.22359
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = RURK(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        4.0
     """
 
     name = "rurk"

@@ -59,6 +59,12 @@ class SalUn(Method):
         Generation (Chongyu Fan, Jiancheng Liu, Yihua Zhang, Eric Wong, Dennis Wei, Sijia Liu, 2024),
         https://arxiv.org/abs/2310.12508, as defined by the research code of Towards Natural Machine Unlearning
         (He et al., 2024).
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = SalUn(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        2.2
     """
 
     name = "salun"

@@ -55,6 +55,12 @@ class SCRUB(Method):
     References:
         Towards Unbounded Machine Unlearning (Meghdad Kurmanji, Peter Triantafillou, Jamie Hayes, Eleni Triantafillou,
         2023), https://arxiv.org/abs/2302.09880
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = SCRUB(epochs=2, max_steps=1, temperature=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        2.1
     """
 
     name = "scrub"

@@ -34,7 +34,12 @@ class StepSettings(FitSettings):
 
 
 class FineTuneSettings(StepSettings, RetainSettings):
-    """Settings that fine-tuning methods share; the defaults are those of the research code of NatMU."""
+    """Settings that fine-tuning methods share; the defaults are those of the research code of NatMU.
+
+    Examples:
+        >>> FineTuneSettings(epochs=2, lr=0.01, weight_decay=0).optimizer
+        'adamw'
+    """
 
     epochs: int = Field(5, ge=1, le=100_000, description="passes over the derived data set")
     optimizer: Literal["sgd", "adam", "adamw"] = Field("adamw", description="update rule")

@@ -49,6 +49,12 @@ class JiT(Method):
     References:
         An Information Theoretic Approach to Machine Unlearning (Jack Foster, Kyle Fogarty, Stefan Schoepf, Zack Dugue,
         Cengiz Öztireli, Alexandra Brintrup, 2024), https://arxiv.org/abs/2402.01401
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = JiT(draws=3)(problem_for("random"))
+        >>> unlearned.passes.passes > 0  # over the training set
+        True
     """
 
     name = "jit"

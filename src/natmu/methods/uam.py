@@ -64,6 +64,12 @@ class UAM(Method):
     References:
         Unlearning-Aware Minimization (Hoki Kim, Keonwoo Kim, Sungwon Chae, Sangwon Yoon, 2025),
         https://openreview.net/forum?id=kAuckbcMvi
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = UAM(epochs=2)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        4.4
     """
 
     name = "uam"

@@ -57,6 +57,12 @@ class ReGUn(Method):
     References:
         Reference-Guided Machine Unlearning (Jonas Mirlach, Sonia Laguna, Julia E. Vogt, 2026),
         https://arxiv.org/abs/2603.11210
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = ReGUn(epochs=6)(problem_for("random"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        3.0
     """
 
     name = "regun"
@@ -155,6 +161,12 @@ class LoTUS(Method):
     References:
         LoTUS: Large-Scale Machine Unlearning with a Taste of Uncertainty (Christoforos N. Spartalis, Theodoros
         Semertzidis, Efstratios Gavves, Petros Daras, 2025), https://arxiv.org/abs/2503.18314
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = LoTUS(epochs=2, tolerance=1)(problem_for("random"))
+        >>> unlearned.passes.passes > 0  # over the training set
+        True
     """
 
     name = "lotus"

@@ -67,6 +67,12 @@ class UNSIR(Method):
     References:
         Fast Yet Effective Machine Unlearning (Ayush K. Tarun, Vikram S. Chundawat, Murari Mandal, Mohan Kankanhalli,
         2021), https://arxiv.org/abs/2111.08947
+
+    Examples:
+        >>> from natmu.testing import problem_for
+        >>> unlearned = UNSIR(noise_images=8, noise_copies=2, noise_steps=5)(problem_for("class"))
+        >>> round(unlearned.passes.passes, 1)  # over the training set
+        2.8
     """
 
     name = "unsir"

@@ -16,13 +16,20 @@ from natmu.models.probing import Reading, check_kind, logits_in, reading_of
 from natmu.types import NO_OUTPUT
 
 Outputs = Literal["logits", "probabilities"]
+"""What a model returns.
+
+Examples:
+    >>> from typing import get_args
+    >>> get_args(Outputs)
+    ('logits', 'probabilities')
+"""
 
 LEAST = 1e-12
 """Probabilities below this one are raised to it before the logarithm, so that logits and gradients stay finite."""
 
 
 class Adapted(nn.Module):
-    """A classifier whose logits are taken from what it returns; see :func:`adapted`.
+    """A classifier whose logits are taken from what it returns; see ``adapted``.
 
     Args:
         network: The classifier, with float32 weights.
@@ -68,6 +75,14 @@ class WithoutOutputs(nn.Module):
         network: Returns the logits of the other classes, in their order.
         classes: Labels without an output.
         num_classes: Number of classes, these included.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> model = without_outputs(model, "3", [7])
+        >>> model(torch.zeros(1, 1, 8, 8)).shape, model.network[3].out_features
+        (torch.Size([1, 10]), 9)
     """
 
     def __init__(self, network: nn.Module, classes: Sequence[int], num_classes: int) -> None:
@@ -127,6 +142,15 @@ def adapted(
 
     Raises:
         ModelError: The model cannot be copied, fails on images of this shape, or does not return logits.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(1))
+        >>> model = adapted(network, num_classes=10, image_shape=(1, 8, 8), outputs="probabilities")
+        >>> logits = model(torch.rand(2, 1, 8, 8))
+        >>> bool(logits.softmax(1).sum(1).allclose(torch.ones(2)))
+        True
     """
     if isinstance(model, Adapted | WithoutOutputs | Ensemble):
         return model
@@ -148,6 +172,13 @@ def network_of(model: nn.Module) -> nn.Module:
     """The classifier within an adapted model, whose parameters have the user's names; a plain model itself.
 
     Of an ensemble it is one of the classifiers within its members, which share their parameters.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> network_of(model) is model
+        True
     """
     if isinstance(model, Ensemble):
         return Ensemble({shard: network_of(member) for shard, member in model.by_shard().items()}, model.combine)
@@ -155,7 +186,15 @@ def network_of(model: nn.Module) -> nn.Module:
 
 
 def unadapted(model: nn.Module) -> nn.Module:
-    """The model in the class, with the names and in the precision in which it was given; it is changed to that."""
+    """The model in the class, with the names and in the precision in which it was given; it is changed to that.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> unadapted(adapted(model, num_classes=10, image_shape=(1, 8, 8))) is model
+        True
+    """
     if isinstance(model, WithoutOutputs):
         return unadapted(model.network)
     if isinstance(model, Ensemble):

@@ -114,7 +114,13 @@ def weights_file(folder: Path) -> Path:
 
 
 def weights_files(path: Path) -> list[Path]:
-    """All files that weights are read from: one, or the shards of a HuggingFace folder."""
+    """All files that weights are read from: one, or the shards of a HuggingFace folder.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> [file.name for file in weights_files(Path("model.safetensors"))]
+        ['model.safetensors']
+    """
     file = weights_file(path) if path.is_dir() else path
     if not file.name.endswith(".index.json"):
         return [file]

@@ -22,9 +22,11 @@ class Ensemble(nn.Module):
 
     Args:
         members: By number of the shard, a model that returns logits.
-        combine: What of their logits is averaged; see :func:`combined`.
+        combine: What of their logits is averaged; see ``combined``.
 
-    Example:
+    Examples:
+        >>> import torch
+        >>> from torch import nn
         >>> members = {0: nn.Linear(4, 3), 2: nn.Linear(4, 3)}
         >>> Ensemble(members)(torch.zeros(2, 4)).shape
         torch.Size([2, 3])
@@ -49,7 +51,12 @@ class Ensemble(nn.Module):
 
 
 def shards_in(names: Iterable[str]) -> list[int]:
-    """Numbers of the shards whose models an ensemble has, from the names of its weights."""
+    """Numbers of the shards whose models an ensemble has, from the names of its weights.
+
+    Examples:
+        >>> shards_in(["members.0.weight", "members.2.weight", "members.2.bias"])
+        [0, 2]
+    """
     return sorted({int(name.split(".")[1]) for name in names if name.startswith("members.")})
 
 
@@ -63,6 +70,14 @@ def load_ensemble(path: Path | str, build: Callable[[], nn.Module], combine: Com
 
     Raises:
         ModelError: The file holds no models of shards, or other models.
+
+    Examples:
+        >>> from safetensors.torch import save_file
+        >>> from torch import nn
+        >>> trained = Ensemble({0: nn.Linear(4, 2), 1: nn.Linear(4, 2)})
+        >>> save_file(trained.state_dict(), "shards.safetensors")
+        >>> sorted(load_ensemble("shards.safetensors", lambda: nn.Linear(4, 2)).by_shard())
+        [0, 1]
     """
     try:
         state, _ = read_tensors(Path(path), "pt")

@@ -58,6 +58,10 @@ def source_digest(name: str) -> str:
 
     Args:
         name: ``package.module:factory`` or the name of a library's model, which ``build_model`` has accepted.
+
+    Examples:
+        >>> len(source_digest("natmu.testing.problems:small_net"))
+        32
     """
     if is_hub(name):
         return hashlib.blake2b(hub_source(name), digest_size=16).hexdigest()

@@ -46,7 +46,7 @@ class Whitening(nn.Module):
 
 
 def whitening(channels: int) -> Tensor:
-    """The filters of :class:`Whitening`, those with the largest eigenvalues first.
+    """The filters of ``Whitening``, those with the largest eigenvalues first.
 
     Returns:
         float32 ``(8 * channels, channels, 2, 2)``.
@@ -114,6 +114,12 @@ class FastCNN(nn.Module):
 
     References:
         94% on CIFAR-10 in 3.29 Seconds on a Single GPU (Keller Jordan, 2024), https://arxiv.org/abs/2404.00498
+
+    Examples:
+        >>> import torch
+        >>> model = build_model("fast_cnn", num_classes=10, image_shape=(1, 32, 32), mean=[0.5], std=[0.25], seed=0)
+        >>> isinstance(model, FastCNN), model.eval()(torch.zeros(2, 1, 32, 32)).shape
+        (True, torch.Size([2, 10]))
     """
 
     min_size: ClassVar[int] = 9

@@ -51,7 +51,7 @@ class Found:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Copy the weights in a file into a model, whose names and shapes they must match exactly.
 
-    See :func:`natmu.models.matching.matches` for the names, and :func:`find_weights` for the places.
+    See ``natmu.models.matching.matches`` for the names, and ``find_weights`` for the places.
 
     Normalisation constants belong to the weights that were trained with them: those in the file replace the model's.
     Where the file has none, as most checkpoints from elsewhere, the model's own are kept. Counters of batches, which
@@ -64,6 +64,16 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         ModelError: The file is missing, damaged, of another kind, would have to run code, or does not fit the model; or
             nothing can be normalised with its constants.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from safetensors.torch import save_file
+        >>> from torch import nn
+        >>> first, second = nn.Linear(4, 2), nn.Linear(4, 2)
+        >>> save_file(first.state_dict(), "weights.safetensors")
+        >>> load_weights(second, Path("weights.safetensors"))
+        >>> bool((first.weight == second.weight).all())
+        True
     """
     network = network_of(model)
     own, constants = network.state_dict(), _normalisation(network)

@@ -15,7 +15,12 @@ from natmu.models.initial import seeded
 from natmu.models.layers import ImageShape
 
 FEWEST_CLASSES = 2
-"""Classes that must stay, so that there is something to tell apart."""
+"""Classes that must stay, so that there is something to tell apart.
+
+Examples:
+    >>> FEWEST_CLASSES
+    2
+"""
 
 PROBED = 4
 """Images on which a layer is tried."""
@@ -36,10 +41,17 @@ def head_of(model: nn.Module, *, num_classes: int, image_shape: ImageShape) -> s
         image_shape: Channels, height, width.
 
     Returns:
-        The name within :func:`natmu.models.network_of` the model.
+        The name within ``natmu.models.network_of`` the model.
 
     Raises:
         ModelError: There is no such layer, or its weight is used elsewhere too or computed from others.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> head_of(model, num_classes=10, image_shape=(1, 8, 8))
+        '3'
     """
     network = network_of(model)
     names: list[str] = [name for name, module in network.named_modules() if _has_rows(network, module, num_classes)]
@@ -57,11 +69,20 @@ def without_outputs(model: nn.Module, layer: str, classes: Collection[int]) -> W
 
     Args:
         model: A model that returns logits.
-        layer: The name of the layer that gives them, as of :func:`head_of`.
+        layer: The name of the layer that gives them, as of ``head_of``.
         classes: Which outputs are dropped.
 
     Raises:
         ModelError: Fewer than two classes would be left.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> model = without_outputs(model, "3", [7])
+        >>> logits = model(torch.rand(1, 1, 8, 8))
+        >>> int(logits.argmin())  # its filler never wins
+        7
     """
     head = network_of(model).get_submodule(layer)
     assert isinstance(head, nn.Linear | nn.Conv2d), "it was found so"
@@ -85,7 +106,11 @@ def _without_rows(model: nn.Module, head: nn.Linear | nn.Conv2d, classes: Collec
 
 
 def require_enough(num_classes: int, classes: Collection[int]) -> None:
-    """Refuse to drop so many outputs that nothing is left to tell apart."""
+    """Refuse to drop so many outputs that nothing is left to tell apart.
+
+    Examples:
+        >>> require_enough(10, [7])  # raises where fewer than two classes would stay
+    """
     if num_classes - len(classes) < FEWEST_CLASSES:
         raise ModelError(
             f"Without {len(classes)} of {num_classes} outputs, the model would tell nothing apart: two classes must "
@@ -96,8 +121,9 @@ def require_enough(num_classes: int, classes: Collection[int]) -> None:
 def moved_outputs(class_names: Sequence[str], classes: Collection[int]) -> str:
     """A sentence that says which output belongs to which class once those of some classes are gone.
 
-    >>> moved_outputs(["ant", "bee", "cat"], [1])
-    'The model has no output for bee any more; its outputs are now, in this order: ant, cat.'
+    Examples:
+        >>> moved_outputs(["ant", "bee", "cat"], [1])
+        'The model has no output for bee any more; its outputs are now, in this order: ant, cat.'
     """
     gone = ", ".join(class_names[row] for row in sorted(classes))
     kept = ", ".join(name for row, name in enumerate(class_names) if row not in classes)

@@ -126,6 +126,9 @@ def check_class_order(name: str, class_names: Sequence[str]) -> None:
 
     Raises:
         ModelError: The order is another one.
+
+    Examples:
+        >>> check_class_order("small_cnn", ("cat", "dog"))  # only a HuggingFace folder has an order of its own
     """
     kind, _, folder = name.partition(":")
     if kind != "hf" or not (Path(folder) / CONFIG).is_file():
@@ -176,7 +179,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def is_pretrained_folder(path: Path) -> bool:
-    """Whether a folder is one that ``save_pretrained`` of transformers wrote."""
+    """Whether a folder is one that ``save_pretrained`` of transformers wrote.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> is_pretrained_folder(Path())
+        False
+    """
     return (path / CONFIG).is_file()
 
 

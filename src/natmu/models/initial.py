@@ -33,7 +33,7 @@ def reinitialised(
 
     Frozen parts stay as they are, running statistics included: whoever trains the copy could not learn them. Each other
     module draws its own weights and clears its running statistics with its ``reset_parameters`` method, as all
-    of PyTorch's and ours do. A buffer that no such method sets, such as the mean of :class:`~natmu.models.Normalize`,
+    of PyTorch's and ours do. A buffer that no such method sets, such as the mean of ``natmu.models.Normalize``,
     is a constant and stays. Train or eval mode, device and memory format stay too.
 
     Args:
@@ -46,6 +46,14 @@ def reinitialised(
     Raises:
         ModelError: Some parameter is not set by the method of its module, or the method is missing or fails, and there
             is no ``start`` that gives it.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> fresh = reinitialised(model, seed=1)
+        >>> bool((fresh[1].weight == model[1].weight).all())
+        False
     """
     result = copy.deepcopy(model)
     fresh = copy.deepcopy(model).cpu()
@@ -113,6 +121,13 @@ def last_linear(model: nn.Module, num_classes: int | None = None, among: Collect
 
     Raises:
         ModelError: There is no such layer.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> last_linear(model) is model[3]
+        True
     """
     linears = [
         module
@@ -134,8 +149,8 @@ def reset_head(
     Args:
         model: The classifier to change.
         seed: All that the new weight depends on, apart from its shape.
-        num_classes: As for :func:`last_linear`.
-        among: As for :func:`last_linear`.
+        num_classes: As for ``last_linear``.
+        among: As for ``last_linear``.
 
     Raises:
         ModelError: There is no linear layer, or its weight is computed from other parameters.
@@ -143,6 +158,15 @@ def reset_head(
     References:
         Understanding the difficulty of training deep feedforward neural networks (Glorot and Bengio, 2010),
         https://proceedings.mlr.press/v9/glorot10a.html
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> before = model[3].weight.detach().clone()
+        >>> reset_head(model, seed=0)
+        >>> bool((model[3].weight == before).all())
+        False
     """
     weight = last_linear(model, num_classes, among).weight
     if not isinstance(weight, nn.Parameter):

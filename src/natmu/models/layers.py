@@ -11,6 +11,11 @@ from torch import Tensor, nn
 from natmu.errors import ModelError
 
 ImageShape = tuple[int, int, int]
+"""Channels, height and width.
+
+Examples:
+    >>> shape: ImageShape = (3, 32, 32)  # channels, height, width
+"""
 
 
 class Normalize(nn.Module):
@@ -25,6 +30,11 @@ class Normalize(nn.Module):
 
     Raises:
         ModelError: The two differ in length, are not finite, or some deviation is not positive.
+
+    Examples:
+        >>> import torch
+        >>> Normalize(mean=[0.5], std=[0.25])(torch.ones(1, 1, 1, 1)).item()
+        2.0
     """
 
     mean: Tensor

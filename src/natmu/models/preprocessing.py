@@ -30,6 +30,10 @@ class Preprocessing:
         mean: Mean of each channel, in [0, 1]; None where nothing is subtracted.
         std: Standard deviation of each channel.
         interpolation: Filter of the resizing; None where nothing is resized.
+
+    Examples:
+        >>> Preprocessing(image_size=224, mean=(0.5,), std=(0.25,)).image_size
+        224
     """
 
     image_size: int | None = None
@@ -48,6 +52,10 @@ def preprocessing_of(name: str) -> Preprocessing:
 
     Raises:
         ModelError: The library is missing, or the configuration is of an unknown form.
+
+    Examples:
+        >>> preprocessing_of("small_cnn") == Preprocessing()  # none of a library's
+        True
     """
     kind, _, rest = name.partition(":")
     if not is_hub(name):

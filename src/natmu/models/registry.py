@@ -37,6 +37,11 @@ class ModelInfo:
         parameters: Number of parameters for RGB images of 32 pixels and 10 classes.
         paper: Address of the paper, empty where there is none.
         min_size: Smallest height and width of an image, in pixels.
+
+    Examples:
+        >>> info = models()[0]
+        >>> info.name, info.parameters > 0
+        ('small_cnn', True)
     """
 
     name: str
@@ -101,11 +106,11 @@ def build_model(
     """Build a classifier that takes images and returns logits ``(B, num_classes)``.
 
     Args:
-        name: One of ours, see :func:`models`; ``timm:NAME``, ``torchvision:NAME`` or ``hf:FOLDER``; or
+        name: One of ours, see ``models``; ``timm:NAME``, ``torchvision:NAME`` or ``hf:FOLDER``; or
             ``package.module:factory`` for a model of the user's own.
         num_classes: Number of classes, at least 2.
         image_shape: Channels, height, width of the images.
-        mean: Mean of each channel of the training images; ours begin with a :class:`Normalize` layer.
+        mean: Mean of each channel of the training images; ours begin with a ``Normalize`` layer.
         std: Standard deviation of each channel.
         outputs: What a model that is not ours returns.
         always_normalize: Whether a model that is not ours gets such a layer in front too.
@@ -117,7 +122,8 @@ def build_model(
     Raises:
         ModelError: The name is unknown, the factory cannot be used, or the model does not fit the images.
 
-    Example:
+    Examples:
+        >>> import torch
         >>> model = build_model(
         ...     "small_cnn", num_classes=10, image_shape=(1, 8, 8), mean=[0.5], std=[0.25], seed=0
         ... )
@@ -158,7 +164,12 @@ def build_model(
 
 
 def models() -> tuple[ModelInfo, ...]:
-    """All models of ours, small ones first."""
+    """All models of ours, small ones first.
+
+    Examples:
+        >>> "small_cnn" in [info.name for info in models()]
+        True
+    """
     return tuple(
         ModelInfo(name, entry.description, _count_parameters(entry), entry.paper, entry.family.min_size)
         for name, entry in _MODELS.items()

@@ -86,6 +86,12 @@ class ResNet(nn.Module):
 
     References:
         Deep Residual Learning for Image Recognition (He, Zhang, Ren and Sun, 2015), https://arxiv.org/abs/1512.03385
+
+    Examples:
+        >>> import torch
+        >>> model = build_model("small_resnet", num_classes=10, image_shape=(1, 8, 8), mean=[0.5], std=[0.25], seed=0)
+        >>> isinstance(model, ResNet), model.eval()(torch.zeros(2, 1, 8, 8)).shape
+        (True, torch.Size([2, 10]))
     """
 
     min_size: ClassVar[int] = 8

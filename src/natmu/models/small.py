@@ -22,6 +22,12 @@ class SmallCNN(nn.Module):
 
     Raises:
         ModelError: The images are smaller than 8 pixels.
+
+    Examples:
+        >>> import torch
+        >>> model = build_model("small_cnn", num_classes=10, image_shape=(1, 8, 8), mean=[0.5], std=[0.25], seed=0)
+        >>> isinstance(model, SmallCNN), model.eval()(torch.zeros(2, 1, 8, 8)).shape
+        (True, torch.Size([2, 10]))
     """
 
     min_size: ClassVar[int] = 8

@@ -22,6 +22,13 @@ class UnitLinear(nn.Linear):
 
     The head of a ridge or logistic model is fitted on such features. Its weights have the names and shapes of those of
     a plain linear layer, which would give other logits with them.
+
+    Examples:
+        >>> import torch
+        >>> head = UnitLinear(4, 2)
+        >>> features = torch.rand(3, 4)
+        >>> bool(torch.isclose(head(features), head(9 * features)).all())  # their lengths do not matter
+        True
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -44,6 +51,14 @@ def with_unit_head(model: nn.Module, *, num_classes: int, image_shape: ImageShap
 
     Raises:
         ModelError: It does not end in a linear layer, or gives that layer more than one row of features per image.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> model = with_unit_head(model, num_classes=10, image_shape=(1, 8, 8))
+        >>> [name for name, weight in model.named_parameters() if weight.requires_grad]
+        ['3.weight', '3.bias']
     """
     network = network_of(model)
     try:
@@ -68,7 +83,16 @@ def with_unit_head(model: nn.Module, *, num_classes: int, image_shape: ImageShap
 
 
 def unit_head_of(model: nn.Module) -> tuple[str, UnitLinear]:
-    """The head of a model of :func:`with_unit_head`, and its name within :func:`natmu.models.network_of` the model."""
+    """The head of a model of ``with_unit_head``, and its name within ``natmu.models.network_of`` the model.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> name, head = unit_head_of(with_unit_head(model, num_classes=10, image_shape=(1, 8, 8)))
+        >>> name, type(head).__name__
+        ('3', 'UnitLinear')
+    """
     heads = [(name, part) for name, part in network_of(model).named_modules() if isinstance(part, UnitLinear)]
     assert len(heads) == 1, "it was built with one"
     return heads[0]
@@ -78,9 +102,19 @@ def set_unit_head(model: nn.Module, weight: npt.NDArray[np.float64], bias: npt.N
     """Give the head of a model other weights, in place.
 
     Args:
-        model: A model of :func:`with_unit_head`.
+        model: A model of ``with_unit_head``.
         weight: ``(C, D)``.
         bias: ``(C,)``.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> import numpy as np
+        >>> model = with_unit_head(model, num_classes=10, image_shape=(1, 8, 8))
+        >>> set_unit_head(model, np.zeros((10, 16)), np.arange(10.0))
+        >>> model(torch.rand(1, 1, 8, 8)).tolist()[0][:3]
+        [0.0, 1.0, 2.0]
     """
     _, head = unit_head_of(model)
     with torch.no_grad():
@@ -100,6 +134,13 @@ def features_before(layer: nn.Module, run: Callable[[], object]) -> Tensor:
 
     Raises:
         ModelError: The layer is called several times, or with another shape.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10))
+        >>> features_before(model[3], lambda: model(torch.zeros(2, 1, 8, 8))).shape
+        torch.Size([2, 16])
     """
     seen: list[Tensor] = []
     hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0]))

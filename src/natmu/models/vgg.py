@@ -33,6 +33,12 @@ class VGG(nn.Module):
     References:
         Very Deep Convolutional Networks for Large-Scale Image Recognition (Simonyan and Zisserman, 2014),
         https://arxiv.org/abs/1409.1556
+
+    Examples:
+        >>> import torch
+        >>> model = build_model("vgg11", num_classes=10, image_shape=(1, 32, 32), mean=[0.5], std=[0.25], seed=0)
+        >>> isinstance(model, VGG), model.eval()(torch.zeros(2, 1, 32, 32)).shape
+        (True, torch.Size([2, 10]))
     """
 
     min_size: ClassVar[int] = 32

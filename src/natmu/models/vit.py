@@ -19,7 +19,7 @@ class ViT(nn.Module):
 
     Args:
         normalize: First layer, applied to images in [0, 1].
-        image_shape: Channels, height, width; at least 8 pixels high and wide, see :func:`patch_size`.
+        image_shape: Channels, height, width; at least 8 pixels high and wide, see ``patch_size``.
         num_classes: Number of classes.
         width: Length of a token.
         depth: Number of blocks.
@@ -34,6 +34,12 @@ class ViT(nn.Module):
 
         Training data-efficient image transformers & distillation through attention (Touvron et al., 2020),
         https://arxiv.org/abs/2012.12877
+
+    Examples:
+        >>> import torch
+        >>> model = build_model("small_vit", num_classes=10, image_shape=(1, 32, 32), mean=[0.5], std=[0.25], seed=0)
+        >>> isinstance(model, ViT), model.eval()(torch.zeros(2, 1, 32, 32)).shape
+        (True, torch.Size([2, 10]))
     """
 
     min_size: ClassVar[int] = 8

@@ -61,6 +61,11 @@ class ForgetRequest:
         by_name: Whether that file lists names rather than positions.
         where: A column of that file and the value that the samples have there; None where all in the file are meant.
         relabels: Whether that file also has the right labels, with which the samples are kept.
+
+    Examples:
+        >>> request = parse_forget("random:10%")
+        >>> request.kind, request.text
+        ('random', 'random:10%')
     """
 
     text: str
@@ -106,8 +111,9 @@ def parse_forget(text: str) -> ForgetRequest:
     Raises:
         ForgetSetError: The text is no such request.
 
-    >>> parse_forget("class:Rocket, sea").names
-    ('Rocket', 'sea')
+    Examples:
+        >>> parse_forget("class:Rocket, sea").names
+        ('Rocket', 'sea')
     """
     if text.strip().lower() == ALL:
         return ForgetRequest(ALL, "indices")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
@@ -155,7 +156,7 @@ class MethodSettings(Settings):
 class RecipeSettings(Settings):
     """A study: one model trained with each training seed, forget sets, and the methods to compare."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$", description="name of the study and its folder")
+    name: str = Field(description="name of the study and its folder")
     data: DataSettings = Field(description="which data")
     model: str = Field(min_length=1, description="name of a model, or package.module:factory")
     original: str | None = Field(
@@ -189,6 +190,13 @@ class RecipeSettings(Settings):
     def told(self) -> AnyTraining | None:
         """How models are trained; None where the original is given, and the recipe does not say how it was."""
         return None if self.original is not None and "training" not in self.model_fields_set else self.training
+
+    @field_validator("name")
+    @classmethod
+    def _name_of_a_folder(cls, value: str) -> str:
+        if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+            raise ValueError("write at most 100 letters, digits, '.', '_' and '-', a letter or digit first")
+        return value
 
     @field_validator("executor", mode="before")
     @classmethod

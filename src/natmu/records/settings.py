@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -195,10 +196,17 @@ class OwnTraining(Settings):
     What the function makes is determined by its name, its source file, the arguments, the samples and the seed.
     """
 
-    trainer: str = Field(pattern="^[^:]+:[^:]+$", description="function, as package.module:function")
+    trainer: str = Field(description="function, as package.module:function")
     arguments: dict[str, JsonValue] = Field(default_factory=dict, description="what it gets beside samples and seed")
     source: Digest | None = Field(None, description="digest of the file that defines it; natmu fills it in")
     sharding: Sharding | None = SHARDING
+
+    @field_validator("trainer")
+    @classmethod
+    def _trainer_is_a_function(cls, value: str) -> str:
+        if not re.fullmatch("[^:]+:[^:]+", value):
+            raise ValueError("write it as package.module:function")
+        return value
 
 
 class HeadTraining(Settings):

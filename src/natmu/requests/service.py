@@ -34,6 +34,15 @@ class Service:
 
     Attributes:
         files: Its folder.
+
+    Examples:
+        >>> from pathlib import Path
+        >>> from natmu.errors import UsageError
+        >>> try:
+        ...     Service.open(Path("service"))
+        ... except UsageError as error:
+        ...     print(error)
+        service is no service: it holds no service.json; natmu requests init begins one.
     """
 
     files: ServiceFolder

@@ -85,16 +85,34 @@ def read_member(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> npt.NDAr
     """An array of an ``.npz`` file.
 
     Raises:
-        DataError: It is damaged or something else.
+        DataError: It is damaged, something else, or followed by further bytes.
     """
     try:
         array = archive[key]
         _require_characters(array)
+        beyond = _bytes_beyond(archive, key, array)
     except NPY_FAULTS as error:
         raise DataError(f"{path}: {key} cannot be read as an array of numbers: {_fault(MAGIC, error)}.") from None
     if not isinstance(array, np.ndarray):  # NumPy hands out the bytes of files that are no arrays
         raise DataError(f"{path}: {key} is no array; save the arrays again with numpy.savez.")
+    if beyond > 0:
+        raise DataError(
+            f"{path}: {key} holds {beyond:,} more bytes than its array of shape {array.shape}; save it again with "
+            "numpy.savez."
+        )
     return array
+
+
+def _bytes_beyond(archive: np.lib.npyio.NpzFile, key: str, array: object) -> int:
+    """How many bytes follow an array in its file within an archive; NumPy reads none of them."""
+    if not isinstance(array, np.ndarray):
+        return 0
+    assert archive.zip is not None, "it is open"
+    member = archive.zip.getinfo(key if key in archive.zip.namelist() else f"{key}.npy")
+    with archive.zip.open(member) as file:
+        begin = file.read(12)
+    end = 10 if begin[len(MAGIC)] == 1 else 12  # of the length of the header, which counts from there
+    return member.file_size - end - int.from_bytes(begin[8:end], "little") - array.nbytes
 
 
 def _require_characters(array: object) -> None:

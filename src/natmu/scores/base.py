@@ -19,7 +19,7 @@ from natmu.scores.panel import Panel
 Kind = Literal["panel", "distance", "gap"]
 """What the function of a score is given:
 
-- ``panel``: a :class:`Panel`, which holds the model that is judged and all that it is compared with.
+- ``panel``: a ``Panel``, which holds the model that is judged and all that it is compared with.
 - ``distance``: the predictions of the model and of one retrained model. The score is the mean over retrained models.
 - ``gap``: the accuracies and ``mia_entropy`` of the model by name, and their means over the retrained models.
 """
@@ -45,6 +45,13 @@ class Score:
 
     Raises:
         SettingError: The row is not complete.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> retain_acc = score_named("retain_acc")
+        >>> retain_acc(panel) == accuracy(panel.model.retain)
+        True
     """
 
     row: ScoreInfo
@@ -127,7 +134,7 @@ def score(
         formula: How it is computed.
         baseline: What retrained models score.
         original: What the original scores.
-        kind: ``panel`` for a function of a :class:`Panel`; ``distance`` for one of the predictions of the model and of
+        kind: ``panel`` for a function of a ``Panel``; ``distance`` for one of the predictions of the model and of
             one retrained model, of which the mean over retrained models is taken.
         name: Its name everywhere; the function's if None.
         level: The first level of an audit that has it.
@@ -143,7 +150,16 @@ def score(
             fixed.
 
     Returns:
-        What makes a :class:`Score` of the function.
+        What makes a ``Score`` of the function.
+
+    Examples:
+        >>> @score(unit="nats", low=0, high=None, formula="mean of -log p_y", baseline="higher", original="lower")
+        ... def mean_forget_loss(panel):
+        ...     '''Mean loss on the forget set.'''
+        ...     return float(loss(panel.model.forget).mean())
+        >>> from natmu.testing.panels import panel_of
+        >>> mean_forget_loss(panel_of(0)) > 0
+        True
     """
     pairs = kind == "distance"
 

@@ -11,7 +11,12 @@ from natmu.scores.utility import accuracy
 from natmu.types import Predictions
 
 SCORE_NAMES = ("test_acc", "forget_test_acc", "retain_acc", "forget_acc", "mia_entropy")
-"""The scores of every table, in their order; ``forget_test_acc`` only where whole classes are forgotten."""
+"""The scores of every table, in their order; ``forget_test_acc`` only where whole classes are forgotten.
+
+Examples:
+    >>> set(SAMPLE_WISE) < set(SCORE_NAMES)
+    True
+"""
 
 
 def scores(predictions: Predictions) -> dict[str, float]:
@@ -29,6 +34,12 @@ def scores(predictions: Predictions) -> dict[str, float]:
 
     Raises:
         TrainingError: If a logit is not a number or infinite, as after training that diverged.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> scores(panel.model)["test_acc"] == accuracy(panel.model.test)
+        True
     """
     parts = {
         "test_acc": predictions.test,
@@ -59,6 +70,12 @@ def holdout_as_test(predictions: Predictions) -> Predictions:
 
     Raises:
         SettingError: If there is no holdout, or nothing is left of it.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> len(panel.model.test), len(holdout_as_test(panel.model).test)
+        (1000, 500)
     """
     holdout = predictions.holdout
     if holdout is None or not len(holdout):

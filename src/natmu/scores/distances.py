@@ -26,6 +26,14 @@ def kl(unlearned: Part, retrained: Part) -> float:
 
     Raises:
         UsageError: If the parts are empty or differ in samples or classes. All distances raise it.
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> labels = np.array([0])
+        >>> sure, unsure = Part(np.log([[0.8, 0.2]]), labels), Part(np.log([[0.5, 0.5]]), labels)
+        >>> round(kl(sure, unsure), 4)  # 0.5 log(0.5 / 0.8) + 0.5 log(0.5 / 0.2)
+        0.2231
     """
     ours, theirs = _paired(unlearned, retrained)
     total = np.einsum("nc,nc->", theirs.shares, theirs.log_shares - ours.log_shares)
@@ -44,6 +52,14 @@ def js(unlearned: Part, retrained: Part) -> float:
 
     References:
         Divergence Measures Based on the Shannon Entropy (Lin, 1991), https://doi.org/10.1109/18.61115
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> labels = np.array([0])
+        >>> sure, unsure = Part(np.log([[0.8, 0.2]]), labels), Part(np.log([[0.5, 0.5]]), labels)
+        >>> js(sure, sure), round(js(sure, unsure), 4)
+        (0.0, 0.0507)
     """
     ours, theirs = _paired(unlearned, retrained)
     mixture_NC = (ours.shares + theirs.shares) / 2
@@ -52,7 +68,16 @@ def js(unlearned: Part, retrained: Part) -> float:
 
 
 def agreement(unlearned: Part, retrained: Part) -> float:
-    """Percent of samples, 0 to 100, for which both models find the same class most probable."""
+    """Percent of samples, 0 to 100, for which both models find the same class most probable.
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> labels = np.array([0])
+        >>> sure, unsure = Part(np.log([[0.8, 0.2]]), labels), Part(np.log([[0.5, 0.5]]), labels)
+        >>> agreement(sure, unsure)
+        100.0
+    """
     ours, theirs = _paired(unlearned, retrained)
     return 100.0 * float(np.mean(ours.logits.argmax(axis=1) == theirs.logits.argmax(axis=1)))
 
@@ -63,6 +88,14 @@ def activation_distance(unlearned: Part, retrained: Part) -> float:
     References:
         Mixed-Privacy Forgetting in Deep Networks (Golatkar et al., 2021), https://arxiv.org/abs/2012.13431
         Can Bad Teaching Induce Forgetting? (Chundawat et al., 2023), https://arxiv.org/abs/2205.08096
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> labels = np.array([0])
+        >>> sure, unsure = Part(np.log([[0.8, 0.2]]), labels), Part(np.log([[0.5, 0.5]]), labels)
+        >>> round(activation_distance(sure, unsure), 4)  # the norm of (0.3, -0.3)
+        0.4243
     """
     ours, theirs = _paired(unlearned, retrained)
     return float(np.linalg.norm(ours.shares - theirs.shares, axis=1).mean())
@@ -80,6 +113,14 @@ def zrf(unlearned: Part, initial: Part) -> float:
 
     References:
         Can Bad Teaching Induce Forgetting? (Chundawat et al., 2023), https://arxiv.org/abs/2205.08096
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> labels = np.array([0])
+        >>> sure, unsure = Part(np.log([[0.8, 0.2]]), labels), Part(np.log([[0.5, 0.5]]), labels)
+        >>> zrf(sure, sure)
+        1.0
     """
     return 1.0 - js(unlearned, initial) / math.log(2)
 
@@ -100,6 +141,14 @@ def zrf_code(unlearned: Part, initial: Part) -> float:
 
     References:
         Can Bad Teaching Induce Forgetting? (Chundawat et al., 2023), https://arxiv.org/abs/2205.08096
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> labels = np.array([0])
+        >>> sure, unsure = Part(np.log([[0.8, 0.2]]), labels), Part(np.log([[0.5, 0.5]]), labels)
+        >>> zrf_code(sure, sure)
+        1.0
     """
     ours, theirs = _paired(unlearned, initial)
     mixture_NC = (ours.shares + theirs.shares) / 2

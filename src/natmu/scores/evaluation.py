@@ -29,6 +29,13 @@ class Found:
     Attributes:
         scores: Value by name, in the order in which they were asked for and in the units of the catalogue.
         missing: For each score that there is not, a sentence that says what it lacks.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> found = evaluate([score_named("retain_acc"), score_named("ulira_auc")], panel_of(0, forget_test=9))
+        >>> sorted(found.scores), sorted(found.missing)  # this panel has no shadow models
+        (['retain_acc'], ['ulira_auc'])
     """
 
     scores: dict[str, float]
@@ -46,6 +53,13 @@ def evaluate(wanted: Sequence[Score], panel: Panel, *, lenient: bool = True) -> 
     Raises:
         UsageError: A retrained or initial model belongs to other data, another order or other classes.
         TrainingError: Logits are not finite numbers.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> found = evaluate([score_named("retain_acc"), score_named("kl_forget")], panel)
+        >>> sorted(found.scores)
+        ['kl_forget', 'retain_acc']
     """
     _require_one_split(panel)
     panel = kept(panel)

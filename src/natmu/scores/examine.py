@@ -42,6 +42,13 @@ class Examination:
         missing: For each score of the level that there is not, a sentence that says what it lacks.
         forgotten: Whether the forget set is forgotten, as far as these scores can see.
         kept: Whether the model is still right on the retain set, the test set and the holdout.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> examination = examine(panel, "quick")
+        >>> examination.verdicts.keys() <= examination.retrained.keys()
+        True
     """
 
     scores: dict[str, float]
@@ -69,6 +76,13 @@ def examine(panel: Panel, level: Level, seed: int = 0, extra: Sequence[Score] = 
         UsageError: If predictions are of different data, classes or order, retrained models are all the same one, or an
             extra score has the name of another.
         TrainingError: If logits are not finite numbers.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> examination = examine(panel, "quick")
+        >>> examination.scores["forget_acc"] < examination.original["forget_acc"]  # it was unlearned
+        True
     """
     outside, broken = outside_scores(level, extra)
     names = [*names_of(level), *(one.name for one in outside), *broken]

@@ -54,6 +54,14 @@ def exposed_samples(
     Returns:
         Rows with ``COLUMNS``: position, ``forget`` or ``retain``, label, difficulty, loss in nats, margins in nats,
         RMIA score of 0 to 1, exposure in nats, rank from 1 on within its part; None where a number is not known.
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> rows = exposed_samples(panel, np.arange(60), np.arange(60, 360), None)
+        >>> sum(row["part"] == "forget" for row in rows)
+        60
     """
     judges = panel.retrained[:ENOUGH]
     model = margin(panel.model.forget)

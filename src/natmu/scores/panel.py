@@ -14,7 +14,20 @@ from natmu.types import IntArray, Part, Predictions, seed_for
 
 T = TypeVar("T")
 Level = Literal["quick", "standard", "full"]
+"""How much an audit asks for.
+
+Examples:
+    >>> from typing import get_args
+    >>> get_args(Level) == LEVELS
+    True
+"""
 LEVELS: tuple[Level, ...] = get_args(Level)
+"""The levels of an audit, each of which includes those before it.
+
+Examples:
+    >>> LEVELS
+    ('quick', 'standard', 'full')
+"""
 
 Margins = npt.NDArray[np.float64]
 
@@ -29,6 +42,12 @@ class Shadows:
         member: Which shadow was trained on which sample, bool ``(K, P)``.
         non_members: The unseen samples, as rows of those that attacks compare the forget set with, int64.
         unlearned: Which shadows ``after`` is of, int64 ``(U,)``; all of them if None.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> panel.shadows.member.shape  # shadow models, samples of the pool
+        (24, 120)
     """
 
     before: Margins
@@ -52,6 +71,10 @@ class Measured:
         retrained: Of retrained models.
         original: Of the original, where it is known.
         reason: Why there is no value.
+
+    Examples:
+        >>> Measured(0.25, retrained=[0.5, 0.75], original=0.0).value
+        0.25
     """
 
     value: float | None
@@ -78,6 +101,12 @@ class Panel:
         shadows: Margins of shadow models.
         measured: Scores that were measured elsewhere, by name.
         seed: Of everything random in a score.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> len(panel.retrained), len(panel.model.forget)
+        (4, 60)
     """
 
     model: Predictions
@@ -121,6 +150,11 @@ class Panel:
 
 
 def names_of(level: Level) -> list[str]:
-    """Names of our scores of a level, those of lower levels included, in the order of the catalogue."""
+    """Names of our scores of a level, those of lower levels included, in the order of the catalogue.
+
+    Examples:
+        >>> names_of("quick")[:3]
+        ['test_acc', 'retain_acc', 'holdout_acc']
+    """
     wanted = LEVELS[: LEVELS.index(level) + 1]
     return [row.name for row in SCORES if row.level in wanted]

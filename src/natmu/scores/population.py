@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from sklearn.svm import SVC
 
 LIMIT = 1500
-"""Samples of each side that ``mia_efficacy`` learns from at most."""
+"""Samples of each side that ``mia_efficacy`` learns from at most.
+
+Examples:
+    >>> LIMIT
+    1500
+"""
 
 FEATURES: Mapping[str, Callable[[Part], Values]] = {
     "correctness": lambda part: np.asarray(part.logits.argmax(axis=1) == part.labels, np.float64),
@@ -27,7 +32,12 @@ FEATURES: Mapping[str, Callable[[Part], Values]] = {
     "mentropy": modified_entropy,
     "prob": lambda part: softmax_of(part).shares,
 }
-"""What each ``mia_efficacy`` sees of a sample: a number, or for ``prob`` the whole softmax without the label."""
+"""What each ``mia_efficacy`` sees of a sample: a number, or for ``prob`` the whole softmax without the label.
+
+Examples:
+    >>> list(FEATURES)
+    ['correctness', 'confidence', 'entropy', 'mentropy', 'prob']
+"""
 
 _BLOCK = 2048
 """Forget samples judged together, so that memory does not grow with the forget set."""
@@ -58,6 +68,12 @@ def mia_entropy(predictions: Predictions) -> float:
         Towards Natural Machine Unlearning (He et al., 2025), https://arxiv.org/abs/2405.15495
         Zero-Shot Machine Unlearning at Scale via Lipschitz Regularization (Foster et al., 2024),
         https://arxiv.org/abs/2402.01401
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> 0 <= mia_entropy(panel.model) <= 100
+        True
     """
     from sklearn.exceptions import ConvergenceWarning  # slow to import, and reports need none of it
     from sklearn.linear_model import LogisticRegression
@@ -103,6 +119,12 @@ def mia_efficacy(predictions: Predictions, feature: str, seed: int = 0, limit: i
     References:
         Model Sparsity Can Simplify Machine Unlearning (Jia et al., 2023), https://arxiv.org/abs/2304.04934
         SalUn (Fan et al., 2024), https://arxiv.org/abs/2310.12508
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> 0 <= mia_efficacy(panel.model, "confidence") <= 100
+        True
     """
     if feature not in FEATURES:
         raise UsageError(f"mia_efficacy knows no feature {feature!r}; choose one of {', '.join(FEATURES)}.")
@@ -125,6 +147,12 @@ def efficacy_samples(predictions: Predictions, limit: int = LIMIT) -> int:
 
     Raises:
         UsageError: If ``limit`` is not positive.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> efficacy_samples(panel.model)  # as many retained samples as test samples
+        300
     """
     if limit < 1:
         raise UsageError(f"mia_efficacy needs a limit of at least 1 sample of each side (got {limit}).")
@@ -147,6 +175,12 @@ def auc_forget_test(predictions: Predictions, signal: str) -> float:
 
     Raises:
         UsageError: If a part is empty or the signal unknown.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> 0 <= auc_forget_test(panel.model, "loss") <= 1
+        True
     """
     if signal not in SIGNALS:
         raise UsageError(f"There is no signal {signal!r}; choose one of {', '.join(SIGNALS)}.")
@@ -168,6 +202,12 @@ def tpr_forget_test(predictions: Predictions, fpr: float) -> float:
 
     Raises:
         UsageError: If a part is empty, or there are fewer than 1 / ``fpr`` unseen samples.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> 0 <= tpr_forget_test(panel.model, fpr=0.01) <= 100
+        True
     """
     forgotten, unseen = forgotten_and_unseen(predictions)
     return 100.0 * tpr_at_fpr(margin(forgotten), margin(unseen), fpr)
@@ -176,8 +216,9 @@ def tpr_forget_test(predictions: Predictions, fpr: float) -> float:
 def leak(area: float) -> float:
     """|AUC - 0.5|, 0 to 0.5: how much an attack learns, whichever way round.
 
-    >>> leak(0.25)
-    0.25
+    Examples:
+        >>> leak(0.25)
+        0.25
     """
     return abs(area - 0.5)
 

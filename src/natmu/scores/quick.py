@@ -11,7 +11,12 @@ from natmu.scores.registry import score_named
 from natmu.types import Part, Predictions
 
 QUICK_NAMES = tuple(names_of("quick"))
-"""Every quick score of ours, in the order of the catalogue."""
+"""Every quick score of ours, in the order of the catalogue.
+
+Examples:
+    >>> QUICK_NAMES == tuple(names_of("quick"))
+    True
+"""
 
 DISTANCES = tuple(name for name, score in OURS.items() if score.kind == "distance")
 """Scores of one model and a retrained one; with several retrained models the mean."""
@@ -43,6 +48,13 @@ def quick_scores(
         UsageError: If a retrained model or ``initial_forget`` belongs to other data, another order or other classes,
             or there is no such score.
         TrainingError: If logits are not finite numbers.
+
+    Examples:
+        >>> from natmu.testing.panels import panel_of
+        >>> panel = panel_of(0)  # made-up predictions of an unlearned model, and of all that it is compared with
+        >>> found = quick_scores(panel.model, panel.retrained, names=["test_acc", "kl_test"])
+        >>> list(found.scores)
+        ['test_acc', 'kl_test']
     """
     wanted = [score_named(name) for name in names]
     return evaluate(wanted, Panel(model, retrained, initial_forget=initial_forget, seed=seed))

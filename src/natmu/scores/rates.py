@@ -22,6 +22,11 @@ class Roc(NamedTuple):
     Attributes:
         fpr: False positive rates, float64 ``(K,)``, 0 to 1, not decreasing.
         tpr: True positive rates, float64 ``(K,)``, 0 to 1, not decreasing.
+
+    Examples:
+        >>> curve = roc(members=[3.0, 2.0], non_members=[1.0, 2.0])
+        >>> curve.fpr.tolist(), curve.tpr.tolist()
+        ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
     """
 
     fpr: Values
@@ -42,6 +47,10 @@ def auc(members: npt.ArrayLike, non_members: npt.ArrayLike) -> float:
 
     Raises:
         UsageError: If a side is empty or holds something that is not a number.
+
+    Examples:
+        >>> auc(members=[3.0, 2.0], non_members=[1.0, 2.0])  # three pairs of four are right, and one is a tie
+        0.875
     """
     inside, outside = _scores(members, non_members)
     outside.sort()
@@ -63,6 +72,11 @@ def roc(members: npt.ArrayLike, non_members: npt.ArrayLike) -> Roc:
 
     Raises:
         UsageError: If a side is empty or holds something that is not a number.
+
+    Examples:
+        >>> curve = roc(members=[3.0, 2.0], non_members=[1.0, 2.0])
+        >>> curve.fpr.tolist(), curve.tpr.tolist()
+        ([0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.0])
     """
     inside, outside = _scores(members, non_members)
     values, group = np.unique(np.concatenate([inside, outside]), return_inverse=True)
@@ -83,6 +97,10 @@ def resolvable(non_members_count: int, fpr: float) -> bool:
 
     Raises:
         UsageError: If ``fpr`` is out of its range.
+
+    Examples:
+        >>> resolvable(1000, fpr=0.001), resolvable(500, fpr=0.001)
+        (True, False)
     """
     return _allowed_alarms(non_members_count, fpr) >= 1
 
@@ -102,6 +120,10 @@ def tpr_at_fpr(members: npt.ArrayLike, non_members: npt.ArrayLike, fpr: float) -
 
     Raises:
         UsageError: If a side is empty or holds something that is not a number, or there are too few non-members.
+
+    Examples:
+        >>> tpr_at_fpr(members=[3.0, 2.0], non_members=[1.0, 2.0], fpr=0.5)
+        1.0
     """
     inside, outside = _scores(members, non_members)
     if not resolvable(len(outside), fpr):

@@ -1,7 +1,7 @@
 """The scores by name: ours, and those of installed packages.
 
 A package brings scores of its own through the entry-point group ``natmu.scores``: the name of an entry is the score's,
-its value is ``package.module:object``, a :class:`~natmu.scores.base.Score`. Nothing of such a package is imported
+its value is ``package.module:object``, a ``natmu.scores.base.Score``. Nothing of such a package is imported
 before scores are asked for.
 """
 
@@ -101,6 +101,10 @@ def score_named(name: str) -> Score:
     Raises:
         SettingError: There is none that is computed from predictions of one model at a time, or the package that
             brings it is broken.
+
+    Examples:
+        >>> score_named("forget_acc").name
+        'forget_acc'
     """
     if name in OURS:
         return OURS[name]
@@ -116,6 +120,10 @@ def score_of_table(name: str) -> Score:
 
     Raises:
         SettingError: A table cannot have it, there is none, or the package that brings it is broken.
+
+    Examples:
+        >>> score_of_table("kl_forget").name
+        'kl_forget'
     """
     known = {one.name: one for one in OURS.values() if _fits_table(one)}
     if name in known:

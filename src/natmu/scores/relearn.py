@@ -34,6 +34,10 @@ def relearn_time(losses: Sequence[float], original_loss: float, within: float = 
     References:
         Mixed-Privacy Forgetting in Deep Networks (Golatkar et al., 2021), https://arxiv.org/abs/2012.13431
         Fast Yet Effective Machine Unlearning (Tarun et al., 2023), https://arxiv.org/abs/2111.08947
+
+    Examples:
+        >>> relearn_time([2.0, 1.2, 1.04], original_loss=1.0)
+        2
     """
     if not len(losses):
         raise UsageError("The time to relearn needs at least the loss before any step; give it first.")

@@ -16,13 +16,25 @@ Values = npt.NDArray[np.float64]
 
 BOUND = 1e5
 """A probability of exactly 0 counts as exp(-BOUND), so that every number here is finite. Logits within ±1e4 stay clear
-of it."""
+of it.
+
+Examples:
+    >>> BOUND
+    100000.0
+"""
 
 
 class Softmax(Part):
     """A part that keeps its softmax, so that several scores of the same part compute it once.
 
     It can stand wherever a ``Part`` can.
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> part = Part(np.log([[0.5, 0.5], [0.25, 0.75]]), np.array([0, 1]))  # logits, labels
+        >>> softmax_of(part).labels.tolist()
+        [0, 1]
     """
 
     @property
@@ -65,7 +77,16 @@ class Softmax(Part):
 
 
 def softmax_of(part: Part) -> Softmax:
-    """The part, ready to keep its softmax."""
+    """The part, ready to keep its softmax.
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> part = Part(np.log([[0.5, 0.5], [0.25, 0.75]]), np.array([0, 1]))  # logits, labels
+        >>> kept = softmax_of(part)
+        >>> softmax_of(kept) is kept
+        True
+    """
     return part if isinstance(part, Softmax) else Softmax(part.logits, part.labels, part.fine_labels)
 
 
@@ -95,6 +116,13 @@ def log_probabilities(part: Part) -> Values:
 
     Raises:
         TrainingError: If the largest logit of a sample is not a finite number. All signals raise it.
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> part = Part(np.log([[0.5, 0.5], [0.25, 0.75]]), np.array([0, 1]))  # logits, labels
+        >>> np.exp(log_probabilities(part)).round(2).tolist()
+        [[0.5, 0.5], [0.25, 0.75]]
     """
     return softmax_of(part).log_shares
 
@@ -115,6 +143,13 @@ def margin(part: Part) -> Values:
 
     References:
         Membership Inference Attacks From First Principles (Carlini et al., 2022), https://arxiv.org/abs/2112.03570
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> part = Part(np.log([[0.5, 0.5], [0.25, 0.75]]), np.array([0, 1]))  # logits, labels
+        >>> np.exp(margin(part)).round(2).tolist()  # the odds of the label
+        [1.0, 3.0]
     """
     return softmax_of(part).margins
 
@@ -127,12 +162,27 @@ def loss(part: Part) -> Values:
 
     Returns:
         float64 ``(N,)`` in nats, 0 to ``BOUND``; exact also where p_y is closer to 1 than a float64 can be.
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> part = Part(np.log([[0.5, 0.5], [0.25, 0.75]]), np.array([0, 1]))  # logits, labels
+        >>> np.exp(-loss(part)).round(2).tolist()
+        [0.5, 0.75]
     """
     return np.asarray(np.logaddexp(0.0, -margin(part)))
 
 
 def confidence(part: Part) -> Values:
-    """Probability p_y of the true class, float64 ``(N,)``, 0 to 1."""
+    """Probability p_y of the true class, float64 ``(N,)``, 0 to 1.
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> part = Part(np.log([[0.5, 0.5], [0.25, 0.75]]), np.array([0, 1]))  # logits, labels
+        >>> confidence(part).round(2).tolist()
+        [0.5, 0.75]
+    """
     return np.asarray(np.exp(-loss(part)))
 
 
@@ -144,6 +194,13 @@ def entropy(part: Part) -> Values:
 
     Returns:
         float64 ``(N,)`` in nats, 0 to log C.
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> part = Part(np.log([[0.5, 0.5], [0.25, 0.75]]), np.array([0, 1]))  # logits, labels
+        >>> entropy(part).round(4).tolist()  # in nats; the first is log 2
+        [0.6931, 0.5623]
     """
     return softmax_of(part).entropies
 
@@ -162,6 +219,13 @@ def modified_entropy(part: Part) -> Values:
     References:
         Systematic Evaluation of Privacy Risks of Machine Learning Models (Song and Mittal, 2021),
         https://arxiv.org/abs/2003.10595
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> part = Part(np.log([[0.5, 0.5], [0.25, 0.75]]), np.array([0, 1]))  # logits, labels
+        >>> modified_entropy(part).round(4).tolist()  # the first is log 2, the second 0.5 log(4 / 3)
+        [0.6931, 0.1438]
     """
     seen = softmax_of(part)
     of_label_N = np.exp(-np.logaddexp(0.0, seen.margins)) * loss(seen)
@@ -183,7 +247,12 @@ SIGNALS: Mapping[str, Callable[[Part], Values]] = {
     "mentropy": lambda part: -modified_entropy(part),
     "margin": margin,
 }
-"""Each signal, turned so that a larger number looks more like a member of the training data."""
+"""Each signal, turned so that a larger number looks more like a member of the training data.
+
+Examples:
+    >>> list(SIGNALS)
+    ['loss', 'confidence', 'entropy', 'mentropy', 'margin']
+"""
 
 
 def _log_odds(log_shares_NC: Values, classes_N: npt.NDArray[Any]) -> Values:

@@ -11,7 +11,12 @@ from natmu.errors import UsageError
 from natmu.types import Part
 
 SAMPLE_WISE = ("test_acc", "retain_acc", "forget_acc", "mia_entropy")
-"""The scores that ``avg_gap`` averages over, whether samples or whole classes are forgotten."""
+"""The scores that ``avg_gap`` averages over, whether samples or whole classes are forgotten.
+
+Examples:
+    >>> SAMPLE_WISE
+    ('test_acc', 'retain_acc', 'forget_acc', 'mia_entropy')
+"""
 
 _ACCURACIES = ("forget_acc", "retain_acc", "test_acc")
 
@@ -27,6 +32,13 @@ def accuracy(part: Part) -> float:
 
     Raises:
         UsageError: If the part is empty.
+
+    Examples:
+        >>> import numpy as np
+        >>> from natmu.types import Part
+        >>> part = Part(np.log([[0.5, 0.5], [0.25, 0.75]]), np.array([0, 1]))  # logits, labels
+        >>> accuracy(part)  # equal logits count for the first class
+        100.0
     """
     if not len(part):
         raise UsageError("An accuracy needs at least one sample; leave it out for an empty part.")
@@ -47,6 +59,11 @@ def avg_gap(scores: Mapping[str, float], reference: Mapping[str, float]) -> floa
 
     Raises:
         UsageError: If either side lacks one of the four.
+
+    Examples:
+        >>> retrained = {"test_acc": 90.0, "retain_acc": 100.0, "forget_acc": 90.0, "mia_entropy": 20.0}
+        >>> avg_gap(retrained | {"forget_acc": 94.0}, retrained)  # one of four scores is 4 points off
+        1.0
     """
     _require("avg_gap", SAMPLE_WISE, scores, reference)
     return float(np.mean([abs(scores[name] - reference[name]) for name in SAMPLE_WISE]))
@@ -67,6 +84,11 @@ def tow(scores: Mapping[str, float], reference: Mapping[str, float]) -> float:
 
     References:
         What Makes Unlearning Hard and What to Do About It (Zhao et al., 2024), https://arxiv.org/abs/2406.01257
+
+    Examples:
+        >>> retrained = {"forget_acc": 90.0, "retain_acc": 100.0, "test_acc": 90.0}
+        >>> tow(retrained | {"forget_acc": 100.0}, retrained)
+        0.9
     """
     _require("tow", _ACCURACIES, scores, reference)
     return math.prod(1 - abs(scores[name] - reference[name]) / 100 for name in _ACCURACIES)
@@ -83,6 +105,10 @@ def mean_scores(references: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
     Raises:
         UsageError: If there is no model, or the models were scored differently.
+
+    Examples:
+        >>> mean_scores([{"test_acc": 90.0}, {"test_acc": 92.0}])
+        {'test_acc': 91.0}
     """
     if not references:
         raise UsageError("A mean of scores needs at least one model; retrain one first.")

@@ -24,6 +24,11 @@ class WeightDistance:
     Attributes:
         layers: Layer name to its distance, in the order of the reference.
         total: Of all layers' weights as one vector.
+
+    Examples:
+        >>> distance = weight_distance({"head": [3.0, 5.0]}, {"head": [3.0, 4.0]})
+        >>> distance.layers, distance.total  # the norm of (0, 1) over that of (3, 4)
+        ({'head': 0.2}, 0.2)
     """
 
     layers: dict[str, float]
@@ -49,6 +54,10 @@ def weight_distance(state: Mapping[str, npt.ArrayLike], reference: Mapping[str, 
     Raises:
         UsageError: If the models differ in names or shapes, or nothing is left to compare.
         TrainingError: If a weight is not a finite number.
+
+    Examples:
+        >>> weight_distance({"head": [3.0, 5.0]}, {"head": [3.0, 4.0]}).total  # the norm of (0, 1) over that of (3, 4)
+        0.2
     """
     if set(state) != set(reference):
         only = sorted(set(state) ^ set(reference))

@@ -1,6 +1,6 @@
 """The conformance suites: what any unlearning method and any score must satisfy, for their authors.
 
-A method is ready for others when these tests pass. One import and one row run all of them::
+A method is ready for others when these tests pass. One import and one row run all of them:
 
     # test_my_method.py
     from natmu.testing import Row, conformance
@@ -19,8 +19,8 @@ one sample or of a whole class give a model or a clear error, in time; errors an
 run, with the method, the step and the settings named; teachers stay frozen and the student does not; models without
 batch normalisation and odd grey images serve as well.
 
-What holds for some kinds of method is tested for rows that say so. :class:`Row` explains all of its fields; a method
-that distils, alternates between the two parts of the data and must not move its first layer might say::
+What holds for some kinds of method is tested for rows that say so. ``Row`` explains all of its fields; a method
+that distils, alternates between the two parts of the data and must not move its first layer might say:
 
     Row(
         MyMethod,
@@ -35,9 +35,9 @@ that distils, alternates between the two parts of the data and must not move its
 
 The last two of these are worth their lines: ``passes`` tells a method that alternates from one that minimises a joint
 loss, and ``loss``, a slow and obviously right computation of a step's loss, tells one divergence from another.
-:func:`failures` runs the suite without pytest, which shows that it would notice a broken method.
+``failures`` runs the suite without pytest, which shows that it would notice a broken method.
 
-torchrun may start several processes for one run (:mod:`natmu.engine.processes`). All of them call ``run`` with the same
+torchrun may start several processes for one run (``natmu.engine.processes``). All of them call ``run`` with the same
 problem, and must leave it with the same model, which is that of one process up to rounding:
 
 - All make the same decisions and the same number of steps. What the last bit of a number may decide, the first process
@@ -54,11 +54,11 @@ problem, and must leave it with the same model, which is that of one process up 
 
 A pair of processes on the CPU runs each method against one. Its class must be in a module that can be imported.
 
-Every check is a function of a row in :mod:`natmu.testing.contract` (what every method owes),
-:mod:`natmu.testing.processes` (in several processes), :mod:`natmu.testing.edges` (at the edge of what can be asked for)
-or :mod:`natmu.testing.updates` (what moves and what does not), and :data:`CHECKS` lists them all.
+Every check is a function of a row in ``natmu.testing.contract`` (what every method owes),
+``natmu.testing.processes`` (in several processes), ``natmu.testing.edges`` (at the edge of what can be asked for)
+or ``natmu.testing.updates`` (what moves and what does not), and ``CHECKS`` lists them all.
 
-A score is tested in the same way::
+A score is tested in the same way:
 
     from natmu.testing import ScoreRow, score_conformance
 
@@ -70,7 +70,7 @@ It is computed on made-up panels of five classes, and must give a number of its 
 seed, for the same samples in another order, for logits with a number added to all of a sample, and for classes with
 other numbers; a finite number on logits of 1e4, on ties and on probabilities of 0 and 1; a number or a reason where
 there are few samples or models; its declared value, 0 for a distance, where all models are the same; and a verdict in
-an audit. The checks are in :mod:`natmu.testing.score_contract`, and :data:`SCORE_CHECKS` lists them.
+an audit. The checks are in ``natmu.testing.score_contract``, and ``SCORE_CHECKS`` lists them.
 """
 
 from natmu.testing.problems import (

@@ -53,7 +53,13 @@ EDGES = (
 
 
 def small_net(shape: tuple[int, int, int], classes: int, seed: int = 0) -> nn.Sequential:
-    """A plain network with batch normalisation, whose weights depend on the seed alone."""
+    """A plain network with batch normalisation, whose weights depend on the seed alone.
+
+    Examples:
+        >>> import torch
+        >>> small_net((1, 8, 8), 10).eval()(torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 10])
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return nn.Sequential(
@@ -67,7 +73,13 @@ def small_net(shape: tuple[int, int, int], classes: int, seed: int = 0) -> nn.Se
 
 
 def unnormed_net(shape: tuple[int, int, int], classes: int, seed: int = 0) -> nn.Sequential:
-    """A plain network without batch normalisation that insists on its input size."""
+    """A plain network without batch normalisation that insists on its input size.
+
+    Examples:
+        >>> import torch
+        >>> unnormed_net((1, 8, 8), 10)(torch.zeros(2, 1, 8, 8)).shape
+        torch.Size([2, 10])
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         return nn.Sequential(
@@ -82,7 +94,13 @@ def unnormed_net(shape: tuple[int, int, int], classes: int, seed: int = 0) -> nn
 
 @cache
 def digits(start: int = 0, count: int = COUNT) -> ImageData:
-    """Real images, uint8 ``(count, 1, 8, 8)``, of ten classes; never changed by the suite."""
+    """Real images, uint8 ``(count, 1, 8, 8)``, of ten classes; never changed by the suite.
+
+    Examples:
+        >>> data = digits()
+        >>> tuple(data.images.shape), data.num_classes
+        ((60, 1, 8, 8), 10)
+    """
     return load("digits", Path()).train.subset(np.arange(start, start + count))
 
 
@@ -113,7 +131,13 @@ def _learnt(paired: bool, epochs: int, never: int | None) -> nn.Module:
 
 
 def trained(*, paired: bool = False, epochs: int = 15, never: int | None = None) -> nn.Module:
-    """A network that has learnt the digits, or begun to, or all of them but one; a copy of one's own."""
+    """A network that has learnt the digits, or begun to, or all of them but one; a copy of one's own.
+
+    Examples:
+        >>> images = digits().images.float() / 255
+        >>> bool((trained().eval()(images).argmax(1) == digits().labels).all())
+        True
+    """
     return copy.deepcopy(_learnt(paired, epochs, never))
 
 
@@ -137,6 +161,11 @@ def problem_of(
         batch_size: Samples per step.
         initial_model: Makes the original's initial weights; another ``small_net`` if None.
         holdout: Samples never trained on.
+
+    Examples:
+        >>> problem = problem_of(digits(), [3, 14, 15])
+        >>> problem.forget_positions.tolist()
+        [3, 14, 15]
     """
     shape, classes = data.image_shape, data.num_classes
     return Problem(
@@ -153,7 +182,13 @@ def problem_of(
 
 
 def usual(method: type[Method]) -> Scenario:
-    """The kind of forget set that a method is run on where nothing else is asked for."""
+    """The kind of forget set that a method is run on where nothing else is asked for.
+
+    Examples:
+        >>> from natmu.methods import UNSIR, FineTune
+        >>> usual(FineTune), usual(UNSIR)
+        ('random', 'class')
+    """
     preferred: tuple[Scenario, ...] = ("random", "indices", "hardest", "class", "subclass")
     return next(scenario for scenario in preferred if scenario in method.scenarios)
 
@@ -169,7 +204,13 @@ def forget_set(scenario: Scenario) -> tuple[ImageData, ForgetSet]:
 
 
 def problem_for(scenario: Scenario, *, seed: int = 0, model: nn.Module | None = None) -> Problem:
-    """A problem of a kind, with a trained original and a holdout, nothing of which is shared with another problem."""
+    """A problem of a kind, with a trained original and a holdout, nothing of which is shared with another problem.
+
+    Examples:
+        >>> problem = problem_for("class")
+        >>> set(problem.data.labels[problem.forget_positions].tolist())
+        {3}
+    """
     data, forget = forget_set(scenario)
     paired = scenario == "subclass"
     return problem_of(
@@ -250,12 +291,25 @@ def _with(
 
 
 def state_of(model: nn.Module) -> dict[str, Tensor]:
-    """A copy of all parameters and buffers."""
+    """A copy of all parameters and buffers.
+
+    Examples:
+        >>> model = small_net((1, 8, 8), 10)
+        >>> before = state_of(model)
+        >>> _ = model[0].weight.data.zero_()
+        >>> same_state(before, state_of(model))
+        False
+    """
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def same_state(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    """Whether two states are equal to the bit."""
+    """Whether two states are equal to the bit.
+
+    Examples:
+        >>> same_state(state_of(small_net((1, 8, 8), 10)), state_of(small_net((1, 8, 8), 10, seed=1)))
+        False
+    """
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 

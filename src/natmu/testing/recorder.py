@@ -37,6 +37,13 @@ class Seen:
         student: A copy of the model before the step, in the mode it was in; None unless asked for.
         gradients: What the optimiser followed, by parameter's name; None unless asked for.
         directed: Whether that is anything but the gradient of the loss.
+
+    Examples:
+        >>> from natmu.methods import FineTune
+        >>> outcome = perform(FineTune(epochs=1), problem_for("random"), seconds=60)
+        >>> steps = outcome.recording.seen
+        >>> len(steps), len(steps[0].batch.labels)  # 48 retained samples, 16 a step
+        (3, 16)
     """
 
     run: int
@@ -173,6 +180,12 @@ def perform(method: Method, problem: Problem, *, seconds: float, closely: bool =
 
     Raises:
         AssertionError: It takes longer than these seconds.
+
+    Examples:
+        >>> from natmu.methods import FineTune
+        >>> outcome = perform(FineTune(epochs=1), problem_for("random"), seconds=60)
+        >>> same_state(outcome.before["a parameter or buffer of the original"], state_of(outcome.problem.model))
+        True
     """
     problem, recording = equipped(method, problem), Recording(closely=closely)
     before = world(problem)

@@ -67,6 +67,11 @@ class Row:
         noise: The standard deviation of the normal noise that the method adds to the original's weights, by name of
             parameter, of the same shape, zero where there is none.
         diverging: Settings, of those that the method has, with which its training diverges; None if it cannot.
+
+    Examples:
+        >>> from natmu.methods import FineTune
+        >>> Row(FineTune, settings={"epochs": 2}).build(lr=0.01).config.lr
+        0.01
     """
 
     method: type[Method]

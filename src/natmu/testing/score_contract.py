@@ -31,9 +31,14 @@ class ScoreRow:
 
     Attributes:
         score: The score.
-        panel: Makes panels from seeds, where those of :func:`natmu.testing.panels.panel_of` do not suit the score.
+        panel: Makes panels from seeds, where those of ``natmu.testing.panels.panel_of`` do not suit the score.
         draws_samples: Whether it reads samples that it draws at random, so that their order and the seed decide what it
             reads. The suite then does not ask for the same value in another order or under another seed.
+
+    Examples:
+        >>> from natmu.scores import score_named
+        >>> ScoreRow(score_named("forget_acc")).name
+        'forget_acc'
     """
 
     score: Score

@@ -35,7 +35,12 @@ SCORE_CHECKS: tuple[Check, ...] = (
     Check(score_contract.has_its_value_on_identical_models, _fixed),
     Check(score_contract.is_judged_beside_retrained_models),
 )
-"""The one list of what a score owes."""
+"""The one list of what a score owes.
+
+Examples:
+    >>> all(isinstance(check, Check) for check in SCORE_CHECKS)
+    True
+"""
 
 
 def score_conformance(*rows: ScoreRow) -> type:
@@ -48,6 +53,12 @@ def score_conformance(*rows: ScoreRow) -> type:
 
     Raises:
         ValueError: There is no row, or two are of the same name.
+
+    Examples:
+        >>> from natmu.scores import score_named
+        >>> TestForgetAcc = score_conformance(ScoreRow(score_named("forget_acc")))  # pytest collects its tests
+        >>> any(name.startswith("test_") for name in vars(TestForgetAcc))
+        True
     """
     return tests_of(SCORE_CHECKS, rows, "score")
 
@@ -61,5 +72,10 @@ def score_failures(row: ScoreRow, *names: str) -> dict[str, str]:
 
     Returns:
         Of each test and case that fails, by ``name`` or ``name[case]``, the first line of what is wrong.
+
+    Examples:
+        >>> from natmu.scores import score_named
+        >>> score_failures(ScoreRow(score_named("forget_acc")))
+        {}
     """
     return failures_of(SCORE_CHECKS, row, names)

@@ -23,6 +23,11 @@ class Check:
     Attributes:
         function: Called with a row, and with the case where there are any; raises AssertionError.
         cases: The cases of a row; none where the property does not apply to it, ``None`` alone where it has no cases.
+
+    Examples:
+        >>> from natmu.methods import FineTune
+        >>> check = next(check for check in CHECKS if check.function.__name__ == "refuses_an_unknown_setting")
+        >>> check.function(Row(FineTune, settings={"epochs": 2}))  # raises AssertionError where a method does not
     """
 
     function: Callable[..., None]
@@ -105,7 +110,12 @@ CHECKS: tuple[Check, ...] = (
     Check(updates.returns_the_stated_weights, given("weights")),
     Check(updates.adds_noise_of_the_stated_scale, given("noise")),
 )
-"""The one list of properties."""
+"""The one list of properties.
+
+Examples:
+    >>> [check.function.__name__ for check in CHECKS][:2]
+    ['says_what_it_is', 'refuses_an_unknown_setting']
+"""
 
 
 def conformance(*rows: Row) -> type:
@@ -118,6 +128,12 @@ def conformance(*rows: Row) -> type:
 
     Raises:
         ValueError: There is no row, or two are of the same name.
+
+    Examples:
+        >>> from natmu.methods import FineTune
+        >>> TestFineTune = conformance(Row(FineTune, settings={"epochs": 2}))  # pytest collects its tests
+        >>> hasattr(TestFineTune, "test_says_what_it_is")
+        True
     """
     return tests_of(CHECKS, rows, "method")
 
@@ -166,6 +182,11 @@ def failures(row: Row, *names: str) -> dict[str, str]:
 
     Returns:
         Of each test and case that fails, by ``name`` or ``name[case]``, the first line of what is wrong.
+
+    Examples:
+        >>> from natmu.methods import FineTune
+        >>> failures(Row(FineTune, settings={"epochs": 2}), "says_what_it_is")
+        {}
     """
     return failures_of(CHECKS, row, names)
 

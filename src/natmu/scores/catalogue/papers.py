@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Source:
-    """A publication; ``url`` is None where it has no stable address."""
+    """A publication; ``url`` is None where it has no stable address.
+
+    Examples:
+        >>> score_named("ulira_auc").row.source.year
+        2024
+    """
 
     title: str
     authors: str

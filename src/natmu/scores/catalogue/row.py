@@ -55,6 +55,11 @@ class ScoreInfo:
         called_mia_by: Who reports this number as "MIA", without saying which.
         published: What the code of its papers computes otherwise, and how far that is from this on made-up models.
         about: What to know before choosing it, for a score whose family is not one of ours.
+
+    Examples:
+        >>> row = score_named("forget_acc").row
+        >>> row.level, row.unit, row.low, row.high
+        ('quick', '%', 0, 100)
     """
 
     name: str
