@@ -99,7 +99,7 @@ def version_findings(required: Sequence[str], installed: Callable[[str], str | N
     return findings
 
 
-_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)\s*>=\s*(?P<least>\d[\w.]*)")
+_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(\[[^]]*\])?\s*>=\s*(?P<least>\d[\w.]*)")
 
 
 def _numbers(version: str) -> list[int]:
