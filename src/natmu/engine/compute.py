@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from typing import Literal
 
-import numpy  # first, because Ctrl-C is lost while PyTorch imports it
+import numpy  # noqa: F401 - first, because Ctrl-C is lost while PyTorch imports it
 import torch
 from torch import nn
 
-from natmu import __version__
 from natmu.engine import processes
 from natmu.engine.precision import described, fastest, processor_of, reason_for
 from natmu.errors import SettingError
@@ -176,7 +176,7 @@ def hardware(compute: Compute) -> Hardware:
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide the numbers."""
     found = {"python": platform.python_version(), "torch": torch.__version__}
-    return found | {"natmu": __version__, "numpy": numpy.__version__}
+    return found | {name: version(name) for name in ("natmu", "numpy")}
 
 
 def peak_memory_mb() -> float:
