@@ -21,18 +21,20 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Folder of all runs.")] = Path("runs"),
     device: Device = "auto",
     executor: Annotated[
-        str | None, typer.Option("--executor", help="local, or ray for a cluster; instead of the recipe's kind.")
+        str | None, typer.Option("--executor", help="local, or ray for a cluster; replaces the recipe's.")
     ] = None,
     training: TrainingOptions,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print the jobs, which are done, and about how long the rest takes."),
+        typer.Option(
+            "--dry-run", help="Train nothing; print which models are there, and about how long the rest takes."
+        ),
     ] = False,
     track: Track = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Run a recipe, or what is missing of it, and print its table.
+    """Run the study that a recipe describes, and print its table.
 
     The same command continues an interrupted run.
     """

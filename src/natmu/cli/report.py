@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from natmu.cli import completing
 from natmu.errors import UsageError
 from natmu.terminal import echo, echo_document
 
@@ -14,16 +15,25 @@ Form = Literal["html", "markdown", "csv", "latex"]
 
 
 def run(
-    folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a study, a run or a saved result.")],
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; report.html in the folder if none.")] = None,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_STUDY",
+            help="Folder of a study, a run or a saved result.",
+            autocompletion=completing.run_folders,
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; report.html in the folder by default.")
+    ] = None,
     form: Annotated[
         Form,
         typer.Option("--format", help="html: one page that opens offline; the others: a study's tables as text."),
     ] = "html",
 ) -> None:
-    """Write a page with tables and plots of a study, a run or a saved result.
+    """Write a page on a study, a run or a saved result.
 
-    Or print the tables of a study for a document.
+    Or print the tables of a study as Markdown, CSV or LaTeX.
     """
     from natmu.records.disk import require_writable_file
     from natmu.records.files import write_atomically
