@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from natmu.api import AuditResult, ShadowModels, ShardedModel, UnlearnResult, audit, train_shards, unlearn
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 """The version of the package.
 
 Examples:

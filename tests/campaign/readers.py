@@ -244,7 +244,8 @@ def meaning_of(root: Path, name: str) -> Any:
     if stem.startswith("positions."):
         return positions(path, 32)
     if stem.startswith("names."):
-        return names(path)
+        listed = names(path)
+        return UNCLEAR if listed is UNCLEAR else frozenset(listed)  # naming one twice means nothing
     if stem == "people.csv":
         rows = table(path)
         return (

@@ -9,7 +9,7 @@ import pytest
 import natmu
 
 VERBS = (
-    *("demo", "train", "plan", "unlearn", "audit", "bench", "search"),
+    *("demo", "doctor", "train", "plan", "unlearn", "audit", "bench", "search"),
     *("report", "methods", "scores", "models", "data"),
 )
 

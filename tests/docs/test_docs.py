@@ -20,6 +20,7 @@ import typer
 import yaml
 from torch import Tensor
 
+import natmu
 from natmu.cli.app import application
 from natmu.data import load, parse_forget, resolve_forget
 from natmu.engine.compute import Compute
@@ -123,7 +124,7 @@ def test_the_citation_names_the_software_and_the_paper() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation.keys() >= {"cff-version", "message", "title", "authors"}
     assert (citation["cff-version"], citation["type"], citation["license"]) == ("1.2.0", "software", "MIT")
-    assert str(citation["version"]) == _project()["version"]
+    assert str(citation["version"]) == natmu.__version__
     paper = next(one for one in citation["references"] if one["title"] == "Towards Natural Machine Unlearning")
     assert [one["family-names"] for one in paper["authors"]] == ["He", "Li", "Cheng", "Huang", "Huang"]
     assert (paper["year"], paper["url"]) == (2025, "https://arxiv.org/abs/2405.15495")
@@ -132,7 +133,7 @@ def test_the_citation_names_the_software_and_the_paper() -> None:
 
 def test_the_changelog_has_the_version() -> None:
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    (stated,) = re.findall(rf"^## \[{re.escape(_project()['version'])}\] - (.+)$", text, flags=re.MULTILINE)
+    (stated,) = re.findall(rf"^## \[{re.escape(natmu.__version__)}\] - (.+)$", text, flags=re.MULTILINE)
     assert stated == "Unreleased" or date.fromisoformat(stated)
 
 

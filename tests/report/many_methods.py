@@ -7,7 +7,8 @@ from tests.records import folders
 from tests.records.folders import a_recipe
 
 from natmu.methods.registry import ours
-from natmu.records.study import write_study
+from natmu.records.study import StudyAudit, StudyAudits, write_study
+from natmu.scores.statistics import statistics_of
 
 COLUMNS = ("test_acc", "retain_acc", "forget_acc", "avg_gap", "seconds", "retrain_fraction", "passes")
 SEEDS = ((0, 0, 0), (0, 1, 1), (0, 2, 2))
@@ -35,9 +36,16 @@ def many_rows(scenario="random:10%", epochs=20, count=30):
     return made
 
 
-def many_methods(folder, epochs=20, count=30):
-    """A study folder with these rows."""
+def many_methods(folder, requests=("random:10%",), epochs=20, count=30, audits=0):
+    """A study folder with these rows for each forget request, and audits of the first methods."""
     training = folders.TRAINING.model_copy(update={"epochs": epochs}).model_dump()
-    rows = many_rows(epochs=epochs, count=count)
-    recipe = a_recipe(("random:10%",), [{"label": row.method} for row in rows[2:]], training=training)
-    return write_study(folder, folders.a_table(*rows, columns=COLUMNS, recipe=recipe))
+    rows = [row for request in requests for row in many_rows(request, epochs=epochs, count=count)]
+    labels = dict.fromkeys(row.method for row in rows if row.method not in ("original", "retrained"))
+    recipe = a_recipe(requests, [{"label": label} for label in labels], training=training)
+    comparisons, ranks = statistics_of(rows, COLUMNS)
+    table = folders.a_table(*rows, columns=COLUMNS, recipe=recipe, comparisons=comparisons, ranks=ranks)
+    held = [
+        StudyAudit(scenario=requests[0], label=label, audit=folders.an_audit("0" * 16, note=label))
+        for label in [*labels][:audits]
+    ]
+    return write_study(folder, table, StudyAudits(name=table.name, audits=tuple(held)) if held else None)

@@ -7,8 +7,8 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from natmu.cli import (
     bench,
     data,
     demo,
+    doctor,
     export,
     methods,
     models,
@@ -31,10 +32,44 @@ from natmu.cli import (
 )
 from natmu.cli.interrupts import INTERRUPTED, say_interrupted
 from natmu.cli.torchrun import all_processes
+from natmu.cli.verbs import Verbs
 from natmu.errors import NatmuError, quoted, require_utf8
 from natmu.machine import exit_of, name_too_long, passing
 from natmu.safe_text import for_log, for_message
 from natmu.terminal import echo
+
+if TYPE_CHECKING:
+    from typer._click import Context
+
+FIRST_STEPS = """\b
+First steps:
+  natmu demo
+  natmu train --data digits --model small_cnn --out runs/original
+  natmu unlearn --from runs/original --forget random:1% --out runs/unlearned
+  natmu audit runs/unlearned"""
+"""What stands below the list of verbs; the first line keeps the others as they are."""
+
+VERBS = {
+    "Start here": (demo, doctor, data),
+    "Forget, and measure how well": (train, plan, unlearn, audit, report, export),
+    "Deletion requests": (requests,),
+    "Studies": (bench, search),
+    "Look up": (methods, scores, models),
+}
+"""All verbs in the order in which they are used, by the heading that the help puts them under."""
+
+
+class _AllVerbs(Verbs):
+    """The verbs of the command line, in the order of ``VERBS``."""
+
+    def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002 - typer calls it with that
+        """Their names."""
+        return [name_of(module) for modules in VERBS.values() for module in modules]
+
+
+def name_of(module: ModuleType) -> str:
+    """The verb that a module is about."""
+    return module.__name__.rpartition(".")[2]
 
 
 def _version(asked: bool) -> None:
@@ -53,12 +88,14 @@ def _root(
 
 def application() -> typer.Typer:
     """The command line with all its verbs."""
-    app = typer.Typer(name="natmu", rich_markup_mode=None, add_completion=False, pretty_exceptions_enable=False)
-    app.callback()(_root)
-    for verb in (demo, train, plan, unlearn, audit, export, bench, search, report, methods, scores, models):
-        app.command(verb.__name__.rpartition(".")[2])(verb.run)
-    app.add_typer(data.app, name="data")
-    app.add_typer(requests.app, name="requests")
+    app = typer.Typer(name="natmu", cls=_AllVerbs, rich_markup_mode=None, pretty_exceptions_enable=False)
+    app.callback(epilog=FIRST_STEPS)(_root)
+    for heading, modules in VERBS.items():
+        for module in modules:
+            if module in (data, requests):
+                app.add_typer(module.app, name=name_of(module), rich_help_panel=heading)
+            else:
+                app.command(name_of(module), rich_help_panel=heading)(module.run)
     return app
 
 
@@ -79,7 +116,7 @@ def main() -> None:
         told = passing(error) or error
         _end(str(told), told.exit_status)
     except typer.TyperException as error:
-        message = error.format_message().replace("Value error, ", "")
+        message = _with_suggestions(error).replace("Value error, ", "")
         command = getattr(getattr(error, "ctx", None), "command_path", "natmu")
         _end(f"{message}{'' if message.endswith(('.', '?')) else '.'} See {command} --help.", 2)
     except KeyboardInterrupt:
@@ -106,7 +143,27 @@ def _carried_out() -> object:
     try:
         return typer.main.get_command(application()).main(prog_name="natmu", standalone_mode=False)
     except SystemExit as error:
+        if _asks_for_completion():
+            return error.code
         raise exit_of(error) from error
+
+
+def _asks_for_completion() -> bool:
+    """Whether a shell or a user asks for shell completion, after which the command-line library ends the program."""
+    options = ("--install-completion", "--show-completion")
+    return COMPLETES in os.environ or any(word.startswith(options) for word in sys.argv[1:2])
+
+
+def _with_suggestions(error: typer.TyperException) -> str:
+    """What is wrong with a command, and for an option that is not known the nearest that are."""
+    nearest = getattr(error, "possibilities", None)
+    if not nearest:
+        return error.format_message()
+    return f"{str(error.message).rstrip('.')}. Did you mean {' or '.join(sorted(nearest))}?"
+
+
+COMPLETES = "_NATMU_COMPLETE"
+"""The variable in which a shell tells the command-line library that it wants completions."""
 
 
 def _end(sentence: str, status: int) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from natmu.bounds import LARGEST_COUNT
+from natmu.cli import completing
 from natmu.cli.option_groups import TrainingOptions, takes_groups
 from natmu.cli.options import DataDir, Device, Json, Track
 from natmu.cli.torchrun import first_process_goes_on
@@ -15,23 +16,31 @@ from natmu.cli.torchrun import first_process_goes_on
 
 @takes_groups
 def run(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder of an unlearned model.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="Run folder of an unlearned model.", autocompletion=completing.run_folders),
+    ],
     *,
     level: Annotated[
         Literal["quick", "standard", "full"],
         typer.Option("--level", help="quick: 1 retrained model; standard: 8, and reruns; full: 64, and shadow models."),
     ] = "quick",
     source: Annotated[
-        Path | None, typer.Option("--from", help="Run folder of the original, if it does not lie beside RUN.")
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Run folder of the original, where it is not beside RUN.",
+            autocompletion=completing.run_folders,
+        ),
     ] = None,
     references: Annotated[
         int | None,
         typer.Option(
-            "--references", min=1, max=LARGEST_COUNT, help="Retrained models, if not as many as the level has."
+            "--references", min=1, max=LARGEST_COUNT, help="Number of retrained models, in place of the level's."
         ),
     ] = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Train nothing and read no data; make do with the runs that there are.")
+        bool, typer.Option("--offline", help="Train nothing and read no data; use only the runs that are there.")
     ] = False,
     training: TrainingOptions,
     data_dir: DataDir = Path("data"),
@@ -41,12 +50,12 @@ def run(
         bool,
         typer.Option(
             "--force",
-            help="Go on with an original that does not fit the data, and replace an audit that says more.",
+            help="Continue although the original does not fit the data, and replace an audit that says more.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Judge an unlearned model beside original and retrained ones.
+    """Compare an unlearned model with retrained ones.
 
     Missing models are trained, once for all audits that need them.
     """

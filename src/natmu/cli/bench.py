@@ -21,25 +21,28 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Folder of all runs.")] = Path("runs"),
     device: Device = "auto",
     executor: Annotated[
-        str | None, typer.Option("--executor", help="local, or ray for a cluster; instead of the recipe's kind.")
+        str | None, typer.Option("--executor", help="local, or ray for a cluster; replaces the recipe's.")
     ] = None,
     training: TrainingOptions,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print the jobs, which are done, and about how long the rest takes."),
+        typer.Option(
+            "--dry-run", help="Train nothing; print which models are there, and about how long the rest takes."
+        ),
     ] = False,
     track: Track = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Run a recipe, or what is missing of it, and print its table.
+    """Run the study that a recipe describes, and print its table.
 
     The same command continues an interrupted run.
     """
     from natmu.cli.output import print_forecast, print_study
+    from natmu.console import Console
     from natmu.records.settings import training_of
     from natmu.records.study import open_study
-    from natmu.report import has_failures, illustrate, read_study, write_report
+    from natmu.report import has_failures, illustrate, print_conclusions, read_study, write_report
     from natmu.report.trackers import known_trackers, track_study
     from natmu.studies import forecast, read_recipe, run_recipe
 
@@ -58,8 +61,9 @@ def run(
     written = [*illustrate(folder), write_report(folder)]
     study = read_study(folder)
     print_study(study, as_json=as_json)
-    for path in [] if as_json else written:
-        echo(path)
+    if not as_json:
+        print_conclusions(open_study(folder), Console())
+        echo("", *written)
     track_study(trackers, folder)
     if has_failures(study, open_study(folder).audits):
         raise typer.Exit(1)

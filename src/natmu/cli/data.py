@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from natmu.cli import completing
 from natmu.cli.options import DataDir, Json
 from natmu.terminal import echo
 
@@ -15,7 +16,7 @@ app = typer.Typer(rich_markup_mode=None, help="List the data sets, or download o
 
 @app.callback(invoke_without_command=True)
 def run(context: typer.Context, as_json: Json = False) -> None:
-    """List the data sets that are known by name, or download one."""
+    """List the data sets, or download one."""
     if context.invoked_subcommand is not None:
         return
     from dataclasses import asdict
@@ -32,13 +33,18 @@ def run(context: typer.Context, as_json: Json = False) -> None:
 
 @app.command()
 def download(
-    name: Annotated[str, typer.Argument(help="Name of a data set; natmu data lists them.")],
+    name: Annotated[
+        str, typer.Argument(help="Name of a data set; natmu data lists them.", autocompletion=completing.data_sets)
+    ],
     data_dir: DataDir = Path("data"),
     base_url: Annotated[
         str | None, typer.Option("--base-url", help="Mirror that serves the official archives.")
     ] = None,
 ) -> None:
-    """Download a data set, check it, and unpack it; an interrupted download continues."""
+    """Download a data set, check it and unpack it.
+
+    An interrupted download continues where it stopped.
+    """
     from natmu.data.downloads import download as fetch
 
     echo(fetch(name, data_dir, base_url))

@@ -8,6 +8,7 @@ after a power failure.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import os
 import signal
@@ -75,7 +76,10 @@ class Interrupts:
 
     def _raise_again(self) -> None:
         self._first = None
-        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        if hasattr(signal, "pthread_kill"):  # which wakes the main thread from waiting, too
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        else:
+            _thread.interrupt_main()
 
 
 def say_interrupted() -> None:

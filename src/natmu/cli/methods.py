@@ -6,18 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
+from natmu.cli import completing
 from natmu.cli.options import Json
 from natmu.terminal import echo
 
 
 def run(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Tell all about one method.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Method to describe in full.", autocompletion=completing.methods),
+    ] = None,
     without_retain: Annotated[
-        bool, typer.Option("--without-retain", help="Only those that read nothing but the samples to forget.")
+        bool, typer.Option("--without-retain", help="List only methods that read nothing but the samples to forget.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the unlearning methods, or tell all about one."""
+    """List the unlearning methods, or describe one."""
     from natmu.cli.manual import in_full, listing
     from natmu.cli.output import print_json
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from natmu.cli import completing
 from natmu.cli.options import (
     L2,
     Channels,
@@ -124,9 +125,17 @@ class OriginalOptions:
     """All that a model needs which was trained elsewhere."""
 
     data: Annotated[
-        str | None, typer.Option("--data", help="With a weights file: its data. With a run: where its data lies now.")
+        str | None,
+        typer.Option(
+            "--data",
+            help="With a weights file: its data. With a run: where its data lies now.",
+            autocompletion=completing.data_sets,
+        ),
     ] = None
-    model: Annotated[str | None, typer.Option("--model", help="With a weights file: its architecture.")] = None
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="With a weights file: its architecture.", autocompletion=completing.architectures),
+    ] = None
     training: TrainingOptions
     reading: DataOptions
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from natmu.bounds import LARGEST_COUNT, LARGEST_SEED
+from natmu.cli import completing
 from natmu.errors import SettingError
 
 DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder that holds the data sets.")]
@@ -28,16 +29,18 @@ TrainSize = Annotated[
         "--train-size", min=1, max=LARGEST_COUNT, help="Keep a class-balanced random part of the training set."
     ),
 ]
-Holdout = Annotated[bool, typer.Option("--holdout", help="Set a fixed random fifth of the test set apart for tuning.")]
+Holdout = Annotated[bool, typer.Option("--holdout", help="Use a fixed random fifth of the test set for tuning alone.")]
 TestData = Annotated[
-    str | None, typer.Option("--test-data", metavar="PATH", help="Test data, where --data has none; of the same kind.")
+    str | None,
+    typer.Option("--test-data", metavar="PATH", help="Test data of the same kind as --data, where that has none."),
 ]
 TestFraction = Annotated[
     str | None,
-    typer.Option("--test-fraction", metavar="PART", help="Set this part of --data apart as test data, such as 20%."),
+    typer.Option("--test-fraction", metavar="PART", help="Use this part of --data as test data, such as 20%."),
 ]
 Classes = Annotated[
-    Path | None, typer.Option("--classes", metavar="FILE", help="Class names, one a line, in the order of the outputs.")
+    Path | None,
+    typer.Option("--classes", metavar="FILE", help="File with one class name a line, in the order of the outputs."),
 ]
 ClassOrder = Annotated[
     str | None,
@@ -45,16 +48,20 @@ ClassOrder = Annotated[
 ]
 Mean = Annotated[
     str | None,
-    typer.Option("--mean", metavar="R,G,B", help="Subtract these from the channels, in [0, 1], before the model."),
+    typer.Option("--mean", metavar="R,G,B", help="Subtract these from the channels, which lie in [0, 1]."),
 ]
-Std = Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Divide the channels by these after that.")]
+Std = Annotated[str | None, typer.Option("--std", metavar="R,G,B", help="Divide the channels by these, after --mean.")]
 Outputs = Annotated[
     Literal["logits", "probabilities"],
-    typer.Option("--outputs", help="What a model of your own returns: probabilities where it ends in a softmax."),
+    typer.Option("--outputs", help="What your own model returns: probabilities where it ends in a softmax."),
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Architecture; timm:NAME, torchvision:NAME or hf:FOLDER; or package.module:factory."),
+    typer.Option(
+        "--model",
+        help="Architecture; timm:NAME, torchvision:NAME or hf:FOLDER; or package.module:factory.",
+        autocompletion=completing.architectures,
+    ),
 ]
 Head = Annotated[
     Literal["ridge", "logistic"] | None,
@@ -99,7 +106,9 @@ Forget = Annotated[
 Relabel = Annotated[
     Path | None,
     typer.Option(
-        "--relabel", metavar="TABLE.csv", help="Wrong labels: a table of samples with the right ones, which are kept."
+        "--relabel",
+        metavar="TABLE.csv",
+        help="Table of samples and their right labels: forget the wrong labels, and learn the right ones.",
     ),
 ]
 Manifest = Annotated[
@@ -110,22 +119,32 @@ WithCopies = Annotated[
     bool, typer.Option("--with-copies", help="Forget byte-identical copies in the training set too.")
 ]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, max=LARGEST_COUNT, help="Samples per step.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Of everything random.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Precision = Annotated[str, typer.Option("--precision", help="fp32, bf16, or auto: the faster one here.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of everything random.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", autocompletion=completing.devices)]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="fp32, bf16 or auto, which takes the faster one here.",
+        autocompletion=completing.one_of("auto", "fp32", "bf16"),
+    ),
+]
 SyncBatchNorm = Annotated[
     bool, typer.Option("--sync-batch-norm", help="Under torchrun: batch statistics over all processes.")
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="Run folder to write; runs/<digest> if not given.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder to write; runs/<digest> by default.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue an interrupted run of the same settings.")]
 Track = Annotated[
     list[str] | None,
-    typer.Option("--track", metavar="TRACKER", help="Show the result in wandb, mlflow or tensorboard; repeatable."),
+    typer.Option(
+        "--track",
+        metavar="TRACKER",
+        help="Show the result in wandb, mlflow or tensorboard; repeatable.",
+        autocompletion=completing.one_of("wandb", "mlflow", "tensorboard"),
+    ),
 ]
-Force = Annotated[
-    bool, typer.Option("--force", help="Go on with an original that does not seem to belong to the data.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable results.")]
+Force = Annotated[bool, typer.Option("--force", help="Continue although the original does not seem to fit the data.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Setting of the method; repeat for several.")
 ]

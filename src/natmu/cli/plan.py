@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from natmu.bounds import LARGEST_SEED
+from natmu.cli import completing
 from natmu.cli.option_groups import OriginalOptions, takes_groups
 from natmu.cli.options import (
     Device,
@@ -28,6 +29,7 @@ def run(
         Path,
         typer.Option(
             "--from",
+            autocompletion=completing.run_folders,
             help="Run folder, or weights trained elsewhere: .safetensors, .pt, .pth, .ckpt, .bin or a HF folder.",
         ),
     ],
@@ -38,14 +40,14 @@ def run(
     with_copies: WithCopies = False,
     original: OriginalOptions,
     split_seed: Annotated[
-        int, typer.Option("--split-seed", min=0, max=LARGEST_SEED, help="Of a random forget set.")
+        int, typer.Option("--split-seed", min=0, max=LARGEST_SEED, help="Seed of a random forget set.")
     ] = 0,
     device: Device = "auto",
     precision: Precision = "auto",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Say what retraining would take here, beside every method with its default settings.
+    """Say how long retraining and every method would take here.
 
     Nothing is forgotten. Times are rough: those of the original's training, or of a few steps that are timed.
     """

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from natmu.cli import completing
 from natmu.errors import UsageError
 from natmu.terminal import echo, echo_document
 
@@ -14,16 +15,25 @@ Form = Literal["html", "markdown", "csv", "latex"]
 
 
 def run(
-    folder: Annotated[Path, typer.Argument(metavar="RUN_OR_STUDY", help="Folder of a study, a run or a saved result.")],
-    out: Annotated[Path | None, typer.Option("--out", help="File to write; report.html in the folder if none.")] = None,
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN_OR_STUDY",
+            help="Folder of a study, a run or a saved result.",
+            autocompletion=completing.run_folders,
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; report.html in the folder by default.")
+    ] = None,
     form: Annotated[
         Form,
         typer.Option("--format", help="html: one page that opens offline; the others: a study's tables as text."),
     ] = "html",
 ) -> None:
-    """Write a page with tables and plots of a study, a run or a saved result.
+    """Write a page on a study, a run or a saved result.
 
-    Or print the tables of a study for a document.
+    Or print the tables of a study as Markdown, CSV or LaTeX.
     """
     from natmu.records.disk import require_writable_file
     from natmu.records.files import write_atomically
@@ -68,12 +78,13 @@ def _require_name(out: Path, form: Form) -> None:
 def _written(form: Form, folder: Path) -> str:
     """A study's tables as text."""
     from natmu.records.files import is_there
-    from natmu.records.study import TABLE
-    from natmu.report import csv_table, latex, markdown, read_study
+    from natmu.records.study import TABLE, open_study
+    from natmu.report import csv_table, latex, read_study, study_markdown
 
     if not is_there(folder / TABLE):
         raise UsageError(
             f"--format {form} is for the tables of a study, and {folder} holds none; name a study's folder."
         )
-    writers = {"markdown": markdown, "csv": csv_table, "latex": latex}
-    return writers[form](read_study(folder))
+    if form == "markdown":
+        return study_markdown(open_study(folder))
+    return {"csv": csv_table, "latex": latex}[form](read_study(folder))

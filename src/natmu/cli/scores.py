@@ -6,15 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
+from natmu.cli import completing
 from natmu.cli.options import Json
 from natmu.terminal import echo
 
 
 def run(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Tell all about one score.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Score to describe in full.", autocompletion=completing.scores),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the scores, or tell all about one."""
+    """List the scores, or describe one."""
     from natmu.cli.output import print_json
     from natmu.cli.score_manual import in_full, listing
     from natmu.errors import SettingError, hint

@@ -19,13 +19,13 @@ def run(
     out: Annotated[Path, typer.Option("--out", help="Folder of all runs, the same for all workers.")] = Path("runs"),
     storage: Annotated[
         str | None,
-        typer.Option("--storage", metavar="URL", help="Database of the trials; a journal in the study if not given."),
+        typer.Option("--storage", metavar="URL", help="Database of the trials; a file in the study by default."),
     ] = None,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Search the settings of a recipe's methods on the holdout.
+    """Search for the best settings of methods, on the holdout.
 
     Several workers may run the same command at once; the same command continues an interrupted search.
     """

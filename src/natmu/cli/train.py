@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from natmu.cli import completing
 from natmu.cli.option_groups import DataOptions, HeadOptions, TrainingOptions, takes_groups
 from natmu.cli.options import (
     Device,
@@ -28,7 +29,9 @@ def run(
     data: Annotated[
         str,
         typer.Option(
-            "--data", help="Name of a data set, a path, or package.module:function; natmu data lists the names."
+            "--data",
+            help="Name of a data set, a path, or package.module:function; natmu data lists the names.",
+            autocompletion=completing.data_sets,
         ),
     ],
     context: typer.Context,
@@ -38,10 +41,22 @@ def run(
     heads: HeadOptions,
     reading: DataOptions,
     epochs: Annotated[int, typer.Option("--epochs", help="Passes over the data.")] = 100,
-    optimizer: Annotated[str, typer.Option("--optimizer", help="sgd, adam or adamw.")] = "sgd",
+    optimizer: Annotated[
+        str,
+        typer.Option(
+            "--optimizer", help="sgd, adam or adamw.", autocompletion=completing.one_of("sgd", "adam", "adamw")
+        ),
+    ] = "sgd",
     lr: Annotated[float, typer.Option("--lr", help="Base learning rate.")] = 0.1,
     momentum: Annotated[float, typer.Option("--momentum", help="Momentum of SGD.")] = 0.9,
-    schedule: Annotated[str, typer.Option("--schedule", help="constant, cosine or step.")] = "step",
+    schedule: Annotated[
+        str,
+        typer.Option(
+            "--schedule",
+            help="constant, cosine or step.",
+            autocompletion=completing.one_of("constant", "cosine", "step"),
+        ),
+    ] = "step",
     warmup_epochs: Annotated[float, typer.Option("--warmup-epochs", help="Epochs of linear warm-up.")] = 2,
     weight_decay: Annotated[float, typer.Option("--weight-decay", help="Weight decay.")] = 5e-4,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Samples per step.")] = 128,
@@ -55,14 +70,17 @@ def run(
     ] = "default",
     shards: Annotated[
         int | None,
-        typer.Option("--shards", help="Train a model on each of so many parts of the data, to forget exactly by sisa."),
+        typer.Option(
+            "--shards", help="Number of parts of the data, each with a model of its own; sisa then forgets exactly."
+        ),
     ] = None,
     slices: Annotated[
-        int | None, typer.Option("--slices", help="Parts of each shard, which its model learns one after another.")
+        int | None,
+        typer.Option("--slices", help="Number of parts of each shard, which its model learns one after another."),
     ] = None,
     combine: Annotated[
         str | None,
-        typer.Option("--combine", help="What of the shards' models is averaged: probabilities, logits or votes."),
+        typer.Option("--combine", help="What is averaged over the shards' models: probabilities, logits or votes."),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -73,7 +91,7 @@ def run(
     track: Track = None,
     as_json: Json = False,
 ) -> None:
-    """Train an original model and keep it in a run folder."""
+    """Train an original model, and keep it in a run folder."""
     from natmu.cli.output import print_run
     from natmu.opening import Place
     from natmu.progress import showing

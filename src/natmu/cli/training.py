@@ -13,7 +13,7 @@ from natmu.errors import SettingError
 
 Training = Annotated[
     str | None,
-    typer.Option("--training", metavar="FILE", help="YAML or JSON file of training settings, or {…} in their place."),
+    typer.Option("--training", metavar="FILE", help="YAML or JSON file of training settings, or the settings as {…}."),
 ]
 Trainer = Annotated[
     str | None,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from natmu.bounds import LARGEST_SEED
+from natmu.cli import completing
 from natmu.cli.option_groups import OriginalOptions, takes_groups
 from natmu.cli.options import (
     BatchSize,
@@ -38,6 +39,7 @@ def run(
         Path,
         typer.Option(
             "--from",
+            autocompletion=completing.run_folders,
             help="Run folder, or weights trained elsewhere: .safetensors, .pt, .pth, .ckpt, .bin or a HF folder.",
         ),
     ],
@@ -46,27 +48,48 @@ def run(
     relabel: Relabel = None,
     drop_class: Annotated[
         str | None,
-        typer.Option("--drop-class", metavar="NAME", help="Instead: forget a class, and take its output away."),
+        typer.Option("--drop-class", metavar="NAME", help="Forget a class and remove its output; replaces --forget."),
     ] = None,
     manifest: Manifest = None,
     with_copies: WithCopies = False,
-    method: Annotated[str, typer.Option("--method", help="Unlearning method; natmu methods lists them.")] = "natmu",
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method", help="Unlearning method; natmu methods lists them.", autocompletion=completing.methods
+        ),
+    ] = "natmu",
     epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the data.")] = None,
-    optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd, adam or adamw.")] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            "--optimizer", help="sgd, adam or adamw.", autocompletion=completing.one_of("sgd", "adam", "adamw")
+        ),
+    ] = None,
     lr: Annotated[float | None, typer.Option("--lr", help="Base learning rate.")] = None,
-    schedule: Annotated[str | None, typer.Option("--schedule", help="constant, cosine or step.")] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            "--schedule",
+            help="constant, cosine or step.",
+            autocompletion=completing.one_of("constant", "cosine", "step"),
+        ),
+    ] = None,
     weight_decay: Annotated[float | None, typer.Option("--weight-decay", help="Weight decay.")] = None,
     settings: Set = None,
     original: OriginalOptions,
     batch_size: BatchSize = None,
     forget_only: Annotated[
-        bool, typer.Option("--forget-only", help="Read only samples to forget; natmu methods --without-retain.")
+        bool,
+        typer.Option(
+            "--forget-only",
+            help="Read only the samples to forget; natmu methods --without-retain lists methods for that.",
+        ),
     ] = False,
     seed: Seed = 0,
     split_seed: Annotated[
         int | None,
         typer.Option(
-            "--split-seed", min=0, max=LARGEST_SEED, help="Of a random forget set; that of --seed if not given."
+            "--split-seed", min=0, max=LARGEST_SEED, help="Seed of a random forget set; that of --seed by default."
         ),
     ] = None,
     device: Device = "auto",
@@ -78,9 +101,9 @@ def run(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Forget training samples, and keep the model in a run folder.
+    """Forget training samples, and keep the new model in a run folder.
 
-    What is not given keeps the method's default; natmu methods lists every setting.
+    Settings that are not given are the method's defaults; natmu methods NAME lists them.
     """
     from natmu.cli.output import print_run
     from natmu.opening import Place

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +21,11 @@ from natmu.models.convolution import products_up_to
 from natmu.records.lineage import Arithmetic
 from natmu.records.precision import NEVER, ProductLimits
 from natmu.records.run import Hardware
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,8 @@ def versions() -> dict[str, str]:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MiB."""
+    """Largest resident memory of this process so far, in MiB; 0 on Windows, where it is not known."""
+    if resource is None:
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)

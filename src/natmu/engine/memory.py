@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's ``mallopt``, in bytes."""
@@ -18,6 +19,8 @@ def keep_freed_memory() -> None:
     command line does, and so do the worker processes that natmu starts. Call it once, before training, in a program of
     your own. It does nothing where the C library is not glibc.
     """
+    if not sys.platform.startswith("linux"):
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, 2**30)

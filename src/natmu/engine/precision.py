@@ -51,7 +51,7 @@ PATIENCE = 30.0
 def described() -> str:
     """What this machine says of its processor; nothing where it is not Linux."""
     with suppress(OSError):
-        return CPUINFO.read_text(errors="replace")
+        return CPUINFO.read_text(encoding="utf-8", errors="replace")
     return ""
 
 

@@ -129,15 +129,26 @@ def _share_out(function: Work, arguments: Sequence[Arguments], processes: int, a
 @contextmanager
 def _starting() -> Iterator[None]:
     """How workers are started: none runs the user's script again, and Ctrl-C reaches this process alone."""
-    resource_tracker.ensure_running()  # it would let Ctrl-C through again
-    with _ctrl_c_later():
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with _ctrl_c_later(), _ctrl_c_here_alone():
         main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
         try:
             yield
         finally:
             sys.modules["__main__"] = main
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _ctrl_c_here_alone() -> Iterator[None]:
+    """Processes that are started inside hear no Ctrl-C; on Windows they do, and this one ends them all the same."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # it would let Ctrl-C through again
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ A file's content reaches the disk before its name does, and its name before anyt
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import shutil
@@ -17,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from natmu.errors import UsageError
+from natmu.records.held import hold
 
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 """What file systems answer that cannot sync a folder, or do not let one be opened."""
@@ -26,6 +26,12 @@ OTHER_OUT = "choose another --out, or let it be written"
 
 _READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 """What is answered where somebody may not write."""
+
+WINDOWS = os.name == "nt"
+"""Whether files are those of Windows."""
+
+RENAMES_OPEN_FILES = not WINDOWS
+"""Whether a file can be renamed while it is open."""
 
 _OLD_SECONDS = 3600.0
 """Age from which on an unfinished file that no process holds is deleted, whoever wrote it."""
@@ -52,7 +58,8 @@ def sync(path: Path) -> None:
     """
     descriptor = None
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        writes = WINDOWS and not path.is_dir()  # where a file that is only read cannot be synced
+        descriptor = os.open(path, os.O_RDWR if writes else os.O_RDONLY)
         os.fsync(descriptor)
     except OSError as error:
         if error.errno not in _NO_SYNC or not path.is_dir():
@@ -138,12 +145,14 @@ def _is_nobodys(path: Path) -> bool:
     if not stat.S_ISREG(facts.st_mode) or time.time() - facts.st_mtime < _OLD_SECONDS:
         return False
     with path.open("rb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails where a writer holds it
+        hold(file)  # fails where a writer holds it
     return True
 
 
 def _runs(process: int) -> bool:
-    """Whether a process of this machine is running."""
+    """Whether a process of this machine is running; on Windows, where to ask would end it, that is not known."""
+    if WINDOWS:
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -188,12 +197,14 @@ def write_stream(path: Path, content: bytes) -> None:
         OSError: It cannot be written, or nobody reads from the pipe.
     """
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # a pipe that nobody reads would be waited for
+        # A pipe that nobody reads would be waited for; Windows keeps pipes elsewhere than among the files.
+        descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise OSError(errno.ENXIO, "nobody reads from it") from None
         raise
-    os.set_blocking(descriptor, True)
+    if hasattr(os, "O_NONBLOCK"):
+        os.set_blocking(descriptor, True)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -25,7 +24,17 @@ from pydantic_core import from_json, to_json
 
 from natmu.errors import RunError
 from natmu.machine import PASSING, cannot_write, name_too_long
-from natmu.records.disk import destination, is_stream, make_folder, partial_of, sweep, sync, write_stream
+from natmu.records.disk import (
+    RENAMES_OPEN_FILES,
+    destination,
+    is_stream,
+    make_folder,
+    partial_of,
+    sweep,
+    sync,
+    write_stream,
+)
+from natmu.records.held import hold
 from natmu.safe_text import csv_lines, for_json, from_csv, one_line
 from natmu.user_files import open_file, read_file
 
@@ -207,10 +216,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         try:
             with partial.open("wb") as file:
                 with suppress(OSError):  # where there are no locks, names and ages alone tell who writes
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    hold(file)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+                if RENAMES_OPEN_FILES:
+                    partial.replace(place)
+            if not RENAMES_OPEN_FILES:
                 partial.replace(place)
             sync(place.parent)
         finally:

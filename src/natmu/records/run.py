@@ -71,7 +71,7 @@ class RunRecord(File):
         seconds: Wall time of the work itself, without loading data and without prediction.
         passes: What it sent through models, likewise; None where nothing was trained, and where nobody can tell, as of
             a user's own training function.
-        peak_memory_mb: Largest resident memory of the process so far, in MiB.
+        peak_memory_mb: Largest resident memory of the process so far, in MiB; 0 where the system does not tell.
         versions: Package name to version.
         hardware: What it ran on.
         finished: UTC time, ISO 8601.

@@ -3,13 +3,13 @@
 from natmu.report.csv import csv_table
 from natmu.report.folder import illustrate, write_summary
 from natmu.report.latex import latex
-from natmu.report.markdown import markdown
+from natmu.report.markdown import markdown, study_markdown
 from natmu.report.page import write_report
 from natmu.report.pictures import hybrid_sheet
 from natmu.report.scores import print_scores
 from natmu.report.study import has_failures, read_study, summary_of
 from natmu.report.tables import ScenarioTable, tables
-from natmu.report.terminal import print_tables
+from natmu.report.terminal import print_conclusions, print_tables
 
 __all__ = [
     "ScenarioTable",
@@ -19,9 +19,11 @@ __all__ = [
     "illustrate",
     "latex",
     "markdown",
+    "print_conclusions",
     "print_scores",
     "print_tables",
     "read_study",
+    "study_markdown",
     "summary_of",
     "tables",
     "write_report",

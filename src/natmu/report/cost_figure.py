@@ -8,13 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from natmu.report.costs import YARDSTICKS, Costs, Measured
 from natmu.report.digits import rounded
 from natmu.report.figures import FAINT, INK, LONGEST, Figure, Model, axis_of, framed, scatter, short
-from natmu.report.label_places import Named, places
+from natmu.report.label_places import Level, Named, places
 from natmu.report.views import Table
 from natmu.safe_text import for_plotly
 from natmu.types import RETRAINED
 
-WIDTHS, HEIGHT, MARGINS = (250.0, 560.0, 1100.0), 480, {"l": 56, "r": 28, "t": 44, "b": 48}
-"""Pixels: of the plot without its margins on phones, tablets and large screens; of the figure; beside the plot."""
+WIDTHS, HEIGHT, MARGINS = (205.0, 240.0, 420.0, 570.0, 780.0, 1000.0), 480, {"l": 56, "r": 28, "t": 44, "b": 48}
+"""Pixels: of the plot without its margins, from a phone to a large screen; of the figure; beside the plot."""
+
+MARK_CHARACTER = 5.3
+"""Pixels of a character of what stands above the plot."""
 
 ROOM = 1.5
 """Factor that the axis of costs goes beyond the cheapest and the dearest."""
@@ -47,7 +50,8 @@ def cost_figure(models: Sequence[Model], costs: Costs) -> Figure | None:
         )
         for one, (x, y) in zip(costs.methods, points, strict=True)
     ]
-    shown = places(named, WIDTHS, HEIGHT - MARGINS["t"] - MARGINS["b"])
+    levels = [Level(gap / top, words, gap < top / 2) for words, gap in _named_levels(costs).items()]
+    shown = places(named, WIDTHS, HEIGHT - MARGINS["t"] - MARGINS["b"], levels)
     traces = [_steps(costs, low, high)]
     traces += [
         _point(keys[one.label], one, x, place, costs)
@@ -69,7 +73,7 @@ def cost_figure(models: Sequence[Model], costs: Costs) -> Figure | None:
     figure["layout"] |= {
         "margin": MARGINS,
         "shapes": [*_levels(costs), *(shape for shape, _ in marks)],
-        "annotations": [*_words(costs, top), *(words for _, words in marks)],
+        "annotations": [*_words(costs, top), *(words for _, words in marks if words)],
     }
     return figure
 
@@ -196,36 +200,55 @@ def _level(across: Figure, gap: float, colour: str) -> Figure:
 
 def _words(costs: Costs, top: float) -> Iterator[Figure]:
     """What the levels are, at the right end of each."""
+    for words, gap in _named_levels(costs).items():
+        at = {"xref": "paper", "x": 1, "xanchor": "right", "yref": "y", "y": gap}
+        yield at | {
+            "yanchor": "bottom" if gap < top / 2 else "top",
+            "text": words,
+            "showarrow": False,
+            "font": {"size": 10, "color": FAINT},
+        }
+
+
+def _named_levels(costs: Costs) -> dict[str, float]:
+    """The gaps of the original and of retrained models, by what they are called."""
     levels = {"original": costs.original, "retraining baseline": None if costs.baseline is None else costs.baseline[0]}
-    for words, gap in levels.items():
-        if gap is not None:
-            at = {"xref": "paper", "x": 1, "xanchor": "right", "yref": "y", "y": gap}
-            yield at | {
-                "yanchor": "bottom" if gap < top / 2 else "top",
-                "text": words,
-                "showarrow": False,
-                "font": {"size": 10, "color": FAINT},
-            }
+    return {words: gap for words, gap in levels.items() if gap is not None}
 
 
-def _marks(costs: Costs, low: float, high: float) -> Iterator[tuple[Figure, Figure]]:
-    """Lines where retraining of the yardsticks' epochs would stand, and 1 % and 10 % of it, with their names."""
+def _marks(costs: Costs, low: float, high: float) -> Iterator[tuple[Figure, Figure | None]]:
+    """Lines where retraining of the yardsticks' epochs would stand, and 1 % and 10 % of it, with names that have room.
+
+    Whole epochs are named first.
+    """
     names: dict[float, list[str]] = {}
     for epochs in YARDSTICKS:
         for fraction in MARKED:
             name = f"{epochs} epochs" if fraction == 1 else f"{fraction:.0%} of {epochs}".replace("%", " %")
             names.setdefault(float(f"{fraction * costs.yardstick(epochs):.6g}"), []).append(name)
-    for x, words in names.items():
+    taken: list[tuple[float, float]] = []
+    for x, words in sorted(names.items(), key=lambda mark: not _is_whole(mark[1])):
         if low < x < high:
-            whole = any(name.endswith("epochs") for name in words)
-            line = {"color": FAINT, "width": 1.2 if whole else 0.6, "dash": "dash"}
+            line = {"color": FAINT, "width": 1.2 if _is_whole(words) else 0.6, "dash": "dash"}
+            half = MARK_CHARACTER * max(map(len, words)) / 2
+            middle = WIDTHS[0] * math.log(x / low) / math.log(high / low)
+            free = all(middle + half <= left or middle - half >= right for left, right in taken)
+            if free:
+                taken.append((middle - half, middle + half))
             where = {"yref": "paper", "xref": "x"}
             yield (
                 where | {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "line": line, "layer": "below"},
                 where
                 | {"x": math.log10(x), "y": 1, "yanchor": "bottom", "text": "<br>".join(sorted(words, key=len))}
-                | {"showarrow": False, "font": {"size": 10, "color": FAINT}},
+                | {"showarrow": False, "font": {"size": 9, "color": FAINT}}
+                if free
+                else None,
             )
+
+
+def _is_whole(names: Sequence[str]) -> bool:
+    """Whether a line stands for whole epochs of a yardstick."""
+    return any(name.endswith("epochs") for name in names)
 
 
 def _digits(value: float | None) -> str:

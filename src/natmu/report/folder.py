@@ -7,13 +7,13 @@ from pathlib import Path
 from natmu.records.files import write_atomically
 from natmu.records.study import open_study
 from natmu.records.table import SUMMARY
-from natmu.report.markdown import markdown
+from natmu.report.markdown import study_markdown
 from natmu.report.pictures import hybrid_sheet
 from natmu.report.study import read_study, summary_of
 
 
 def illustrate(folder: Path) -> list[Path]:
-    """Write ``table.md`` from a study's table and ``hybrids.png`` from its examples.
+    """Write ``table.md`` from a study's conclusion and tables, and ``hybrids.png`` from its examples.
 
     Args:
         folder: The study folder.
@@ -27,7 +27,7 @@ def illustrate(folder: Path) -> list[Path]:
     """
     study = open_study(folder)
     written = [folder / "table.md"]
-    write_atomically(written[0], markdown(study.table).encode())
+    write_atomically(written[0], study_markdown(study).encode())
     if study.hybrids is not None:
         hybrid_sheet(study.hybrids, folder / "hybrids.png")
         written.append(folder / "hybrids.png")

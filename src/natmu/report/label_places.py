@@ -45,7 +45,24 @@ class Named:
     needed: bool
 
 
-def places(points: Sequence[Named], widths: Sequence[float], height: float) -> list[str | None]:
+@dataclass(frozen=True)
+class Level:
+    """Words at the right end of the plot that names must not cover.
+
+    Attributes:
+        y: Of their lower or upper edge, from 0 at the lower end to 1 at the upper end.
+        text: The words.
+        above: Whether they stand above that height, and not below it.
+    """
+
+    y: float
+    text: str
+    above: bool
+
+
+def places(
+    points: Sequence[Named], widths: Sequence[float], height: float, levels: Sequence[Level] = ()
+) -> list[str | None]:
     """Where each point's name stands; None where there is no room for it.
 
     Names that are needed come first, and take the place where they cover least if none is free.
@@ -54,12 +71,13 @@ def places(points: Sequence[Named], widths: Sequence[float], height: float) -> l
         points: All points of the plot.
         widths: Of the plot in pixels, all those that it may have: names must not cover each other at any.
         height: Of the plot in pixels.
+        levels: Words that are in the plot already.
 
     Returns:
         One of ``PLACES`` for each point, or None.
     """
     markers = [[_box(point, width, height, None) for point in points] for width in widths]
-    taken: list[list[Box]] = [[] for _ in widths]
+    taken = [[_level(level, width, height) for level in levels] for width in widths]
     found: list[str | None] = [None] * len(points)
     for number in sorted(range(len(points)), key=lambda number: not points[number].needed):
         options = []
@@ -91,6 +109,12 @@ def _box(point: Named, width: float, height: float, place: str | None) -> Box:
     left = {"left": x - GAP - long, "center": x - long / 2, "right": x + GAP}[across]
     lower = {"bottom": y - GAP - HEIGHT, "middle": y - HEIGHT / 2, "top": y + GAP}[upright]
     return left, lower, left + long, lower + HEIGHT
+
+
+def _level(level: Level, width: float, height: float) -> Box:
+    """What the words at the right end cover in pixels."""
+    lower = level.y * height - (0 if level.above else HEIGHT)
+    return width - len(level.text) * CHARACTER, lower, width, lower + HEIGHT
 
 
 def _common(first: Box, second: Box) -> float:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from natmu.records.study import StudyFolder
 from natmu.records.table import Results
+from natmu.report.conclusion import Conclusion
+from natmu.report.study_runs import conclusions_of
 from natmu.report.tables import Cell, legend, tables
 from natmu.safe_text import for_markdown
 
@@ -27,6 +32,35 @@ def markdown(study: Results) -> str:
             blocks.append("\n".join(f"- {for_markdown(failure)}" for failure in table.failures) + "\n")
     explained = for_markdown(f"{study.name}: {legend(study, '±', bold=True)}")
     return "\n".join([*blocks, f"{explained}\n"])
+
+
+def study_markdown(study: StudyFolder) -> str:
+    """Write what a study came to, then its tables.
+
+    Args:
+        study: The study; the audits of its runs count where they lie beside it.
+
+    Returns:
+        Ends with a newline.
+
+    Raises:
+        RunError: Something stored cannot be read.
+    """
+    return f"{conclusion_markdown(conclusions_of(study))}\n{markdown(study.table)}"
+
+
+def conclusion_markdown(conclusions: Sequence[Conclusion]) -> str:
+    """Write conclusions, each with what to do next.
+
+    Args:
+        conclusions: One for each forget set.
+    """
+    blocks = ["## Conclusion\n"]
+    for one in conclusions:
+        first, *others = map(for_markdown, one.sentences)
+        blocks.append(f"**{for_markdown(one.title)}.** {' '.join([first, *others])}\n")
+        blocks.append("".join(f"- Next: {for_markdown(step)}\n" for step in one.steps))
+    return "\n".join(blocks)
 
 
 def _cell(cell: Cell) -> str:

@@ -85,7 +85,8 @@ def plots_of(content: Mapping[str, Any]) -> Iterator[Plot]:
     for scenario in content.get("scenarios", []):
         yield from [scenario.scatter] if scenario.scatter else []
         yield from scenario.bars
-        yield from _compared(scenario.comparison)
+        for replicate in scenario.replicates:
+            yield from _compared(replicate.comparison)
     yield from _compared(content.get("comparison"))
     yield from content.get("curves", [])
 

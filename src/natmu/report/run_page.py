@@ -13,12 +13,14 @@ from natmu.records.derived import forget_of, is_original, original_of
 from natmu.records.lineage import AllBut, AnyLineage, Imported, Trained, Unlearned
 from natmu.records.run import PREDICTIONS, RunFolder, open_run
 from natmu.report.commands import commands_of
+from natmu.report.conclusion import Conclusion
 from natmu.report.descriptions import asked_of_run, shared_plain
 from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of_run
 from natmu.report.figures import Model
 from natmu.report.images import galleries
 from natmu.report.relatives import relatives, scores_beside
+from natmu.report.run_conclusion import conclude_run
 from natmu.report.views import audit_view, comparison
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
@@ -50,6 +52,7 @@ def run_page(folder: Path) -> dict[str, Any]:
         "kind": "run",
         "title": label if forget is None else f"{label}, {forget.request.text}",
         "subtitle": f"run {record.digest}",
+        "conclusion": _conclusion(run, label, scored, beside.get(RETRAINED)),
         "asked": asked_of_run(record),
         "scored": list(scored),
         "scores": [(name, _cells(name, scored)) for name in record.scores],
@@ -57,10 +60,8 @@ def run_page(folder: Path) -> dict[str, Any]:
         "seconds": rounded(record.seconds, None)[0],
         "audits": audits,
         "audited": bool(audits),
-        "unlearned": isinstance(lineage, Unlearned),
         "forgets": forget is not None,
         "comparison": comparison("r", models, files, _margins(run, files), [label]),
-        "folder": folder.resolve().name,
         "commands": commands_of(run, beside.get(ORIGINAL)),
         "lineage": json.dumps(shared_plain(lineage), indent=1, sort_keys=True),
         "versions": record.versions,
@@ -68,6 +69,19 @@ def run_page(folder: Path) -> dict[str, Any]:
         "finished": record.finished,
         "digest": record.digest,
     }
+
+
+def _conclusion(
+    run: RunFolder, label: str, scored: Mapping[str, Mapping[str, float]], retrained: RunFolder | None
+) -> Conclusion | None:
+    """What an unlearned model came to; models that were trained have no conclusion."""
+    record, audit = run.record, audit_of(run)
+    if not isinstance(record.lineage, Unlearned):
+        return None
+    alike = retrained is not None and retrained.record.hardware == record.hardware
+    retraining = retrained.record.seconds if retrained is not None and alike else None
+    held = None if audit is None else audit.audit
+    return conclude_run(label, scored, record.seconds, retraining, held, run.path.resolve().name)
 
 
 def _cells(name: str, scored: Mapping[str, Mapping[str, float]]) -> list[str]:

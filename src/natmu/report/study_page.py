@@ -3,39 +3,55 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from markupsafe import Markup
 
-from natmu.records.audit import AuditFolder, audit_of
 from natmu.records.derived import forget_of
 from natmu.records.run import PREDICTIONS, RunFolder
 from natmu.records.settings import TrainSettings
 from natmu.records.study import StudyAudit, StudyFolder, open_study
-from natmu.records.table import Column, Place, Replicate, Row, Table
+from natmu.records.table import Place, Row, Table
 from natmu.report.commands import launched
+from natmu.report.conclusion import Conclusion
+from natmu.report.conclusion_picture import picture
 from natmu.report.cost_figure import cost_figure, cost_table
 from natmu.report.costs import Costs
 from natmu.report.descriptions import asked, count, forget_set
-from natmu.report.digits import rounded
 from natmu.report.distributions import Margins, margins_of_run
 from natmu.report.figures import Model, bars
 from natmu.report.images import Hybrid, galleries, hybrids
 from natmu.report.made_with import made_with
-from natmu.report.relatives import run_beside
-from natmu.report.tables import ScenarioTable, references_first, table_of
+from natmu.report.next_steps import conclude
+from natmu.report.outcome import Audits, Outcome, competes
+from natmu.report.study_runs import audit_folders, audits_by_scenario, replicate_table, replicates, run_of
+from natmu.report.tables import ScenarioTable, table_of
 from natmu.report.units import FRACTION, name_of
 from natmu.report.views import AuditView, Comparison, Plot, audit_view, comparison, failed_audit_view
 from natmu.report.views import Table as Numbers
-from natmu.types import ORIGINAL, REFERENCES, RETRAINED
+from natmu.types import REFERENCES, RETRAINED
 
 Audited = Mapping[tuple[str, str], StudyAudit]
 
 NO_SCORES = ("avg_gap", "seconds", FRACTION, "passes")
 """Columns that are no score of one model."""
+
+FEW, FEW_ROWS = 4, 16
+"""Verdicts of audits, and rows of a table, that are shown without being folded."""
+
+
+@dataclass(frozen=True)
+class ReplicateView:
+    """One replicate of a forget set; there is no comparison where its run folders do not lie beside the study."""
+
+    key: str
+    seeds: str
+    scores: Numbers
+    comparison: Comparison | None
 
 
 @dataclass(frozen=True)
@@ -45,12 +61,13 @@ class ScenarioView:
     key: str
     name: str
     meaning: str
-    summary: tuple[str, ...]
+    conclusion: Conclusion
+    picture: Markup | None
     table: ScenarioTable
     scatter: Plot | None
     costs: Numbers | None
     bars: tuple[Plot, ...]
-    comparison: Comparison | None
+    replicates: tuple[ReplicateView, ...]
     audits: tuple[AuditView, ...]
     ranks: tuple[tuple[str, tuple[tuple[str, Place], ...], float | None, int], ...]
 
@@ -68,7 +85,8 @@ def study_page(folder: Path) -> dict[str, Any]:
     table = study.table
     stored = {(audit.scenario, audit.label): audit for audit in study.audits}
     names = list(dict.fromkeys(row.scenario for row in table.rows))
-    scenarios = [_scenario(study, name, f"f{place}", stored) for place, name in enumerate(names)]
+    audits = audits_by_scenario(study)
+    scenarios = [_scenario(study, name, f"f{place}", stored, audits.get(name, {})) for place, name in enumerate(names)]
     blends: list[Hybrid] = [] if study.hybrids is None else hybrids(study.hybrids)
     return {
         "kind": "study",
@@ -78,6 +96,8 @@ def study_page(folder: Path) -> dict[str, Any]:
         "scenarios": scenarios,
         "audited": any(scenario.audits for scenario in scenarios),
         "score_on": table.score_on,
+        "few": FEW,
+        "few_rows": FEW_ROWS,
         "hybrids": blends,
         "hybrids_of": names[0] if names else "",
         "recipe": _yaml(table),
@@ -87,63 +107,46 @@ def study_page(folder: Path) -> dict[str, Any]:
         "hardware": table.hardware.model_dump(exclude_none=True),
         "replicates": [(row.scenario, row.method, replicate) for row in table.rows for replicate in row.replicates],
         "made_with": made_with,
-        "example_run": next((run.run for row in table.rows if _competes(row) for run in row.replicates), None),
+        "example_run": next((run.run for row in table.rows if competes(row) for run in row.replicates), None),
     }
 
 
-def _scenario(study: StudyFolder, name: str, key: str, stored: Audited) -> ScenarioView:
+def _scenario(study: StudyFolder, name: str, key: str, stored: Audited, audits: Audits) -> ScenarioView:
     """One forget set."""
     table = study.table
-    rows = sorted((row for row in table.rows if row.scenario == name), key=references_first)
+    outcome = Outcome(table, name, audits)
+    rows = outcome.rows
     models = [Model(f"{key}m{place}", row.method, max(0, place - len(REFERENCES))) for place, row in enumerate(rows)]
     by_key = {model.key: row for model, row in zip(models, rows, strict=True)}
-    seeds = _seeds(rows)
-    runs = {model.key: run for model in models if (run := _run(study, by_key[model.key], seeds)) is not None}
     recipe = table.recipe.training
     costs = Costs(rows, recipe.epochs if isinstance(recipe, TrainSettings) else None)
-    ranked = sorted((row for row in rows if _competes(row)), key=_gap)
     return ScenarioView(
         key=key,
         name=name,
         meaning=forget_set(table.request(name)),
-        summary=tuple(_summary(rows, ranked)),
+        conclusion=conclude(table, name, audits),
+        picture=picture(outcome),
         table=table_of(table, name),
         scatter=_scatter(key, models, costs, name),
         costs=cost_table(costs),
         bars=tuple(_bars(key, models, by_key, table.columns, table.score_on)),
-        comparison=comparison(
-            key, models, runs, _margins(models, runs, table.score_on), [row.method for row in ranked]
-        ),
-        audits=_audits(name, models, runs, stored) if table.score_on == "test" else (),  # they look at the test set
+        replicates=tuple(_replicates(study, key, models, by_key, [row.method for row in outcome.ranked])),
+        audits=_audits(study, name, models, rows, stored) if table.score_on == "test" else (),
         ranks=tuple(_ranks(table, name)),
     )
 
 
-def _competes(row: Row) -> bool:
-    return row.method not in REFERENCES and not row.failed and row.scores["avg_gap"] is not None
-
-
-def _gap(row: Row) -> float:
-    """The mean gap of a row that competes."""
-    gap = row.scores["avg_gap"]
-    assert gap is not None, "it competes"
-    return gap.mean
-
-
-def _seeds(rows: Sequence[Row]) -> tuple[int, int] | None:
-    """Split and training seed of the replicate that is shown, the first that a model was retrained with."""
-    first = next((replicate for row in rows if row.method == RETRAINED for replicate in row.replicates), None)
-    return None if first is None else (first.split, first.training)
-
-
-def _run(study: StudyFolder, row: Row, seeds: tuple[int, int] | None) -> RunFolder | None:
-    """The run folder of a row's first replicate with these seeds, so that all models have the same forget set."""
-
-    def fits(replicate: Replicate) -> bool:
-        return seeds is None or (replicate.split, replicate.training) == seeds
-
-    first = next(filter(fits, row.replicates), None)
-    return None if first is None else run_beside(study.path, first.run, first.digest)
+def _replicates(
+    study: StudyFolder, key: str, models: Sequence[Model], rows: Mapping[str, Row], keen: Sequence[str]
+) -> Iterator[ReplicateView]:
+    """The replicates of a forget set, in each of which all models have the same forget set."""
+    table = study.table
+    for number, seeds in enumerate(replicates(list(rows.values()))):
+        runs = {model.key: run for model in models if (run := run_of(study, rows[model.key], seeds)) is not None}
+        own = f"{key}r{number}" if number else key
+        shown = comparison(own, models, runs, _margins(models, runs, table.score_on), keen)
+        scores = replicate_table(list(rows.values()), seeds, table.columns, table.score_on)
+        yield ReplicateView(own, str(seeds), scores, shown)
 
 
 def _margins(models: Sequence[Model], runs: Mapping[str, RunFolder], unseen: str) -> dict[str, Margins]:
@@ -158,33 +161,6 @@ def _margins(models: Sequence[Model], runs: Mapping[str, RunFolder], unseen: str
         for model in models
         if model.key in alike and runs[model.key].has(PREDICTIONS)
     }
-
-
-def _summary(rows: Sequence[Row], ranked: Sequence[Row]) -> list[str]:
-    """What the table says, in a sentence or two."""
-    if not ranked:
-        return ["No method has a gap to compare."]
-    best = ranked[0]
-    sentences = [
-        f"{best.method} comes nearest to retraining by avg_gap: {_number(best.scores['avg_gap'])} percentage points"
-    ]
-    baseline = next((row.scores["avg_gap"] for row in rows if row.method == RETRAINED), None)
-    original = next((row.scores["avg_gap"] for row in rows if row.method == ORIGINAL), None)
-    sentences[0] += f", where the original is {_number(original)} away" if original else ""
-    sentences[0] += f" and retrained models are {_number(baseline)} from each other" if baseline else ""
-    if original and original.mean < _gap(best):
-        sentences.append("By this score no method did better than leaving the original as it is")
-    failed = [row.method for row in rows if row.failed]
-    sentences += [f"Not measured, or not with every seed: {', '.join(failed)}"] if failed else []
-    return [f"{sentence}." for sentence in sentences]
-
-
-def _number(column: Column | None) -> str:
-    """Mean and spread of a stored column."""
-    if column is None:
-        return "-"
-    mean, spread = rounded(column.mean, column.std)
-    return f"{mean} ± {spread}" if spread else mean
 
 
 def _scatter(key: str, models: Sequence[Model], costs: Costs, name: str) -> Plot | None:
@@ -217,25 +193,21 @@ def _bars(
 
 
 def _audits(
-    name: str, models: Sequence[Model], runs: Mapping[str, RunFolder], stored: Audited
+    study: StudyFolder, name: str, models: Sequence[Model], rows: Sequence[Row], stored: Audited
 ) -> tuple[AuditView, ...]:
     """The audits of a scenario: those of the study, else those that the run folders hold."""
-    folders: dict[str, AuditFolder] = {}
-    for model in models:
-        folder = audit_of(runs[model.key]) if model.key in runs else None
-        if folder is not None:
-            folders[model.key] = folder
-    exposed = [model.key for model in models if model.key in folders and model.label not in REFERENCES]
-    pictures = dict(zip(exposed, galleries([folders[key] for key in exposed]), strict=True))
+    folders = audit_folders(study, rows)
+    exposed = [model.label for model in models if model.label in folders and model.label not in REFERENCES]
+    pictures = dict(zip(exposed, galleries([folders[label] for label in exposed]), strict=True))
     views = []
-    for model in models:
-        of_study = stored.get((name, model.label))
+    for label in (model.label for model in models):
+        of_study = stored.get((name, label))
         if of_study is not None and of_study.audit is None:
             views.append(failed_audit_view(of_study))
         elif of_study is not None and of_study.audit is not None:
-            views.append(audit_view(model.label, of_study.audit, pictures.get(model.key, ())))
-        elif model.key in folders:
-            views.append(audit_view(model.label, folders[model.key].audit, pictures.get(model.key, ())))
+            views.append(audit_view(label, of_study.audit, pictures.get(label, ())))
+        elif label in folders:
+            views.append(audit_view(label, folders[label].audit, pictures.get(label, ())))
     return tuple(views)
 
 

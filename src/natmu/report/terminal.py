@@ -7,7 +7,9 @@ from rich.cells import cell_len
 from rich.table import Table
 
 from natmu.console import Console, Text, lines
+from natmu.records.study import StudyFolder
 from natmu.records.table import Results
+from natmu.report.study_runs import conclusions_of
 from natmu.report.tables import ScenarioTable, legend, tables
 
 NARROWEST_NAME = 12
@@ -35,6 +37,26 @@ def print_tables(study: Results, console: Console) -> None:
         console.print()
     text = legend(study, plus_minus, bold=console.color_system is not None)
     console.print(Text(f"{study.name}: {text}", style="dim"))
+
+
+def print_conclusions(study: StudyFolder, console: Console) -> None:
+    """Print what each forget set of a study came to, and what to do next.
+
+    Args:
+        study: The study.
+        console: Where to print.
+
+    Raises:
+        RunError: Something stored cannot be read.
+    """
+    for one in conclusions_of(study):
+        console.print()
+        console.print(Text(one.title, style="bold"))
+        console.print(Text(one.closest, style="bold"))
+        if more := one.sentences[1:]:
+            console.print(Text(" ".join(more)))
+        for step in one.steps:
+            console.print(Text(f"Next: {step}"))
 
 
 def _fitted(table: ScenarioTable, plus_minus: str, console: Console) -> Table:

@@ -198,7 +198,8 @@ def _write_new(path: Path, content: bytes, mode: int) -> None:
         RunError: It cannot be written.
     """
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        with os.fdopen(os.open(path, flags, mode), "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

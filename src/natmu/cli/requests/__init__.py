@@ -5,11 +5,12 @@ from __future__ import annotations
 import typer
 
 from natmu.cli.requests import deployed, init, process, proof, recorded, status, verify
+from natmu.cli.verbs import Verbs
 
 app = typer.Typer(
     rich_markup_mode=None,
-    no_args_is_help=True,
-    help="Answer deletion requests of a deployed model, and keep a ledger of all that was done.",
+    cls=Verbs,
+    help="Answer deletion requests, and keep a ledger of what was done.",
 )
 app.command("init")(init.init)
 app.command("add")(recorded.add)

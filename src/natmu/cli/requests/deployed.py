@@ -35,7 +35,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="File to write: .pt, .pth, .ckpt, .bin or .safetensors.")],
     like: Annotated[
         Path | None,
-        typer.Option("--like", help="The original's file or HuggingFace folder; what is written is of the same form."),
+        typer.Option("--like", help="File or HuggingFace folder of the original; write the same form."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from natmu.cli import completing
 from natmu.cli.option_groups import OriginalOptions, takes_groups
 from natmu.cli.options import Device, Force, Precision
 from natmu.errors import DataError
@@ -19,11 +20,12 @@ def init(
         Path,
         typer.Option(
             "--from",
+            autocompletion=completing.run_folders,
             help="The original: a run folder, or weights trained elsewhere, .safetensors, .pt, .pth, .ckpt, .bin or a "
             "HF folder.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the service, which is new.")],
+    out: Annotated[Path, typer.Option("--out", help="New folder for the service.")],
     *,
     original: OriginalOptions,
     manifest: Annotated[
@@ -31,7 +33,7 @@ def init(
         typer.Option("--manifest", metavar="TABLE.csv", help="Table of samples that add --where looks into."),
     ] = None,
     policy: Annotated[
-        Path | None, typer.Option("--policy", metavar="FILE", help="The policy, a YAML file; the default if not given.")
+        Path | None, typer.Option("--policy", metavar="FILE", help="YAML file of the policy; natmu's own by default.")
     ] = None,
     device: Device = "auto",
     precision: Precision = "auto",

@@ -12,10 +12,10 @@ import typer
 Folder = Annotated[Path, typer.Argument(metavar="SERVICE", help="Folder of the service.")]
 Request = Annotated[int, typer.Argument(metavar="N", min=1, help="Number of a request; natmu requests list has them.")]
 LiesAt = Annotated[
-    str | None, typer.Option("--data", metavar="PATH", help="Where the data lies now, if not where it lay at init.")
+    str | None, typer.Option("--data", metavar="PATH", help="Where the data is now, if it was moved after init.")
 ]
 GoOn = Annotated[
-    bool, typer.Option("--force", help="Go on where more of the data is gone than anybody asked to forget.")
+    bool, typer.Option("--force", help="Continue although more of the data is gone than was asked to be forgotten.")
 ]
 
 

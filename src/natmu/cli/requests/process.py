@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def process(
     folder: Folder,
     requests: Annotated[
-        list[int] | None, typer.Argument(metavar="N", min=1, help="Numbers of requests; all pending if not given.")
+        list[int] | None, typer.Argument(metavar="N", min=1, help="Numbers of requests; all pending ones by default.")
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All pending requests, as without numbers.")] = False,
     data: LiesAt = None,

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 
 def add(
     folder: Folder,
-    ticket: Annotated[
-        str, typer.Option("--ticket", help="Your own name for the request; the same one is never recorded twice.")
-    ],
+    ticket: Annotated[str, typer.Option("--ticket", help="Your own name for the request; no name is recorded twice.")],
     files: Annotated[
         list[str] | None, typer.Option("--files", metavar="LIST", help="Names of samples, in a file.")
     ] = None,
@@ -37,7 +35,8 @@ def add(
     ] = None,
     manifest: Manifest = None,
     received: Annotated[
-        str | None, typer.Option("--received", metavar="DATE", help="When it came in, 2026-11-30; now if not given.")
+        str | None,
+        typer.Option("--received", metavar="DATE", help="When it came in, such as 2026-11-30; now by default."),
     ] = None,
     as_json: Json = False,
 ) -> None:

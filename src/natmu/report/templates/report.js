@@ -38,12 +38,16 @@
     return Plotly.react(plot, data, layout, CONFIG);
   }
 
+  function visible(chosen) {
+    return chosen.filter((plot) => !plot.closest("[hidden]"));
+  }
+
   function drawAll(chosen = plots) {
-    chosen.forEach(draw);
+    visible(chosen).forEach(draw);
   }
 
   async function drawFirst() {
-    for (const plot of plots) {
+    for (const plot of visible(plots)) {
       await draw(plot);
       await new Promise((next) => setTimeout(next));
     }
@@ -76,6 +80,21 @@
     });
   }
 
+  /* Another replicate shows the same models as the one before. */
+  for (const select of document.querySelectorAll("[data-replicates]")) {
+    const parts = [...select.closest(".replicates").querySelectorAll("[data-replicate]")];
+    select.closest(".choose").hidden = false;
+    select.addEventListener("change", () => {
+      const before = parts.find((part) => !part.hidden);
+      const now = parts.find((part) => part.dataset.replicate === select.value);
+      const chosen = new Map([...before.querySelectorAll("input")].map((box) => [box.value, box.checked]));
+      for (const box of now.querySelectorAll("input")) box.checked = chosen.get(box.value) ?? box.checked;
+      for (const part of parts) part.hidden = part !== now;
+      drawAll(plots.filter((plot) => now.contains(plot)));
+      status.textContent = `Replicate shown: ${select.selectedOptions[0].textContent}.`;
+    });
+  }
+
   /* Rows without a value stay last in either direction. */
   function sort(table, header) {
     const place = [...header.parentNode.children].indexOf(header);
@@ -102,11 +121,15 @@
   }
 
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll());
+  let opened = [];
   addEventListener("beforeprint", () => {
+    opened = [...document.querySelectorAll("details.long:not([open])")];
+    for (const folded of opened) folded.open = true;
     root.classList.add("printing");
     drawAll();
   });
   addEventListener("afterprint", () => {
+    for (const folded of opened) folded.open = false;
     root.classList.remove("printing");
     drawAll();
   });
