@@ -155,7 +155,9 @@ def test_a_column_of_a_table_chooses_samples(tmp_path: Path, photos: Splits) -> 
     assert meant(f"where:person=2 in {table}", photos.train) == wanted
     assert meant(with_manifest("where: person = 2.0", table), photos.train) == wanted
     visits = write_rows(tmp_path / "visits.csv", [("Person", "age"), (17, 3), (18, 4), (17, 5)])
-    with pytest.raises(ForgetSetError, match=r"its first column, 'Person', does not name samples: '17' is in it more than once"):
+    with pytest.raises(
+        ForgetSetError, match=r"its first column, 'Person', does not name samples: '17' is in it more than once"
+    ):
         meant(f"where:age=4 in {visits}", load("digits", tmp_path, train_size=100).train)
     assert with_manifest(f"where:person=2 in {table}", "other.csv") == f"where:person=2 in {table}"
     with pytest.raises(ForgetSetError, match="means all 9 training samples"):

@@ -160,7 +160,10 @@ def test_its_names_without_constants_keep_the_models_own(small, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"data_normalize.std": torch.tensor([0.2, 0.0, 0.2])}, r"normalize.std = \[0.2.*must be .* positive\. Correct"),
+        (
+            {"data_normalize.std": torch.tensor([0.2, 0.0, 0.2])},
+            r"normalize.std = \[0.2.*must be .* positive\. Correct",
+        ),
         ({"data_normalize.std": torch.tensor([0.2, -0.2, 0.2])}, "must be .* positive"),
         ({"data_normalize.mean": torch.tensor([0.5, float("nan"), 0.5])}, r"normalize.mean .* must be finite"),
         ({"data_normalize.mean": torch.zeros(1)}, r"another shape: normalize.mean \(1,\)"),

@@ -70,12 +70,12 @@ def arranged(found: Collection[str], classes: ClassNames, where: str) -> tuple[s
     """
     if classes.given is None:
         return natural(found) if classes.order == "natural" else tuple(sorted(found))
-    strangers = sorted({*found} - {*classes.given})
-    if strangers:
+    unknown = sorted({*found} - {*classes.given})
+    if unknown:
         raise UnknownClassError(
-            f"{where} has the class {strangers[0]!r}, which is not among the {len(classes.given)} classes that were "
-            f"given{hint(strangers[0], classes.given)}; add it, or write it the same way.",
-            strangers,
+            f"{where} has the class {unknown[0]!r}, which is not among the {len(classes.given)} classes that were "
+            f"given{hint(unknown[0], classes.given)}; add it, or write it the same way.",
+            unknown,
         )
     return classes.given
 

@@ -136,9 +136,9 @@ def _labelled(folder: Path, inside: Mapping[str, Sequence[Path]], names: Sequenc
         named_from: Files are called by their paths from here.
     """
     number = {name: row for row, name in enumerate(names)}
-    stranger = next((name for name in inside if name not in number), None)
-    if stranger is not None:
-        raise DataError(f"{folder} has the class {stranger!r}, which the training images do not have.")
+    unknown = next((name for name in inside if name not in number), None)
+    if unknown is not None:
+        raise DataError(f"{folder} has the class {unknown!r}, which the training images do not have.")
     files = [path for part in inside.values() for path in part]
     if len(files) < 2:
         raise DataError(f"{folder} must hold two or more images in folders named after their classes.")

@@ -187,7 +187,7 @@ class _Work:
     def _by_first(self, images: Tensor, labels: Tensor) -> list[Tensor]:
         """Gradients by the first of the ways that serves the model; those that do not are taken off the list.
 
-        The first way takes each sample's answer for its own, which only a trial can show: the first time that several
+        The first way takes each sample's logits for its own, which only a trial can show: the first time that several
         samples go together, one with a large gradient must have the same one when it is alone.
         """
         given = self._model, images, labels, self._function
@@ -295,6 +295,6 @@ def _activation_bytes(model: nn.Module, image: Tensor) -> int:
         return tensor
 
     with saved_tensors_hooks(note, lambda tensor: tensor):
-        answer = model(image)
-    del answer
+        logits = model(image)
+    del logits
     return sum(kept.values())

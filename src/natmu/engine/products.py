@@ -31,7 +31,7 @@ def everything(weight: nn.Parameter, rule: Rule, gradient: Tensor) -> Tensor:  #
 class PerSample(TorchFunctionMode):
     """Inside, the layers of a model keep what gives each sample's gradient of their weights.
 
-    A model must not read values of its tensors, because its answer to one sample would then depend on others.
+    A model must not read values of its tensors, because its logits for one sample would then depend on others.
     Convolutions, linear layers, batch normalisation by running statistics and layer normalisation are known, each with
     weights of its own that are used once.
 

@@ -100,8 +100,8 @@ class AMUN(Method):
     def run(self, problem: Problem) -> nn.Module:
         """Find the adversarial examples, then fine-tune on them and what the settings add."""
         config = self.config
-        images, answers = adversarial_examples(problem, config.epsilon, config.attack_steps)
-        labels, positions = answers.cpu(), problem.forget_positions
+        images, predictions = adversarial_examples(problem, config.epsilon, config.attack_steps)
+        labels, positions = predictions.cpu(), problem.forget_positions
         found = labels >= 0
         images = images[found.to(images.device)]
         samples = plain(positions[found], labels[found], augment=False)
@@ -143,14 +143,14 @@ def adversarial_examples(problem: Problem, epsilon: float, steps: int) -> tuple[
             images = render(problem.data, samples, rows)
             pieces.append(nearest_adversarial(model, images, true[rows], span, epsilon, steps))
             advance()
-    images, answers = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-    processes.same_everywhere([images, answers])
-    if not bool((answers >= 0).any()):
+    images, predictions = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+    processes.same_everywhere([images, predictions])
+    if not bool((predictions >= 0).any()):
         raise ModelError(
             "amun: no change of a forget image changes the model's prediction, so there are no adversarial examples; "
             "choose another method."
         )
-    return images, answers
+    return images, predictions
 
 
 def nearest_adversarial(
@@ -173,15 +173,15 @@ def nearest_adversarial(
     Raises:
         TrainingError: A logit is not finite.
     """
-    found, answers = images_BCHW.clone(), torch.full_like(labels_B, -1)
+    found, predictions = images_BCHW.clone(), torch.full_like(labels_B, -1)
     moved, left = images_BCHW, torch.arange(len(labels_B), device=labels_B.device)
     radius, diagonal = epsilon, math.sqrt(images_BCHW[0].numel())
     step = 0
     while len(left):
         logits, uphill = _ascent(model, moved, labels_B[left], span)
-        answer = logits.argmax(1)
-        changed = answer != labels_B[left]
-        found[left[changed]], answers[left[changed]] = moved[changed], answer[changed]
+        predicted = logits.argmax(1)
+        changed = predicted != labels_B[left]
+        found[left[changed]], predictions[left[changed]] = moved[changed], predicted[changed]
         left, moved, uphill = left[~changed], moved[~changed], uphill[~changed]
         if step and step % steps == 0:
             if radius >= diagonal:
@@ -191,7 +191,7 @@ def nearest_adversarial(
         scale = (radius / _norms(away)).clamp(max=1)
         moved = span.clip(images_BCHW[left] + scale * away * span.width)
         step += 1
-    return found, answers
+    return found, predictions
 
 
 def _ascent(model: nn.Module, images_BCHW: Tensor, labels_B: Tensor, span: InputRange) -> tuple[Tensor, Tensor]:

@@ -167,7 +167,7 @@ def nearest_wrong(logits_BC: Tensor, labels_B: Tensor, gone: Sequence[int] = ())
     Args:
         logits_BC: Finite.
         labels_B: int64, the true labels.
-        gone: Classes that are no answer; not all of those that are not the true one.
+        gone: Classes that are no label; not all of those that are not the true one.
 
     Returns:
         int64 ``(B,)``.
@@ -262,7 +262,7 @@ def _longer(parameter: Tensor, row: Tensor) -> nn.Parameter:
 
 
 def _require_head(problem: Problem) -> None:
-    """Refuse a model whose answer does not grow with its last linear layer, tried on a copy.
+    """Refuse a model whose logits do not grow with its last linear layer, tried on a copy.
 
     Raises:
         ModelError: It does not.
@@ -289,10 +289,10 @@ def _require_head(problem: Problem) -> None:
     images = torch.full((2, *problem.data.image_shape), 0.5, device=head.weight.device)
     try:
         with problem.compute.private_randomness(), torch.no_grad(), widened(head, 0):
-            answer = tuple(trial(images).shape)
+            shape = tuple(trial(images).shape)
     except FAULTS as error:
         raise ModelError(
             f"{wanted}, and {what} fails with one more ({quoted(error)}); choose another method."
         ) from None
-    if answer != (2, classes + 1):
+    if shape != (2, classes + 1):
         raise ModelError(f"{wanted}, and the last one of {what} does not give its logits; choose another method.")

@@ -97,8 +97,8 @@ class BadTeacher(Method):
                 target = torch.where((batch.rows < forgotten)[:, None], targets[bad_rows], followed)
             else:
                 target = targets[batch.rows]
-            answer = (model(batch.images).float() / temperature).log_softmax(1)
-            return functional.kl_div(answer, target, reduction="batchmean") / entries
+            predicted = (model(batch.images).float() / temperature).log_softmax(1)
+            return functional.kl_div(predicted, target, reduction="batchmean") / entries
 
         return fine_tune(self, problem, joined(forget, retain), loss)
 

@@ -154,7 +154,7 @@ def layers(model: nn.Module, among: Collection[int] | None = None) -> list[list[
 
     Args:
         model: The model.
-        among: The ``id`` of the parameters that take part in the answer; a module of which none does is no layer.
+        among: The ``id`` of the parameters that take part in the prediction; a module without one of them is no layer.
             By default, all do.
     """
     groups: list[list[str]] = []

@@ -55,7 +55,7 @@ class NegMerge(Method):
         - The models differ in epochs, weight decay and label smoothing, as in the paper's standard classification. The
           models of ``repeats`` differ in the order of samples alone, as in torchunlearn; each model has its own order.
         - The authors' code searches the scale on validation data. It tries 0.05, 0.1, ..., 1 and takes the one with the
-          lowest accuracy on the forget data among those that keep 95 % of the original's accuracy on other data.
+          lowest accuracy on the forget set among those that keep 95 % of the original's accuracy on other data.
           ``search_scale`` does the same with the training images of the forget set and with the holdout, without the
           classes that are forgotten as a whole. If no scale keeps so much, the smallest is taken; of equally good ones
           the smallest, too.

@@ -135,7 +135,7 @@ class Problem:
 
     @cached_property
     def reached(self) -> set[int]:
-        """The ``id`` of each of the model's parameters that its answer depends on."""
+        """The ``id`` of each of the model's parameters that its logits depend on."""
         return reached(self.model, self.data.image_shape, self.compute)
 
     def labels(self, positions: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ class Problem:
         """Draw the weight of the model's head anew, in place.
 
         Raises:
-            ModelError: There is no linear layer that gives the answer, or its weight is computed from others.
+            ModelError: There is no linear layer that gives the logits, or its weight is computed from others.
         """
         reset_head(self.model, seed_for(self.seed, "head"), self.data.num_classes, self.reached)
 

@@ -117,8 +117,8 @@ def rate_trial(method: Method, problem: Problem) -> RateTrial:
     labels = judges.labels[positions].numpy()
 
     def right(model: torch.nn.Module) -> BoolArray:
-        answers: IntArray = logits_of(model, judges, positions, problem.compute).argmax(1).cpu().numpy()
-        return np.asarray(answers == labels, bool)
+        predictions: IntArray = logits_of(model, judges, positions, problem.compute).argmax(1).cpu().numpy()
+        return np.asarray(predictions == labels, bool)
 
     before, default, lost = right(problem.compute.place(copy.deepcopy(problem.model))), method.config.lr, {}
     after = np.zeros_like(before)

@@ -71,7 +71,7 @@ def _overlap(one: Path, other: Path) -> bool:
     return first.is_relative_to(second) or second.is_relative_to(first)
 
 
-def delete_strangers(runs: Iterable[RunFolder]) -> int:
+def delete_extra_files(runs: Iterable[RunFolder]) -> int:
     """Delete what runs of the service did not write themselves: audits and reports with names and pictures.
 
     Args:

@@ -31,8 +31,8 @@ from natmu.requests.heads import erase_rows, outdated_heads
 from natmu.requests.leftovers import (
     Knowledge,
     delete_decoded,
+    delete_extra_files,
     delete_heads,
-    delete_strangers,
     delete_unfinished,
     delete_weights,
     runs_in,
@@ -109,7 +109,7 @@ def confirm_purge(
     erased = erase_rows(runs_in(folder / MODELS), rows)
     caches = delete_decoded(decoded, wanted, [root for root in places.roots if root.is_dir()])
     runs = runs_in(folder / MODELS)
-    delete_strangers(runs.values())
+    delete_extra_files(runs.values())
     train = rows.pop("train")
     census.without_names(train, rows).write(folder / CENSUS, key.seal)
     knowing = Knowledge(state, request, runs, train, census).knowing() if weights else ()

@@ -84,7 +84,7 @@ class Recording:
     def __init__(self, *, closely: bool = False) -> None:
         self.seen: list[Seen] = []
         self.teachers: list[Teacher] = []
-        self.strangers = 0
+        self.foreign_parameters = 0
         self._closely = closely
         self._optimizers: list[torch.optim.Optimizer] = []
 
@@ -143,7 +143,7 @@ class Recording:
         own = {id(module) for module in step.model.modules()}
         weights = {id(parameter) for parameter in step.model.parameters()}
         optimised = [weight for group in step.optimizer.param_groups for weight in group["params"]]
-        self.strangers += sum(id(weight) not in weights for weight in optimised)
+        self.foreign_parameters += sum(id(weight) not in weights for weight in optimised)
         roots = [step.loss, step.after_step, step.direction]
         modules = [found for found in reachable(roots, leaves=(nn.Module, Problem)) if isinstance(found, nn.Module)]
         inner = {id(part) for module in modules for part in module.modules() if part is not module}

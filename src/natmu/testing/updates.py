@@ -30,8 +30,8 @@ def moves_the_weights(row: Row) -> None:
 
 
 def _require_own_optimizer(row: Row, recording: Recording) -> None:
-    assert not recording.strangers, (
-        f"{row.name} gives the optimiser {recording.strangers} parameters that are not the student's"
+    assert not recording.foreign_parameters, (
+        f"{row.name} gives the optimiser {recording.foreign_parameters} parameters that are not the student's"
     )
 
 
