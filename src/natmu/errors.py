@@ -127,7 +127,7 @@ def require_utf8(text: str, what: str) -> None:
         UsageError: It is no text in UTF-8, as names of files in old encodings are.
     """
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise UsageError(f"{what} {_cut(text, 160)} is no text in UTF-8; rename it.")
+        raise UsageError(f"{what} {_cut(text, 160)} is not text in UTF-8; rename it.")
 
 
 def importable(name: str, kind: str = "function") -> str:

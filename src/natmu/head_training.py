@@ -67,8 +67,8 @@ def _seed(recipe: AnyTraining, seed: int | None, place: Place) -> int:
         return seed or 0
     if seed is not None:
         decide(
-            f"The noise of the head comes from the seed {seed}: whoever guesses it can subtract the noise; leave "
-            "--seed out for one that nobody knows."
+            f"The noise of the head comes from the seed {seed}. Anyone who guesses it can subtract the noise; leave "
+            "--seed out for a seed that nobody knows."
         )
         return seed
     if place.name is not None and is_there((folder := place.root / place.name) / RECORD):

@@ -142,7 +142,7 @@ class Source:
             raise ModelError(f"There is no {self.path}; name a run folder, a file of weights or a HuggingFace folder.")
         if self.is_run and not is_there(self.path / RECORD) and (self.model or self.data.get("source")):
             raise ModelError(
-                f"{self.path} is no run folder, which holds {RECORD}, and no HuggingFace folder, which holds "
+                f"{self.path} is not a run folder, which holds {RECORD}, and no HuggingFace folder, which holds "
                 "config.json and weights; name one of these, or a file of weights."
             )
         if self.is_run:

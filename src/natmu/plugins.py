@@ -8,7 +8,7 @@ from importlib import metadata
 
 from natmu.errors import FAULTS, NatmuError, SettingError, quoted
 
-MEND = "mend or uninstall that package"
+MEND = "correct or uninstall that package"
 
 
 @dataclass(frozen=True)

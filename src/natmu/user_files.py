@@ -93,7 +93,7 @@ def _require_regular(mode: int, path: Path) -> None:
     """Refuse a kind of thing that is no regular file."""
     if not stat.S_ISREG(mode):
         number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-        raise OSError(number, _KINDS.get(stat.S_IFMT(mode), "it is no file"), str(path))
+        raise OSError(number, _KINDS.get(stat.S_IFMT(mode), "it is not a file"), str(path))
 
 
 def _target(path: Path) -> str:

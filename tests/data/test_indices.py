@@ -107,7 +107,7 @@ def test_what_python_may_not_pass(values: object) -> None:
         ("i.txt", b"", "are empty"),
         ("i.txt", b"# nothing", "are empty"),
         ("i.txt", b"1\n2.5\nx", r"must be integers.*: '2\.5' in row 2, 'x' in row 3\."),
-        ("i.txt", b"\xff\xfe", "is no text in UTF-8; save it so"),
+        ("i.txt", b"\xff\xfe", "is not text in UTF-8; save it in that encoding"),
         ("i.txt", b"99999999999999999999999", "must be integers"),
         ("i.csv", b"a,b\n1,2", "columns 'a', 'b', of which none is called index"),
         ("i.csv", b"a,index\n1", "Row 2 of .*'1', has 1 cells for 2 columns"),

@@ -137,5 +137,5 @@ def test_names_that_are_no_text_in_utf_8(photos: Path) -> None:
     """A file name in Latin-1, as old archives have them, cannot stand in any of our records."""
     require_utf8("Zürich 😀", "The class")
     (photos / "train" / "cat" / "1.png").rename(photos / "train" / "cat" / os.fsdecode(b"caf\xe9.png"))
-    with pytest.raises(UsageError, match=r"caf.*is no text in UTF-8; rename it"):
+    with pytest.raises(UsageError, match=r"caf.*is not text in UTF-8; rename it"):
         load(str(photos), photos.parent)

@@ -69,7 +69,7 @@ def test_a_request_that_waits_has_no_answer_and_one_that_was_refused_has_the_rea
 def test_a_rollback_reopens_the_request():
     told = evidence(chained(*STORIES["rolled back"]))
     assert (told.request.status, told.deployed.honours, told.rollbacks[0].reopened) == ("pending", False, True)
-    assert any("does not, since" in sentence for sentence in told.not_shown)
+    assert any("does not, because" in sentence for sentence in told.not_shown)
 
 
 @pytest.mark.parametrize(

@@ -236,7 +236,7 @@ def test_a_score_can_be_given_as_an_object_of_any_level():
         examine(panel, "quick", extra=[score(**FACTS, name="rmia_auc")(sureness)])
     with pytest.raises(SettingError, match="another score 'sureness'"):
         examine(panel, "quick", extra=[mine, score(**FACTS)(sureness)])
-    with pytest.raises(SettingError, match="is no score; make it one"):
+    with pytest.raises(SettingError, match="is not a score; make it one"):
         examine(panel, "quick", extra=[sureness])
 
 

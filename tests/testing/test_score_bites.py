@@ -61,7 +61,7 @@ def test_every_check_has_a_broken_copy_that_fails_it():
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        ({"name": "My Score"}, "its name is no name"),
+        ({"name": "My Score"}, "its name cannot be typed"),
         ({"formula": " "}, "it says nothing of its formula"),
         ({"level": "slow"}, "its level is not one of quick, standard, full"),
         ({"side": "left"}, "its side is not one of both, above, below"),

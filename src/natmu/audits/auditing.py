@@ -67,8 +67,8 @@ def recipe_of_references(audit: RunAudit, *, offline: bool) -> AnyTraining | Non
         raise UsageError(f"{audit.original.path} says how it was trained; leave --training and --trainer out.")
     if models.recipe is None and not offline:
         raise UsageError(
-            f"{audit.original.path} was trained elsewhere, and nobody has said how; give --training FILE or --trainer "
-            "so that references are trained alike, or audit with --offline, without any."
+            f"{audit.original.path} was trained elsewhere, and nobody has said how. Give --training FILE or --trainer, "
+            "so that reference models are trained in the same way, or audit with --offline, without reference models."
         )
     return models.recipe
 

@@ -170,7 +170,7 @@ def _is_named(method: str) -> bool:
         method_named(method)
     except NatmuError:
         if method:
-            say(f"{method} is no method that natmu or an installed package brings, so it is not repeated.")
+            say(f"{method} is not a method of natmu or of an installed package, so it is not repeated.")
         return False
     return method != Retrain.name
 

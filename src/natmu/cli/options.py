@@ -237,7 +237,7 @@ def channel_numbers(text: str | None, flag: str) -> list[float] | None:
     try:
         return [float(number) for number in text.split(",")]
     except ValueError:
-        raise SettingError(f"{flag} {text!r} is no list of numbers; write for example {flag} 0.5,0.5,0.5.") from None
+        raise SettingError(f"{flag} {text!r} is not a list of numbers; write for example {flag} 0.5,0.5,0.5.") from None
 
 
 def store_and_name(out: Path | None, default: Path = Path("runs")) -> tuple[Path, str | None]:

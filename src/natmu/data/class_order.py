@@ -160,7 +160,9 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     try:
         lines = [line.strip() for line in read_text(path, "utf-8-sig").split("\n")]
     except UnicodeDecodeError:
-        raise DataError(f"{path} cannot be read as class names, as it is no text in UTF-8; save it so.") from None
+        raise DataError(
+            f"{path} cannot be read as class names, as it is not text in UTF-8; save it in that encoding."
+        ) from None
     except OSError as error:
         raise DataError(f"{path} cannot be read as a text file of class names: {error.strerror or error}.") from None
     while lines and not lines[-1]:

@@ -84,7 +84,7 @@ def download(name: str, data_dir: Path, base_url: str | None = None) -> Path:
     except requests.RequestException as error:
         raise DownloadError(
             f"{archive.file} cannot be downloaded from {base_url or archive.server} ({_reason(error)}); "
-            "check the connection and run the same command again, and it will go on where it stopped."
+            "check the connection and run the same command again, and it will continue where it stopped."
         ) from None
     except OSError as error:
         raise DownloadError(f"{name} cannot be stored in {data_dir}: {error.strerror or error}.") from None

@@ -159,7 +159,7 @@ def forget_after(forget: ForgetSet, data: ImageData, after: ForgetSet | None) ->
     """
     check_indices(forget.indices, len(data), "The indices to forget")
     if (forget.corrections[:, 1] >= data.num_classes).any():
-        raise ForgetSetError(f"A right label is no class; there are {data.num_classes} classes.")
+        raise ForgetSetError(f"A right label is not a class; there are {data.num_classes} classes.")
     if len(forget.before):
         check_indices(forget.before, len(data), "The indices that were forgotten before")
     return _forget_set(forget, data, after)

@@ -80,7 +80,7 @@ def _require_finite(images: npt.NDArray[Any], what: str) -> None:
         if not finite.all():
             row = rows.start + int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
             which = f"{what}: sample {row}" if len(images) > 1 else what
-            raise DataError(f"{which} has pixels that are NaN or infinite; mend that sample or leave it out.")
+            raise DataError(f"{which} has pixels that are NaN or infinite; correct that sample or leave it out.")
 
 
 def _whole(images: npt.NDArray[Any], kind: type[np.generic]) -> PixelArray | None:

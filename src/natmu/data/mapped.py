@@ -104,8 +104,7 @@ def _remapped(
         return MappedImages(np.ndarray(shape, kind, whole, first, strides), rows)
     except (OSError, TypeError, ValueError) as error:
         raise DataError(
-            f"The images in {file} cannot be read by another process ({error}); leave the file as it is while "
-            "the work goes on."
+            f"The images in {file} cannot be read by another process ({error}); do not change the file during the work."
         ) from None
 
 

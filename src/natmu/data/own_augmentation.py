@@ -28,7 +28,9 @@ def augmented(function: Augmentation, images_BCHW: Tensor, chosen_B: Tensor, see
     try:
         changed = _called(function, images_BCHW.clone(), seed)
     except FAULTS as error:
-        raise SettingError(f"augment: {_name(function)} failed on a later batch ({quoted(error)}); mend it.") from error
+        raise SettingError(
+            f"augment: {_name(function)} failed on a later batch ({quoted(error)}); correct it."
+        ) from error
     _require_images(function, changed, images_BCHW)
     images: Tensor = torch.where(chosen_B.view(-1, 1, 1, 1), changed.to(images_BCHW), images_BCHW)
     return images.contiguous(memory_format=torch.channels_last)
@@ -50,7 +52,7 @@ def check_augmentation(function: Augmentation, images_BCHW: Tensor) -> None:
         ) from error
     _require_images(function, first, images_BCHW)
     if not bool(torch.isfinite(first).all()):
-        raise SettingError(f"augment: {name} returned pixels that are NaN or infinite; mend it.")
+        raise SettingError(f"augment: {name} returned pixels that are NaN or infinite; correct it.")
     if not torch.equal(first, again):
         raise SettingError(
             f"augment: {name} gives other images for the same seed of PyTorch, so that no result could be repeated; "

@@ -100,7 +100,7 @@ def say_if_flat(data: ImageData) -> None:
         return
     low, high = (float(end) for end in data.take(torch.from_numpy(rows)).float().aminmax())
     if low == high:
-        say(f"All pixels of the images that were looked at are {low:g}; the model has nothing to tell them apart by.")
+        say(f"All pixels of the images that were looked at are {low:g}; so the model cannot distinguish them.")
     elif not data.floating and high - low < _FEW_LEVELS:
         say(
             f"The images have few grey levels, {low:g} to {high:g} of 255. If they were floats once, give the floats: "

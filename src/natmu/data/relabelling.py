@@ -149,7 +149,7 @@ def _numbered(label: object, data: ImageData) -> int:
     number = as_integer(label)
     if number is None or not 0 <= number < data.num_classes:
         raise ForgetSetError(
-            f"The right label {label!r} is no class; give a class name or a number of 0 to {data.num_classes - 1}."
+            f"The right label {label!r} is not a class; give a class name or a number of 0 to {data.num_classes - 1}."
         )
     return number
 

@@ -28,7 +28,9 @@ FOREIGN = (
 )
 """Refuses a removal that no fit can have led to."""
 
-COLLINEAR = "Columns of the features depend on each other, and l2 is too small to tell them apart; raise l2 (now {:g})."
+COLLINEAR = (
+    "Columns of the features depend on each other, and l2 is too small to distinguish them; raise l2 (now {:g})."
+)
 """Refuses a fit."""
 
 

@@ -161,7 +161,7 @@ def _stored_names(architecture: str, run: Run) -> dict[str, str]:
 def _write_folder(container: Container, like: Path, out: Path) -> None:
     """Write a HuggingFace folder: the weights in files of the same names, and the descriptions beside them."""
     if out.exists() and not is_pretrained_folder(out):
-        raise UsageError(f"{out} is no folder of a model and is not replaced; choose another --out.")
+        raise UsageError(f"{out} is not the folder of a model and is not replaced; choose another --out.")
     index = weights_file(like)
     out = Path(os.path.realpath(out))
     partial = partial_of(out)

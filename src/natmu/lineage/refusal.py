@@ -112,7 +112,7 @@ def require_scored(splits: Splits, forget: ForgetSet, part: Literal["test", "hol
     if not holds_kept_classes(unseen, forget):
         name = "test set" if part == "test" else part
         raise DataError(
-            f"All samples of the {name} are of classes that {forget.request} forgets, so no score could tell what the "
+            f"All samples of the {name} are of classes that {forget.request} forgets, so no score could show what the "
             "model still knows; add samples of other classes."
         )
 

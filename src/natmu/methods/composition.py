@@ -87,7 +87,7 @@ class RUM(Method):
         @classmethod
         def _is_a_method(cls, name: str) -> str:
             if name in (RUM.name, "retrain"):
-                raise ValueError(f"{name} is no method for a part of a forget set; choose another, or none")
+                raise ValueError(f"{name} cannot be the method of a part of a forget set; choose another, or none")
             if name != NONE:
                 _checked(name, {})
             return name

@@ -57,9 +57,9 @@ class _Dampening(Method):
         bounded = config.data_fraction == config.importance_batch == 1
         if bounded and config.alpha is not None and config.alpha >= limit:
             raise SettingError(
-                f"{self.name}: alpha must be below {limit:.4g}, the size of the data over that of the forget set, not "
-                f"{config.alpha:g}. No weight can be more important for a part than that many times its importance for "
-                "all."
+                f"{self.name}: alpha must be below {limit:.4g}(the size of the data divided by that of the forget "
+                f"set), not {config.alpha:g}. No weight can be more important for a part than that many times its "
+                "importance for all."
             )
         if not trainable(problem.model):
             raise ModelError(f"{self.name}: every weight is frozen; set requires_grad of those that may change.")

@@ -86,7 +86,7 @@ def checked_method(found: object) -> type[Method]:
 def _fault(found: object, called: str) -> str | None:
     """What an object lacks to be a method."""
     if not isinstance(found, type) or not issubclass(found, Method) or inspect.isabstract(found):
-        return f"is no method: {called} must be a Method with a run of its own"
+        return f"is not a method: {called} must be a Method with a run of its own"
     config = getattr(found, "Config", None)
     if not isinstance(config, type) or not issubclass(config, Settings):
         return f"has no settings: {called} needs a Config, a class of Settings"

@@ -106,7 +106,7 @@ def _reset(module: nn.Module) -> None:
             except FAULTS as error:
                 raise ModelError(
                     f"The weights of a {type(module).__name__} cannot be drawn anew, because its {method} failed "
-                    f"({quoted(error)}): mend it, or give an initial model."
+                    f"({quoted(error)}): correct it, or give an initial model."
                 ) from error
             return
 

@@ -174,7 +174,7 @@ def _amount(text: str, request: str) -> Amount:
     match = re.fullmatch(r"([0-9]{1,12})(\.[0-9]{1,12})?\s*(%?)", text)
     if match is None or (match[2] and not match[3]):
         raise ForgetSetError(
-            f"{some([request])}: {some([text])} is no amount; write a fraction such as 1% or a number such as 500."
+            f"{some([request])}: {some([text])} is not an amount; write a fraction such as 1% or a number such as 500."
         )
     amount = Amount(Fraction(match[1] + (match[2] or "")), bool(match[3]))
     if amount.number == 0 or (amount.percent and amount.number > 100):

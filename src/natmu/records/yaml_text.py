@@ -107,7 +107,7 @@ def _number(node: yaml.Node, kind: str) -> int | float:
         return float(
             text.replace(".inf", "inf").replace(".nan", "nan") if text.lower()[-3:] in ("inf", "nan") else text
         )
-    raise _UnreadableError(problem=f"{text[:80]!r} is no number", problem_mark=node.start_mark)
+    raise _UnreadableError(problem=f"{text[:80]!r} is not a number", problem_mark=node.start_mark)
 
 
 def read_yaml(text: str, where: str) -> Any:  # noqa: ANN401 - any value
@@ -157,7 +157,7 @@ def read_yaml_file(path: Path) -> Any:  # noqa: ANN401 - any value
     try:
         return read_yaml(content.decode("utf-8-sig"), str(path))
     except UnicodeDecodeError:
-        raise SettingError(f"{path} is no text in UTF-8; save it so.") from None
+        raise SettingError(f"{path} is not text in UTF-8; save it in that encoding.") from None
 
 
 def read_mapping(path: Path, what: str) -> dict[str, Any]:

@@ -205,9 +205,9 @@ class ServiceChecks:
         if source.exists():
             self._files(census, source, record.test_beside(data))
         elif data or source.is_absolute():
-            self.problems.append(f"There is no data at {source}; say with --data where it lies now.")
+            self.problems.append(f"There is no data at {source}. Give its new place with --data.")
         else:
-            self.unchecked.append(f"The files of {source}: it is no path; say with --data where they lie.")
+            self.unchecked.append(f"The files of {source}: it is not a path; give their place with --data.")
 
     def _files(self, census: Census, source: Path, test: str | None) -> None:
         """Look at every file once."""

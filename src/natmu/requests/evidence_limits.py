@@ -15,32 +15,32 @@ FORGET_ACC = "forget_acc"
 """The score that says how often a model is right on the samples of a request."""
 
 TESTED = (
-    "That a sample is forgotten. Tests can find an influence of a sample on a model; that no test found one does not "
-    "show that there is none."
+    "That a sample is forgotten. Tests can find an influence of a sample on a model. If no test finds one, there may "
+    "still be one."
 )
 """What tests do not show, where they are all that there is."""
 
 PROMISED = (
-    "That the assumptions of what is promised hold: they stand beside the promise, and whoever runs the service "
-    "answers for them."
+    "That the assumptions of the promise hold. They are listed with the promise, and the operator of the service is "
+    "responsible for them."
 )
 """What is not shown where something is promised."""
 
 ELSEWHERE = (
-    "Which data the original was really trained on before the service began: a model from elsewhere may have learnt "
+    "Which data the original was really trained on before the service began. A model from elsewhere may have learnt "
     "from samples that the service counts as unseen."
 )
 """What is not shown where natmu did not train the original."""
 
 ALWAYS = (
-    "That the model is anonymous, or that what was done satisfies a law.",
-    "What becomes of other copies of the samples, of backups, and of models that were exported or made from these.",
-    "That times are right: they come from the clock of the service's machine, and the time of receipt from whoever "
+    "That the model is anonymous, or that this procedure satisfies a law.",
+    "What happens to other copies of the samples, to backups, and to models that were exported or made from these.",
+    "That times are right. They come from the clock of the service's machine, and the time of receipt from the person who "
     "recorded the request.",
 )
 """What no evidence shows."""
 
-UNSIGNED = "Who wrote this evidence: it is not signed, because the service has no signing key."
+UNSIGNED = "Who wrote this evidence. It is not signed, because the service has no signing key."
 
 
 def shown(evidence: Evidence) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ def shown(evidence: Evidence) -> tuple[str, ...]:
     numbers = [entry.number for entry in evidence.entries]
     sentences = [
         f"{_counted(len(numbers), 'entry', 'entries')} of the ledger, between number {numbers[0]} and {numbers[-1]}, "
-        "say what is told here. Each has the hash of its content."
+        "are the source of this evidence. Each has the hash of its content."
     ]
     answer = evidence.answer
     if answer is not None and answer.made is not None:
@@ -63,8 +63,8 @@ def shown(evidence: Evidence) -> tuple[str, ...]:
         sentences.append(f"The deployed model {rests} {_as_trained(evidence, made)}")
     if evidence.purges:
         sentences.append(
-            f"The samples were looked for in {_counted(evidence.purges[-1].files, 'file', 'files')} of the data on "
-            f"{evidence.purges[-1].time[:10]}, by their content, and were not found."
+            f"natmu searched for the samples in {_counted(evidence.purges[-1].files, 'file', 'files')} of the data on "
+            f"{evidence.purges[-1].time[:10]}, by their content, and did not find them."
         )
         sentences += _deleted(evidence)
     return tuple(sentences)
@@ -83,34 +83,36 @@ def not_shown(evidence: Evidence) -> tuple[str, ...]:
     if answer is None:
         return (
             *sentences,
-            "That anything was done about the request: no model was deployed that honours it.",
+            "That anything was done about the request. No model was deployed that honours it.",
             UNSIGNED,
         )
     if not evidence.deployed.honours:
         sentences.append(
-            "That the deployed model honours the request: it does not, since an earlier release was deployed again."
+            "That the deployed model honours the request. It does not, because an earlier release was deployed again."
         )
     if not evidence.purges:
-        sentences.append("That the samples are gone from the data: nobody has confirmed that so far.")
+        sentences.append("That the samples are gone from the data. Nobody has confirmed that so far.")
     else:
-        sentences.append(f"What was not looked for when they were confirmed to be gone: {'; '.join(NOT_LOOKED_FOR)}.")
+        sentences.append(
+            f"What the search did not cover when the samples were confirmed to be gone: {'; '.join(NOT_LOOKED_FOR)}."
+        )
     if not any(purge.weights or purge.heads for purge in evidence.purges):
         sentences.append(
-            "That no model is left which learnt the samples: the original and earlier releases keep their weights in "
+            "That no model is left which learnt the samples. The original and earlier releases keep their weights in "
             "the service until a purge deletes them."
         )
     sentences += _unmeasured(answer)
     if answer.made is not None and answer.made.head is not None:
         sentences.append(
-            "What the backbone below the head knows: that it was not trained on the samples is what its owner says."
+            "What the backbone below the head knows. Its owner says that it was not trained on the samples."
         )
     if answer.made is not None and answer.made.guarantee == "approximate":
         sentences.append(
-            f"A guarantee: {answer.method} is {answer.made.guarantee}, and what it achieves is known from tests alone."
+            f"A guarantee: {answer.method} is {answer.made.guarantee}, and only tests show what it achieves."
         )
     if _gone(evidence):
         sentences.append(
-            "How later models treat the samples: they are gone from the data, so they cannot be measured any more."
+            "How later models treat the samples. They are gone from the data, so they cannot be measured any more."
         )
     return (*sentences, UNSIGNED)
 
@@ -136,14 +138,14 @@ def _as_trained(evidence: Evidence, made: Released | Retrained) -> str:
     """What a model is that is as good as trained without the samples, and what that does not cover."""
     if made.method == RETRAIN:
         return (
-            "a model that was retrained without the samples of the request. That is exact for what training sets, the "
-            "weights. It covers neither the choice of the architecture and of hyper-parameters nor weights that "
+            "a model that was retrained without the samples of the request. That is exact for the weights, which "
+            "training sets. It does not cover the choice of the architecture and of settings, or the weights that "
             "training started from."
         )
     told = f"{made.guarantee} by {made.method}"
     if evidence.answer is not None and evidence.answer.release == made.release:
-        return f"{told}; what that promises stands with what was done."
-    return f"{told}. What that promises: {made.promise} This takes for granted: {' '.join(made.assumptions)}"
+        return f"{told}; its promise is listed with what was done."
+    return f"{told}. It promises: {made.promise} This assumes: {' '.join(made.assumptions)}"
 
 
 def _shown_of(answer: Attempt) -> list[str]:
@@ -152,7 +154,7 @@ def _shown_of(answer: Attempt) -> list[str]:
     sentences = []
     if answer.thresholds is not None:
         sentences.append(
-            f"What a model had to keep was fixed in entry {answer.thresholds.policy_entry}, before the model was made "
+            f"The limits for a model were fixed in entry {answer.thresholds.policy_entry}, before the model was made "
             f"and measured, in entry {answer.entry}."
         )
     measured = answer.made.measured
@@ -169,19 +171,19 @@ def _unmeasured(answer: Attempt) -> list[str]:
     """What measurements do not show, for want of samples or of models."""
     measured = None if answer.made is None else answer.made.measured
     if measured is None:
-        return ["What the model says of the samples: none was left to measure."]
+        return ["What the model predicts for the samples. None was left to measure."]
     sentences = []
     if len(answer.requests) > 1:
         others = len(answer.requests) - 1
         sentences.append(
-            f"The scores of this request alone: it was measured together with {_counted(others, 'other', 'others')} "
+            f"The scores of this request alone. It was measured together with {_counted(others, 'other', 'others')} "
             "that the same model answers."
         )
     if not measured.references:
         sentences.append(
-            "How the model compares with one that never saw the samples: no retrained model was there to compare with."
+            "How the model compares with one that never saw the samples. There was no retrained model to compare with."
             if answer.made is None or answer.made.guarantee == "approximate"
-            else "That tests find nothing either: the model was not compared with retrained ones."
+            else "That tests find nothing either. The model was not compared with retrained ones."
         )
     if measured.samples < FEW:
         sentences.append(
@@ -194,8 +196,8 @@ def _unmeasured(answer: Attempt) -> list[str]:
 def _power(score: MeasuredScore | None) -> str:
     """Which difference would be seen, as the end of a sentence."""
     if score is None or score.detectable is None:
-        return ", and how large a difference has to be to be seen is not known"
-    return f", and accuracy on them has to differ by {score.detectable:.3g} points or more to be seen"
+        return ", and it is not known which differences they can show"
+    return f", and they show only differences in accuracy of {score.detectable:.3g} points or more"
 
 
 def _gone(evidence: Evidence) -> bool:

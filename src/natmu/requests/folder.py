@@ -45,7 +45,7 @@ class ServiceFolder:
             RunError: A file of the service is damaged.
         """
         if not is_there(path / SERVICE):
-            raise UsageError(f"{path} is no service: it holds no {SERVICE}; natmu requests init begins one.")
+            raise UsageError(f"{path} is not a service: it holds no {SERVICE}; natmu requests init begins one.")
         folder = cls(path)
         lock = FileLock(path / LOCK)
         with suppress(OSError), lock.acquire(blocking=False):  # whoever works on it, or may write, puts the link right

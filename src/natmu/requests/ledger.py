@@ -293,7 +293,9 @@ def _examined_rows(rows: list[tuple[object, ...]], key: ServiceKey) -> tuple[lis
         except ValidationError as error:
             problems.append(f"Entry {own} cannot be understood ({first_fault(error)}).")
     if rows and len(unsealed) == len(rows):
-        wrong = [f"No entry was sealed with this {KEY}: it is another service's, or whoever wrote the ledger had none."]
+        wrong = [
+            f"No entry was sealed with this {KEY}: it belongs to another service, or the writer of the ledger had none."
+        ]
     else:
         wrong = [f"Entry {own} was not sealed with this service's {KEY}: somebody else wrote it." for own in unsealed]
     return entries, [*([] if rows else ["The ledger has no entry."]), *problems, *wrong]

@@ -31,7 +31,7 @@ def process(
         if unfinished is not None and requests is not None and {*requests} != {*unfinished.requests}:
             raise UsageError(
                 f"Process {unfinished.process} of {_some(unfinished.requests)} is not finished; run natmu requests "
-                "process without numbers to go on with it."
+                "process without numbers to continue it."
             )
         numbers = chosen(requests, state, folder.census) if unfinished is None else unfinished.requests
         drawn = seed if unfinished is None else unfinished.seed

@@ -42,7 +42,7 @@ class Service:
         ...     Service.open(Path("service"))
         ... except UsageError as error:
         ...     print(error)
-        service is no service: it holds no service.json; natmu requests init begins one.
+        service is not a service: it holds no service.json; natmu requests init begins one.
     """
 
     files: ServiceFolder

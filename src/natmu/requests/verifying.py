@@ -25,7 +25,7 @@ NOT_SHOWN = (
 NOT_SHOWN_OF_SERVICE = (
     "That the folder is not an older copy of itself, put in its place as a whole: only evidence that others hold, or a "
     "backup, would differ.",
-    f"That nobody who can read {KEY} wrote entries or changed them: whoever has it can.",
+    f"That nobody who can read {KEY} wrote entries or changed them. Anyone who has it can.",
     *NOT_SHOWN,
 )
 
@@ -62,7 +62,7 @@ def verify_service(folder: Path, *, data: str | None = None) -> Verification:
         UsageError: There is no service, or its key is gone.
     """
     if not (folder / SERVICE).exists() and not (folder / LEDGER).exists():
-        raise UsageError(f"{folder} is no service: it holds no {SERVICE}; name the folder of one.")
+        raise UsageError(f"{folder} is not a service: it holds no {SERVICE}; name the folder of one.")
     key = ServiceKey.read(folder / KEY)
     ledger = Ledger(folder / LEDGER, key)
     problems = ledger.problems()
@@ -111,7 +111,7 @@ def verify_evidence(path: Path, public_key: Path | None = None) -> Verification:
     if public_key is None:
         unsigned.append(
             f"Who wrote it: its signature was not checked, which needs the service's {PUBLIC_KEY}; take that from the "
-            "service itself, not from whoever handed the evidence on."
+            "service itself, not from the sender of the evidence."
         )
     elif is_signed(path, public_key):
         shown.append(f"The owner of the key {fingerprint(public_key)} signed it, and it was not changed since.")

@@ -93,7 +93,7 @@ def read_index_file(path: Path, total: int) -> IntArray:
     except DataError as error:
         raise ForgetSetError(f"Index file {error}") from None
     except UnicodeDecodeError:
-        raise ForgetSetError(f"Index file {path} is no text in UTF-8; save it so.") from None
+        raise ForgetSetError(f"Index file {path} is not text in UTF-8; save it in that encoding.") from None
     except (ValueError, RecursionError) as error:
         raise ForgetSetError(f"Index file {path} cannot be read ({str(error)[:200]}).") from None
     _refuse_names(values, path)

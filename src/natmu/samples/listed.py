@@ -138,7 +138,7 @@ def _text(path: Path) -> str:
     try:
         return read_text(path, "utf-8-sig")
     except UnicodeDecodeError:
-        raise DataError(f"{path} is no text in UTF-8; save it so.") from None
+        raise DataError(f"{path} is not text in UTF-8; save it in that encoding.") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
 

@@ -108,7 +108,7 @@ def read_cells(path: Path) -> dict[int, tuple[str, ...]]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path} is no text in UTF-8; save it so.") from None
+        raise DataError(f"{path} is not text in UTF-8; save it in that encoding.") from None
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as comma-separated values ({str(error)[:120]}).") from None
 

@@ -88,13 +88,13 @@ class Score:
             UsageError: It is no finite number of the score's range.
         """
         if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.number):
-            raise UsageError(f"{self.name} gives {type(value).__name__} and not a number; mend its function.")
+            raise UsageError(f"{self.name} gives {type(value).__name__} and not a number; correct its function.")
         number = float(value)
         if not math.isfinite(number):
-            raise UsageError(f"{self.name} gives {number}, which is no finite number; mend its function.")
+            raise UsageError(f"{self.name} gives {number}, which is not a finite number; correct its function.")
         if not self.holds(number):
             span = range_of(self.row)
-            raise UsageError(f"{self.name} gives {number:.6g}, and its range is {span}; mend one of the two.")
+            raise UsageError(f"{self.name} gives {number:.6g}, and its range is {span}; correct one of the two.")
         return number
 
     def holds(self, value: float) -> bool:
@@ -210,7 +210,7 @@ def _faults(score: Score) -> list[str]:
     wrong = {
         "its function cannot be called": not callable(score.function),
         f"its kind is not one of {', '.join(get_args(Kind))}": score.kind not in get_args(Kind),
-        "its name is no name to type on a command line": not re.fullmatch(r"[a-z][a-z0-9_.-]*", str(row.name)),
+        "its name cannot be typed on a command line": not re.fullmatch(r"[a-z][a-z0-9_.-]*", str(row.name)),
         "the first paragraph of its docstring, which says what it measures, is no sentence": not re.fullmatch(
             r"\w.*\.", str(row.measures)
         ),

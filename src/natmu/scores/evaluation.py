@@ -113,7 +113,7 @@ class _Notes:
         except UsageError as error:
             self.missing[score.name] = str(error)
         except faults as error:
-            self.missing[score.name] = f"{score.name} failed ({quoted(error)}); mend the function that computes it."
+            self.missing[score.name] = f"{score.name} failed ({quoted(error)}); correct the function that computes it."
         return self.scores.get(score.name)
 
 

@@ -38,5 +38,5 @@ def residual_knowledge(right: float, retrained: Sequence[float]) -> float:
         raise UsageError("residual_knowledge needs a retrained model; retrain one on the same split.")
     counts = np.array([right, *retrained], np.float64)
     if not (np.isfinite(counts).all() and (counts >= 0).all()):
-        raise UsageError("residual_knowledge needs numbers of right answers, 0 or above.")
+        raise UsageError("residual_knowledge needs numbers of correct predictions, 0 or above.")
     return float((counts[0] + 1) / (counts[1:].mean() + 1))

@@ -42,7 +42,7 @@ def load_plug_in(plug_in: PlugIn) -> Score:
 
     def fault(loaded: object) -> str | None:
         if not isinstance(loaded, Score):
-            return f"is no score: {plug_in.target} must be a natmu.scores.Score"
+            return f"is not a score: {plug_in.target} must be a natmu.scores.Score"
         return plug_in.misnamed(loaded, "row")
 
     score = plug_in.load("Score", CATALOGUED, fault)
@@ -86,7 +86,7 @@ def outside_scores(level: Level, extra: Sequence[Score] = ()) -> tuple[list[Scor
     known, faults = installed()
     for one in extra:
         if not isinstance(one, Score):
-            raise SettingError(f"{one!r:.80} is no score; make it one with natmu.scores.score.")
+            raise SettingError(f"{one!r:.80} is not a score; make it one with natmu.scores.score.")
         if one.name in CATALOGUED or known.get(one.name, one) is not one:
             raise SettingError(f"There is another score {one.name!r}; give this one a name of its own.")
         known[one.name] = one

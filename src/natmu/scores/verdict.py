@@ -211,7 +211,7 @@ class _Shown:
 def _require_finite(score: str, values: Sequence[float]) -> None:
     """Refuse values that cannot be compared."""
     if not np.isfinite(values).all():
-        raise UsageError(f"{score} is not a finite number for every model; leave it out, or mend the model it is of.")
+        raise UsageError(f"{score} is not a finite number for every model; leave it out, or correct that model.")
 
 
 def _counted(count: int, word: str) -> str:

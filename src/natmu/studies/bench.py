@@ -49,8 +49,8 @@ from natmu.studies.table import LOGS, Scorer, Scores, cells_of, columns, table_r
 from natmu.types import ORIGINAL, RETRAINED
 
 READABLE = (
-    "the noise of the heads follows from the training seeds, which stand in the recipe: whoever reads it can subtract "
-    "the noise. A study compares methods; a head that is to keep its promise is trained by natmu train without --seed."
+    "the noise of the heads follows from the training seeds, and they are in the recipe. Anyone who reads it can "
+    "subtract the noise. A study compares methods; for a head that keeps its promise, use natmu train without --seed."
 )
 """What is said of a logistic head in a study."""
 

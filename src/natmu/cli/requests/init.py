@@ -49,7 +49,7 @@ def init(
 
     for flag, file in (("--manifest", manifest), ("--policy", policy)):
         if file is not None and not file.is_file():
-            raise DataError(f"{flag} {file} is no file; give the path of one.")
+            raise DataError(f"{flag} {file} is not a file; give the path of one.")
     with showing():
         service = Service.create(
             out,
