@@ -271,8 +271,8 @@ def forgotten_before(
         return None
     if isinstance(forgotten, str) and parse_forget(forgotten).kind in ("random", "hardest"):
         raise SettingError(
-            f"already_forgotten={forgotten!r} would draw other samples than were forgotten; give the forget of the "
-            "result that the model came from, or the positions."
+            f"already_forgotten={forgotten!r} would draw other samples than those that were forgotten; give the forget "
+            "of the result that the model came from, or the positions."
         )
     return forget_set(forgotten, data, predicted, seed=0)
 

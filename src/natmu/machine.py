@@ -185,8 +185,8 @@ def _fault(error: BaseException, path: object) -> ResourceError | None:
         )
     if number == errno.EFBIG:
         return ResourceError(
-            f"{name[:1].upper()}{name[1:]} would be larger than files may be here ({reason}); raise the limit (ulimit "
-            "-f unlimited), or choose another file system, and run the same command again."
+            f"{name[:1].upper()}{name[1:]} would be larger than the limit for files ({reason}); raise the limit "
+            "(ulimit -f unlimited), or choose another file system, and run the same command again."
         )
     if number in _FILES:
         return ResourceError(

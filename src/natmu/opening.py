@@ -209,8 +209,8 @@ def refuse_part_of_service(run: RunFolder) -> None:
     """
     if rests_on_reference(run.record.lineage) or (run.has(PREDICTIONS) and run.has_gaps()):
         raise UsageError(
-            f"{run.path} is a model of a service of deletion requests, which alone knows what was forgotten before; "
-            "use natmu requests for it."
+            f"{run.path} is a model of a service of deletion requests, and only the service knows what was forgotten "
+            "before; use natmu requests for it."
         )
 
 

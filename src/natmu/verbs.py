@@ -124,8 +124,8 @@ class Asked:
             require_forget_only(method)
         if self.drop_class and isinstance(method, Retrain):
             raise SettingError(
-                "retrain makes a model with an output for every class; choose another method, or retrain without "
-                "--drop-class, as no sample of the class is left."
+                "retrain makes a model with an output for every class. Choose another method, or retrain without "
+                "--drop-class: no sample of the class is left."
             )
         if self.batch_size is None:
             return method

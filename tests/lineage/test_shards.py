@@ -323,7 +323,7 @@ def test_samples_that_were_renamed_meanwhile_are_noticed(trained, tmp_path):
     other = replace(place, splits=replace(place.splits, train=renamed))
     assert other.data == place.data
     recipe = model.recipe.model_copy(update={"sharding": model.recipe.sharding.model_copy(update={"combine": "votes"})})
-    with pytest.raises(RunError, match="as samples had other names when it was trained"):
+    with pytest.raises(RunError, match="because samples had other names when it was trained"):
         obtain(other.original(recipe, 0), other)
     # The original says where its samples belong, so that sisa does not ask what they are called now.
     gone = np.array([5])

@@ -282,7 +282,7 @@ def test_more_hybrids_than_other_classes_is_said_with_the_largest_n():
 
 
 def test_no_other_class_at_all_is_said():
-    with pytest.raises(SettingError, match="No other class"):
+    with pytest.raises(SettingError, match="no other class"):
         rank_classes(np.zeros((2, 2)), np.array([0, 0]), np.array([5, 0]), 1)
 
 

@@ -177,7 +177,7 @@ def test_each_kind_of_fault_has_its_own_sentence_and_nobody_is_told_to_delete_wh
         for name in ("read_bytes", "stat"):
             monkeypatch.setattr(Path, name, fail)
         for read in (Box.read, is_there):
-            with pytest.raises(RunError, match=r"cannot be opened now .*let it be read, and try again") as caught:
+            with pytest.raises(RunError, match=r"cannot be opened now .*make it readable, and try again") as caught:
                 read(path)
             assert "delete" not in str(caught.value)
         monkeypatch.undo()

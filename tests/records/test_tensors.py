@@ -113,7 +113,7 @@ def test_a_missing_and_a_damaged_file_are_told_apart(tmp_path):
 
 
 def test_weights_that_cannot_be_opened_now_are_not_called_missing(path):
-    with files_left(0), pytest.raises(RunError, match="nothing is known to be wrong with it"):
+    with files_left(0), pytest.raises(RunError, match="but it may be intact"):
         read_weights(path)
 
 

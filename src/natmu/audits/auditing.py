@@ -181,5 +181,5 @@ def _require_same_processes(run: Run) -> None:
     if count != processes.count():
         raise UsageError(
             f"{run.path} was made by {count} process{'' if count == 1 else 'es'} and this is {processes.count()}; "
-            f"retrained models must be made alike, so start {count}, or audit with --offline."
+            f"retrained models must be made in the same way, so start {count}, or audit with --offline."
         )

@@ -79,9 +79,9 @@ def _require_new_weights(model: AnyLineage, run: Run, known: dict[str, str]) -> 
     digest = run.record.files[WEIGHTS]
     if digest in known:
         raise UsageError(
-            f"The trainer has returned the same weights for {known[digest]} and for {title(model)}: it must train anew "
-            "each time and use the seed that it is given. Where training draws nothing at random, compare with a "
-            "single model (--references 1, in Python references=1)."
+            f"The trainer has returned the same weights for {known[digest]} and for {title(model)}. It must train anew "
+            "each time and use the seed that it gets. If training draws nothing at random, compare with a single model "
+            "(--references 1, in Python references=1)."
         )
     known[digest] = title(model)
 

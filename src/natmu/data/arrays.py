@@ -72,8 +72,8 @@ class Unseen:
                 raise DataError(f"{source} has a test part of its own; leave {flags[0]} out.")
         elif not flags:
             raise DataError(
-                f"{source} has no test part, and none is taken from it unasked; give one with --test-data PATH, or set "
-                "a fixed class-balanced part apart with --test-fraction 20%."
+                f"{source} has no test part, and natmu does not choose one by itself; give one with --test-data PATH, "
+                "or make a fixed class-balanced part the test set with --test-fraction 20%."
             )
         elif len(flags) > 1:
             raise DataError("Give either --test-data or --test-fraction, not both.")

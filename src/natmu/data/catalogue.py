@@ -233,8 +233,8 @@ def _arranged(
     if len(set(shapes)) > 1:
         other = next(shape for shape in shapes if shape != shapes[0])
         raise DataError(
-            f"Training images of {source} are {shapes[0]} (channels, height, width), others {other}; pass "
-            "--image-size or --crop where sizes differ, and --channels 1 or 3 where channels do."
+            f"Training images of {source} are {shapes[0]} (channels, height, width), others {other}; pass --image-size "
+            "or --crop if sizes differ, and --channels 1 or 3 if channels differ."
         )
     beside = {"test": test.sample_names, "holdout": None if held is None else held.sample_names}
     return replace(train, names=train.sample_names.beside(**beside)), test, held

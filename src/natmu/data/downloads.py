@@ -114,8 +114,8 @@ def _fetch(archive: Archive, data_dir: Path, url: str) -> Path:
         raise
     except ValueError:
         raise DataError(
-            f"{url} does not have the published checksum (md5 {archive.md5}); what came was removed: run the same "
-            "command again, or take the archive from another server with --base-url."
+            f"{url} does not have the published checksum (md5 {archive.md5}); the download was removed. Run the same "
+            "command again, or use another server with --base-url."
         ) from None
     return Path(path)
 

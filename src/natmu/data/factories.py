@@ -108,8 +108,8 @@ def _by_role(made: object, name: str) -> dict[str, Any]:
         return dict(made)
     what = f"a mapping with {some([*made], 10)}" if isinstance(made, Mapping) else f"a {type(made).__name__}"
     raise DataError(
-        f"{name} returned {what}; it must return a pair (training set, test set), or a mapping with train, test and, "
-        "where there is one, holdout."
+        f"{name} returned {what}; it must return a pair (training set, test set), or a mapping with train, test and "
+        "perhaps holdout."
     )
 
 

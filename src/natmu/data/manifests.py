@@ -119,7 +119,7 @@ def _require_one_writing(labels: set[str], source: Path) -> None:
         if other != label:
             raise DataError(
                 f"{source} has the labels {other!r} and {label!r}, which are the same number; write one of them in all "
-                "rows, or names where they are different classes."
+                "rows, or write names if they are different classes."
             )
 
 

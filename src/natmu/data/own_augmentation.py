@@ -55,8 +55,8 @@ def check_augmentation(function: Augmentation, images_BCHW: Tensor) -> None:
         raise SettingError(f"augment: {name} returned pixels that are NaN or infinite; correct it.")
     if not torch.equal(first, again):
         raise SettingError(
-            f"augment: {name} gives other images for the same seed of PyTorch, so that no result could be repeated; "
-            "draw its random numbers with torch."
+            f"augment: {name} gives other images for the same seed of PyTorch, so no result could be repeated; draw "
+            "its random numbers with torch."
         )
 
 

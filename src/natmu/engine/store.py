@@ -267,8 +267,8 @@ class Store:
                 raise
             kept = self._publish(folder, digest, digest)
             raise UsageError(
-                f"{target} was taken by something else while this run was computed, which is kept as {kept.path}; "
-                "give another --out, and it is copied there."
+                f"{target} was taken by something else during this run, which is kept as {kept.path}; give another "
+                "--out, and the run is copied there."
             ) from None
         return Run(target)
 
@@ -282,8 +282,8 @@ class Store:
         with suppress(FileNotFoundError):  # another process has just done so
             folder.rename(aside)
             say(
-                f"{folder} holds no {RECORD}, so the copying of that run was broken off; it is {aside} now, and the "
-                "run is computed again."
+                f"{folder} holds no {RECORD}, so the copy of that run is not complete; it is {aside} now, and the run "
+                "is computed again."
             )
 
 

@@ -146,7 +146,7 @@ def minimum(rows: Matrix, labels: IntArray, l2: float, perturbation: Matrix, *, 
             steps *= _lengths(weights, steps, downhill, rows, labels, l2, perturbation)
         weights = weights - steps
     raise TrainingError(
-        f"The logistic head did not reach its minimum: {size:.2g} of its gradient is left, which may be at most "
+        f"The logistic head did not reach its minimum: {size:.2g} of its gradient is left, and the most allowed is "
         f"{goal:.2g}; raise l2."
     )
 

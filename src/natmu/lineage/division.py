@@ -164,8 +164,8 @@ def require_one_process() -> None:
     """
     if processes.count() > 1:
         raise UsageError(
-            "Shards are models of their own, which one process trains side by side; leave torchrun out, or use a study "
-            "with executor: ray."
+            "Each shard is a model, and one process trains them side by side; leave torchrun out, or use a study with "
+            "executor: ray."
         )
 
 

@@ -86,8 +86,8 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
                 "natmu.models.UnitLinear as its last layer."
             )
         say(
-            "The last layer expects features of length 1: put a natmu.models.UnitLinear in its place before you load "
-            "these weights, as a plain linear layer gives other predictions."
+            "The last layer expects features of length 1. Replace it by a natmu.models.UnitLinear before you load "
+            "these weights: a plain linear layer gives other predictions."
         )
     if like is None:
         write_container(weights, out)

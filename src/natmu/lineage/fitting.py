@@ -108,8 +108,8 @@ def _network(workspace: Workspace, source: Path | nn.Module | None) -> tuple[nn.
     if not isinstance(source, Path) or not source.is_dir() or is_pretrained_folder(source):
         processes.agree(lambda: _refuse_known(network, origin, workspace))
         decide(
-            f"Nobody says what the backbone from {origin} was trained on: the guarantee holds if it was not trained on "
-            "the samples of this data."
+            f"Nobody said what the backbone from {origin} was trained on. The guarantee holds only if it was not "
+            "trained on the samples of this data."
         )
     say_normalisation(network, workspace.settings)
     _, head = unit_head_of(network)

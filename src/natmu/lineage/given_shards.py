@@ -43,8 +43,8 @@ from natmu.records.shard_samples import FILE, ShardSamples, digests_of_contents
 from natmu.types import ForgetSet, IntArray
 
 POSITIONS = (
-    "The samples are called by their positions. Whoever deletes rows from the data later must give names=… from this "
-    "call on, because all rows behind them then have other positions."
+    "The samples are called by their positions. If you will delete rows from the data later, give names=… from this "
+    "call on, because all rows behind them will then have other positions."
 )
 """Is said where nothing else names them."""
 

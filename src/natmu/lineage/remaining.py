@@ -56,12 +56,12 @@ class Remaining:
         missing = np.setdiff1d(gone, left_out)
         if len(missing):
             raise RunError(
-                f"{len(missing)} training samples are gone that this model must see, such as that at position "
+                f"{len(missing)} training samples that this model must see are gone, such as that at position "
                 f"{missing[0]}; leave them out, or put them back."
             )
         absent = np.intersect1d(gone, forget.indices) if needed and forget is not None else gone[:0]
         if len(absent):
             raise RunError(
                 f"{len(absent)} of {0 if forget is None else len(forget)} samples that are to be forgotten are gone, "
-                "and a method reads them; put them back until they are forgotten, or retrain."
+                "and the method reads them; put them back until they are forgotten, or retrain."
             )

@@ -21,7 +21,7 @@ from natmu.records.settings import OwnTraining
 
 KEPT = (
     "{trainer} has changed {names} at the top of its file. What a call leaves there may carry samples into the models "
-    "of other shards, which then forget nothing exactly; see that no later call reads it."
+    "of other shards, which then forget nothing exactly. Make sure that no later call reads it."
 )
 """What is said where a call leaves something behind."""
 
@@ -98,7 +98,7 @@ def _require_same_again(network: nn.Module, stage: Stage, shards: Shards, log: P
     if differing:
         raise TrainingError(
             f"{recipe.trainer} gave other weights when it was called again with the same samples and seed, such as "
-            f"{differing[0]}, so that shards cannot forget exactly. Build the network in the function, keep nothing "
-            "between calls, draw no random numbers but those that natmu seeds, and let PyTorch compute "
-            "deterministically: torch.use_deterministic_algorithms(True)."
+            f"{differing[0]}, so shards cannot forget exactly. Build the network in the function, keep nothing between "
+            "calls, draw only random numbers that natmu seeds, and let PyTorch compute deterministically: "
+            "torch.use_deterministic_algorithms(True)."
         )

@@ -118,8 +118,8 @@ def _require_same(run: Run, whole: Division) -> None:
     """
     if not np.array_equal(run.division(), whole.array):
         raise RunError(
-            f"{run.path} divides the data into shards otherwise, as samples had other names when it was trained; "
-            "delete that folder, or give the samples their names back."
+            f"{run.path} divides the data into shards in another way, because samples had other names when it was "
+            "trained; delete that folder, or give the samples their old names."
         )
 
 

@@ -27,8 +27,8 @@ from natmu.records.settings import Sharding, TrainSettings
 from natmu.types import ForgetSet, IntArray, positions_digest, seed_for
 
 NOTHING = (
-    "sisa: fewer than two samples are left in every shard, so that no model can be trained on them; nothing would be "
-    "left to predict with."
+    "sisa: fewer than two samples are left in every shard, so no shard can be trained; use another method or forget "
+    "fewer samples."
 )
 """Refuses to forget everything."""
 

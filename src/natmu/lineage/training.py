@@ -32,8 +32,8 @@ from natmu.records.run import DIVISION, History
 from natmu.records.settings import LogisticTraining, OwnTraining, RidgeTraining, TrainSettings
 
 NOTHING_LEFT = (
-    "All of the training data is forgotten, so that no model can be retrained on the rest; judge this one with natmu "
-    "audit --offline, which retrains none."
+    "All of the training data is forgotten, so no model can be retrained on the rest; use natmu audit --offline, which "
+    "retrains no model."
 )
 """Refuses to train on nothing."""
 

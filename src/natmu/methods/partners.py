@@ -38,8 +38,8 @@ def rank_classes(logits_FC: npt.NDArray[np.floating], own_F: IntArray, capacity_
     serving = int((ranked < count).sum(1).min())
     if serving == 0:
         raise SettingError(
-            "No other class has retain images that some forget sample could be blended with; retain images of two "
-            "classes at least, or use another method."
+            "For some forget sample, no other class has retain images to blend it with; retain images of two classes "
+            "at least, or use another method."
         )
     if serving < n:
         raise SettingError(
@@ -101,7 +101,7 @@ def _require_enough(own_F: IntArray, capacity_C: IntArray, n: int) -> IntArray:
     """
     if not enough_images(own_F, capacity_C, n):
         raise SettingError(
-            f"{n * len(own_F)} hybrids need as many different retain images of other classes, and there are not enough "
+            f"{n * len(own_F)} hybrids need as many different retain images of other classes, and there are too few "
             f"(the retain set has {int(capacity_C.sum())}); set a smaller n, or reuse_partners=true."
         )
     return _slack(own_F, capacity_C, n)

@@ -81,8 +81,8 @@ class SalUn(Method):
         threshold: float = Field(0.05, gt=0, le=1, description="fraction of the weights that may move")
         relabel: Literal["fixed", "each_epoch", "any"] = Field(
             "fixed",
-            description="one wrong label per forget sample, or one drawn anew each epoch, "
-            "or each epoch one of all classes, the true one too",
+            description="one wrong label per forget sample; or another wrong label each epoch; or each epoch one of "
+            "all classes, also the true one",
         )
         order: Literal["shuffled", "forget_first"] = Field(
             "shuffled", description="both sets mixed, or in each epoch the forget set before the retain set"

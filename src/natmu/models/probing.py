@@ -205,13 +205,13 @@ def check_numbers(what: str, numbers: Tensor, *, binary: bool, probabilities: bo
     found = ends_in_sigmoid if binary else bool((numbers >= 0).all() and (sums - 1).abs().max() < 1e-3)
     if found and not probabilities:
         raise ModelError(
-            f"{what} returns probabilities, and every score would be taken of them as if they were logits: remove its "
-            "last softmax or sigmoid, or give outputs='probabilities' (--outputs probabilities)."
+            f"{what} returns probabilities, and natmu expects logits. Remove its last softmax or sigmoid, or give "
+            "outputs='probabilities' (--outputs probabilities)."
         )
     if ends_in_sigmoid and not binary:
         raise ModelError(
-            f"{what} ends in a sigmoid for each class: natmu serves classifiers whose classes exclude each other; "
-            "remove the sigmoid where they do."
+            f"{what} ends in a sigmoid for each class. natmu serves classifiers whose classes exclude each other; if "
+            "they do, remove the sigmoid."
         )
     if probabilities and not (found or (binary and bool(((numbers >= 0) & (numbers <= 1)).all()))):
         raise ModelError(f"{what} does not return probabilities; leave outputs='probabilities' out.")

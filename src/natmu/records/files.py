@@ -143,8 +143,7 @@ def damaged(path: Path, error: object, remedy: str = File.remedy) -> RunError:
     reason = one_line(str(getattr(error, "strerror", None) or error))[:200].rstrip(".")
     if isinstance(error, OSError) and error.errno in CLOSED:
         return RunError(
-            f"{path} cannot be opened now ({reason}), and nothing is known to be wrong with it; let it be read, and "
-            "try again."
+            f"{path} cannot be opened now ({reason}), but it may be intact; make it readable, and try again."
         )
     return RunError(f"{path} cannot be read ({reason}); {remedy}.")
 

@@ -125,8 +125,8 @@ class RunFolder:
         record = RunRecord.read(self.path / RECORD)
         if DIGEST.fullmatch(self.path.name) and self.path.name != record.digest:
             raise RunError(
-                f"{self.path / RECORD} is of run {record.digest}, not of the run that its folder is named after; "
-                "delete that folder and compute the run again."
+                f"{self.path / RECORD} is of run {record.digest}, but its folder has the name of another run; delete "
+                "that folder and compute the run again."
             )
         return record
 

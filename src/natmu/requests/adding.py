@@ -99,7 +99,7 @@ def _asked(request: ForgetRequest) -> Asked:
         )
     elif request.text == ALL:
         reason = (
-            "means all training samples, after which there is no model to release; delete the service and its models "
+            "means all training samples, and then there is no model to release; delete the service and its models "
             "instead, or name the samples"
         )
     if reason is not None:

@@ -35,8 +35,8 @@ ELSEWHERE = (
 ALWAYS = (
     "That the model is anonymous, or that this procedure satisfies a law.",
     "What happens to other copies of the samples, to backups, and to models that were exported or made from these.",
-    "That times are right. They come from the clock of the service's machine, and the time of receipt from the person who "
-    "recorded the request.",
+    "That times are right. They come from the clock of the service's machine, and the time of receipt from the person "
+    "who recorded the request.",
 )
 """What no evidence shows."""
 

@@ -125,7 +125,7 @@ class ServiceFolder:
             sound = False
         if not sound:
             raise RunError(
-                f"{run.path} is not what release {release} deployed: it is missing, damaged or was edited; restore "
+                f"{run.path} is not what release {release} deployed. It is missing, damaged or was edited; restore "
                 "that folder from a backup of the service."
             )
         return run

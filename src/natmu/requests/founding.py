@@ -125,8 +125,8 @@ def adopt_parts(original: Trained | Imported, runs: Path, store: Store) -> None:
         run = elsewhere.find(part.digest)
         if run is None:
             raise ModelError(
-                f"{runs} does not hold the {title(part)}, which the original is made of; name the original in the "
-                "folder of runs that natmu train left it in."
+                f"{runs} does not hold the {title(part)}that the original consists of; name the original in the folder "
+                "of runs where natmu train left it."
             )
         store.adopt(run)
 

@@ -247,6 +247,6 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(
-        f"{path} cannot be read ({error.strerror or error}); a purge is confirmed once every file was looked at, so "
-        "let it be read, or move it elsewhere."
+        f"{path} cannot be read ({error.strerror or error}); a purge is confirmed only after every file was searched. "
+        "Make it readable, or move it elsewhere."
     )

@@ -23,8 +23,8 @@ NOT_SHOWN = (
 """What neither verification of a service nor of evidence shows."""
 
 NOT_SHOWN_OF_SERVICE = (
-    "That the folder is not an older copy of itself, put in its place as a whole: only evidence that others hold, or a "
-    "backup, would differ.",
+    "That nobody replaced the whole folder by an older copy of it. Only evidence that others hold, or a backup, would "
+    "differ.",
     f"That nobody who can read {KEY} wrote entries or changed them. Anyone who has it can.",
     *NOT_SHOWN,
 )
@@ -110,8 +110,8 @@ def verify_evidence(path: Path, public_key: Path | None = None) -> Verification:
         )
     if public_key is None:
         unsigned.append(
-            f"Who wrote it: its signature was not checked, which needs the service's {PUBLIC_KEY}; take that from the "
-            "service itself, not from the sender of the evidence."
+            f"Who wrote it. Its signature was not checked, because that needs the service's {PUBLIC_KEY}; take that "
+            "from the service itself, not from the sender of the evidence."
         )
     elif is_signed(path, public_key):
         shown.append(f"The owner of the key {fingerprint(public_key)} signed it, and it was not changed since.")

@@ -136,8 +136,8 @@ def check_original(
     warnings = [f"It may be another {text}." for text, _ in orders] if not causes else []
     if not causes and accuracies["train_acc"] < WEAK:
         warnings += [
-            f"The original is right on {accuracies['train_acc']:.1f} % of its own training data; if it did better "
-            f"where it was trained, look at {ALTERNATIVES}."
+            f"The original is right on {accuracies['train_acc']:.1f} % of its own training data. If it was better "
+            f"after its training, check {ALTERNATIVES}."
         ]
     return OriginalCheck(accuracies, 100 * level, tuple(causes), tuple(warnings))
 

@@ -49,8 +49,8 @@ def given_original(recipe: Recipe, workspace: Workspace) -> Original | None:
     alike = (ours.digests, ours.mean, ours.std) == (theirs.digests, theirs.mean, theirs.std)
     if not alike or workspace.architecture != model.architecture:
         raise ModelError(
-            f"original: {path} was made with other data or another model than the recipe names; let data (holdout "
-            "included) and model be those of that run."
+            f"original: {path} was made with other data or another model than the recipe names; give the recipe the "
+            "data (holdout included) and model of that run."
         )
     if model.recipe is None:
         assert isinstance(model, Imported), "what was trained here says how"
