@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from natmu.records.audit import Audit
     from natmu.records.guarantees import Promise
     from natmu.records.run import RunRecord
-    from natmu.records.table import Results
+    from natmu.records.table import Results, Story
     from natmu.studies.forecasting import Expected, Forecast
 
 
@@ -56,6 +56,34 @@ def print_study(study: Results, *, as_json: bool) -> None:
         from natmu.report import print_tables
 
         print_tables(study, Console())
+
+
+def print_stories(stories: Sequence[Story]) -> None:
+    """Print what the demo shows: for each forget set a table and its conclusion."""
+    for story in stories:
+        headers = ("model", story.unwanted, "true label predicted", "avg_gap", "retraining's time", "forgotten?")
+        columns = headers if story.rows and story.rows[0].corrected_acc is not None else (*headers[:2], *headers[3:])
+        rows = [
+            dict(
+                zip(
+                    headers,
+                    (
+                        row.method,
+                        f"{row.unwanted:.1f} %",
+                        "" if row.corrected_acc is None else f"{row.corrected_acc:.1f} %",
+                        "" if row.avg_gap is None else f"{row.avg_gap:.1f}",
+                        "" if row.retrain_fraction is None else f"{row.retrain_fraction:.0f} %",
+                        row.audit,
+                    ),
+                    strict=True,
+                )
+            )
+            for row in story.rows
+        ]
+        echo("", story.title)
+        print_rows(rows, columns)
+        echo(*story.conclusion)
+    echo("")
 
 
 def print_forecast(expected: Forecast, *, as_json: bool) -> None:
