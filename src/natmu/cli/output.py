@@ -61,29 +61,27 @@ def print_study(study: Results, *, as_json: bool) -> None:
 def print_stories(stories: Sequence[Story]) -> None:
     """Print what the demo shows: for each forget set a table and its conclusion."""
     for story in stories:
-        headers = ("model", story.unwanted, "true label predicted", "avg_gap", "retraining's time", "forgotten?")
-        columns = headers if story.rows and story.rows[0].corrected_acc is not None else (*headers[:2], *headers[3:])
+        labelled = any(row.corrected_acc is not None for row in story.rows)
+        headers = ["model", story.unwanted, *["true label"] * labelled, "avg_gap", "relative time", "forgotten?"]
         rows = [
-            dict(
-                zip(
-                    headers,
-                    (
-                        row.method,
-                        f"{row.unwanted:.1f} %",
-                        "" if row.corrected_acc is None else f"{row.corrected_acc:.1f} %",
-                        "" if row.avg_gap is None else f"{row.avg_gap:.1f}",
-                        "" if row.retrain_fraction is None else f"{row.retrain_fraction:.0f} %",
-                        row.audit,
-                    ),
-                    strict=True,
-                )
-            )
+            {
+                "model": row.method,
+                story.unwanted: _percent(row.unwanted),
+                "true label": _percent(row.corrected_acc),
+                "avg_gap": None if row.avg_gap is None else f"{row.avg_gap:.1f}",
+                "relative time": _percent(row.retrain_fraction),
+                "forgotten?": row.audit,
+            }
             for row in story.rows
         ]
-        echo("", story.title)
-        print_rows(rows, columns)
-        echo(*story.conclusion)
-    echo("")
+        echo(story.title)
+        print_rows(rows, headers)
+        echo(*story.conclusion, "")
+
+
+def _percent(value: float | None) -> str | None:
+    """A percentage in whole numbers."""
+    return None if value is None else f"{value:.0f} %"
 
 
 def print_forecast(expected: Forecast, *, as_json: bool) -> None:

@@ -33,12 +33,12 @@ def stories_of(folder: Path) -> tuple[Story, ...]:
         rows = [row for row in study.table.rows if row.scenario == scenario]
         audits = [audit for audit in study.audits if audit.scenario == scenario]
         if request.file is None:
-            title, unwanted = f"A class is forgotten: {', '.join(request.names)}", "test images of the class recognised"
+            title, unwanted = f"A class is forgotten: {', '.join(request.names)}", "class recognised"
             shown = story_rows(rows, audits, "forget_test_acc")
         else:
             wrong = _listed(request.file)
             title = f"Wrong labels are forgotten: those of {len(wrong)} training images"
-            unwanted = "wrong label predicted"
+            unwanted = "wrong label"
             true = {row.method: _accuracy(row, wrong, folder.parent) for row in rows if row.n}
             shown = story_rows(rows, audits, "forget_acc", true)
         sentences = conclusion(shown, _undecided(study.table, scenario), [row.method for row in rows if row.failed])
@@ -99,12 +99,13 @@ def conclusion(rows: Sequence[StoryRow], undecided: Sequence[str] = (), failed: 
 def _memory(original: StoryRow, retrained: StoryRow) -> str:
     """Whether the original knows what retrained models do not."""
     if original.corrected_acc is None or retrained.corrected_acc is None:
-        told = f"The original recognises {original.unwanted:.0f} % of the class, retrained models {retrained.unwanted:.0f} %"
-        return f"{told}." if original.unwanted > retrained.unwanted else f"{told}: there is nothing to forget."
-    learnt = original.unwanted > original.corrected_acc
+        known = f"{original.unwanted:.0f} % of the class, retrained models {retrained.unwanted:.0f} %"
+        nothing = "" if original.unwanted > retrained.unwanted else ": there is nothing to forget"
+        return f"The original recognises {known}{nothing}."
+    learnt = "has" if original.unwanted > original.corrected_acc else "has not"
     return (
-        f"The original has {'' if learnt else 'not '}memorised the wrong labels: it predicts {original.unwanted:.0f} % of "
-        f"them, and {original.corrected_acc:.0f} % of the true ones. Models retrained without these images predict "
+        f"The original {learnt} memorised the wrong labels: it predicts {original.unwanted:.0f} % of them, and "
+        f"{original.corrected_acc:.0f} % of the true ones. Models retrained without these images predict "
         f"{retrained.corrected_acc:.0f} % of the true ones."
     )
 
@@ -126,7 +127,7 @@ def _closest(
     cost = "" if best.retrain_fraction is None else f" It takes {best.retrain_fraction:.0f} % of retraining's time."
     if best.retrain_fraction is not None and best.retrain_fraction >= 100:
         cost += " Retraining is cheaper."
-    reached = f"{best.unwanted:.0f} % of what is to be forgotten is still predicted"
+    reached = f"it recognises {best.unwanted:.0f} % of the class"
     if best.corrected_acc is not None:
         reached = (
             f"it predicts {best.corrected_acc:.0f} % of the true labels and {best.unwanted:.0f} % of the wrong ones"
@@ -147,10 +148,8 @@ def _audited(methods: Sequence[StoryRow]) -> list[str]:
     if not audited:
         return ["No method was audited."]
     if not caught:
-        return [
-            f"The audit distinguishes none of {_and([row.method for row in audited])} from retrained models; a stronger "
-            "audit may."
-        ]
+        names = _and([row.method for row in audited])
+        return [f"The audit distinguishes none of {names} from retrained models; a stronger audit may."]
     others = [row.method for row in audited if row not in caught]
     sentences = [f"The audit distinguishes {_and([row.method for row in caught])} from retrained models."]
     sentences += [f"{row.method}: {row.finding}." for row in caught]
