@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.records import folders
 
 from natmu.records.table import StoryRow
-from natmu.report.demo import conclusion, stories_of, story_rows
-from tests.records import folders
+from natmu.report.demo import conclusion, story_rows
 
 
 def wrong_labels(gap=4.0, fraction=10.0, audit="no", memorised=100.0):
@@ -92,9 +92,3 @@ def test_rows_are_the_means_of_the_table():
     assert (shown.unwanted, shown.avg_gap, shown.corrected_acc, shown.audit) == (15.0, 15.0, 90.0, None)
     assert shown.retrain_fraction == pytest.approx(15)
     assert story_rows([folders.row("class:3", "natmu", failed="It diverged.")], [], "forget_acc") == ()
-
-
-def test_every_forget_set_of_a_study_has_a_story(tmp_path):
-    study = folders.make_study(tmp_path)
-    assert callable(stories_of)
-    assert study.exists()
