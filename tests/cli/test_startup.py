@@ -1,6 +1,7 @@
 """What only tells must answer at once: it loads no PyTorch. benchmarks/startup.py measures how long it takes."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -46,3 +47,12 @@ def _without_torch(commands, *unwanted):
     done = subprocess.run([sys.executable, "-c", code, json.dumps(commands)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.parametrize("words", [["methods"], ["methods", "natmu"], ["scores"]])
+def test_a_reader_that_stops_reading_gets_no_message(words):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "natmu", *words], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -139,12 +139,15 @@ def _carried_out() -> object:
 
     Raises:
         NatmuError: Code that is not ours has ended the program, and the work with it.
+        BrokenPipeError: Nobody reads what is printed, as after ``| head``.
     """
     try:
         return typer.main.get_command(application()).main(prog_name="natmu", standalone_mode=False)
     except SystemExit as error:
         if _asks_for_completion():
             return error.code
+        if isinstance(error.__context__, BrokenPipeError):  # where the library ends the program itself
+            raise error.__context__ from None
         raise exit_of(error) from error
 
 

@@ -19,26 +19,28 @@ def run(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Forget handwritten digits, and compare with retraining.
+    """Forget wrong labels and a class of handwritten digits, and compare with retraining.
 
-    Needs no download, and takes a minute on two idle cores.
+    Needs no download, and takes about a minute. Its settings were chosen by hand: it ranks no methods.
     """
     start = time.perf_counter()
-    from natmu.cli.output import print_json, print_study
+    from natmu.cli.output import print_json, print_stories
     from natmu.records.study import open_study
-    from natmu.report import has_failures, illustrate, read_study, write_report, write_summary
-    from natmu.studies import demo_recipe, run_recipe
+    from natmu.report import has_failures, illustrate, write_report, write_summary
+    from natmu.report.demo import stories_of
+    from natmu.studies import demo_recipe, run_recipe, with_listed_labels
 
-    folder = run_recipe(demo_recipe(), data_dir=Path("data"), out=out, device=device)
+    recipe = with_listed_labels(demo_recipe(), out)
+    folder = run_recipe(recipe, data_dir=Path("data"), out=out, device=device)
     first_process_goes_on()
-    written = [*illustrate(folder), write_report(folder)]
-    summary = write_summary(folder, time.perf_counter() - start)
-    study = read_study(folder)
+    written, stories = [*illustrate(folder), write_report(folder)], stories_of(folder)
+    summary = write_summary(folder, time.perf_counter() - start, stories)
     if as_json:
         print_json(json.loads(summary.read_text()))
     else:
-        print_study(study, as_json=False)
+        print_stories(stories)
         for path in [summary, *written]:
             echo(path)
-    if has_failures(study, open_study(folder).audits):
+    study = open_study(folder)
+    if has_failures(study.table, study.audits):
         raise typer.Exit(1)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from natmu.records.audit import Audit
     from natmu.records.guarantees import Promise
     from natmu.records.run import RunRecord
-    from natmu.records.table import Results
+    from natmu.records.table import Results, Story
     from natmu.studies.forecasting import Expected, Forecast
 
 
@@ -56,6 +56,32 @@ def print_study(study: Results, *, as_json: bool) -> None:
         from natmu.report import print_tables
 
         print_tables(study, Console())
+
+
+def print_stories(stories: Sequence[Story]) -> None:
+    """Print what the demo shows: for each forget set a table and its conclusion."""
+    for story in stories:
+        labelled = any(row.corrected_acc is not None for row in story.rows)
+        headers = ["model", story.unwanted, *["true label"] * labelled, "avg_gap", "relative time", "forgotten?"]
+        rows = [
+            {
+                "model": row.method,
+                story.unwanted: _percent(row.unwanted),
+                "true label": _percent(row.corrected_acc),
+                "avg_gap": None if row.avg_gap is None else f"{row.avg_gap:.1f}",
+                "relative time": _percent(row.retrain_fraction),
+                "forgotten?": row.audit,
+            }
+            for row in story.rows
+        ]
+        echo(story.title)
+        print_rows(rows, headers)
+        echo(*story.conclusion, "")
+
+
+def _percent(value: float | None) -> str | None:
+    """A percentage in whole numbers."""
+    return None if value is None else f"{value:.0f} %"
 
 
 def print_forecast(expected: Forecast, *, as_json: bool) -> None:

@@ -246,14 +246,56 @@ class SummaryRow(Value):
     scores: dict[str, float | None]
 
 
+class StoryRow(Value):
+    """One model as a story of the demo shows it, in means over replicates and in percent.
+
+    Attributes:
+        method: Label of the method, ``original`` or ``retrained``.
+        unwanted: Predictions of what is to be forgotten: of wrong labels, or of the class on its test images.
+        corrected_acc: Accuracy against the true labels; None where labels are right.
+        avg_gap: As in the table; None where it is not known.
+        retrain_fraction: As in the table, in percent; None of the original.
+        audit: What the audit says of the forget set, in a word; None where there is none.
+        finding: Its most telling number, in a sentence; None where there is no audit.
+    """
+
+    method: str
+    unwanted: float
+    corrected_acc: float | None = None
+    avg_gap: float | None = None
+    retrain_fraction: float | None = None
+    audit: str | None = None
+    finding: str | None = None
+
+
+class Story(Value):
+    """What one forget set of the demo shows.
+
+    Attributes:
+        scenario: Text of the forget request.
+        title: What is forgotten.
+        unwanted: What ``unwanted`` of its rows is, in words.
+        rows: The original, the retrained models, then the methods that have a model.
+        conclusion: Sentences that follow from the rows.
+    """
+
+    scenario: str
+    title: str
+    unwanted: str
+    rows: tuple[StoryRow, ...]
+    conclusion: tuple[str, ...]
+
+
 class Summary(File):
     """What the demo came to, in brief (``summary.json``).
 
     Attributes:
         seconds: Wall time from start to end.
         rows: The means of the table.
+        stories: What each forget set shows.
     """
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     seconds: float = Field(ge=0)
     rows: tuple[SummaryRow, ...]
+    stories: tuple[Story, ...] = ()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from natmu.records.files import write_atomically
 from natmu.records.study import open_study
-from natmu.records.table import SUMMARY
+from natmu.records.table import SUMMARY, Story
 from natmu.report.markdown import study_markdown
 from natmu.report.pictures import hybrid_sheet
 from natmu.report.study import read_study, summary_of
@@ -34,13 +35,15 @@ def illustrate(folder: Path) -> list[Path]:
     return written
 
 
-def write_summary(folder: Path, seconds: float) -> Path:
-    """Write ``summary.json``: the wall time of the study and one row of means per scenario and method.
+def write_summary(folder: Path, seconds: float, stories: Sequence[Story] = ()) -> Path:
+    """Write ``summary.json``: the wall time of the study, one row of means per scenario and method, and its stories.
 
     Args:
         folder: The study folder.
         seconds: Wall time from start to end.
+        stories: What each forget set shows.
     """
     path = folder / SUMMARY
-    summary_of(read_study(folder), seconds).write(path)
+    summary = summary_of(read_study(folder), seconds)
+    summary.model_copy(update={"stories": tuple(stories)}).write(path)
     return path

@@ -98,11 +98,6 @@ class Recipe(RecipeSettings):
         return self
 
 
-def demo_recipe() -> Recipe:
-    """The recipe of ``natmu demo``."""
-    return read_recipe(Path(__file__).with_name("demo.yaml"))
-
-
 def read_recipe(path: Path) -> Recipe:
     """Read and validate a recipe.
 
