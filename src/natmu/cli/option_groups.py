@@ -128,7 +128,7 @@ class OriginalOptions:
         str | None,
         typer.Option(
             "--data",
-            help="With a weights file: its data. With a run: where its data lies now.",
+            help="With a weights file: its data. With a run: the new place of its data, if it moved.",
             autocompletion=completing.data_sets,
         ),
     ] = None

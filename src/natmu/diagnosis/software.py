@@ -153,4 +153,4 @@ def plug_in_findings(names: Sequence[str], faults: Sequence[str]) -> list[Findin
 
 def _parts(sentence: str) -> tuple[str, str]:
     text, _, remedy = sentence.rstrip(".").partition("; ")
-    return f"{text}.", f"{remedy[:1].upper()}{remedy[1:]}." if remedy else "Mend or uninstall that package."
+    return f"{text}.", f"{remedy[:1].upper()}{remedy[1:]}." if remedy else "Correct or uninstall that package."

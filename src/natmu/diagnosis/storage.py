@@ -163,7 +163,7 @@ def store_findings(root: Path, most: int = MOST_READ) -> list[Finding]:
     unfinished = sum(path.is_dir() for path in (root / WORK).glob("*"))
     if unfinished:
         text = f"{unfinished} under way or broken off in {root / WORK}."
-        remedy = "The command that began one goes on with it; train and unlearn with --resume."
+        remedy = "The command that began one continues it; train and unlearn need --resume."
         findings.append(Finding("runs", "note", text, remedy))
     depth = "" if left > 0 else f"; files were read up to {most / GIB:g} GiB, those of the newest first"
     return [Finding("runs", "good", f"{good} complete in {root}{depth}."), *findings]

@@ -15,7 +15,7 @@ from natmu.models.initial import seeded
 from natmu.models.layers import ImageShape
 
 FEWEST_CLASSES = 2
-"""Classes that must stay, so that there is something to tell apart.
+"""Classes that must stay: a classifier of fewer has nothing to choose from.
 
 Examples:
     >>> FEWEST_CLASSES
@@ -106,7 +106,7 @@ def _without_rows(model: nn.Module, head: nn.Linear | nn.Conv2d, classes: Collec
 
 
 def require_enough(num_classes: int, classes: Collection[int]) -> None:
-    """Refuse to drop so many outputs that nothing is left to tell apart.
+    """Refuse to drop so many outputs that fewer than two classes are left.
 
     Examples:
         >>> require_enough(10, [7])  # raises where fewer than two classes would stay

@@ -42,7 +42,7 @@ def show_status(found: Status, folder: Path) -> None:
     if found.unfinished is not None:
         echo(
             f"Process {found.unfinished.process} of {numbered(found.unfinished.requests)} has not ended. If it does "
-            "not run, go on with it:"
+            "not run, continue it:"
         )
     echo(f"Next: {_next(found, folder)}")
 

@@ -114,7 +114,7 @@ class Storage:
         """Move a damaged journal aside and go on with what is sound of it, the entries before the damage."""
         if any(_is_held(lock) for lock in self.locks.glob("*.lock") if lock != Path(self.lock.lock_file)):
             raise RunError(
-                f"{path} is damaged ({reason}), and other workers use it; stop them and search again, which goes on "
+                f"{path} is damaged ({reason}), and other workers use it; stop them and search again, which continues "
                 "with the trials before the damage."
             )
         names = (path.with_name(f"{path.name}.damaged-{number}") for number in range(1, 1000))
