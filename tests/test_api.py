@@ -375,7 +375,7 @@ def test_the_level_is_the_highest_that_the_models_allow(data, train, unseen, tra
 
 
 def test_a_score_of_another_kind_is_one_sentence(train, unseen, trained):
-    with pytest.raises(UsageError, match="is no score"):
+    with pytest.raises(UsageError, match="is not a score"):
         natmu.audit(trained[0], train, unseen, FORGET, scores=[accuracy], progress=False)
 
 

@@ -89,9 +89,9 @@ def test_names_of_classes_that_are_no_text(natmu, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     outcome = natmu("train", "--data", "half_right_data:load", *TINY)
     assert outcome.status == 2, outcome
-    assert "The class 'b\\udce9' is no text in UTF-8; rename it." in outcome.err
+    assert "The class 'b\\udce9' is not text in UTF-8; rename it." in outcome.err
     assert not (tmp_path / "runs").exists()
     from half_right_data import load
 
-    with pytest.raises(UsageError, match="is no text in UTF-8"):
+    with pytest.raises(UsageError, match="is not text in UTF-8"):
         from_dataset(load()[0])

@@ -166,7 +166,7 @@ def test_a_folder_that_is_no_service_is_refused_by_every_verb(refused, verb):
         "evidence": ("1",),
         "export": ("--out", "a.pt"),
     }
-    assert "is no service" in refused("requests", verb, "here", *words.get(verb, ()))
+    assert "is not a service" in refused("requests", verb, "here", *words.get(verb, ()))
     assert not any(Path().iterdir())
 
 
@@ -235,7 +235,7 @@ def test_the_status_of_a_busy_service_fits_on_a_screen(natmu, service, monkeypat
         "retraining for each of 1 answer: 60 s",
         "retraining  now",
         "not confirmed for requests 1, 2, 3",
-        "Process 2 of requests 13, 14 has not ended. If it does not run, go on with it:",
+        "Process 2 of requests 13, 14 has not ended. If it does not run, continue it:",
         "Next: natmu requests process service",
     ):
         assert said in out, f"{said}\n{out}"
@@ -428,7 +428,7 @@ def test_a_service_begins_with_all_that_the_original_needs(natmu, service):
 def test_a_file_that_is_not_there_is_refused_before_anything_is_read(refused, service, flag):
     fake = service(opening())
     sentence = refused("requests", "init", "--from", "original.pt", "--out", "service", flag, "no.csv")
-    assert sentence == f"{flag} no.csv is no file; give the path of one.\n"
+    assert sentence == f"{flag} no.csv is not a file; give the path of one.\n"
     assert fake.asked == []
 
 

@@ -163,7 +163,7 @@ def test_one_array_under_the_wrong_name_is_refused(tmp_path: Path) -> None:
 
 def test_names_that_differ_by_capitals_alone_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x_train=IMAGES, X_train=IMAGES[::-1], y_train=np.zeros(len(IMAGES), np.int64))
-    with pytest.raises(DataError, match="holds 'X_train', 'x_train', which are the same name but for capitals"):
+    with pytest.raises(DataError, match="holds 'X_train', 'x_train', which differ only in capital letters"):
         load(str(tmp_path / "d.npz"), tmp_path)
 
 

@@ -342,7 +342,7 @@ def test_a_sequence_knows_all_that_came_before(hundred: ImageData) -> None:
         ),
         (
             "class:apple,sea",
-            "'class:apple,sea' names 'apple', of which nothing is left that was not forgotten before; leave it out.",
+            "'class:apple,sea' names 'apple', but earlier requests have forgotten all of it; leave it out.",
         ),
         (
             "class:rocket,sea,lawn_mower",

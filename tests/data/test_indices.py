@@ -109,7 +109,7 @@ def test_what_python_may_not_pass(values: object) -> None:
         ("i.txt", b"1\n2.5\nx", r"must be integers.*: '2\.5' in row 2, 'x' in row 3\."),
         ("i.txt", b"\xff\xfe", "is not text in UTF-8; save it in that encoding"),
         ("i.txt", b"99999999999999999999999", "must be integers"),
-        ("i.csv", b"a,b\n1,2", "columns 'a', 'b', of which none is called index"),
+        ("i.csv", b"a,b\n1,2", "columns 'a', 'b', and none is called index"),
         ("i.csv", b"a,index\n1", "Row 2 of .*'1', has 1 cells for 2 columns"),
         ("i.csv", b"index\n3\n14,0\n15\n", "Row 3 of .*'14,0', has 2 cells for 1 column"),
         ("i.csv", b"index,index\n3,4\n", "several columns called 'index'"),

@@ -62,7 +62,7 @@ def test_labels_are_numbers_where_all_are(album: Path, tmp_path: Path) -> None:
         ([("a", "label"), ("0.png", 0)], "needs a column called file, name, path"),
         ([("file", "x"), ("0.png", 0)], "one called label, class"),
         ([("file", "class"), ("0.png", "a"), ("0.png", "b")], "'0.png' more than once"),
-        ([("file", "class"), ("0.png", "a"), ("gone.png", "b")], r"lists .*gone\.png, which is no file"),
+        ([("file", "class"), ("0.png", "a"), ("gone.png", "b")], r"lists .*gone\.png, which is not a file"),
         ([("file", "class"), ("0.png", "a"), ("1.png", "a")], "two or more classes; found 1"),
         ([("file", "class", "split"), ("0.png", "a", "dev"), ("1.png", "b", "")], "in the part 'dev'"),
         ([("file", "class", "split"), ("0.png", "a", "test"), ("1.png", "b", "test")], "no row whose split is train"),

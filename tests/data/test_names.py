@@ -209,7 +209,7 @@ def test_a_column_that_pandas_left_unnamed_is_refused(tmp_path: Path, content: s
     data = load("digits", tmp_path).train
     path = tmp_path / "i.csv"
     path.write_text(content)
-    with pytest.raises(ForgetSetError, match=r"first line is 0.*Write the line 'index'"):
+    with pytest.raises(ForgetSetError, match=r"first line is 0.*write the line 'index'"):
         meant(f"indices:{path}", data)
     path.write_text("index\n" + content)
     assert meant(f"indices:{path}", data) == ["0", "17", "42"]

@@ -113,8 +113,8 @@ def test_what_is_no_correction_is_refused(tmp_path: Path, data: ImageData, rows:
     [
         ({}, "are empty"),
         ({1: "cat", "cat/009.png": "owl"}, "must be integers"),
-        ({1: 3}, "The right label 3 is no class"),
-        ({1: 0.5}, "The right label 0.5 is no class"),
+        ({1: 3}, "The right label 3 is not a class"),
+        ({1: 0.5}, "The right label 0.5 is not a class"),
         ({-1: 0}, "must not be negative"),
         ({1: 1}, "with the label that the data has"),
     ],

@@ -198,7 +198,7 @@ def test_test_data_that_moved_with_the_source_is_found(world):
     service = Service.create(world.folder / "service", source, policy, data_dir=world.folder / "data", force=True)
     service.add(listed(world, world.of(1)), "T-1")
     world.photos.rename(world.folder / "moved")
-    with pytest.raises(DataError, match=r"no data at .*train\.csv; say with --data where it lies now"):
+    with pytest.raises(DataError, match=r"no data at .*train\.csv. Give its new place with --data"):
         service.process()
     moved = str(world.folder / "moved" / "train.csv")
     assert isinstance(service.process(data=moved), Released)

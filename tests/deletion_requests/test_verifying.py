@@ -276,7 +276,7 @@ DAMAGES = {
     ),
     "no data": (
         lambda one: shutil.rmtree(one.parent / "photographs"),
-        ["There is no data at .*photographs; say with --data"],
+        ["There is no data at .*photographs. Give its new place with --data"],
     ),
     "evidence edited": (
         lambda one: change(one / "evidence/0001/evidence.json", b'"T-1"', b'"T-2"'),
@@ -353,7 +353,7 @@ def test_data_that_has_a_name_is_said_to_be_unchecked(service):
     record_of(service.parent, source="cifar10").write(service / "service.json")
     found = verify_service(service)
     assert found.ok
-    assert found.not_shown[0].startswith("The files of cifar10: it is no path")
+    assert found.not_shown[0].startswith("The files of cifar10: it is not a path")
     assert found.noted.files == 0
 
 
@@ -378,7 +378,7 @@ def test_unsigned_evidence_is_said_to_be_so(service):
 
 
 def test_what_is_no_service_is_refused(service, tmp_path):
-    with pytest.raises(UsageError, match="is no service"):
+    with pytest.raises(UsageError, match="is not a service"):
         verify_service(tmp_path)
     (service / "service.key").unlink()
     with pytest.raises(UsageError, match=r"service\.key is not there"):
@@ -426,7 +426,7 @@ def test_without_a_public_key_the_signature_is_said_to_be_unchecked(service):
     assert found.ok
     assert len(found.shown) == 1
     assert found.not_shown[0].startswith(
-        "Who wrote it: its signature was not checked, which needs the service's signing.pub"
+        "Who wrote it. Its signature was not checked, because that needs the service's signing.pub"
     )
 
 

@@ -148,9 +148,9 @@ def test_another_copy_of_natmu_than_pip_knows_is_told():
 
 
 def test_plug_ins_that_cannot_be_used_are_wrong():
-    good, bad = plug_in_findings(["mine"], ["Method 'x' of the package y cannot be imported; mend it."])
+    good, bad = plug_in_findings(["mine"], ["Method 'x' of the package y cannot be imported; correct it."])
     assert (good.state, bad.state) == ("good", "wrong")
-    assert (bad.text, bad.remedy) == ("Method 'x' of the package y cannot be imported.", "Mend it.")
+    assert (bad.text, bad.remedy) == ("Method 'x' of the package y cannot be imported.", "Correct it.")
     assert plug_in_findings([], []) == []
 
 

@@ -109,9 +109,9 @@ def test_what_is_gone_must_be_left_out(whole, tmp_path):
     place, original = whole
     gaps = with_gaps(place, tmp_path, gone=np.array([*EARLIER, 100]))
     later = asked(gaps)[1]
-    with pytest.raises(RunError, match=r"1 training samples are gone that this model must see, such as .* 100"):
+    with pytest.raises(RunError, match=r"1 training samples that this model must see are gone, such as .* 100"):
         obtain(retrained(original, later, gaps.arithmetic, 0, fresh=True), gaps)
-    with pytest.raises(RunError, match="11 training samples are gone"):
+    with pytest.raises(RunError, match="11 training samples that this model must see are gone"):
         obtain(gaps.original(fakes.RECIPE, 9), gaps)
 
 

@@ -308,7 +308,7 @@ def test_without_ray_its_extra_is_named(tmp_path, monkeypatch):
 
 
 def test_a_device_that_the_jobs_do_not_get_is_refused():
-    with pytest.raises(SettingError, match=r"'cuda' does not fit executor\.gpus: 0; leave --device out"):
+    with pytest.raises(SettingError, match=r"'cuda' does not fit executor\.gpus: 0. Leave --device out"):
         driver_compute(ExecutorSettings(kind="ray"), "cuda")
     with pytest.raises(SettingError, match=r"'cpu' does not fit executor\.gpus: 0\.5"):
         driver_compute(ExecutorSettings(kind="ray", gpus=0.5), "cpu")

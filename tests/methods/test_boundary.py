@@ -443,7 +443,7 @@ def headless(name):
     [
         ("convolution", r"with 5 outputs, and Sequential has none"),
         ("not last", r"Sequential fails with one more \("),
-        ("summed", r"the last one of Sequential does not give its answer"),
+        ("summed", r"the last one of Sequential does not give its logits"),
         ("parametrised", r"those of Sequential are shared with another layer or computed"),
         ("shards", r"a model in shards has one for each shard; choose another method"),
         ("tied", r"those of Tied are shared with another layer or computed"),

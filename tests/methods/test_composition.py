@@ -214,8 +214,8 @@ def test_the_seed_alone_decides_and_every_setting_has_an_effect(data):
     ("settings", "said"),
     [
         ({"low": "amnesiak"}, "low: there is no method 'amnesiak' (did you mean amnesiac?)"),
-        ({"medium": "rum"}, "medium: rum is no method for a part"),
-        ({"high": "retrain"}, "high: retrain is no method for a part"),
+        ({"medium": "rum"}, "medium: rum cannot be the method of a part"),
+        ({"high": "retrain"}, "high: retrain cannot be the method of a part"),
         ({"high_settings": {"threshold": 2}}, "high_settings: salun: threshold"),
         ({"high_settings": {"speed": 2}}, "high_settings: salun: speed is not a setting"),
         ({"low_settings": {"lr": 1}}, "low_settings: there is no method"),

@@ -66,9 +66,9 @@ def test_infinity_and_nan_are_read() -> None:
         ("&a {b: *a}", "nested more than 32 deep"),
         (_bomb(9), "stands for more than 100,000 values; use fewer aliases"),
         (_bomb(9, "{{<<: [{}]}}", "{x: 1}"), "more than 100,000 values"),
-        ("!!int ''", "'' is no number in line 1"),
-        ("!!float x", "'x' is no number"),
-        ("!!int [1]", "'' is no number"),
+        ("!!int ''", "'' is not a number in line 1"),
+        ("!!float x", "'x' is not a number"),
+        ("!!int [1]", "'' is not a number"),
         ("9" * 5000, "it is not readable as YAML"),
         ("!!python/object/apply:os.system [echo]", "the tag .* is not known"),
         ("!!binary aGk=", "the tag .* is not known"),
@@ -102,7 +102,7 @@ def test_values_on_the_command_line(text: str, value: object) -> None:
         ("[" * 1500 + "]" * 1500, "nested more than 32 deep"),
         ("[" * 600 + "]" * 600, "nested more than 32 deep"),
         ("[" * 100_000, "nested more than 32 deep"),
-        ("!!int ''", "--set x is not readable as YAML: '' is no number"),
+        ("!!int ''", "--set x is not readable as YAML: '' is not a number"),
     ],
 )
 def test_what_is_refused_on_the_command_line(text: str, reason: str) -> None:
@@ -113,7 +113,7 @@ def test_what_is_refused_on_the_command_line(text: str, reason: str) -> None:
 def test_files(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(SettingError, match="is no text in UTF-8"):
+    with pytest.raises(SettingError, match="is not text in UTF-8"):
         read_mapping(path, "policy")
     path.write_text("a: 1\n" + "#" * 2**20)
     with pytest.raises(SettingError, match="is larger than any file of settings"):

@@ -128,7 +128,7 @@ def test_an_audit_and_a_table_compute_it_like_ours(install):
         ({"before": "from natmu.scores import score_named; score_named('nonesuch')"}, "cannot be imported"),
         ({"target": "yours"}, "cannot be imported (AttributeError"),
         ({"level": "slow"}, "cannot be imported (SettingError: Score 'broken' is not complete: its level"),
-        ({"target": "text"}, "is no score"),
+        ({"target": "text"}, "is not a score"),
         ({"called": "other"}, "calls itself 'other'"),
     ],
 )
@@ -194,8 +194,8 @@ def test_a_table_has_no_column_of_what_a_study_does_not_have_of_each_run(install
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("return [][0]", "mine failed (IndexError: list index out of range); mend the function"),
-        ("return float('nan')", "gives nan, which is no finite number"),
+        ("return [][0]", "mine failed (IndexError: list index out of range); correct the function"),
+        ("return float('nan')", "gives nan, which is not a finite number"),
         ("return 1.5", "gives 1.5, and its range is 0 to 1"),
         ("return 'sure'", "gives str and not a number"),
         ("return True", "gives bool and not a number"),

@@ -185,7 +185,7 @@ def _read_csv(path: Path) -> list[int | _Content]:
         raise ValueError(f"it has the columns {some(head)}, and none is called index")
     elif head[0] == "0" and len(rows) > 1:
         raise ValueError(
-            "its first line is 0: either a sample, or the header that pandas writes for a column without a name. Write "
+            "its first line is 0: either a sample, or the header that pandas writes for a column without a name; write "
             "the line 'index' before the samples"
         )
     else:
