@@ -125,14 +125,14 @@ class Unsettled(Method):
 @pytest.mark.parametrize(
     ("method", "sentence"),
     [
-        (42, "method=42 is no method"),
-        (None, "method=None is no method"),
-        (dict, "method=dict is no method"),
-        (Method, "method=Method is no method"),
+        (42, "method=42 is not a method"),
+        (None, "method=None is not a method"),
+        (dict, "method=dict is not a method"),
+        (Method, "method=Method is not a method"),
         (Nameless, "method=Nameless has no name"),
         (Unsettled, "method=Unsettled has no settings"),
         ("finetun", "did you mean finetune"),
-        (lambda problem: problem.model, "is no method"),
+        (lambda problem: problem.model, "is not a method"),
     ],
 )
 def test_what_is_no_method_is_one_sentence(train, trained, method, sentence):

@@ -80,7 +80,7 @@ def test_weights_from_elsewhere_need_an_order_of_classes_that_is_sure(natmu, tmp
     assert trained.status == 0, trained.err
     torch.save(Run(tmp_path / "runs/a").weights(), tmp_path / "mine.pt")
     words = ("unlearn", "--from", "mine.pt", *photos, *TINY, *QUICK, "--forget", "class:name=2")
-    assert "0, 1, 10, 11 …, and counted 0, 1, 2, 3 …; say which order" in without_result(natmu(*words))
+    assert "0, 1, 10, 11 …, and counted 0, 1, 2, 3 …. Say which order" in without_result(natmu(*words))
     assert "may be class number 2, called '10'" in without_result(
         natmu(*words[:-1], "class:2", "--class-order", "string")
     )

@@ -159,7 +159,7 @@ def test_models_that_are_not_what_was_deployed_are_refused_before_anything_begin
     else:
         forge_weights(folder, service.files.run_of(0).path)
     entries = service.files.ledger.entries()
-    with pytest.raises(RunError, match=f"{folder.name} is not what release . deployed: .* restore that folder"):
+    with pytest.raises(RunError, match=f"{folder.name} is not what release . deployed\\. .* restore that folder"):
         service.process()
     assert service.files.ledger.entries() == entries
     if broken == "forged":

@@ -430,5 +430,5 @@ def test_samples_that_are_gone_are_left_out_by_the_division_that_was_kept(tmp_pa
     assert same(other.weights(), result.weights())
     assert (other.division()[earlier] == -1).all()
     assert np.array_equal(other.division()[rows], division.array[rows])
-    with pytest.raises(RunError, match="2 training samples are gone"):
+    with pytest.raises(RunError, match="2 training samples that this model must see are gone"):
         obtain(gaps.original(tiny.RECIPE, 1), gaps)

@@ -80,11 +80,11 @@ GROUPS: tuple[tuple[str, str], ...] = (
         "Shards and heads from Python",
         "The folder `store` of `natmu.train_shards` has run folders, as above, and `samples.npz`. A head has one file.",
     ),
-    ("Decoded images", "The folder `decoded` in the folder of data. Whoever deletes it loses nothing but time."),
+    ("Decoded images", "The folder `decoded` in the folder of data. If you delete it, you lose only time."),
     (
         "Fastest arithmetic",
-        "The user's folder of caches: `natmu` in `XDG_CACHE_HOME`, or `~/.cache/natmu`. Whoever deletes such a file "
-        "has it measured again, and results in bf16 may then differ from earlier ones in their last bits.",
+        "The user's folder of caches: `natmu` in `XDG_CACHE_HOME`, or `~/.cache/natmu`. If you delete such a file, "
+        "it is measured again, and results in bf16 may then differ from earlier ones in their last bits.",
     ),
 )
 

@@ -129,8 +129,8 @@ def _files(rows: Sequence[tuple[str, str]], folder: Path, number: dict[str, int]
     gone = next((path for path in files if not path.is_file() and not path.is_symlink()), None)
     if gone is not None:
         raise DataError(
-            f"{source} lists {gone}, which is no file; write paths from the folder of the table, and take out the row "
-            "of a file that was deleted."
+            f"{source} lists {gone}, which is not a file; write paths from the folder of the table, and remove the row "
+            "of a deleted file."
         )
     labels = np.array([number[label] for _, label in rows], np.int64)
     return ImageFiles(files, labels, tuple(name for name, _ in rows))

@@ -14,11 +14,11 @@ from natmu.requests.ledger import Ledger
 from natmu.requests.state import fold
 
 NOT_SHOWN = (
-    "That a sample is forgotten: models were measured by the scores in the ledger, which see what they can see.",
-    "What becomes of other copies of the samples, of backups, and of models that were exported or made from these.",
-    "That every request that was made stands here, and that times are right: they are those of this machine's clock.",
+    "That a sample is forgotten. The ledger has the scores of the models, and scores cannot detect everything.",
+    "What happens to other copies of the samples, to backups, and to models that were exported or made from these.",
+    "That every request was recorded here, and that times are right. They come from the clock of this machine.",
     "Which data the original was really trained on before the service began.",
-    "That what was done satisfies a law.",
+    "That this procedure satisfies a law.",
 )
 """What neither verification of a service nor of evidence shows."""
 
