@@ -102,7 +102,7 @@ def _requests(steps: Steps) -> Iterator[str]:
     """What requests take again."""
     yield from _rows(
         "RRRRRRRR",
-        ["S", "R", "samples", "expected share", "2,000 draws", "measured: share", "s", "s / s of training"],
+        ["S", "R", "samples", "expected fraction", "2,000 draws", "measured: fraction", "s", "s / s of training"],
     )
     for shards, slices in DIVISIONS[1:]:
         made = _of(steps, rf"shards-{shards}x{slices}-\d+-train")

@@ -14,7 +14,7 @@ SIZE = (48, 40)
 
 
 def photograph(kind: str, person: int, rng: np.random.Generator) -> Image.Image:
-    """Two wheels, a hull or a roof in the colour of its class, against a person's sky; person 7 has another taste."""
+    """Two wheels, a hull or a roof in the colour of its class, under a person's sky; person 7 has other colours."""
     columns, rows = np.meshgrid(*(np.linspace(-1, 1, length) for length in SIZE))
     columns, rows = columns - rng.uniform(-0.2, 0.2), rows - rng.uniform(-0.2, 0.2)
     shape = {

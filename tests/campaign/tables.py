@@ -18,10 +18,14 @@ Line = dict[str, Any]
 
 TITLE = """# Hostile files and options, kills and faults of the machine
 
-What `tests/campaign` tried on natmu, and what it found. `files`: one file that a verb reads is spoilt; `options`: one
-word of a command is hostile; `faults`: a verb is killed or starved, and run again; `parsing`: many small inputs to the
-readers of what users write. What each kind of finding is: `tests/campaign/judging.py`; what is not seen:
-`tests/campaign/watch.py`.
+This page says what `tests/campaign` tried on natmu, and what it found. There are four groups of cases:
+
+- `files`: one file that a command reads is damaged.
+- `options`: one word of a command is hostile.
+- `faults`: a command is killed or gets too few resources, and is run again.
+- `parsing`: the readers of what users write get many small inputs.
+
+`tests/campaign/judging.py` defines each kind of finding. `tests/campaign/watch.py` says what the campaign cannot see.
 """
 
 

@@ -39,7 +39,10 @@ TINY = ["--data", "digits", "--model", "small_cnn", "--epochs", "1", "--precisio
         (["train", *TINY, "--seed", "-1"], "seed"),
         (["train", *TINY, "--out", "."], "--out"),
         (["unlearn", "--from", "runs/none", "--forget", "random:1%"], "runs/none"),
-        (["unlearn", "--from", ".", "--forget", "random:1%", *TINY[:4]], "is not a run folder, which holds record.json"),
+        (
+            ["unlearn", "--from", ".", "--forget", "random:1%", *TINY[:4]],
+            "is not a run folder, which holds record.json",
+        ),
         (["unlearn", "--from", "none.pt", "--forget", "random:1%", *TINY[:4]], "There is no none.pt"),
         (["unlearn", "--forget", "random:1%"], "--from"),
         (["audit", "runs/none"], "runs/none"),
