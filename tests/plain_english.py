@@ -100,10 +100,10 @@ def mean_words(found: Iterable[str]) -> float:
 
 
 def pages() -> list[Path]:
-    """Every page that readers meet. The change log is a list for reference, and no page to be read through."""
+    """Every page that readers meet."""
     folders = ("docs", "examples", "benchmarks/results")
     below = (path for folder in folders for path in (ROOT / folder).rglob("*.md"))
-    return sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *below])
+    return sorted([*(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "README.md")), *below])
 
 
 def main() -> None:

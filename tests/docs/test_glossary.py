@@ -155,7 +155,7 @@ def help_texts():
 def said():
     """All texts that keep to the glossary, by where they stand."""
     below = [path for top in ("docs", "examples", "benchmarks") for path in (ROOT / top).rglob("*.md")]
-    pages = {*ROOT.glob("*.md"), *below} - {ROOT / "docs/glossary.md", ROOT / "CHANGELOG.md"}
+    pages = {*ROOT.glob("*.md"), *below} - {ROOT / "docs/glossary.md"}
     texts = {page: prose(page) for page in pages}
     texts |= {path: first_lines(path) for path in (ROOT / "src").rglob("*.py")}
     named = {path.relative_to(ROOT).as_posix(): text for path, text in texts.items()}

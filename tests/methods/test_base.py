@@ -11,6 +11,8 @@ import torch
 from natmu.engine.checkpoint import Checkpoint
 from natmu.errors import ScenarioError, TrainingError
 from natmu.methods import Method, method_named
+from natmu.progress import showing
+from natmu.records.settings import TrainSettings
 from natmu.types import Settings
 
 from .problems import QUICK, STEPPING, noise_data, problem_of, same_state, state_of
@@ -91,3 +93,14 @@ def test_an_interrupted_run_continues_to_the_weights_of_one_never_interrupted(mo
     assert same_state(state_of(finished.model), state_of(whole.model))
     assert finished.passes == whole.passes
     assert finished.passes.request.trained > 0
+
+
+@pytest.mark.parametrize(
+    ("augment", "settings", "told"),
+    [(False, {}, True), (True, {}, False), ("flip", {}, False), (False, {"augment_retain": True}, False)],
+)
+def test_a_default_that_augments_is_told_of_where_the_original_saw_plain_images(capsys, augment, settings, told):
+    problem = replace(problem_of(noise_data(24), [0, 5]), training=TrainSettings(augment=augment))
+    with showing():
+        method_named("natmu")(epochs=1, **settings)(problem)
+    assert ("set augment_retain=false" in capsys.readouterr().err) == told

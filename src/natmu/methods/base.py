@@ -27,10 +27,10 @@ from natmu.methods.presets import Preset, with_preset
 from natmu.methods.private import passes_of, private_problem
 from natmu.methods.problem import Problem
 from natmu.models.finite import require_finite_weights
-from natmu.progress import say
+from natmu.progress import decide, say
 from natmu.records.passes import Passes
 from natmu.records.run import History
-from natmu.records.settings import FitSettings, flips_alternate, own_augmentation
+from natmu.records.settings import FitSettings, TrainSettings, flips_alternate, own_augmentation
 from natmu.types import Scenario, Settings, seed_for
 
 EVERY_SCENARIO: tuple[Scenario, ...] = ("random", "hardest", "class", "subclass", "indices")
@@ -258,6 +258,7 @@ class Method(ABC):
         if outer is None:
             detached(model)
         self._tell_of_few(problem)
+        self._tell_of_augmentation(problem)
         return Unlearned(model, seconds, passes_of(problem, counter.since(before), sharded=self.needs_shards))
 
     @property
@@ -304,6 +305,17 @@ class Method(ABC):
                 f"{self.name}: {kept} samples were kept and {forgotten} forgotten; the model may have lost accuracy on "
                 "others, which a test set shows"
             )
+
+    def _tell_of_augmentation(self, problem: Problem) -> None:
+        """Say where a default augments images, and the original was trained on images as they are."""
+        as_they_are = isinstance(problem.training, TrainSettings) and problem.training.augment is False
+        for part in ("retain", "forget"):
+            name = f"augment_{part}"
+            if as_they_are and getattr(self.config, name, False) and name not in self.config.model_fields_set:
+                decide(
+                    f"{self.name} crops and flips {part} images, and the original was trained without; if the model "
+                    f"loses accuracy, set {name}=false"
+                )
 
 
 def without_retain() -> str:
