@@ -56,7 +56,7 @@ def summary(entries):
 def test_a_promise_is_the_first_sentence_and_tests_only_check_the_software():
     exact = summary(long_story(0, **EXACT))
     assert exact[0].startswith(
-        "The request is honoured by release 1, which is exact, by the method sisa. The weights are"
+        "The request is honoured by release 1, which is exact, by the method sisa. Bit for bit, the"
     )
     assert EXACT["promise"] in exact[0]
     assert "As a check of the software, the model was compared with 2 retrained models. No score" in " ".join(exact)
