@@ -75,7 +75,7 @@ def test_a_head_on_a_backbone_of_other_classes_from_training_to_export(natmu, re
     assert "features of length 1" in exported.err
     weights = torch.load(tmp_path / "first.pt", weights_only=True)
     assert all(torch.equal(weights[key], value) for key, value in Run(tmp_path / "runs/first").weights().items())
-    assert "export without --like" in refused("export", "runs/first", "--out", "b.pt", "--like", "first.pt")
+    assert "xport without --like" in refused("export", "runs/first", "--out", "b.pt", "--like", "first.pt")
     assert "was trained on low.npz, which is this data" in refused(*words("low.npz"), "--out", "runs/no")
     assert "holds a head on a backbone from run" in refused(*words("low.npz", "runs/head"))
 
@@ -132,7 +132,7 @@ def test_a_factory_may_bring_its_weights_and_a_file_needs_an_architecture(natmu,
     made = natmu(*words("high.npz", "zoo_of_heads:make"), "--json")
     assert made.status == 0, made.err
     assert made.json["lineage"]["start"]["origin"] == "zoo_of_heads:make"
-    assert "Nobody says what the backbone from zoo_of_heads:make was trained on" in made.err
+    assert "Nobody said what the backbone from zoo_of_heads:make was trained on" in made.err
     assert made.json["scores"]["test_acc"] > 60
     torch.save({}, tmp_path / "some.pt")
     assert "name its architecture with --model" in refused(*words("high.npz", "some.pt"))

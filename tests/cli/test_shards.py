@@ -71,7 +71,7 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(natmu, refused, tmp_path):
     asked = ["unlearn", "--from", "runs/o", "--forget", "class:3", "--method"]
     assert "leave --precision out" in refused(*asked, "sisa", "--precision", "bf16")
     assert "without --drop-class" in refused("unlearn", "--from", "runs/o", "--drop-class", "3")
-    assert "export without --like" in refused("export", "runs/o", "--out", "x.pt", "--like", "w.pt")
+    assert "xport without --like" in refused("export", "runs/o", "--out", "x.pt", "--like", "w.pt")
 
 
 def test_votes_forget_by_any_method_and_again_by_sisa(natmu):
@@ -84,4 +84,4 @@ def test_votes_forget_by_any_method_and_again_by_sisa(natmu):
     assert "is not kept" not in done.err
     back = natmu("unlearn", "--from", "runs/c", *asked, "--method", "sisa", "--out", "runs/d", "--json")
     assert back.status == 0, back.err
-    assert "what neggrad_plus changed in the model is not kept" in " ".join(back.json["decisions"])
+    assert "What neggrad_plus changed in the model is not kept" in " ".join(back.json["decisions"])

@@ -83,7 +83,7 @@ def test_of_equally_hard_samples_the_first_are_taken(hundred: ImageData) -> None
 
 @pytest.mark.parametrize("difficulty", [None, {}, {"loss": np.zeros(100, np.float32)}])
 def test_hardest_without_hardness_says_what_to_do(hundred: ImageData, difficulty: Mapping[str, np.ndarray]) -> None:
-    with pytest.raises(ForgetSetError, match=r"needs the confidence of every training sample.*train the original"):
+    with pytest.raises(ForgetSetError, match=r"needs the confidence of every training sample.*Train the original"):
         _resolve("hardest:5", hundred, difficulty)
 
 

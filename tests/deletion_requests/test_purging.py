@@ -382,7 +382,7 @@ def test_requests_that_are_not_honoured_are_refused(small):
     with pytest.raises(UsageError, match="no request 2"):
         confirm_purge(small.folder, small.record, None, KEY, small.state, 2, data=None, weights=False)
     del small.bodies[2:]
-    assert "run natmu requests process first" in refused(small)
+    assert "Run natmu requests process first" in refused(small)
     retraining = Policy(method="retrain")
     small.bodies[0] = small.bodies[0].model_copy(update={"policy": retraining})
     assert confirm(small).files == 6

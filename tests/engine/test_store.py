@@ -334,7 +334,7 @@ def test_a_folder_whose_copying_was_broken_off_is_set_aside_and_the_run_computed
     assert computation.calls == 1
     assert (tmp_path / f"{MODEL.digest}.incomplete" / "model.safetensors").read_bytes() == b"half"
     (line,) = said
-    assert "the copying of that run was broken off" in line
+    assert "the copy of that run is not complete" in line
 
 
 def test_a_run_is_adopted_where_its_copying_was_broken_off_twice(tmp_path):
@@ -358,7 +358,7 @@ def test_a_named_folder_whose_copying_was_broken_off_is_refused_as_such(tmp_path
         ) as caught:
             attempt()
         assert "delete" not in str(caught.value)
-    with pytest.raises(UsageError, match="the copying of that run was broken off; copy it again"):
+    with pytest.raises(UsageError, match="the copy of that run is not complete; copy it again"):
         open_run(tmp_path / "mine")
     assert computation.calls == 0
 

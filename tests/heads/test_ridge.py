@@ -110,7 +110,7 @@ def nearly_collinear():
 def test_lost_conditioning_is_refused_and_would_have_broken_the_promise(constructed, monkeypatch):
     features, labels, l2 = constructed()
     head = RidgeHead.fit(features, labels, num_classes=CLASSES, l2=l2)
-    with pytest.raises(RefitNeeded, match="fit the head again"):
+    with pytest.raises(RefitNeeded, match="Fit the head again"):
         head.remove(features[:1], labels[:1])
     monkeypatch.setattr(ridge, "TOLERANCE", np.inf)
     wrong = head.remove(features[:1], labels[:1])
