@@ -354,7 +354,7 @@ def test_a_named_folder_whose_copying_was_broken_off_is_refused_as_such(tmp_path
     (tmp_path / "mine" / "model.safetensors").touch()
     for attempt in (lambda: store.obtain(MODEL, computation, name="mine"), lambda: store.refuse_other("mine", bool)):
         with pytest.raises(
-            UsageError, match=r"mine holds model\.safetensors and no record\.json: the copying"
+            UsageError, match=r"mine holds model\.safetensors and no record\.json: the copy of that run is not"
         ) as caught:
             attempt()
         assert "delete" not in str(caught.value)

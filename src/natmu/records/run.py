@@ -268,7 +268,7 @@ def half_copied(folder: Path) -> str | None:
     files = [name for name in (WEIGHTS, PREDICTIONS) if is_there(folder / name)]
     if not files or is_there(folder / RECORD):
         return None
-    return f"{folder} holds {files[0]} and no {RECORD}: the copying of that run was broken off; copy it again"
+    return f"{folder} holds {files[0]} and no {RECORD}: the copy of that run is not complete; copy it again"
 
 
 def read_history(path: Path) -> History:
