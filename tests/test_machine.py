@@ -181,3 +181,22 @@ def test_a_name_that_is_too_long_is_said_once_and_for_all(tmp_path):
     assert str(fault) == "x is too long a name for this file system; give a shorter one."
     assert isinstance(cannot_write(tmp_path, OSError(errno.ENAMETOOLONG, "File name too long")), UsageError)
     assert name_too_long(system(errno.ENOSPC)) is None
+
+
+WITHOUT_MEMORY = """
+import resource, scipy.linalg
+from natmu.linear_algebra import load_linear_algebra
+size = next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (size + (40 << 20),) * 2)
+try:
+    load_linear_algebra()
+except MemoryError:
+    print("no memory")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address space is measured through /proc")
+def test_linear_algebra_without_memory_is_an_ordinary_error():
+    """OpenBLAS itself gives up and ends the program, or waits without an end, as it did in a campaign."""
+    run = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, timeout=60)
+    assert (run.stdout, run.stderr, run.returncode) == ("no memory\n", "", 0)

@@ -258,6 +258,7 @@ def meaning_of(root: Path, name: str) -> Any:
 
 
 def form_of(root: Path, name: str) -> Any:
-    """Names, shapes and types of weights."""
+    """Names, shapes and types of weights, and whether they are trained."""
     path = root / name
-    return weights(path, lambda one: f"{tuple(one.shape)} {one.dtype}") if path.is_file() else UNCLEAR
+    form = lambda one: f"{tuple(one.shape)} {one.dtype} {one.requires_grad}"  # noqa: E731
+    return weights(path, form) if path.is_file() else UNCLEAR

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natmu.errors import TrainingError, UsageError
+from natmu.linear_algebra import load_linear_algebra
 
 Features = npt.NDArray[np.floating]
 
@@ -53,6 +54,7 @@ def label_information(
     from scipy.special import log_softmax  # slow to import, as is the next
     from sklearn.linear_model import LogisticRegression
 
+    load_linear_algebra()
     (seen_MD, held_ND), labels_M, held_N = _scaled(features, held_features), np.asarray(labels), np.asarray(held_labels)
     classes, counts = np.unique(held_N, return_counts=True)
     if len(labels_M) != len(seen_MD) or len(held_N) != len(held_ND) or not np.isin(classes, labels_M).all():

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from natmu.errors import UsageError
+from natmu.linear_algebra import load_linear_algebra
 from natmu.scores.rates import auc, tpr_at_fpr
 from natmu.scores.signals import SIGNALS, Values, confidence, entropy, margin, modified_entropy, softmax_of
 from natmu.types import IntArray, Part, Predictions, seed_for
@@ -78,6 +79,7 @@ def mia_entropy(predictions: Predictions) -> float:
     from sklearn.exceptions import ConvergenceWarning  # slow to import, and reports need none of it
     from sklearn.linear_model import LogisticRegression
 
+    load_linear_algebra()
     if not (len(predictions.retain) and len(predictions.test) and len(predictions.forget)):
         raise UsageError("mia_entropy needs retain, test and forget samples; leave it out where one of them is empty.")
     member, nonmember, forgotten = (
@@ -257,6 +259,7 @@ def _called_nonmembers(member: Values, nonmember: Values, judged: Values, stands
     """
     from sklearn.svm import SVC
 
+    load_linear_algebra()
     side = np.repeat([1.0, 0.0], [len(member), len(nonmember)])
     # Equal rows of one side are one row with their weight: the same optimum, and much faster on two distinct values.
     rows, weight = np.unique(np.column_stack([side, np.concatenate([member, nonmember])]), axis=0, return_counts=True)
