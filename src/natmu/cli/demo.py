@@ -19,7 +19,7 @@ def run(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Forget wrong labels and a class of handwritten digits, and compare with retraining.
+    """Forget wrong labels and a class of digits, and compare with retraining.
 
     Needs no download, and takes about a minute. Its settings were chosen by hand: it ranks no methods.
     """
