@@ -19,9 +19,9 @@ def run(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Forget wrong labels and a class of digits, and compare with retraining.
+    """Forget wrong labels, then a class, on handwritten digits.
 
-    Needs no download, and takes about a minute. Its settings were chosen by hand: it ranks no methods.
+    Compares with retraining. Needs no download, and takes about a minute. Its settings were chosen by hand: it ranks no methods.
     """
     start = time.perf_counter()
     from natmu.cli.output import print_json, print_stories
