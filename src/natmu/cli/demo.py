@@ -21,7 +21,8 @@ def run(
 ) -> None:
     """Forget wrong labels, then a class, on handwritten digits.
 
-    Compares with retraining. Needs no download, and takes about a minute. Its settings were chosen by hand: it ranks no methods.
+    Compares with retraining. Needs no download, and takes about a minute. Its settings were chosen by hand: it ranks no
+    methods.
     """
     start = time.perf_counter()
     from natmu.cli.output import print_json, print_stories
