@@ -92,8 +92,9 @@ def _closest(outcome: Outcome, best: Row) -> str:
     if interval_of(gap) is None:
         relation = "no more than" if outcome.place == "inside" else "more than"
         return f"{text}, {relation} the retraining baseline of {written(baseline)}; one seed gives no interval."
-    relation = {"inside": "inside", "outside": "outside", "open": "perhaps inside, perhaps outside"}[outcome.place]
-    return f"{text}, {relation} the retraining baseline of {written(baseline)}."
+    if outcome.place == "open":
+        return f"{text}. The retraining baseline is {written(baseline)}; whether the gap lies inside it is open."
+    return f"{text}, {outcome.place} the retraining baseline of {written(baseline)}."
 
 
 def _first_words(outcome: Outcome, best: Row) -> str:

@@ -94,11 +94,12 @@ def _seeds(outcome: Outcome) -> list[str]:
     best = outcome.best
     if best is None:
         return []
-    reasons = [] if best.n >= ENOUGH else [f"n = {best.n} is few"]
-    reasons += ["the order of the best methods is open"] if outcome.tied or outcome.undecided else []
-    reasons += ["inside or outside the baseline is open"] if outcome.place == "open" else []
+    order, place = outcome.tied or outcome.undecided, outcome.place == "open"
+    unsure = [*["which method is best"] * bool(order), *[f"whether {best.method} is inside the baseline"] * place]
+    reasons = [*[f"n = {best.n} is few"] * (best.n < ENOUGH)]
+    reasons += [f"these leave open {' and '.join(unsure)}"] if unsure else []
     reasons += ["the baseline is known only roughly"] if _rough(outcome) else []
-    return [f"Add seeds to the recipe: {', '.join(reasons)}."] if reasons else []
+    return [f"Add seeds to the recipe: {'; '.join(reasons)}."] if reasons else []
 
 
 def _rough(outcome: Outcome) -> bool:
