@@ -72,7 +72,9 @@ def test_what_may_not_be_read_is_told_beside_all_else(tmp_path, monkeypatch):
     sentences = told([*data_findings(tmp_path), *store_findings(tmp_path)], "wrong")
     assert len(sentences) == 4
     assert sentences[0].endswith("cannot be read (Permission denied). Let it be read, or choose another --data-dir.")
-    assert sentences[3] == f"{tmp_path / 'a'} cannot be read (Permission denied). Let it be read, or choose another --out."
+    assert (
+        sentences[3] == f"{tmp_path / 'a'} cannot be read (Permission denied). Let it be read, or choose another --out."
+    )
 
 
 def test_classes_without_all_their_images_are_told(tmp_path, monkeypatch):

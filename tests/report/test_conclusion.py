@@ -77,11 +77,15 @@ def test_one_method_inside_the_baseline():
 @pytest.mark.parametrize(
     ("gaps", "place", "step"),
     [
-        ((3.0, 3.1, 3.2), "points, outside the retraining baseline of 1.00", "Try another method, or search the settings"),
+        (
+            (3.0, 3.1, 3.2),
+            "points, outside the retraining baseline of 1.00",
+            "Try another method, or search the settings",
+        ),
         (
             (0.9, 1.2, 1.5),
             "points. The retraining baseline is 1.00 (0.75 to 1.25); whether the gap lies inside it is open.",
-            "Add seeds to the recipe: these leave open whether natmu is inside the baseline.",
+            "Add seeds to the recipe: it is open whether natmu is inside the baseline.",
         ),
     ],
 )
@@ -96,7 +100,7 @@ def test_ties_are_named_with_the_cheapest_of_them():
     first, second = a_method("natmu", 2.0, 2.4, 2.2), a_method("salun", 2.1, 2.2, 2.5, fraction=0.01)
     found = concluded(RETRAINED, first, second, a_method("ssd", 9.0, 9.2, 9.1), audits={"natmu": judged()})
     assert found.others == ("At n = 3, natmu is not distinguishable from salun; salun is the cheapest of these.",)
-    assert "Add seeds to the recipe: these leave open which method is best." in found.steps
+    assert "Add seeds to the recipe: it is open which method is best." in found.steps
 
 
 def test_a_method_that_is_better_beyond_noise_is_said_to_be():
@@ -154,7 +158,7 @@ def test_one_seed_gives_no_interval_and_no_order():
     assert "its avg_gap is 2.0 percentage points, more than the retraining baseline" in found.closest
     assert found.closest.endswith("; one seed gives no interval.")
     assert found.others == ("At n = 1, the order of the methods is not certain.",)
-    assert any(step.startswith("Add seeds to the recipe: n = 1 is few; these leave open which") for step in found.steps)
+    assert any(step.startswith("Add seeds to the recipe: n = 1 is few; it is open which") for step in found.steps)
     assert "no more than the retraining baseline" in concluded(RETRAINED, a_method("natmu", 0.4)).closest
 
 
@@ -171,6 +175,17 @@ def test_an_original_that_is_closer_is_named():
     assert "The closest is natmu: its avg_gap is 2.10 (" in found.closest
     assert found.others == ()
     assert found.steps[0].startswith("Try another method")
+
+
+def test_an_original_inside_the_baseline_leaves_little_to_forget():
+    said = "The original lies inside the retraining baseline too, so by avg_gap there is little to forget."
+    step = "Compare on another forget set, or by an audit: by avg_gap there is little to forget here."
+    near, audits = row(FORGET, "original", 3, avg_gap=[0.75, 0.8, 0.7]), {"natmu": judged()}
+    found = concluded(near, RETRAINED, a_method("natmu", 0.9, 0.95, 0.85), audits=audits)
+    assert (said in found.others, found.steps) == (True, (step,))
+    caught = concluded(near, RETRAINED, a_method("natmu", 0.9, 0.95, 0.85), audits={"natmu": judged("no")})
+    assert caught.steps == ("Try another method, or search the settings (natmu search).",)
+    assert said not in concluded(ORIGINAL, RETRAINED, a_method("natmu", 0.9, 0.95, 0.85)).others
 
 
 def test_no_cost_is_left_out_and_a_high_one_said_to_be_high():

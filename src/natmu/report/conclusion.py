@@ -108,11 +108,13 @@ def _first_words(outcome: Outcome, best: Row) -> str:
 
 
 def _beside_original(outcome: Outcome) -> list[str]:
-    """The gap of the original, where no sentence before has it."""
+    """The gap of the original, where no sentence before has it, and whether there was anything to forget."""
     original = outcome.original
-    if original is None or outcome.original_is_closer:
+    if original is None:
         return []
-    return [f"The avg_gap of the original is {rounded(original.mean, original.std)[0]}."]
+    gap = [f"The avg_gap of the original is {rounded(original.mean, original.std)[0]}."]
+    little = "The original lies inside the retraining baseline too, so by avg_gap there is little to forget."
+    return [*gap * (not outcome.original_is_closer), *[little] * outcome.little_to_forget]
 
 
 def _beside_others(outcome: Outcome) -> list[str]:
