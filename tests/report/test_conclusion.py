@@ -103,6 +103,13 @@ def test_ties_are_named_with_the_cheapest_of_them():
     assert "Add seeds to the recipe: it is open which method is best." in found.steps
 
 
+@pytest.mark.parametrize("fractions", [[0.04] * 3, [0.02, 0.05, 0.05]])
+def test_none_of_equal_cost_is_called_the_cheapest(fractions):
+    twin = row(FORGET, "twin", 3, avg_gap=[2.1, 2.2, 2.5], retrain_fraction=fractions)
+    (sentence,) = concluded(RETRAINED, a_method("natmu", 2.0, 2.4, 2.2), twin).others
+    assert sentence == "At n = 3, natmu is not distinguishable from twin."
+
+
 def test_a_method_that_is_better_beyond_noise_is_said_to_be():
     found = concluded(RETRAINED, a_method("natmu", 2.0, 2.1, 2.2), a_method("ssd", 9.0, 9.2, 9.1))
     assert found.others == ("At n = 3, every other method has a higher gap, beyond noise.",)
@@ -116,7 +123,7 @@ def test_equal_methods_are_ties_too():
 
 def test_of_many_ties_three_are_named():
     gaps = [(2.0 + place / 100, 2.4 - place / 100, 2.2) for place in range(6)]
-    many = [a_method(f"m{place}", *each) for place, each in enumerate(gaps)]
+    many = [a_method(f"m{place}", *each, fraction=0.01 * (place + 1)) for place, each in enumerate(gaps)]
     (sentence,) = concluded(RETRAINED, *many).others
     assert " and 2 other methods; " in sentence
 

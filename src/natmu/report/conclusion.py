@@ -134,10 +134,14 @@ def _beside_others(outcome: Outcome) -> list[str]:
 
 
 def _cheapest(rows: Sequence[Row]) -> str | None:
-    """The method with the lowest fraction of retraining's time; None where not all are known."""
+    """The method with the lowest fraction of retraining's time; None where not all are known, or two are about equal."""
     columns = {row.method: row.scores.get(FRACTION) for row in rows}
-    known = {label: column.mean for label, column in columns.items() if column is not None}
-    return min(known, key=known.__getitem__) if len(known) == len(rows) else None
+    known = {label: column for label, column in columns.items() if column is not None}
+    if len(known) < len(rows):
+        return None
+    first, second = sorted(known, key=lambda label: known[label].mean)[:2]
+    clear = known[first].mean + (known[first].std or 0.0) < known[second].mean - (known[second].std or 0.0)
+    return first if clear else None
 
 
 def _cost(row: Row) -> str:
