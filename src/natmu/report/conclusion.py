@@ -134,7 +134,7 @@ def _beside_others(outcome: Outcome) -> list[str]:
 
 
 def _cheapest(rows: Sequence[Row]) -> str | None:
-    """The method with the lowest fraction of retraining's time; None where not all are known, or two are about equal."""
+    """The method with the lowest fraction of retraining's time; None where one is unknown, or two are about equal."""
     columns = {row.method: row.scores.get(FRACTION) for row in rows}
     known = {label: column for label, column in columns.items() if column is not None}
     if len(known) < len(rows):
