@@ -146,5 +146,7 @@ def on_post_build(config: MkDocsConfig) -> None:
             raise PluginError(f"{path.relative_to(site)} loads {loaded[0]}; a page may load nothing from elsewhere.")
     for name in REFERENCE:
         page = site / f"reference/natmu{name.replace('.', '-')}.html"
+        if not page.is_file():
+            raise PluginError(f"The site lacks {page.relative_to(site)}, the reference of natmu{name}.")
         if missing := missing_names(page.read_text(encoding="utf-8"), f"natmu{name}"):
             raise PluginError(f"{page.name} lacks {', '.join(missing)}.")

@@ -112,7 +112,12 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path, help="pages; all if none is named")
     parser.add_argument("--worst", type=int, default=10, help="how many of the longest sentences to print")
     arguments = parser.parse_args()
-    read = {path: page_sentences(path.read_text(encoding="utf-8")) for path in arguments.files or pages()}
+    read = {}
+    for path in arguments.files or pages():
+        try:
+            read[path] = page_sentences(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            parser.error(f"{path} cannot be read as a page: {error}.")
     for path, found in sorted(read.items(), key=lambda item: -mean_words(item[1])):
         longest = max(map(word_count, found), default=0)
         print(f"{mean_words(found):5.1f} words a sentence, at most {longest:3d}, {len(found):4d} sentences  {path}")

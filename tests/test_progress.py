@@ -92,6 +92,20 @@ def test_a_decision_is_said_once_and_kept_by_all_who_collect():
     assert decided() == ()
 
 
+def test_a_display_shows_a_decision_once_and_every_record_keeps_it(capsys):
+    kept = []
+    with showing():
+        for _ in range(2):
+            with deciding() as noted:
+                decide("A fifth is the test set.")
+            kept += noted
+        with without_lines(), deciding():
+            decide("Hidden.")
+        decide("Hidden.")
+    assert kept == ["A fifth is the test set."] * 2
+    assert capsys.readouterr().err == "A fifth is the test set.\nHidden.\n"
+
+
 class Shown:
     """A display that keeps its lines."""
 

@@ -116,6 +116,8 @@ def _unseen(steps: int = 1) -> None:
 
 
 _current: ContextVar[Display | None] = ContextVar("natmu_progress", default=None)
+_told: ContextVar[set[str] | None] = ContextVar("natmu_told", default=None)
+"""The decisions that the current display has shown."""
 
 
 @contextmanager
@@ -132,10 +134,11 @@ def showing(enabled: bool = True) -> Iterator[None]:
 @contextmanager
 def shown_on(display: Display) -> Iterator[None]:
     """Show the progress of all work inside on this display."""
-    token = _current.set(display)
+    token, told = _current.set(display), _told.set(set())
     try:
         yield
     finally:
+        _told.reset(told)
         _current.reset(token)
 
 
@@ -186,11 +189,14 @@ def decided() -> tuple[str, ...]:
 def decide(sentence: str) -> None:
     """Say what was decided for the user, once, and keep it for the record of the run or of the audit.
 
+    A study decides the same for each of its models; every record keeps it, and the display shows it once.
+
     Args:
         sentence: What was decided, and why where that is not plain.
     """
-    collecting = _decisions.get()
-    if not collecting or sentence not in collecting[0]:
+    collecting, told = _decisions.get(), _told.get()
+    if told is not None and sentence not in told and (not collecting or sentence not in collecting[0]):
+        told.add(sentence)
         say(sentence)
     for noted in collecting:
         if sentence not in noted:

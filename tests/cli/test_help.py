@@ -105,6 +105,23 @@ def test_run_and_study_folders_are_completed(tmp_path, monkeypatch, completed):
     assert completed("export", "nowhere/") == []
 
 
+def test_no_folder_is_offered_whose_name_a_shell_would_read_as_something_else(tmp_path, monkeypatch, completed):
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "runs/$(touch hacked)",
+        "runs/`id`",
+        "runs/a b",
+        "runs/*",
+        "runs/x'y",
+        "runs/two\nlines",
+        "-rf",
+        "runs/ä-1",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "record.json").touch()
+    assert completed("audit", "") == completed("audit", "runs/") == ["runs/ä-1"]
+
+
 def test_the_names_of_data_sets_are_those_of_the_catalogue():
     assert tuple(source.name for source in sources()) == completing.DATA_SETS
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 
 import pytest
@@ -31,6 +32,15 @@ def test_data_that_is_not_there_is_no_fault(tmp_path):
     assert found.text.endswith("cifar10, cifar100, tiny-imagenet.")
 
 
+def test_a_file_is_no_folder_of_data_or_runs(tmp_path):
+    (tmp_path / "file").touch()
+    (data,) = data_findings(tmp_path / "file")
+    assert (data.state, data.text) == ("wrong", f"--data-dir {tmp_path / 'file'} is no folder.")
+    (runs,) = store_findings(tmp_path / "file")
+    assert runs.state == "wrong"
+    assert "cannot be written" in runs.text
+
+
 @pytest.mark.parametrize("folder", ["cifar-10-batches-py", "cifar10", "."])
 def test_a_data_set_that_is_whole_is_good(tmp_path, monkeypatch, folder):
     write_cifar10(tmp_path / folder)
@@ -50,6 +60,21 @@ def test_data_sets_that_lack_images_files_or_bytes_are_wrong(tmp_path):
     assert "lacks wnids.txt. Move it away, and run natmu data download tiny-imagenet" in incomplete
     for sentence in (few, damaged):
         assert "Move " in sentence
+
+
+def test_what_may_not_be_read_is_told_beside_all_else(tmp_path, monkeypatch):
+    def refuse(place, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(place))
+
+    monkeypatch.setattr(storage, "_has", refuse)
+    monkeypatch.setattr(storage, "_checked", refuse)
+    (tmp_path / "a").mkdir()
+    sentences = told([*data_findings(tmp_path), *store_findings(tmp_path)], "wrong")
+    assert len(sentences) == 4
+    assert sentences[0].endswith("cannot be read (Permission denied). Let it be read, or choose another --data-dir.")
+    assert (
+        sentences[3] == f"{tmp_path / 'a'} cannot be read (Permission denied). Let it be read, or choose another --out."
+    )
 
 
 def test_classes_without_all_their_images_are_told(tmp_path, monkeypatch):

@@ -132,6 +132,15 @@ def test_it_prints_the_hardest_page_and_the_longest_sentence_first(tmp_path, mon
     assert (where, sentence.strip()) == (f"{files[1]}, 5 words:", "This sentence is the longest.")
 
 
+def test_a_file_that_is_no_page_is_refused_in_a_sentence(tmp_path, monkeypatch, capsys):
+    (tmp_path / "binary.md").write_bytes(b"\xff\xfe")
+    for name in ("absent.md", "binary.md", "."):
+        monkeypatch.setattr(sys, "argv", ["plain_english", str(tmp_path / name)])
+        with pytest.raises(SystemExit):
+            plain_english.main()
+        assert f"error: {tmp_path / name} cannot be read as a page: " in capsys.readouterr().err
+
+
 def named(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from mkdocs.exceptions import PluginError
 from tests.docs.hooks import HOOKS
 from tests.report.browser import chromium
 
@@ -94,6 +96,11 @@ def test_the_reference_has_a_page_for_each_public_package():
         "load_head",
         "rows_of",
     ]
+
+
+def test_a_site_without_a_page_of_the_reference_is_refused(tmp_path):
+    with pytest.raises(PluginError, match=r"lacks reference/natmu\.html, the reference of natmu\."):
+        HOOKS.on_post_build(SimpleNamespace(site_dir=str(tmp_path)))
 
 
 @pytest.fixture

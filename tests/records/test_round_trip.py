@@ -107,6 +107,10 @@ def test_a_study_comes_back_and_keeps_nothing_of_an_earlier_one(tmp_path):
     study = open_study(path)
     assert [audit.label for audit in study.audits] == ["natmu", "salun"]
     assert study.hybrids.forget.shape == (2, 8, 8)
+    (path / "hybrids.npz").rename(path / "away")
+    with pytest.raises(RunError, match=r"hybrids\.npz cannot be read, because it is missing; run the study again\."):
+        _ = StudyFolder(path).hybrids
+    (path / "away").rename(path / "hybrids.npz")
     again = write_study(path, study.table)
     assert again.files == {}
     assert StudyFolder(path).table == again

@@ -29,6 +29,7 @@ from natmu.audits.in_memory import (
     private_copy,
     shadow_margins,
 )
+from natmu.audits.poor_baseline import poor_baseline
 from natmu.class_outputs import classes_asked
 from natmu.data import ImageData, from_dataset, require_same_classes, say_what_is_forgotten
 from natmu.data.kinds import of_one_kind
@@ -172,6 +173,8 @@ def audit(
         case = _Case(train, test, forgotten, dropped, compute)
         panel = _panel(case, model, original, judged, given, level)
         found = examine(panel, level, seed, scores)
+        for sentence in poor_baseline(found):
+            decide(sentence)
     return audit_result(found, panel, forgotten, level, seed, decisions)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from importlib.resources import files
@@ -20,6 +21,9 @@ RUNS = Path("runs")
 
 RECORDS = ("record.json", "table.json")
 """Files that are in the folder of a run, and of a study."""
+
+PLAIN = re.compile(r"(?!-)[\w@%+=,./-]+")
+"""Paths that every shell reads as they are. Bash types what is offered, without quotes, and ``$(…)`` would be run."""
 
 Offers = list[tuple[str, str]]
 """Words, each with what is said of it."""
@@ -62,12 +66,16 @@ def one_of(*words: str) -> Callable[[str], Offers]:
 
 
 def run_folders(incomplete: str) -> Offers:
-    """Folders of runs and studies: those in the folder that was typed, and those in ``runs`` where nothing was."""
+    """Folders of runs and studies: those in the folder that was typed, and those in ``runs`` where nothing was.
+
+    A path that would need quotes is left to be typed.
+    """
     typed, name = os.path.split(incomplete)
     places = [(Path(typed), name)]
     if not typed and str(RUNS).startswith(name):
         places.append((RUNS, ""))
-    return [(str(folder), "") for place, start in places for folder in _folders(place, start)]
+    found = [str(folder) for place, start in places for folder in _folders(place, start)]
+    return [(folder, "") for folder in found if PLAIN.fullmatch(folder)]
 
 
 def _folders(place: Path, start: str) -> Iterator[Path]:

@@ -19,10 +19,9 @@ def run(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Forget wrong labels, then a class, on handwritten digits.
+    """Forget wrong labels and a class, and compare with retraining.
 
-    Compares with retraining. Needs no download, and takes about a minute. Its settings were chosen by hand: it ranks no
-    methods.
+    Uses handwritten digits: no download, about a minute. Its settings were chosen by hand: it ranks no methods.
     """
     start = time.perf_counter()
     from natmu.cli.output import print_json, print_stories

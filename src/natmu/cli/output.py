@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.tree import Tree
 
@@ -62,14 +63,14 @@ def print_stories(stories: Sequence[Story]) -> None:
     """Print what the demo shows: for each forget set a table and its conclusion."""
     for story in stories:
         labelled = any(row.corrected_acc is not None for row in story.rows)
-        headers = ["model", story.unwanted, *["true label"] * labelled, "avg_gap", "relative time", "forgotten?"]
+        headers = ["model", story.unwanted, *["true label"] * labelled, "avg_gap", "retrain fraction", "forgotten?"]
         rows = [
             {
                 "model": row.method,
                 story.unwanted: _percent(row.unwanted),
                 "true label": _percent(row.corrected_acc),
                 "avg_gap": None if row.avg_gap is None else f"{row.avg_gap:.1f}",
-                "relative time": _percent(row.retrain_fraction),
+                "retrain fraction": _percent(row.retrain_fraction),
                 "forgotten?": row.audit,
             }
             for row in story.rows
@@ -177,12 +178,30 @@ def _figure(number: float) -> str:
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
     """Print rows as a table of the named columns."""
-    table = Table(show_lines=True)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_shown(row[column])) for column in columns))
-    Console().print(table)
+    table, console = Table(show_lines=True), Console()
+    cells = [[column, *(_shown(row[column]) for row in rows)] for column in columns]
+    widths = _widths(cells, console.width - 3 * len(columns) - 1)
+    for (header, *_), width in zip(cells, widths, strict=True):
+        table.add_column(header, overflow="fold", width=width)
+    for texts in list(zip(*cells, strict=True))[1:]:
+        table.add_row(*map(Text, texts))
+    console.print(table)
+
+
+def _widths(cells: Sequence[Sequence[str]], room: int) -> list[int | None]:
+    """How wide columns are, so that no word is cut; None where that cannot be, or need not be said.
+
+    Args:
+        cells: Texts by column.
+        room: Characters for all columns.
+    """
+    full = [max(map(cell_len, texts)) for texts in cells]
+    widths = [max(map(cell_len, " ".join(texts).split()), default=0) for texts in cells]
+    if sum(full) <= room or sum(widths) > room:
+        return [None] * len(cells)
+    for _ in range(room - sum(widths)):
+        widths[max(range(len(cells)), key=lambda place: full[place] - widths[place])] += 1
+    return [*widths]
 
 
 def _shown(value: object) -> str:

@@ -53,10 +53,16 @@ def cache_finding(folder: Path | None) -> Finding:
 
 def data_findings(data_dir: Path) -> list[Finding]:
     """Which data sets lie in a folder, and whether they are whole."""
+    if data_dir.exists() and not data_dir.is_dir():
+        remedy = "Choose another --data-dir; --data digits needs none."
+        return [Finding("data", "wrong", f"--data-dir {data_dir} is no folder.", remedy)]
     archives = {name: archive for name, archive in official_archives().items() if name != "cifar20"}
     findings, absent = [], []
     for name, archive in archives.items():
-        found = _data_finding(name, archive, data_dir)
+        try:
+            found = _data_finding(name, archive, data_dir)
+        except OSError as error:
+            found = _unreadable(f"data {name}", error, "--data-dir")
         findings += [] if found is None else [found]
         absent += [name] if found is None else []
     if absent:
@@ -64,6 +70,12 @@ def data_findings(data_dir: Path) -> list[Finding]:
         remedy = f"To have one: natmu data download NAME --data-dir {data_dir}; --data digits needs none."
         findings.append(Finding("data", "note", text, remedy))
     return findings
+
+
+def _unreadable(subject: str, error: OSError, option: str) -> Finding:
+    """Of what the system does not let natmu look at."""
+    text = f"{error.filename} cannot be read ({error.strerror})."
+    return Finding(subject, "wrong", text, f"Let it be read, or choose another {option}.")
 
 
 def _data_finding(name: str, archive: Archive, data_dir: Path) -> Finding | None:
@@ -101,6 +113,7 @@ def _damage(name: str, place: Path, official: bool) -> str | None:
 
     Raises:
         DataError: A file is damaged.
+        OSError: A file cannot be read.
     """
     if name in ("cifar10", "cifar100"):
         readers: dict[str, Callable[[Path], tuple[object, object]]] = {
@@ -150,14 +163,18 @@ def store_findings(root: Path, most: int = MOST_READ) -> list[Finding]:
         most: Bytes to read at most to see whether files are what was written.
     """
     findings = list(_place_findings(root))
+    if not os.path.lexists(root):
+        findings.append(Finding("runs", "note", f"{root} is not there yet; the first run makes it."))
     if not root.is_dir():
-        return [*findings, Finding("runs", "note", f"{root} is not there yet; the first run makes it.")]
+        return findings
     good, left = 0, most
     for folder in _newest_first(root):
         try:
             left -= _checked(folder, left)
         except NatmuError as error:
             findings.append(fault("runs", error))
+        except OSError as error:
+            findings.append(_unreadable("runs", error, "--out"))
         else:
             good += (folder / RECORD).is_file()
     unfinished = sum(path.is_dir() for path in (root / WORK).glob("*"))
@@ -194,6 +211,7 @@ def _checked(folder: Path, most: int) -> int:
 
     Raises:
         RunError: It is a run that was damaged, or copied in part.
+        OSError: Its files cannot be read.
     """
     if (broken := half_copied(folder)) is not None:
         raise RunError(f"{broken}.")

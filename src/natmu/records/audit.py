@@ -235,9 +235,9 @@ class AuditFolder:
         expected, path = self.audit.files.get(name), self.path / name
         if expected is None:
             return None
-        if file_digest(path) != expected:
+        if file_digest(path, Audit.remedy) != expected:
             raise RunError(
-                f"{path} is not what this audit wrote (damaged, edited or of another audit); audit the run again."
+                f"{path} is not what this audit wrote (damaged, edited or of another audit); {Audit.remedy}."
             )
         return path
 

@@ -301,8 +301,12 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     return csv_lines([columns, *([row.get(column) for column in columns] for row in rows)])
 
 
-def file_digest(path: Path) -> str:
+def file_digest(path: Path, remedy: str = File.remedy) -> str:
     """Hexadecimal digest of a file's content; computed once as long as the file is not changed.
+
+    Args:
+        path: The file.
+        remedy: What to do where it is missing.
 
     Raises:
         RunError: It cannot be read.
@@ -311,7 +315,7 @@ def file_digest(path: Path) -> str:
         facts = path.stat()
         return _digest(path, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino)
     except OSError as error:
-        raise damaged(path, error) from None
+        raise damaged(path, error, remedy) from None
 
 
 @lru_cache(maxsize=4096)

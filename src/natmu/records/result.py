@@ -99,6 +99,6 @@ def _checked(path: Path, record: ResultRecord | Audit) -> Path:
     Raises:
         RunError: It is missing, or was changed.
     """
-    if file_digest(path) != record.files.get(path.name):
+    if file_digest(path, record.remedy) != record.files.get(path.name):
         raise RunError(f"{path} is not what was saved (damaged, edited or of another result); {record.remedy}.")
     return path

@@ -190,7 +190,7 @@ class SearchFolder:
             RunError: They cannot be read, or are of another search.
         """
         path = self.path / TRIALS
-        if file_digest(path) != self.search.files.get(TRIALS):
+        if file_digest(path, "search again") != self.search.files.get(TRIALS):
             raise RunError(
                 f"{path} is not what this search wrote (damaged, edited or of another search); search again."
             )

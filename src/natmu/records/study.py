@@ -20,6 +20,9 @@ from natmu.records.files import File, Value, damaged, file_digest, is_there, rea
 from natmu.records.table import Table
 
 TABLE, AUDITS, HYBRIDS = "table.json", "audit.json", "hybrids.npz"
+
+AGAIN = "run the study again"
+"""What to do where a file of a study is missing or damaged; its runs are kept beside it."""
 """Names of the files in a study folder."""
 
 
@@ -164,10 +167,8 @@ class StudyFolder:
         expected, path = self.table.files.get(name), self.path / name
         if expected is None:
             return None
-        if file_digest(path) != expected:
-            raise RunError(
-                f"{path} is not what this study wrote (damaged, edited or of another study); run the study again."
-            )
+        if file_digest(path, AGAIN) != expected:
+            raise RunError(f"{path} is not what this study wrote (damaged, edited or of another study); {AGAIN}.")
         return path
 
 

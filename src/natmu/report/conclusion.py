@@ -92,8 +92,9 @@ def _closest(outcome: Outcome, best: Row) -> str:
     if interval_of(gap) is None:
         relation = "no more than" if outcome.place == "inside" else "more than"
         return f"{text}, {relation} the retraining baseline of {written(baseline)}; one seed gives no interval."
-    relation = {"inside": "inside", "outside": "outside", "open": "perhaps inside, perhaps outside"}[outcome.place]
-    return f"{text}, {relation} the retraining baseline of {written(baseline)}."
+    if outcome.place == "open":
+        return f"{text}. The retraining baseline is {written(baseline)}; whether the gap lies inside it is open."
+    return f"{text}, {outcome.place} the retraining baseline of {written(baseline)}."
 
 
 def _first_words(outcome: Outcome, best: Row) -> str:
@@ -107,11 +108,13 @@ def _first_words(outcome: Outcome, best: Row) -> str:
 
 
 def _beside_original(outcome: Outcome) -> list[str]:
-    """The gap of the original, where no sentence before has it."""
+    """The gap of the original, where no sentence before has it, and whether there was anything to forget."""
     original = outcome.original
-    if original is None or outcome.original_is_closer:
+    if original is None:
         return []
-    return [f"The avg_gap of the original is {rounded(original.mean, original.std)[0]}."]
+    gap = [f"The avg_gap of the original is {rounded(original.mean, original.std)[0]}."]
+    little = "The original lies inside the retraining baseline too, so by avg_gap there is little to forget."
+    return [*gap * (not outcome.original_is_closer), *[little] * outcome.little_to_forget]
 
 
 def _beside_others(outcome: Outcome) -> list[str]:
@@ -131,10 +134,14 @@ def _beside_others(outcome: Outcome) -> list[str]:
 
 
 def _cheapest(rows: Sequence[Row]) -> str | None:
-    """The method with the lowest fraction of retraining's time; None where not all are known."""
+    """The method with the lowest fraction of retraining's time; None where one is unknown, or two are about equal."""
     columns = {row.method: row.scores.get(FRACTION) for row in rows}
-    known = {label: column.mean for label, column in columns.items() if column is not None}
-    return min(known, key=known.__getitem__) if len(known) == len(rows) else None
+    known = {label: column for label, column in columns.items() if column is not None}
+    if len(known) < len(rows):
+        return None
+    first, second = sorted(known, key=lambda label: known[label].mean)[:2]
+    clear = known[first].mean + (known[first].std or 0.0) < known[second].mean - (known[second].std or 0.0)
+    return first if clear else None
 
 
 def _cost(row: Row) -> str:

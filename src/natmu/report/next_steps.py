@@ -79,6 +79,8 @@ def _method(outcome: Outcome) -> list[str]:
     instead = [row.method for row in outcome.tied if _passed(outcome.audits.get(row.method))]
     if caught and instead:
         return [f"Prefer {instead[0]}: its gap is not distinguishable from this one, and its audit sees nothing."]
+    if not caught and outcome.little_to_forget and outcome.place != "outside":
+        return ["Compare on another forget set, or by an audit: by avg_gap there is little to forget here."]
     if caught or outcome.place == "outside" or outcome.original_is_closer:
         return ["Try another method, or search the settings (natmu search)."]
     return []
@@ -94,11 +96,12 @@ def _seeds(outcome: Outcome) -> list[str]:
     best = outcome.best
     if best is None:
         return []
-    reasons = [] if best.n >= ENOUGH else [f"n = {best.n} is few"]
-    reasons += ["the order of the best methods is open"] if outcome.tied or outcome.undecided else []
-    reasons += ["inside or outside the baseline is open"] if outcome.place == "open" else []
+    order, place = outcome.tied or outcome.undecided, outcome.place == "open"
+    unsure = [*["which method is best"] * bool(order), *[f"whether {best.method} is inside the baseline"] * place]
+    reasons = [*[f"n = {best.n} is few"] * (best.n < ENOUGH)]
+    reasons += [f"it is open {' and '.join(unsure)}"] if unsure else []
     reasons += ["the baseline is known only roughly"] if _rough(outcome) else []
-    return [f"Add seeds to the recipe: {', '.join(reasons)}."] if reasons else []
+    return [f"Add seeds to the recipe: {'; '.join(reasons)}."] if reasons else []
 
 
 def _rough(outcome: Outcome) -> bool:

@@ -69,6 +69,11 @@ class Outcome:
         """Whether the best method is no closer to retraining than the original is."""
         return self.original is not None and self.best is not None and self.original.mean <= gap_of(self.best)
 
+    @property
+    def little_to_forget(self) -> bool:
+        """Whether the original itself lies inside the retraining baseline."""
+        return self.original is not None and place_of(self.original, self.baseline) == "inside"
+
     @cached_property
     def comparisons(self) -> list[Comparison]:
         """The best method with every other one over the seeds that both have."""

@@ -107,7 +107,9 @@ def read_recipe(path: Path) -> Recipe:
     try:
         values = read_yaml_file(path)
     except FileNotFoundError:
-        raise SettingError(f"There is no recipe {path}; see recipes/ for those that come with natmu.") from None
+        raise SettingError(
+            f"There is no recipe {path}; write one, or copy one from recipes/ of natmu's source."
+        ) from None
     except OSError as error:
         raise SettingError(f"The recipe {path} cannot be read: {error.strerror or error}.") from None
     if not is_mapping(values):
