@@ -10,6 +10,7 @@ Cases are lines of ``OUT/cases-SEED.jsonl``. ``--workers`` play in worlds of the
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read once, when PyTorch is loaded
 
 import torch
-import torch._dynamo
+import torch._dynamo.utils
 from tests.campaign import parsing, tables
 from tests.campaign.cases import Campaign
 from tests.campaign.world import BY_NAME, VERBS, World
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print the tables of the cases so far")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    atexit.unregister(torch._dynamo.utils.dump_compile_times)  # which reads files where no more may be opened
     record = _record(asked)
     if asked.table:
         print(tables.page(tables.read(record), asked.seed), end="")

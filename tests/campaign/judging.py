@@ -173,7 +173,7 @@ def result_of(world: World, verb: Verb, ended: Ended) -> dict[str, str]:
     left = {"printed": _plain_text(ended.out)}
     for name in contents(world.now):
         path = world.now / name
-        if not name.startswith(verb.makes) or path.suffix in CHANGING or not path.is_file():
+        if not name.startswith(verb.makes) or name.endswith(CHANGING) or not path.is_file():
             continue
         left[name] = _content(path)
     if "service" in verb.makes and (world.now / "service").is_dir():

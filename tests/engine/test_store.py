@@ -469,6 +469,7 @@ def read_only(monkeypatch):
         for name in ("touch", "mkdir", "rename", "unlink", "write_text"):
             monkeypatch.setattr(Path, name, forbidden)
         monkeypatch.setattr("natmu.engine.store.FileLock", lambda path, **_: forbidden(path))
+        monkeypatch.setattr("tempfile.TemporaryFile", lambda **named: forbidden(named["dir"]))
 
     return make
 

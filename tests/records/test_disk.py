@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -149,10 +152,10 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_left(tmp_path, monkeyp
     require_writable_file(tmp_path / "new" / "a.html")
     require_writable_file(tmp_path / "file")
 
-    def forbidden(self, *_, **__):
+    def forbidden(**_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Path, "touch", forbidden)  # the tests may run as somebody who may do everything
+    monkeypatch.setattr(tempfile, "TemporaryFile", forbidden)  # the tests may run as somebody who may do everything
     for require in (require_writable_folder, require_writable_file):
         assert "Permission denied" in refused(tmp_path / "new", require)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
@@ -210,3 +213,22 @@ def test_unfinished_folders_of_dead_processes_go(tmp_path):
     (tmp_path / f".mine.{disk.host()}.{os.getpid()}.partial").mkdir()
     sweep(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [f".mine.{disk.host()}.{os.getpid()}.partial"]
+
+
+KILLED = """
+import os, sys, tempfile
+from pathlib import Path
+from natmu.records.disk import require_writable_folder
+real = tempfile.TemporaryFile
+def killed(**named):
+    made = real(**named)
+    os.kill(os.getpid(), 9)
+tempfile.TemporaryFile = killed
+require_writable_folder(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files have names here from their beginning")
+def test_a_kill_while_a_folder_is_tried_leaves_nothing(tmp_path):
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path])
+    assert (done.returncode, [*tmp_path.iterdir()]) == (-9, [])

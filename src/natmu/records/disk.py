@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import stat
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -257,7 +258,7 @@ def is_read_only(folder: Path) -> bool:
 
 
 def _try_folder(folder: Path, name: str) -> None:
-    """Write an empty file into a folder, or into what is there of the way to it, and remove it."""
+    """Try to write a file of this name into a folder, or into what is there of the way to it."""
     place = folder
     while not place.exists():
         if place.is_symlink():
@@ -265,12 +266,10 @@ def _try_folder(folder: Path, name: str) -> None:
         place = place.parent
     if not place.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{place} is no folder")
-    trial = partial_of(place / name)
-    try:
-        trial.touch()
-    finally:
-        with suppress(OSError):
-            trial.unlink()
+    with tempfile.TemporaryFile(dir=place):  # has no name where the system allows it, so that a kill leaves nothing
+        pass
+    with suppress(FileNotFoundError):
+        partial_of(place / name).lstat()  # fails where the name is too long
 
 
 def _refused(path: Path, error: Exception, named: str, remedy: str) -> UsageError:
