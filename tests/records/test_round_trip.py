@@ -163,6 +163,8 @@ def test_what_does_not_fit_together_cannot_be_made():
 def test_folders_that_hold_nothing_of_the_kind_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"not a run folder: it holds no record\.json"):
         open_run(tmp_path)
+    with pytest.raises(UsageError, match=r"nothing is not a run folder: there is no such folder"):
+        open_run(tmp_path / "nothing")
     with pytest.raises(UsageError, match=r"holds no table\.json; run the study first"):
         open_study(tmp_path)
     with pytest.raises(RunError, match=r"search\.json cannot be read, because it is missing"):

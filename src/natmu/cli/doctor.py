@@ -24,7 +24,7 @@ def run(
 ) -> None:
     """Check this machine, the installation, the data and the runs.
 
-    Says what is wrong and what to do; nothing is changed. The exit status is 0 if all is well, and 1 if something is
+    Says what is wrong and what to do; it repairs nothing. The exit status is 0 if all is well, and 1 if something is
     wrong.
     """
     from natmu.cli.output import print_json

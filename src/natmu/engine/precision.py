@@ -174,6 +174,6 @@ def reason_for(choice: PrecisionChoice | None) -> str:
     return (
         f"{choice.precision}, because training steps in bf16 were {choice.speedup:.2f} times as fast as in fp32 on "
         f"{this.name} ({', '.join(this.instructions)}; PyTorch {this.torch}), and natmu asks for {FASTER:g} times. In "
-        f"bf16, convolutions are matrix products on maps of at most {products.outputs} pixels (outputs), "
-        f"{products.input_gradients} (gradients of inputs) and {products.weight_gradients} (gradients of weights)."
+        f"bf16, convolutions on small maps are computed as matrix products: outputs up to {products.outputs} pixels, "
+        f"gradients of inputs up to {products.input_gradients}, gradients of weights up to {products.weight_gradients}."
     )

@@ -259,7 +259,8 @@ def open_run(path: Path) -> RunFolder:
     if not is_there(path / RECORD):
         if (fault := half_copied(path)) is not None:
             raise UsageError(f"{fault}.")
-        raise UsageError(f"{path} is not a run folder: it holds no {RECORD}; name one that natmu has completed.")
+        reason = f"it holds no {RECORD}" if path.is_dir() else "there is no such folder"
+        raise UsageError(f"{path} is not a run folder: {reason}; name one that natmu has completed.")
     return RunFolder(path)
 
 
