@@ -242,12 +242,12 @@ def test_the_limits_of_a_measurement_are_those_of_the_timings(monkeypatch):
     assert amx.products == ProductLimits(outputs=4, input_gradients=16, weight_gradients=16)
 
 
-def test_the_reason_is_one_sentence(cache):
+def test_the_reason_is_one_sentence_or_two(cache):
     for choice in (fastest(AVX512), None):
         reason = reason_for(choice)
         assert reason.startswith("fp32" if choice is None else "bf16")
         assert reason.endswith(".")
-        assert ". " not in reason
+        assert reason.count(". ") <= 1
     assert "2.00 times as fast as in fp32 on X (avx512_bf16" in reason_for(fastest(AVX512))
 
 

@@ -162,7 +162,7 @@ def limit(ratios: Iterable[tuple[int, float]], usual: int) -> int:
 
 
 def reason_for(choice: PrecisionChoice | None) -> str:
-    """Why ``auto`` is what it is on a CPU, in one sentence.
+    """Why ``auto`` is what it is on a CPU, in a sentence or two.
 
     Args:
         choice: What ``fastest`` gave.
