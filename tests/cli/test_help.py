@@ -127,7 +127,9 @@ def test_the_names_of_data_sets_are_those_of_the_catalogue():
 
 
 def test_bash_reads_the_script_and_is_answered_without_pytorch():
-    shown = subprocess.run([sys.executable, "-m", "natmu", "--show-completion", "bash"], capture_output=True, text=True)
+    told = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # tests run below no shell
+    show = [sys.executable, "-m", "natmu", "--show-completion", "bash"]
+    shown = subprocess.run(show, env=told, capture_output=True, text=True)
     assert shown.returncode == 0
     assert "complete -o default -F _natmu_completion natmu" in shown.stdout
     ask = "import sys; sys.argv[1:] = []\nfrom natmu.cli import main\ntry: main()\n"

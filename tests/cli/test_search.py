@@ -29,7 +29,15 @@ def test_a_search_prints_its_table_and_its_files_and_best_yaml_is_ready_for_benc
     recipe = written(tmp_path / "tiny.yaml")
     outcome = natmu("search", recipe, "--device", "cpu")
     assert outcome.status == 0
-    for words in ("no-retrain", "delete", "forget_loss", "freeze_statistics=true", "hopeless", "2, 2 failed"):
+    for words in (
+        "no-retrain",
+        "delete",
+        "forget_loss",
+        "freeze_statistics=true",
+        "hopeless",
+        "│ 2, 2 │",
+        "│ failed │",
+    ):
         assert words in " ".join(outcome.out.split())
     assert outcome.out.splitlines()[-3:] == [f"runs/tiny/{name}" for name in ("search.json", "trials.csv", "best.yaml")]
     assert "hopeless, trial 1 (lr 100): failed." in outcome.err

@@ -232,7 +232,7 @@ def test_other_data_is_refused_and_nothing_is_noted(world):
     for number in range(6, 15):
         world.delete(number)
     entries = service.files.ledger.entries()
-    with pytest.raises(DataError, match="other data"):
+    with pytest.raises(DataError, match="is not the data that the service began with"):
         service.process()
     assert service.files.ledger.entries() == entries
 

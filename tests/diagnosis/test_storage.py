@@ -136,7 +136,7 @@ def test_every_damaged_run_is_told_with_what_to_do(store):
         ("two", "format"),
         ("three", "missing"),
         ("four", "not what this run wrote"),
-        ("five", "broken"),
+        ("five", "not complete"),
     ):
         (sentence,) = [one for one in sentences if f"{store / name}" in one]
         assert word in sentence

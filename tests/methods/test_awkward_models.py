@@ -171,7 +171,7 @@ def test_weights_that_no_layer_draws_are_those_of_the_initial_model(name, data):
     assert not any(torch.equal(fresh.get_parameter(key), problem.model.get_parameter(key)) for key in drawn)
     unknown = replace(problem, initial_model=None)
     settings = {"init": "fresh"} if name == "retrain" else {}
-    with pytest.raises(ModelError, match=r"the model \(Token\).* sets token, scale, positions: .* initial model"):
+    with pytest.raises(ModelError, match=r"the model \(Token\).* sets token, scale, positions. .* initial model"):
         method_named(name)(**QUICK[name], **settings)(unknown)
 
 

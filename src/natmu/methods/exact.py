@@ -61,8 +61,8 @@ class SISA(Method):
     slice on. So that shard goes back to the stage before that slice, and learns that slice and all later ones again
     without the sample. All other shards stay as they are.
 
-    What is promised: Bit for bit, the weights are those of a training of the same shards without the forgotten samples.
-    It is assumed:
+    What is promised: Bit for bit, the weights are those of a training of the same shards without the forgotten
+    samples. It is assumed:
 
     - Bit for bit holds in fp32 on one machine. Elsewhere the last digits may differ, as between any two trainings.
     - A training function that the user wrote uses only its samples and its seed. It uses nothing that an earlier call
