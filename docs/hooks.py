@@ -115,7 +115,7 @@ def missing_names(page: str, package: str) -> list[str]:
     source = ROOT / "src" / package.replace(".", "/") / "__init__.py"
     tree = ast.parse(source.read_text(encoding="utf-8"))
     (public,) = (
-        one.value for one in tree.body if isinstance(one, ast.Assign) and ast.unparse(one.targets) == "__all__"
+        one.value for one in tree.body if isinstance(one, ast.Assign) and ast.unparse(one.targets[0]) == "__all__"
     )
     shown = {*re.findall(r"\bid=\"([\w.]+)\"", page)}
     places = {name: {f"{package}.{name}", f"{package}.{name}.{name}"} for name in ast.literal_eval(public)}
@@ -133,6 +133,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Write the links and lists of a page as MkDocs needs them."""
+    assert page.file.abs_src_path is not None, "every page is a file"
     return with_links(with_deep_lists(markdown), Path(page.file.abs_src_path))
 
 
