@@ -1,4 +1,7 @@
-"""What is no number where one is wanted: ``true``, which Python takes for 1, and ``1_0``, which it takes for 10."""
+"""What is not a number where one is wanted, or is one where none is.
+
+Python takes ``true`` for 1 and ``1_0`` for 10, and settings would take 1 for ``true``.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from pydantic_core import PydanticCustomError
 def require_numbers(value: object, annotation: object) -> None:
     """Refuse a truth value in a field that takes numbers and no truth values, and a text in it that is none.
 
-    Items of lists are looked at too.
+    A number is refused in a field that takes truth values alone. Items of lists are looked at too.
 
     Args:
         value: What is given.
@@ -25,6 +28,14 @@ def require_numbers(value: object, annotation: object) -> None:
     kind = _number_kind(annotation)
     if kind and any(isinstance(item, bool) or _is_underscored(item, annotation) for item in _items(value)):
         raise PydanticCustomError(f"{kind}_type", "write a number")
+    if _is_truth(annotation) and any(type(item) in (int, float) for item in _items(value)):
+        raise PydanticCustomError("bool_type", "write true or false")
+
+
+def _is_truth(annotation: object) -> bool:
+    """Whether a type takes truth values alone."""
+    leaves = {*_leaves(annotation)}
+    return bool in leaves and leaves <= {bool, type(None)}
 
 
 def _is_underscored(item: object, annotation: object) -> bool:

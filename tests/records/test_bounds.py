@@ -53,6 +53,13 @@ def test_underscores_make_a_text_of_a_number(settings: type[Settings], values: d
         settings.parse(values)
 
 
+@pytest.mark.parametrize("value", [1, 0, 1.0])
+def test_a_number_is_no_truth_value(value: float) -> None:
+    with pytest.raises(SettingError, match=rf"holdout: write true or false \(got '{value}'\)"):
+        DataSettings.parse({"source": "digits", "holdout": value})
+    assert Range.parse({"choices": [value, True]}).choices == (value, True)
+
+
 def test_true_is_still_a_truth_value() -> None:
     assert TrainSettings.parse({"augment": True}).augment is True
     assert Range.parse({"choices": [True, 1]}).choices == (True, 1)
