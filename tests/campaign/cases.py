@@ -21,6 +21,9 @@ from tests.campaign.world import Verb, World
 OWN = ("runs/", "service/")
 """Where files lie that natmu wrote."""
 
+POLICY = "service/policy.yaml"
+"""What its users edit there."""
+
 FAULTS: tuple[FaultKind, ...] = ("kill", "full", "kill", "torn", "kill", "files", "kill", "large", "memory")
 """In turn, for each verb from a place of its own."""
 
@@ -140,22 +143,26 @@ class Campaign:
         name = rng.choice([one for one in reads if _kind(one) == kind])
         now = self.world.begin(verb)
         read = readers.form_of if name in verb.forms else readers.meaning_of
-        meant = None if name.startswith(OWN) else read(now, name)
+        own = name.startswith(OWN) and name != POLICY
+        meant = None if own else read(now, name)
         others = [now / one for one in reads if one != name and (now / one).is_file()]
         how = f"{name}: {mutations.spoil(now / name, others, rng)}"
-        means = None if name.startswith(OWN) else read(now, name)
+        means = None if own else read(now, name)
         before = contents(now)
         ended = run(natmu([*verb.words]), now)
         found = faults_of(ended, now, usual.started) + inputs_changed(verb, before, contents(now))
         looks = bool(verb.gone) and name.startswith("photos/")  # for samples that are gone, whatever the others show
-        told = name.startswith(OWN) and "It is not used." in ended.err
+        told = own and "It is not used." in ended.err
         if ended.status == 0 and not found and not looks and not told:
             left = usual.unlike(result_of(self.world, verb, ended), name, f"{name}.real")
-            found += self._silence(name, means, meant, left)
+            if own:
+                found += [Finding("silent", f"damage in {_kind(name)} changes {_kind(left[0])}")] if left else []
+            else:
+                found += self._silence(name, means, meant, left)
         return Case("files", number, verb.name, how, ended.status, ended.seconds, tuple(found))
 
     def _silence(self, name: str, means: Any, meant: Any, left: list[str]) -> list[Finding]:
-        """What is wrong with a result that was given although a file was spoilt.
+        """What is wrong with a result that was given although a file of the user was spoilt.
 
         Args:
             name: The file.
@@ -163,8 +170,6 @@ class Campaign:
             meant: What it meant.
             left: What differs from the usual result.
         """
-        if name.startswith(OWN):
-            return [Finding("silent", f"damage in {_kind(name)} changes {_kind(left[0])}")] if left else []
         if means is NotImplemented:
             return []
         if means is readers.UNCLEAR:

@@ -536,12 +536,27 @@ def test_predictions_of_another_run_are_refused(tmp_path):
     second.outputs()
 
 
-def test_a_damaged_run_is_named_and_does_not_stand_in_the_way_of_others(tmp_path, monkeypatch):
+def damage(record):
+    record.write_text("{")
+
+
+def lead_nowhere(record):
+    record.unlink()
+    record.symlink_to(record.name)
+
+
+def leave_dangling(record):
+    record.unlink()
+    record.symlink_to(record.with_name("gone"))
+
+
+@pytest.mark.parametrize("spoil", [damage, lead_nowhere, leave_dangling])
+def test_a_damaged_run_is_named_and_does_not_stand_in_the_way_of_others(tmp_path, monkeypatch, spoil):
     said = []
     monkeypatch.setattr("natmu.engine.run_names.say", said.append)
     store = Store(tmp_path)
     store.obtain(MODEL, Computation(), name="broken")
-    (tmp_path / "broken" / "record.json").write_text("{")
+    spoil(tmp_path / "broken" / "record.json")
     computation = Computation()
     store.obtain(lineages.trained(1), computation)
     assert computation.calls == 1

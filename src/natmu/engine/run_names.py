@@ -58,8 +58,11 @@ def find_named(root: Path, digest: str) -> Path | None:
     noted, read = _noted(root), dict[str, tuple[Facts, str]]()
     found = None
     for name in names:
-        facts = _facts(f"{root}/{name}/{RECORD}")
+        place = f"{root}/{name}/{RECORD}"
+        facts = _facts(place)
         if facts is None:
+            if _is_taken(place):
+                _say_unused(f"{place} cannot be read: it is a link that leads to no file, or access is denied.")
             continue
         known = noted.get(name)
         if known is None or known[0] != facts:
@@ -113,6 +116,17 @@ def _facts(path: str) -> Facts | None:
     except OSError:
         return None
     return facts.st_mtime_ns, facts.st_ctime_ns, facts.st_size, facts.st_ino
+
+
+def _is_taken(path: str) -> bool:
+    """Whether something stands at a place that cannot be looked at, such as a link that leads nowhere."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise_passing(error)
+    return True
 
 
 @lru_cache(maxsize=1024)
