@@ -28,7 +28,7 @@ def require_numbers(value: object, annotation: object) -> None:
     kind = _number_kind(annotation)
     if kind and any(isinstance(item, bool) or _is_underscored(item, annotation) for item in _items(value)):
         raise PydanticCustomError(f"{kind}_type", "write a number")
-    if _is_truth(annotation) and any(type(item) in (int, float) for item in _items(value)):
+    if _is_truth(annotation) and any(type(item) in (int, float) or item in ("0", "1") for item in _items(value)):
         raise PydanticCustomError("bool_type", "write true or false")
 
 

@@ -229,3 +229,12 @@ def test_a_policy_is_read_without_pytorch():
     code += "; print(*({'torch', 'scipy', 'sklearn'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code, str(EXAMPLE)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_known_keys_are_listed_once_however_many_are_wrong():
+    with pytest.raises(SettingError) as caught:
+        Policy.from_values({f"wrong{number}": 1 for number in range(9)})
+    text = str(caught.value)
+    assert text.count("known here: method, settings") == 1
+    assert text.count("is not a setting") == 4
+    assert "and 5 more" in text

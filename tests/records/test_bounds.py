@@ -53,8 +53,8 @@ def test_underscores_make_a_text_of_a_number(settings: type[Settings], values: d
         settings.parse(values)
 
 
-@pytest.mark.parametrize("value", [1, 0, 1.0])
-def test_a_number_is_no_truth_value(value: float) -> None:
+@pytest.mark.parametrize("value", [1, 0, 1.0, "1", "0"])
+def test_a_number_is_no_truth_value(value: object) -> None:
     with pytest.raises(SettingError, match=rf"holdout: write true or false \(got '{value}'\)"):
         DataSettings.parse({"source": "digits", "holdout": value})
     assert Range.parse({"choices": [value, True]}).choices == (value, True)

@@ -133,20 +133,27 @@ def unknown_methods(policy: Policy) -> list[str]:
     return clauses
 
 
+SHOWN = 4
+"""Keys that are named where more are wrong."""
+
+
 def misspelt(values: Mapping[str, Any], settings: type[BaseModel], path: str = "") -> list[str]:
-    """A clause for each key that settings do not have, with those that may have been meant.
+    """What is said of the first keys that settings do not have, with those that may have been meant.
 
     Args:
         values: Plain values by name.
         settings: What they should be; settings within it are looked into, and lists of them.
         path: Where ``values`` stand, with a dot at the end.
     """
-    clauses = []
+    known = settings.model_fields
+    unknown = [key for key in values if key not in known]
+    clauses = [f"{path}{key} is not a setting{hint(str(key), known)}" for key in unknown[:SHOWN]]
+    if unknown:
+        more = f"and {len(unknown) - SHOWN:,} more; " if len(unknown) > SHOWN else ""
+        clauses[-1] += f"; {more}known here: {', '.join(known)}"
     for key, value in values.items():
-        field = settings.model_fields.get(key)
+        field = known.get(key)
         if field is None:
-            known = ", ".join(settings.model_fields)
-            clauses.append(f"{path}{key} is not a setting{hint(str(key), settings.model_fields)}; known here: {known}")
             continue
         inner = [kind for kind in (field.annotation, *_arguments(field.annotation)) if _is_settings(kind)]
         if inner and isinstance(value, Mapping):
