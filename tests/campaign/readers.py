@@ -240,8 +240,8 @@ def _digest(array: Any) -> str:
 def meaning_of(root: Path, name: str) -> Any:
     """What a file of the world means to natmu; ``NotImplemented`` for those that have no second reader."""
     path, stem = root / name, name.rpartition("/")[2]
-    if path.suffix == ".png" and not os.path.lexists(path):
-        return "gone"  # a folder of photographs with one less
+    if path.suffix == ".png" and (path.is_dir() or not os.path.lexists(path)):
+        return "gone"  # a data set with one photograph less
     if path.exists() and not path.is_file():
         return UNCLEAR  # a named pipe would be waited for
     if stem.startswith("positions."):
