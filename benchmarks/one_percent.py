@@ -80,6 +80,14 @@ LEADS: Mapping[str, tuple[Settings, Settings]] = {
         {"matched": True, "blends": False, "keep": "original", "statistics": "frozen"},
         {"lr": (1e-4, 1e-2), "weight_decay": [0.0, 2e-3]},
     ),
+    "matched anew each epoch, original kept": (
+        {"matched": True, "blends": False, "keep": "original", "refreshed": True},
+        {"lr": (1e-4, 1e-2), "weight_decay": [0.0, 2e-3]},
+    ),
+    "matched, original kept, line search": (
+        {"matched": True, "blends": False, "keep": "original", "line_search": True},
+        {"lr": (1e-4, 1e-2), "weight_decay": [0.0, 2e-3]},
+    ),
     "matched and hybrids, original kept": ({"matched": True, "keep": "original", "n": 1}, RATE),
     "together": (
         {"keep": "original", "statistics": "frozen", "line_search": True, "n": 1},

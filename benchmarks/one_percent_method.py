@@ -44,6 +44,9 @@ class Lead(NatMU):
         hybrids_of: Literal["labels", "original"] = Field("labels", description="what hybrids are taught")
         statistics: Literal["batch", "frozen", "recalibrated"] = Field("batch", description="of batch normalisation")
         matched: bool = Field(False, description="teach forget samples what the original says of unseen ones")
+        refreshed: bool = Field(
+            False, description="match the holdout of the model before each epoch, not the original's"
+        )
         blends: bool = Field(True, description="hybrids as natmu has them")
         line_search: bool = Field(False, description="go back towards the original as far as the holdout says")
         stop: bool = Field(False, description="end where forget samples look like the holdout")
@@ -58,9 +61,8 @@ class Lead(NatMU):
         parts = [self._retained(problem, original)]
         targets = [self._targets(problem, original, parts[0], config.keep)]
         if config.matched:
-            rows = problem.forget_samples()
-            parts.append(rows)
-            targets.append(self._matched(problem, original))
+            parts.append(problem.forget_samples())
+            targets.append(self._matched(problem, original, original))
         if classes_FN is not None:
             rows = self.hybrids(problem, classes_FN, 0)
             parts.append(rows)
@@ -75,6 +77,14 @@ class Lead(NatMU):
             _freeze_all_but(problem.model, config.blocks)
         mask = self._mask(problem) if config.mask < 1 else None
         best = _Best(problem, original) if config.stop else None
+
+        def refresh(epoch: int, model: nn.Module) -> bool:
+            if epoch > 0:
+                first = len(parts[0].positions)
+                table[first : first + len(problem.forget)] = self._matched(problem, original, model)
+            return True
+
+        looks = best or (refresh if config.refreshed else None)
         model = fine_tune(
             self,
             problem,
@@ -82,7 +92,7 @@ class Lead(NatMU):
             loss,
             in_eval=norms,
             direction=None if mask is None else lambda terms: [g * m for g, m in zip(terms[0], mask, strict=True)],
-            before_epoch=None if best is None else best,
+            before_epoch=looks,
         )
         if best is not None:
             best.restore(model)
@@ -134,16 +144,16 @@ class Lead(NatMU):
             return functional.one_hot(rows.labels, problem.data.num_classes).float()
         return logits_of(original, problem.data, rows.positions, problem.compute).softmax(1)
 
-    def _matched(self, problem: Problem, original: nn.Module) -> Tensor:
+    def _matched(self, problem: Problem, original: nn.Module, model: nn.Module) -> Tensor:
         """What a model that never saw forget samples may say of them: the profile of a holdout sample as hard.
 
-        Forget samples are ranked by how hard they were to learn, holdout samples by the original's loss on them. Each
+        Forget samples are ranked by how hard they were to learn, holdout samples by the loss of ``model`` on them. Each
         forget sample gets the probabilities of the holdout sample of the same rank: that of the true class for its own,
         the others in descending order for the classes that the original finds most probable beside it.
         """
         assert problem.holdout is not None, "the leads have a holdout"
         own = logits_of(original, problem.data, problem.forget_positions, problem.compute)
-        seen = logits_of(original, problem.holdout, torch.arange(len(problem.holdout)), problem.compute).softmax(1)
+        seen = logits_of(model, problem.holdout, torch.arange(len(problem.holdout)), problem.compute).softmax(1)
         labels, unseen_labels = problem.labels(problem.forget_positions), problem.holdout.labels
         if problem.difficulty is not None:
             hardness = torch.from_numpy(problem.difficulty[problem.forget_positions.numpy()])
