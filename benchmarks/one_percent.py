@@ -84,6 +84,21 @@ LEADS: Mapping[str, tuple[Settings, Settings]] = {
         {"matched": True, "blends": False, "keep": "original", "refreshed": True},
         {"lr": (1e-4, 1e-2), "weight_decay": [0.0, 2e-3]},
     ),
+    "matched anew among all, original kept": (
+        {"matched": True, "blends": False, "keep": "original", "refreshed": True, "ranked_among": "all"},
+        {"lr": (1e-4, 1e-2), "weight_decay": [0.0, 2e-3]},
+    ),
+    "matched anew among all, original kept, temperature 4": (
+        {
+            "matched": True,
+            "blends": False,
+            "keep": "original",
+            "refreshed": True,
+            "ranked_among": "all",
+            "temperature": 4,
+        },
+        {"lr": (1e-4, 1e-2), "weight_decay": [0.0, 2e-3]},
+    ),
     "matched, original kept, line search": (
         {"matched": True, "blends": False, "keep": "original", "line_search": True},
         {"lr": (1e-4, 1e-2), "weight_decay": [0.0, 2e-3]},
@@ -100,7 +115,16 @@ HALF: Mapping[str, Settings] = {
     "random:1%": {"retain_fraction": 0.05, "epochs": 5, "n": 2},
     "random:10%": {"retain_fraction": 0.08, "epochs": 2, "n": 1},
 }
-"""The same within half a pass; ``--leads`` names a lead with ``, half`` for it."""
+"""The same within half a pass."""
+
+MORE_EPOCHS: Mapping[str, Settings] = {
+    "random:1%": {"retain_fraction": 0.05, "epochs": 10},
+    "random:10%": {"retain_fraction": 0.1, "epochs": 4, "n": 2},
+}
+"""Fewer retain samples and more epochs at about the same cost."""
+
+VARIANTS: Mapping[str, Mapping[str, Settings]] = {"half": HALF, "more epochs": MORE_EPOCHS}
+"""What all leads share otherwise: ``--leads`` names a lead with a comma and one of these at its end."""
 
 
 def main() -> None:
@@ -245,9 +269,9 @@ class Bench:
 
 def draws(name: str, request: str, count: int) -> list[Settings]:
     """Settings of all trials of a lead."""
-    lead = name.removesuffix(", half")
+    lead, _, variant = name.rpartition(", ")
+    lead, base = (lead, VARIANTS[variant]) if variant in VARIANTS else (name, BASE)
     fixed, ranges = LEADS[lead]
-    base = HALF if name != lead else BASE
     cube = qmc.LatinHypercube(len(ranges), rng=seed_for(0, "draws", name, request) % 2**32).random(count)
     return [
         {**base[request], **fixed}

@@ -27,6 +27,9 @@ PROBE = 1000
 POOL = 0.3
 """Part of the retain set in which near samples and thin margins are looked for."""
 
+TINY = 1e-12
+"""Smallest probability of a target, before its logarithm is taken."""
+
 STEPS = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Places between original and result that a line search tries."""
 
@@ -47,6 +50,10 @@ class Lead(NatMU):
         refreshed: bool = Field(
             False, description="match the holdout of the model before each epoch, not the original's"
         )
+        ranked_among: Literal["forget", "all"] = Field(
+            "forget", description="which samples a forget sample is ranked among"
+        )
+        temperature: float = Field(1, gt=0, description="of the softmax of model and targets, as in distillation")
         blends: bool = Field(True, description="hybrids as natmu has them")
         line_search: bool = Field(False, description="go back towards the original as far as the holdout says")
         stop: bool = Field(False, description="end where forget samples look like the holdout")
@@ -70,7 +77,9 @@ class Lead(NatMU):
         samples, table = _joined(parts), torch.cat(targets)
 
         def loss(model: nn.Module, batch: Batch) -> Tensor:
-            return functional.cross_entropy(model(batch.images).float(), table[batch.rows])
+            heat = config.temperature
+            wanted = (table[batch.rows].clamp_min(TINY).log() / heat).softmax(1)
+            return functional.cross_entropy(model(batch.images).float() / heat, wanted) * heat**2
 
         norms = batch_norms(problem.model) if config.statistics == "frozen" else []
         if config.blocks:
@@ -161,9 +170,14 @@ class Lead(NatMU):
             hardness = functional.cross_entropy(own, labels, reduction="none")
         true = seen.gather(1, unseen_labels[:, None])
         order = true.squeeze(1).argsort(descending=True)  # the easiest first
-        ranks = torch.empty(len(own), dtype=torch.int64)
-        ranks[hardness.argsort()] = torch.arange(len(own))
-        twins = order[((ranks + 0.5) * len(order) / len(own)).long()]
+        if self.config.ranked_among == "all":
+            assert problem.difficulty is not None, "the originals of the leads have it"
+            everyone = torch.from_numpy(problem.difficulty).sort().values
+            places = torch.searchsorted(everyone, hardness) / len(everyone)
+        else:
+            places = torch.empty(len(own))
+            places[hardness.argsort()] = (torch.arange(len(own)) + 0.5) / len(own)
+        twins = order[(places * len(order)).long()]
         others = seen.scatter(1, unseen_labels[:, None], -1.0).sort(1, descending=True).values[:, :-1]
         ranked = own.scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
         targets = (

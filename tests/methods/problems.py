@@ -56,6 +56,7 @@ QUICK: dict[str, dict[str, Any]] = {
     "amun": {"epochs": 2, "attack_steps": 10},
     "regun": {"epochs": 6},
     "lotus": {"epochs": 2, "tolerance": 1},
+    "quantile_match": {"epochs": 2, "retain_fraction": 0.5},
     "mu_mis": {"epochs": 2, "delta": 100},
     "reload": {"epochs": 2},
 }

@@ -276,6 +276,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
         "own_draws": "each process draws the noise on its own rows",
         "diverging": WILD | {"tolerance": 1},  # it would end where the accuracy of the forget set falls
     },
+    "quantile_match": {"visible": VISIBLE, "raises_forget_loss": True, "passes": ("both", "both")},
     "mu_mis": {
         "visible": {"epochs": 8, "lr": 1e-3, "delta": 100},
         "eval_mode": True,

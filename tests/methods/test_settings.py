@@ -29,7 +29,7 @@ every_retaining = pytest.mark.parametrize("name", having("retain_fraction", "aug
 
 
 def quick(name, **settings):
-    return method_named(name)(**QUICK[name], **settings)
+    return method_named(name)(**(QUICK[name] | settings))
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_a_share_of_the_retain_set_is_used_as_asked_by_every_method(name, fracti
 
 @every_fine_tuning
 def test_a_share_of_one_sample_is_the_least(monkeypatch, name, data):
-    rows = intercept(monkeypatch, quick(name, retain_fraction=0.001), problem_of(data, FORGET)).epoch()
+    rows = intercept(monkeypatch, quick(name, retain_fraction=0.001), problem_of(data, FORGET, holdout=data)).epoch()
     assert len(rows) == 1 + len(FORGET) * (2 if name == "natmu" else 1)
 
 
@@ -172,7 +172,7 @@ def test_a_share_is_drawn_by_the_seed(name, data):
 def test_trap_hard_coding_everything_follows_the_problem(monkeypatch, name):
     """Class count, image size, batch size and device are those of the problem."""
     data = noise_data(42, (2, 6, 10), 3)
-    problem = problem_of(data, [0, 1, 2, 3], batch_size=7)
+    problem = problem_of(data, [0, 1, 2, 3], batch_size=7, holdout=data)
     caught = intercept(monkeypatch, quick(name), problem)
     sizes = [tuple(batch.images.shape) for batch in caught.batches.epoch(0)]
     assert {size[1:] for size in sizes} == {(2, 6, 10)}
@@ -184,21 +184,21 @@ def test_trap_hard_coding_everything_follows_the_problem(monkeypatch, name):
 
 @every_fine_tuning
 def test_training_starts_from_the_originals_weights(monkeypatch, name, trained, digits):
-    caught = intercept(monkeypatch, quick(name), problem_of(digits, FORGET, model=trained))
+    caught = intercept(monkeypatch, quick(name), problem_of(digits, FORGET, model=trained, holdout=digits))
     assert same_state(state_of(caught.model), state_of(trained))
     assert caught.model is not trained
 
 
 @every_fine_tuning
 def test_history_has_one_row_per_epoch(name, data):
-    problem = problem_of(data, FORGET)
+    problem = problem_of(data, FORGET, holdout=data)
     quick(name)(problem)
     assert [row["epoch"] for row in problem.history] == [1, 2]
     assert problem.history[-1]["lr"] == 0  # cosine to zero at the last step
     assert all(np.isfinite(row["loss"]) for row in problem.history)
 
 
-@every_fine_tuning
+@pytest.mark.parametrize("name", [name for name in FINE_TUNING if "class" in method_named(name).scenarios])
 def test_forgetting_a_class_lowers_its_accuracy_and_keeps_that_of_the_others(name, trained, digits):
     problem = problem_of(digits, resolve_forget(parse_forget("class:3"), digits, seed=0), model=trained)
     settings = {"epochs": 8, "lr": 1e-2} | ({"threshold": 0.5} if name == "salun" else {})

@@ -17,6 +17,7 @@ from natmu.methods.fisher import Fisher
 from natmu.methods.importance import LFSSD, SSD
 from natmu.methods.influence import Influence
 from natmu.methods.layers import CFk, EUk
+from natmu.methods.matching import QuantileMatch
 from natmu.methods.mu_mis import MUMis
 from natmu.methods.natmu import NatMU
 from natmu.methods.negmerge import NegMerge
@@ -71,6 +72,7 @@ METHODS: tuple[type[Method], ...] = (
     AMUN,
     ReGUn,
     LoTUS,
+    QuantileMatch,
     MUMis,
     RELOAD,
 )
@@ -121,6 +123,7 @@ __all__ = [
     "Paper",
     "Preset",
     "Problem",
+    "QuantileMatch",
     "RandomLabel",
     "ReGUn",
     "Retrain",

@@ -41,12 +41,14 @@ class Sizes:
         forget: Samples of the forget set.
         batch: Samples per step.
         epochs: Epochs of the original's recipe.
+        holdout: Samples of the holdout.
     """
 
     retain: int
     forget: int
     batch: int
     epochs: int
+    holdout: int = 0
 
     @property
     def paired(self) -> int:
@@ -122,6 +124,9 @@ RULES: Mapping[str, Rule] = {
     "lotus": lambda config, of: Cost(
         config.epochs * (of.retain + of.forget), of.retain + (1 + config.epochs) * of.forget
     ),
+    "quantile_match": lambda config, of: Cost(
+        config.epochs * (of.retain + of.forget), of.retain + of.forget + config.epochs * of.holdout
+    ),
     "mu_mis": lambda config, of: Cost(3 * config.epochs * of.forget),
 }
 """By name of the method, as ``Cost`` in its docstring says; a gradient per sample counts as one of a batch."""
@@ -146,6 +151,7 @@ def cost_of(method: Method, problem: Problem) -> Cost | None:
         forget=len(problem.forget),
         batch=method.batch_size or problem.batch_size,
         epochs=(problem.training or TrainSettings()).epochs,
+        holdout=0 if problem.holdout is None else len(problem.holdout),
     )
     rule = RULES.get(method.name, _over_both if hasattr(method.config, "epochs") else None)
     return None if rule is None else rule(method.config, sizes)

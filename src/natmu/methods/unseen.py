@@ -89,7 +89,7 @@ class ReGUn(Method):
     def check(self, problem: Problem) -> None:
         """Refuse to do without unseen samples."""
         super().check(problem)
-        unseen = _required_holdout(self.name, problem)
+        unseen = required_holdout(self.name, problem)
         if self.config.selector == "uniform":
             return
         if not torch.isin(problem.labels(problem.forget_positions), unseen.labels.cpu()).any():
@@ -100,7 +100,7 @@ class ReGUn(Method):
 
     def run(self, problem: Problem) -> nn.Module:
         """Distil the predictions on unseen samples, beside fine-tuning on the retain set."""
-        config, unseen = self.config, _required_holdout(self.name, problem)
+        config, unseen = self.config, required_holdout(self.name, problem)
         retain = problem.retain_samples(config)
         forget = at_least(problem.forget_positions, 2 * processes.count())
         labels = problem.labels(forget)
@@ -207,7 +207,7 @@ class LoTUS(Method):
         """Refuse to do without unseen samples where their accuracy is needed."""
         super().check(problem)
         if problem.forget.scenario != "class":
-            _required_holdout(self.name, problem)
+            required_holdout(self.name, problem)
 
     def run(self, problem: Problem) -> nn.Module:
         """Distil the original, the hotter the more is still to be forgotten."""
@@ -217,7 +217,7 @@ class LoTUS(Method):
         known = None if config.augment_retain else logits_of(teacher, problem.data, rows.positions, problem.compute)
         wanted = 0.0
         if problem.forget.scenario != "class":
-            unseen = _required_holdout(self.name, problem)
+            unseen = required_holdout(self.name, problem)
             wanted = _accuracy(problem, teacher, unseen, torch.arange(len(unseen)))
         temperature = torch.ones((), device=problem.compute.device)
 
@@ -278,7 +278,7 @@ def tempered(noisy_BC: Tensor, temperature: Tensor, soft_B: Tensor) -> Tensor:
     return torch.where(soft_B[:, None], (noisy_BC / temperature).softmax(1), hard)
 
 
-def _required_holdout(method: str, problem: Problem) -> ImageData:
+def required_holdout(method: str, problem: Problem) -> ImageData:
     """The problem's holdout.
 
     Raises:
