@@ -47,6 +47,9 @@ TUNING_SEED = 10
 BUDGET = 1.0
 """Passes over the training data, a forward pass counted as a third of one."""
 
+COLUMNS = {"test_acc": 2, "retain_acc": 2, "forget_acc": 2, "mia_entropy": 1, "avg_gap": 2, "rmia_auc": 3}
+"""What the table of the test shows, with its digits."""
+
 Settings = dict[str, Any]
 
 BASE: Mapping[str, Settings] = {
@@ -317,20 +320,18 @@ def report(results: Mapping[str, Any]) -> None:
         print("| | n | passes | test_acc | retain_acc | forget_acc | mia_entropy | avg_gap | rmia_auc |")
         print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
         first = next(iter(leads.values()))
-        columns = ("test_acc", "retain_acc", "forget_acc", "mia_entropy", "avg_gap", "rmia_auc")
         rows = {"original": [row["original"] for row in first], "retrained": first[0]["retrained"]}
-        for name, found in [
-            *rows.items(),
-            *((name, [row["lead"] for row in trials]) for name, trials in leads.items()),
-        ]:
-            passes = statistics.mean(row["passes"] for row in leads[name]) if name in leads else float("nan")
-            cells = " | ".join(spread([row[column] for row in found]) for column in columns)
-            print(f"| {name} | {len(found)} | {passes:.2f} | {cells} |")
+        rows |= {name: [row["lead"] for row in trials] for name, trials in leads.items()}
+        for name, found in rows.items():
+            passes = f"{statistics.mean(row['passes'] for row in leads[name]):.2f}" if name in leads else "-"
+            cells = " | ".join(spread([row[column] for row in found], digits) for column, digits in COLUMNS.items())
+            print(f"| {name} | {len(found)} | {passes} | {cells} |")
 
 
-def spread(values: list[float]) -> str:
+def spread(values: list[float], digits: int) -> str:
     """Mean and standard deviation."""
-    return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
+    mean, deviation = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
+    return f"{mean:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
 
 
 if __name__ == "__main__":

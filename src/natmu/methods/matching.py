@@ -28,10 +28,12 @@ class QuantileMatch(Method):
     each epoch, because the model changes on unseen samples too.
 
     When to use:
-        For single samples, where you can keep a holdout of samples that were never trained on, and the cost matters
-        most. The goal is the distribution of losses that unseen samples have, not one mean of it, so attacks find
-        little. It cannot tell which of two samples as hard a retrained model would get wrong. For whole classes take
-        another method: unseen samples of a class are well known to the original.
+        For single samples, where the cost matters and you can keep a holdout that is like the training data. Forget
+        samples get the distribution of losses that unseen samples have, not one mean of it. At a random 1 % of CIFAR-10
+        it came as close to retrained models as they come to each other, in 0.8 passes over the data. It cannot know
+        which of two samples as hard a retrained model would get wrong. Wrong labels stay where the holdout has right
+        ones. Whole classes stay too, because the original knows unseen samples of them well. Ten epochs are few steps
+        on a small data set: if forget samples stay easier than unseen ones, raise ``epochs`` or ``lr``.
 
     Cost:
         One forward pass over D_f and ``retain_fraction`` of D_r, then ``epochs`` forward and backward passes over both,
