@@ -4,7 +4,7 @@
     python benchmarks/one_percent.py test --data-dir data --out runs      # what they give on three other originals
     python benchmarks/one_percent.py report
 
-The model and its training are those of recipes/cpu/cifar10-full-search-1.yaml. ``tune`` has an original, a split and
+The model and its training are those of recipes/cpu/cifar10-full-search.yaml. ``tune`` has an original, a split and
 seeds of its own. Each lead has the same number of trials, drawn beforehand from its ranges (a Latin hypercube), and is
 judged by the objective ``no-retrain`` on the holdout; no retrained model is made. ``test`` runs the best trial of each
 lead once on each of three other originals and measures it on the test set against the models retrained from them. Both
@@ -42,7 +42,7 @@ from natmu.studies import Recipe, read_recipe
 from natmu.types import Outputs, seed_for
 from one_percent_method import Lead
 
-RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "cifar10-full-search-1.yaml"
+RECIPE = Path(__file__).parent.parent / "recipes" / "cpu" / "cifar10-full-search.yaml"
 TUNING_SEED = 10
 """Of the original that settings are chosen on, and of all else there."""
 

@@ -18,6 +18,7 @@ from natmu.engine.modes import batch_norms
 from natmu.engine.predict import logits_of
 from natmu.methods import NatMU, Problem
 from natmu.methods.base import fine_tune
+from natmu.methods.matching import matched, quantiles, twins_of
 from natmu.methods.set_gradients import summed_gradient
 from natmu.scores.objectives import largest_distance
 
@@ -156,35 +157,26 @@ class Lead(NatMU):
     def _matched(self, problem: Problem, original: nn.Module, model: nn.Module) -> Tensor:
         """What a model that never saw forget samples may say of them: the profile of a holdout sample as hard.
 
-        Forget samples are ranked by how hard they were to learn, holdout samples by the loss of ``model`` on them. Each
-        forget sample gets the probabilities of the holdout sample of the same rank: that of the true class for its own,
-        the others in descending order for the classes that the original finds most probable beside it.
+        As in ``quantile_match``, of which this lead was the beginning, except that forget samples may be ranked among
+        themselves alone, and that targets are probabilities.
         """
         assert problem.holdout is not None, "the leads have a holdout"
         own = logits_of(original, problem.data, problem.forget_positions, problem.compute)
-        seen = logits_of(model, problem.holdout, torch.arange(len(problem.holdout)), problem.compute).softmax(1)
+        seen = logits_of(model, problem.holdout, torch.arange(len(problem.holdout)), problem.compute)
         labels, unseen_labels = problem.labels(problem.forget_positions), problem.holdout.labels
-        if problem.difficulty is not None:
-            hardness = torch.from_numpy(problem.difficulty[problem.forget_positions.numpy()])
-        else:
+        twins = twins_of(self._places(problem, own, labels), seen, unseen_labels)
+        return matched(own, labels, seen[twins], unseen_labels[twins]).softmax(1)
+
+    def _places(self, problem: Problem, own: Tensor, labels: Tensor) -> Tensor:
+        """Where the forget samples stand among themselves, or among all, from the easiest on."""
+        if problem.difficulty is None:
             hardness = functional.cross_entropy(own, labels, reduction="none")
-        true = seen.gather(1, unseen_labels[:, None])
-        order = true.squeeze(1).argsort(descending=True)  # the easiest first
+            return quantiles(hardness, hardness, 0)
+        everyone = torch.from_numpy(problem.difficulty)
+        hardness = everyone[problem.forget_positions]
         if self.config.ranked_among == "all":
-            assert problem.difficulty is not None, "the originals of the leads have it"
-            everyone = torch.from_numpy(problem.difficulty).sort().values
-            places = torch.searchsorted(everyone, hardness) / len(everyone)
-        else:
-            places = torch.empty(len(own))
-            places[hardness.argsort()] = (torch.arange(len(own)) + 0.5) / len(own)
-        twins = order[(places * len(order)).long()]
-        others = seen.scatter(1, unseen_labels[:, None], -1.0).sort(1, descending=True).values[:, :-1]
-        ranked = own.scatter(1, labels[:, None], -torch.inf).argsort(1, descending=True)[:, :-1]
-        targets = (
-            torch.zeros_like(seen[: len(own)]) if len(own) <= len(seen) else seen.new_zeros(len(own), seen.shape[1])
-        )
-        targets.scatter_(1, ranked, others[twins])
-        return targets.scatter_(1, labels[:, None], true[twins])
+            return quantiles(hardness, everyone[problem.retain_positions], 1)
+        return quantiles(hardness, hardness, 0)
 
     def _mask(self, problem: Problem) -> list[Tensor]:
         """For each weight, 1 where the forget gradient is among the largest of all, else 0."""
