@@ -195,6 +195,16 @@ def test_an_original_inside_the_baseline_leaves_little_to_forget():
     assert said not in concluded(ORIGINAL, RETRAINED, a_method("natmu", 0.9, 0.95, 0.85)).others
 
 
+@pytest.mark.parametrize(("retain_acc", "warned"), [([90.5, 89.5], False), ([90.0, 89.5], True)])
+def test_retrained_models_that_learnt_little_are_told_before_anything_is_compared(retain_acc, warned):
+    original = row(FORGET, "original", 2, avg_gap=[6.0, 6.3], retain_acc=[100.0, 100.0])
+    retrained = row(FORGET, "retrained", 2, avg_gap=[0.9, 1.0], retain_acc=retain_acc)
+    said = concluded(original, retrained, a_method("natmu", 2.0, 2.1)).others
+    assert said[0].startswith("Retrained models are right on 89.8 % of the retain set") == warned
+    assert len(said) == 1 + warned
+    assert concluded(retrained, a_method("natmu", 2.0, 2.1)).others == (), "nothing to compare them with"
+
+
 def test_no_cost_is_left_out_and_a_high_one_said_to_be_high():
     bare = row(FORGET, "natmu", 3, avg_gap=[2.0, 2.1, 2.2])
     assert concluded(RETRAINED, bare).cost == ""

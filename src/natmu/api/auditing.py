@@ -29,7 +29,6 @@ from natmu.audits.in_memory import (
     private_copy,
     shadow_margins,
 )
-from natmu.audits.poor_baseline import poor_baseline
 from natmu.class_outputs import classes_asked
 from natmu.data import ImageData, from_dataset, require_same_classes, say_what_is_forgotten
 from natmu.data.kinds import of_one_kind
@@ -173,7 +172,7 @@ def audit(
         case = _Case(train, test, forgotten, dropped, compute)
         panel = _panel(case, model, original, judged, given, level)
         found = examine(panel, level, seed, scores)
-        for sentence in poor_baseline(found):
+        for sentence in found.poor_baseline:
             decide(sentence)
     return audit_result(found, panel, forgotten, level, seed, decisions)
 

@@ -9,7 +9,6 @@ import numpy as np
 from natmu.audits.compared import ALIKE_WITHOUT, RunAudit
 from natmu.audits.exposed_images import exposed_images
 from natmu.audits.obtaining import make_models, refuse_shadows_of_corrected
-from natmu.audits.poor_baseline import poor_baseline
 from natmu.data import ImageData
 from natmu.engine import processes
 from natmu.engine.store import Run
@@ -150,7 +149,7 @@ def _decisions(audit: RunAudit, found: Examination) -> list[str]:
         sentences.append("Fitting draws nothing at random, so that all retrained models would be the same.")
     if count:
         sentences.append(f"Retrained models were trained: {in_words(audit.models.recipe)}.")
-    sentences += poor_baseline(found)
+    sentences += found.poor_baseline
     if classes_without_output(audit.models.subject):
         sentences.append(ALIKE_WITHOUT)
     shared = audit.run.record.lineage.arithmetic.processes

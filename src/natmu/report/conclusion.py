@@ -25,7 +25,8 @@ class Conclusion:
         title: The forget set, or what was made.
         closest: Which method came closest to retraining, and how close.
         cost: What it took; empty where nothing is known.
-        others: How the original and the other methods compare with it, and which of them failed.
+        others: A warning of retrained models that learnt little, how the original and the other methods compare with
+            it, and which of them failed.
         audit: What the audit saw, or that there is none.
         steps: What to do next, the most urgent first.
     """
@@ -77,7 +78,7 @@ def findings(outcome: Outcome) -> Conclusion:
     if best is None:
         what = "No method was measured with every seed" if outcome.failed else "There is no method to compare"
         return Conclusion(outcome.scenario, f"{what}.", "", tuple(failed), (), ())
-    others = (*_beside_original(outcome), *_beside_others(outcome), *failed)
+    others = (*outcome.poor_baseline, *_beside_original(outcome), *_beside_others(outcome), *failed)
     return Conclusion(outcome.scenario, _closest(outcome, best), _cost(best), others, _audit(outcome, best.method), ())
 
 

@@ -11,6 +11,7 @@ from natmu.records.audit import Audit
 from natmu.records.table import Column, Comparison, Results, Row
 from natmu.report.costs import interval_of
 from natmu.report.tables import references_first
+from natmu.scores.poor_baseline import poor_baseline
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
 Audits = Mapping[str, Audit | None]
@@ -65,6 +66,11 @@ class Outcome:
         return self._gap(ORIGINAL)
 
     @property
+    def poor_baseline(self) -> list[str]:
+        """A warning where the retrained models did not learn what the original did; else nothing."""
+        return poor_baseline(*(self._mean(label, "retain_acc") for label in (RETRAINED, ORIGINAL)))
+
+    @property
     def original_is_closer(self) -> bool:
         """Whether the best method is no closer to retraining than the original is."""
         return self.original is not None and self.best is not None and self.original.mean <= gap_of(self.best)
@@ -104,7 +110,14 @@ class Outcome:
         return "not known" if column is None else place_of(column, self.baseline)
 
     def _gap(self, label: str) -> Column | None:
-        return next((row.scores["avg_gap"] for row in self.rows if row.method == label), None)
+        return self._column(label, "avg_gap")
+
+    def _mean(self, label: str, score: str) -> float | None:
+        column = self._column(label, score)
+        return None if column is None else column.mean
+
+    def _column(self, label: str, score: str) -> Column | None:
+        return next((row.scores.get(score) for row in self.rows if row.method == label), None)
 
 
 def competes(row: Row) -> bool:

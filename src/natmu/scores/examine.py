@@ -17,6 +17,7 @@ from natmu.scores.catalogue import SCORES, ScoreInfo
 from natmu.scores.evaluation import PARTS, evaluate, kept, require_different_models, same_predictions
 from natmu.scores.groups import group_scores
 from natmu.scores.panel import Level, Panel, names_of
+from natmu.scores.poor_baseline import poor_baseline
 from natmu.scores.population import forgotten_and_unseen
 from natmu.scores.registry import outside_scores
 from natmu.scores.signals import SIGNALS
@@ -58,6 +59,12 @@ class Examination:
     missing: dict[str, str]
     forgotten: Answer
     kept: Answer
+
+    @property
+    def poor_baseline(self) -> list[str]:
+        """A warning where the retrained models did not learn what the original did; else nothing."""
+        retrained = self.retrained.get("retain_acc")
+        return poor_baseline(float(np.mean(retrained)) if retrained else None, self.original.get("retain_acc"))
 
 
 def examine(panel: Panel, level: Level, seed: int = 0, extra: Sequence[Score] = ()) -> Examination:
