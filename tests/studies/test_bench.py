@@ -16,7 +16,7 @@ from natmu.records.derived import forget_of
 from natmu.records.lineage import AllBut, Everything, Trained, Unlearned
 from natmu.records.study import StudyFolder
 from natmu.scores import SCORE_NAMES, quick_scores
-from natmu.studies import bench, run_recipe
+from natmu.studies import run_recipe, running
 from natmu.studies.recipe import Recipe
 
 from . import fakes
@@ -361,7 +361,7 @@ def test_a_trainer_that_ignores_its_seed_is_told_of(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ignores.py").write_text(IGNORES)
     said = []
-    monkeypatch.setattr(bench, "say", said.append)
+    monkeypatch.setattr(running, "say", said.append)
     recipe = {"name": "own", "data": {"source": "digits", "train_size": 60}, "model": "small_cnn"}
     recipe |= {"training": {"trainer": "ignores:train"}, "forget": ["random:10%"], "seeds": {"training": [0, 1]}}
     run_study(

@@ -13,7 +13,7 @@ from natmu.methods import Method
 from natmu.records.lineage import Everything
 from natmu.records.study import StudyFolder
 from natmu.report import has_failures
-from natmu.studies import bench, run_recipe
+from natmu.studies import auditing, run_recipe
 from natmu.types import Settings
 
 from . import fakes
@@ -126,8 +126,8 @@ def test_an_audit_that_fails_says_so_where_audits_are(tmp_path, monkeypatch):
             raise ValueError("no such thing")
         return write(audit, data)
 
-    write = bench.write
-    monkeypatch.setattr(bench, "write", fail)
+    write = auditing.write
+    monkeypatch.setattr(auditing, "write", fail)
     folder, _, _ = study(tmp_path, audit="quick", references=1, seeds={"training": [0]})
     audits = {one.label: one for one in StudyFolder(folder).audits}
     assert (audits["amnesiac"].failed, audits["amnesiac"].audit) == ("ValueError: no such thing", None)

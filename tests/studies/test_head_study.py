@@ -49,7 +49,7 @@ def study(backbone, tmp_path_factory):
     asked = recipe(backbone)
     with pytest.MonkeyPatch.context() as patch:
         said = []
-        patch.setattr("natmu.studies.bench.say", said.append)
+        patch.setattr("natmu.studies.running.say", said.append)
         table = StudyFolder(run_recipe(asked, data_dir=out, out=out, device="cpu", progress=False)).table
     return out, table, said
 
