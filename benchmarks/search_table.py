@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 from collections import defaultdict
 from pathlib import Path
@@ -41,6 +42,8 @@ def main() -> None:
 def row(label: str, trials: list[Trial], names: list[str]) -> tuple[float, str]:
     """What a row is sorted by, and the row; a best trial that loses too much stands in brackets."""
     done = [(trial, trial.value) for trial in trials if trial.value is not None]
+    if not done:
+        return math.inf, f"| {label} | - | failed | - | 0 of {len(trials)} | |{' |' * len(names)}"
     best, value = min(done, key=lambda pair: rank(*pair))
     cells = [
         label,
