@@ -191,6 +191,30 @@ def test_the_time_of_an_epoch_is_that_of_its_steps(place, monkeypatch):
     assert (seconds, basis) == (pytest.approx(2 * 3 * 150 / 128), "steps")
 
 
+@pytest.mark.parametrize("text", ["random:10%", "hardest:10%"])
+def test_a_method_takes_as_long_as_the_samples_that_it_reads(tmp_path, text):
+    """With 1 s an epoch of 150 samples, 15 of them forgotten; no original tells yet which are the hardest."""
+    methods = [
+        {"method": "finetune", "settings": {"epochs": 2}},
+        {"method": "quantile_match", "settings": {"epochs": 4, "retain_fraction": 0.2}},
+        {"method": "delete", "settings": {"epochs": 3}},
+        {"method": "rum"},
+    ]
+    data = {"source": "digits", "train_size": 150, "holdout": True}
+    asked = recipe(data=data, forget=[text], methods=methods, seeds={"split": [0], "training": [0], "unlearning": [0]})
+    place = workspace_of(asked, tmp_path, tmp_path / "none", "cpu")
+    times = _Times(place, asked.training)
+    times.__dict__["epoch"] = 1.0
+    seconds = {run.label: times.of(run.model) for run in plan_of(asked, place).runs if isinstance(run.model, Unlearned)}
+    samples = {
+        "finetune": 2 * 135,
+        "quantile_match": 4 * (27 + 15) + (27 + 15 + 4 * len(place.splits.holdout)) / 3,
+        "delete": 3 * 15 + 15 / 3,
+        "rum": 150,  # nobody knows how many
+    }
+    assert seconds == {name: (pytest.approx(count / 150), "steps") for name, count in samples.items()}
+
+
 def test_a_forecast_reads_records_of_the_executor_s_threads_and_passes_damaged_ones_over(tmp_path):
     threads = {"executor": {"kind": "local", "cpus": 3}}
     run_recipe(

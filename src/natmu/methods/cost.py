@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class Sizes:
     """What a cost depends on beside settings.
 
     Attributes:
-        retain: Samples of the retain set that the method reads.
+        retain: Samples of the retain set; for a rule, of what the method reads of it.
         forget: Samples of the forget set.
         batch: Samples per step.
         epochs: Epochs of the original's recipe.
@@ -145,13 +145,20 @@ def cost_of(method: Method, problem: Problem) -> Cost | None:
     """
     if method.needs_shards and problem.sharded is not None:
         return Cost(problem.sharded.work(np.union1d(problem.forget.left_out, problem.aside)))
-    fraction = getattr(method.config, "retain_fraction", 1)
-    sizes = Sizes(
-        retain=round(fraction * len(problem.retain_positions)),
-        forget=len(problem.forget),
-        batch=method.batch_size or problem.batch_size,
-        epochs=(problem.training or TrainSettings()).epochs,
-        holdout=0 if problem.holdout is None else len(problem.holdout),
+    return cost_by_sizes(
+        method,
+        Sizes(
+            retain=len(problem.retain_positions),
+            forget=len(problem.forget),
+            batch=method.batch_size or problem.batch_size,
+            epochs=(problem.training or TrainSettings()).epochs,
+            holdout=0 if problem.holdout is None else len(problem.holdout),
+        ),
     )
+
+
+def cost_by_sizes(method: Method, sizes: Sizes) -> Cost | None:
+    """What a method costs on sets of these sizes; otherwise as ``cost_of``, of which shards are not asked."""
     rule = RULES.get(method.name, _over_both if hasattr(method.config, "epochs") else None)
-    return None if rule is None else rule(method.config, sizes)
+    read = round(getattr(method.config, "retain_fraction", 1) * sizes.retain)
+    return None if rule is None else rule(method.config, replace(sizes, retain=read))

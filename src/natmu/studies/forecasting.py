@@ -21,6 +21,7 @@ from natmu.engine.training import train_classifier
 from natmu.errors import RunError
 from natmu.lineage import Workspace, in_order, sources
 from natmu.methods import method_named
+from natmu.methods.cost import Sizes, cost_by_sizes
 from natmu.records.derived import root_of, title
 from natmu.records.lineage import AnyLineage, Relearned, Trained, Unlearned
 from natmu.records.run import RECORD, History
@@ -100,7 +101,8 @@ def forecast(recipe: Recipe, *, data_dir: Path, out: Path, device: str = "auto")
     """Say what ``run_recipe`` would do with the same arguments, without doing it; features of a backbone are taken.
 
     Times are rough. They are those of stored runs of the same method and settings on the same hardware; where there are
-    none, a few training steps are timed, and an epoch of any method counts as one of training.
+    none, a few training steps are timed. A sample that a method trains on then counts as one of training, and a method
+    of which nobody knows how many these are as one epoch.
 
     Args:
         recipe: What to do.
@@ -185,8 +187,27 @@ class _Times:
             return 0.0, None  # milliseconds
         if method.needs_shards:  # at most; how many shards are affected is not known before forget sets are
             return self.of(root) if isinstance(root := root_of(model), Trained) else (None, None)
-        config = method.Config.parse(model.settings)
-        return getattr(config, "epochs", 1) * self.epoch, "steps"
+        cost = cost_by_sizes(method(**model.settings), self._sizes(model))
+        epochs = 1.0 if cost is None else cost.samples / len(self.workspace.splits.train)
+        return epochs * self.epoch, "steps"
+
+    def _sizes(self, model: Unlearned) -> Sizes:
+        """Of the sets that a method would be given."""
+        splits, request = self.workspace.splits, model.forget.request
+        try:
+            forget = self.workspace.forget_set(model.forget)
+            forgotten, left_out = len(forget), len(forget.left_out)
+        except RunError:  # the model that tells which samples are the hardest is still to be made
+            assert request.amount is not None, "the hardest are so many"
+            forgotten = left_out = request.amount.of(len(splits.train))
+        recipe = self.recipe if isinstance(self.recipe, TrainSettings) else TrainSettings()
+        return Sizes(
+            retain=len(splits.train) - left_out,
+            forget=forgotten,
+            batch=model.batch_size,
+            epochs=recipe.epochs,
+            holdout=0 if splits.holdout is None else len(splits.holdout),
+        )
 
 
 def _key(model: Trained | Unlearned) -> str:
