@@ -32,6 +32,11 @@ from natmu.records.lineage import DroppedOutputs, Imported, Probed, Relearned, T
 DESCRIPTIONS = (".json", ".md", ".txt")
 """Files of a HuggingFace folder that hold no weights and are copied with it."""
 
+OF_UNIT_HEAD = (
+    "The last layer expects features of length 1. Replace it by a natmu.models.UnitLinear before you load these "
+    "weights: a plain linear layer gives other predictions."
+)
+"""How to use a model whose last layer is none of PyTorch's elsewhere."""
 
 OF_SHARDS = (
     "{out}: the models of {count} shards; what begins with members.K. is the model of shard K, by the names of your "
@@ -66,6 +71,29 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
         UsageError: The run holds no model, ``out`` is taken, or ``like`` does not hold this model's weights.
     """
     lineage = run.record.lineage
+    _require_possible(run, out, like, force=force)
+    weights: State = run.weights()
+    for sentence in run.record.decisions if classes_without_output(lineage) else ():
+        say(sentence)
+    if like is not None:
+        container, sentences = _shaped_like(like, run, weights, copies)
+        if like.is_dir():
+            _write_folder(container, like, out)
+        else:
+            write_container(container.content, out, container.metadata)
+        for sentence in sentences:
+            say(f"{out}: {sentence}")
+        return
+    if lineage.architecture.unit_head:
+        say(OF_UNIT_HEAD)
+    write_container(weights, out)
+    if (sharding := division_of(lineage)) is not None:
+        say(OF_SHARDS.format(out=out, count=len(shards_in(weights)), combine=sharding.combine))
+
+
+def _require_possible(run: Run, out: Path, like: Path | None, *, force: bool) -> None:
+    """Refuse what can be seen to be impossible before anything is read; raises as ``export_run``."""
+    lineage = run.record.lineage
     if isinstance(lineage, Relearned | Probed):
         raise ModelError(f"{run.path} holds no model; name the run of one.")
     if like is None or not like.is_dir():
@@ -74,36 +102,33 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
         require_writable_folder(out.parent)
     if out.exists() and not is_stream(out) and not force:
         raise UsageError(f"{out} is there already; choose another --out, or replace it with --force.")
-    weights: State = run.weights()
-    rows: dict[str, list[int]] = {}
-    for sentence in run.record.decisions if classes_without_output(lineage) else ():
-        say(sentence)
-    if lineage.architecture.unit_head:
-        if like is not None:
-            raise ModelError(
-                f"The last layer of {run.path} expects features of length 1, so {like}, whose last layer is plain, "
-                "would give other predictions with its weights. Export without --like, and give the network a "
-                "natmu.models.UnitLinear as its last layer."
-            )
-        say(
-            "The last layer expects features of length 1. Replace it by a natmu.models.UnitLinear before you load "
-            "these weights: a plain linear layer gives other predictions."
-        )
     if like is None:
-        write_container(weights, out)
-        if (sharding := division_of(lineage)) is not None:
-            say(OF_SHARDS.format(out=out, count=len(shards_in(weights)), combine=sharding.combine))
         return
+    if lineage.architecture.unit_head:
+        raise ModelError(
+            f"The last layer of {run.path} expects features of length 1, so {like}, whose last layer is plain, "
+            "would give other predictions with its weights. Export without --like, and give the network a "
+            "natmu.models.UnitLinear as its last layer."
+        )
     if division_of(lineage) is not None:
         raise ModelError("A model of shards is several, which no file of one model can hold; export without --like.")
     if not like.exists():
         raise UsageError(f"There is no {like}; give the file that the original came from, or leave --like out.")
-    if isinstance(lineage, Unlearned) and lineage.dropped is not None:
-        if like.is_dir():
+    if like.is_dir():
+        if isinstance(lineage, Unlearned) and lineage.dropped is not None:
             raise ModelError(
                 f"The configuration in {like} gives an output to every class, and this model has lost some; export "
                 "without --like."
             )
+    elif (like.suffix == ".safetensors") != (out.suffix == ".safetensors"):
+        raise ModelError(f"{like} and {out} are files of different kinds; let --out end in {like.suffix}.")
+
+
+def _shaped_like(like: Path, run: Run, weights: State, copies: Copies | None) -> tuple[Container, list[str]]:
+    """What ``like`` holds with the weights of the run in it, and what is to be said of that; raises as ``exported``."""
+    lineage = run.record.lineage
+    rows: dict[str, list[int]] = {}
+    if isinstance(lineage, Unlearned) and lineage.dropped is not None:
         weights, rows = _with_all_rows(weights, lineage.dropped)
     root = root_of(lineage) if isinstance(lineage, Trained | Imported | Unlearned) else lineage
     ours = root.architecture.source is None  # whose normalisation other files lack
@@ -123,14 +148,7 @@ def export_run(run: Run, out: Path, *, like: Path | None = None, copies: Copies 
         state = {name: found.tensor(names[name]) for name in names if names[name] in found.match.pairs}
         if not is_ancestor(state, run):
             say(f"{like} is not the file that the original of {run.path} came from.")
-    if like.is_dir():
-        _write_folder(container, like, out)
-    elif (like.suffix == ".safetensors") != (out.suffix == ".safetensors"):
-        raise ModelError(f"{like} and {out} are files of different kinds; let --out end in {like.suffix}.")
-    else:
-        write_container(container.content, out, container.metadata)
-    for sentence in sentences:
-        say(f"{out}: {sentence}")
+    return container, sentences
 
 
 def _with_all_rows(weights: State, dropped: DroppedOutputs) -> tuple[State, dict[str, list[int]]]:
