@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from natmu.scores.builtin import ATTACKS, OURS
 from natmu.scores.catalogue import SCORES, ScoreInfo
 from natmu.scores.evaluation import PARTS, evaluate, kept, require_different_models, same_predictions
 from natmu.scores.groups import group_scores
-from natmu.scores.panel import Level, Panel, names_of
+from natmu.scores.panel import Level, Measured, Panel, names_of
 from natmu.scores.poor_baseline import poor_baseline
 from natmu.scores.population import forgotten_and_unseen
 from natmu.scores.registry import outside_scores
@@ -24,6 +25,8 @@ from natmu.scores.signals import SIGNALS
 from natmu.scores.uncertainty import Interval, accuracy_interval, auc_interval
 from natmu.scores.verdict import ENOUGH, Verdict, judge
 from natmu.types import seed_for
+
+Value = TypeVar("Value")
 
 _SIDES = {row.name: row.side for row in SCORES}
 
@@ -97,13 +100,62 @@ def examine(panel: Panel, level: Level, seed: int = 0, extra: Sequence[Score] = 
     judges = list(panel.retrained[:ENOUGH])
     require_different_models(judges, panel.original)
     judged = kept(replace(panel, retrained=judges, seed=seed))
-    found = evaluate(wanted, judged)
-    scores, missing = dict(found.scores), found.missing | broken
-    others = [judges[:number] + judges[number + 1 :] for number in range(len(judges))]
-    baselines = [evaluate(wanted, judged.judging(*pair)).scores for pair in zip(judges, others, strict=True)]
-    original = {} if panel.original is None else evaluate(wanted, judged.judging(panel.original, judges)).scores
-    retrained = {name: [one[name] for one in baselines] for name in scores if all(name in one for one in baselines)}
     intervals = _intervals(judged, seed)
+    found = _of_predictions(wanted, judged, intervals)
+    found.missing.update(broken)
+    _add_groups(found, panel, level, seed)
+    _add_measured(found, panel)
+
+    rows = {row.name: row for row in SCORES} | {one.name: one.row for one in outside}
+    asked = {name: _compared(rows[name], found) for name in names if name in found.scores}
+    of_forget_set = [one for name, one in asked.items() if rows[name].question == "forgotten"]
+    of_rest = {name: one for name, one in asked.items() if rows[name].question == "kept"}
+    accuracies = [of_rest.pop(name) for part in KEPT if (name := f"{part}_acc") in of_rest]
+    equal = any(same_predictions(panel.model, one) for one in judges)
+
+    def in_order(values: Mapping[str, Value]) -> dict[str, Value]:
+        return {name: values[name] for name in asked if name in values}
+
+    return Examination(
+        in_order(found.scores),
+        in_order(found.retrained),
+        in_order(found.original),
+        in_order(found.verdicts),
+        {name: found.missing.get(name, f"{name} was not measured.") for name in names if name not in asked},
+        equals_retrained(of_forget_set) if equal else forgotten(of_forget_set, len(judges)),
+        kept_answer(
+            [_with_losses(one, panel, intervals.get(one.name)) for one in accuracies],
+            list(of_rest.values()),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What has been scored so far, by name; as in ``Examination``."""
+
+    scores: dict[str, float]
+    retrained: dict[str, list[float]]
+    original: dict[str, float]
+    verdicts: dict[str, Verdict]
+    missing: dict[str, str]
+
+    def add(self, name: str, one: Measured, verdict: Verdict) -> None:
+        """Enter a score that has a value."""
+        assert one.value is not None, "what has none is missing"
+        self.scores[name], self.retrained[name], self.verdicts[name] = one.value, list(one.retrained), verdict
+        if one.original is not None:
+            self.original[name] = one.original
+
+
+def _of_predictions(wanted: Sequence[Score], panel: Panel, intervals: Mapping[str, Interval | None]) -> _Found:
+    """The scores of the models one by one, each retrained model against the others."""
+    found = evaluate(wanted, panel)
+    judges, scores = list(panel.retrained), dict(found.scores)
+    others = [judges[:number] + judges[number + 1 :] for number in range(len(judges))]
+    baselines = [evaluate(wanted, panel.judging(*pair)).scores for pair in zip(judges, others, strict=True)]
+    original = {} if panel.original is None else evaluate(wanted, panel.judging(panel.original, judges)).scores
+    retrained = {name: [one[name] for one in baselines] for name in scores if all(name in one for one in baselines)}
     verdicts = {
         one.name: judge(
             one.name,
@@ -117,52 +169,36 @@ def examine(panel: Panel, level: Level, seed: int = 0, extra: Sequence[Score] = 
         for one in wanted
         if one.name in retrained and one.kind != "gap"  # which sums up scores that are judged one by one
     }
+    return _Found(scores, retrained, dict(original), verdicts, dict(found.missing))
+
+
+def _add_groups(found: _Found, panel: Panel, level: Level, seed: int) -> None:
+    """The scores of many unlearned models beside many retrained ones, judged by random divisions of all."""
     groups, lacking = group_scores(panel, level, seed)
-    missing |= lacking
+    found.missing.update(lacking)
     for name, group in groups.items():
-        scores[name], retrained[name] = group.value, group.divisions
-        original |= {} if group.original is None else {name: group.original}
-        verdicts[name] = judge(
-            name, group.value, None, group.divisions, group.original, side=_SIDES[name], baseline_of="random division"
+        one, side = Measured(group.value, group.divisions, group.original), _SIDES[name]
+        verdict = judge(
+            name, group.value, None, group.divisions, group.original, side=side, baseline_of="random division"
         )
+        found.add(name, one, verdict)
+
+
+def _add_measured(found: _Found, panel: Panel) -> None:
+    """The scores that need more than predictions."""
     for name, one in panel.measured.items():
         if one.value is None:
-            missing[name] = one.reason
-            continue
-        scores[name], retrained[name] = one.value, list(one.retrained)
-        original |= {} if one.original is None else {name: one.original}
-        verdicts[name] = judge(name, one.value, None, one.retrained, one.original, side=_SIDES[name])
-    verdicts = {name: verdicts[name] for name in names if name in verdicts}
-    rows = {row.name: row for row in SCORES} | {one.name: one.row for one in outside}
-    asked = [
-        _compared(rows[name], scores[name], original.get(name), retrained.get(name, ()), verdicts.get(name))
-        for name in names
-        if name in scores
-    ]
-    of_rest = {one.name: one for one in asked if rows[one.name].question == "kept"}
-    accuracies = [of_rest.pop(name) for part in KEPT if (name := f"{part}_acc") in of_rest]
-    of_forget_set = [one for one in asked if rows[one.name].question == "forgotten"]
-    equal = any(same_predictions(panel.model, one) for one in judges)
-    return Examination(
-        {name: scores[name] for name in names if name in scores},
-        {name: retrained[name] for name in names if name in scores and name in retrained},
-        {name: original[name] for name in names if name in scores and name in original},
-        verdicts,
-        {name: missing.get(name, f"{name} was not measured.") for name in names if name not in scores},
-        equals_retrained(of_forget_set) if equal else forgotten(of_forget_set, len(judges)),
-        kept_answer(
-            [_with_losses(one, panel, intervals.get(one.name)) for one in accuracies],
-            list(of_rest.values()),
-        ),
-    )
+            found.missing[name] = one.reason
+        else:
+            found.add(name, one, judge(name, one.value, None, one.retrained, one.original, side=_SIDES[name]))
 
 
-def _compared(
-    row: ScoreInfo, value: float, original: float | None, retrained: Sequence[float], verdict: Verdict | None
-) -> Compared:
+def _compared(row: ScoreInfo, found: _Found) -> Compared:
     """A score beside those of other models."""
-    one_sided = row.side != "both"
-    return Compared(row.name, row.unit, value, original, retrained, verdict, row.remembers, one_sided=one_sided)
+    name, one_sided = row.name, row.side != "both"
+    retrained, verdict = found.retrained.get(name, ()), found.verdicts.get(name)
+    value, original = found.scores[name], found.original.get(name)
+    return Compared(name, row.unit, value, original, retrained, verdict, row.remembers, one_sided=one_sided)
 
 
 def _with_losses(accuracy: Compared, panel: Panel, interval: Interval | None) -> Compared:
