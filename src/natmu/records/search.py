@@ -76,12 +76,12 @@ class SearchedMethod(Value):
         method: Name of the method.
         forget: Texts of the forget requests that it serves.
         ranges: Where each setting was looked for.
-        trials: How many trials ended.
+        trials: How many trials ended; fewer than the search has while it is not finished.
         failed: How many of them failed.
         seconds: Of unlearning, all trials together.
         passes: Of unlearning, all trials together, in forward and backward passes over the training set; None where it
             is not known of a trial.
-        best: None if all failed.
+        best: None if no trial has a value.
     """
 
     label: str
@@ -101,7 +101,7 @@ class Search(File):
     Attributes:
         name: Of the study.
         objective: ``retrained`` or ``no-retrain``.
-        trials: Of each method.
+        trials: Of each method, when all have ended.
         seed: Of the settings that are tried.
         score_on: Always the holdout.
         storage: Kind of the storage of the trials.
@@ -129,6 +129,11 @@ class Search(File):
     noise: dict[str, JudgedModel]
     methods: tuple[SearchedMethod, ...]
     files: dict[str, Digest] = Field(default_factory=dict)
+
+    @property
+    def to_come(self) -> int:
+        """How many trials had not ended when this was written; 0 of a search that is finished."""
+        return sum(self.trials - method.trials for method in self.methods)
 
 
 class Trial(Value):

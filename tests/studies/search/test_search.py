@@ -367,14 +367,27 @@ def test_two_workers_share_the_budget_exactly(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "where"), [("journal", "unlearn"), ("journal", "suggest"), ("journal", "note"), ("sqlite", "suggest")]
+    ("kind", "where", "ended"),
+    [("journal", "unlearn", 2), ("journal", "suggest", 2), ("journal", "note", 0), ("sqlite", "suggest", 2)],
 )
-def test_a_killed_search_started_again_finds_what_it_would_have(searched, tmp_path, where, kind):
+def test_a_killed_search_keeps_what_it_found_and_started_again_finds_what_it_would_have(
+    searched, tmp_path, where, kind, ended
+):
     storage = f"sqlite:///{tmp_path / 'trials.db'}" if kind == "sqlite" else ""
     assert start(recipe(), tmp_path, storage, where, 3).join().returncode == -signal.SIGKILL
-    assert not (tmp_path / "tiny" / "search.json").exists()
     before = stamps(tmp_path)
     assert before
+    folder = SearchFolder(tmp_path / "tiny")
+    assert (folder.path / "search.json").exists() == (ended > 0)
+    if ended:
+        assert [(row.method, row.trial) for row in folder.trials] == [("amnesiac", 0), ("amnesiac", 1)]
+        assert (folder.search.to_come, [method.trials for method in folder.search.methods]) == (6, [2, 0])
+        best = (folder.path / "best.yaml").read_text()
+        assert "# The search is not finished: 2 of 8 trials have ended." in best
+        assert "left out: delete" in best
+        assert [entry.settings for entry in read_recipe(folder.path / "best.yaml").methods] == [
+            folder.search.methods[0].best.settings
+        ]
     again = found_by(recipe(), tmp_path, storage or None)
     assert before.items() <= stamps(tmp_path).items()
     out, _ = searched
@@ -382,6 +395,8 @@ def test_a_killed_search_started_again_finds_what_it_would_have(searched, tmp_pa
     assert outcome(tmp_path) == outcome(out)
     assert [method.best for method in again.methods] == [method.best for method in found.methods]
     assert [method.trials for method in again.methods] == [4, 4]
+    assert again.to_come == 0
+    assert "not finished" not in (tmp_path / "tiny" / "best.yaml").read_text()
 
 
 def test_a_trial_that_another_worker_runs_is_left_to_it(tmp_path):

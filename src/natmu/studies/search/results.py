@@ -32,7 +32,7 @@ def write_found(
     noise: Mapping[str, Judgement],
     found: Sequence[tuple[Searched, Trials]],
 ) -> None:
-    """Write the three files of a search.
+    """Write the three files of a search, finished or not.
 
     Args:
         folder: The study folder.
@@ -59,11 +59,11 @@ def write_found(
         methods=tuple(_summary(method, trials, best[method.label]) for method, trials in ended),
     )
     rows = [row for method, trials in ended for trial in trials for row in _rows(method, trial)]
-    write_search(folder, result, rows, _best_recipe(folder, recipe, best), TERMS[search.objective])
+    write_search(folder, result, rows, _best_recipe(folder, recipe, best, result), TERMS[search.objective])
 
 
 def _best(trials: Sequence[Finished]) -> Finished | None:
-    """The trial of the lowest value, of equal ones the first; None if all failed."""
+    """The trial of the lowest value, of equal ones the first; None if no trial has one."""
     complete = [trial for trial in trials if trial.value is not None]
     return min(complete, key=lambda trial: (trial.value, trial.number), default=None)
 
@@ -113,8 +113,8 @@ def _rows(method: Searched, trial: Finished) -> Iterator[Trial]:
         yield Trial(**shared, forget=list(method.forgets)[len(done)], state="failed", reason=trial.notes["reason"])
 
 
-def _best_recipe(folder: Path, recipe: Recipe, best: Mapping[str, Finished | None]) -> str:
-    """The recipe with the best settings, scored on the test set; methods of which all trials failed are left out."""
+def _best_recipe(folder: Path, recipe: Recipe, best: Mapping[str, Finished | None], result: Search) -> str:
+    """The recipe with the best settings, scored on the test set; methods without a trial of a value are left out."""
     said = recipe.model_dump(mode="json", exclude_unset=True) | {"score_on": "test"}
     del said["search"]
     methods = []
@@ -125,5 +125,9 @@ def _best_recipe(folder: Path, recipe: Recipe, best: Mapping[str, Finished | Non
             methods.append(written | {"settings": entry.settings | chosen.settings})
     left_out = ", ".join(label for label, one in best.items() if one is None)
     head = f"# natmu bench {folder / BEST}\n#\n# Settings found by natmu search on the holdout.\n"
-    head += f"# All trials failed, so it is left out: {left_out}\n" if left_out else ""
+    if result.to_come:
+        budget = result.trials * len(result.methods)
+        ended = f"{budget - result.to_come} of {budget} trials"
+        head += f"# The search is not finished: {ended} have ended. The same command continues it.\n"
+    head += f"# No trial succeeded, so it is left out: {left_out}\n" if left_out else ""
     return head + yaml.safe_dump(said | {"methods": methods}, sort_keys=False, width=120, allow_unicode=True)

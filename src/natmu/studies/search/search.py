@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ def run_search(
     progress: bool = True,
     force: bool = False,
 ) -> Path:
-    """Run what is missing of a search, beside any other workers that do the same, and write what was found.
+    """Run what is missing of a search, beside any other workers that do the same, and write what is found.
 
     Args:
         recipe: What to search; needs ``search`` and a holdout.
@@ -73,7 +75,7 @@ def run_search(
         force: Whether to go on with a given original that does not seem to belong to the data.
 
     Returns:
-        The study's folder, which holds ``search.json``, ``trials.csv`` and ``best.yaml``.
+        The study's folder, which holds ``search.json``, ``trials.csv`` and ``best.yaml``; each trial renews them.
 
     Raises:
         UsageError: The recipe cannot be searched, Optuna is missing, or the storage cannot be opened.
@@ -95,11 +97,22 @@ def run_search(
         scene = _scene(recipe, settings, workspace, searched, given, force=force)
         place = Storage(out / recipe.name, storage)
         found = [(method, _trials(method, scene, place)) for method in scene.methods]
-        aside = _work(scene, found, out / recipe.name)
-        with place.lock:
-            write_found(
-                out / recipe.name, recipe, settings, workspace.compute, place.kind, scene.baseline, scene.noise, found
-            )
+
+        def write() -> None:
+            with place.lock:
+                write_found(
+                    out / recipe.name,
+                    recipe,
+                    settings,
+                    workspace.compute,
+                    place.kind,
+                    scene.baseline,
+                    scene.noise,
+                    found,
+                )
+
+        aside = _work(scene, found, out / recipe.name, write)
+        write()
     if aside:
         raise ResourceError(
             f"{len(aside)} of {settings.trials * len(found)} trials could not be run, and the same command runs them "
@@ -134,7 +147,7 @@ class Scene:
     noise: dict[str, Judgement]
     methods: list[Searched]
 
-    @property
+    @cached_property
     def baseline(self) -> dict[str, Judgement]:
         """What the objective says of the original, by forget request."""
         return {text: judge(self.original) for text, judge in self.judges.items()}
@@ -250,8 +263,16 @@ def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
     return Trials(storage, name, ranges, search.trials, seed_for(search.seed, "search", method.label))
 
 
-def _work(scene: Scene, found: list[tuple[Searched, Trials]], folder: Path) -> list[NatmuError]:
+def _work(
+    scene: Scene, found: list[tuple[Searched, Trials]], folder: Path, write: Callable[[], None]
+) -> list[NatmuError]:
     """Run trials until all are finished, by this worker or by others.
+
+    Args:
+        scene: What they share.
+        found: Each method with its trials.
+        folder: Of the study.
+        write: Writes what was found; called after each trial of this worker.
 
     Returns:
         Why trials were given back that this worker cannot run, one error for each.
@@ -268,7 +289,10 @@ def _work(scene: Scene, found: list[tuple[Searched, Trials]], folder: Path) -> l
             claimed = next(claims, None)
             if claimed is not None:
                 fault = _run_trial(scene, *claimed, folder / LOGS / "search")
-                aside += [] if fault is None else [fault]
+                if fault is None:
+                    write()
+                else:
+                    aside.append(fault)
             else:
                 time.sleep(WAIT_SECONDS)  # others are at work on all that is left
             done = finished()
