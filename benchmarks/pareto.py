@@ -126,11 +126,12 @@ def draw(found: dict[str, Costs], path: Path) -> None:
 def _panel(axes: Axes, text: str, costs: Costs) -> None:
     """The methods of one forget set, the front, and what they are measured against."""
     passes = [one.passes for one in costs.methods if one.passes > 0] or [1.0]
-    low, high = min(passes) / 2.5, 1.5 * max(*passes, *map(costs.yardstick, YARDSTICKS))
+    low, high = min(passes) / 4, 1.5 * max(*passes, *map(costs.yardstick, YARDSTICKS))
     levels = [gap for gap in (costs.original, costs.baseline and costs.baseline[0]) if gap is not None]
     top = 1.12 * max(*(one.gap for one in costs.methods), *levels, 1e-9)
     axes.set(xscale="log", xlim=(low, high), ylim=(0, top), title=text)
     axes.set(xlabel="passes over the training set", ylabel="avg_gap, percentage points")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if costs.baseline is not None:
         gap, interval = costs.baseline
         axes.axhline(gap, color="#0072b2", linewidth=1, label="retraining baseline, 95 % interval")
@@ -163,7 +164,7 @@ def _panel(axes: Axes, text: str, costs: Costs) -> None:
             shift = {"left": -4, "center": 0, "right": 4}[side], {"bottom": -4, "middle": 0, "top": 4}[edge]
             style = {"textcoords": "offset points", "ha": SIDES[side], "va": EDGES[edge]}
             axes.annotate(one.label, (cost, one.gap), shift, color=colour, weight=weight, **style)
-    axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1, 0.94))
+    axes.legend(loc="upper right", bbox_to_anchor=(1, 0.94), framealpha=1, edgecolor="none")
 
 
 if __name__ == "__main__":
