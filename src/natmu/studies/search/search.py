@@ -15,14 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from natmu.engine import processes
 from natmu.engine.store import Run, Store
-from natmu.errors import NatmuError, ResourceError, SettingError
+from natmu.errors import NatmuError, ResourceError
 from natmu.lineage import Workspace, obtain, outcome_of
 from natmu.lineage.executors.outcomes import sentence_of
 from natmu.lineage.refusal import refuse
 from natmu.machine import OutOfMemoryError, ends_all, passing
-from natmu.methods import SISA, Downdate, Retrain, method_named
+from natmu.methods import method_named
 from natmu.progress import say, showing, task
 from natmu.records.derived import knows_initial_weights
 from natmu.records.digests import digest_of
@@ -41,8 +40,9 @@ from natmu.studies.originals import (
     with_resolved_training,
 )
 from natmu.studies.recipe import MethodEntry, Recipe
+from natmu.studies.search.asked import ranges_of, require_searchable
 from natmu.studies.search.judging import Judge, judge_of
-from natmu.studies.search.ranges import LR, Searched, is_whole, variations
+from natmu.studies.search.ranges import Searched, is_whole, variations
 from natmu.studies.search.results import write_found
 from natmu.studies.search.storage import Storage
 from natmu.studies.search.trials import MOST_SHORT, Claim, Trials, require_optuna
@@ -83,7 +83,7 @@ def run_search(
             others.
         NatmuError: The data, the model, the original or a retrained model cannot be had.
     """
-    settings = _require_searchable(recipe)
+    settings = require_searchable(recipe)
     searched = [(entry, ranges_of(number, entry)) for number, entry in enumerate(recipe.methods)]
     require_optuna()
     with showing(progress):
@@ -151,44 +151,6 @@ class Scene:
     def baseline(self) -> dict[str, Judgement]:
         """What the objective says of the original, by forget request."""
         return {text: judge(self.original) for text, judge in self.judges.items()}
-
-
-def ranges_of(number: int, entry: MethodEntry) -> dict[str, Range]:
-    """What is searched of a method: what its entry says, else its learning rate.
-
-    Raises:
-        SettingError: There is nothing to search.
-    """
-    where = f"methods.{number}.search"
-    if entry.method in (SISA.name, Downdate.name):
-        raise SettingError(f"{where}: {entry.method} has nothing that a search could vary; compare it in a study.")
-    if entry.method == Retrain.name:
-        raise SettingError(f"{where}: {Retrain.name} is what methods are compared with; leave it out of a search.")
-    if entry.grid:
-        raise SettingError(f"{where}: a search takes no grid; list the values of {next(iter(entry.grid))} here.")
-    if entry.search:
-        return entry.search
-    fields = method_named(entry.method).Config.model_fields
-    if "lr" not in fields:
-        raise SettingError(
-            f"{where}: {entry.method} has no lr that could be searched by default; give ranges of its settings, which "
-            f"are {', '.join(sorted(fields))}."
-        )
-    return {"lr": LR}
-
-
-def _require_searchable(recipe: Recipe) -> SearchSettings:
-    if recipe.features_from is not None:
-        raise SettingError("A head has nothing that a search could vary; compare methods on it with natmu bench.")
-    if recipe.search is None:
-        raise SettingError("The recipe has no search; add for example search: {trials: 20, objective: no-retrain}.")
-    if not recipe.data.holdout:
-        raise SettingError("A search is scored on a holdout only, never on the test set; set data.holdout: true.")
-    if not recipe.methods:
-        raise SettingError("The recipe has no methods to search; name some under methods.")
-    if processes.count() > 1:
-        raise SettingError("natmu search does not run under torchrun; start the same command several times instead.")
-    return recipe.search
 
 
 def _scene(
