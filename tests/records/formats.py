@@ -58,8 +58,8 @@ What holds for all of them:
   and then renamed. What a writer left that was killed is removed by the next command that writes there.
 - A run's folder that is called by a digest and lacks its `record.json` is a copy that was broken off: it is moved to
   `DIGEST.incomplete`, and the run is computed again.
-- Each JSON file has a `format`, which changes with its keys, and a `checksum` of its content. A file of another format,
-  and one that was changed after it was written, is refused with a sentence that names it.
+- Each JSON file has a `format`, which changes with its keys and what they mean, and a `checksum` of its content. A file
+  of another format, and one that was changed after it was written, is refused with a sentence that names it.
 - `files` holds a digest of each file that belongs to a JSON file, so that files of two runs cannot be mixed up.
 - A *digest* is hexadecimal: 16 digits name a run by its lineage, 32 digits a content (BLAKE2b).
 - Numbers are finite. What is not known is `null` in JSON, and an empty cell in CSV.
@@ -244,7 +244,7 @@ def _fields(content: type) -> list[tuple[str, str, str]]:
         fixed = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
         meaning = "names the kind" if len(fixed) == 1 and name in ("kind", "rule") else field.description or ""
         if name == "format":
-            meaning = "changes with the keys"
+            meaning = "changes with the keys and what they mean"
         found.append((field.alias or name, shown, meaning))
     return sorted(found, key=lambda field: field[0] != "format")
 

@@ -71,12 +71,32 @@ def test_a_model_to_which_forget_and_unseen_samples_are_alike_and_that_lost_noth
 
 def test_each_term_counts_what_it_says_and_the_halves_weigh_the_same():
     original = Predictions(answered(10, 0), answered(10, 0), answered(8, 2))
-    model = Predictions(answered(9, 1), answered(9, 1), answered(5, 5))
+    model = Predictions(answered(9, 1), answered(3, 7), answered(5, 5))
     found = without_retrained(model, original, whole_classes=False)
-    terms = {"forget_acc": 40, "forget_loss": 40, "forget_attack": 0, "retain_acc": 10, "holdout_acc": 30}
+    terms = {"forget_acc": 50, "forget_loss": 50, "forget_attack": 0, "retain_acc": 10, "holdout_acc": 30}
     assert found.terms == pytest.approx(terms)
     assert tuple(found.terms) == NO_RETRAIN_TERMS
-    assert found.value == pytest.approx(((40 + 40 + 0) / 3 + (10 + 30) / 2) / 2)
+    assert found.value == pytest.approx(((50 + 50 + 0) / 3 + (10 + 30) / 2) / 2)
+
+
+@pytest.mark.parametrize("shift", [0.5, -0.5, 2.0])
+def test_a_model_that_is_less_certain_of_everything_is_as_far_as_its_certainty_moved(shift):
+    """To the model itself forget and unseen samples are alike; those that the original never saw looked otherwise."""
+    before, after = gaussian(8.0, 20_001), gaussian(8.0 - shift, 20_001)
+    model, original = Predictions(after, after, after), Predictions(before, before, before)
+    found = without_retrained(model, original, whole_classes=False)
+    apart = 100 * (2 * norm.cdf(abs(shift) / 2) - 1)
+    assert found.terms == pytest.approx({**dict.fromkeys(NO_RETRAIN_TERMS, 0), "forget_loss": apart}, abs=0.05)
+    assert found.value == pytest.approx(apart / 6, abs=0.02)
+
+
+def test_an_attacker_has_the_model_alone():
+    """Forget samples are what the original's unseen ones were, but the model's own unseen ones are not."""
+    before, after = gaussian(8.0, 20_001), gaussian(7.0, 20_001)
+    model, original = Predictions(before, before, after), Predictions(before, before, before)
+    found = without_retrained(model, original, whole_classes=False)
+    attack = 200 * (norm.cdf(1 / 2**0.5) - 0.5)
+    assert found.terms == pytest.approx({**dict.fromkeys(NO_RETRAIN_TERMS, 0), "forget_attack": attack}, abs=0.05)
 
 
 def test_a_forget_set_that_is_avoided_is_as_bad_as_one_that_is_remembered():
@@ -87,9 +107,9 @@ def test_a_forget_set_that_is_avoided_is_as_bad_as_one_that_is_remembered():
     assert one.terms["forget_acc"] == pytest.approx(30)
 
 
-def test_a_gain_over_the_original_is_not_paid_for():
+def test_what_is_kept_may_gain_over_the_original():
     original = Predictions(answered(5, 5), answered(5, 5), answered(5, 5))
-    better = Predictions(answered(10, 0), answered(9, 1), answered(9, 1))
+    better = Predictions(answered(10, 0), answered(5, 5), answered(9, 1))
     assert without_retrained(better, original, whole_classes=False).value == 0
 
 

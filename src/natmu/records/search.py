@@ -116,7 +116,7 @@ class Search(File):
 
     remedy: ClassVar[str] = "search again"
 
-    format: Literal[4] = 4
+    format: Literal[5] = 5
     name: str
     objective: Objective
     trials: int = Field(ge=1)

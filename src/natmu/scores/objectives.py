@@ -128,15 +128,17 @@ def without_retrained(
 ) -> Judgement:
     """The objective ``no-retrain``: the forget set looks unseen, and the rest is as good as it was.
 
-    To a model retrained without them, forget samples are like samples of the holdout. With *unseen* for the holdout, or
-    its samples of the forgotten classes where classes are forgotten, the terms are:
+    A retrained model meets forget samples as the original meets those of the holdout, so the original says how such
+    samples look: *unseen* is what it predicts on the holdout. (The model's own predictions there are no yardstick. They
+    are damaged with it, and one that is less certain of everything would pass.) Where classes are forgotten, *unseen*
+    is what the model itself predicts on the holdout's samples of these: the original learnt the class. The terms are:
 
     - ``forget_acc``: ``|acc(forget) - acc(unseen)|``. Where whole classes are forgotten it is ``acc(forget)``, because
       a model that never met a label does not predict it, on seen and unseen samples alike.
     - ``forget_loss``: 100 times the largest distance between the distribution functions of the losses of forget and
-      unseen samples (Kolmogorov-Smirnov): what the best threshold on the loss gains over guessing.
-    - ``forget_attack``: ``200 * |AUC - 0.5|`` of telling forget from unseen samples by the entropy of the predictions,
-      which needs no label.
+      unseen samples (Kolmogorov-Smirnov).
+    - ``forget_attack``: ``200 * |AUC - 0.5|`` of telling forget samples from the holdout's by the entropy of the
+      model's own predictions. An attacker has this model alone, and needs no label.
     - ``retain_acc``, ``holdout_acc``: by how much the accuracy on the retain set, and on the holdout without forgotten
       classes, falls short of the original's; 0 where it does not.
 
@@ -158,7 +160,8 @@ def without_retrained(
         UsageError: If a part is empty.
         TrainingError: If logits are not finite numbers.
     """
-    forgotten, unseen = forgotten_and_unseen(model)
+    forgotten, own = forgotten_and_unseen(model)
+    unseen = original.test if model.forget_test is None else own
     target = 0.0 if whole_classes else accuracy(unseen)
     terms = {
         "forget_acc": abs(accuracy(forgotten) - target),
@@ -197,7 +200,8 @@ def noise_without_retrained(original: Predictions, *, whole_classes: bool, seed:
 
     def draw() -> dict[str, float]:
         one, other = drawn(unseen, len(forgotten)), drawn(unseen, len(unseen))
-        apart = without_retrained(Predictions(other, one, other), original, whole_classes=False).terms
+        alike = Predictions(other, one, other)
+        apart = without_retrained(alike, alike, whole_classes=False).terms
         kept = {
             name: max(0.0, accuracy(drawn(part, len(part))) - accuracy(drawn(part, len(part))))
             for name, part in (("retain_acc", original.retain), ("holdout_acc", original.test))

@@ -27,6 +27,7 @@ from natmu.records.derived import knows_initial_weights
 from natmu.records.digests import digest_of
 from natmu.records.files import write_atomically
 from natmu.records.recipe import Range, SearchSettings
+from natmu.records.search import Search
 from natmu.safe_text import for_log
 from natmu.scores.objectives import Judgement, ranked
 from natmu.studies.bench import workspace_of
@@ -209,6 +210,7 @@ def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
     """The trials of a method, under a name that tells them from those of any other search."""
     recipe, search = scene.recipe, scene.search
     decisive = {
+        "format": Search.model_fields["format"].default,
         "original": scene.source.digest,
         "forget": {text: scene.workspace.forget_set(forget).digest for text, forget in method.forgets.items()},
         "objective": search.objective,
