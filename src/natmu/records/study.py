@@ -20,10 +20,10 @@ from natmu.records.files import File, Value, damaged, file_digest, is_there, rea
 from natmu.records.table import Table
 
 TABLE, AUDITS, HYBRIDS = "table.json", "audit.json", "hybrids.npz"
+"""Names of the files in a study folder."""
 
 AGAIN = "run the study again"
 """What to do where a file of a study is missing or damaged; its runs are kept beside it."""
-"""Names of the files in a study folder."""
 
 
 class StudyAudit(Value):
