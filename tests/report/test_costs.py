@@ -56,6 +56,18 @@ def test_methods_come_by_cost_with_their_interval_and_standing(costs):
     assert found["single"].interval is None
 
 
+def test_the_same_seeds_show_a_difference_that_intervals_of_each_method_hide():
+    """Gaps of both vary by 1 from seed to seed and their difference by 0.1."""
+    rows = [row("better", 1.0, 1.0, 2.0, 3.0), row("worse", 1.0, 1.5, 2.6, 3.5), row("alike", 1.0, 0.5, 2.6, 3.1)]
+    found = {one.label: one for one in Costs(rows, 20).methods}
+    assert {label: one.standing for label, one in found.items()} == {
+        "better": "front",
+        "worse": "behind",
+        "alike": "near",
+    }
+    assert found["better"].interval[1] > found["worse"].interval[0]
+
+
 def test_yardsticks_show_the_retain_set_once_an_epoch(costs):
     assert costs.retraining == 18.0
     assert (costs.yardstick(10), costs.yardstick(100)) == (pytest.approx(9.0), pytest.approx(90.0))

@@ -73,8 +73,9 @@ class Value(BaseModel):
 
 
 class File(Value):
-    """A value that has a JSON file to itself. Subclasses add ``format``, a number that changes with the fields
-    or with what they mean.
+    """A value that has a JSON file to itself.
+
+    Subclasses add ``format``, a number that changes with the fields and with what they mean.
 
     The file also holds a ``checksum`` of the value, so that whatever was changed after it was written is found out.
     """

@@ -100,7 +100,7 @@ def cost_table(costs: Costs) -> Table | None:
         "avg_gap with its 95 % interval over seeds, in percentage points; passes over the training set (a forward pass "
         "alone counts a third) and what fraction that is of retraining by the recipe, for 10 and for 100 epochs. "
         "Preparation, which may be done before a request comes, and the search of settings stand apart. On the front: "
-        "no other method has a lower gap at no more passes; within noise: the intervals do not show that one has."
+        "no other method has a lower gap at no more passes; within noise: seeds, in pairs, do not show that one has."
     )
     headers = ("method", "avg_gap", "passes", *yardsticks, "preparation", "search", "on the front")
     return Table(caption, headers, tuple(rows))

@@ -8,6 +8,8 @@ from functools import cached_property
 
 from natmu.records.table import Column, Row
 from natmu.report.front import Point, Standing, pareto_front
+from natmu.scores.comparison import differences
+from natmu.scores.statistics import by_seeds
 from natmu.scores.uncertainty import Interval, seed_interval
 from natmu.types import ORIGINAL, REFERENCES, RETRAINED
 
@@ -52,16 +54,22 @@ class Costs:
 
     @cached_property
     def methods(self) -> tuple[Measured, ...]:
-        """Those with a gap and a cost of which no seed failed, the cheapest first."""
+        """Those with a gap and a cost of which no seed failed, the cheapest first.
+
+        Whether another method has a lower gap is tested as in the table, paired over seeds; where that says nothing, as
+        with one seed, the means decide.
+        """
         found = []
         for row in self.rows:
             gap, passes = row.scores["avg_gap"], row.scores.get("passes")
             if row.method not in REFERENCES and not row.failed and gap is not None and passes is not None:
                 found.append((row, gap.mean, interval_of(gap), passes.mean))
-        points = [Point(passes, gap, *(interval or (gap, gap))) for _, gap, interval, passes in found]
+        pairs = differences({row.method: by_seeds(row, "avg_gap") for row, *_ in found}, every_pair=True)
+        alike = {(pair.best, pair.method) for pair in pairs if pair.within_noise}
+        standings = pareto_front({row.method: Point(passes, gap) for row, gap, _, passes in found}, alike)
         measured = [
-            Measured(row.method, gap, interval, passes, row.preparation, row.search, standing)
-            for (row, gap, interval, passes), standing in zip(found, pareto_front(points), strict=True)
+            Measured(row.method, gap, interval, passes, row.preparation, row.search, standings[row.method])
+            for row, gap, interval, passes in found
         ]
         return tuple(sorted(measured, key=lambda one: (one.passes, one.gap)))
 

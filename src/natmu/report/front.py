@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Literal
 
 Standing = Literal["front", "near", "behind"]
-"""On the front; behind it by less than the intervals show; behind."""
+"""On the front; behind it by less than the seeds show; behind."""
 
 
 @dataclass(frozen=True)
@@ -18,40 +17,33 @@ class Point:
     Attributes:
         cost: In any unit.
         gap: Its mean.
-        low: Lower end of the gap's interval; the gap itself where no interval is known.
-        high: Upper end.
     """
 
     cost: float
     gap: float
-    low: float
-    high: float
 
 
-def pareto_front(points: Sequence[Point]) -> list[Standing]:
+def pareto_front(points: Mapping[str, Point], alike: Collection[tuple[str, str]] = ()) -> dict[str, Standing]:
     """Where each point stands.
 
     A point is on the front if no other costs at most as much and has at most its gap, with one of the two less. Equal
-    points are on it together. A point behind the front is near it if no point that costs at most as much has an
-    interval that lies below its own.
+    points are on it together. A point behind the front is near it if all that cost at most as much and have a lower gap
+    are like it.
 
     Args:
-        points: In any order.
+        points: By label.
+        alike: Pairs of labels of which nothing shows that the first has the lower gap.
 
     Returns:
-        One for each point. It takes time ``N log N``.
+        By label, in the order of the points.
     """
-    standings: list[Standing] = ["behind"] * len(points)
-    lowest = lowest_end = float("inf")  # gap, and upper end of an interval, among all that cost less
-    by_cost = sorted(range(len(points)), key=lambda place: points[place].cost)
-    for _, equal in groupby(by_cost, key=lambda place: points[place].cost):
-        alike = list(equal)
-        least = min(points[place].gap for place in alike)
-        lowest_end = min(lowest_end, *(points[place].high for place in alike))
-        for place in alike:
-            if points[place].gap == least < lowest:
-                standings[place] = "front"
-            elif points[place].low <= lowest_end:
-                standings[place] = "near"
-        lowest = min(lowest, least)
+    standings: dict[str, Standing] = {}
+    for label, point in points.items():
+        ahead = {
+            other: one
+            for other, one in points.items()
+            if one.cost <= point.cost and one.gap <= point.gap and (one.cost, one.gap) != (point.cost, point.gap)
+        }
+        lower = [other for other, one in ahead.items() if one.gap < point.gap and (other, label) not in alike]
+        standings[label] = "behind" if lower else "near" if ahead else "front"
     return standings

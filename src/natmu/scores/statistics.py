@@ -78,17 +78,19 @@ def _competing(rows: Sequence[Row], score: str) -> dict[str, dict[Seeds, float]]
             return {}
         centre = retrained.mean
     return {
-        row.method: {seeds: value if score in LOWEST else abs(value - centre) for seeds, value in _values(row, score)}
+        row.method: {
+            seeds: value if score in LOWEST else abs(value - centre) for seeds, value in by_seeds(row, score).items()
+        }
         for row in rows
         if row.method not in REFERENCES and not row.failed and row.scores[score] is not None
     }
 
 
-def _values(row: Row, score: str) -> list[tuple[Seeds, float]]:
-    """A row's values in one column with the seeds that they were measured with."""
+def by_seeds(row: Row, score: str) -> dict[Seeds, float]:
+    """A row's values in one column, by the seeds that they were measured with."""
     column = row.scores[score]
-    return [
-        ((replicate.split, replicate.training, replicate.unlearning), value)
+    return {
+        (replicate.split, replicate.training, replicate.unlearning): value
         for replicate, value in zip(row.replicates, () if column is None else column.values, strict=column is not None)
         if value is not None
-    ]
+    }
