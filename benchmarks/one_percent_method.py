@@ -209,7 +209,7 @@ class Lead(NatMU):
 
 
 class _Probe:
-    """What can be known of a model without retrained ones: the objective ``no-retrain``, in short."""
+    """What can be known of a model without retrained ones: ``no-retrain`` with its own yardstick, in short."""
 
     def __init__(self, problem: Problem, original: nn.Module) -> None:
         assert problem.holdout is not None, "the leads have a holdout"

@@ -68,6 +68,19 @@ def test_the_same_seeds_show_a_difference_that_intervals_of_each_method_hide():
     assert found["better"].interval[1] > found["worse"].interval[0]
 
 
+@pytest.mark.parametrize(
+    "worse",
+    [
+        row("worse", 1.0, 9.0),  # one seed
+        row("worse", 1.0, 3.0, 4.0, 5.0),  # a difference of which nobody knows the spread
+        row("worse", 1.0, 0.9, 1.8, 2.9, 9.0),  # better in all pairs, with one seed more that was a hard one
+    ],
+)
+def test_what_no_pair_of_seeds_shows_is_within_noise(worse):
+    rows = [row("better", 1.0, 1.0, 2.0, 3.0), worse]
+    assert [one.standing for one in Costs(rows, 20).methods] == ["front", "near"]
+
+
 def test_yardsticks_show_the_retain_set_once_an_epoch(costs):
     assert costs.retraining == 18.0
     assert (costs.yardstick(10), costs.yardstick(100)) == (pytest.approx(9.0), pytest.approx(90.0))

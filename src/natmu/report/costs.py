@@ -56,8 +56,7 @@ class Costs:
     def methods(self) -> tuple[Measured, ...]:
         """Those with a gap and a cost of which no seed failed, the cheapest first.
 
-        Whether another method has a lower gap is tested as in the table, paired over seeds; where that says nothing, as
-        with one seed, the means decide.
+        A lower gap of another method is one that ``natmu.scores.comparison.differences`` finds in pairs over seeds.
         """
         found = []
         for row in self.rows:
@@ -65,8 +64,8 @@ class Costs:
             if row.method not in REFERENCES and not row.failed and gap is not None and passes is not None:
                 found.append((row, gap.mean, interval_of(gap), passes.mean))
         pairs = differences({row.method: by_seeds(row, "avg_gap") for row, *_ in found}, every_pair=True)
-        alike = {(pair.best, pair.method) for pair in pairs if pair.within_noise}
-        standings = pareto_front({row.method: Point(passes, gap) for row, gap, _, passes in found}, alike)
+        lower = {(pair.best, pair.method) for pair in pairs if pair.within_noise is False and (pair.mean or 0) < 0}
+        standings = pareto_front({row.method: Point(passes, gap) for row, gap, _, passes in found}, lower)
         measured = [
             Measured(row.method, gap, interval, passes, row.preparation, row.search, standings[row.method])
             for row, gap, interval, passes in found

@@ -23,27 +23,24 @@ class Point:
     gap: float
 
 
-def pareto_front(points: Mapping[str, Point], alike: Collection[tuple[str, str]] = ()) -> dict[str, Standing]:
+def pareto_front(points: Mapping[str, Point], lower: Collection[tuple[str, str]]) -> dict[str, Standing]:
     """Where each point stands.
 
     A point is on the front if no other costs at most as much and has at most its gap, with one of the two less. Equal
-    points are on it together. A point behind the front is near it if all that cost at most as much and have a lower gap
-    are like it.
+    points are on it together. A point behind the front is near it if no other that costs at most as much is known to
+    have a lower gap.
 
     Args:
         points: By label.
-        alike: Pairs of labels of which nothing shows that the first has the lower gap.
+        lower: Pairs of labels of which the first is known to have the lower gap.
 
     Returns:
         By label, in the order of the points.
     """
     standings: dict[str, Standing] = {}
     for label, point in points.items():
-        ahead = {
-            other: one
-            for other, one in points.items()
-            if one.cost <= point.cost and one.gap <= point.gap and (one.cost, one.gap) != (point.cost, point.gap)
-        }
-        lower = [other for other, one in ahead.items() if one.gap < point.gap and (other, label) not in alike]
-        standings[label] = "behind" if lower else "near" if ahead else "front"
+        cheaper = {other: one for other, one in points.items() if one.cost <= point.cost}
+        ahead = [one for one in cheaper.values() if one.gap <= point.gap and one != point]
+        known = any((other, label) in lower for other in cheaper)
+        standings[label] = "front" if not ahead else "behind" if known else "near"
     return standings

@@ -37,6 +37,9 @@ KEPT_TERMS = ("retain_acc", "holdout_acc")
 NO_RETRAIN_TERMS = (*FORGOTTEN_TERMS, *KEPT_TERMS)
 """Terms of the objective ``no-retrain``."""
 
+REVISIONS: Mapping[str, int] = {"retrained": 1, "no-retrain": 2}
+"""Of each objective, a number that changes with its meaning: values of two revisions are not of one search."""
+
 LEAST_NOISE = 1.0
 """Percentage points of retain accuracy that models may differ by in any case: few samples, or two models, cannot show
 how much the randomness of training moves it."""
@@ -137,8 +140,9 @@ def without_retrained(
       a model that never met a label does not predict it, on seen and unseen samples alike.
     - ``forget_loss``: 100 times the largest distance between the distribution functions of the losses of forget and
       unseen samples (Kolmogorov-Smirnov).
-    - ``forget_attack``: ``200 * |AUC - 0.5|`` of telling forget samples from the holdout's by the entropy of the
-      model's own predictions. An attacker has this model alone, and needs no label.
+    - ``forget_attack``: ``200 * |AUC - 0.5|`` of telling forget samples from those of the holdout, where classes are
+      forgotten from its samples of these, by the entropy of the model's own predictions. An attacker has this model
+      alone, and needs no label.
     - ``retain_acc``, ``holdout_acc``: by how much the accuracy on the retain set, and on the holdout without forgotten
       classes, falls short of the original's; 0 where it does not.
 
@@ -148,7 +152,8 @@ def without_retrained(
 
     Samples must be like those of the holdout for this to be right. Those of ``hardest`` sets are harder, so that a
     retrained model is further from the holdout's accuracy than this asks for; and of a sub-class it cannot be known how
-    much a retrained model would still get right, only that seen and unseen samples of it are alike.
+    much a retrained model would still get right, only that seen and unseen samples of it are alike. Nor is a retrained
+    model quite the original on samples that it never saw: it had less data, the less the more is forgotten.
 
     Args:
         model: The unlearned model's predictions, as ``on_holdout`` gives them.
@@ -178,7 +183,8 @@ def noise_without_retrained(original: Predictions, *, whole_classes: bool, seed:
 
     By bootstrap. In each draw, as many unseen samples as the forget set has stand for it, drawn with replacement beside
     as many others as there are: to a model that forgot, both are samples of one distribution. Of retain set and holdout
-    two draws each stand for those of two models of the same accuracy.
+    two draws each stand for those of two models of the same accuracy. That two models differ on the same samples, and
+    that a retrained one had less data, is not in it.
 
     Args:
         original: The original's predictions, as ``on_holdout`` gives them.

@@ -23,7 +23,7 @@ from natmu.errors import RunError, SettingError, TrainingError, UsageError
 from natmu.lineage import workspace
 from natmu.methods import Retrain
 from natmu.records.lineage import AllBut, Everything, Trained, Unlearned
-from natmu.records.search import Search, SearchFolder
+from natmu.records.search import SearchFolder
 from natmu.records.study import StudyFolder
 from natmu.scores.objectives import Judgement, against_retrained, on_holdout, ranked, without_retrained
 from natmu.studies import Recipe, read_recipe, run_recipe, run_search
@@ -167,7 +167,7 @@ def test_trials_whose_values_meant_something_else_are_not_continued(tmp_path, mo
     methods = [{"method": "amnesiac", "settings": {"epochs": 1}}]
     asked = recipe(methods=methods, search={"trials": 1, "objective": "no-retrain"})
     with monkeypatch.context() as earlier:
-        earlier.setattr(Search.model_fields["format"], "default", 4)
+        earlier.setitem(search.REVISIONS, "no-retrain", 1)
         earlier.setattr(search, "ranked", lambda judgements: -1.0)
         run_search(asked, data_dir=tmp_path, out=tmp_path, device="cpu", progress=False)
     before = stamps(tmp_path)

@@ -27,9 +27,8 @@ from natmu.records.derived import knows_initial_weights
 from natmu.records.digests import digest_of
 from natmu.records.files import write_atomically
 from natmu.records.recipe import Range, SearchSettings
-from natmu.records.search import Search
 from natmu.safe_text import for_log
-from natmu.scores.objectives import Judgement, ranked
+from natmu.scores.objectives import REVISIONS, Judgement, ranked
 from natmu.studies.bench import workspace_of
 from natmu.studies.originals import (
     Original,
@@ -210,10 +209,9 @@ def _trials(method: Searched, scene: Scene, storage: Storage) -> Trials:
     """The trials of a method, under a name that tells them from those of any other search."""
     recipe, search = scene.recipe, scene.search
     decisive = {
-        "format": Search.model_fields["format"].default,
         "original": scene.source.digest,
         "forget": {text: scene.workspace.forget_set(forget).digest for text, forget in method.forgets.items()},
-        "objective": search.objective,
+        "objective": [search.objective, REVISIONS[search.objective]],
         "retrain": recipe.retrain.model_dump(),
         "method": method.method,
         "settings": method.settings,
